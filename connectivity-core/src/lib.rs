@@ -1,5 +1,35 @@
 //! Typed calls between services that a row in a SQLite table moves between processes at run time.
 
+mod call;
+mod codec;
+pub mod context;
+mod desc;
+mod error;
 mod name;
+mod service;
 
+#[doc(hidden)]
+pub mod __private;
+
+pub use call::{Body, BoxFuture, Call, CallService, Payload, Reply};
+pub use codec::{Codec, CodecError};
+pub use connectivity_macros::service;
+
+pub use desc::{MethodDesc, ServiceDesc};
+pub use error::{Error, ErrorKind, OrInternal, Sent};
 pub use name::{Name, NameError};
+pub use service::ServiceRegistry;
+
+/// Registers implementations with a router: `register!(router, Billing => Stripe)?`.
+///
+/// Only the trait has to be imported. Several services may stand in one call, separated by commas; the first failure ends it.
+#[macro_export]
+macro_rules! register {
+    ($router:expr, $($service:path => $implementation:expr),+ $(,)?) => {
+        (|| {
+            let router = &$router;
+            $(router.register(<_ as $service>::__into_service($implementation))?;)+
+            ::core::result::Result::Ok::<(), $crate::RegisterError>(())
+        })()
+    };
+}

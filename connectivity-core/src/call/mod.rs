@@ -1,0 +1,165 @@
+//! The envelope that layers and transports see.
+
+mod body;
+mod reply;
+mod service;
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::codec::{Codec, CodecError};
+use crate::context::{self, Context};
+use crate::desc::MethodDesc;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::name::Name;
+use crate::service::{Args, Method};
+
+pub use body::{Body, Payload};
+pub use reply::Reply;
+pub use service::{BoxFuture, CallService};
+
+/// One call on its way: whose it is, its arguments, and the context that travels with it.
+///
+/// ```
+/// use connectivity_core::{Call, Codec, Name};
+///
+/// let call = Call::encoded(Name::parse("billing.quote")?, Codec::Json, r#"{"order":"17"}"#);
+/// assert_eq!(call.name(), "billing.quote");
+/// # Ok::<(), connectivity_core::NameError>(())
+/// ```
+pub struct Call {
+    name: Name,
+    method: Option<&'static MethodDesc>,
+    body: Body,
+    context: Context,
+}
+
+impl Call {
+    /// Makes a call of a raw service: bytes that mean something to that service alone.
+    ///
+    /// The context of the call is the [current](context::current) one.
+    #[must_use]
+    pub fn raw(name: Name, bytes: impl Into<Bytes>) -> Self {
+        Self { name, method: None, body: Body::Raw(bytes.into()), context: context::current() }
+    }
+
+    /// Makes a call of a typed method whose arguments are encoded already.
+    #[must_use]
+    pub fn encoded(name: Name, codec: Codec, bytes: impl Into<Bytes>) -> Self {
+        Self { name, method: None, body: Body::Encoded(codec, bytes.into()), context: context::current() }
+    }
+
+    pub(crate) fn of(method: &'static MethodDesc, body: Body) -> Self {
+        let name = Name::from_static(method.full_name());
+        Self { name, method: Some(method), body, context: context::current() }
+    }
+
+    /// Replaces what travels with the call.
+    #[must_use]
+    pub fn with_context(mut self, context: Context) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// States which method of a contract known here the call is for.
+    #[must_use]
+    pub(crate) fn with_method(mut self, method: &'static MethodDesc) -> Self {
+        self.method = Some(method);
+        self
+    }
+
+    /// Names what is called: `billing.charge`, or a raw service.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// Describes the method, where its contract is known in this program.
+    #[must_use]
+    pub fn method(&self) -> Option<&'static MethodDesc> {
+        self.method
+    }
+
+    /// Says whether the method's author allows a call to be repeated. A raw service never does.
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        self.method.is_some_and(MethodDesc::is_idempotent)
+    }
+
+    /// Shows what travels with the call.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Changes what travels with the call.
+    pub fn context_mut(&mut self) -> &mut Context {
+        &mut self.context
+    }
+
+    /// Shows the arguments.
+    #[must_use]
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// Takes the call apart for a transport: the arguments in the wanted codec (a raw body stays as it is), and the rest.
+    ///
+    /// # Errors
+    /// [`Encode`](ErrorKind::Encode), with `sent` `No`.
+    pub fn encode(&self, codec: Codec) -> Result<(Option<Codec>, Bytes), Error> {
+        self.body.encode(codec).map_err(|cause| self.failed(ErrorKind::Encode, cause))
+    }
+
+    /// For generated code: takes the arguments of the method `M`.
+    ///
+    /// # Errors
+    /// [`Decode`](ErrorKind::Decode) or [`Contract`](ErrorKind::Contract), with `sent` `No`: nothing ran.
+    #[doc(hidden)]
+    pub fn into_args<M: Method>(self) -> Result<M::Args, Error> {
+        let Self { name, body, .. } = self;
+        let fail = |kind, cause| Error::new(kind, &name, cause).with_sent(Sent::No);
+        match body {
+            Body::Typed(payload) => payload.take::<Args<M, M::Args>>().map(Args::into_inner).ok_or_else(|| {
+                fail(ErrorKind::Contract, "two contracts of this name are linked into one program".into())
+            }),
+            Body::Encoded(codec, bytes) => codec
+                .decode::<Args<M, M::Args>>(&bytes)
+                .map(Args::into_inner)
+                .map_err(|cause| fail(ErrorKind::Decode, format!("the arguments: {cause}"))),
+            Body::Raw(_) => Err(fail(ErrorKind::Decode, "a typed method takes JSON or bincode, not raw bytes".into())),
+        }
+    }
+
+    /// Takes the bytes for a raw service, whatever codec they are said to be in.
+    pub(crate) fn into_bytes(self) -> Result<Bytes, Error> {
+        match self.body {
+            Body::Raw(bytes) | Body::Encoded(_, bytes) => Ok(bytes),
+            Body::Typed(_) => {
+                Err(self.failed(ErrorKind::Contract, "a raw service of this name stands in for a typed one"))
+            }
+        }
+    }
+
+    /// Makes an error about this call; `sent` is what the kind implies.
+    #[must_use]
+    pub fn failed(&self, kind: ErrorKind, cause: impl fmt::Display) -> Error {
+        Error::new(kind, &self.name, cause.to_string())
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("name", &self.name)
+            .field("body", &self.body)
+            .field("context", &self.context)
+            .finish()
+    }
+}
+
+/// Says that a body could not be encoded for its reader.
+pub(crate) fn encode_failed(name: &str, cause: &CodecError) -> Error {
+    Error::new(ErrorKind::Encode, name, format!("the reply: {cause}")).with_sent(Sent::Yes)
+}

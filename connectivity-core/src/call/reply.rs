@@ -1,0 +1,92 @@
+//! The answer to a call.
+
+use std::any::Any;
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::call::{Body, encode_failed};
+use crate::codec::Codec;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::service::Method;
+
+/// The answer of an implementation: its value, or the error type of the contract.
+///
+/// An error of the contract ([`is_app_error`](Self::is_app_error)) is an answer: it opens no breaker and is not retried.
+#[derive(Debug)]
+pub struct Reply {
+    body: Body,
+    app_error: bool,
+}
+
+impl Reply {
+    /// Makes the answer of a raw service.
+    #[must_use]
+    pub fn raw(bytes: impl Into<Bytes>) -> Self {
+        Self { body: Body::Raw(bytes.into()), app_error: false }
+    }
+
+    /// Makes an answer that a transport has received: a value, or the contract's error.
+    #[must_use]
+    pub fn encoded(codec: Codec, bytes: impl Into<Bytes>, app_error: bool) -> Self {
+        Self { body: Body::Encoded(codec, bytes.into()), app_error }
+    }
+
+    /// For generated code: makes the answer of the method `M`.
+    #[doc(hidden)]
+    pub fn of<M: Method>(result: Result<M::Ok, M::Err>) -> Self {
+        match result {
+            Ok(value) => Self { body: Body::typed(value), app_error: false },
+            Err(error) => Self { body: Body::typed(error), app_error: true },
+        }
+    }
+
+    /// What a `noop` route answers: what the method says, or nothing for a method that returns nothing.
+    pub(crate) fn noop<M: Method>() -> Option<Self> {
+        M::noop().or_else(unit).map(|value| Self { body: Body::typed(value), app_error: false })
+    }
+
+    /// Says whether the implementation answered with the error type of its contract.
+    #[must_use]
+    pub fn is_app_error(&self) -> bool {
+        self.app_error
+    }
+
+    /// Shows the value or error.
+    #[must_use]
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// Encodes the answer to `name` for a wire: the codec (`None` for raw bytes) and the bytes.
+    ///
+    /// # Errors
+    /// [`Encode`](ErrorKind::Encode), with `sent` `Yes`: the call ran.
+    pub fn encode(&self, name: &str, codec: Codec) -> Result<(Option<Codec>, Bytes), Error> {
+        self.body.encode(codec).map_err(|cause| encode_failed(name, &cause))
+    }
+
+    /// Reads the answer as what the method `M` returns.
+    pub(crate) fn into_result<M: Method>(self) -> Result<M::Ok, M::Err> {
+        let value =
+            if self.app_error { take::<M, M::Err>(self.body).map(Err) } else { take::<M, M::Ok>(self.body).map(Ok) };
+        value.unwrap_or_else(|error| Err(M::Err::from(error)))
+    }
+}
+
+fn take<M: Method, T: crate::service::Wire>(body: Body) -> Result<T, Error> {
+    let fail = |kind, cause: &dyn fmt::Display| {
+        Error::new(kind, M::DESC.full_name(), format!("the reply: {cause}")).with_sent(Sent::Yes)
+    };
+    match body {
+        Body::Typed(payload) => payload.take().ok_or_else(|| fail(ErrorKind::Contract, &"a value of another type")),
+        Body::Encoded(codec, bytes) => codec.decode(&bytes).map_err(|cause| fail(ErrorKind::Decode, &cause)),
+        Body::Raw(_) => Err(fail(ErrorKind::Decode, &"raw bytes, where JSON or bincode was expected")),
+    }
+}
+
+/// `Some(())` if `T` is `()`.
+fn unit<T: 'static>() -> Option<T> {
+    let mut unit = Some(());
+    (&mut unit as &mut dyn Any).downcast_mut::<Option<T>>()?.take()
+}

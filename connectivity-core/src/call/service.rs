@@ -1,0 +1,97 @@
+//! The one service type that everything between a client and an implementation is.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tower::ServiceExt;
+use tower_service::Service;
+
+use crate::call::{Call, Reply};
+use crate::error::Error;
+
+/// A boxed future.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A tower service of calls with its type erased: cheap to clone, shared by all callers of a route.
+///
+/// Implementations, transports, and each of them under its layers are all of this type. Make one from any tower service with
+/// [`new`](Self::new), or from a closure with [`from_fn`](Self::from_fn).
+#[derive(Clone)]
+pub struct CallService(Arc<dyn Erased>);
+
+trait Erased: Send + Sync {
+    fn call(&self, call: Call) -> BoxFuture<'static, Result<Reply, Error>>;
+}
+
+impl CallService {
+    /// Erases a tower service. It is cloned for each call and driven to readiness before it, as tower asks for.
+    pub fn new<S>(service: S) -> Self
+    where
+        S: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+    {
+        Self(Arc::new(Tower(service)))
+    }
+
+    /// Makes a service of a closure, for one that is always ready.
+    pub fn from_fn<F, Fut>(f: F) -> Self
+    where
+        F: Fn(Call) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Reply, Error>> + Send + 'static,
+    {
+        Self(Arc::new(Closure(f)))
+    }
+
+    /// Sends a call.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the call up; whether the other side goes on with it is the route's matter.
+    pub fn send(&self, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+        self.0.call(call)
+    }
+}
+
+impl Service<Call> for CallService {
+    type Response = Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Reply, Error>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        self.send(call)
+    }
+}
+
+impl fmt::Debug for CallService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallService")
+    }
+}
+
+struct Tower<S>(S);
+
+impl<S> Erased for Tower<S>
+where
+    S: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+{
+    fn call(&self, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+        Box::pin(self.0.clone().oneshot(call))
+    }
+}
+
+struct Closure<F>(F);
+
+impl<F, Fut> Erased for Closure<F>
+where
+    F: Fn(Call) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Reply, Error>> + Send + 'static,
+{
+    fn call(&self, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+        Box::pin((self.0)(call))
+    }
+}

@@ -1,0 +1,267 @@
+//! What travels with a call beside its arguments: deadline, trace, who was authenticated, what was claimed.
+//!
+//! The context of the call that is being served is a task-local. Nested calls inherit it on every strategy; a task of your own
+//! inherits it when it is started with [`spawn`].
+//!
+//! ```
+//! use connectivity_core::context::{self, Context};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! let context = Context::new().with_meta("tenant", "acme")?;
+//! let tenant = context::scope(context, async { context::current().meta("tenant").map(str::to_owned) }).await;
+//! assert_eq!(tenant.as_deref(), Some("acme"));
+//! # Ok::<(), connectivity_core::Error>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::error::{Error, ErrorKind, Sent};
+
+/// All keys and values of the metadata together, in bytes.
+pub(crate) const MAX_META: usize = 8 * 1024;
+
+tokio::task_local! {
+    static CURRENT: Context;
+}
+
+/// Clones the context of the call that is being served; empty outside of one.
+#[must_use]
+pub fn current() -> Context {
+    CURRENT.try_with(Context::clone).unwrap_or_default()
+}
+
+/// Runs a future with this context as the current one, in place of what was current outside.
+///
+/// A deadline in it bounds the calls made inside; to bound the future itself too, use [`timeout`].
+///
+/// # Cancel safety
+/// Dropping the returned future drops the inner one.
+pub async fn scope<F: Future>(context: Context, future: F) -> F::Output {
+    CURRENT.scope(context, future).await
+}
+
+/// Starts a task that goes on with the current context; a plain `tokio::spawn` would lose it.
+///
+/// The deadline goes along, so calls made in the task end with the call that started it.
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    tokio::spawn(CURRENT.scope(current(), future))
+}
+
+/// Runs a future for at most `limit`, and lets the calls inside inherit that deadline, on every path.
+///
+/// # Errors
+/// [`Timeout`](ErrorKind::Timeout) about the call that is being served, when the limit passes first.
+///
+/// # Cancel safety
+/// Dropping the returned future drops the inner one.
+pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output, Error> {
+    let context = current().with_timeout(limit);
+    let deadline = context.deadline().unwrap_or_else(|| Instant::now() + limit);
+    let scoped = scope(context, future);
+    tokio::time::timeout_at(deadline, scoped).await.map_err(|_elapsed| timed_out(&serving()))
+}
+
+pub(crate) fn timed_out(name: &str) -> Error {
+    Error::new(ErrorKind::Timeout, name, "").with_sent(Sent::Maybe)
+}
+
+/// Names the call that is being served, for errors and logs.
+pub(crate) fn serving() -> String {
+    current().serving.as_deref().unwrap_or("local").to_owned()
+}
+
+/// Deadline, trace, peer and metadata of a call. Cheap to clone.
+#[derive(Clone, Default, Debug)]
+pub struct Context {
+    deadline: Option<Instant>,
+    trace_parent: Option<Arc<str>>,
+    peer: Option<Arc<Peer>>,
+    meta: Option<Arc<BTreeMap<String, String>>>,
+    serving: Option<Arc<str>>,
+}
+
+impl Context {
+    /// Makes an empty context: no deadline, nobody authenticated, nothing claimed.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets calls end at `deadline`, or earlier if they had to already.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(self.deadline.map_or(deadline, |old| old.min(deadline)));
+        self
+    }
+
+    /// Lets calls end `limit` from now, or earlier if they had to already.
+    #[must_use]
+    pub fn with_timeout(self, limit: Duration) -> Self {
+        match Instant::now().checked_add(limit) {
+            Some(deadline) => self.with_deadline(deadline),
+            None => self,
+        }
+    }
+
+    /// Adds a claim that goes along with every call, such as a tenant id. A key that is there already gets the new value.
+    ///
+    /// A claim is what the caller says, not what anybody checked: see [`peer`](Self::peer) for that.
+    ///
+    /// # Errors
+    /// [`TooLarge`](ErrorKind::TooLarge) when keys and values together exceed 8 KiB; [`Encode`](ErrorKind::Encode) for an empty
+    /// key or one that holds anything but `a-z 0-9 - _ .`.
+    pub fn with_meta(mut self, key: impl Into<String>, value: impl Into<String>) -> Result<Self, Error> {
+        let (key, value) = (key.into(), value.into());
+        if key.is_empty() || !key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b)) {
+            return Err(meta_error(ErrorKind::Encode, "a metadata key holds a-z, 0-9, `-`, `_` and `.` only"));
+        }
+        let meta = Arc::make_mut(self.meta.get_or_insert_default());
+        meta.insert(key, value);
+        if meta.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > MAX_META {
+            return Err(meta_error(ErrorKind::TooLarge, "metadata has at most 8 KiB"));
+        }
+        Ok(self)
+    }
+
+    /// Sets the W3C `traceparent` that goes along.
+    #[must_use]
+    pub fn with_trace_parent(mut self, trace_parent: &str) -> Self {
+        self.trace_parent = Some(trace_parent.into());
+        self
+    }
+
+    /// States who was authenticated: for listeners, and for an HTTP handler of your own that has checked a token.
+    #[must_use]
+    pub fn with_peer(mut self, peer: Peer) -> Self {
+        self.peer = Some(Arc::new(peer));
+        self
+    }
+
+    pub(crate) fn serving_call(mut self, name: &str) -> Self {
+        self.serving = Some(name.into());
+        self
+    }
+
+    /// Says when calls must have ended.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Says how much time is left; zero when the deadline has passed, `None` without a deadline.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Shows the W3C `traceparent`.
+    #[must_use]
+    pub fn trace_parent(&self) -> Option<&str> {
+        self.trace_parent.as_deref()
+    }
+
+    /// Says who was authenticated by the listener that took the call; nobody for a local call.
+    #[must_use]
+    pub fn peer(&self) -> Option<&Peer> {
+        self.peer.as_deref()
+    }
+
+    /// Shows one claim of the caller.
+    #[must_use]
+    pub fn meta(&self, key: &str) -> Option<&str> {
+        self.meta.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// Goes through all claims of the caller, by key.
+    pub fn metas(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.meta.iter().flat_map(|meta| meta.iter()).map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+fn meta_error(kind: ErrorKind, message: &str) -> Error {
+    Error::new(kind, serving(), message).with_sent(Sent::No)
+}
+
+/// Names who was authenticated, and how.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Peer {
+    method: &'static str,
+    name: String,
+}
+
+impl Peer {
+    /// Makes a peer that a check of the given method (`bearer`, `tls`, `unix`, or a word of your own) has established.
+    #[must_use]
+    pub fn new(method: &'static str, name: impl Into<String>) -> Self {
+        Self { method, name: name.into() }
+    }
+
+    /// Says how the peer was authenticated.
+    #[must_use]
+    pub fn method(&self) -> &'static str {
+        self.method
+    }
+
+    /// Names the peer.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{:?}", self.method, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_only_ever_moves_closer() {
+        let near = Instant::now() + Duration::from_secs(1);
+        let far = near + Duration::from_secs(10);
+        assert_eq!(Context::new().with_deadline(near).with_deadline(far).deadline(), Some(near));
+        assert_eq!(Context::new().with_timeout(Duration::MAX).deadline(), None);
+    }
+
+    #[test]
+    fn metadata_is_bounded_and_its_keys_are_plain() {
+        let full = Context::new().with_meta("k", "x".repeat(MAX_META - 1)).unwrap();
+        assert_eq!(full.clone().with_meta("k", "y").unwrap().meta("k"), Some("y"));
+        assert_eq!(full.with_meta("more", "").unwrap_err().kind(), ErrorKind::TooLarge);
+        for bad in ["", "Tenant", "a b", "a\n"] {
+            assert_eq!(Context::new().with_meta(bad, "v").unwrap_err().kind(), ErrorKind::Encode);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_spawned_task_goes_on_with_the_context() {
+        let context = Context::new().with_meta("tenant", "acme").unwrap();
+        let seen = scope(context, async { spawn(async { current().meta("tenant").map(str::to_owned) }).await });
+        assert_eq!(seen.await.unwrap().as_deref(), Some("acme"));
+        assert!(current().meta("tenant").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_bounds_the_future_and_what_it_calls() {
+        let inner = timeout(Duration::from_secs(5), async { current().remaining() }).await.unwrap();
+        assert_eq!(inner, Some(Duration::from_secs(5)));
+        let error = timeout(Duration::from_secs(5), std::future::pending::<()>()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+    }
+}

@@ -1,0 +1,179 @@
+//! What a contract says of itself.
+
+use std::fmt;
+
+use crate::call::Reply;
+use crate::service::Method;
+
+/// The most methods a service may have: one bit each in the mask that a local call reads.
+pub(crate) const MAX_METHODS: usize = 256;
+
+/// Describes a service: its name, its docs, its methods.
+#[derive(Debug)]
+pub struct ServiceDesc {
+    name: &'static str,
+    docs: &'static str,
+    methods: &'static [&'static MethodDesc],
+}
+
+impl ServiceDesc {
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn new(name: &'static str, docs: &'static str, methods: &'static [&'static MethodDesc]) -> Self {
+        Self { name, docs, methods }
+    }
+
+    /// Names the service.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Shows the doc comment of the trait.
+    #[must_use]
+    pub const fn docs(&self) -> &'static str {
+        self.docs
+    }
+
+    /// Lists the methods in the order of the trait.
+    #[must_use]
+    pub const fn methods(&self) -> &'static [&'static MethodDesc] {
+        self.methods
+    }
+
+    /// Finds a method by its full name, such as `billing.charge`.
+    #[must_use]
+    pub fn method(&self, full_name: &str) -> Option<&'static MethodDesc> {
+        self.methods.iter().copied().find(|method| method.full_name == full_name)
+    }
+}
+
+/// Describes a method: its names, its arguments, and what its author said about repeating and cancelling it.
+pub struct MethodDesc {
+    index: usize,
+    service: &'static str,
+    name: &'static str,
+    full_name: &'static str,
+    arguments: &'static [&'static str],
+    docs: &'static str,
+    idempotent: bool,
+    readonly: bool,
+    no_cancel: bool,
+    noop: fn() -> Option<Reply>,
+}
+
+impl MethodDesc {
+    /// For generated code: describes the method `M`.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn of<M: Method>(
+        index: usize,
+        service: &'static str,
+        name: &'static str,
+        full_name: &'static str,
+        arguments: &'static [&'static str],
+    ) -> Self {
+        assert!(index < MAX_METHODS, "a service has at most 256 methods");
+        Self {
+            index,
+            service,
+            name,
+            full_name,
+            arguments,
+            docs: "",
+            idempotent: false,
+            readonly: false,
+            no_cancel: false,
+            noop: Reply::noop::<M>,
+        }
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn docs(self, docs: &'static str) -> Self {
+        Self { docs, ..self }
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn idempotent(self) -> Self {
+        Self { idempotent: true, ..self }
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn readonly(self) -> Self {
+        Self { readonly: true, idempotent: true, ..self }
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn no_cancel(self) -> Self {
+        Self { no_cancel: true, ..self }
+    }
+
+    /// Says where the method stands in its trait; stable for one program, not between two.
+    #[must_use]
+    pub const fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Names the service.
+    #[must_use]
+    pub const fn service(&self) -> &'static str {
+        self.service
+    }
+
+    /// Names the method within its service: `charge`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Names the method everywhere else: `billing.charge`.
+    #[must_use]
+    pub const fn full_name(&self) -> &'static str {
+        self.full_name
+    }
+
+    /// Names the arguments, in order.
+    #[must_use]
+    pub const fn arguments(&self) -> &'static [&'static str] {
+        self.arguments
+    }
+
+    /// Shows the doc comment of the method.
+    #[must_use]
+    pub const fn doc_comment(&self) -> &'static str {
+        self.docs
+    }
+
+    /// Says whether a call may be repeated (`#[idempotent]` or `#[readonly]`).
+    #[must_use]
+    pub const fn is_idempotent(&self) -> bool {
+        self.idempotent
+    }
+
+    /// Says whether a call changes nothing (`#[readonly]`).
+    #[must_use]
+    pub const fn is_readonly(&self) -> bool {
+        self.readonly
+    }
+
+    /// Says whether a call goes on when its caller has gone (`#[no_cancel]`).
+    #[must_use]
+    pub const fn is_no_cancel(&self) -> bool {
+        self.no_cancel
+    }
+
+    /// Makes the answer of a `noop` route, if the method has one.
+    pub(crate) fn noop(&self) -> Option<Reply> {
+        (self.noop)()
+    }
+}
+
+impl fmt::Debug for MethodDesc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MethodDesc").field("name", &self.full_name).field("arguments", &self.arguments).finish()
+    }
+}

@@ -1,0 +1,388 @@
+//! What can go wrong with a call, as plain data.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use crate::name;
+
+/// The longest message an error keeps, in bytes.
+pub(crate) const MAX_MESSAGE: usize = 1024;
+
+/// The type name under which an error stands in a codec: the shape walk takes it for one leaf, so a new kind breaks no contract.
+pub(crate) const WIRE_NAME: &str = "connectivity::Error";
+
+/// The fields of an error on the wire.
+pub(crate) const WIRE_FIELDS: &[&str] = &["kind", "name", "message"];
+
+/// Says that a call did not get an answer, why, and whether the other side may have run it.
+///
+/// It is plain data (cloned, compared, serialized), because it travels inside the error type of your service:
+///
+/// ```
+/// use connectivity_core::Error;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+/// enum BillingError {
+///     #[error("card declined")]
+///     Declined,
+///     #[error(transparent)]
+///     Connectivity(#[from] Error),
+/// }
+/// ```
+///
+/// An error that was serialized belongs to a call further away: reading it back gives [`Sent::Maybe`], and
+/// [`is_retryable_for`](Self::is_retryable_for) is false whatever it is asked.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Inner {
+    kind: ErrorKind,
+    sent: Sent,
+    relayed: bool,
+    name: String,
+    message: String,
+}
+
+impl Error {
+    /// Makes an error about the call of `name`. Names are escaped and messages cut at 1 KiB.
+    ///
+    /// [`sent`](Self::sent) begins as what the kind implies: `No` for what fails before anything leaves, else `Maybe`.
+    #[must_use]
+    pub fn new(kind: ErrorKind, name: impl AsRef<str>, message: impl Into<String>) -> Self {
+        let name = name.as_ref();
+        let name = if name::Name::parse(name).is_ok() { name.to_owned() } else { name::shown(name) };
+        let message = bounded(message.into());
+        Self(Box::new(Inner { kind, sent: kind.implied_sent(), relayed: false, name, message }))
+    }
+
+    /// States whether the other side may have run the call.
+    #[must_use]
+    pub fn with_sent(mut self, sent: Sent) -> Self {
+        self.0.sent = sent;
+        self
+    }
+
+    /// Says what kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Names the service or method whose call failed.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Tells the cause in words; at most 1 KiB, without payloads or secrets.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Says whether the other side could have run the call.
+    #[must_use]
+    pub fn sent(&self) -> Sent {
+        self.0.sent
+    }
+
+    /// Says whether the error came inside an answer, and so belongs to a call further away.
+    #[must_use]
+    pub fn is_relayed(&self) -> bool {
+        self.0.relayed
+    }
+
+    /// Says whether calling `name` again is safe and may help: the failure is about that very call, nothing was run, and the cause may pass.
+    #[must_use]
+    pub fn is_retryable_for(&self, name: &str) -> bool {
+        !self.0.relayed && self.0.sent == Sent::No && self.0.kind.may_pass() && self.0.name == name
+    }
+}
+
+fn bounded(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        let cut = message.floor_char_boundary(MAX_MESSAGE - '…'.len_utf8());
+        message.truncate(cut);
+        message.push('…');
+    }
+    message
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.name, self.0.kind)?;
+        if !self.0.message.is_empty() {
+            write!(f, ": {}", self.0.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("name", &self.0.name)
+            .field("message", &self.0.message)
+            .field("sent", &self.0.sent)
+            .field("relayed", &self.0.relayed)
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Serialize for Error {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_struct(WIRE_NAME, WIRE_FIELDS.len())?;
+        out.serialize_field("kind", self.0.kind.as_str())?;
+        out.serialize_field("name", &self.0.name)?;
+        out.serialize_field("message", &self.0.message)?;
+        out.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Error {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_struct(WIRE_NAME, WIRE_FIELDS, ErrorVisitor)
+    }
+}
+
+struct ErrorVisitor;
+
+impl<'de> de::Visitor<'de> for ErrorVisitor {
+    type Value = Error;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an error with kind, name and message")
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Error, A::Error> {
+        let mut next = || seq.next_element::<String>().map(Option::unwrap_or_default);
+        let (kind, name, message) = (next()?, next()?, next()?);
+        Ok(relayed(&kind, &name, message))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Error, A::Error> {
+        let (mut kind, mut name, mut message) = (String::new(), String::new(), String::new());
+        while let Some(key) = map.next_key::<String>()? {
+            match &*key {
+                "kind" => kind = map.next_value()?,
+                "name" => name = map.next_value()?,
+                "message" => message = map.next_value()?,
+                _ => map.next_value::<de::IgnoredAny>().map(drop)?,
+            }
+        }
+        Ok(relayed(&kind, &name, message))
+    }
+}
+
+fn relayed(kind: &str, name: &str, message: String) -> Error {
+    let mut error = Error::new(ErrorKind::from_word(kind), name, message).with_sent(Sent::Maybe);
+    error.0.relayed = true;
+    error
+}
+
+/// Says whether the other side could have run a call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "no, perhaps and yes are all the answers there are")]
+pub enum Sent {
+    /// It did not run.
+    No,
+    /// Nobody can tell.
+    Maybe,
+    /// It ran, at least in part.
+    Yes,
+}
+
+impl Sent {
+    /// Spells the answer as the wires do: `no`, `maybe`, `yes`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Maybe => "maybe",
+            Self::Yes => "yes",
+        }
+    }
+
+    /// Reads the word; anything unknown is `Maybe`, the answer that promises nothing.
+    #[must_use]
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "no" => Self::No,
+            "yes" => Self::Yes,
+            _ => Self::Maybe,
+        }
+    }
+}
+
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])+ $kind:ident = $word:literal, $says:literal;)+) => {
+        /// The kinds of failure. On a wire a kind is its word; an unknown word reads as [`Remote`](Self::Remote).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorKind { $($(#[doc = $doc])+ $kind,)+ }
+
+        impl ErrorKind {
+            /// Every kind, for tables and tests.
+            pub const ALL: &[Self] = &[$(Self::$kind),+];
+
+            /// Spells the kind as wires, metrics and logs do.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$kind => $word),+ }
+            }
+
+            /// Reads the word of a wire.
+            #[must_use]
+            pub fn from_word(word: &str) -> Self {
+                match word { $($word => Self::$kind,)+ _ => Self::Remote }
+            }
+
+            const fn says(self) -> &'static str {
+                match self { $(Self::$kind => $says),+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// No row and no local implementation has this name.
+    NotRoutable = "not_routable", "no route and no local implementation";
+    /// The row of this name is wrong, and no older good one is in force.
+    RouteInvalid = "route_invalid", "the route is invalid";
+    /// The row names a transport that this router does not have.
+    NoTransport = "no_transport", "no such transport";
+    /// No connection to the other side.
+    Connect = "connect", "cannot connect";
+    /// The circuit breaker is open.
+    CircuitOpen = "circuit_open", "the circuit is open";
+    /// The deadline passed.
+    Timeout = "timeout", "the deadline passed";
+    /// A limit on calls in flight was reached.
+    Overloaded = "overloaded", "too many calls in flight";
+    /// The implementation panicked.
+    Panicked = "panicked", "the implementation panicked";
+    /// The call was cancelled before it ended.
+    Cancelled = "cancelled", "the call was cancelled";
+    /// A request or a reply is over its size limit.
+    TooLarge = "too_large", "over the size limit";
+    /// The arguments or the reply cannot be encoded.
+    Encode = "encode", "cannot be encoded";
+    /// The arguments or the reply cannot be decoded.
+    Decode = "decode", "cannot be decoded";
+    /// The two sides hold different contracts.
+    Contract = "contract", "the contracts differ";
+    /// The service has no such method.
+    Unimplemented = "unimplemented", "not implemented";
+    /// The route says `noop`, and the method has no value for that.
+    Noop = "noop", "switched off by a noop route";
+    /// The caller did not say who it is.
+    Unauthenticated = "unauthenticated", "not authenticated";
+    /// The caller may not do this.
+    Denied = "denied", "not allowed";
+    /// The implementation failed for a reason of its own; the cause stands in its log.
+    Internal = "internal", "internal error";
+    /// The other side failed in a way that has no word here.
+    Remote = "remote", "the other side failed";
+    /// The router or the connection is closed.
+    Closed = "closed", "closed";
+}
+
+impl ErrorKind {
+    /// Whether this kind arises before anything leaves the caller.
+    const fn implied_sent(self) -> Sent {
+        match self {
+            Self::NotRoutable | Self::RouteInvalid | Self::NoTransport | Self::Connect | Self::CircuitOpen => Sent::No,
+            Self::Overloaded | Self::Encode | Self::Unimplemented | Self::Noop => Sent::No,
+            Self::Unauthenticated | Self::Denied | Self::Contract => Sent::No,
+            Self::Panicked | Self::Internal => Sent::Yes,
+            _ => Sent::Maybe,
+        }
+    }
+
+    /// Whether the same call may succeed a moment later.
+    const fn may_pass(self) -> bool {
+        matches!(self, Self::Connect | Self::Overloaded | Self::CircuitOpen | Self::Closed | Self::Timeout)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.says())
+    }
+}
+
+/// Turns any error of an implementation into an [`Error`] of kind [`Internal`](ErrorKind::Internal).
+///
+/// The cause and its sources are logged here, where they belong; the caller sees the kind alone.
+///
+/// ```
+/// use connectivity_core::{Error, OrInternal};
+///
+/// fn load(path: &str) -> Result<String, Error> {
+///     std::fs::read_to_string(path).or_internal()
+/// }
+/// assert_eq!(load("/no/such/file").unwrap_err().message(), "");
+/// ```
+pub trait OrInternal<T> {
+    /// Logs the cause and keeps the kind.
+    ///
+    /// # Errors
+    /// The error, if there was one, as `Internal` about the call that is being served.
+    fn or_internal(self) -> Result<T, Error>;
+}
+
+impl<T, E: fmt::Display + fmt::Debug> OrInternal<T> for Result<T, E> {
+    fn or_internal(self) -> Result<T, Error> {
+        self.map_err(|cause| {
+            let name = crate::context::serving();
+            tracing::error!(name = %name, cause = ?cause, "an implementation failed: {cause}");
+            Error::new(ErrorKind::Internal, name, "")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_word_of_its_own_and_reads_back() {
+        for &kind in ErrorKind::ALL {
+            assert_eq!(ErrorKind::from_word(kind.as_str()), kind);
+        }
+        assert_eq!(ErrorKind::from_word("a word of next year"), ErrorKind::Remote);
+    }
+
+    #[test]
+    fn only_what_did_not_run_and_may_pass_is_retryable() {
+        let error = Error::new(ErrorKind::Connect, "billing.charge", "refused");
+        assert!(error.is_retryable_for("billing.charge"));
+        assert!(!error.is_retryable_for("orders.place"), "a nested call's error is not about the outer call");
+        assert!(!error.clone().with_sent(Sent::Maybe).is_retryable_for("billing.charge"));
+        assert!(!Error::new(ErrorKind::NotRoutable, "a", "").is_retryable_for("a"));
+    }
+
+    #[test]
+    fn a_serialized_error_is_relayed_and_never_retryable() {
+        let text = serde_json::to_string(&Error::new(ErrorKind::Connect, "billing", "refused")).unwrap();
+        assert_eq!(text, r#"{"kind":"connect","name":"billing","message":"refused"}"#);
+        let back: Error = serde_json::from_str(&text).unwrap();
+        assert_eq!((back.kind(), back.sent(), back.is_relayed()), (ErrorKind::Connect, Sent::Maybe, true));
+        assert!(!back.is_retryable_for("billing"));
+    }
+
+    #[test]
+    fn hostile_texts_are_bounded() {
+        let error = Error::new(ErrorKind::Remote, "\u{1b}[31m", "é".repeat(5000));
+        assert!(error.message().len() <= MAX_MESSAGE && error.message().ends_with('…'));
+        assert!(!error.to_string().contains('\u{1b}'));
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+}

@@ -1,0 +1,157 @@
+//! The cell of a service: what a client holds, and what a route change flips.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::call::CallService;
+use crate::codec::Codec;
+use crate::desc::{MAX_METHODS, MethodDesc, ServiceDesc};
+use crate::service::{Dispatch, Registrable};
+
+const WORDS: usize = MAX_METHODS / 64;
+
+/// What all clients of one service in one router share.
+///
+/// A bit for each method says whether a call may go straight to the local implementation. What changes at run time is the
+/// route, not the implementation, so the latter stands in a write-once place and is borrowed: a local call is one atomic load,
+/// no lock, no reference count, no map, no codec.
+pub struct ServiceCell {
+    desc: &'static ServiceDesc,
+    fast: [AtomicU64; WORDS],
+    local: OnceLock<Local>,
+    host: Arc<dyn Host>,
+    timeout: Option<Duration>,
+}
+
+/// The implementation, in the two forms that calls need.
+struct Local {
+    /// An `Arc<dyn DynBilling>`.
+    typed: Box<dyn Any + Send + Sync>,
+    dispatch: Arc<dyn Dispatch>,
+}
+
+impl ServiceCell {
+    /// Makes the cell of a service without an implementation; every call asks the host.
+    pub fn new(desc: &'static ServiceDesc, host: Arc<dyn Host>) -> Self {
+        Self { desc, fast: Default::default(), local: OnceLock::new(), host, timeout: None }
+    }
+
+    /// Makes a cell whose calls all ask the host of `self`, and are given `timeout` at the most.
+    pub(crate) fn with_timeout(&self, timeout: Duration) -> Self {
+        let timeout = Some(self.timeout.map_or(timeout, |old| old.min(timeout)));
+        Self { timeout, ..Self::new(self.desc, Arc::clone(&self.host)) }
+    }
+
+    /// Puts the implementation in; false if there is one already.
+    pub fn set_local<R: Registrable>(&self, service: R) -> bool {
+        let (typed, dispatch) = service.into_parts();
+        self.local.set(Local { typed: Box::new(typed), dispatch }).is_ok()
+    }
+
+    /// Shows the implementation to the envelope path.
+    pub fn local(&self) -> Option<&Arc<dyn Dispatch>> {
+        self.local.get().map(|local| &local.dispatch)
+    }
+
+    /// Describes the service.
+    pub fn desc(&self) -> &'static ServiceDesc {
+        self.desc
+    }
+
+    /// Lets calls of these methods, and of no others, go straight to the implementation. The host serializes its writes.
+    pub fn set_fast(&self, methods: impl Iterator<Item = &'static MethodDesc>) {
+        for (word, bits) in self.fast.iter().zip(mask(methods)) {
+            word.store(bits, Ordering::Release);
+        }
+    }
+
+    /// Takes the direct way from all methods but these.
+    pub fn keep_fast(&self, methods: impl Iterator<Item = &'static MethodDesc>) {
+        for (word, bits) in self.fast.iter().zip(mask(methods)) {
+            word.fetch_and(bits, Ordering::AcqRel);
+        }
+    }
+
+    /// Borrows the implementation if calls of this method may go straight to it.
+    #[inline]
+    pub(crate) fn fast<D: ?Sized + 'static>(&self, method: usize) -> Option<&D> {
+        let word = self.fast[(method / 64) % WORDS].load(Ordering::Acquire);
+        if word & (1 << (method % 64)) == 0 {
+            return None;
+        }
+        self.local.get()?.typed.downcast_ref::<Arc<D>>().map(|service| &**service)
+    }
+
+    pub(crate) fn plan(&self, method: &'static MethodDesc) -> Plan {
+        self.host.plan(method)
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+}
+
+fn mask(methods: impl Iterator<Item = &'static MethodDesc>) -> [u64; WORDS] {
+    let mut words = [0; WORDS];
+    for method in methods {
+        words[(method.index() / 64) % WORDS] |= 1 << (method.index() % 64);
+    }
+    words
+}
+
+impl fmt::Debug for ServiceCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceCell").field("service", &self.desc.name()).finish_non_exhaustive()
+    }
+}
+
+/// Where a client finds its service: a router.
+#[diagnostic::on_unimplemented(
+    message = "a client is made from a router, not from `{Self}`",
+    note = "pass `&router`; for a test without a router there is `Client::direct(implementation)`"
+)]
+pub trait ServiceRegistry {
+    /// Finds or makes the cell of a service.
+    #[doc(hidden)]
+    fn service_cell(&self, desc: &'static ServiceDesc) -> Arc<ServiceCell>;
+}
+
+impl<T: ServiceRegistry + ?Sized> ServiceRegistry for Arc<T> {
+    fn service_cell(&self, desc: &'static ServiceDesc) -> Arc<ServiceCell> {
+        (**self).service_cell(desc)
+    }
+}
+
+impl<T: ServiceRegistry + ?Sized> ServiceRegistry for &T {
+    fn service_cell(&self, desc: &'static ServiceDesc) -> Arc<ServiceCell> {
+        (**self).service_cell(desc)
+    }
+}
+
+/// Who knows the routes: asked once for every call off the fast path, so that the call sees one table from start to end.
+pub trait Host: Send + Sync {
+    /// Says where a call of the method goes now.
+    fn plan(&self, method: &'static MethodDesc) -> Plan;
+}
+
+/// Where one call goes, and how it wants its arguments.
+#[derive(Debug)]
+pub struct Plan {
+    /// Who takes the call.
+    pub service: CallService,
+    /// How it wants the arguments.
+    pub form: Form,
+}
+
+/// How the taker of a call wants its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "internal to the typed path")]
+pub enum Form {
+    /// As a value: a local implementation, or a layer that may turn the call anywhere.
+    Typed,
+    /// As bytes, encoded straight from what the caller lent: a transport without layers before it.
+    Encoded(Codec),
+}

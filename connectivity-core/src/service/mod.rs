@@ -1,0 +1,21 @@
+//! What `#[service]` expands against: the bounds on a contract, its arguments, and the path of a typed call.
+
+mod args;
+mod cell;
+mod dispatch;
+mod handle;
+mod method;
+
+pub use args::{Args, Argument, ArgumentRefs, Arguments, Fields, Own, Ref};
+pub use cell::{Form, Host, Plan, ServiceCell, ServiceRegistry};
+pub use dispatch::{Dispatch, Registrable, unknown_method};
+pub use handle::Handle;
+pub use method::{Method, MethodOutput, ServiceError, Wire};
+
+pub(crate) use dispatch::invoke;
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod tests;
