@@ -16,6 +16,3 @@ pub(crate) use dispatch::invoke;
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod tests;
