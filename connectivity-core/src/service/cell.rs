@@ -4,10 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use crate::call::CallService;
-use crate::codec::Codec;
 use crate::desc::{MAX_METHODS, MethodDesc, ServiceDesc};
 use crate::service::{Dispatch, Registrable};
 
@@ -22,8 +19,6 @@ pub struct ServiceCell {
     desc: &'static ServiceDesc,
     fast: [AtomicU64; WORDS],
     local: OnceLock<Local>,
-    host: Arc<dyn Host>,
-    timeout: Option<Duration>,
 }
 
 /// The implementation, in the two forms that calls need.
@@ -34,15 +29,9 @@ struct Local {
 }
 
 impl ServiceCell {
-    /// Makes the cell of a service without an implementation; every call asks the host.
-    pub fn new(desc: &'static ServiceDesc, host: Arc<dyn Host>) -> Self {
-        Self { desc, fast: Default::default(), local: OnceLock::new(), host, timeout: None }
-    }
-
-    /// Makes a cell whose calls all ask the host of `self`, and are given `timeout` at the most.
-    pub(crate) fn with_timeout(&self, timeout: Duration) -> Self {
-        let timeout = Some(self.timeout.map_or(timeout, |old| old.min(timeout)));
-        Self { timeout, ..Self::new(self.desc, Arc::clone(&self.host)) }
+    /// Makes the cell of a service without an implementation.
+    pub fn new(desc: &'static ServiceDesc) -> Self {
+        Self { desc, fast: Default::default(), local: OnceLock::new() }
     }
 
     /// Puts the implementation in; false if there is one already.
@@ -84,14 +73,6 @@ impl ServiceCell {
         }
         self.local.get()?.typed.downcast_ref::<Arc<D>>().map(|service| &**service)
     }
-
-    pub(crate) fn plan(&self, method: &'static MethodDesc) -> Plan {
-        self.host.plan(method)
-    }
-
-    pub(crate) fn timeout(&self) -> Option<Duration> {
-        self.timeout
-    }
 }
 
 fn mask(methods: impl Iterator<Item = &'static MethodDesc>) -> [u64; WORDS] {
@@ -106,52 +87,4 @@ impl fmt::Debug for ServiceCell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServiceCell").field("service", &self.desc.name()).finish_non_exhaustive()
     }
-}
-
-/// Where a client finds its service: a router.
-#[diagnostic::on_unimplemented(
-    message = "a client is made from a router, not from `{Self}`",
-    note = "pass `&router`; for a test without a router there is `Client::direct(implementation)`"
-)]
-pub trait ServiceRegistry {
-    /// Finds or makes the cell of a service.
-    #[doc(hidden)]
-    fn service_cell(&self, desc: &'static ServiceDesc) -> Arc<ServiceCell>;
-}
-
-impl<T: ServiceRegistry + ?Sized> ServiceRegistry for Arc<T> {
-    fn service_cell(&self, desc: &'static ServiceDesc) -> Arc<ServiceCell> {
-        (**self).service_cell(desc)
-    }
-}
-
-impl<T: ServiceRegistry + ?Sized> ServiceRegistry for &T {
-    fn service_cell(&self, desc: &'static ServiceDesc) -> Arc<ServiceCell> {
-        (**self).service_cell(desc)
-    }
-}
-
-/// Who knows the routes: asked once for every call off the fast path, so that the call sees one table from start to end.
-pub trait Host: Send + Sync {
-    /// Says where a call of the method goes now.
-    fn plan(&self, method: &'static MethodDesc) -> Plan;
-}
-
-/// Where one call goes, and how it wants its arguments.
-#[derive(Debug)]
-pub struct Plan {
-    /// Who takes the call.
-    pub service: CallService,
-    /// How it wants the arguments.
-    pub form: Form,
-}
-
-/// How the taker of a call wants its arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "internal to the typed path")]
-pub enum Form {
-    /// As a value: a local implementation, or a layer that may turn the call anywhere.
-    Typed,
-    /// As bytes, encoded straight from what the caller lent: a transport without layers before it.
-    Encoded(Codec),
 }

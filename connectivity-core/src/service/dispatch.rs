@@ -42,22 +42,31 @@ pub(crate) async fn invoke(dispatch: Arc<dyn Dispatch>, call: Call) -> Result<Re
     let Some(method) = call.method().or_else(|| dispatch.desc().method(call.name())) else {
         return unknown_method(call).await;
     };
-    let name = method.full_name();
-    run(name, call, move |call| dispatch.dispatch(method.index(), call)).await
+    let work = move |call| dispatch.dispatch(method.index(), call);
+    run(method.full_name(), method.is_no_cancel(), call, work).await
 }
 
-/// Runs what `start` makes of the call; see [`invoke`].
-pub(crate) async fn run<F>(name: &str, call: Call, start: F) -> Result<Reply, Error>
+/// Runs what `start` makes of the call; see [`invoke`]. With `detach` it goes on when nobody waits for it any more.
+pub(crate) async fn run<F>(name: &str, detach: bool, call: Call, start: F) -> Result<Reply, Error>
 where
-    F: FnOnce(Call) -> BoxFuture<'static, Result<Reply, Error>>,
+    F: FnOnce(Call) -> BoxFuture<'static, Result<Reply, Error>> + Send + 'static,
 {
     let context = call.context().clone().serving_call(name);
     let deadline = context.deadline();
-    let work = context::scope(context, catch_panic(name, move || start(call)));
+    let work = context::scope(context, catch_panic(name.to_owned(), move || start(call)));
+    let work: BoxFuture<'_, _> = if detach { Box::pin(detached(name, work)) } else { Box::pin(work) };
     match deadline {
         None => work.await,
         Some(deadline) => within(deadline, name, work).await,
     }
+}
+
+async fn detached(
+    name: &str,
+    work: impl Future<Output = Result<Reply, Error>> + Send + 'static,
+) -> Result<Reply, Error> {
+    // The task ends early only when its runtime does.
+    tokio::spawn(work).await.unwrap_or_else(|_gone| Err(Error::new(ErrorKind::Cancelled, name, "the runtime is gone")))
 }
 
 /// Polls the work before the clock: work that is ready at once costs no timer, and one that ends at its deadline has ended.
@@ -73,7 +82,7 @@ async fn within(
     tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_elapsed| Err(timed_out(name)))
 }
 
-async fn catch_panic<F>(name: &str, start: F) -> Result<Reply, Error>
+async fn catch_panic<F>(name: String, start: F) -> Result<Reply, Error>
 where
     F: FnOnce() -> BoxFuture<'static, Result<Reply, Error>>,
 {
@@ -86,7 +95,7 @@ where
             }
             work.as_mut().map_or(Poll::Pending, |work| work.as_mut().poll(cx))
         });
-        std::panic::catch_unwind(poll).unwrap_or_else(|panic| Poll::Ready(Err(panicked(name, &*panic))))
+        std::panic::catch_unwind(poll).unwrap_or_else(|panic| Poll::Ready(Err(panicked(&name, &*panic))))
     })
     .await
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::call::{Body, BoxFuture, Call, CallService};
-use crate::context;
+use crate::codec::CodecError;
 use crate::desc::{MethodDesc, ServiceDesc};
-use crate::error::{Error, ErrorKind, Sent};
+use crate::error::{Error, ErrorKind};
 use crate::service::{
     Args, ArgumentRefs, Dispatch, Form, Host, Method, Plan, Registrable, ServiceCell, ServiceRegistry, invoke,
 };
@@ -16,34 +16,35 @@ use crate::service::{
 /// The client's hold on a service `D`, the object-safe form of a contract.
 pub struct Handle<D: ?Sized> {
     cell: Arc<ServiceCell>,
+    host: Arc<dyn Host>,
+    timeout: Option<Duration>,
     service: PhantomData<fn() -> Arc<D>>,
 }
 
 impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
     /// Finds the service in a router.
     pub fn new<R: ServiceRegistry + ?Sized>(router: &R, desc: &'static ServiceDesc) -> Self {
-        Self::of(router.service_cell(desc))
+        let (cell, host) = router.service_cell(desc);
+        Self { cell, host, timeout: None, service: PhantomData }
     }
 
     /// Calls an implementation without a router: for tests.
     pub fn direct<R: Registrable<Dyn = D>>(service: R) -> Self {
         let (typed, dispatch) = service.into_parts();
-        let desc = dispatch.desc();
-        let cell = ServiceCell::new(desc, Arc::new(Direct(Arc::clone(&dispatch))));
-        let set = cell.set_local(Parts(typed, dispatch));
-        debug_assert!(set, "a new cell is empty");
-        cell.set_fast(desc.methods().iter().copied().filter(|method| !method.is_no_cancel()));
-        Self::of(Arc::new(cell))
+        let cell = ServiceCell::new(dispatch.desc());
+        cell.set_local(Parts(typed, Arc::clone(&dispatch)));
+        cell.set_fast(cell.desc().methods().iter().copied().filter(|method| !method.is_no_cancel()));
+        Self { cell: Arc::new(cell), host: Arc::new(Direct(dispatch)), timeout: None, service: PhantomData }
     }
 
     /// Gives every call through the returned handle `limit` at the most; a row or a surrounding deadline may ask for less.
+    ///
+    /// Its cell is one that is never fast, so that handles without a limit need not look for one.
     #[must_use]
     pub fn with_timeout(&self, limit: Duration) -> Self {
-        Self::of(Arc::new(self.cell.with_timeout(limit)))
-    }
-
-    fn of(cell: Arc<ServiceCell>) -> Self {
-        Self { cell, service: PhantomData }
+        let cell = Arc::new(ServiceCell::new(self.cell.desc()));
+        let timeout = Some(self.timeout.map_or(limit, |old| old.min(limit)));
+        Self { cell, host: Arc::clone(&self.host), timeout, service: PhantomData }
     }
 
     /// Borrows the local implementation, if calls of `M` go straight to it now.
@@ -59,56 +60,42 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
         M: Method,
         R: ArgumentRefs<Owned = M::Args>,
     {
-        let sending = prepare::<M, R>(&self.cell, arguments);
+        let sending = self.prepare::<M, R>(arguments);
         Box::pin(async move {
-            match sending {
-                Ok((service, call)) => deliver::<M>(service, call).await?.into_result::<M>(),
-                Err(error) => Err(error.into()),
-            }
+            let (service, call) = sending?;
+            service.send(call).await?.into_result::<M>()
         })
     }
-}
 
-fn prepare<M, R>(cell: &ServiceCell, arguments: R) -> Result<(CallService, Call), Error>
-where
-    M: Method,
-    R: ArgumentRefs<Owned = M::Args>,
-{
-    let Plan { service, form } = cell.plan(M::DESC);
-    let body = match form {
-        Form::Typed => Body::typed(Args::<M, _>::new(arguments.into_owned())),
-        Form::Encoded(codec) => {
-            let encoded = codec.encode(&Args::<M, R>::new(arguments));
-            let failed = |cause| Error::new(ErrorKind::Encode, M::DESC.full_name(), format!("the arguments: {cause}"));
-            Body::Encoded(codec, encoded.map_err(failed)?)
+    fn prepare<M, R>(&self, arguments: R) -> Result<(CallService, Call), Error>
+    where
+        M: Method,
+        R: ArgumentRefs<Owned = M::Args>,
+    {
+        let Plan { service, form } = self.host.plan(M::DESC);
+        let body = match form {
+            Form::Typed => Body::typed(Args::<M, _>::new(arguments.into_owned())),
+            Form::Encoded(codec) => {
+                let encoded = codec.encode(&Args::<M, R>::new(arguments));
+                Body::Encoded(codec, encoded.map_err(|cause| encode_failed(M::DESC, &cause))?)
+            }
+        };
+        let mut call = Call::of(M::DESC, body);
+        if let Some(limit) = self.timeout {
+            *call.context_mut() = std::mem::take(call.context_mut()).with_timeout(limit);
         }
-    };
-    let mut call = Call::of(M::DESC, body);
-    if let Some(limit) = cell.timeout() {
-        *call.context_mut() = std::mem::take(call.context_mut()).with_timeout(limit);
-    }
-    Ok((service, call))
-}
-
-/// Sends the call; one that must not be cancelled goes on in a task of its own when the caller has gone.
-async fn deliver<M: Method>(service: CallService, call: Call) -> Result<crate::Reply, M::Err> {
-    if !M::DESC.is_no_cancel() {
-        return Ok(service.send(call).await?);
-    }
-    match context::spawn(service.send(call)).await {
-        Ok(reply) => Ok(reply?),
-        Err(cause) => Err(lost_task(M::DESC, &cause).into()),
+        Ok((service, call))
     }
 }
 
-fn lost_task(method: &MethodDesc, cause: &tokio::task::JoinError) -> Error {
-    let kind = if cause.is_panic() { ErrorKind::Panicked } else { ErrorKind::Cancelled };
-    Error::new(kind, method.full_name(), "").with_sent(Sent::Maybe)
+fn encode_failed(method: &MethodDesc, cause: &CodecError) -> Error {
+    Error::new(ErrorKind::Encode, method.full_name(), format!("the arguments: {cause}"))
 }
 
 impl<D: ?Sized> Clone for Handle<D> {
     fn clone(&self) -> Self {
-        Self { cell: Arc::clone(&self.cell), service: PhantomData }
+        let Self { cell, host, timeout, service } = self;
+        Self { cell: Arc::clone(cell), host: Arc::clone(host), timeout: *timeout, service: *service }
     }
 }
 

@@ -4,12 +4,14 @@ mod args;
 mod cell;
 mod dispatch;
 mod handle;
+mod host;
 mod method;
 
 pub use args::{Args, Argument, ArgumentRefs, Arguments, Fields, Own, Ref};
-pub use cell::{Form, Host, Plan, ServiceCell, ServiceRegistry};
+pub use cell::ServiceCell;
 pub use dispatch::{Dispatch, Registrable, unknown_method};
 pub use handle::Handle;
+pub use host::{Form, Host, Plan, ServiceRegistry};
 pub use method::{Method, MethodOutput, ServiceError, Wire};
 
 pub(crate) use dispatch::invoke;
