@@ -1,9 +1,44 @@
-//! The macros of `connectivity-core`, which re-exports and documents them.
+//! The attribute macro `#[service]` of `connectivity-core`, which re-exports and documents it.
+//!
+//! Tokens go one way: [`parse`] reads what is written, whatever it is; [`validate`] turns it into a [`model`] or says
+//! what to write instead; [`expand`] writes code that only builds descriptions and hands them to
+//! `connectivity_core::__private`. Nothing here decides how a call is made.
 
-use proc_macro::TokenStream;
+mod args;
+mod attributes;
+mod diag;
+mod expand;
+mod model;
+mod names;
+mod parse;
+mod validate;
 
-/// Placeholder until the expansion lands.
+use proc_macro2::TokenStream;
+
+use crate::args::ServiceArgs;
+use crate::diag::Diagnostics;
+use crate::parse::ServiceTrait;
+
+// The documentation stands at the re-export in `connectivity-core`, where its examples can run.
+#[expect(missing_docs, reason = "documented where users see it: at the re-export in connectivity-core")]
 #[proc_macro_attribute]
-pub fn service(_arguments: TokenStream, item: TokenStream) -> TokenStream {
-    item
+pub fn service(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    expand_service(args.into(), &item.into()).into()
+}
+
+/// The whole macro on `proc_macro2` tokens, so that unit tests can call it.
+fn expand_service(args: TokenStream, item: &TokenStream) -> TokenStream {
+    let mut diagnostics = Diagnostics::default();
+    let args = ServiceArgs::parse(args, &mut diagnostics);
+    let source: ServiceTrait = match syn::parse2(item.clone()) {
+        Ok(source) => source,
+        Err(error) => {
+            diagnostics.push(error);
+            return expand::unreadable(item, diagnostics);
+        }
+    };
+    match validate::service(&source, &args, &mut diagnostics) {
+        Some(service) if diagnostics.is_empty() => expand::service(&source, &service),
+        _ => expand::rejected(&source, diagnostics),
+    }
 }

@@ -1,0 +1,89 @@
+//! `#[service(name = "...", crate = path)]`.
+
+use proc_macro2::{Ident, TokenStream};
+use syn::ext::IdentExt;
+use syn::parse::{ParseStream, Parser};
+use syn::{LitStr, Path, Token, parse_quote};
+
+use crate::diag::Diagnostics;
+use crate::names;
+
+/// What stands in the parentheses of the attribute.
+pub(crate) struct ServiceArgs {
+    /// The name on the wire; the trait's name in snake case if there is none.
+    pub(crate) name: Option<LitStr>,
+    /// Where generated code finds `connectivity-core`.
+    pub(crate) krate: Path,
+}
+
+impl ServiceArgs {
+    /// Reads the arguments; what is wrong is reported and otherwise as if it were not there.
+    pub(crate) fn parse(tokens: TokenStream, diagnostics: &mut Diagnostics) -> Self {
+        let mut found = Found::default();
+        let parser = |input: ParseStream<'_>| found.read(input, diagnostics);
+        if let Err(error) = parser.parse2(tokens) {
+            diagnostics.push(error);
+        }
+        Self { name: found.name, krate: found.krate.unwrap_or_else(|| parse_quote!(::connectivity_core)) }
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    name: Option<LitStr>,
+    krate: Option<Path>,
+}
+
+impl Found {
+    fn read(&mut self, input: ParseStream<'_>, diagnostics: &mut Diagnostics) -> syn::Result<()> {
+        while !input.is_empty() {
+            let key = input.call(Ident::parse_any)?;
+            match key.to_string().as_str() {
+                "name" => {
+                    let name = value(input, &key, "name = \"billing\"")?;
+                    if let Err(message) = names::check_service_name(&LitStr::value(&name)) {
+                        diagnostics.on(&name, message);
+                    }
+                    put(&mut self.name, name, &key, diagnostics);
+                }
+                "crate" => {
+                    let path = value_with(input, &key, "crate = path::to::connectivity_core", Path::parse_mod_style)?;
+                    put(&mut self.krate, path, &key, diagnostics);
+                }
+                other => {
+                    let message =
+                        format!("unknown argument `{other}`: `#[service]` takes `name = \"...\"` and `crate = path`");
+                    return Err(syn::Error::new(key.span(), message));
+                }
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn put<T>(slot: &mut Option<T>, value: T, key: &Ident, diagnostics: &mut Diagnostics) {
+    if slot.replace(value).is_some() {
+        diagnostics.at(key.span(), format!("`{key}` is given twice"));
+    }
+}
+
+fn value<T: syn::parse::Parse>(input: ParseStream<'_>, key: &Ident, example: &str) -> syn::Result<T> {
+    value_with(input, key, example, T::parse)
+}
+
+fn value_with<T>(
+    input: ParseStream<'_>,
+    key: &Ident,
+    example: &str,
+    parse: fn(ParseStream<'_>) -> syn::Result<T>,
+) -> syn::Result<T> {
+    let explain = |error: syn::Error| syn::Error::new(error.span(), format!("write `{example}`"));
+    if input.is_empty() {
+        return Err(syn::Error::new(key.span(), format!("write `{example}`")));
+    }
+    input.parse::<Token![=]>().map_err(explain)?;
+    parse(input).map_err(explain)
+}

@@ -1,0 +1,104 @@
+//! `BillingClient`.
+
+use proc_macro2::TokenStream;
+
+use crate::expand::{dynamic, hygienic, method, signature};
+use crate::model::{Method, Service};
+
+pub(super) fn definition(service: &Service) -> TokenStream {
+    let Service { krate, vis, trait_name, cfgs, name, .. } = service;
+    let (client, dynamic) = (&service.names.client, &service.names.dynamic);
+    let docs = format!(
+        "Calls the service `{name}` wherever its route says it is.\n\n\
+         Cheap to clone. It implements [`{trait_name}`], as an implementation of the service does, and has the same \
+         methods itself, so that the trait need not be imported."
+    );
+    hygienic! {
+        #[doc = #docs]
+        #(#cfgs)*
+        #[derive(::core::clone::Clone, ::core::fmt::Debug)]
+        #vis struct #client {
+            handle: #krate::__private::Handle<dyn #dynamic>,
+        }
+    }
+}
+
+pub(super) fn impls(service: &Service) -> TokenStream {
+    let trait_name = &service.trait_name;
+    let client = &service.names.client;
+    let constructors = constructors(service);
+    let methods = service.methods.iter().map(|method| inherent_method(service, method));
+    let forwarding = service.methods.iter().map(|method| {
+        let (ident, args) = (&method.ident, signature::arg_names(method));
+        dynamic::forwarding_method(method, &hygienic!(Self::#ident(self #(, #args)*)))
+    });
+    hygienic! {
+        impl #client {
+            #constructors
+            #(#methods)*
+        }
+
+        impl #trait_name for #client {
+            #(#forwarding)*
+        }
+    }
+}
+
+fn constructors(service: &Service) -> TokenStream {
+    let Service { krate, vis, trait_name, name, .. } = service;
+    let server = &service.names.service;
+    let new_docs = format!("A client whose calls go where `router` says `{name}` is.");
+    let direct_docs = "A client that calls `implementation` and nothing else: no router, no routes. Made for tests.";
+    let timeout_docs = "The same client, whose calls fail with a timeout after `limit`.";
+    hygienic! {
+        #[doc = #new_docs]
+        #vis fn new(router: &(impl #krate::__private::ServiceRegistry + ?::core::marker::Sized)) -> Self {
+            Self { handle: #krate::__private::Handle::new(router, &__SERVICE) }
+        }
+
+        #[doc = #direct_docs]
+        #vis fn direct(implementation: impl #trait_name) -> Self {
+            Self { handle: #krate::__private::Handle::direct(#server::new(implementation)) }
+        }
+
+        #[doc = #timeout_docs]
+        #[must_use]
+        #vis fn with_timeout(&self, limit: ::core::time::Duration) -> Self {
+            Self { handle: self.handle.with_timeout(limit) }
+        }
+    }
+}
+
+fn inherent_method(service: &Service, method: &Method) -> TokenStream {
+    let Service { krate, vis, .. } = service;
+    let repeated = &method.repeated;
+    let docs = method.docs.is_empty().then(|| {
+        let docs = format!("Calls `{}.{}`.", service.name, method.name);
+        hygienic!(#[doc = #docs])
+    });
+    let dynamic = &service.names.dynamic;
+    let (marker, twin) = (method::marker(method), dynamic::twin_name(method));
+    let signature = signature::async_fn(method);
+    let output = &method.output;
+    let names = signature::arg_names(method);
+    let parcels = method.args.iter().map(|argument| {
+        let ident = &argument.ident;
+        match argument.borrowed {
+            Some(_) => hygienic!(#krate::__private::Ref(#ident)),
+            None => hygienic!(#krate::__private::Own(#ident)),
+        }
+    });
+    // One await for both ways: two would make the future, and with it every call, larger.
+    hygienic! {
+        #docs
+        #(#repeated)*
+        #[inline]
+        #vis #signature {
+            let future: #krate::__private::BoxFuture<'_, #output> = match self.handle.fast::<#marker>() {
+                ::core::option::Option::Some(service) => #dynamic::#twin(service #(, #names)*),
+                ::core::option::Option::None => self.handle.slow::<#marker, _>((#(#parcels,)*)),
+            };
+            future.await
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! One type without values for each method: it carries the description and the types, so that bounds are stated, and
+//! broken, in one place.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote_spanned};
+use syn::ext::IdentExt;
+
+use crate::expand::hygienic;
+use crate::model::{Argument, Method, Noop, Service};
+
+/// `__m_charge`, in the `const` block.
+pub(super) fn marker(method: &Method) -> Ident {
+    format_ident!("__m_{}", method.ident.unraw(), span = Span::mixed_site())
+}
+
+pub(super) fn expand(service: &Service) -> TokenStream {
+    service.methods.iter().map(|method| definition(service, method)).collect()
+}
+
+fn definition(service: &Service, method: &Method) -> TokenStream {
+    let krate = &service.krate;
+    let cfgs = &method.cfgs;
+    let marker = marker(method);
+    let description = description(service, method);
+    let args = method.args.iter().map(owned_type);
+    let output = &method.output;
+    let noop = method.noop.as_ref().map(noop);
+    hygienic! {
+        #(#cfgs)*
+        #[allow(non_camel_case_types)]
+        struct #marker;
+
+        #(#cfgs)*
+        impl #krate::__private::Method for #marker {
+            const DESC: &'static #krate::__private::MethodDesc = &#description;
+            type Args = (#(#args,)*);
+            type Ok = <#output as #krate::__private::MethodOutput>::Ok;
+            type Err = <#output as #krate::__private::MethodOutput>::Err;
+            #noop
+        }
+    }
+}
+
+fn description(service: &Service, method: &Method) -> TokenStream {
+    let krate = &service.krate;
+    let index = method.index;
+    let (service_name, name) = (&service.name, &method.name);
+    let full_name = format!("{service_name}.{name}");
+    let args = method.args.iter().map(|argument| &argument.name);
+    let docs = (!method.docs.is_empty()).then(|| {
+        let docs = &method.docs;
+        hygienic!(.docs(#docs))
+    });
+    let idempotent = method.promises.idempotent.then(|| hygienic!(.idempotent()));
+    let readonly = method.promises.readonly.then(|| hygienic!(.readonly()));
+    let no_cancel = method.promises.no_cancel.then(|| hygienic!(.no_cancel()));
+    hygienic! {
+        #krate::__private::MethodDesc::of::<Self>(#index, #service_name, #name, #full_name, &[#(#args),*])
+            #docs #idempotent #readonly #no_cancel
+    }
+}
+
+/// What an argument is in transit.
+fn owned_type(argument: &Argument) -> TokenStream {
+    let ty = &argument.ty;
+    match &argument.borrowed {
+        Some(referent) => hygienic!(<#referent as ::std::borrow::ToOwned>::Owned),
+        None => hygienic!(#ty),
+    }
+}
+
+fn noop(noop: &Noop) -> TokenStream {
+    let answer = match noop {
+        Noop::Default(span) => quote_spanned!(*span=> <Self::Ok as ::core::default::Default>::default()),
+        Noop::Value(expr) => hygienic!(#expr),
+    };
+    hygienic! {
+        fn noop() -> ::core::option::Option<Self::Ok> {
+            ::core::option::Option::Some(#answer)
+        }
+    }
+}

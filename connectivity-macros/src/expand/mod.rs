@@ -1,0 +1,45 @@
+//! Writes the code. Everything that users do not name stands in one `const _` block, so that it cannot collide with
+//! theirs; what it does is build descriptions and hand them to `connectivity_core::__private`.
+
+mod client;
+mod dynamic;
+mod method;
+mod rejected;
+mod server;
+mod signature;
+mod trait_def;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+pub(crate) use self::rejected::{rejected, unreadable};
+use crate::model::Service;
+use crate::parse::ServiceTrait;
+
+/// `quote!` whose local variables cannot meet those of the user: an argument may be called `call` or `service`.
+macro_rules! hygienic {
+    ($($tokens:tt)*) => {
+        quote::quote_spanned!(proc_macro2::Span::mixed_site()=> $($tokens)*)
+    };
+}
+use hygienic;
+
+/// The expansion of a service that has passed every check.
+pub(crate) fn service(source: &ServiceTrait, service: &Service) -> TokenStream {
+    let trait_def = trait_def::expand(source, &service.names);
+    let dynamic = dynamic::definition(service);
+    let client = client::definition(service);
+    let server = server::definition(service);
+    let cfgs = &service.cfgs;
+    let hidden = [method::expand(service), dynamic::impls(service), client::impls(service), server::impls(service)];
+    quote! {
+        #trait_def
+        #dynamic
+        #client
+        #server
+        #(#cfgs)*
+        const _: () = {
+            #(#hidden)*
+        };
+    }
+}

@@ -1,0 +1,134 @@
+//! `BillingService`: an implementation as the runtime sees it.
+
+use proc_macro2::TokenStream;
+
+use crate::expand::{dynamic, hygienic, method};
+use crate::model::{Method, Service};
+
+pub(super) fn definition(service: &Service) -> TokenStream {
+    let Service { krate, vis, trait_name, cfgs, .. } = service;
+    let (server, dynamic) = (&service.names.service, &service.names.dynamic);
+    let docs = format!(
+        "An implementation of [`{trait_name}`], ready to register: `router.register({server}::new(implementation))`."
+    );
+    hygienic! {
+        #[doc = #docs]
+        #(#cfgs)*
+        #[derive(::core::clone::Clone)]
+        #vis struct #server {
+            implementation: #krate::__private::Arc<dyn #dynamic>,
+        }
+    }
+}
+
+pub(super) fn impls(service: &Service) -> TokenStream {
+    let description = description(service);
+    let inherent = inherent(service);
+    let dispatch = dispatch(service);
+    let registrable = registrable(service);
+    hygienic! {
+        #description
+        #inherent
+        #dispatch
+        #registrable
+    }
+}
+
+fn description(service: &Service) -> TokenStream {
+    let Service { krate, name, docs, .. } = service;
+    let methods = service.methods.iter().map(|method| {
+        let (cfgs, marker) = (&method.cfgs, method::marker(method));
+        hygienic!(#(#cfgs)* <#marker as #krate::__private::Method>::DESC)
+    });
+    hygienic! {
+        static __SERVICE: #krate::__private::ServiceDesc =
+            #krate::__private::ServiceDesc::new(#name, #docs, &[#(#methods),*]);
+    }
+}
+
+fn inherent(service: &Service) -> TokenStream {
+    let Service { krate, vis, trait_name, .. } = service;
+    let server = &service.names.service;
+    let name = server.to_string();
+    hygienic! {
+        impl #server {
+            #[doc = "Takes an implementation of the service."]
+            #vis fn new(implementation: impl #trait_name) -> Self {
+                Self { implementation: #krate::__private::Arc::new(implementation) }
+            }
+        }
+
+        impl ::core::fmt::Debug for #server {
+            fn fmt(&self, formatter: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                formatter.debug_struct(#name).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
+fn dispatch(service: &Service) -> TokenStream {
+    let krate = &service.krate;
+    let server = &service.names.service;
+    let arms = service.methods.iter().map(|method| dispatch_arm(service, method));
+    hygienic! {
+        impl #krate::__private::Dispatch for #server {
+            fn desc(&self) -> &'static #krate::__private::ServiceDesc {
+                &__SERVICE
+            }
+
+            fn dispatch(
+                &self,
+                index: usize,
+                call: #krate::__private::Call,
+            ) -> #krate::__private::BoxFuture<
+                'static,
+                ::core::result::Result<#krate::__private::Reply, #krate::__private::Error>,
+            > {
+                let service = #krate::__private::Arc::clone(&self.implementation);
+                match index {
+                    #(#arms)*
+                    _ => #krate::__private::unknown_method(call),
+                }
+            }
+        }
+    }
+}
+
+fn dispatch_arm(service: &Service, method: &Method) -> TokenStream {
+    let krate = &service.krate;
+    let dynamic = &service.names.dynamic;
+    let (cfgs, index) = (&method.cfgs, method.index);
+    let (marker, twin) = (method::marker(method), dynamic::twin_name(method));
+    let bound = method.args.iter().map(|argument| &argument.ident);
+    let passed = method.args.iter().map(|argument| {
+        let ident = &argument.ident;
+        match argument.borrowed {
+            Some(_) => hygienic!(::core::borrow::Borrow::borrow(&#ident)),
+            None => hygienic!(#ident),
+        }
+    });
+    hygienic! {
+        #(#cfgs)*
+        #index => ::std::boxed::Box::pin(async move {
+            let (#(#bound,)*) = call.into_args::<#marker>()?;
+            let result = #dynamic::#twin(&*service #(, #passed)*).await;
+            ::core::result::Result::Ok(#krate::__private::Reply::of::<#marker>(result))
+        }),
+    }
+}
+
+fn registrable(service: &Service) -> TokenStream {
+    let krate = &service.krate;
+    let (server, dynamic) = (&service.names.service, &service.names.dynamic);
+    hygienic! {
+        impl #krate::__private::Registrable for #server {
+            type Dyn = dyn #dynamic;
+
+            fn into_parts(
+                self,
+            ) -> (#krate::__private::Arc<Self::Dyn>, #krate::__private::Arc<dyn #krate::__private::Dispatch>) {
+                (#krate::__private::Arc::clone(&self.implementation), #krate::__private::Arc::new(self))
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! A method's signature as the generated impls repeat it.
+
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+
+use crate::expand::hygienic;
+use crate::model::Method;
+use crate::names;
+
+/// `async fn charge(&self, order: &str, cents: u64) -> Result<..>`, with the user's names and types.
+pub(super) fn async_fn(method: &Method) -> TokenStream {
+    let ident = names::public_ident(&method.ident);
+    let output = &method.output;
+    let lifetimes = &method.generics;
+    let self_lifetime = &method.self_lifetime;
+    let args = method.args.iter().map(|argument| {
+        let (ident, ty) = (&argument.ident, &argument.ty);
+        hygienic!(#ident: #ty)
+    });
+    hygienic! {
+        async fn #ident #lifetimes(&#self_lifetime self #(, #args)*) -> #output
+    }
+}
+
+/// The arguments' names.
+pub(super) fn arg_names(method: &Method) -> impl Iterator<Item = impl ToTokens> {
+    method.args.iter().map(|argument| &argument.ident)
+}

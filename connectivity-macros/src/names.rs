@@ -1,0 +1,104 @@
+//! Names: of the service on the wire, and of the items that the macro invents.
+
+use proc_macro2::{Ident, Span};
+use quote::format_ident;
+use syn::ext::IdentExt;
+
+/// The longest name of a service, in bytes; `connectivity_core::Name` has the same rule.
+pub(crate) const MAX_NAME_LEN: usize = 63;
+
+/// The public items that one trait gives rise to.
+pub(crate) struct Names {
+    /// `DynBilling`, the object-safe form.
+    pub(crate) dynamic: Ident,
+    /// `BillingClient`.
+    pub(crate) client: Ident,
+    /// `BillingService`, an implementation ready to register.
+    pub(crate) service: Ident,
+}
+
+impl Names {
+    pub(crate) fn of(trait_name: &Ident) -> Self {
+        let base = trait_name.unraw();
+        let span = public_span(trait_name);
+        Self {
+            dynamic: format_ident!("Dyn{base}", span = span),
+            client: format_ident!("{base}Client", span = span),
+            service: format_ident!("{base}Service", span = span),
+        }
+    }
+}
+
+/// The identifier as generated code writes it: found under the user's name, at the user's place, but known to the
+/// compiler as generated, so that lints such as `dead_code` leave it alone.
+pub(crate) fn public_ident(user: &Ident) -> Ident {
+    let mut ident = user.clone();
+    ident.set_span(public_span(user));
+    ident
+}
+
+fn public_span(user: &Ident) -> Span {
+    user.span().resolved_at(Span::call_site())
+}
+
+/// `order_book` for `OrderBook`, `http_gate` for `HTTPGate`.
+pub(crate) fn snake_case(ident: &Ident) -> String {
+    let chars: Vec<char> = ident.unraw().to_string().chars().collect();
+    let mut out = String::new();
+    for (i, &c) in chars.iter().enumerate() {
+        let after_word = i > 0 && (chars[i - 1].is_lowercase() || chars[i - 1].is_ascii_digit());
+        let before_word = i > 0 && chars[i - 1].is_uppercase() && chars.get(i + 1).is_some_and(|n| n.is_lowercase());
+        if c.is_uppercase() && (after_word || before_word) {
+            out.push('_');
+        }
+        out.extend(c.to_lowercase());
+    }
+    out
+}
+
+/// Says what is wrong with the name of a service, if anything is.
+pub(crate) fn check_service_name(name: &str) -> Result<(), String> {
+    let rule = "start with a letter or digit, then letters, digits, `_` and `-`";
+    if name.is_empty() {
+        return Err(format!("the name of a service cannot be empty: {rule}"));
+    }
+    if name.len() > MAX_NAME_LEN {
+        return Err(format!("the name of this service has {} bytes, the limit is {MAX_NAME_LEN}", name.len()));
+    }
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !name.chars().all(valid) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return Err(format!("`{}` cannot be the name of a service: {rule}", name.escape_debug()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traits_become_snake_case() {
+        let cases = [
+            ("Billing", "billing"),
+            ("OrderBook", "order_book"),
+            ("HTTPGate", "http_gate"),
+            ("StoreV2", "store_v2"),
+            ("Store2Go", "store2_go"),
+            ("already_snake", "already_snake"),
+            ("ABC", "abc"),
+        ];
+        for (ident, name) in cases {
+            assert_eq!(snake_case(&Ident::new(ident, Span::call_site())), name);
+        }
+    }
+
+    #[test]
+    fn names_follow_the_rule() {
+        for good in ["a", "9lives", "billing", "order-book", "Order_Book", &"x".repeat(63)] {
+            assert_eq!(check_service_name(good), Ok(()), "{good}");
+        }
+        for bad in ["", "_a", "-a", "a.b", "a b", "é", "a\n", &"x".repeat(64)] {
+            assert!(check_service_name(bad).is_err(), "{bad:?}");
+        }
+    }
+}
