@@ -19,7 +19,7 @@ pub(crate) struct ServiceTrait {
 
 /// What stands between the braces of a trait.
 pub(crate) enum Item {
-    Method(ParsedMethod),
+    Method(Box<ParsedMethod>),
     /// An associated type or constant, or a macro call.
     Other(Box<TraitItem>),
 }
@@ -36,7 +36,7 @@ pub(crate) struct ParsedMethod {
 impl ServiceTrait {
     pub(crate) fn methods(&self) -> impl Iterator<Item = &ParsedMethod> {
         self.items.iter().filter_map(|item| match item {
-            Item::Method(method) => Some(method),
+            Item::Method(method) => Some(&**method),
             Item::Other(_) => None,
         })
     }
@@ -88,7 +88,7 @@ impl Parse for Item {
         ahead.call(Attribute::parse_outer)?;
         ahead.parse::<Visibility>()?;
         if is_function(&ahead)? {
-            input.parse().map(Self::Method)
+            input.parse().map(|method| Self::Method(Box::new(method)))
         } else {
             input.parse().map(|item| Self::Other(Box::new(item)))
         }
