@@ -6,6 +6,8 @@ pub mod context;
 mod desc;
 mod error;
 mod name;
+#[cfg(feature = "router")]
+mod routes;
 mod service;
 
 #[doc(hidden)]
@@ -18,6 +20,11 @@ pub use connectivity_macros::service;
 pub use desc::{MethodDesc, ServiceDesc};
 pub use error::{Error, ErrorKind, OrInternal, Sent};
 pub use name::{Name, NameError};
+#[cfg(feature = "router")]
+pub use routes::{
+    Added, Breaker, ChangeFn, CodecChoice, Field, HeaderValue, MemoryRoutes, Retry, Route, RouteConfig, RouteError,
+    RouteRow, RouteSource, RouteWarning, SecretRef, Snapshot, SourceError, Strategy, Tls, WatchGuard,
+};
 pub use service::ServiceRegistry;
 
 /// Registers implementations with a router: `register!(router, Billing => Stripe)?`.

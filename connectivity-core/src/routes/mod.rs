@@ -1,0 +1,21 @@
+//! Routes: where rows come from, and what a checked row says.
+//!
+//! A [`RouteSource`] reads raw rows ([`RouteRow`]) as whatever stands in the table; [`Route::parse`] turns one row into a
+//! [`Route`] or a [`RouteError`]. Nothing further in sees an unchecked text.
+
+mod config;
+mod error;
+mod memory;
+mod route;
+mod row;
+mod source;
+mod strategy;
+mod wake;
+
+pub use config::{Breaker, CodecChoice, HeaderValue, Retry, RouteConfig, RouteWarning, SecretRef, Tls};
+pub use error::RouteError;
+pub use memory::MemoryRoutes;
+pub use route::Route;
+pub use row::{Field, RouteRow};
+pub use source::{Added, ChangeFn, RouteSource, Snapshot, SourceError, WatchGuard};
+pub use strategy::Strategy;
