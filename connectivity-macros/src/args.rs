@@ -28,6 +28,8 @@ impl ServiceArgs {
     }
 }
 
+const EXPECTED: &str = "`#[service]` takes `name = \"...\"` and `crate = path`";
+
 #[derive(Default)]
 struct Found {
     name: Option<LitStr>,
@@ -37,7 +39,7 @@ struct Found {
 impl Found {
     fn read(&mut self, input: ParseStream<'_>, diagnostics: &mut Diagnostics) -> syn::Result<()> {
         while !input.is_empty() {
-            let key = input.call(Ident::parse_any)?;
+            let key = input.call(Ident::parse_any).map_err(|error| syn::Error::new(error.span(), EXPECTED))?;
             match key.to_string().as_str() {
                 "name" => {
                     let name = value(input, &key, "name = \"billing\"")?;
@@ -51,9 +53,7 @@ impl Found {
                     put(&mut self.krate, path, &key, diagnostics);
                 }
                 other => {
-                    let message =
-                        format!("unknown argument `{other}`: `#[service]` takes `name = \"...\"` and `crate = path`");
-                    return Err(syn::Error::new(key.span(), message));
+                    return Err(syn::Error::new(key.span(), format!("unknown argument `{other}`: {EXPECTED}")));
                 }
             }
             if !input.is_empty() {

@@ -39,6 +39,6 @@ fn expand_service(args: TokenStream, item: &TokenStream) -> TokenStream {
     };
     match validate::service(&source, &args, &mut diagnostics) {
         Some(service) if diagnostics.is_empty() => expand::service(&source, &service),
-        _ => expand::rejected(&source, diagnostics),
+        _ => expand::rejected(source, diagnostics),
     }
 }

@@ -36,6 +36,12 @@ pub(crate) struct Method {
     pub(crate) noop: Option<Noop>,
 }
 
+impl Method {
+    pub(crate) fn is_deprecated(&self) -> bool {
+        self.repeated.iter().any(|attr| attr.path().is_ident("deprecated"))
+    }
+}
+
 pub(crate) struct Argument {
     pub(crate) ident: Ident,
     /// The key in a JSON request.

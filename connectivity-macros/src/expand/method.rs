@@ -76,7 +76,8 @@ fn noop(noop: &Noop) -> TokenStream {
     };
     hygienic! {
         fn noop() -> ::core::option::Option<Self::Ok> {
-            ::core::option::Option::Some(#answer)
+            let answer: Self::Ok = #answer;
+            ::core::option::Option::Some(answer)
         }
     }
 }

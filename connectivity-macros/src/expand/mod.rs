@@ -13,7 +13,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 pub(crate) use self::rejected::{rejected, unreadable};
-use crate::model::Service;
+use crate::model::{Method, Service};
 use crate::parse::ServiceTrait;
 
 /// `quote!` whose local variables cannot meet those of the user: an argument may be called `call` or `service`.
@@ -32,12 +32,15 @@ pub(crate) fn service(source: &ServiceTrait, service: &Service) -> TokenStream {
     let server = server::definition(service);
     let cfgs = &service.cfgs;
     let hidden = [method::expand(service), dynamic::impls(service), client::impls(service), server::impls(service)];
+    // Generated code calls every method, deprecated or not.
+    let allow = service.methods.iter().any(Method::is_deprecated).then(|| quote!(#[allow(deprecated)]));
     quote! {
         #trait_def
         #dynamic
         #client
         #server
         #(#cfgs)*
+        #allow
         const _: () = {
             #(#hidden)*
         };

@@ -84,7 +84,7 @@ fn dispatch(service: &Service) -> TokenStream {
                 'static,
                 ::core::result::Result<#krate::__private::Reply, #krate::__private::Error>,
             > {
-                let service = #krate::__private::Arc::clone(&self.implementation);
+                let service = ::core::clone::Clone::clone(&self.implementation);
                 match index {
                     #(#arms)*
                     _ => #krate::__private::unknown_method(call),
@@ -127,7 +127,7 @@ fn registrable(service: &Service) -> TokenStream {
             fn into_parts(
                 self,
             ) -> (#krate::__private::Arc<Self::Dyn>, #krate::__private::Arc<dyn #krate::__private::Dispatch>) {
-                (#krate::__private::Arc::clone(&self.implementation), #krate::__private::Arc::new(self))
+                (::core::clone::Clone::clone(&self.implementation), #krate::__private::Arc::new(self))
             }
         }
     }

@@ -1,13 +1,13 @@
 //! The user's trait, with `async fn` written out so that every future is `Send`.
 
 use proc_macro2::{Group, TokenStream};
-use quote::{ToTokens, format_ident, quote};
-use syn::{Attribute, FnArg, PatType, ReceiverKind, ReturnType, Signature, parse_quote};
+use quote::{ToTokens, quote};
+use syn::{Attribute, FnArg, ReturnType, Signature, parse_quote};
 
 use crate::attributes;
 use crate::expand::hygienic;
 use crate::names::Names;
-use crate::parse::{self, Item, ParsedMethod, ServiceTrait};
+use crate::parse::{Item, ParsedMethod, ServiceTrait};
 
 /// The trait of a service, good or rejected: in both cases implementations and callers find what they expect.
 pub(super) fn expand(source: &ServiceTrait, names: &Names) -> TokenStream {
@@ -46,7 +46,7 @@ fn kept(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
 fn method(source: &ParsedMethod) -> TokenStream {
     let attrs = kept(&source.attrs);
     let is_async = source.sig.asyncness.is_some();
-    let sig = signature(&source.sig, source.body.is_some());
+    let sig = signature(&source.sig);
     let end = match &source.body {
         Some(body) if is_async => async_body(body),
         Some(body) => body.to_token_stream(),
@@ -59,39 +59,26 @@ fn async_body(body: &Group) -> TokenStream {
     quote! { { async move #body } }
 }
 
-fn signature(source: &Signature, has_body: bool) -> Signature {
+/// The signature with its future written out; attributes of arguments have been reported and go.
+fn signature(source: &Signature) -> Signature {
     let mut sig = source.clone();
-    for (position, input) in sig.inputs.iter_mut().enumerate() {
+    for input in &mut sig.inputs {
         match input {
-            FnArg::Typed(argument) => simplify(argument, position),
+            FnArg::Typed(argument) => argument.attrs.clear(),
             FnArg::Receiver(receiver) => receiver.attrs.clear(),
         }
     }
     if sig.asyncness.take().is_some() {
-        let output = match &sig.output {
-            ReturnType::Type(_, ty) => ty.to_token_stream(),
-            ReturnType::Default => quote!(()),
-        };
-        sig.output = parse_quote! {
-            -> impl ::core::future::Future<Output = #output> + ::core::marker::Send
-        };
-    }
-    if has_body && takes_self_by_value(&sig) {
-        sig.generics.make_where_clause().predicates.push(parse_quote!(Self: ::core::marker::Sized));
+        let output = output(&sig);
+        sig.output = parse_quote!(-> impl ::core::future::Future<Output = #output> + ::core::marker::Send);
     }
     sig
 }
 
-/// A rejected pattern has been reported; here it becomes a name, or rustc would report it again.
-fn simplify(argument: &mut PatType, position: usize) {
-    argument.attrs.clear();
-    if parse::plain_name(&argument.pat).is_none() {
-        let name = format_ident!("__arg{position}");
-        *argument.pat = parse_quote!(#name);
+/// What a method returns, `()` if nothing is written.
+pub(super) fn output(sig: &Signature) -> TokenStream {
+    match &sig.output {
+        ReturnType::Type(_, ty) => ty.to_token_stream(),
+        ReturnType::Default => quote!(()),
     }
-}
-
-/// Such a method has been reported; with a body, rustc would report it again.
-fn takes_self_by_value(sig: &Signature) -> bool {
-    sig.receiver().is_some_and(|receiver| matches!(receiver.kind, ReceiverKind::Value))
 }

@@ -75,7 +75,7 @@ fn check_name(ident: &Ident, diagnostics: &mut Diagnostics) {
 fn check_generics(sig: &Signature, diagnostics: &mut Diagnostics) {
     for param in &sig.generics.params {
         if !matches!(param, GenericParam::Lifetime(_)) {
-            let message = "write a concrete type instead: what is sent to another process needs one known form";
+            let message = "write a concrete type: what is sent to another process needs one known form";
             diagnostics.on(param, message);
         }
     }

@@ -1,0 +1,28 @@
+use connectivity_core::{Error, service};
+
+#[service]
+pub trait Stock {
+    async fn bad(&self) -> Result<u64, Error>
+    where
+        u64: Copy;
+    async fn good(&self) -> Result<u64, Error>;
+}
+
+struct Here;
+
+impl Stock for Here {
+    async fn bad(&self) -> Result<u64, Error>
+    where
+        u64: Copy,
+    {
+        Ok(1)
+    }
+    async fn good(&self) -> Result<u64, Error> {
+        Ok(1)
+    }
+}
+
+fn main() {
+    let client = StockClient::direct(Here);
+    let _ = (client.good(), client.bad());
+}

@@ -1,0 +1,20 @@
+use connectivity_core::{Error, service};
+
+#[service]
+pub trait Stock {
+    async fn bad(&self) -> Result<Box<Self>, Error>;
+    async fn good(&self) -> Result<u64, Error>;
+}
+
+struct Here;
+
+impl Stock for Here {
+    async fn bad(&self) -> Result<Box<Self>, Error> {
+        Ok(Box::new(Here))
+    }
+    async fn good(&self) -> Result<u64, Error> {
+        Ok(1)
+    }
+}
+
+fn main() {}

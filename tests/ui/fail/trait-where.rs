@@ -1,0 +1,22 @@
+use connectivity_core::{Error, service};
+
+#[service]
+pub trait Stock
+where
+    u64: Copy,
+{
+    async fn good(&self) -> Result<u64, Error>;
+}
+
+struct Here;
+
+impl Stock for Here {
+    async fn good(&self) -> Result<u64, Error> {
+        Ok(1)
+    }
+}
+
+fn main() {
+    let client = StockClient::direct(Here);
+    let _ = client.good();
+}
