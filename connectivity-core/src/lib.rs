@@ -25,6 +25,8 @@ pub use routes::{
     Added, Breaker, ChangeFn, CodecChoice, Field, HeaderValue, MemoryRoutes, Retry, Route, RouteConfig, RouteError,
     RouteRow, RouteSource, RouteWarning, SecretRef, Snapshot, SourceError, Strategy, Tls, WatchGuard,
 };
+#[cfg(feature = "sqlite")]
+pub use routes::{Change, ChangeKind, SqliteRoutes, UpgradeReport};
 pub use service::ServiceRegistry;
 
 /// Registers implementations with a router: `register!(router, Billing => Stripe)?`.

@@ -9,6 +9,8 @@ mod memory;
 mod route;
 mod row;
 mod source;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod strategy;
 mod wake;
 
@@ -18,4 +20,6 @@ pub use memory::MemoryRoutes;
 pub use route::Route;
 pub use row::{Field, RouteRow};
 pub use source::{Added, ChangeFn, RouteSource, Snapshot, SourceError, WatchGuard};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{Change, ChangeKind, SqliteRoutes, UpgradeReport};
 pub use strategy::Strategy;

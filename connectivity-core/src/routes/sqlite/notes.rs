@@ -1,0 +1,74 @@
+//! Troubles of the file that are noted when they happen and told on `inspect`.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::file::FileId;
+use crate::routes::source::SourceError;
+
+/// What is noted; one of a kind.
+#[derive(Debug, Default)]
+pub(super) struct Notes(Mutex<Noted>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    replaced: Option<(FileId, Instant)>,
+    reading: Option<(SourceError, Instant)>,
+    looking: Option<(SourceError, Instant)>,
+    no_events: Option<String>,
+}
+
+impl Notes {
+    /// Notes that another file stands where ours stood.
+    pub(super) fn replaced(&self, file: FileId) {
+        let mut noted = self.lock();
+        if noted.replaced.is_none_or(|(known, _)| known != file) {
+            noted.replaced = Some((file, Instant::now()));
+        }
+    }
+
+    /// Notes how reading rows went.
+    pub(super) fn reading<T>(&self, result: &Result<T, SourceError>) {
+        note(&mut self.lock().reading, result);
+    }
+
+    /// Notes how looking for changes went.
+    pub(super) fn looking<T>(&self, result: &Result<T, SourceError>) {
+        note(&mut self.lock().looking, result);
+    }
+
+    /// Notes whether the operating system tells of changes.
+    pub(super) fn events(&self, trouble: Option<String>) {
+        self.lock().no_events = trouble;
+    }
+
+    /// Tells all that is noted.
+    pub(super) fn tell(&self) -> Vec<String> {
+        let noted = self.lock();
+        let failing = |what: &str, noted: &Option<(SourceError, Instant)>| {
+            noted.as_ref().map(|(e, since)| format!("{what} has failed for {} s: {e}", since.elapsed().as_secs()))
+        };
+        let replaced = noted.replaced.map(|(_, since)| {
+            format!(
+                "the file was replaced {} s ago while it was open; a leftover -wal may still count, so stop all routers, remove \
+                 -wal and -shm, and start them; next time restore into the file: sqlite3 FILE '.restore COPY'",
+                since.elapsed().as_secs()
+            )
+        });
+        let reading = failing("reading routes", &noted.reading);
+        let looking = failing("looking for changes", &noted.looking);
+        [replaced, reading, looking, noted.no_events.clone()].into_iter().flatten().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Noted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the time of the first failure in a row.
+fn note<T>(slot: &mut Option<(SourceError, Instant)>, result: &Result<T, SourceError>) {
+    *slot = match (result, slot.take()) {
+        (Ok(_), _) => None,
+        (Err(e), since) => Some((e.clone(), since.map_or_else(Instant::now, |(_, since)| since))),
+    };
+}

@@ -1,0 +1,137 @@
+//! What is opened, what is refused, and what is told about a file.
+
+use std::fs;
+
+use super::super::SqliteRoutes;
+use super::File;
+use crate::routes::{Added, RouteSource, SourceError};
+
+fn refused(result: Result<SqliteRoutes, SourceError>, wanted: &str) {
+    let text = result.expect_err("must be refused").to_string();
+    assert!(text.contains("routes.db: ") && text.contains(wanted), "{text}");
+}
+
+#[test]
+fn a_missing_file_is_refused_and_not_made() {
+    let file = File::nowhere();
+    refused(SqliteRoutes::open(&file.path), "connectivity init");
+    refused(SqliteRoutes::open_read_only(&file.path), "connectivity init");
+    assert!(!file.path.exists());
+    let lost = file.dir.path().join("not-mounted").join("routes.db");
+    refused(SqliteRoutes::open_or_create(lost), "the directory must exist");
+}
+
+#[test]
+fn what_is_no_database_is_refused() {
+    let file = File::nowhere();
+    fs::write(&file.path, "x".repeat(5000)).unwrap();
+    for open in [SqliteRoutes::open, SqliteRoutes::open_or_create, SqliteRoutes::open_read_only] {
+        refused(open(&file.path), "file is not a database; give the path of a routes file");
+    }
+    fs::remove_file(&file.path).unwrap();
+    fs::create_dir(&file.path).unwrap();
+    refused(SqliteRoutes::open(&file.path), "cannot be opened");
+}
+
+#[test]
+fn a_database_without_routes_is_refused_and_left_alone() {
+    let file = File::nowhere();
+    fs::write(&file.path, "").unwrap();
+    refused(SqliteRoutes::open(&file.path), "there is no table `routes` in it");
+    assert_eq!(fs::metadata(&file.path).unwrap().len(), 0, "an empty file that a typo left behind");
+    file.sql("CREATE TABLE orders(id)").unwrap();
+    refused(SqliteRoutes::open(&file.path), "there is no table `routes` in it");
+    assert!(SqliteRoutes::open_or_create(&file.path).is_ok());
+}
+
+#[test]
+fn the_table_of_another_program_is_refused_and_left_alone() {
+    let file = File::nowhere();
+    file.sql("CREATE TABLE routes(from_city, to_city)").unwrap();
+    for open in [SqliteRoutes::open, SqliteRoutes::open_or_create] {
+        refused(open(&file.path), "has no column `service_name`, so it belongs to another program");
+    }
+    assert_eq!(file.number("SELECT count(*) FROM sqlite_schema"), 1);
+}
+
+#[test]
+fn a_new_file_is_whole_and_opening_again_writes_nothing() {
+    let (file, routes) = File::ours();
+    assert_eq!(routes.warnings(), [] as [&str; 0]);
+    let stranger = file.connect();
+    let version = || super::super::connection::data_version(&stranger).unwrap();
+    let before = version();
+    let again = SqliteRoutes::open(&file.path).unwrap();
+    assert_eq!((again.warnings(), version()), (vec![], before));
+}
+
+#[test]
+fn many_may_make_one_file_at_once() {
+    let file = File::nowhere();
+    std::thread::scope(|scope| {
+        let opening: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| SqliteRoutes::open_or_create(&file.path).map(drop))).collect();
+        for opened in opening {
+            assert_eq!(opened.join().unwrap(), Ok(()));
+        }
+    });
+    assert_eq!(file.number("SELECT count(*) FROM strategies"), 8);
+}
+
+#[test]
+fn missing_triggers_are_told_and_come_back_when_the_file_is_opened() {
+    let (file, routes) = File::ours();
+    file.sql("DROP TRIGGER cn_routes_deleted; DROP TRIGGER cn_generation").unwrap();
+    let warnings = routes.warnings();
+    assert!(
+        warnings[0].starts_with("triggers are missing") && warnings[0].contains("cn_generation, cn_routes_deleted")
+    );
+    SqliteRoutes::open(&file.path).unwrap();
+    assert_eq!(routes.warnings(), [] as [&str; 0]);
+}
+
+#[test]
+fn altered_triggers_are_told_and_rewritten_by_an_upgrade() {
+    let (file, routes) = File::ours();
+    file.sql(
+        "DROP TRIGGER cn_generation; CREATE TRIGGER cn_generation AFTER INSERT ON route_history BEGIN SELECT 1; END",
+    )
+    .unwrap();
+    let warnings = SqliteRoutes::open(&file.path).unwrap().warnings();
+    assert!(warnings[0].contains("another text") && warnings[0].contains("cn_generation"), "{warnings:?}");
+    let report = SqliteRoutes::upgrade(&file.path).unwrap();
+    assert!(!report.rebuilt && report.left_out.is_empty());
+    assert_eq!(routes.warnings(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_newer_schema_is_used_and_left_alone() {
+    let (file, _routes) = File::ours();
+    file.sql("UPDATE meta SET value = 2 WHERE key = 'schema'; DROP TRIGGER cn_generation").unwrap();
+    let routes = SqliteRoutes::open(&file.path).unwrap();
+    assert!(routes.warnings()[0].starts_with("the schema is version 2"), "{:?}", routes.warnings());
+    assert_eq!(file.number("SELECT count(*) FROM sqlite_schema WHERE name = 'cn_generation'"), 0);
+}
+
+#[test]
+fn read_only_reads_and_adds_nothing() {
+    let (file, routes) = File::ours();
+    routes.add_missing(&[&super::name("billing")]).unwrap();
+    let routes = SqliteRoutes::open_read_only(&file.path).unwrap();
+    assert_eq!(routes.read().unwrap().rows.len(), 1);
+    assert_eq!(routes.add_missing(&[&super::name("mail")]), Ok(Added::ReadOnly));
+    assert_eq!(routes.add_missing(&[&super::name("billing")]), Ok(Added::Rows(0)));
+    assert_eq!(routes.add_strategies(&["mine"]), Ok(()));
+    assert_eq!(file.number("SELECT count(*) FROM routes"), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_everybody_may_write_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let (file, routes) = File::ours();
+    fs::set_permissions(&file.path, fs::Permissions::from_mode(0o666)).unwrap();
+    fs::set_permissions(file.dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let warnings = routes.warnings();
+    assert!(warnings[0].contains("routes file") && warnings[1].contains("the directory"), "{warnings:?}");
+}

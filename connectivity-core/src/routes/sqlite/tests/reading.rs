@@ -1,0 +1,162 @@
+//! Rows as they stand there, good or bad; rows and words that are added; what the history tells.
+
+use std::time::{Duration, SystemTime};
+
+use rusqlite::params;
+
+use super::{File, name, rows};
+use crate::routes::{Added, ChangeKind, Field, Route, RouteRow, RouteSource, SqliteRoutes};
+
+/// Any value SQLite can hold, and what a route makes of it.
+const HOSTILE: &[(&str, Field)] = &[
+    ("NULL", Field::Null),
+    ("x'00ff'", Field::Other { what: "a blob" }),
+    ("zeroblob(20000000)", Field::Other { what: "longer than 1 MiB" }),
+    ("CAST(x'ff61' AS TEXT)", Field::Other { what: "text that is not UTF-8" }),
+    ("CAST(zeroblob(16777216) AS TEXT)", Field::Other { what: "longer than 1 MiB" }),
+];
+
+#[test]
+fn a_hostile_value_spoils_only_its_row() {
+    for (at, column) in ["service_name", "strategy", "endpoint", "config"].into_iter().enumerate() {
+        for (value, wanted) in HOSTILE {
+            let (file, routes) = unguarded();
+            let values: Vec<&str> = ["'bad'", "'http'", "'http://x/'", "'{}'"]
+                .into_iter()
+                .enumerate()
+                .map(|(n, v)| if n == at { value } else { v })
+                .collect();
+            file.sql(&format!(
+                "INSERT INTO routes(service_name, strategy, endpoint, config) VALUES ({})",
+                values.join(",")
+            ))
+            .unwrap();
+            let rows = rows(&routes);
+            let bad = rows.iter().find(|row| row.shown_name() != "good").unwrap();
+            let fields = [bad.name(), bad.strategy(), bad.endpoint(), bad.config()];
+            assert_eq!(fields[at], wanted, "{column} = {value}");
+            let may_be_null = column == "config" && *wanted == Field::Null;
+            assert_eq!(Route::parse(bad).is_ok(), may_be_null, "{column} = {value}");
+            assert!(rows.iter().any(|row| Route::parse(row).is_ok_and(|route| route.name().as_str() == "good")));
+        }
+    }
+}
+
+/// A table that takes anything, with one good row: what a raw write into a damaged file can leave behind.
+fn unguarded() -> (File, SqliteRoutes) {
+    let file = File::nowhere();
+    file.sql(
+        "CREATE TABLE routes(service_name, strategy, endpoint, config);
+         INSERT INTO routes VALUES ('good', 'local', NULL, '{}')",
+    )
+    .unwrap();
+    let routes = SqliteRoutes::open_read_only(&file.path).unwrap();
+    (file, routes)
+}
+
+#[test]
+fn numbers_are_not_taken_for_text() {
+    let (file, routes) = unguarded();
+    file.sql("INSERT INTO routes VALUES (1, 2.5, 1e308, -1)").unwrap();
+    let number = Field::Other { what: "a number" };
+    let wanted = RouteRow::from_fields(number.clone(), number.clone(), number.clone(), number);
+    assert!(rows(&routes).contains(&wanted));
+}
+
+#[test]
+fn a_row_without_a_name_does_not_stop_the_rest() {
+    let (file, routes) = File::ours();
+    routes.add_missing(&[&name("billing")]).unwrap();
+    let writer = file.connect();
+    writer.execute_batch("DROP TRIGGER cn_routes_check_insert; PRAGMA ignore_check_constraints = ON").unwrap();
+    writer
+        .execute_batch("INSERT INTO routes(service_name, strategy) VALUES ('', 'local'), (x'00', 'nonsense')")
+        .unwrap();
+    let good = rows(&routes).iter().filter(|row| Route::parse(row).is_ok()).count();
+    assert_eq!((rows(&routes).len(), good), (3, 1));
+}
+
+#[test]
+fn a_snapshot_is_of_one_moment() {
+    let (file, routes) = File::ours();
+    let writer = file.connect();
+    writer.execute_batch("BEGIN; INSERT INTO routes(service_name, strategy) VALUES ('a', 'local')").unwrap();
+    assert_eq!(routes.read().unwrap().rows, []);
+    writer.execute_batch("COMMIT").unwrap();
+    let snapshot = routes.read().unwrap();
+    assert_eq!((snapshot.generation, snapshot.rows.len()), (1, 1));
+}
+
+#[test]
+fn missing_rows_are_added_once_and_others_stay() {
+    let (file, routes) = File::ours();
+    file.sql("INSERT INTO routes(service_name, strategy) VALUES ('mail', 'noop')").unwrap();
+    let (billing, mail) = (name("billing"), name("mail"));
+    assert_eq!(routes.add_missing(&[&billing, &mail]), Ok(Added::Rows(1)));
+    assert_eq!(routes.add_missing(&[&billing, &mail]), Ok(Added::Rows(0)));
+    assert_eq!(
+        rows(&routes),
+        [RouteRow::new("billing", "local", None, "{}"), RouteRow::new("mail", "noop", None, "{}")]
+    );
+}
+
+#[test]
+fn strategies_can_be_added_and_then_used() {
+    let (file, routes) = File::ours();
+    let insert = "INSERT INTO routes(service_name, strategy, endpoint) VALUES ('a', 'carrier-pigeon', 'loft 7')";
+    assert!(file.sql(insert).unwrap_err().contains("unknown strategy"));
+    routes.add_strategies(&["carrier-pigeon", "local"]).unwrap();
+    routes.add_strategies(&["carrier-pigeon"]).unwrap();
+    file.sql(insert).unwrap();
+    let text = routes.add_strategies(&["Not A Word"]).unwrap_err().to_string();
+    assert!(text.contains("adding strategies: CHECK constraint failed"), "{text}");
+}
+
+#[test]
+fn history_tells_what_was_before_and_after() {
+    let (file, routes) = File::ours();
+    let start = SystemTime::now() - Duration::from_secs(1);
+    file.sql(
+        "INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local'), ('mail', 'local');
+         UPDATE routes SET strategy = 'quic', endpoint = 'x:1' WHERE service_name = 'billing';
+         INSERT OR REPLACE INTO routes(service_name, strategy, config) VALUES ('billing', 'noop', NULL);
+         DELETE FROM routes WHERE service_name = 'billing'",
+    )
+    .unwrap();
+    let local = RouteRow::new("billing", "local", None, "{}");
+    let quic = RouteRow::new("billing", "quic", Some("x:1"), "{}");
+    let noop = RouteRow::from_fields(Field::text("billing"), Field::text("noop"), Field::Null, Field::Null);
+    let changes = routes.history(Some(&name("billing")), 10).unwrap();
+    let told: Vec<_> = changes.iter().map(|c| (c.generation, c.kind, c.before.as_ref(), c.after.as_ref())).collect();
+    assert_eq!(
+        told,
+        [
+            (5, ChangeKind::Delete, Some(&noop), None),
+            (4, ChangeKind::Replace, Some(&quic), Some(&noop)),
+            (3, ChangeKind::Update, Some(&local), Some(&quic)),
+            (1, ChangeKind::Insert, None, Some(&local)),
+        ]
+    );
+    assert!(changes.iter().all(|c| c.name == Field::text("billing") && c.at > start && c.at <= SystemTime::now()));
+    assert_eq!(routes.history(None, 2).unwrap().iter().map(|c| c.generation).collect::<Vec<_>>(), [5, 4]);
+}
+
+#[test]
+fn a_history_written_by_hand_is_still_read() {
+    let (file, routes) = File::ours();
+    let insert =
+        "INSERT INTO route_history(at_ms, op, service_name, new_strategy, new_config) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let writer = file.connect();
+    writer.execute(insert, params![-1, "wonder", vec![0_u8], 5, "x".repeat(2 << 20)]).unwrap();
+    let change = routes.history(None, 10).unwrap().remove(0);
+    assert_eq!((change.kind, change.at), (ChangeKind::Unknown, SystemTime::UNIX_EPOCH));
+    assert_eq!(change.name, Field::Other { what: "a blob" });
+    assert_eq!(change.after.unwrap().config(), &Field::Other { what: "longer than 1 MiB" });
+}
+
+#[test]
+fn a_file_without_history_says_so() {
+    let (_file, routes) = unguarded();
+    let text = routes.history(None, 1).unwrap_err().to_string();
+    assert!(text.contains("reading history: no such table: route_history"), "{text}");
+}

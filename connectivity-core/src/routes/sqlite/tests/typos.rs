@@ -1,0 +1,151 @@
+//! A typo fails at the statement that makes it, in any shell; what is right passes and is counted.
+
+use super::File;
+
+const NAME: &str = "routes.service_name: a name begins with a letter or digit";
+const STRATEGY: &str = "routes.strategy: unknown strategy. The words allowed here: SELECT name FROM strategies;";
+const CONFIG: &str = r#"routes.config: must be a JSON object such as {"timeout_ms":500}, or NULL"#;
+
+/// Two rows, `billing` and `mail`, and one statement that must fail with this text, in our library and in the old shell.
+fn refused(sql: &str, wanted: &str) {
+    let (file, _routes) = with_rows();
+    let before = file.generation();
+    for (by, result) in [("library", file.sql(sql)), ("shell", file.shell(sql).map(drop))] {
+        let text = result.expect_err(sql);
+        assert!(text.contains(wanted), "{by}: {sql}: {text}");
+    }
+    assert_eq!(file.generation(), before, "{sql}");
+}
+
+fn with_rows() -> (File, super::SqliteRoutes) {
+    let (file, routes) = File::ours();
+    file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local'), ('mail', 'noop')").unwrap();
+    (file, routes)
+}
+
+#[test]
+fn unknown_strategies_are_refused() {
+    for sql in [
+        "UPDATE routes SET strategy = 'qiuc' WHERE service_name = 'billing'",
+        "UPDATE OR REPLACE routes SET strategy = 'LOCAL'",
+        "UPDATE OR IGNORE routes SET strategy = ''",
+        "INSERT INTO routes(service_name, strategy) VALUES ('a', 'htpp')",
+        "INSERT OR IGNORE INTO routes(service_name, strategy) VALUES ('a', 'htpp')",
+        "INSERT OR REPLACE INTO routes(service_name, strategy) VALUES ('billing', 'htpp')",
+        "INSERT INTO routes(service_name, strategy) VALUES ('billing', 'x') ON CONFLICT DO UPDATE SET strategy = 'local'",
+        "INSERT INTO set_route(service_name, strategy) VALUES ('billing', 'qiuc')",
+        "UPDATE routes SET strategy = NULL",
+    ] {
+        refused(sql, STRATEGY);
+    }
+}
+
+#[test]
+fn a_config_that_is_no_object_is_refused() {
+    for config in ["''", "'timeout_ms=500'", "'[]'", "'{a:1}'", "'null'", "1", "x'7b7d'", "'{}' || char(0)"] {
+        refused(&format!("UPDATE routes SET config = {config} WHERE service_name = 'billing'"), CONFIG);
+        refused(&format!("INSERT INTO routes(service_name, strategy, config) VALUES ('a', 'local', {config})"), CONFIG);
+    }
+}
+
+#[test]
+fn bad_names_are_refused() {
+    for bad in [
+        "NULL",
+        "''",
+        "'bill ing'",
+        "'a/b'",
+        "'a..b'",
+        "'a.'",
+        "'.a'",
+        "'-a'",
+        "'é'",
+        "x'61'",
+        "'a' || char(0)",
+        "'a' || char(10)",
+        "printf('%.*c', 257, 'a')",
+    ] {
+        refused(&format!("INSERT INTO routes(service_name, strategy) VALUES ({bad}, 'local')"), NAME);
+        refused(&format!("UPDATE routes SET service_name = {bad} WHERE service_name = 'billing'"), NAME);
+    }
+    refused(
+        "UPDATE OR REPLACE routes SET service_name = 'mail' WHERE service_name = 'billing'",
+        "another route has this name",
+    );
+}
+
+#[test]
+fn set_route_refuses_a_name_that_is_not_there() {
+    refused(
+        "INSERT INTO set_route(service_name, strategy) VALUES ('biling', 'local')",
+        "set_route: no route of this name",
+    );
+}
+
+#[test]
+fn a_strategy_in_use_cannot_be_deleted() {
+    refused("DELETE FROM strategies WHERE name = 'local'", "strategies: routes still use this strategy");
+}
+
+/// How far each statement moves the generation.
+#[test]
+fn only_a_real_change_counts() {
+    let (file, _routes) = with_rows();
+    for (sql, steps) in [
+        ("UPDATE routes SET strategy = 'quic', endpoint = '10.0.0.5:4433' WHERE service_name = 'billing'", 1),
+        ("UPDATE routes SET strategy = 'quic' WHERE service_name = 'billing'", 0),
+        ("UPDATE routes SET updated_at = 1", 0),
+        ("UPDATE routes SET config = json_set(config, '$.timeout_ms', 500) WHERE service_name = 'billing'", 1),
+        ("UPDATE routes SET config = NULL WHERE service_name = 'billing'", 1),
+        ("INSERT INTO routes(service_name, strategy) VALUES ('a.b:c-d_e', 'unix')", 1),
+        ("INSERT OR REPLACE INTO routes(service_name, strategy) VALUES ('billing', 'local')", 1),
+        ("INSERT OR REPLACE INTO routes(service_name, strategy) VALUES ('billing', 'local')", 0),
+        ("INSERT OR IGNORE INTO routes(service_name, strategy) VALUES ('billing', 'noop')", 0),
+        (
+            "INSERT INTO routes(service_name, strategy) VALUES ('mail', 'local') ON CONFLICT DO UPDATE SET strategy = excluded.strategy",
+            1,
+        ),
+        ("INSERT INTO set_route(service_name, strategy, endpoint) VALUES ('mail', 'http', 'http://x/')", 1),
+        ("UPDATE routes SET service_name = 'post' WHERE service_name = 'mail'", 2),
+        ("BEGIN; UPDATE routes SET strategy = 'noop'; ROLLBACK", 0),
+        ("SAVEPOINT s; UPDATE routes SET strategy = 'noop'; ROLLBACK TO s; RELEASE s", 0),
+        ("DELETE FROM routes WHERE service_name = 'post'", 1),
+        ("DELETE FROM routes WHERE service_name = 'post'", 0),
+        ("DELETE FROM routes", 2),
+    ] {
+        let before = file.generation();
+        file.sql(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        assert_eq!(file.generation() - before, steps, "{sql}");
+    }
+}
+
+#[test]
+fn the_headline_update_works_from_the_shell_and_shows_its_row() {
+    let (file, _routes) = with_rows();
+    let shown = file.shell(
+        "UPDATE routes SET strategy='quic', endpoint='10.0.0.5:4433' WHERE service_name='billing' RETURNING service_name, strategy",
+    );
+    assert_eq!(shown, Ok("billing|quic\n".to_owned()));
+    assert_eq!(
+        file.shell("UPDATE routes SET strategy='quic' WHERE service_name='biling' RETURNING 1"),
+        Ok(String::new())
+    );
+}
+
+#[test]
+fn updated_at_follows_every_change() {
+    let (file, _routes) = with_rows();
+    file.sql("UPDATE routes SET updated_at = 1").unwrap();
+    file.shell("UPDATE routes SET strategy = 'noop' WHERE service_name = 'billing'").unwrap();
+    assert_eq!(file.number("SELECT count(*) FROM routes WHERE updated_at > 1"), 1);
+}
+
+#[test]
+fn history_is_bounded() {
+    let (file, _routes) = with_rows();
+    file.sql("UPDATE meta SET value = 50 WHERE key = 'history_keep'").unwrap();
+    let flips = "UPDATE routes SET strategy = 'local'; UPDATE routes SET strategy = 'noop';".repeat(100);
+    file.sql(&format!("BEGIN; {flips} COMMIT")).unwrap();
+    assert!(file.generation() > 300);
+    assert!(file.number("SELECT count(*) FROM route_history") < 150);
+}

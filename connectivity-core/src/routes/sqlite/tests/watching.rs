@@ -1,0 +1,260 @@
+//! Commits of anybody are noticed, and none is lost.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use super::super::SqliteRoutes;
+use super::{File, name};
+use crate::routes::{RouteRow, RouteSource, Snapshot, WatchGuard};
+
+/// Far beyond what anything here takes; only a lost change waits so long.
+const LONG: Duration = Duration::from_secs(30);
+
+/// A file that is watched by reading it again at each change.
+struct Watched {
+    file: File,
+    routes: Arc<SqliteRoutes>,
+    guard: WatchGuard,
+    seen: Receiver<Snapshot>,
+}
+
+impl Watched {
+    fn new() -> Self {
+        let (file, routes) = File::ours();
+        file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local')").unwrap();
+        Self::of(file, Arc::new(routes))
+    }
+
+    fn of(file: File, routes: Arc<SqliteRoutes>) -> Self {
+        let (send, seen) = mpsc::channel();
+        let source = Arc::clone(&routes);
+        let guard = routes.watch(Box::new(move || source.read().is_ok_and(|s| send.send(s).is_ok()))).unwrap();
+        Self { file, routes, guard, seen }
+    }
+
+    /// Waits until a reload sees what is wanted.
+    fn until(&self, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {
+        let deadline = Instant::now() + LONG;
+        loop {
+            let snapshot = self.seen.recv_timeout(deadline - Instant::now()).expect("the change is never seen");
+            if wanted(&snapshot) {
+                return snapshot;
+            }
+        }
+    }
+
+    fn until_generation(&self, generation: u64) -> Snapshot {
+        self.until(|snapshot| snapshot.generation == generation)
+    }
+}
+
+fn has(endpoint: &str) -> impl Fn(&Snapshot) -> bool {
+    let row = RouteRow::new("billing", "quic", Some(endpoint), "{}");
+    move |snapshot| snapshot.rows.contains(&row)
+}
+
+fn moved_to(endpoint: &str) -> String {
+    format!("UPDATE routes SET strategy = 'quic', endpoint = '{endpoint}' WHERE service_name = 'billing'")
+}
+
+#[test]
+fn a_commit_of_another_process_is_seen() {
+    let watched = Watched::new();
+    watched.until_generation(1);
+    watched.file.shell(&moved_to("a:1")).unwrap();
+    watched.until(has("a:1"));
+}
+
+#[test]
+fn a_commit_of_our_own_writer_is_seen() {
+    let watched = Watched::new();
+    watched.until_generation(1);
+    watched.routes.add_missing(&[&name("mail")]).unwrap();
+    watched.until_generation(2);
+}
+
+#[test]
+fn a_commit_between_the_first_read_and_the_watching_is_not_lost() {
+    let (file, routes) = File::ours();
+    routes.add_missing(&[&name("billing")]).unwrap();
+    let first = routes.read().unwrap();
+    file.sql(&moved_to("a:1")).unwrap();
+    let watched = Watched::of(file, Arc::new(routes));
+    assert!(watched.until(has("a:1")) != first);
+}
+
+#[test]
+fn the_last_of_many_rapid_commits_is_seen() {
+    let watched = Watched::new();
+    let writer = watched.file.connect();
+    for n in 1..=200 {
+        writer.execute_batch(&moved_to(&format!("a:{n}"))).unwrap();
+    }
+    watched.until(has("a:200"));
+}
+
+#[test]
+fn commits_apart_are_each_seen_soon() {
+    let watched = Watched::new();
+    watched.until_generation(1);
+    let writer = watched.file.connect();
+    let start = Instant::now();
+    for n in 1..=50 {
+        writer.execute_batch(&moved_to(&format!("a:{n}"))).unwrap();
+        watched.until(has(&format!("a:{n}")));
+    }
+    // By the slow look alone this would take 50 s.
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_rollback_brings_no_change() {
+    let watched = Watched::new();
+    let before = watched.until_generation(1);
+    watched.file.sql("BEGIN; UPDATE routes SET strategy = 'noop'; ROLLBACK").unwrap();
+    watched.file.sql(&moved_to("a:1")).unwrap();
+    let after = watched.until(|snapshot| *snapshot != before);
+    assert!(has("a:1")(&after), "{after:?}");
+}
+
+#[test]
+fn nothing_is_called_while_nothing_is_committed() {
+    let watched = Watched::new();
+    watched.until_generation(1);
+    // More than one slow look.
+    assert!(watched.seen.recv_timeout(Duration::from_millis(2500)).is_err());
+}
+
+#[test]
+fn a_change_without_triggers_is_seen_too() {
+    let watched = Watched::new();
+    watched.until_generation(1);
+    watched.file.sql(&format!("DROP TRIGGER cn_routes_updated; {}", moved_to("a:1"))).unwrap();
+    watched.until(has("a:1"));
+}
+
+#[test]
+fn a_failed_reload_is_tried_again() {
+    let (file, routes) = File::ours();
+    let (send, attempts) = mpsc::channel();
+    let broken = Arc::new(AtomicBool::new(true));
+    let is_broken = Arc::clone(&broken);
+    let changed = move || {
+        let works = !is_broken.load(Ordering::Acquire);
+        send.send(works).is_ok() && works
+    };
+    let _guard = routes.watch(Box::new(changed)).unwrap();
+    for _ in 0..3 {
+        assert_eq!(attempts.recv_timeout(LONG), Ok(false));
+    }
+    broken.store(false, Ordering::Release);
+    while !attempts.recv_timeout(LONG).unwrap() {}
+    file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local')").unwrap();
+    assert_eq!(attempts.recv_timeout(LONG), Ok(true));
+}
+
+#[test]
+fn a_panicking_reload_is_tried_again() {
+    let (_file, routes) = File::ours();
+    let (send, calls) = mpsc::channel();
+    let first = AtomicBool::new(true);
+    let changed = move || {
+        send.send(()).unwrap();
+        assert!(!first.swap(false, Ordering::AcqRel), "on purpose");
+        true
+    };
+    let _guard = routes.watch(Box::new(changed)).unwrap();
+    calls.recv_timeout(LONG).unwrap();
+    calls.recv_timeout(LONG).unwrap();
+}
+
+#[test]
+fn a_replaced_file_is_noticed_and_told() {
+    let watched = Watched::new();
+    watched.until_generation(1);
+    // A checkpoint, so that the log left behind holds nothing that would count over the new file.
+    watched.file.sql("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    let (other, routes) = File::ours();
+    routes.add_missing(&[&name("billing")]).unwrap();
+    drop(routes);
+    other.sql(&moved_to("other:1")).unwrap();
+    fs::rename(&other.path, &watched.file.path).unwrap();
+    watched.until(has("other:1"));
+    let warnings = watched.routes.warnings();
+    assert!(warnings[0].starts_with("the file was replaced"), "{warnings:?}");
+    watched.file.sql(&moved_to("other:2")).unwrap();
+    watched.until(has("other:2"));
+    watched.routes.add_missing(&[&name("mail")]).unwrap();
+    watched.until(|snapshot| snapshot.rows.len() == 2);
+}
+
+#[test]
+fn a_file_that_goes_and_comes_back_is_told_and_then_forgotten() {
+    let watched = Watched::new();
+    watched.until_generation(1);
+    let away = watched.file.dir.path().join("away");
+    fs::rename(&watched.file.path, &away).unwrap();
+    let text = watched.routes.read().unwrap_err().to_string();
+    assert!(text.contains("check the path"), "{text}");
+    assert!(
+        watched.routes.warnings()[0].starts_with("reading routes has failed for 0 s"),
+        "{:?}",
+        watched.routes.warnings()
+    );
+    fs::rename(&away, &watched.file.path).unwrap();
+    watched.routes.read().unwrap();
+    watched.file.sql(&moved_to("a:1")).unwrap();
+    watched.until(has("a:1"));
+    assert_eq!(watched.routes.warnings(), [] as [&str; 0]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_the_file_is_watched_as_well() {
+    let (file, routes) = File::ours();
+    routes.add_missing(&[&name("billing")]).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("link.db");
+    std::os::unix::fs::symlink(&file.path, &link).unwrap();
+    let watched = Watched::of(file, Arc::new(SqliteRoutes::open(&link).unwrap()));
+    watched.until_generation(1);
+    watched.file.sql(&moved_to("a:1")).unwrap();
+    watched.until(has("a:1"));
+}
+
+#[test]
+fn a_read_only_watcher_sees_others_write() {
+    let (file, routes) = File::ours();
+    routes.add_missing(&[&name("billing")]).unwrap();
+    let watched = Watched::of(file, Arc::new(SqliteRoutes::open_read_only(routes.store.path()).unwrap()));
+    watched.until_generation(1);
+    watched.file.sql(&moved_to("a:1")).unwrap();
+    watched.until(has("a:1"));
+}
+
+#[test]
+fn dropping_the_guard_ends_the_thread_at_once() {
+    let watched = Watched::new();
+    watched.until_generation(1);
+    let start = Instant::now();
+    drop(watched.guard);
+    // The slow look alone would let it wait for up to a second.
+    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
+    assert!(watched.seen.iter().all(|snapshot| snapshot.generation == 1), "its channel is closed");
+}
+
+#[test]
+fn the_guard_may_be_dropped_from_within() {
+    let (_file, routes) = File::ours();
+    let (hand_over, guards) = mpsc::channel::<WatchGuard>();
+    let (done, is_done) = mpsc::channel();
+    let changed = Box::new(move || {
+        drop(guards.recv_timeout(LONG));
+        done.send(()).is_ok()
+    });
+    hand_over.send(routes.watch(changed).unwrap()).unwrap();
+    is_done.recv_timeout(LONG).unwrap();
+}
