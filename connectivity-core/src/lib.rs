@@ -7,8 +7,12 @@ mod desc;
 mod error;
 mod name;
 #[cfg(feature = "router")]
+mod router;
+#[cfg(feature = "router")]
 mod routes;
 mod service;
+#[cfg(feature = "router")]
+mod transport;
 
 #[doc(hidden)]
 pub mod __private;
@@ -21,13 +25,22 @@ pub use desc::{MethodDesc, ServiceDesc};
 pub use error::{Error, ErrorKind, OrInternal, Sent};
 pub use name::{Name, NameError};
 #[cfg(feature = "router")]
+pub use router::{
+    Exposure, Inbound, Inspection, MissingRow, OpenError, RawService, RegisterError, RouteInfo, RouteState, Router,
+    RouterBuilder, ServiceInfo,
+};
+#[cfg(feature = "router")]
 pub use routes::{
-    Added, Breaker, ChangeFn, CodecChoice, Field, HeaderValue, MemoryRoutes, Retry, Route, RouteConfig, RouteError,
-    RouteRow, RouteSource, RouteWarning, SecretRef, Snapshot, SourceError, Strategy, Tls, WatchGuard,
+    Added, Breaker, ChangeFn, Field, HeaderValue, MemoryRoutes, Retry, Route, RouteConfig, RouteError, RouteRow,
+    RouteSource, RouteWarning, SecretRef, Snapshot, SourceError, Strategy, Tls, WatchGuard,
 };
 #[cfg(feature = "sqlite")]
 pub use routes::{Change, ChangeKind, SqliteRoutes, UpgradeReport};
 pub use service::ServiceRegistry;
+#[cfg(feature = "http")]
+pub use transport::HttpTransport;
+#[cfg(feature = "router")]
+pub use transport::{BuildContext, Remote, Transport, TransportState};
 
 /// Registers implementations with a router: `register!(router, Billing => Stripe)?`.
 ///

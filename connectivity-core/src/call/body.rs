@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -21,13 +22,13 @@ pub enum Body {
 
 impl Body {
     pub(crate) fn typed<T: Serialize + Send + 'static>(value: T) -> Self {
-        Self::Typed(Payload(Box::new(Slot(Some(value)))))
+        Self::Typed(Payload(Mutex::new(Box::new(Slot(Some(value))))))
     }
 
     /// Encodes a value, hands on bytes: with the codec they are in, or `None` for raw ones.
     pub(crate) fn encode(&self, codec: Codec) -> Result<(Option<Codec>, Bytes), CodecError> {
         match self {
-            Self::Typed(payload) => payload.0.encode(codec).map(|bytes| (Some(codec), bytes)),
+            Self::Typed(payload) => payload.encode(codec).map(|bytes| (Some(codec), bytes)),
             Self::Encoded(codec, bytes) => Ok((Some(*codec), bytes.clone())),
             Self::Raw(bytes) => Ok((None, bytes.clone())),
         }
@@ -45,12 +46,20 @@ impl fmt::Debug for Body {
 }
 
 /// A value of a type that only the contract knows.
-pub struct Payload(Box<dyn Erased>);
+///
+/// The mutex is never contended. It is there so that `&Call` can be held across an `.await`, though a contract's types need to
+/// be `Send` only.
+pub struct Payload(Mutex<Box<dyn Erased>>);
 
 impl Payload {
     /// Takes the value out, if it is a `T`.
-    pub(crate) fn take<T: 'static>(mut self) -> Option<T> {
-        self.0.as_any().downcast_mut::<Slot<T>>()?.0.take()
+    pub(crate) fn take<T: 'static>(self) -> Option<T> {
+        let mut value = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        value.as_any().downcast_mut::<Slot<T>>()?.0.take()
+    }
+
+    fn encode(&self, codec: Codec) -> Result<Bytes, CodecError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).encode(codec)
     }
 }
 

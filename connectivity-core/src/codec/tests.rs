@@ -8,8 +8,8 @@ use super::*;
 #[derive(Debug, PartialEq, Serialize, Deserialize, Clone)]
 enum Tree {
     Leaf(u8),
-    Node(Box<Tree>),
-    Named { left: Vec<Tree>, note: Option<String> },
+    Node(Box<Self>),
+    Named { left: Vec<Self>, note: Option<String> },
 }
 
 fn round_trip<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {

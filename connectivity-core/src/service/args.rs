@@ -222,7 +222,7 @@ macro_rules! tuples {
         impl<$($T: Argument),*> ArgumentRefs for ($($T,)*) {
             type Owned = ($($T::Owned,)*);
 
-            #[expect(clippy::unused_unit, reason = "the tuple without members")]
+            #[allow(clippy::unused_unit, reason = "the tuple without members")]
             fn into_owned(self) -> Self::Owned {
                 ($(self.$at.into_owned(),)*)
             }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::desc::{MAX_METHODS, MethodDesc, ServiceDesc};
-use crate::service::{Dispatch, Registrable};
+use crate::service::Dispatch;
 
 const WORDS: usize = MAX_METHODS / 64;
 
@@ -30,13 +30,16 @@ struct Local {
 
 impl ServiceCell {
     /// Makes the cell of a service without an implementation.
+    #[must_use]
     pub fn new(desc: &'static ServiceDesc) -> Self {
         Self { desc, fast: Default::default(), local: OnceLock::new() }
     }
 
     /// Puts the implementation in; false if there is one already.
-    pub fn set_local<R: Registrable>(&self, service: R) -> bool {
-        let (typed, dispatch) = service.into_parts();
+    pub fn set_local<D>(&self, typed: Arc<D>, dispatch: Arc<dyn Dispatch>) -> bool
+    where
+        D: ?Sized + Send + Sync + 'static,
+    {
         self.local.set(Local { typed: Box::new(typed), dispatch }).is_ok()
     }
 

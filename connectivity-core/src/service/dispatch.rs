@@ -39,7 +39,8 @@ pub fn unknown_method(call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
 /// Runs a call in an implementation, as every path but the fast one does: in the call's context, for no longer than its
 /// deadline, and with a panic turned into an error whose text stays here.
 pub(crate) async fn invoke(dispatch: Arc<dyn Dispatch>, call: Call) -> Result<Reply, Error> {
-    let Some(method) = call.method().or_else(|| dispatch.desc().method(call.name())) else {
+    // By name, not by the index that the caller's description has: two contracts of one name may be linked in.
+    let Some(method) = dispatch.desc().method(call.name()) else {
         return unknown_method(call).await;
     };
     let work = move |call| dispatch.dispatch(method.index(), call);

@@ -32,7 +32,7 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
     pub fn direct<R: Registrable<Dyn = D>>(service: R) -> Self {
         let (typed, dispatch) = service.into_parts();
         let cell = ServiceCell::new(dispatch.desc());
-        cell.set_local(Parts(typed, Arc::clone(&dispatch)));
+        cell.set_local(typed, Arc::clone(&dispatch));
         cell.set_fast(cell.desc().methods().iter().copied().filter(|method| !method.is_no_cancel()));
         Self { cell: Arc::new(cell), host: Arc::new(Direct(dispatch)), timeout: None, service: PhantomData }
     }
@@ -49,6 +49,7 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
 
     /// Borrows the local implementation, if calls of `M` go straight to it now.
     #[inline]
+    #[must_use]
     pub fn fast<M: Method>(&self) -> Option<&D> {
         self.cell.fast::<D>(const { M::DESC.index() })
     }
@@ -113,16 +114,5 @@ impl Host for Direct {
         let dispatch = Arc::clone(&self.0);
         let service = CallService::from_fn(move |call| invoke(Arc::clone(&dispatch), call));
         Plan { service, form: Form::Typed }
-    }
-}
-
-/// An implementation that was taken apart already.
-struct Parts<D: ?Sized>(Arc<D>, Arc<dyn Dispatch>);
-
-impl<D: ?Sized + Send + Sync + 'static> Registrable for Parts<D> {
-    type Dyn = D;
-
-    fn into_parts(self) -> (Arc<D>, Arc<dyn Dispatch>) {
-        (self.0, self.1)
     }
 }

@@ -14,7 +14,7 @@ pub use handle::Handle;
 pub use host::{Form, Host, Plan, ServiceRegistry};
 pub use method::{Method, MethodOutput, ServiceError, Wire};
 
-pub(crate) use dispatch::invoke;
+pub(crate) use dispatch::{invoke, run};
 
 #[cfg(test)]
 mod tests;

@@ -7,11 +7,12 @@ use serde_json::Value;
 
 use super::super::error::RouteError;
 use super::super::strategy::Strategy;
+use super::RouteConfig;
 use super::json::kind;
 use super::secret::{HeaderValue, SecretRef};
 use super::tls::digest;
 use super::warning::{RouteWarning, is_likely_typo};
-use super::{CodecChoice, RouteConfig};
+use crate::codec::Codec;
 use crate::name::{Name, shown};
 
 /// More warnings than this help nobody, and a hostile row could hold 100,000 keys.
@@ -193,10 +194,10 @@ fn put<T>(slot: &mut Option<T>, value: Option<T>) -> bool {
     slot.is_some()
 }
 
-fn codec(text: &str) -> Option<CodecChoice> {
+fn codec(text: &str) -> Option<Codec> {
     match text {
-        "bincode" => Some(CodecChoice::Bincode),
-        "json" => Some(CodecChoice::Json),
+        "bincode" => Some(Codec::Bincode),
+        "json" => Some(Codec::Json),
         _ => None,
     }
 }

@@ -13,27 +13,17 @@ use std::time::Duration;
 
 use super::error::RouteError;
 use super::strategy::Strategy;
+use crate::codec::Codec;
 use crate::name::Name;
 
 pub use secret::{HeaderValue, SecretRef};
 pub use tls::Tls;
 pub use warning::RouteWarning;
 
-const REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(30);
 const RETRY_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BODY: usize = 16 << 20;
 const BATCH_SIZE: usize = 32;
-
-/// Names the encoding of arguments and replies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CodecChoice {
-    /// Compact and positional, between peers of this framework.
-    Bincode,
-    /// Readable, named arguments.
-    Json,
-}
 
 /// Says how often a call may be repeated; whether it may be repeated at all, the method says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +62,7 @@ pub struct RouteConfig {
     breaker_probes: Option<u32>,
     fallback_to_local: bool,
     concurrency: Option<usize>,
-    codec: Option<CodecChoice>,
+    codec: Option<Codec>,
     max_request_bytes: usize,
     max_reply_bytes: usize,
     drain: Duration,
@@ -96,7 +86,7 @@ impl RouteConfig {
     /// Names the key, the kind of what stands there, and what is allowed. The value of a header or of `api_key` is never
     /// part of the text.
     pub fn parse(text: &str, strategy: &Strategy) -> Result<Self, RouteError> {
-        let mut config = Self::defaults(strategy);
+        let mut config = Self::defaults();
         if text.is_empty() {
             return Ok(config);
         }
@@ -109,10 +99,10 @@ impl RouteConfig {
         Ok(config)
     }
 
-    fn defaults(strategy: &Strategy) -> Self {
+    fn defaults() -> Self {
         Self {
             home: None,
-            timeout: strategy.is_remote().then_some(REMOTE_TIMEOUT),
+            timeout: None,
             retry: Retry { max: 0, backoff: RETRY_BACKOFF },
             breaker_failures: None,
             breaker_reset: None,
@@ -143,7 +133,7 @@ impl RouteConfig {
         self.home.as_ref()
     }
 
-    /// The cap for one call: `timeout_ms`, 30 s on a remote route and none on others unless given.
+    /// The cap for one call: `timeout_ms`. Unless given, a remote route has 30 s and any other none.
     #[must_use]
     pub const fn timeout(&self) -> Option<Duration> {
         self.timeout
@@ -182,7 +172,7 @@ impl RouteConfig {
 
     /// The encoding that `codec` asks for; `None` leaves it to the transport.
     #[must_use]
-    pub const fn codec(&self) -> Option<CodecChoice> {
+    pub const fn codec(&self) -> Option<Codec> {
         self.codec
     }
 

@@ -1,7 +1,9 @@
 //! Secrets stand in rows as references only.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use super::super::error::RouteError;
 
@@ -34,9 +36,30 @@ impl SecretRef {
             .ok_or_else(|| RouteError::new(format_args!("{} goes here", Self::ALLOWED)))
     }
 
+    /// Reads the secret: at most 64 KiB of text; the line break that editors put at the end of a file is not part of it.
+    ///
+    /// # Errors
+    /// When it is not there or no text; the reference is named, never what it holds.
+    pub fn resolve(&self) -> Result<String, RouteError> {
+        let missing =
+            |why: &dyn fmt::Display| RouteError::new(format_args!("the secret `{self}` cannot be read: {why}"));
+        let text = match self {
+            Self::Env(name) => std::env::var(name).map_err(|cause| missing(&cause))?,
+            Self::File(path) => read_bounded(path).map_err(|cause| missing(&cause))?,
+        };
+        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    }
+
     fn is_reference(text: &str) -> bool {
         text.starts_with("env:") || text.starts_with("file:")
     }
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    const LONGEST: u64 = 64 << 10;
+    let mut text = String::new();
+    File::open(path)?.take(LONGEST).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn is_variable(name: &str) -> bool {
@@ -64,6 +87,17 @@ pub enum HeaderValue {
 }
 
 impl HeaderValue {
+    /// Makes the text that goes into a request.
+    ///
+    /// # Errors
+    /// As [`SecretRef::resolve`].
+    pub fn resolve(&self) -> Result<String, RouteError> {
+        match self {
+            Self::Plain(text) => Ok(text.clone()),
+            Self::Secret(reference) => reference.resolve(),
+        }
+    }
+
     /// Takes printable ASCII; what begins like a reference must be a good one.
     pub(super) fn parse(text: &str) -> Option<Self> {
         const LONGEST: usize = 8 << 10;
@@ -101,6 +135,18 @@ mod tests {
             let shown = SecretRef::parse(text).unwrap_err().to_string();
             assert!(shown.contains("env:NAME") && !shown.contains("12345"), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_secret_is_read_from_where_it_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::fs::write(&path, "sk-12345\n").unwrap();
+        let reference = SecretRef::File(path);
+        assert_eq!(reference.resolve().unwrap(), "sk-12345");
+        let gone = SecretRef::File(dir.path().join("gone")).resolve().unwrap_err().to_string();
+        assert!(gone.contains("gone") && gone.contains("cannot be read"), "{gone}");
+        assert!(SecretRef::Env("CONNECTIVITY_NO_SUCH_NAME".into()).resolve().is_err());
     }
 
     #[test]

@@ -1,0 +1,155 @@
+//! The heart of a router: the table that calls read, and the state that tables are built from.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+
+use crate::call::CallService;
+use crate::desc::{MethodDesc, ServiceDesc};
+use crate::error::Error;
+use crate::name::Name;
+use crate::router::reload::{State, retire_replaced};
+use crate::router::table::Table;
+use crate::routes::{RouteSource, SourceError, WatchGuard};
+use crate::service::{Form, Host, Plan, ServiceCell};
+
+pub(crate) struct Core {
+    /// Read by calls, replaced by reloads.
+    table: ArcSwap<Table>,
+    /// Never locked by a call.
+    state: Mutex<State>,
+    source: Arc<dyn RouteSource>,
+    source_error: Mutex<Option<(SourceError, SystemTime)>>,
+    watch: Mutex<Option<WatchGuard>>,
+}
+
+/// A panic while the lock was held left the state as it was before: everything in it is replaced whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Core {
+    pub(crate) fn new(state: State, source: Arc<dyn RouteSource>) -> Self {
+        Self {
+            table: ArcSwap::from_pointee(Table::default()),
+            state: Mutex::new(state),
+            source,
+            source_error: Mutex::default(),
+            watch: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    pub(crate) fn source(&self) -> &dyn RouteSource {
+        &*self.source
+    }
+
+    pub(crate) fn source_error(&self) -> Option<(SourceError, SystemTime)> {
+        lock(&self.source_error).clone()
+    }
+
+    /// Reads the source and puts what it says in force.
+    pub(crate) fn reload(&self) -> Result<(), SourceError> {
+        let mut state = lock(&self.state);
+        self.read(&mut state)?;
+        self.swap(&state);
+        Ok(())
+    }
+
+    /// Changes what tables are built from, and puts the outcome in force before it returns.
+    pub(crate) fn change<T, E>(&self, change: impl FnOnce(&mut State) -> Result<T, E>) -> Result<T, E> {
+        let mut state = lock(&self.state);
+        let outcome = change(&mut state)?;
+        self.swap(&state);
+        Ok(outcome)
+    }
+
+    /// Gives each name a row `local` if it has none, so that the first UPDATE of an operator finds one.
+    pub(crate) fn add_missing_row(&self, state: &mut State, name: &Name) -> Result<(), SourceError> {
+        let known = self.table.load().slots.iter().any(|slot| slot.name.as_ref() == Some(name));
+        if known {
+            return Ok(());
+        }
+        self.source.add_missing(&[name])?;
+        self.read(state)
+    }
+
+    fn read(&self, state: &mut State) -> Result<(), SourceError> {
+        let read = self.source.read();
+        let mut error = lock(&self.source_error);
+        match read {
+            Ok(snapshot) => {
+                *error = None;
+                state.snapshot = snapshot;
+                Ok(())
+            }
+            Err(cause) => {
+                let since = error.as_ref().map_or_else(SystemTime::now, |(_, since)| *since);
+                tracing::error!(%cause, "the routes cannot be read; the ones in force stay");
+                *error = Some((cause.clone(), since));
+                Err(cause)
+            }
+        }
+    }
+
+    /// Builds a table and puts it in force, in the order that never lets a call pass a route that has left local: first the
+    /// methods that leave it turn cold, then the table is swapped, then the methods that became local turn fast.
+    fn swap(&self, state: &State) {
+        let old = self.table.load_full();
+        let new = Arc::new(state.build(&old));
+        for cell in state.cells.values() {
+            cell.keep_fast(State::fast_methods(cell, &new));
+        }
+        self.table.store(Arc::clone(&new));
+        for cell in state.cells.values() {
+            cell.set_fast(State::fast_methods(cell, &new));
+        }
+        retire_replaced(&old, &new);
+    }
+
+    pub(crate) fn watch(self: &Arc<Self>) -> Result<(), SourceError> {
+        let core = Arc::downgrade(self);
+        let changed = move || core.upgrade().is_none_or(|core| core.reload().is_ok());
+        let guard = self.source.watch(Box::new(changed))?;
+        *lock(&self.watch) = Some(guard);
+        Ok(())
+    }
+
+    pub(crate) fn stop_watching(&self) {
+        let guard = lock(&self.watch).take();
+        drop(guard);
+    }
+
+    pub(crate) fn cell(&self, desc: &'static ServiceDesc) -> Arc<ServiceCell> {
+        let name = Name::from_static(desc.name());
+        let made = self.change(|state| {
+            let cell = state.cells.entry(name).or_insert_with(|| Arc::new(ServiceCell::new(desc)));
+            Ok::<_, std::convert::Infallible>(Arc::clone(cell))
+        });
+        made.unwrap_or_else(|never| match never {})
+    }
+}
+
+impl Host for Core {
+    fn plan(&self, method: &'static MethodDesc) -> Plan {
+        match self.table.load().resolve(method.full_name()) {
+            Ok(ready) => ready.plan(),
+            Err(error) => Plan { service: refuse(error), form: Form::Typed },
+        }
+    }
+}
+
+/// A service that answers every call with this error.
+fn refuse(error: Error) -> CallService {
+    CallService::from_fn(move |_call| std::future::ready(Err(error.clone())))
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("table", &self.table.load()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,150 @@
+//! What a router says of itself.
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use crate::router::core::Core;
+use crate::router::slot::{Slot, Trouble};
+use crate::router::table::Table;
+use crate::router::target::Target;
+use crate::transport::TransportState;
+
+/// Everything a router can say of its routes at one moment. Hostile texts are escaped.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// Which change of the routes is in force.
+    pub generation: u64,
+    /// Every row, in the order of the source.
+    pub routes: Vec<RouteInfo>,
+    /// Services that this process implements or has clients of.
+    pub services: Vec<ServiceInfo>,
+    /// Troubles that concern all routes: a source that cannot be read, triggers that are missing.
+    pub warnings: Vec<String>,
+    /// Whether the router was closed.
+    pub closed: bool,
+}
+
+impl Inspection {
+    /// Finds a row by name.
+    #[must_use]
+    pub fn route(&self, name: &str) -> Option<&RouteInfo> {
+        self.routes.iter().find(|route| route.name == name)
+    }
+}
+
+/// One row, and what became of it.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct RouteInfo {
+    /// The name in the row.
+    pub name: String,
+    /// How calls are served now: of the last good row, if this one is bad.
+    pub strategy: Option<String>,
+    /// Where they go now.
+    pub endpoint: Option<String>,
+    /// Whether the row is in force.
+    pub state: RouteState,
+    /// Whether an implementation of this name is registered here.
+    pub has_local: bool,
+    /// Calls in flight through the route; not those that go straight to a local implementation.
+    pub in_flight: usize,
+    /// How the connection stands, for a remote route.
+    pub transport: Option<TransportState>,
+    /// What is odd about the row but harmless.
+    pub warnings: Vec<String>,
+}
+
+/// Whether a row is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RouteState {
+    /// Calls go where the row says.
+    InForce,
+    /// The row is wrong.
+    Bad {
+        /// What is wrong, and what to do.
+        why: String,
+        /// Since when.
+        since: SystemTime,
+        /// What serves calls meanwhile: the strategy of the last good row, or nothing.
+        meanwhile: Option<String>,
+    },
+    /// The row says `local`, and nothing here implements or calls the service: it is another process's row.
+    NotServedHere,
+}
+
+/// A service that this process implements or has clients of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ServiceInfo {
+    /// The name.
+    pub name: String,
+    /// Whether an implementation is registered.
+    pub has_local: bool,
+    /// The full names of its methods; none for a raw service.
+    pub methods: Vec<&'static str>,
+}
+
+pub(crate) fn inspect(core: &Core) -> Inspection {
+    let table = core.table();
+    let mut warnings = core.source().warnings();
+    if let Some((cause, since)) = core.source_error() {
+        let age = since.elapsed().unwrap_or_default().as_secs();
+        warnings.push(format!("the routes cannot be read since {age} s, the last ones stay in force: {cause}"));
+    }
+    Inspection {
+        generation: table.generation,
+        routes: table.slots.iter().map(|slot| route(&table, slot)).collect(),
+        services: services(&table),
+        warnings,
+        closed: table.closed,
+    }
+}
+
+fn route(table: &Table, slot: &Slot) -> RouteInfo {
+    let target = slot.target.as_deref();
+    let local = slot.name.as_ref().and_then(|name| table.known(name.as_str())).and_then(|known| known.local.as_ref());
+    let warnings = target.map(|target| target.route.config().warnings()).unwrap_or_default();
+    RouteInfo {
+        name: slot.row.shown_name().into_owned(),
+        strategy: target.map(|target| target.route.strategy().to_string()),
+        endpoint: target.and_then(|target| target.route.endpoint()).map(str::to_owned),
+        state: state(slot),
+        has_local: local.is_some(),
+        in_flight: target.map_or(0, Target::in_flight),
+        transport: target.and_then(|target| Some(target.remote()?.state())),
+        warnings: warnings.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn state(slot: &Slot) -> RouteState {
+    match (&slot.trouble, &slot.target) {
+        (None, Some(_)) => RouteState::InForce,
+        (None, None) => RouteState::NotServedHere,
+        (Some(Trouble { cause, since }), target) => RouteState::Bad {
+            why: cause.to_string(),
+            since: *since,
+            meanwhile: target.as_ref().map(|target| target.route.strategy().to_string()),
+        },
+    }
+}
+
+pub(crate) fn services(table: &Table) -> Vec<ServiceInfo> {
+    let mut services: Vec<_> = table
+        .services
+        .iter()
+        .map(|(name, known)| ServiceInfo {
+            name: name.to_string(),
+            has_local: known.local.is_some(),
+            methods: known
+                .desc
+                .map(|desc| desc.methods().iter().map(|method| method.full_name()).collect())
+                .unwrap_or_default(),
+        })
+        .collect();
+    services.sort_by(|one, other| one.name.cmp(&other.name));
+    services
+}

@@ -1,0 +1,301 @@
+//! The router: where calls are sent, by the rows of a table that can change at any moment.
+
+mod builder;
+mod core;
+mod inbound;
+mod inspect;
+mod layers;
+mod local;
+mod reload;
+mod slot;
+mod table;
+mod target;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::call::{Call, CallService, Reply};
+use crate::codec::Codec;
+use crate::desc::ServiceDesc;
+use crate::error::{Error, ErrorKind};
+use crate::name::{Name, NameError};
+use crate::routes::SourceError;
+use crate::service::{Host, Registrable, ServiceCell, ServiceRegistry};
+use crate::transport::Transport;
+
+pub use builder::{OpenError, RouterBuilder};
+pub use inbound::{Exposure, Inbound};
+pub use inspect::{Inspection, RouteInfo, RouteState, ServiceInfo};
+pub use local::RawService;
+pub use table::MissingRow;
+
+use self::core::Core;
+use self::reload::State;
+
+/// Sends calls where the rows of a table say, and follows the table as it changes.
+///
+/// A router is cheap to clone; clones and the clients made from them share everything, and it lives as long as one of them.
+#[derive(Clone)]
+pub struct Router(Arc<Core>);
+
+impl Router {
+    /// Begins a router with settings of its own.
+    pub fn builder() -> RouterBuilder {
+        RouterBuilder::default()
+    }
+
+    /// Registers an implementation: `router.register(BillingService::new(Stripe))`, or `register!(router, Billing => Stripe)`.
+    ///
+    /// Calls reach it before this returns, if its row says `local` or there is none. Where the source can be written, a missing
+    /// row `local` is added, so that the first UPDATE of an operator finds one; that is one short transaction.
+    ///
+    /// # Errors
+    /// When the name is taken, the router is closed, or the row could not be added (the implementation stays registered then).
+    pub fn register<R: Registrable>(&self, service: R) -> Result<(), RegisterError> {
+        let (typed, dispatch) = service.into_parts();
+        let desc = dispatch.desc();
+        let name = Name::from_static(desc.name());
+        self.add_local(&name, |state| {
+            let cell = state.cells.entry(name.clone()).or_insert_with(|| Arc::new(ServiceCell::new(desc)));
+            !state.raw.contains_key(&name) && cell.set_local(typed, dispatch)
+        })
+    }
+
+    /// Registers a raw service: bytes in, bytes out, no contract.
+    ///
+    /// ```
+    /// # use connectivity_core::{MemoryRoutes, Router};
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let router = Router::builder().source(MemoryRoutes::new()).build()?;
+    /// router.register_raw("thumbnail", async |image| Ok(image))?;
+    /// assert_eq!(router.call("thumbnail", "png").await?, "png");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`register`](Self::register); also for a text that is no [`Name`].
+    pub fn register_raw(&self, name: &str, service: impl RawService) -> Result<(), RegisterError> {
+        let name = Name::parse(name)?;
+        self.add_local(&name, |state| {
+            let free = !state.cells.contains_key(&name) && !state.raw.contains_key(&name);
+            if free {
+                state.raw.insert(name.clone(), Arc::new(service));
+            }
+            free
+        })
+    }
+
+    fn add_local(&self, name: &Name, add: impl FnOnce(&mut State) -> bool) -> Result<(), RegisterError> {
+        let row = self.0.change(|state| {
+            if state.closed {
+                return Err(RegisterError::Closed(name.clone()));
+            }
+            if !add(state) {
+                return Err(RegisterError::AlreadyRegistered(name.clone()));
+            }
+            Ok(self.0.add_missing_row(state, name))
+        })?;
+        row.map_err(|cause| RegisterError::Row { name: name.clone(), cause })
+    }
+
+    /// Adds a transport, or replaces the one of that name. Rows that name it are in force before this returns.
+    ///
+    /// # Errors
+    /// When the source refuses the name as a word for `routes.strategy`.
+    pub fn add_transport(&self, strategy: &str, transport: impl Transport) -> Result<(), SourceError> {
+        self.0.source().add_strategies(&[strategy])?;
+        self.0.change(|state| {
+            state.transports.insert(strategy.to_owned(), Arc::new(transport));
+            Ok(())
+        })
+    }
+
+    /// Adds a tower layer around all calls going out, local ones too, inside of those that were added before.
+    pub fn layer<L>(&self, layer: L)
+    where
+        L: Layer<CallService> + Send + Sync + 'static,
+        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+    {
+        self.add_layer(None, layer);
+    }
+
+    /// Adds a tower layer around the calls of one service and its methods.
+    pub fn layer_for<L>(&self, service: &str, layer: L)
+    where
+        L: Layer<CallService> + Send + Sync + 'static,
+        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+    {
+        self.add_layer(Some(service.to_owned()), layer);
+    }
+
+    fn add_layer<L>(&self, service: Option<String>, layer: L)
+    where
+        L: Layer<CallService> + Send + Sync + 'static,
+        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+    {
+        let added = self.0.change(|state| {
+            state.layers.push(service, layer);
+            state.layers_version += 1;
+            Ok::<(), std::convert::Infallible>(())
+        });
+        added.unwrap_or_else(|never| match never {});
+    }
+
+    /// Calls a service by name, as a gateway or a tool does: bytes for a raw service, JSON with named arguments for a method.
+    ///
+    /// # Errors
+    /// What went wrong with the call. The error type of a contract comes as [`Remote`](ErrorKind::Remote); use
+    /// [`send`](Self::send) to see it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the call.
+    pub async fn call(&self, name: &str, payload: impl Into<Bytes>) -> Result<Bytes, Error> {
+        let no_name = |cause: NameError| Error::new(ErrorKind::NotRoutable, name, cause.to_string());
+        let name = Name::parse(name).map_err(no_name)?;
+        let typed = self.0.table().known(name.as_str()).is_some_and(|known| known.desc.is_some());
+        let call = if typed { Call::encoded(name, Codec::Json, payload) } else { Call::raw(name, payload) };
+        let name = call.name().to_owned();
+        let reply = self.send(call).await?;
+        if reply.is_app_error() {
+            return Err(Error::new(
+                ErrorKind::Remote,
+                name,
+                "the service answered with the error type of its contract",
+            ));
+        }
+        reply.encode(&name, Codec::Json).map(|(_, bytes)| bytes)
+    }
+
+    /// Sends a call where the table says, through the layers, and gives the answer as it came.
+    ///
+    /// # Errors
+    /// What went wrong with the call; an error of the contract is a [`Reply`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the call.
+    pub async fn send(&self, call: Call) -> Result<Reply, Error> {
+        let (service, call) = self.route(call)?;
+        service.send(call).await
+    }
+
+    fn route(&self, call: Call) -> Result<(CallService, Call), Error> {
+        let table = self.0.table();
+        let service = table.resolve(call.name())?.service.clone();
+        let known = table.known(call.name());
+        if let Some(local) = known.and_then(|known| known.local.as_ref()) {
+            local.check(call.name())?;
+        }
+        let method = known.and_then(|known| known.desc?.method(call.name()));
+        let call = match method {
+            Some(method) => call.with_method(method),
+            None => call,
+        };
+        Ok((service, call))
+    }
+
+    /// Reads the source now and puts what it says in force, without waiting for the watcher.
+    ///
+    /// # Errors
+    /// When the source cannot be read; the routes in force stay.
+    pub async fn reload(&self) -> Result<(), SourceError> {
+        let core = Arc::clone(&self.0);
+        let reload = tokio::task::spawn_blocking(move || core.reload());
+        reload.await.unwrap_or_else(|_gone| Err(SourceError::new("the runtime was shut down")))
+    }
+
+    /// Says which generation of the routes is in force: it grows with every change of a row.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.0.table().generation
+    }
+
+    /// Shows every row with what became of it, and what is wrong.
+    #[must_use]
+    pub fn inspect(&self) -> Inspection {
+        inspect::inspect(&self.0)
+    }
+
+    /// Lists the services that this process implements or has clients of, by name.
+    #[must_use]
+    pub fn services(&self) -> Vec<ServiceInfo> {
+        inspect::services(&self.0.table())
+    }
+
+    /// Takes calls from outside for the implementations registered here; for listeners of your own.
+    #[must_use]
+    pub fn inbound(&self, exposed: Exposure) -> Inbound {
+        Inbound::new(Arc::clone(&self.0), exposed)
+    }
+
+    /// Closes the router: new calls fail as [`Closed`](ErrorKind::Closed), calls in flight get `limit` to end. Always returns.
+    ///
+    /// A call that went straight to a local implementation is a plain function call and is not waited for.
+    ///
+    /// Returns how many calls were still in flight when the limit had passed; they end with an error.
+    ///
+    /// # Cancel safety
+    /// New calls are refused from the first poll on; dropping the future ends the waiting only.
+    pub async fn close(&self, limit: Duration) -> usize {
+        let core = Arc::clone(&self.0);
+        // The watcher's thread may be in the middle of a reload; joining it must not hold up this runtime.
+        let stopped = tokio::task::spawn_blocking(move || core.stop_watching());
+        let closed = self.0.change(|state| {
+            state.closed = true;
+            Ok::<(), std::convert::Infallible>(())
+        });
+        closed.unwrap_or_else(|never| match never {});
+        let table = self.0.table();
+        let targets: Vec<_> = table.slots.iter().filter_map(|slot| slot.target.clone()).collect();
+        let idle = async {
+            for target in &targets {
+                target.idle().await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, idle).await;
+        drop(stopped);
+        targets.iter().map(|target| target.cut()).sum()
+    }
+}
+
+impl ServiceRegistry for Router {
+    fn service_cell(&self, desc: &'static ServiceDesc) -> (Arc<ServiceCell>, Arc<dyn Host>) {
+        (self.0.cell(desc), Arc::clone(&self.0) as Arc<dyn Host>)
+    }
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router").field("generation", &self.generation()).finish_non_exhaustive()
+    }
+}
+
+/// Says why an implementation could not be registered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// A service of this name is registered already.
+    #[error("`{0}` is registered already")]
+    AlreadyRegistered(Name),
+    /// The text is no name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The router is closed.
+    #[error("`{0}` cannot be registered: the router is closed")]
+    Closed(Name),
+    /// The implementation is registered, but its row could not be added.
+    #[error("`{name}` is registered, but a row for it could not be added to the routes")]
+    Row {
+        /// The service.
+        name: Name,
+        /// Why not.
+        #[source]
+        cause: SourceError,
+    },
+}

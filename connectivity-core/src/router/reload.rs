@@ -1,0 +1,197 @@
+//! Building a table: by difference from the last one, without awaiting, dialling, or any lock that a call takes.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::call::CallService;
+use crate::desc::MethodDesc;
+use crate::name::{Name, parent};
+use crate::router::layers::Layers;
+use crate::router::local::{Local, RawService};
+use crate::router::slot::{Cause, Slot, Trouble};
+use crate::router::table::{Known, MissingRow, Ready, Table};
+use crate::router::target::{Place, Target};
+use crate::routes::{Field, Route, RouteError, RouteRow, Snapshot, Strategy};
+use crate::service::{Form, ServiceCell};
+use crate::transport::{BuildContext, Transport};
+
+/// Everything a table is built from. One lock guards it; calls never take that lock.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) cells: HashMap<Name, Arc<ServiceCell>>,
+    pub(crate) raw: HashMap<Name, Arc<dyn RawService>>,
+    pub(crate) transports: HashMap<String, Arc<dyn Transport>>,
+    pub(crate) layers: Layers,
+    /// Counts the changes of `layers`, so that stacks are built anew only then.
+    pub(crate) layers_version: u64,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) node: Option<String>,
+    pub(crate) missing_row: MissingRow,
+    pub(crate) closed: bool,
+}
+
+impl State {
+    /// Builds the table for what the state holds now, keeping of the old one what has not changed.
+    pub(crate) fn build(&self, old: &Table) -> Table {
+        let earlier: HashMap<&Name, &Arc<Slot>> =
+            old.slots.iter().filter_map(|slot| slot.name.as_ref().map(|name| (name, slot))).collect();
+        let slots = self.snapshot.rows.iter().map(|row| self.slot(row, &earlier)).collect();
+        Table::new(self.snapshot.generation, slots, self.services(old), self.missing_row, self.closed)
+    }
+
+    /// Says which methods of a cell may go straight to the implementation under a table.
+    pub(crate) fn fast_methods<'a>(
+        cell: &ServiceCell,
+        table: &'a Table,
+    ) -> impl Iterator<Item = &'static MethodDesc> + 'a {
+        let methods = if cell.local().is_some() { cell.desc().methods() } else { &[] };
+        let fast = |method: &&MethodDesc| table.resolve(method.full_name()).is_ok_and(|ready| ready.fast);
+        methods.iter().copied().filter(|method| !method.is_no_cancel()).filter(fast)
+    }
+
+    fn slot(&self, row: &RouteRow, earlier: &HashMap<&Name, &Arc<Slot>>) -> Arc<Slot> {
+        let name = row_name(row);
+        let before = name.as_ref().and_then(|name| earlier.get(name).copied());
+        match before.filter(|slot| self.still_holds(slot, row)) {
+            Some(slot) if slot.layers == self.layers_version => Arc::clone(slot),
+            Some(slot) => Arc::new(self.finish(row, name, slot.target.clone(), slot.transport.clone(), None)),
+            None => Arc::new(self.new_slot(row, name, before)),
+        }
+    }
+
+    /// Says whether the target of a slot would come out the same if it were built again.
+    fn still_holds(&self, slot: &Slot, row: &RouteRow) -> bool {
+        let Some(target) = slot.target.as_ref().filter(|_| slot.row == *row && slot.trouble.is_none()) else {
+            return false;
+        };
+        slot.transport.as_ref().is_none_or(|transport| {
+            let now = self.transports.get(target.route.strategy().as_str());
+            now.is_some_and(|now| Arc::ptr_eq(now, transport))
+        })
+    }
+
+    /// Builds what the row says. A bad row never changes where calls go: the route before it stays, with the reason beside it.
+    fn new_slot(&self, row: &RouteRow, name: Option<Name>, before: Option<&Arc<Slot>>) -> Slot {
+        let cause = match self.target(row) {
+            Ok((target, transport)) => return self.finish(row, name, Some(Arc::new(target)), transport, None),
+            Err(cause) => cause,
+        };
+        let (target, transport) = before.map(|slot| (slot.target.clone(), slot.transport.clone())).unwrap_or_default();
+        let elsewhere = cause == Cause::NoImplementation && target.is_none();
+        if elsewhere && !name.as_ref().is_some_and(|name| self.uses(name)) {
+            return self.finish(row, name, None, None, None);
+        }
+        let same = before.and_then(|slot| slot.trouble.as_ref()).filter(|trouble| trouble.cause == cause);
+        let since = same.map_or_else(SystemTime::now, |trouble| trouble.since);
+        self.finish(row, name, target, transport, Some(Trouble { cause, since }))
+    }
+
+    fn finish(
+        &self,
+        row: &RouteRow,
+        name: Option<Name>,
+        target: Option<Arc<Target>>,
+        transport: Option<Arc<dyn Transport>>,
+        trouble: Option<Trouble>,
+    ) -> Slot {
+        let ready = target.as_deref().map(|target| self.ready(target));
+        Slot { row: row.clone(), name, target, ready, trouble, transport, layers: self.layers_version }
+    }
+
+    fn target(&self, row: &RouteRow) -> Result<(Target, Option<Arc<dyn Transport>>), Cause> {
+        let route = Route::parse(row).map_err(Cause::Invalid)?;
+        let home = route.config().home().map(Name::as_str);
+        let at_home = home.is_some() && home == self.node.as_deref();
+        let (place, transport) = match route.strategy() {
+            Strategy::Noop => (Place::Noop, None),
+            Strategy::Remote(word) if !at_home => self.remote(&route, word)?,
+            _ => (self.local(route.name()).map(Place::Local).ok_or(Cause::NoImplementation)?, None),
+        };
+        Ok((Target::new(route, place), transport))
+    }
+
+    fn remote(&self, route: &Route, word: &str) -> Result<(Place, Option<Arc<dyn Transport>>), Cause> {
+        let transport = self.transports.get(word).ok_or_else(|| self.no_transport(word))?;
+        let context = BuildContext::new(self.node.as_deref());
+        // A transport can be the user's: its panic is one bad row, not the end of the watcher.
+        let built = std::panic::catch_unwind(AssertUnwindSafe(|| transport.build(route, &context)));
+        let panicked =
+            |_| Err(RouteError::new(format_args!("the transport `{word}` panicked while it built this route")));
+        let remote = built.unwrap_or_else(panicked).map_err(Cause::Invalid)?;
+        Ok((Place::Remote(remote), Some(Arc::clone(transport))))
+    }
+
+    fn no_transport(&self, word: &str) -> Cause {
+        let mut known: Vec<_> = self.transports.keys().cloned().chain(["local".into(), "noop".into()]).collect();
+        known.sort();
+        Cause::NoTransport { word: word.to_owned(), known }
+    }
+
+    /// Finds the implementation for a name, or for the service before its last dot.
+    fn local(&self, name: &Name) -> Option<Local> {
+        let own = |name: &str| {
+            let typed = self.cells.get(name).and_then(|cell| cell.local().cloned()).map(Local::Typed);
+            typed.or_else(|| self.raw.get(name).cloned().map(Local::Raw))
+        };
+        own(name.as_str()).or_else(|| own(parent(name.as_str())?))
+    }
+
+    fn services(&self, old: &Table) -> HashMap<Name, Known> {
+        let typed = self.cells.iter().map(|(name, cell)| {
+            (name, Known { desc: Some(cell.desc()), local: cell.local().cloned().map(Local::Typed), unrouted: None })
+        });
+        let raw = self
+            .raw
+            .iter()
+            .map(|(name, raw)| (name, Known { desc: None, local: Some(Local::Raw(Arc::clone(raw))), unrouted: None }));
+        let with_way = |(name, known): (&Name, Known)| {
+            let kept = old.services.get(name).and_then(|before| before.unrouted.clone());
+            let kept = kept.filter(|ready| ready.layers == self.layers_version);
+            let unrouted = kept.or_else(|| known.local.as_ref().map(|local| self.unrouted(name, local)));
+            (name.clone(), Known { unrouted, ..known })
+        };
+        typed.chain(raw).map(with_way).collect()
+    }
+
+    fn unrouted(&self, name: &Name, local: &Local) -> Ready {
+        self.layered(name, local.service(name.as_str()), Form::Typed, true)
+    }
+
+    fn ready(&self, target: &Target) -> Ready {
+        self.layered(target.route.name(), target.service(), Ready::form_of(target), target.is_plain_local())
+    }
+
+    /// Puts the layers around a service. Behind one, a call can turn anywhere, so it goes as a value and never the fast way.
+    fn layered(&self, name: &Name, service: CallService, form: Form, fast: bool) -> Ready {
+        let layers = self.layers_version;
+        if !self.layers.any(name.as_str()) {
+            return Ready { service, form, fast, layers };
+        }
+        Ready { service: self.layers.wrap(name.as_str(), service), form: Form::Typed, fast: false, layers }
+    }
+
+    /// Says whether this process implements a service, or has clients of it.
+    pub(crate) fn uses(&self, name: &Name) -> bool {
+        let known = |name: &str| self.cells.contains_key(name) || self.raw.contains_key(name);
+        known(name.as_str()) || parent(name.as_str()).is_some_and(known)
+    }
+}
+
+/// The name of a row, where it is one.
+fn row_name(row: &RouteRow) -> Option<Name> {
+    match row.name() {
+        Field::Text(text) => Name::parse(text).ok(),
+        _ => None,
+    }
+}
+
+/// Lets the routes that a new table no longer holds finish their calls.
+pub(crate) fn retire_replaced(old: &Table, new: &Table) {
+    let kept: HashSet<_> = new.slots.iter().filter_map(|slot| slot.target.as_ref()).map(Arc::as_ptr).collect();
+    let targets = old.slots.iter().filter_map(|slot| slot.target.as_ref());
+    for target in targets.filter(|target| target.remote().is_some() && !kept.contains(&Arc::as_ptr(target))) {
+        target.retire();
+    }
+}

@@ -1,0 +1,127 @@
+//! The immutable set of routes in force. A call reads one table from start to end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::call::CallService;
+use crate::desc::ServiceDesc;
+use crate::error::{Error, ErrorKind};
+use crate::name::{Name, parent};
+use crate::router::local::Local;
+use crate::router::slot::{Slot, Trouble};
+use crate::router::target::Target;
+use crate::service::{Form, Plan};
+
+/// What happens to a call whose name has no row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MissingRow {
+    /// The implementation registered in this process takes it.
+    #[default]
+    Local,
+    /// It is refused as [`NotRoutable`](ErrorKind::NotRoutable), until a row says where it goes.
+    Refuse,
+}
+
+/// The routes in force at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    /// The generation of the source that the rows were read at.
+    pub(crate) generation: u64,
+    /// One for each row, good or bad, in the order of the source.
+    pub(crate) slots: Vec<Arc<Slot>>,
+    /// Places in `slots` by name.
+    by_name: HashMap<Name, usize>,
+    /// Services that this process implements or has clients of.
+    pub(crate) services: HashMap<Name, Known>,
+    missing_row: MissingRow,
+    pub(crate) closed: bool,
+}
+
+/// What this process knows of a service beside its rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) desc: Option<&'static ServiceDesc>,
+    pub(crate) local: Option<Local>,
+    /// What takes calls where no row does.
+    pub(crate) unrouted: Option<Ready>,
+}
+
+/// A route under its layers, ready for calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Ready {
+    pub(crate) service: CallService,
+    pub(crate) form: Form,
+    /// Whether a typed call may go past all of it, straight to the implementation.
+    pub(crate) fast: bool,
+    /// Which set of layers stands around it.
+    pub(crate) layers: u64,
+}
+
+impl Ready {
+    pub(crate) fn plan(&self) -> Plan {
+        Plan { service: self.service.clone(), form: self.form }
+    }
+
+    /// How a target without layers wants its arguments.
+    pub(crate) fn form_of(target: &Target) -> Form {
+        target.remote().map_or(Form::Typed, |remote| Form::Encoded(remote.codec()))
+    }
+}
+
+impl Table {
+    pub(crate) fn new(
+        generation: u64,
+        slots: Vec<Arc<Slot>>,
+        services: HashMap<Name, Known>,
+        missing_row: MissingRow,
+        closed: bool,
+    ) -> Self {
+        let named = slots.iter().enumerate();
+        let by_name = named.filter_map(|(at, slot)| slot.name.clone().map(|name| (name, at))).collect();
+        Self { generation, slots, by_name, services, missing_row, closed }
+    }
+
+    /// Finds the row for a name: its own, or that of the service before its last dot.
+    pub(crate) fn slot(&self, name: &str) -> Option<&Arc<Slot>> {
+        let at = self.by_name.get(name).or_else(|| self.by_name.get(parent(name)?))?;
+        self.slots.get(*at)
+    }
+
+    /// Finds what this process knows of the service that a name belongs to.
+    pub(crate) fn known(&self, name: &str) -> Option<&Known> {
+        self.services.get(name).or_else(|| self.services.get(parent(name)?))
+    }
+
+    /// Says what takes a call of this name: the most specific row, or the implementation registered here.
+    pub(crate) fn resolve(&self, name: &str) -> Result<&Ready, Error> {
+        if self.closed {
+            return Err(closed(name));
+        }
+        match self.slot(name) {
+            Some(slot) => slot.ready.as_ref().ok_or_else(|| slot_error(name, slot)),
+            None => self.unrouted(name),
+        }
+    }
+
+    fn unrouted(&self, name: &str) -> Result<&Ready, Error> {
+        let refused = |message| Err(Error::new(ErrorKind::NotRoutable, name, message));
+        match (self.missing_row, self.known(name).and_then(|known| known.unrouted.as_ref())) {
+            (MissingRow::Local, Some(ready)) => Ok(ready),
+            (MissingRow::Refuse, Some(_)) => refused("no row has this name, and this router refuses calls without one"),
+            (_, None) => refused("no row has this name, and nothing is registered here"),
+        }
+    }
+}
+
+pub(crate) fn closed(name: &str) -> Error {
+    Error::new(ErrorKind::Closed, name, "the router is closed").with_sent(crate::Sent::No)
+}
+
+fn slot_error(name: &str, slot: &Slot) -> Error {
+    let (kind, message) = match &slot.trouble {
+        Some(trouble) => (trouble.cause.kind(), trouble.cause.to_string()),
+        None => (ErrorKind::NotRoutable, Trouble::NOT_SERVED_HERE.to_owned()),
+    };
+    Error::new(kind, name, message)
+}

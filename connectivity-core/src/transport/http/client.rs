@@ -1,0 +1,220 @@
+//! The client side of strategy `http`.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use ipnet::IpNet;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, redirect};
+use rustls::ClientConfig;
+use rustls_platform_verifier::BuilderVerifierExt;
+
+use crate::call::{Call, CallService, Reply};
+use crate::codec::Codec;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::routes::{Route, RouteConfig, RouteError};
+use crate::transport::health::Health;
+use crate::transport::http::endpoint::Endpoint;
+use crate::transport::http::guard::{Guard, GuardedResolver};
+use crate::transport::http::{headers, reply};
+use crate::transport::{BuildContext, Remote, Transport};
+
+/// A dial that takes longer has failed; the deadline of the call ends it earlier.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Idle connections are given up before our gateway (15 s) or another common server closes them under a request.
+const POOL_IDLE: Duration = Duration::from_secs(8);
+
+/// Sends calls as HTTP requests: rows with `strategy = 'http'`.
+///
+/// Public addresses only, unless told otherwise: whoever may write a row must not thereby reach this machine or its network.
+/// The address that is judged is the one that is dialled, at each connect; redirects and environment proxies are off.
+///
+/// ```
+/// use connectivity_core::HttpTransport;
+///
+/// let on_premises = HttpTransport::new().allow_internal();
+/// let one_network = HttpTransport::new().allow("10.20.0.0/16".parse()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct HttpTransport {
+    guard: Guard,
+    forwarded_meta: Arc<[String]>,
+    tls: Arc<OnceLock<Result<ClientConfig, String>>>,
+}
+
+impl HttpTransport {
+    /// Makes a transport that reaches public addresses.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { guard: Guard::new(), forwarded_meta: Arc::default(), tls: Arc::default() }
+    }
+
+    /// Lets routes reach loopback and private networks too (127/8, ::1, 10/8, 172.16/12, 192.168/16, fc00::/7). Addresses where
+    /// clouds serve credentials stay closed.
+    #[must_use]
+    pub fn allow_internal(mut self) -> Self {
+        self.guard.allow_internal();
+        self
+    }
+
+    /// Lets routes reach one network more.
+    #[must_use]
+    pub fn allow(mut self, net: IpNet) -> Self {
+        self.guard.allow(net);
+        self
+    }
+
+    /// Sends these metadata keys to raw services too. The other end of a typed service shares its contract and gets all metadata;
+    /// a raw service can be anybody's, and gets none unless it is named here.
+    #[must_use]
+    pub fn forward_meta<I: IntoIterator<Item: Into<String>>>(self, keys: I) -> Self {
+        Self { forwarded_meta: keys.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    fn client(&self, endpoint: &Endpoint) -> Result<Client, RouteError> {
+        let tls = if endpoint.is_https() { self.verified_tls()? } else { no_tls()? };
+        Client::builder()
+            .tls_backend_preconfigured(tls)
+            .dns_resolver(Arc::new(GuardedResolver(self.guard.clone())))
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .http1_only()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(POOL_IDLE)
+            .build()
+            .map_err(|cause| RouteError::new(format_args!("no HTTP client: {}", reply::chain(&cause))))
+    }
+
+    /// Reading the certificates of the platform takes milliseconds, so all routes share them.
+    fn verified_tls(&self) -> Result<ClientConfig, RouteError> {
+        let tls = self.tls.get_or_init(|| platform_tls().map_err(|cause| cause.to_string()));
+        tls.clone().map_err(|cause| RouteError::new(format_args!("no TLS: {cause}")))
+    }
+}
+
+fn platform_tls() -> Result<ClientConfig, rustls::Error> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?;
+    Ok(builder.with_platform_verifier()?.with_no_client_auth())
+}
+
+/// For plain http: a configuration that trusts nobody, as no handshake takes place.
+fn no_tls() -> Result<ClientConfig, RouteError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|cause| RouteError::new(format_args!("no TLS: {cause}")))?;
+    Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
+}
+
+impl Default for HttpTransport {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for HttpTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpTransport").field("forwarded_meta", &self.forwarded_meta).finish_non_exhaustive()
+    }
+}
+
+impl Transport for HttpTransport {
+    fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
+        let text = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy http needs one"))?;
+        let endpoint = Endpoint::parse(text, route.name().as_str(), &self.guard)?;
+        let config = route.config();
+        let caller = Arc::new(Caller {
+            client: self.client(&endpoint)?,
+            endpoint,
+            headers: own_headers(config)?,
+            content_type: raw_content_type(config)?,
+            codec: config.codec().unwrap_or(Codec::Bincode),
+            forwarded_meta: Arc::clone(&self.forwarded_meta),
+            max_request: config.max_request_bytes(),
+            max_reply: config.max_reply_bytes(),
+            health: Health::new(),
+        });
+        let (codec, watched) = (caller.codec, Arc::clone(&caller));
+        let service = CallService::from_fn(move |call| Arc::clone(&caller).send(call));
+        Ok(Remote::new(service).with_codec(codec).with_state(move || watched.health.state()))
+    }
+}
+
+fn own_headers(config: &RouteConfig) -> Result<HeaderMap, RouteError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in config.headers() {
+        let wrong = |what: &dyn fmt::Display| RouteError::config("headers", format_args!("`{name}`: {what}"));
+        let key = HeaderName::try_from(name.as_str()).map_err(|_| wrong(&"is no header name"))?;
+        let text = value.resolve().map_err(|cause| wrong(&cause))?;
+        let mut value =
+            HeaderValue::try_from(text).map_err(|_| wrong(&"the value has bytes that a header cannot hold"))?;
+        value.set_sensitive(true);
+        headers.insert(key, value);
+    }
+    Ok(headers)
+}
+
+fn raw_content_type(config: &RouteConfig) -> Result<HeaderValue, RouteError> {
+    HeaderValue::try_from(config.content_type()).map_err(|_| RouteError::config("content_type", "is no content type"))
+}
+
+/// The far end of one route.
+struct Caller {
+    client: Client,
+    endpoint: Endpoint,
+    headers: HeaderMap,
+    content_type: HeaderValue,
+    codec: Codec,
+    forwarded_meta: Arc<[String]>,
+    max_request: usize,
+    max_reply: usize,
+    health: Health,
+}
+
+impl Caller {
+    async fn send(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
+        let (codec, body) = call.encode(self.codec)?;
+        if body.len() > self.max_request {
+            let message = format!("the request has {} bytes, the route allows {}", body.len(), self.max_request);
+            return Err(call.failed(ErrorKind::TooLarge, message).with_sent(Sent::No));
+        }
+        let response =
+            self.post(&call, codec, body).await.inspect_err(|error| self.health.failed(error.message().into()))?;
+        self.health.reached();
+        reply::read(&call, codec, response, self.max_reply).await
+    }
+
+    async fn post(&self, call: &Call, codec: Option<Codec>, body: Bytes) -> Result<reqwest::Response, Error> {
+        let request =
+            self.client.post(self.endpoint.url(call.name())).headers(self.headers_for(call, codec)).body(body);
+        request.send().await.map_err(|cause| reply::not_answered(call, &cause))
+    }
+
+    fn headers_for(&self, call: &Call, codec: Option<Codec>) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        let content_type = codec.map(headers::content_type).map(HeaderValue::from_static);
+        if let Some(accept) = &content_type {
+            headers.insert(ACCEPT, accept.clone());
+        }
+        headers.insert(CONTENT_TYPE, content_type.unwrap_or_else(|| self.content_type.clone()));
+        let context = call.context();
+        let typed = call.method().is_some();
+        let metas =
+            context.metas().filter(|(key, _)| typed || self.forwarded_meta.iter().any(|allowed| allowed == key));
+        let ours = [
+            (headers::TIMEOUT_MS, context.remaining().map(headers::timeout)),
+            (headers::META, headers::meta(metas)),
+            (headers::TRACE_PARENT, context.trace_parent().and_then(|text| HeaderValue::try_from(text).ok())),
+        ];
+        for (name, value) in ours {
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
+        }
+        headers
+    }
+}

@@ -1,0 +1,259 @@
+//! The address guard: which addresses a route may reach.
+//!
+//! Whoever may write a row must not thereby reach this machine or its network (OWASP: server-side request forgery). The address
+//! that is judged is the address that is dialled: literal addresses when the row is built, names at each connect, in the
+//! resolver, whose answer is what gets connected. Redirects and environment proxies, which would choose addresses of their own,
+//! are off. Ranges: the IANA special-purpose registries for IPv4 and IPv6.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use reqwest::Url;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+/// IPv4 that is not plainly somebody's public address.
+const V4_SPECIAL: &[&str] = &[
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.31.196.0/24",
+    "192.52.193.0/24",
+    "192.88.99.0/24",
+    "192.168.0.0/16",
+    "192.175.48.0/24",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+];
+
+/// IPv6 is public within 2000::/3, less these: Teredo and protocol assignments, documentation, 6to4.
+const V6_PUBLIC: &str = "2000::/3";
+const V6_SPECIAL: &[&str] = &["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"];
+
+/// What [`Guard::allow_internal`] opens: loopback and private networks.
+const INTERNAL: &[&str] = &["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
+
+/// Where clouds keep credentials for whoever asks: closed under every policy.
+const METADATA: &[&str] = &[
+    "169.254.169.254/32",
+    "169.254.170.2/32",
+    "169.254.170.23/32",
+    "100.100.100.200/32",
+    "192.0.0.192/32",
+    "168.63.129.16/32",
+    "fd00:ec2::/32",
+    "fd20:ce::254/128",
+];
+
+/// Which addresses a transport may reach: public ones, and what was allowed beside them.
+#[derive(Clone, Debug)]
+pub(crate) struct Guard {
+    tables: Arc<Tables>,
+    allowed: Vec<IpNet>,
+}
+
+#[derive(Debug)]
+struct Tables {
+    v4_special: Vec<IpNet>,
+    v6_public: Vec<IpNet>,
+    v6_special: Vec<IpNet>,
+    internal: Vec<IpNet>,
+    metadata: Vec<IpNet>,
+}
+
+fn nets(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+impl Guard {
+    pub(crate) fn new() -> Self {
+        let tables = Tables {
+            v4_special: nets(V4_SPECIAL),
+            v6_public: nets(&[V6_PUBLIC]),
+            v6_special: nets(V6_SPECIAL),
+            internal: nets(INTERNAL),
+            metadata: nets(METADATA),
+        };
+        Self { tables: Arc::new(tables), allowed: Vec::new() }
+    }
+
+    pub(crate) fn allow(&mut self, net: IpNet) {
+        self.allowed.push(net);
+    }
+
+    pub(crate) fn allow_internal(&mut self) {
+        self.allowed.extend(self.tables.internal.iter().copied());
+    }
+
+    /// Judges an address, in whatever form IPv6 wraps it.
+    pub(crate) fn check(&self, address: IpAddr) -> Result<(), Refused> {
+        let address = address.to_canonical();
+        let within = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&address));
+        if within(&self.tables.metadata) {
+            return Err(Refused { address, why: "it serves credentials of the machine, and is never reached" });
+        }
+        let public = match address {
+            IpAddr::V4(_) => !within(&self.tables.v4_special),
+            IpAddr::V6(_) => within(&self.tables.v6_public) && !within(&self.tables.v6_special),
+        };
+        if public || within(&self.allowed) {
+            return Ok(());
+        }
+        Err(Refused { address, why: HINT })
+    }
+
+    /// Judges what can be judged without a look-up: a literal address, or a name that always means this machine.
+    pub(crate) fn check_url(&self, url: &Url) -> Result<(), Refused> {
+        let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        if let Ok(address) = literal {
+            return self.check(address);
+        }
+        if host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost") {
+            return self.check(IpAddr::from([127, 0, 0, 1]));
+        }
+        Ok(())
+    }
+}
+
+const HINT: &str = "it is not a public address; `HttpTransport::new().allow_internal()` opens loopback and private networks, `.allow(net)` any other";
+
+/// Says which address was refused, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("the address guard refuses {address}: {why}")]
+pub(crate) struct Refused {
+    address: IpAddr,
+    why: &'static str,
+}
+
+/// Resolves names by the system, and lets through what the guard allows.
+pub(crate) struct GuardedResolver(pub(crate) Guard);
+
+impl Resolve for GuardedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let guard = self.0.clone();
+        Box::pin(async move {
+            let (mut allowed, mut refused) = (Vec::new(), None);
+            for address in tokio::net::lookup_host((name.as_str(), 0)).await? {
+                match guard.check(address.ip()) {
+                    Ok(()) => allowed.push(address),
+                    Err(cause) => refused = Some(cause),
+                }
+            }
+            match (allowed.is_empty(), refused) {
+                (false, _) => Ok(Box::new(allowed.into_iter()) as Addrs),
+                (true, Some(cause)) => Err(io::Error::new(io::ErrorKind::PermissionDenied, cause).into()),
+                (true, None) => Ok(Box::new(std::iter::empty::<SocketAddr>()) as Addrs),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(guard: &Guard, url: &str) -> bool {
+        guard.check_url(&Url::parse(url).unwrap()).is_err()
+    }
+
+    #[test]
+    fn tables_hold_every_range_that_is_written() {
+        let tables = Guard::new().tables;
+        assert_eq!(tables.v4_special.len(), V4_SPECIAL.len());
+        assert_eq!(tables.v6_special.len(), V6_SPECIAL.len());
+        assert_eq!(tables.internal.len(), INTERNAL.len());
+        assert_eq!(tables.metadata.len(), METADATA.len());
+        assert_eq!(tables.v6_public.len(), 1);
+    }
+
+    #[test]
+    fn every_spelling_of_an_internal_address_is_refused() {
+        let guard = Guard::new();
+        for host in [
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "0x7f.1",
+            "0177.0.0.1",
+            "[::1]",
+            "localhost",
+            "LOCALHOST.",
+            "a.localhost",
+            "0.0.0.0",
+            "[::]",
+            "[::ffff:0.0.0.0]",
+            "[::ffff:127.0.0.1]",
+            "[::127.0.0.1]",
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.1.1",
+            "100.64.0.1",
+            "198.18.0.1",
+            "192.0.0.1",
+            "192.0.2.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "224.0.0.1",
+            "239.1.1.1",
+            "[fe80::1]",
+            "[fc00::1]",
+            "[fec0::1]",
+            "[ff02::1]",
+            "[ff05::1]",
+            "[64:ff9b::7f00:1]",
+            "[2002:7f00:1::]",
+            "[2001:0:7f00:1::]",
+            "[2001:db8::1]",
+            "①②⑦.0.0.1",
+        ] {
+            assert!(refused(&guard, &format!("http://{host}/x")), "{host}");
+        }
+    }
+
+    #[test]
+    fn public_addresses_and_names_pass() {
+        let guard = Guard::new();
+        for host in
+            ["8.8.8.8", "172.32.0.1", "100.128.0.1", "[2606:4700::1111]", "example.com", "localhost.example.com"]
+        {
+            assert!(!refused(&guard, &format!("https://{host}/x")), "{host}");
+        }
+    }
+
+    #[test]
+    fn internal_networks_open_but_metadata_never() {
+        let mut guard = Guard::new();
+        guard.allow_internal();
+        for host in ["127.0.0.1", "[::1]", "localhost", "10.1.2.3", "192.168.0.1", "[fd12::1]"] {
+            assert!(!refused(&guard, &format!("http://{host}/")), "{host}");
+        }
+        guard.allow("169.254.0.0/16".parse().unwrap());
+        guard.allow("fd00::/8".parse().unwrap());
+        assert!(!refused(&guard, "http://169.254.1.1/"));
+        for host in ["169.254.169.254", "[::ffff:169.254.169.254]", "100.100.100.200", "[fd00:ec2::254]"] {
+            assert!(refused(&guard, &format!("http://{host}/")), "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_judged_by_what_it_resolves_to() {
+        let resolve = |guard: &Guard| GuardedResolver(guard.clone()).resolve("localhost".parse().unwrap());
+        let mut guard = Guard::new();
+        let error = resolve(&guard).await.err().unwrap().to_string();
+        assert!(error.contains("address guard refuses"), "{error}");
+        guard.allow_internal();
+        assert!(resolve(&guard).await.unwrap().next().is_some());
+    }
+}

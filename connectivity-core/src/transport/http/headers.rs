@@ -1,0 +1,118 @@
+//! The headers that both ends of strategy `http` agree on. No I/O: functions from text to values and back.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
+use crate::codec::Codec;
+use crate::context::Context;
+
+/// The kind of a failure of ours: a word of [`ErrorKind`](crate::ErrorKind).
+pub(crate) const ERROR: &str = "connectivity-error";
+
+/// Whether a failed call may have run: `no`, `maybe` or `yes`.
+pub(crate) const SENT: &str = "connectivity-sent";
+
+/// How much time the caller gives the call, in milliseconds.
+pub(crate) const TIMEOUT_MS: &str = "connectivity-timeout-ms";
+
+/// What the caller claims: `key=value` pairs, percent-encoded, joined by `&`.
+pub(crate) const META: &str = "connectivity-meta";
+
+/// The W3C trace context.
+pub(crate) const TRACE_PARENT: &str = "traceparent";
+
+const JSON: &str = "application/json";
+const BINCODE: &str = "application/x-bincode";
+pub(crate) const OCTET_STREAM: &str = "application/octet-stream";
+
+/// What stands in a metadata value as it is: visible ASCII but the three bytes with a meaning of their own.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'&').add(b'=').add(b'"');
+
+/// Spells a codec as a content type.
+pub(crate) fn content_type(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Json => JSON,
+        Codec::Bincode => BINCODE,
+    }
+}
+
+/// Reads a content type, whatever parameters follow it.
+pub(crate) fn codec(content_type: Option<&HeaderValue>) -> Option<Codec> {
+    let essence = content_type?.to_str().ok()?.split(';').next()?.trim();
+    [Codec::Json, Codec::Bincode].into_iter().find(|codec| essence.eq_ignore_ascii_case(self::content_type(*codec)))
+}
+
+/// Spells what is left of a deadline; never 0, which would be no time at all.
+pub(crate) fn timeout(left: Duration) -> HeaderValue {
+    HeaderValue::from(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1))
+}
+
+/// Reads the time that a caller gives.
+pub(crate) fn read_timeout(value: &HeaderValue) -> Option<Duration> {
+    let ms = value.to_str().ok()?.parse().ok().filter(|ms| *ms > 0)?;
+    Some(Duration::from_millis(ms))
+}
+
+/// Spells metadata.
+pub(crate) fn meta<'a>(metas: impl Iterator<Item = (&'a str, &'a str)>) -> Option<HeaderValue> {
+    let pairs: Vec<_> = metas.map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, ESCAPED))).collect();
+    if pairs.is_empty() { None } else { HeaderValue::try_from(pairs.join("&")).ok() }
+}
+
+/// Adds metadata to a context; `None` if the header is not what [`meta`] writes, or too large.
+pub(crate) fn read_meta(value: &HeaderValue, context: Context) -> Option<Context> {
+    let text = value.to_str().ok()?;
+    text.split('&').try_fold(context, |context, pair| {
+        let (key, value) = pair.split_once('=')?;
+        let value = percent_decode_str(value).decode_utf8().ok()?;
+        context.with_meta(key, value).ok()
+    })
+}
+
+/// Checks the form of a `traceparent`; what it says is the tracer's matter.
+pub(crate) fn read_trace_parent(value: &HeaderValue) -> Option<&str> {
+    let text = value.to_str().ok().filter(|text| text.len() <= 128)?;
+    text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-').then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_survives_whatever_it_holds() {
+        let context = Context::new().with_meta("tenant", "Käse & Co=1%\"\n").unwrap().with_meta("a.b", "").unwrap();
+        let header = meta(context.metas()).unwrap();
+        let back = read_meta(&header, Context::new()).unwrap();
+        assert_eq!(back.metas().collect::<Vec<_>>(), context.metas().collect::<Vec<_>>());
+        assert_eq!(meta(Context::new().metas()), None);
+    }
+
+    #[test]
+    fn hostile_metadata_is_refused_whole() {
+        let oversized = format!("a={}", "x".repeat(9000));
+        for bad in ["", "a", "=1", "A=1", "a=%ff", &oversized] {
+            assert!(read_meta(&HeaderValue::try_from(bad).unwrap(), Context::new()).is_none(), "{bad:.20}");
+        }
+    }
+
+    #[test]
+    fn content_types_are_read_without_regard_to_case_and_parameters() {
+        let read = |text: &'static str| codec(Some(&HeaderValue::from_static(text)));
+        assert_eq!(read("application/json; charset=utf-8"), Some(Codec::Json));
+        assert_eq!(read("Application/X-Bincode"), Some(Codec::Bincode));
+        assert_eq!(read("text/plain"), None);
+        assert_eq!(codec(None), None);
+    }
+
+    #[test]
+    fn a_timeout_is_a_positive_number() {
+        assert_eq!(read_timeout(&timeout(Duration::from_millis(250))), Some(Duration::from_millis(250)));
+        assert_eq!(read_timeout(&timeout(Duration::ZERO)), Some(Duration::from_millis(1)));
+        for bad in ["0", "-1", "1.5", "x", "99999999999999999999"] {
+            assert_eq!(read_timeout(&HeaderValue::from_static(bad)), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Strategy `http`: calls as POST requests, to our own gateway, to the Go original's, or to a server of any kind.
+//!
+//! A row addresses what it names: under the row `billing` with the endpoint `http://10.0.0.5:8080/billing`, the method `charge`
+//! is `POST http://10.0.0.5:8080/billing.charge`. The bytes of both ways are described in `docs/http.md`.
+
+#[cfg(feature = "http")]
+mod client;
+#[cfg(feature = "http")]
+mod endpoint;
+#[cfg(feature = "http")]
+mod guard;
+pub(crate) mod headers;
+#[cfg(feature = "http")]
+mod reply;
+
+#[cfg(feature = "http")]
+pub use client::HttpTransport;

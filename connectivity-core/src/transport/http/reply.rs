@@ -1,0 +1,110 @@
+//! Reading the answer of an HTTP server, which can be anybody.
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Response, StatusCode};
+use serde::Deserialize;
+
+use crate::call::{Call, Reply};
+use crate::codec::Codec;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::transport::http::headers;
+
+/// How much of a failure's body is read: what our gateway writes fits, and a megabyte of HTML is nobody's message.
+const MAX_FAILURE: usize = 8 * 1024;
+
+/// Makes the answer of a call from a response.
+pub(crate) async fn read(call: &Call, asked: Option<Codec>, response: Response, limit: usize) -> Result<Reply, Error> {
+    let status = response.status();
+    let codec = headers::codec(response.headers().get(CONTENT_TYPE));
+    match (asked, status.is_success(), status == StatusCode::UNPROCESSABLE_ENTITY) {
+        (None, true, _) => Ok(Reply::raw(body(call, response, limit).await?)),
+        (Some(_), true, _) | (Some(_), _, true) => {
+            let codec = codec.ok_or_else(|| wrong_type(call, status))?;
+            Ok(Reply::encoded(codec, body(call, response, limit).await?, !status.is_success()))
+        }
+        _ => Err(failure(call, response).await),
+    }
+}
+
+fn wrong_type(call: &Call, status: StatusCode) -> Error {
+    let message = format!("status {status} came with a content type that is neither JSON nor bincode");
+    call.failed(ErrorKind::Decode, message).with_sent(Sent::Maybe)
+}
+
+/// Reads a body, up to the limit of the row.
+async fn body(call: &Call, mut response: Response, limit: usize) -> Result<Bytes, Error> {
+    let too_large =
+        || call.failed(ErrorKind::TooLarge, format_args!("the reply is over {limit} bytes")).with_sent(Sent::Yes);
+    let announced = response.content_length().unwrap_or(0);
+    if announced > limit as u64 {
+        return Err(too_large());
+    }
+    let mut body = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Err(too_large()),
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body.freeze()),
+            Err(cause) => return Err(not_answered(call, &cause)),
+        }
+    }
+}
+
+/// The JSON that our gateway writes for a failure.
+#[derive(Deserialize)]
+struct Failure {
+    #[serde(default)]
+    message: String,
+}
+
+/// Makes an error of a response that is no answer. What a foreign server wrote stays out of it.
+async fn failure(call: &Call, response: Response) -> Error {
+    let status = response.status();
+    let word =
+        |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
+    let Some(kind) = word(headers::ERROR) else {
+        return call.failed(kind_of(status), format_args!("status {status}")).with_sent(Sent::Maybe);
+    };
+    let sent = word(headers::SENT).map_or(Sent::Maybe, |word| Sent::from_word(&word));
+    let body = body(call, response, MAX_FAILURE).await.unwrap_or_default();
+    let message = serde_json::from_slice::<Failure>(&body).map(|failure| failure.message).unwrap_or_default();
+    call.failed(ErrorKind::from_word(&kind), message.escape_debug()).with_sent(sent)
+}
+
+/// What the status of a foreign server means for a call.
+fn kind_of(status: StatusCode) -> ErrorKind {
+    match status.as_u16() {
+        401 => ErrorKind::Unauthenticated,
+        403 => ErrorKind::Denied,
+        404 | 405 => ErrorKind::NotRoutable,
+        408 | 504 => ErrorKind::Timeout,
+        413 => ErrorKind::TooLarge,
+        429 | 503 => ErrorKind::Overloaded,
+        _ => ErrorKind::Remote,
+    }
+}
+
+/// Makes an error of a request without a response: it never left if there was no connection, and nobody can tell otherwise.
+pub(crate) fn not_answered(call: &Call, cause: &reqwest::Error) -> Error {
+    let message = chain(cause);
+    if cause.is_connect() {
+        call.failed(ErrorKind::Connect, message)
+    } else if cause.is_timeout() {
+        call.failed(ErrorKind::Timeout, message)
+    } else {
+        call.failed(ErrorKind::Closed, message).with_sent(Sent::Maybe)
+    }
+}
+
+/// The causes of an error, outermost first, without the URL: it can be anything an operator typed.
+pub(crate) fn chain(cause: &reqwest::Error) -> String {
+    let mut texts = Vec::new();
+    let mut next = std::error::Error::source(cause);
+    while let Some(cause) = next {
+        texts.push(cause.to_string());
+        next = cause.source();
+    }
+    texts.dedup();
+    texts.join(": ")
+}

@@ -1,0 +1,64 @@
+//! The way out: what turns a remote route into a service of calls.
+
+#[cfg(feature = "http")]
+mod health;
+#[cfg(any(feature = "http", feature = "gateway"))]
+pub(crate) mod http;
+mod remote;
+
+use crate::routes::{Route, RouteError};
+
+#[cfg(feature = "http")]
+pub use self::http::HttpTransport;
+pub use remote::{Remote, TransportState};
+
+/// Turns routes of one strategy into services: `http` is one, and yours can be another.
+///
+/// ```
+/// use connectivity_core::{BuildContext, CallService, Remote, Reply, Route, RouteError, Transport};
+///
+/// /// Answers every call with the endpoint of its row.
+/// struct Echo;
+///
+/// impl Transport for Echo {
+///     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
+///         let endpoint = route.endpoint().ok_or_else(|| RouteError::endpoint("`echo` needs one"))?.to_owned();
+///         Ok(Remote::new(CallService::from_fn(move |_call| {
+///             let answer = Reply::raw(endpoint.clone());
+///             async move { Ok(answer) }
+///         })))
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a transport",
+    note = "implement `connectivity_core::Transport`: `fn build(&self, route: &Route, context: &BuildContext<'_>) -> Result<Remote, RouteError>`"
+)]
+pub trait Transport: Send + Sync + 'static {
+    /// Checks everything about a route that can be checked without a network, and returns at once.
+    ///
+    /// It runs while a table is built, on a thread that may have no runtime. What it returns connects when it is first used,
+    /// or in the background, and reconnects by itself.
+    ///
+    /// # Errors
+    /// What is wrong with the row; the last good route of that name stays in force.
+    fn build(&self, route: &Route, context: &BuildContext<'_>) -> Result<Remote, RouteError>;
+}
+
+/// What a transport may know about the router it builds for.
+#[derive(Debug)]
+pub struct BuildContext<'a> {
+    node: Option<&'a str>,
+}
+
+impl<'a> BuildContext<'a> {
+    pub(crate) fn new(node: Option<&'a str>) -> Self {
+        Self { node }
+    }
+
+    /// Names this process, if the router was given a name.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        self.node
+    }
+}

@@ -1,0 +1,1 @@
+//! What a change of the rows does, and what it must not do.

@@ -1,0 +1,134 @@
+//! The contract that the tests call, and an implementation that says where it ran.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use connectivity_core::{Error, MemoryRoutes, Router, context, service};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    pub id: String,
+    pub cents: u64,
+    pub served_by: String,
+}
+
+#[derive(Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
+pub enum BillingError {
+    #[error("card declined")]
+    Declined,
+    #[error(transparent)]
+    Connectivity(#[from] Error),
+}
+
+#[service]
+pub trait Billing {
+    /// Charges an order.
+    async fn charge(&self, order: &str, cents: u64) -> Result<Receipt, BillingError>;
+    /// Price of an order.
+    #[idempotent]
+    #[noop = 7]
+    async fn quote(&self, order: &str) -> Result<u64, BillingError>;
+    /// Does nothing for a while.
+    async fn sleep(&self, ms: u64) -> Result<(), BillingError>;
+    /// Goes on when its caller has gone.
+    #[no_cancel]
+    async fn audit(&self, ms: u64) -> Result<(), BillingError>;
+    /// Fails as told.
+    async fn fail(&self, how: Failure) -> Result<(), BillingError>;
+    /// What the implementation sees of its call.
+    #[readonly]
+    async fn seen(&self) -> Result<Seen, BillingError>;
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum Failure {
+    Declined,
+    Panic,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    pub tenant: Option<String>,
+    pub peer: Option<String>,
+    pub remaining_ms: Option<u64>,
+}
+
+/// Counts what began and what ended in one implementation: the far end's own journal.
+#[derive(Debug, Default)]
+pub struct Journal {
+    pub began: AtomicUsize,
+    pub ended: AtomicUsize,
+    pub orders: Mutex<Vec<String>>,
+}
+
+impl Journal {
+    pub fn began(&self) -> usize {
+        self.began.load(Ordering::SeqCst)
+    }
+
+    pub fn ended(&self) -> usize {
+        self.ended.load(Ordering::SeqCst)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Shop {
+    pub place: &'static str,
+    pub journal: Arc<Journal>,
+}
+
+impl Shop {
+    pub fn at(place: &'static str) -> Self {
+        Self { place, journal: Arc::default() }
+    }
+
+    async fn pause(&self, ms: u64) {
+        self.journal.began.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        self.journal.ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Billing for Shop {
+    async fn charge(&self, order: &str, cents: u64) -> Result<Receipt, BillingError> {
+        self.journal.orders.lock().unwrap().push(order.to_owned());
+        Ok(Receipt { id: order.to_owned(), cents, served_by: self.place.to_owned() })
+    }
+
+    async fn quote(&self, order: &str) -> Result<u64, BillingError> {
+        Ok(order.len() as u64)
+    }
+
+    async fn sleep(&self, ms: u64) -> Result<(), BillingError> {
+        self.pause(ms).await;
+        Ok(())
+    }
+
+    async fn audit(&self, ms: u64) -> Result<(), BillingError> {
+        self.pause(ms).await;
+        Ok(())
+    }
+
+    async fn fail(&self, how: Failure) -> Result<(), BillingError> {
+        match how {
+            Failure::Declined => Err(BillingError::Declined),
+            Failure::Panic => panic!("secret text of a panic"),
+        }
+    }
+
+    async fn seen(&self) -> Result<Seen, BillingError> {
+        let context = context::current();
+        Ok(Seen {
+            tenant: context.meta("tenant").map(str::to_owned),
+            peer: context.peer().map(|peer| peer.name().to_owned()),
+            remaining_ms: context.remaining().map(|left| left.as_millis() as u64),
+        })
+    }
+}
+
+/// A router on rows in memory.
+pub fn router(routes: &MemoryRoutes) -> Router {
+    Router::builder().source(routes.clone()).build().unwrap()
+}
