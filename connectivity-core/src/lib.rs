@@ -5,11 +5,15 @@ mod codec;
 pub mod context;
 mod desc;
 mod error;
+#[cfg(feature = "gateway")]
+mod gateway;
 mod name;
 #[cfg(feature = "router")]
 mod router;
 #[cfg(feature = "router")]
 mod routes;
+#[cfg(feature = "router")]
+mod server;
 mod service;
 #[cfg(feature = "router")]
 mod transport;
@@ -23,6 +27,8 @@ pub use connectivity_macros::service;
 
 pub use desc::{MethodDesc, ServiceDesc};
 pub use error::{Error, ErrorKind, OrInternal, Sent};
+#[cfg(feature = "gateway")]
+pub use gateway::Gateway;
 pub use name::{Name, NameError};
 #[cfg(feature = "router")]
 pub use router::{
@@ -36,11 +42,15 @@ pub use routes::{
 };
 #[cfg(feature = "sqlite")]
 pub use routes::{Change, ChangeKind, SqliteRoutes, UpgradeReport};
+#[cfg(feature = "gateway")]
+pub use server::HttpListener;
+#[cfg(feature = "router")]
+pub use server::{Server, ServerBuilder};
 pub use service::ServiceRegistry;
 #[cfg(feature = "http")]
 pub use transport::HttpTransport;
 #[cfg(feature = "router")]
-pub use transport::{BuildContext, Remote, Transport, TransportState};
+pub use transport::{BuildContext, Drain, Listener, Listening, Remote, ServeError, Transport, TransportState};
 
 /// Registers implementations with a router: `register!(router, Billing => Stripe)?`.
 ///

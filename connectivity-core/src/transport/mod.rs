@@ -4,13 +4,17 @@
 mod health;
 #[cfg(any(feature = "http", feature = "gateway"))]
 pub(crate) mod http;
+mod listener;
 mod remote;
 
 use crate::routes::{Route, RouteError};
 
 #[cfg(feature = "http")]
 pub use self::http::HttpTransport;
+pub use listener::{Drain, Listener, Listening, ServeError};
 pub use remote::{Remote, TransportState};
+
+pub(crate) use listener::DrainSwitch;
 
 /// Turns routes of one strategy into services: `http` is one, and yours can be another.
 ///

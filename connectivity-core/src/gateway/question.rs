@@ -1,0 +1,105 @@
+//! A request that was understood: what it asks, of which service, in which codec.
+
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method};
+use axum::response::Response;
+
+use super::Inner;
+use super::answer::{self, Refusal};
+use super::body::{self, BodyError};
+use crate::call::Call;
+use crate::codec::Codec;
+use crate::context::{Context, Peer};
+use crate::error::{Error, ErrorKind};
+use crate::name::Name;
+use crate::router::Inbound;
+use crate::transport::http::headers;
+
+/// A call that came as a request, and the codec its answer goes in.
+pub(super) struct Question {
+    call: Call,
+    codec: Option<Codec>,
+}
+
+impl Question {
+    pub(super) async fn ask(self, inbound: &Inbound) -> Response {
+        let name = self.call.name().to_owned();
+        match inbound.send(self.call).await {
+            Ok(reply) => answer::reply(&name, &reply, self.codec),
+            Err(error) => Refusal::from(error).into_response(),
+        }
+    }
+}
+
+/// Understands a request, or says why not. Everything that needs no body is checked before the body is read.
+pub(super) async fn read(gateway: &Inner, head: &Parts, body: Body) -> Result<Question, Refusal> {
+    if head.method != Method::POST {
+        return Err(Refusal::method_not_allowed());
+    }
+    let name = name(head.uri.path())?;
+    let fail = |kind, message: &str| Refusal::from(Error::new(kind, &name, message));
+    let peer = gateway.callers.identify(&head.headers).map_err(|(kind, message)| fail(kind, message))?;
+    let method = gateway.inbound.method(name.as_str())?;
+    let codec = match method {
+        Some(_) => Some(codec(&head.headers).ok_or_else(|| Refusal::wrong_content_type(&name))?),
+        None => None,
+    };
+    let context = context(gateway, head, peer).map_err(|message| fail(ErrorKind::Decode, message))?;
+    let body = body::read(&head.headers, body, gateway.max_body, gateway.body_timeout).await;
+    let bytes = body.map_err(|cause| body_refused(&name, &cause, gateway.max_body))?;
+    let call = match codec {
+        Some(codec) => Call::encoded(name, codec, bytes),
+        None => Call::raw(name, bytes),
+    };
+    Ok(Question { call: call.with_context(context), codec })
+}
+
+/// The name after the mount point. No name needs an escape, so an escaped one is none: one spelling reaches a service.
+fn name(path: &str) -> Result<Name, Refusal> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    if path.is_empty() {
+        let message = "the path is the name of a method or a raw service: POST /billing.charge";
+        return Err(Refusal::bad_request("", message));
+    }
+    Name::parse(path).map_err(|cause| Refusal::from(Error::new(ErrorKind::NotRoutable, path, cause.to_string())))
+}
+
+fn codec(headers: &HeaderMap) -> Option<Codec> {
+    headers::codec(headers.get(CONTENT_TYPE))
+}
+
+/// What travels with the call. A header of ours that makes no sense is an error, not a default.
+fn context(gateway: &Inner, head: &Parts, peer: Option<Peer>) -> Result<Context, &'static str> {
+    let mut context = Context::new();
+    if let Some(value) = head.headers.get(headers::META) {
+        context = headers::read_meta(value, context)
+            .ok_or("the header connectivity-meta is not key=value&.. within 8 KiB")?;
+    }
+    let timeout = match head.headers.get(headers::TIMEOUT_MS) {
+        Some(value) => {
+            headers::read_timeout(value).ok_or("the header connectivity-timeout-ms is no positive number")?
+        }
+        None => gateway.max_timeout,
+    };
+    context = context.with_timeout(timeout.min(gateway.max_timeout));
+    if let Some(trace_parent) = head.headers.get(headers::TRACE_PARENT).and_then(headers::read_trace_parent) {
+        context = context.with_trace_parent(trace_parent);
+    }
+    let peer = peer.or_else(|| head.extensions.get::<Peer>().cloned());
+    Ok(match peer {
+        Some(peer) => context.with_peer(peer),
+        None => context,
+    })
+}
+
+fn body_refused(name: &Name, cause: &BodyError, limit: usize) -> Refusal {
+    match cause {
+        BodyError::TooLarge => Refusal::from(
+            Error::new(ErrorKind::TooLarge, name, format!("the body is over {limit} bytes")).with_sent(crate::Sent::No),
+        ),
+        BodyError::TooSlow => Refusal::too_slow(name),
+        BodyError::Broken => Refusal::bad_request(name.as_str(), "the body ended early"),
+    }
+}
