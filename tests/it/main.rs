@@ -1,7 +1,8 @@
 //! One binary for all integration tests: they share the contracts and build once.
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, unreachable_pub, reason = "tests have no users")]
 
 mod shop;
 
 mod calls;
+mod http;
 mod reload;

@@ -12,7 +12,7 @@ use super::body::{self, BodyError};
 use crate::call::Call;
 use crate::codec::Codec;
 use crate::context::{Context, Peer};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
 use crate::router::Inbound;
 use crate::transport::http::headers;
@@ -39,7 +39,7 @@ pub(super) async fn read(gateway: &Inner, head: &Parts, body: Body) -> Result<Qu
         return Err(Refusal::method_not_allowed());
     }
     let name = name(head.uri.path())?;
-    let fail = |kind, message: &str| Refusal::from(Error::new(kind, &name, message));
+    let fail = |kind, message: &str| Refusal::from(Error::new(kind, &name, message).with_sent(Sent::No));
     let peer = gateway.callers.identify(&head.headers).map_err(|(kind, message)| fail(kind, message))?;
     let method = gateway.inbound.method(name.as_str())?;
     let codec = match method {
@@ -97,7 +97,7 @@ fn context(gateway: &Inner, head: &Parts, peer: Option<Peer>) -> Result<Context,
 fn body_refused(name: &Name, cause: &BodyError, limit: usize) -> Refusal {
     match cause {
         BodyError::TooLarge => Refusal::from(
-            Error::new(ErrorKind::TooLarge, name, format!("the body is over {limit} bytes")).with_sent(crate::Sent::No),
+            Error::new(ErrorKind::TooLarge, name, format!("the body is over {limit} bytes")).with_sent(Sent::No),
         ),
         BodyError::TooSlow => Refusal::too_slow(name),
         BodyError::Broken => Refusal::bad_request(name.as_str(), "the body ended early"),

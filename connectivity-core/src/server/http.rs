@@ -15,7 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::stall::StallTimeout;
+use super::client_stream::ClientStream;
 use crate::call::BoxFuture;
 use crate::gateway::Gateway;
 use crate::router::Inbound;
@@ -160,13 +160,13 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
     }
 }
 
-type Connection = http1::Connection<TokioIo<StallTimeout<TcpStream>>, TowerToHyperService<axum::Router>>;
+type Connection = http1::Connection<TokioIo<ClientStream<TcpStream>>, TowerToHyperService<axum::Router>>;
 
 fn connection(stream: TcpStream, app: axum::Router) -> Connection {
     if let Err(cause) = stream.set_nodelay(true) {
         tracing::debug!(%cause, "TCP_NODELAY");
     }
-    let io = TokioIo::new(StallTimeout::new(stream, STALL_TIMEOUT));
+    let io = TokioIo::new(ClientStream::new(stream, STALL_TIMEOUT));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)

@@ -1,9 +1,9 @@
 //! A server: the exposed services of a router behind one or more listeners.
 
 #[cfg(feature = "gateway")]
-mod http;
+mod client_stream;
 #[cfg(feature = "gateway")]
-mod stall;
+mod http;
 
 use std::fmt;
 use std::time::Duration;

@@ -1,0 +1,380 @@
+//! Strategy `http` between two routers over a real socket, and the gateway under clients of every kind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use connectivity_core::context::{self, Context};
+use connectivity_core::{
+    Error, ErrorKind, Exposure, Gateway, HttpListener, HttpTransport, MemoryRoutes, Router, Sent, Server, register,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::shop::*;
+
+/// A second process in all but name: a router of its own behind a real port.
+struct Far {
+    server: Server,
+    router: Router,
+    shop: Shop,
+    address: String,
+}
+
+async fn far() -> Far {
+    let (router, shop) = (router(&MemoryRoutes::new()), Shop::at("far"));
+    register!(router, Billing => shop.clone()).unwrap();
+    router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+    router.register_raw("hidden", async |bytes| Ok(bytes)).unwrap();
+    let server = Server::builder(&router).expose(["billing", "echo"]).http("127.0.0.1:0").start().await.unwrap();
+    let address = server.address("http").unwrap().to_owned();
+    Far { server, router, shop, address }
+}
+
+/// A router that reaches loopback, with a row for billing.
+async fn near(endpoint: &str, config: &str) -> (Router, BillingClient) {
+    let routes = MemoryRoutes::new();
+    routes.set("billing", "http", Some(endpoint), config);
+    let http = HttpTransport::new().allow_internal();
+    let router = Router::builder().source(routes).transport("http", http).build().unwrap();
+    let billing = BillingClient::new(&router);
+    (router, billing)
+}
+
+fn connectivity(error: BillingError) -> Error {
+    match error {
+        BillingError::Connectivity(error) => error,
+        BillingError::Declined => panic!("declined"),
+    }
+}
+
+#[tokio::test]
+async fn both_codecs_carry_values_and_errors_of_the_contract() {
+    let far = far().await;
+    for config in ["{}", r#"{"codec":"json"}"#] {
+        let (_router, billing) = near(&format!("http://{}/billing", far.address), config).await;
+        assert_eq!(billing.charge("17", 4200).await.unwrap().served_by, "far", "{config}");
+        assert_eq!(billing.fail(Failure::Declined).await, Err(BillingError::Declined), "{config}");
+        let error = connectivity(billing.fail(Failure::Panic).await.unwrap_err());
+        assert_eq!((error.kind(), error.sent(), error.name()), (ErrorKind::Panicked, Sent::Yes, "billing.fail"));
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_method_row_addresses_the_method_itself() {
+    let far = far().await;
+    let routes = MemoryRoutes::new();
+    let endpoint = format!("http://{}/billing.quote", far.address);
+    routes.set("billing.quote", "http", Some(&endpoint), "{}");
+    let http = HttpTransport::new().allow_internal();
+    let router = Router::builder().source(routes).transport("http", http).build().unwrap();
+    assert_eq!(BillingClient::new(&router).quote("abc").await, Ok(3));
+}
+
+#[tokio::test]
+async fn claims_and_deadlines_travel_but_nobody_is_authenticated_by_a_claim() {
+    let far = far().await;
+    let (_router, billing) = near(&format!("http://{}/billing", far.address), "{}").await;
+    let context = Context::new().with_meta("tenant", "Käse & Co").unwrap().with_timeout(Duration::from_secs(5));
+    let seen = context::scope(context, billing.seen()).await.unwrap();
+    assert_eq!((seen.tenant.as_deref(), seen.peer), (Some("Käse & Co"), None));
+    assert!((1..=5000).contains(&seen.remaining_ms.unwrap()), "{:?}", seen.remaining_ms);
+}
+
+#[tokio::test]
+async fn a_call_ends_at_its_deadline_and_its_work_with_it() {
+    let far = far().await;
+    let (_router, billing) = near(&format!("http://{}/billing", far.address), r#"{"timeout_ms":100}"#).await;
+    let error = connectivity(billing.sleep(60_000).await.unwrap_err());
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::Maybe));
+    far.server.shutdown(Duration::from_secs(5)).await;
+    assert_eq!((far.shop.journal.began(), far.shop.journal.ended()), (1, 0));
+}
+
+async fn until(mut reached: impl FnMut() -> bool) {
+    let patience = tokio::time::timeout(Duration::from_secs(20), async {
+        while !reached() {
+            tokio::task::yield_now().await;
+        }
+    });
+    patience.await.expect("within 20 s");
+}
+
+#[tokio::test]
+async fn dropping_the_call_ends_the_work_there_but_not_with_no_cancel() {
+    let far = far().await;
+    let (_router, billing) = near(&format!("http://{}/billing", far.address), "{}").await;
+    let journal = Arc::clone(&far.shop.journal);
+    let mut sleeping = Box::pin(billing.sleep(3_600_000));
+    let mut auditing = Box::pin(billing.audit(200));
+    tokio::select! {
+        _ = &mut sleeping => panic!("it sleeps an hour"),
+        _ = &mut auditing => panic!("not before both began"),
+        () = until(|| journal.began() == 2) => {}
+    }
+    drop((sleeping, auditing));
+    until(|| journal.ended() == 1).await;
+    // All that is left is work that somebody waits for: nothing, so the stop is immediate.
+    let start = std::time::Instant::now();
+    far.server.shutdown(Duration::from_secs(60)).await;
+    assert!(start.elapsed() < Duration::from_secs(30), "the sleeper was still there");
+}
+
+#[tokio::test]
+async fn a_dead_endpoint_is_an_error_that_may_be_retried_and_heals_by_itself() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    drop(socket);
+    let (router, billing) = near(&format!("http://{address}/billing"), "{}").await;
+    let error = connectivity(billing.quote("abc").await.unwrap_err());
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No));
+    assert!(error.is_retryable_for("billing.quote"));
+    let shown = format!("{:?}", router.inspect().route("billing").unwrap().transport);
+    assert!(shown.contains("Failed"), "{shown}");
+
+    let there = Router::builder().source(MemoryRoutes::new()).build().unwrap();
+    register!(there, Billing => Shop::at("far")).unwrap();
+    let _server = Server::builder(&there).expose_all().http(address.to_string()).start().await.unwrap();
+    assert_eq!(billing.quote("abc").await, Ok(3));
+}
+
+#[tokio::test]
+async fn the_guard_refuses_loopback_unless_it_is_opened() {
+    let routes = MemoryRoutes::new();
+    routes.set("billing", "http", Some("http://127.0.0.1:9/billing"), "{}");
+    routes.set("orders", "http", Some("http://localhost:9/orders"), "{}");
+    let router = Router::builder().source(routes).build().unwrap();
+    let error = router.call("billing", "x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RouteInvalid);
+    assert!(error.message().contains("allow_internal"), "{error}");
+    assert_eq!(router.call("orders", "x").await.unwrap_err().kind(), ErrorKind::RouteInvalid);
+}
+
+#[tokio::test]
+async fn raw_services_speak_to_go_peers_in_both_directions() {
+    let far = far().await;
+    let (status, text) = raw(&far.address, &post("/echo", "", "a\0b")).await;
+    assert_eq!(status, 200);
+    assert!(text.contains("content-type: application/octet-stream\r\n") && text.ends_with("\r\n\r\na\0b"), "{text}");
+
+    // The original's gateway: bytes in 200, an error as plain text in 500.
+    let go = axum::Router::new()
+        .route("/thumb", axum::routing::post(|body: bytes::Bytes| async move { body }))
+        .route("/broken", axum::routing::post(|| async { (axum::http::StatusCode::INTERNAL_SERVER_ERROR, "boom\n") }));
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(socket, go).await });
+    let routes = MemoryRoutes::new();
+    routes.set("thumb", "http", Some(&format!("http://{address}/thumb")), "{}");
+    routes.set("broken", "http", Some(&format!("http://{address}/broken")), "{}");
+    let http = HttpTransport::new().allow_internal();
+    let router = Router::builder().source(routes).transport("http", http).build().unwrap();
+    assert_eq!(router.call("thumb", "png").await.unwrap(), "png");
+    let error = router.call("broken", "png").await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.sent(), error.message()),
+        (ErrorKind::Remote, Sent::Maybe, "status 500 Internal Server Error")
+    );
+}
+
+/// Sends one request as written and returns the status line and the rest.
+async fn raw(address: &str, request: &str) -> (u16, String) {
+    let (mut stream, mut sending) = TcpStream::connect(address).await.unwrap().into_split();
+    let request = request.as_bytes().to_vec();
+    // A refusal can come before the request was sent whole.
+    let sending = tokio::spawn(async move { sending.write_all(&request).await.map(|()| sending) });
+    let mut answer = Vec::new();
+    let mut buf = vec![0; 1 << 16];
+    loop {
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut buf)).await.unwrap().unwrap();
+        answer.extend_from_slice(&buf[..read]);
+        let complete = answer.windows(4).position(|end| end == b"\r\n\r\n").is_some_and(|head| {
+            let text = String::from_utf8_lossy(&answer[..head]);
+            let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+            answer.len() - head - 4 >= length.unwrap_or(0)
+        });
+        if read == 0 || complete {
+            break;
+        }
+    }
+    sending.abort();
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let status = text.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, text)
+}
+
+fn post(path: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}")
+}
+
+const JSON: &str = "content-type: application/json\r\n";
+
+#[tokio::test]
+async fn curl_gets_values_errors_and_hints() {
+    let far = far().await;
+    let ask = |path: &'static str, headers: &'static str, body: &'static str| {
+        let (address, request) = (far.address.clone(), post(path, headers, body));
+        async move { raw(&address, &request).await }
+    };
+    let (status, text) = ask("/billing.quote", JSON, r#"{"order":"17"}"#).await;
+    assert_eq!(status, 200);
+    assert!(text.ends_with("\r\n\r\n2"), "{text}");
+
+    let (status, text) = ask("/billing.fail", JSON, r#"{"how":"Declined"}"#).await;
+    assert_eq!(status, 422);
+    assert!(text.ends_with(r#""Declined""#), "{text}");
+
+    for (path, headers, body, status, kind, says) in [
+        ("/billing.quote", JSON, r#"{"ordr":"17"}"#, 400, "decode", "unknown field `ordr`, expected `order`"),
+        ("/billing.quote", "", r#"{"order":"17"}"#, 415, "decode", "application/json"),
+        ("/billing.quote", "content-type: text/plain\r\n", "x", 415, "decode", "application/json"),
+        ("/billing.nope", JSON, "{}", 404, "unimplemented", "billing.quote"),
+        ("/billing", JSON, "{}", 404, "unimplemented", "name one of its methods: billing.charge"),
+        ("/nobody", JSON, "{}", 404, "not_routable", "exposed"),
+        ("/hidden", JSON, "{}", 404, "not_routable", "exposed"),
+        ("/", JSON, "{}", 400, "decode", "POST /billing.charge"),
+        ("/echo/", "", "x", 404, "not_routable", ""),
+        ("/%65cho", "", "x", 404, "not_routable", ""),
+        ("/../echo", "", "x", 404, "not_routable", ""),
+        ("/ECHO", "", "x", 404, "not_routable", ""),
+        ("/echo", "origin: https://evil.example\r\n", "x", 403, "denied", "allow_origin"),
+        ("/echo", "connectivity-timeout-ms: soon\r\n", "x", 400, "decode", "connectivity-timeout-ms"),
+        ("/echo", "connectivity-meta: %%\r\n", "x", 400, "decode", "connectivity-meta"),
+    ] {
+        let (got, text) = ask(path, headers, body).await;
+        assert_eq!(got, status, "{path}: {text}");
+        assert!(text.contains(&format!("connectivity-error: {kind}\r\n")), "{path}: {text}");
+        assert!(text.contains("connectivity-sent: no\r\n") && text.contains(says), "{path}: {text}");
+    }
+    let (status, text) = raw(&far.address, "GET /billing.quote HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!(status, 405);
+    assert!(text.contains("allow: POST"), "{text}");
+    assert!(far.shop.journal.orders.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413_before_anything_runs() {
+    let far = far().await;
+    let announced = "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 1099511627776\r\n\r\n";
+    let (status, text) = raw(&far.address, announced).await;
+    assert_eq!(status, 413, "{text}");
+    for (size, status) in [(16 << 20, 200), ((16 << 20) + 1, 413)] {
+        assert_eq!(raw(&far.address, &post("/echo", "", &"x".repeat(size))).await.0, status, "{size} bytes");
+    }
+    let chunks = "POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
+    let mut stream = TcpStream::connect(&far.address).await.unwrap();
+    stream.write_all(chunks.as_bytes()).await.unwrap();
+    for _ in 0..17 {
+        if stream.write_all(chunk.as_bytes()).await.is_err() {
+            break;
+        }
+    }
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 413");
+}
+
+#[tokio::test]
+async fn a_slow_body_is_cut_off() {
+    let router = router(&MemoryRoutes::new());
+    router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+    let hasty = HttpListener::new("127.0.0.1:0").gateway(|gateway| gateway.body_timeout(Duration::from_millis(50)));
+    let server = Server::builder(&router).expose_all().listener("http", hasty).start().await.unwrap();
+    let address = server.address("http").unwrap();
+    let (status, text) = raw(address, "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
+    assert_eq!(status, 408, "{text}");
+    assert!(text.contains("connection: close"), "{text}");
+}
+
+#[tokio::test]
+async fn an_address_that_others_reach_needs_a_rule() {
+    let far = far().await;
+    let open = |listener: HttpListener| Server::builder(&far.router).expose_all().listener("http", listener).start();
+    let error = open(HttpListener::new("0.0.0.0:0")).await.unwrap_err().to_string();
+    assert!(error.contains("open_to_everyone"), "{error}");
+    let server = open(HttpListener::new("0.0.0.0:0").bearer("orders", "s3cret")).await.unwrap();
+    let port = server.address("http").unwrap().rsplit(':').next().unwrap().to_owned();
+    let ask = |headers: &'static str| raw_to(format!("127.0.0.1:{port}"), post("/billing.seen", headers, "{}"));
+    let (status, text) = ask("content-type: application/json\r\n").await;
+    assert_eq!(status, 401);
+    assert!(text.contains("www-authenticate: Bearer"), "{text}");
+    assert_eq!(ask("content-type: application/json\r\nauthorization: Bearer s3creT\r\n").await.0, 401);
+    let (status, text) = ask("content-type: application/json\r\nauthorization: Bearer s3cret\r\n").await;
+    assert_eq!(status, 200);
+    assert!(text.contains(r#""peer":"orders""#), "{text}");
+}
+
+async fn raw_to(address: String, request: String) -> (u16, String) {
+    raw(&address, &request).await
+}
+
+#[tokio::test]
+async fn nothing_is_exposed_that_is_not_named() {
+    let router = router(&MemoryRoutes::new());
+    let error = Server::builder(&router).http("127.0.0.1:0").start().await.unwrap_err().to_string();
+    assert!(error.contains("expose"), "{error}");
+    let error = Server::builder(&router).expose_all().start().await.unwrap_err().to_string();
+    assert!(error.contains("no listener"), "{error}");
+    let error = Server::builder(&router).expose(["bill ing"]).http("127.0.0.1:0").start().await;
+    assert!(error.is_err());
+}
+
+#[tokio::test]
+async fn a_noop_row_binds_calls_from_outside_too() {
+    let routes = MemoryRoutes::new();
+    let (there, shop) = (router(&routes), Shop::at("far"));
+    register!(there, Billing => shop.clone()).unwrap();
+    routes.set("billing", "noop", None, "{}");
+    there.reload().await.unwrap();
+    let server = Server::builder(&there).expose_all().http("127.0.0.1:0").start().await.unwrap();
+    let address = server.address("http").unwrap();
+    let (status, text) = raw(address, &post("/billing.quote", JSON, r#"{"order":"1"}"#)).await;
+    assert_eq!(status, 200);
+    assert!(text.ends_with("\r\n\r\n7"), "{text}");
+    let (status, text) = raw(address, &post("/billing.charge", JSON, r#"{"order":"1","cents":1}"#)).await;
+    assert_eq!(status, 503, "{text}");
+    assert!(shop.journal.orders.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_shutdown_answers_what_is_in_flight_and_always_returns() {
+    let far = far().await;
+    let (_router, billing) = near(&format!("http://{}/billing", far.address), "{}").await;
+    let journal = Arc::clone(&far.shop.journal);
+    let calls: Vec<_> = (0..20)
+        .map(|_| {
+            tokio::spawn({
+                let b = billing.clone();
+                async move { b.sleep(300).await }
+            })
+        })
+        .collect();
+    let stuck = tokio::spawn({
+        let b = billing.clone();
+        async move { b.sleep(3_600_000).await }
+    });
+    until(|| journal.began() == 21).await;
+    far.server.shutdown(Duration::from_secs(2)).await;
+    for call in calls {
+        assert_eq!(call.await.unwrap(), Ok(()));
+    }
+    let error = connectivity(stuck.await.unwrap().unwrap_err());
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Closed, Sent::Maybe));
+    let error = connectivity(billing.quote("x").await.unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::Connect);
+}
+
+#[tokio::test]
+async fn a_gateway_mounts_into_an_axum_application() {
+    let router = router(&MemoryRoutes::new());
+    register!(router, Billing => Shop::at("far")).unwrap();
+    let gateway = Gateway::new(router.inbound(Exposure::services(["billing"])));
+    let app = axum::Router::new().nest("/rpc", gateway.into_router());
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(socket, app).await });
+    let (_near, billing) = near(&format!("http://{address}/rpc/billing"), "{}").await;
+    assert_eq!(billing.charge("17", 1).await.unwrap().served_by, "far");
+}
