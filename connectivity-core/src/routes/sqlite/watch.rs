@@ -38,14 +38,18 @@ pub(super) fn start(store: Arc<Store>, changed: ChangeFn) -> Result<WatchGuard, 
 
 pub(super) fn start_with(store: Arc<Store>, changed: ChangeFn, listen: Listen) -> Result<WatchGuard, SourceError> {
     let (bell, ear) = Bell::new();
-    // Both before the thread starts: whatever is committed from here on is noticed, and what was committed since the last
-    // read is handed over by the first call that a new `Handover` has due.
-    let look = Look::open(&store)?;
     let path = store.path().to_owned();
-    let bell_of_events = bell.clone();
-    let handover = Handover::new(changed);
-    let mut watcher =
-        Watcher { store, look, listen, events: None, bell: bell_of_events, handover, second_looks: SECOND_LOOKS };
+    let mut watcher = Watcher {
+        // Before the thread starts: whatever is committed from here on is noticed, and what was committed since the last
+        // read is handed over by the call that a new `Handover` has due.
+        look: Look::open(&store)?,
+        store,
+        listen,
+        events: None,
+        bell: bell.clone(),
+        handover: Handover::new(changed),
+        second_looks: SECOND_LOOKS,
+    };
     watcher.listen();
     let thread = thread::Builder::new()
         .name("connectivity-routes".to_owned())
