@@ -85,6 +85,8 @@ impl SourceError {
 }
 
 /// Ends the watching when it is dropped, and waits for the thread, unless it is dropped on that very thread.
+///
+/// A call of `changed` that runs is waited for, so do not hold what it needs while dropping this.
 #[must_use = "dropping the guard ends the watching"]
 pub struct WatchGuard {
     stop: Box<dyn Fn() + Send + Sync>,

@@ -84,11 +84,13 @@ impl Handover {
 
     /// Hands over what is due.
     pub(super) fn run(&mut self) {
-        let Some(due) = self.due.filter(|due| *due <= Instant::now()) else { return };
+        if self.due.is_none_or(|due| due > Instant::now()) {
+            return;
+        }
         self.due = None;
         // A panic in a reload must not end the watching: it counts as a reload that failed.
         if !catch_unwind(AssertUnwindSafe(&self.changed)).unwrap_or(false) {
-            self.due = Some(due.max(Instant::now()) + self.wait);
+            self.due = Some(Instant::now() + self.wait);
             self.wait = (self.wait * 2).min(Self::LONGEST_WAIT);
         }
     }

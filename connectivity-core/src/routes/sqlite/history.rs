@@ -72,7 +72,7 @@ fn query(connection: &Connection, name: Option<&Name>, limit: i64) -> rusqlite::
         select(&columns)
     );
     let mut statement = connection.prepare(&sql)?;
-    let changes = statement.query_map((name.map(Name::as_str), limit), |row| change(row, 2 * columns.len()))?;
+    let changes = statement.query_map((name.map(Name::as_str), limit), |row| change(row, columns.len()))?;
     changes.collect()
 }
 

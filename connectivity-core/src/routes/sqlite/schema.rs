@@ -149,28 +149,29 @@ pub(super) fn troubles(connection: &Connection) -> rusqlite::Result<Vec<String>>
         let text = format!("the schema is version {version}, this program knows {VERSION}; triggers were not compared");
         return Ok(vec![text]);
     }
-    let wanted = wanted(connection)?;
     let found = triggers(connection)?;
-    let list = |matches: &dyn Fn(Option<&String>, &String) -> bool| {
-        let names: Vec<_> =
-            wanted.iter().filter(|(name, sql)| matches(found.get(*name), sql)).map(|(name, _)| &**name).collect();
-        Some(names.join(", ")).filter(|names| !names.is_empty())
-    };
-    let missing = list(&|found, _| found.is_none()).map(|names| {
-        format!(
-            "triggers are missing, so typos or changes may pass unnoticed: {names}; put them back: connectivity init"
-        )
-    });
-    let altered = list(&|found, sql| found.is_some_and(|found| found != sql)).map(|names| {
-        format!("triggers have another text than this version's: {names}; rewrite them: connectivity init --upgrade")
-    });
-    Ok(missing.into_iter().chain(altered).collect())
+    let (mut missing, mut altered) = (Vec::new(), Vec::new());
+    for (name, sql) in wanted(connection)? {
+        match found.get(&name) {
+            None => missing.push(name),
+            Some(other) if *other != sql => altered.push(name),
+            Some(_) => {}
+        }
+    }
+    let told = [
+        ("triggers are missing, so typos or changes may pass unnoticed", missing, "put them back: connectivity init"),
+        ("triggers have another text than this version's", altered, "rewrite them: connectivity init --upgrade"),
+    ];
+    let told = told.iter().filter(|(_, names, _)| !names.is_empty());
+    Ok(told.map(|(what, names, advice)| format!("{what}: {}; {advice}", names.join(", "))).collect())
 }
 
 /// The triggers as SQLite itself would store them for this file: made in memory, because it trims their text its own way.
 fn wanted(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
     let go_words: Option<String> = meta(connection, "go_words")?;
-    let go_words: Option<Vec<String>> = go_words.map(|words| words.split(',').map(str::to_owned).collect());
+    // Checked, because they become part of a statement and anybody may have written them.
+    let checked = |words: String| words.split(',').filter(|w| Strategy::parse(w).is_ok()).map(str::to_owned).collect();
+    let go_words: Option<Vec<String>> = go_words.map(checked);
     let memory = Connection::open_in_memory()?;
     if go_words.is_some() {
         memory.execute_batch("CREATE TABLE routes (service_name, strategy, endpoint, config, updated_at)")?;

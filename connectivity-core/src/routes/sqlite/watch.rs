@@ -28,22 +28,29 @@ const SLOW_LOOK: Duration = Duration::from_secs(1);
 /// Without events the slow look is all there is.
 const LOOK_WITHOUT_EVENTS: Duration = Duration::from_millis(200);
 
+/// Asks the operating system to ring after each write, for as long as the result lives.
+type Listen = fn(&Store, &Bell) -> notify::Result<RecommendedWatcher>;
+
 /// Starts the thread.
 pub(super) fn start(store: Arc<Store>, changed: ChangeFn) -> Result<WatchGuard, SourceError> {
+    start_with(store, changed, listen)
+}
+
+pub(super) fn start_with(store: Arc<Store>, changed: ChangeFn, listen: Listen) -> Result<WatchGuard, SourceError> {
     let (bell, ear) = Bell::new();
-    // Both before the thread starts: whatever is committed from here on is noticed, and what was committed since the last
-    // read is handed over by the first call that a new `Handover` has due.
-    let look = Look::open(&store)?;
-    let events = listen(&store, &bell);
     let path = store.path().to_owned();
-    let watcher = Watcher {
+    let mut watcher = Watcher {
+        // Before the thread starts: whatever is committed from here on is noticed, and what was committed since the last
+        // read is handed over by the call that a new `Handover` has due.
+        look: Look::open(&store)?,
         store,
-        look,
-        events,
+        listen,
+        events: None,
         bell: bell.clone(),
         handover: Handover::new(changed),
         second_looks: SECOND_LOOKS,
     };
+    watcher.listen();
     let thread = thread::Builder::new()
         .name("connectivity-routes".to_owned())
         .spawn(move || watcher.run(&ear))
@@ -54,6 +61,7 @@ pub(super) fn start(store: Arc<Store>, changed: ChangeFn) -> Result<WatchGuard, 
 struct Watcher {
     store: Arc<Store>,
     look: Look,
+    listen: Listen,
     events: Option<RecommendedWatcher>,
     bell: Bell,
     handover: Handover,
@@ -82,10 +90,18 @@ impl Watcher {
             Ok(Seen::Same) | Err(_) => {}
             Ok(Seen::Commit) => self.handover.note(),
             Ok(Seen::OtherFile) => {
-                self.events = listen(&self.store, &self.bell);
+                self.listen();
                 self.handover.note();
             }
         }
+    }
+
+    fn listen(&mut self) {
+        let events = (self.listen)(&self.store, &self.bell);
+        self.store.notes.events(events.as_ref().err().map(|e| {
+            format!("changes are looked for five times a second only, because the system does not tell of them: {e}")
+        }));
+        self.events = events.ok();
     }
 
     fn next_look(&self) -> Duration {
@@ -136,16 +152,8 @@ fn version(store: &Store, connection: &Connection) -> Result<i64, SourceError> {
     data_version(connection).map_err(|e| explain(store.path(), "cannot be looked at", &e))
 }
 
-/// Asks the operating system to ring after each write. The directory is watched, not the file: `-wal` comes and goes.
-fn listen(store: &Store, bell: &Bell) -> Option<RecommendedWatcher> {
-    let events = try_listen(store, bell);
-    store.notes.events(events.as_ref().err().map(|e| {
-        format!("changes are looked for five times a second only, because the system does not tell of them: {e}")
-    }));
-    events.ok()
-}
-
-fn try_listen(store: &Store, bell: &Bell) -> notify::Result<RecommendedWatcher> {
+/// The directory is watched, not the file: `-wal` comes and goes, and the file may be replaced.
+fn listen(store: &Store, bell: &Bell) -> notify::Result<RecommendedWatcher> {
     // SQLite puts `-wal` beside the file itself, not beside a link to it.
     let file = fs::canonicalize(store.path())?;
     let name = file.file_name().unwrap_or_default().to_owned();

@@ -125,6 +125,17 @@ fn tables_lost_behind_our_back_come_back() {
 }
 
 #[test]
+fn words_written_into_meta_by_hand_are_never_run() {
+    let file = go_file(NEWEST);
+    let routes = SqliteRoutes::open(&file.path).unwrap();
+    let other = file.dir.path().join("other.db");
+    let hostile = format!("x') BEGIN SELECT 1; END; ATTACH '{}' AS o; CREATE TABLE o.t(a); --", other.display());
+    file.connect().execute("UPDATE meta SET value = ?1 WHERE key = 'go_words'", [hostile]).unwrap();
+    assert!(routes.warnings()[0].contains("cn_strategies_go"), "{:?}", routes.warnings());
+    assert!(!other.exists());
+}
+
+#[test]
 fn an_upgrade_makes_room_for_every_strategy_and_keeps_the_rest() {
     let file = go_file(NEWEST);
     let routes = SqliteRoutes::open(&file.path).unwrap();

@@ -52,6 +52,13 @@ fn the_table_of_another_program_is_refused_and_left_alone() {
         refused(open(&file.path), "has no column `service_name`, so it belongs to another program");
     }
     assert_eq!(file.number("SELECT count(*) FROM sqlite_schema"), 1);
+    assert_eq!(file.shell("PRAGMA journal_mode"), Ok("delete\n".to_owned()));
+}
+
+#[test]
+fn memory_is_refused() {
+    let text = SqliteRoutes::open_or_create(":memory:").unwrap_err().to_string();
+    assert!(text.contains("MemoryRoutes"), "{text}");
 }
 
 #[test]

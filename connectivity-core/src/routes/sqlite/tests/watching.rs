@@ -7,7 +7,10 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use super::super::SqliteRoutes;
+use super::super::store::Store;
+use super::super::watch::start_with;
 use super::{File, name};
+use crate::routes::wake::Bell;
 use crate::routes::{RouteRow, RouteSource, Snapshot, WatchGuard};
 
 /// Far beyond what anything here takes; only a lost change waits so long.
@@ -134,6 +137,19 @@ fn a_change_without_triggers_is_seen_too() {
     watched.until_generation(1);
     watched.file.sql(&format!("DROP TRIGGER cn_routes_updated; {}", moved_to("a:1"))).unwrap();
     watched.until(has("a:1"));
+}
+
+#[test]
+fn without_events_looking_is_enough_and_told() {
+    let (file, routes) = File::ours();
+    let (send, changes) = mpsc::channel();
+    let deaf = |_: &Store, _: &Bell| Err(notify::Error::generic("no more inotify instances"));
+    let _guard = start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), deaf).unwrap();
+    changes.recv_timeout(LONG).unwrap();
+    let warnings = routes.warnings();
+    assert!(warnings[0].ends_with("the system does not tell of them: no more inotify instances"), "{warnings:?}");
+    file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local')").unwrap();
+    changes.recv_timeout(LONG).unwrap();
 }
 
 #[test]
