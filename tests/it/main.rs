@@ -1,5 +1,10 @@
 //! One binary for all integration tests: they share the contracts and build once.
-#![allow(missing_docs, unreachable_pub, reason = "tests have no users")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "tests have no users, and a failed unwrap is a failed test"
+)]
 
 mod shop;
 
