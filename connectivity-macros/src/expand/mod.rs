@@ -4,9 +4,11 @@
 mod client;
 mod dynamic;
 mod method;
+mod place;
 mod rejected;
 mod server;
 mod signature;
+mod tag;
 mod trait_def;
 
 use proc_macro2::TokenStream;
