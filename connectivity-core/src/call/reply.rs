@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::call::{Body, encode_failed};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::service::{Method, ServiceError, Wire};
+use crate::service::{Method, MethodOutput, ServiceError, Wire};
 
 /// The answer of an implementation: its value, or the error type of the contract.
 ///
@@ -35,8 +35,8 @@ impl Reply {
 
     /// For generated code: makes the answer of the method `M`.
     #[doc(hidden)]
-    pub fn of<M: Method>(result: Result<M::Ok, M::Err>) -> Self {
-        match result {
+    pub fn of<M: Method>(output: M::Output) -> Self {
+        match output.into_result() {
             Ok(value) => Self { body: Body::typed(value.into_form()), app_error: false },
             Err(error) => Self { body: Body::typed(error.into_form()), app_error: true },
         }
@@ -68,13 +68,13 @@ impl Reply {
     }
 
     /// Reads the answer, or the lack of one, as what the method `M` returns.
-    pub(crate) fn into_result<M: Method>(reply: Result<Self, Error>) -> Result<M::Ok, M::Err> {
+    pub(crate) fn into_output<M: Method>(reply: Result<Self, Error>) -> M::Output {
         let value = match reply {
             Ok(Self { body, app_error: false }) => take::<M, _>(body).map(|value| Ok(M::Ok::from_form(value))),
             Ok(Self { body, app_error: true }) => take::<M, _>(body).map(|error| Err(M::Err::from_form(error))),
             Err(error) => Err(error),
         };
-        value.unwrap_or_else(|error| Err(M::Err::from_form(error.into())))
+        M::Output::from_result(value.unwrap_or_else(|error| Err(M::Err::from_form(error.into()))))
     }
 }
 

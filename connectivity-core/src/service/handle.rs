@@ -56,17 +56,14 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
 
     /// Sends a call of `M` wherever its route says. The route is read here, before anything is awaited.
     #[cold]
-    pub fn slow<'a, M: Method>(
-        &self,
-        arguments: <M::Args as Arguments>::Given<'_>,
-    ) -> BoxFuture<'a, Result<M::Ok, M::Err>> {
+    pub fn slow<'a, M: Method>(&self, arguments: <M::Args as Arguments>::Given<'_>) -> BoxFuture<'a, M::Output> {
         let sending = self.prepare::<M>(arguments);
         Box::pin(async move {
             let reply = match sending {
                 Ok((service, call)) => service.send(call).await,
                 Err(error) => Err(error),
             };
-            Reply::into_result::<M>(reply)
+            Reply::into_output::<M>(reply)
         })
     }
 

@@ -15,6 +15,9 @@ pub trait Method: Sized + Send + Sync + 'static {
     /// The arguments, as a tuple of [`Parameter`](crate::service::Parameter)s.
     type Args: Arguments;
 
+    /// What is written after the arrow.
+    type Output: MethodOutput<Ok = Self::Ok, Err = Self::Err>;
+
     /// What the method returns when it succeeds.
     type Ok: Wire;
 
@@ -35,7 +38,7 @@ pub trait Method: Sized + Send + Sync + 'static {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel in a call of a connectivity service",
     label = "needs Serialize, Deserialize, Send and no borrowed parts",
-    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to `{Self}`"
+    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to it, or to the type inside it that lacks them"
 )]
 pub trait Wire: Sized {
     /// The type itself.
@@ -98,9 +101,22 @@ pub trait MethodOutput {
     type Ok;
     /// The error.
     type Err;
+
+    /// Makes one of a `Result`.
+    fn from_result(result: Result<Self::Ok, Self::Err>) -> Self;
+    /// Makes a `Result` of it.
+    fn into_result(self) -> Result<Self::Ok, Self::Err>;
 }
 
 impl<T, E> MethodOutput for Result<T, E> {
     type Ok = T;
     type Err = E;
+
+    fn from_result(result: Self) -> Self {
+        result
+    }
+
+    fn into_result(self) -> Self {
+        self
+    }
 }

@@ -30,7 +30,7 @@ pub trait Referent: 'static {
 #[diagnostic::on_unimplemented(
     message = "`&{Self}` cannot travel in a call of a connectivity service",
     label = "needs Clone, Serialize, Deserialize and Send",
-    note = "add `#[derive(Clone, serde::Serialize, serde::Deserialize)]` to `{Self}`"
+    note = "add `#[derive(Clone, serde::Serialize, serde::Deserialize)]` to it, or to the type inside it that lacks them"
 )]
 pub trait Lend {
     /// The type itself.

@@ -46,6 +46,7 @@ struct Add;
 impl Method for Add {
     const DESC: &'static MethodDesc = &MethodDesc::of::<Self>(0, "adder", "add", "adder.add", &["left", "right"]);
     type Args = (Ref<Left>, Own<Right>);
+    type Output = Result<u32, Error>;
     type Ok = u32;
     type Err = Error;
 }
@@ -106,7 +107,7 @@ async fn json_arguments_are_named_and_forgiving_where_that_is_safe() {
         r#"{"left":"42","note":null}"#,
     ] {
         let reply = json(good).await.unwrap();
-        assert_eq!(Reply::into_result::<Add>(Ok(reply)), Ok(42), "{good}");
+        assert_eq!(Reply::into_output::<Add>(Ok(reply)), Ok(42), "{good}");
     }
 }
 

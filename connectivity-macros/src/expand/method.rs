@@ -33,6 +33,7 @@ fn definition(service: &Service, method: &Method, tags: &Tags<'_>, places: &Plac
     let (ok_place, err_place) = places.of_result(&method.output);
     let ok = part_of_result(krate, &method.output, "Ok", ok_place);
     let err = part_of_result(krate, &method.output, "Err", err_place);
+    let output = &method.output;
     let noop = method.noop.as_ref().map(noop);
     hygienic! {
         #(#cfgs)*
@@ -43,6 +44,7 @@ fn definition(service: &Service, method: &Method, tags: &Tags<'_>, places: &Plac
         impl #krate::__private::Method for #marker {
             const DESC: &'static #krate::__private::MethodDesc = &#description;
             type Args = (#(#args,)*);
+            type Output = #output;
             type Ok = #ok;
             type Err = #err;
             #noop

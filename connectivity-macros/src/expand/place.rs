@@ -18,7 +18,7 @@ pub(super) struct Place {
 
 impl Place {
     fn of(tokens: TokenStream) -> Option<Self> {
-        let mut spans = tokens.into_iter().map(|token| token.span().resolved_at(Span::mixed_site()));
+        let mut spans = tokens.into_iter().map(|token| token.span());
         let first = spans.next()?;
         Some(Self { first, last: spans.last().unwrap_or(first) })
     }
