@@ -215,6 +215,7 @@ macro_rules! tuples {
             }
         }
 
+        #[allow(clippy::unused_unit, reason = "the tuple without members")]
         impl<$($T: Parameter),*> Arguments for ($($T,)*) {
             type Given<'a> = ($($T::Given<'a>,)*);
             type Owned = ($($T::Owned,)*);
