@@ -27,6 +27,7 @@ pub(super) fn definition(service: &Service) -> TokenStream {
     hygienic! {
         #[doc = #docs]
         #(#cfgs)*
+        #[allow(clippy::all)]
         #vis trait #dynamic: ::core::marker::Send + ::core::marker::Sync + 'static {
             #(#methods)*
         }
@@ -51,6 +52,8 @@ fn twin_signature(service: &Service, method: &Method) -> TokenStream {
 }
 
 /// Everything that implements the trait is its twin; the twin as an object, and `Arc`s, implement the trait.
+///
+/// Type parameters are not hygienic, and the user may have a type called `T`.
 pub(super) fn impls(service: &Service) -> TokenStream {
     let trait_name = &service.trait_name;
     let dynamic = &service.names.dynamic;
@@ -61,10 +64,10 @@ pub(super) fn impls(service: &Service) -> TokenStream {
     });
     let through_arc = service.methods.iter().map(|method| {
         let (ident, args) = (&method.ident, signature::arg_names(method));
-        forwarding_method(method, &hygienic!(<T as #trait_name>::#ident(self #(, #args)*)))
+        forwarding_method(method, &hygienic!(<__T as #trait_name>::#ident(self #(, #args)*)))
     });
     hygienic! {
-        impl<T: #trait_name> #dynamic for T {
+        impl<__T: #trait_name> #dynamic for __T {
             #(#boxing)*
         }
 
@@ -72,7 +75,7 @@ pub(super) fn impls(service: &Service) -> TokenStream {
             #(#through_object)*
         }
 
-        impl<T: #trait_name + ?::core::marker::Sized> #trait_name for ::std::sync::Arc<T> {
+        impl<__T: #trait_name + ?::core::marker::Sized> #trait_name for ::std::sync::Arc<__T> {
             #(#through_arc)*
         }
     }
@@ -87,7 +90,7 @@ fn boxing_method(service: &Service, method: &Method) -> TokenStream {
     hygienic! {
         #(#cfgs)*
         #signature {
-            ::std::boxed::Box::pin(<T as #trait_name>::#ident(self #(, #args)*))
+            ::std::boxed::Box::pin(<__T as #trait_name>::#ident(self #(, #args)*))
         }
     }
 }

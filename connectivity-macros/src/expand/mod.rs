@@ -42,6 +42,7 @@ pub(crate) fn service(source: &ServiceTrait, service: &Service) -> TokenStream {
         #client
         #server
         #(#cfgs)*
+        #[allow(clippy::all)]
         #allow
         const _: () = {
             #(#hidden)*
