@@ -70,6 +70,16 @@ fn a_trait_with_mistakes_keeps_its_names() {
     insta::assert_snapshot!(expand(quote!(colour = "red"), item));
 }
 
+#[test]
+fn there_is_a_limit_to_methods() {
+    let methods = |count: usize| {
+        let names = (0..count).map(|i| quote::format_ident!("m{i}"));
+        quote!(trait Many { #(async fn #names(&self) -> Result<(), Error>;)* })
+    };
+    assert!(!expand_service(quote!(), &methods(256)).to_string().contains("compile_error"));
+    assert!(expand_service(quote!(), &methods(257)).to_string().contains("257 methods, the limit is 256"));
+}
+
 /// Nothing that can be written makes the macro panic, and whatever it says, it says beside some output.
 #[test]
 fn no_input_panics() {
