@@ -58,10 +58,7 @@ pub(super) fn impls(service: &Service) -> TokenStream {
     let trait_name = &service.trait_name;
     let dynamic = &service.names.dynamic;
     let boxing = service.methods.iter().map(|method| boxing_method(service, method));
-    let through_object = service.methods.iter().map(|method| {
-        let (twin, args) = (twin_name(method), signature::arg_names(method));
-        forwarding_method(method, &hygienic!(#dynamic::#twin(self #(, #args)*)))
-    });
+    let through_object = service.methods.iter().map(|method| object_method(service, method));
     let through_arc = service.methods.iter().map(|method| {
         let (ident, args) = (&method.ident, signature::arg_names(method));
         forwarding_method(method, &hygienic!(<__T as #trait_name>::#ident(self #(, #args)*)))
@@ -95,14 +92,28 @@ fn boxing_method(service: &Service, method: &Method) -> TokenStream {
     }
 }
 
-/// A method of the trait whose body is one call.
-pub(super) fn forwarding_method(method: &Method, call: &TokenStream) -> TokenStream {
+/// Through the object the future is a box, whose type names a lifetime that the trait's method cannot: so it is awaited.
+fn object_method(service: &Service, method: &Method) -> TokenStream {
     let cfgs = &method.cfgs;
+    let dynamic = &service.names.dynamic;
+    let (twin, args) = (twin_name(method), signature::arg_names(method));
     let signature = signature::async_fn(method);
     hygienic! {
         #(#cfgs)*
         #signature {
-            #call.await
+            #dynamic::#twin(self #(, #args)*).await
+        }
+    }
+}
+
+/// A method of the trait that hands on the future of another.
+pub(super) fn forwarding_method(method: &Method, call: &TokenStream) -> TokenStream {
+    let cfgs = &method.cfgs;
+    let signature = signature::future_fn(method);
+    hygienic! {
+        #(#cfgs)*
+        #signature {
+            #call
         }
     }
 }
