@@ -23,6 +23,7 @@ pub mod __private;
 
 pub use call::{Body, BoxFuture, Call, CallService, Payload, Reply};
 pub use codec::{Codec, CodecError};
+#[doc = include_str!("docs/service.md")]
 pub use connectivity_macros::service;
 
 pub use desc::{MethodDesc, ServiceDesc};

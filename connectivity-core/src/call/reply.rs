@@ -4,11 +4,12 @@ use std::any::Any;
 use std::fmt;
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 
 use crate::call::{Body, encode_failed};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::service::Method;
+use crate::service::{Method, MethodOutput, ServiceError, Wire};
 
 /// The answer of an implementation: its value, or the error type of the contract.
 ///
@@ -34,16 +35,16 @@ impl Reply {
 
     /// For generated code: makes the answer of the method `M`.
     #[doc(hidden)]
-    pub fn of<M: Method>(result: Result<M::Ok, M::Err>) -> Self {
-        match result {
-            Ok(value) => Self { body: Body::typed(value), app_error: false },
-            Err(error) => Self { body: Body::typed(error), app_error: true },
+    pub fn of<M: Method>(output: M::Output) -> Self {
+        match output.into_result() {
+            Ok(value) => Self { body: Body::typed(value.into_form()), app_error: false },
+            Err(error) => Self { body: Body::typed(error.into_form()), app_error: true },
         }
     }
 
     /// What a `noop` route answers: what the method says, or nothing for a method that returns nothing.
     pub(crate) fn noop<M: Method>() -> Option<Self> {
-        M::noop().or_else(unit).map(|value| Self { body: Body::typed(value), app_error: false })
+        M::noop().map(Wire::into_form).or_else(unit).map(|value| Self { body: Body::typed(value), app_error: false })
     }
 
     /// Says whether the implementation answered with the error type of its contract.
@@ -66,15 +67,18 @@ impl Reply {
         self.body.encode(codec).map_err(|cause| encode_failed(name, &cause))
     }
 
-    /// Reads the answer as what the method `M` returns.
-    pub(crate) fn into_result<M: Method>(self) -> Result<M::Ok, M::Err> {
-        let value =
-            if self.app_error { take::<M, M::Err>(self.body).map(Err) } else { take::<M, M::Ok>(self.body).map(Ok) };
-        value.unwrap_or_else(|error| Err(M::Err::from(error)))
+    /// Reads the answer, or the lack of one, as what the method `M` returns.
+    pub(crate) fn into_output<M: Method>(reply: Result<Self, Error>) -> M::Output {
+        let value = match reply {
+            Ok(Self { body, app_error: false }) => take::<M, _>(body).map(|value| Ok(M::Ok::from_form(value))),
+            Ok(Self { body, app_error: true }) => take::<M, _>(body).map(|error| Err(M::Err::from_form(error))),
+            Err(error) => Err(error),
+        };
+        M::Output::from_result(value.unwrap_or_else(|error| Err(M::Err::from_form(error.into()))))
     }
 }
 
-fn take<M: Method, T: crate::service::Wire>(body: Body) -> Result<T, Error> {
+fn take<M: Method, T: DeserializeOwned + 'static>(body: Body) -> Result<T, Error> {
     let fail = |kind, cause: &dyn fmt::Display| {
         Error::new(kind, M::DESC.full_name(), format!("the reply: {cause}")).with_sent(Sent::Yes)
     };
