@@ -27,7 +27,7 @@ impl Endpoint {
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(wrong(
-                "it holds a user or a password; put a secret into config.headers as env:NAME or file:/path",
+                "it holds a user or a password; an `authorization` in config.headers can be env:NAME or file:/path",
             ));
         }
         if url.query().is_some() || url.fragment().is_some() {
