@@ -7,8 +7,8 @@ use quote::quote;
 use crate::expand_service;
 
 /// The expansion, formatted. Parsing it also proves that it is a list of items.
-fn expand(args: TokenStream, item: TokenStream) -> String {
-    let expansion = expand_service(args, &item);
+fn expand(args: TokenStream, item: &TokenStream) -> String {
+    let expansion = expand_service(args, item);
     prettyplease::unparse(&syn::parse2(expansion).unwrap())
 }
 
@@ -22,7 +22,7 @@ fn plain() {
             async fn ping(&self) -> Result<(), BillingError>;
         }
     };
-    insta::assert_snapshot!(expand(quote!(), item));
+    insta::assert_snapshot!(expand(quote!(), &item));
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn every_attribute() {
             async fn sale(&self, r#type: Type) -> PriceResult<()>;
         }
     };
-    insta::assert_snapshot!(expand(quote!(name = "price-list"), item));
+    insta::assert_snapshot!(expand(quote!(name = "price-list"), &item));
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn cfg_visibility_crate_and_default_body() {
             }
         }
     };
-    insta::assert_snapshot!(expand(quote!(crate = crate::runtime), item));
+    insta::assert_snapshot!(expand(quote!(crate = crate::runtime), &item));
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_trait_with_mistakes_keeps_its_names() {
             async fn count(&self) -> Result<u64, Error>;
         }
     };
-    insta::assert_snapshot!(expand(quote!(colour = "red"), item));
+    insta::assert_snapshot!(expand(quote!(colour = "red"), &item));
 }
 
 #[test]
