@@ -15,6 +15,7 @@ mod routes;
 #[cfg(feature = "router")]
 mod server;
 mod service;
+mod shape;
 #[cfg(feature = "router")]
 mod transport;
 
@@ -47,6 +48,7 @@ pub use server::HttpListener;
 #[cfg(feature = "router")]
 pub use server::{Server, ServerBuilder};
 pub use service::ServiceRegistry;
+pub use shape::{MethodShape, Shape, Unsupported};
 #[cfg(feature = "http")]
 pub use transport::HttpTransport;
 #[cfg(feature = "router")]
