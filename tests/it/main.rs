@@ -4,5 +4,6 @@
 mod shop;
 
 mod calls;
+mod contract;
 mod http;
 mod reload;

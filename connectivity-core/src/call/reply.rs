@@ -17,33 +17,41 @@ use crate::service::Method;
 pub struct Reply {
     body: Body,
     app_error: bool,
+    /// How the contracts of the two ends differ, where a transport found that they do.
+    drift: Option<String>,
 }
 
 impl Reply {
     /// Makes the answer of a raw service.
     #[must_use]
     pub fn raw(bytes: impl Into<Bytes>) -> Self {
-        Self { body: Body::Raw(bytes.into()), app_error: false }
+        Self { body: Body::Raw(bytes.into()), app_error: false, drift: None }
     }
 
     /// Makes an answer that a transport has received: a value, or the contract's error.
     #[must_use]
     pub fn encoded(codec: Codec, bytes: impl Into<Bytes>, app_error: bool) -> Self {
-        Self { body: Body::Encoded(codec, bytes.into()), app_error }
+        Self { body: Body::Encoded(codec, bytes.into()), app_error, drift: None }
     }
 
     /// For generated code: makes the answer of the method `M`.
     #[doc(hidden)]
     pub fn of<M: Method>(result: Result<M::Ok, M::Err>) -> Self {
         match result {
-            Ok(value) => Self { body: Body::typed(value), app_error: false },
-            Err(error) => Self { body: Body::typed(error), app_error: true },
+            Ok(value) => Self { body: Body::typed(value), app_error: false, drift: None },
+            Err(error) => Self { body: Body::typed(error), app_error: true, drift: None },
         }
     }
 
     /// What a `noop` route answers: what the method says, or nothing for a method that returns nothing.
     pub(crate) fn noop<M: Method>() -> Option<Self> {
-        M::noop().or_else(unit).map(|value| Self { body: Body::typed(value), app_error: false })
+        M::noop().or_else(unit).map(|value| Self { body: Body::typed(value), app_error: false, drift: None })
+    }
+
+    /// Notes how the contracts differ: an answer that cannot be decoded then tells it.
+    #[cfg(feature = "http")]
+    pub(crate) fn with_drift(self, drift: String) -> Self {
+        Self { drift: Some(drift), ..self }
     }
 
     /// Says whether the implementation answered with the error type of its contract.
@@ -68,19 +76,23 @@ impl Reply {
 
     /// Reads the answer as what the method `M` returns.
     pub(crate) fn into_result<M: Method>(self) -> Result<M::Ok, M::Err> {
+        let Self { body, app_error, drift } = self;
         let value =
-            if self.app_error { take::<M, M::Err>(self.body).map(Err) } else { take::<M, M::Ok>(self.body).map(Ok) };
+            if app_error { take::<M, M::Err>(body, drift).map(Err) } else { take::<M, M::Ok>(body, drift).map(Ok) };
         value.unwrap_or_else(|error| Err(M::Err::from(error)))
     }
 }
 
-fn take<M: Method, T: crate::service::Wire>(body: Body) -> Result<T, Error> {
+fn take<M: Method, T: crate::service::Wire>(body: Body, drift: Option<String>) -> Result<T, Error> {
     let fail = |kind, cause: &dyn fmt::Display| {
         Error::new(kind, M::DESC.full_name(), format!("the reply: {cause}")).with_sent(Sent::Yes)
     };
     match body {
         Body::Typed(payload) => payload.take().ok_or_else(|| fail(ErrorKind::Contract, &"a value of another type")),
-        Body::Encoded(codec, bytes) => codec.decode(&bytes).map_err(|cause| fail(ErrorKind::Decode, &cause)),
+        Body::Encoded(codec, bytes) => codec.decode(&bytes).map_err(|cause| match drift {
+            Some(drift) => fail(ErrorKind::Contract, &format_args!("{cause}; {drift}")),
+            None => fail(ErrorKind::Decode, &cause),
+        }),
         Body::Raw(_) => Err(fail(ErrorKind::Decode, &"raw bytes, where JSON or bincode was expected")),
     }
 }

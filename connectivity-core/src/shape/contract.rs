@@ -13,6 +13,10 @@ const MAX_TEXT: usize = 400;
 #[derive(Debug)]
 pub(crate) struct Contract {
     pub(crate) fingerprint: u64,
+    #[cfg_attr(
+        not(any(feature = "http", feature = "gateway")),
+        expect(dead_code, reason = "only a wire on which contracts are compared tells them")
+    )]
     pub(crate) text: String,
     pub(crate) unsupported: Option<Unsupported>,
 }
