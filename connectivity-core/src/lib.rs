@@ -80,6 +80,7 @@ mod routes;
 #[cfg(feature = "router")]
 mod server;
 mod service;
+mod shape;
 #[cfg(feature = "router")]
 mod transport;
 
@@ -112,6 +113,7 @@ pub use server::HttpListener;
 #[cfg(feature = "router")]
 pub use server::{Server, ServerBuilder};
 pub use service::ServiceRegistry;
+pub use shape::{MethodShape, Shape, Unsupported};
 #[cfg(feature = "http")]
 pub use transport::HttpTransport;
 #[cfg(feature = "router")]

@@ -9,5 +9,6 @@
 mod shop;
 
 mod calls;
+mod contract;
 mod http;
 mod reload;

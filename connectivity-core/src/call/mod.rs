@@ -104,12 +104,19 @@ impl Call {
         &self.body
     }
 
-    /// Takes the call apart for a transport: the arguments in the wanted codec (a raw body stays as it is), and the rest.
+    /// Takes the call apart for a transport: the arguments in the wanted codec. A raw body stays as it is, and so do arguments
+    /// in the other codec when the method is not known here; the answer says which codec it is.
     ///
     /// # Errors
     /// [`Encode`](ErrorKind::Encode), with `sent` `No`.
     pub fn encode(&self, codec: Codec) -> Result<(Option<Codec>, Bytes), Error> {
-        self.body.encode(codec).map_err(|cause| self.failed(ErrorKind::Encode, cause))
+        let encoded = match (&self.body, self.method) {
+            (Body::Encoded(other, bytes), Some(method)) if *other != codec => {
+                method.transcode(bytes, *other, codec).map(|bytes| (Some(codec), bytes))
+            }
+            (body, _) => body.encode(codec),
+        };
+        encoded.map_err(|cause| self.failed(ErrorKind::Encode, format_args!("the arguments: {cause}")))
     }
 
     /// For generated code: takes the arguments of the method `M`.

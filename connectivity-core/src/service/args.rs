@@ -3,9 +3,11 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use bytes::Bytes;
 use serde::de::{self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use crate::codec::{Codec, CodecError};
 use crate::service::{Method, Parameter};
 
 /// The arguments `T` (a tuple) of the method `M`, which lends them their names.
@@ -23,6 +25,13 @@ impl<M, T> Args<M, T> {
     /// Takes the tuple out.
     pub fn into_inner(self) -> T {
         self.inner
+    }
+}
+
+impl<M: Method, T: Fields + FromFields> Args<M, T> {
+    /// Moves encoded arguments from one codec to another.
+    pub(crate) fn transcode(bytes: &[u8], from: Codec, to: Codec) -> Result<Bytes, CodecError> {
+        to.encode(&from.decode::<Self>(bytes)?)
     }
 }
 

@@ -71,7 +71,8 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
         let Plan { service, form } = self.host.plan(M::DESC);
         let body = match form {
             Form::Typed => Body::typed(Args::<M, _>::new(M::Args::into_form(arguments))),
-            Form::Encoded(codec) => {
+            Form::Encoded(wanted) => {
+                let codec = M::DESC.codec(wanted);
                 let encoded = codec.encode(&Args::<M, _>::new(M::Args::lend(arguments)));
                 Body::Encoded(codec, encoded.map_err(|cause| encode_failed(M::DESC, &cause))?)
             }
