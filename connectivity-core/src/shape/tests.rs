@@ -69,21 +69,21 @@ fn every_variant_is_visited() {
 #[derive(Deserialize)]
 struct List {
     value: u8,
-    next: Option<Box<List>>,
+    next: Option<Box<Self>>,
 }
 
 #[derive(Deserialize)]
-struct Forest(Vec<Forest>);
+struct Forest(Vec<Self>);
 
 #[derive(Deserialize)]
 enum Term {
-    Add(Box<Term>, Box<Term>),
-    Sub(Box<Term>, Box<Term>),
-    Mul(Box<Term>, Box<Term>),
-    Div(Box<Term>, Box<Term>),
-    Call { callee: Box<Term>, arguments: Vec<Term> },
+    Add(Box<Self>, Box<Self>),
+    Sub(Box<Self>, Box<Self>),
+    Mul(Box<Self>, Box<Self>),
+    Div(Box<Self>, Box<Self>),
+    Call { callee: Box<Self>, arguments: Vec<Self> },
     Block(Box<Block>),
-    Neg(Box<Term>),
+    Neg(Box<Self>),
     Number(f64),
 }
 
@@ -94,7 +94,7 @@ struct Block {
 }
 
 #[derive(Deserialize)]
-struct Endless(Box<Endless>);
+struct Endless(Box<Self>);
 
 #[test]
 fn recursion_ends() {
@@ -284,7 +284,7 @@ order!(changed_variant { sku: String, count: u32 } [Open, Paid(u32)]);
 type Count = u32;
 
 #[derive(Deserialize)]
-pub struct Count64(u64);
+pub(super) struct Count64(u64);
 
 #[test]
 fn a_fingerprint_changes_with_the_wire_and_with_nothing_else() {
@@ -333,7 +333,7 @@ struct Unrolled {
 #[derive(Deserialize)]
 struct LongList {
     value: u16,
-    next: Option<Box<LongList>>,
+    next: Option<Box<Self>>,
 }
 
 #[test]
