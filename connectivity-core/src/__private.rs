@@ -6,6 +6,6 @@ pub use crate::call::{BoxFuture, Call, Reply};
 pub use crate::desc::{MethodDesc, ServiceDesc};
 pub use crate::error::Error;
 pub use crate::service::{
-    Args, Argument, ArgumentRefs, Arguments, Dispatch, Fields, Form, Handle, Host, Method, MethodOutput, Own, Plan,
-    Ref, Registrable, ServiceCell, ServiceError, ServiceRegistry, Wire, unknown_method,
+    Args, Arguments, Dispatch, Fields, Form, FromFields, Handle, Host, Lend, Method, MethodOutput, Own, Parameter,
+    Plan, Ref, Referent, Registrable, ServiceCell, ServiceError, ServiceRegistry, Value, Wire, unknown_method,
 };

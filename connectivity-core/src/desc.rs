@@ -1,9 +1,14 @@
 //! What a contract says of itself.
 
 use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::call::Reply;
-use crate::service::Method;
+use crate::codec::{Codec, CodecError};
+use crate::service::{Args, Arguments, Method};
+use crate::shape::{Contract, MethodShape};
 
 /// The most methods a service may have: one bit each in the mask that a local call reads.
 pub(crate) const MAX_METHODS: usize = 256;
@@ -60,6 +65,8 @@ pub struct MethodDesc {
     readonly: bool,
     no_cancel: bool,
     noop: fn() -> Option<Reply>,
+    shape: fn(Codec) -> MethodShape,
+    transcode: fn(&[u8], Codec, Codec) -> Result<Bytes, CodecError>,
 }
 
 impl MethodDesc {
@@ -85,6 +92,8 @@ impl MethodDesc {
             readonly: false,
             no_cancel: false,
             noop: Reply::noop::<M>,
+            shape: MethodShape::of::<M>,
+            transcode: Args::<M, <M::Args as Arguments>::Form>::transcode,
         }
     }
 
@@ -164,6 +173,37 @@ impl MethodDesc {
     #[must_use]
     pub const fn is_no_cancel(&self) -> bool {
         self.no_cancel
+    }
+
+    /// Shows what arguments, value and error look like in bincode: found by walking their types, which takes a moment.
+    #[must_use]
+    pub fn shape(&self) -> MethodShape {
+        (self.shape)(Codec::Bincode)
+    }
+
+    /// Digests the [shape](Self::shape): two programs whose fingerprints of a method are equal understand each other's bincode.
+    /// The first use walks the types, later ones look it up.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.contract().fingerprint
+    }
+
+    /// What both ends of a wire compare of the method; found out once.
+    pub(crate) fn contract(&self) -> Arc<Contract> {
+        Contract::of(self.shape)
+    }
+
+    /// The codec for a call when its row asks for `wanted`: JSON for a method that bincode cannot carry.
+    pub(crate) fn codec(&self, wanted: Codec) -> Codec {
+        match wanted {
+            Codec::Bincode if self.contract().unsupported.is_some() => Codec::Json,
+            _ => wanted,
+        }
+    }
+
+    /// Moves encoded arguments from one codec to another.
+    pub(crate) fn transcode(&self, bytes: &[u8], from: Codec, to: Codec) -> Result<Bytes, CodecError> {
+        (self.transcode)(bytes, from, to)
     }
 
     /// Makes the answer of a `noop` route, if the method has one.

@@ -1,4 +1,69 @@
-//! Typed calls between services that a row in a SQLite table moves between processes at run time.
+//! Typed calls between the services of a program, moved between processes by a row in a SQLite table, at run time.
+//!
+//! # The problem
+//!
+//! A modular monolith is the right start, and some day a part of it must run elsewhere. Usually that means to rewrite the calls,
+//! to deploy again to change one's mind, and to lose calls on the way. Here a call is written once, and a row says where it goes:
+//!
+//! ```text
+//!   orders ──► BillingClient ──► Router ──► table ──┬─ local   Stripe, in this process: costs what a call costs
+//!                                  ▲                ├─ http    the same trait, in another process
+//!   UPDATE routes SET strategy.. ──┘                ├─ noop    nowhere: switched off
+//!                                                   └─ ..      a transport of your own
+//! ```
+//!
+//! # An example
+//!
+//! ```
+//! use connectivity_core::{Error, MemoryRoutes, Router, register, service};
+//!
+//! #[service]
+//! pub trait Greeter {
+//!     /// Greets somebody.
+//!     #[noop = String::new()]
+//!     async fn greet(&self, name: &str) -> Result<String, Error>;
+//! }
+//!
+//! struct Polite;
+//!
+//! impl Greeter for Polite {
+//!     async fn greet(&self, name: &str) -> Result<String, Error> {
+//!         Ok(format!("Good day, {name}"))
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let routes = MemoryRoutes::new(); // in a program: `Router::open_or_create("routes.db").await?`
+//! let router = Router::builder().source(routes.clone()).build()?;
+//! register!(router, Greeter => Polite)?;
+//! let greeter = GreeterClient::new(&router);
+//! assert_eq!(greeter.greet("Ada").await?, "Good day, Ada");
+//!
+//! routes.set("greeter", "noop", None, "{}"); // in a shell: UPDATE routes SET strategy='noop' WHERE service_name='greeter';
+//! router.reload().await?; // a router sees a change by itself within a millisecond or so; this waits for it
+//! assert_eq!(greeter.greet("Ada").await?, "");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where things are
+//!
+//! | to | see |
+//! | --- | --- |
+//! | write a contract | [`service`](macro@service), [`register!`] |
+//! | send calls | [`Router`], [`RouterBuilder`], [`Error`] |
+//! | say who calls, until when | [`context`] |
+//! | let others call | [`Server`], [`Gateway`], [`Exposure`] |
+//! | say where rows come from | [`SqliteRoutes`], [`MemoryRoutes`], [`RouteSource`] |
+//! | look at what is in force | [`Router::inspect`], [`Inspection`] |
+//! | see every call | [`Router::layer`], [`Call`], [`Reply`], [`CallService`] |
+//! | reach another kind of server | [`HttpTransport`], [`Transport`], [`Listener`] |
+//!
+//! # Features
+//!
+//! Default: `router`, `sqlite`, `http`, `gateway`. With `default-features = false` remains what a crate of contracts needs: the
+//! macro, [`Error`], [`context`], the codecs; no SQLite, no transport.
 
 mod call;
 mod codec;
@@ -15,6 +80,7 @@ mod routes;
 #[cfg(feature = "router")]
 mod server;
 mod service;
+mod shape;
 #[cfg(feature = "router")]
 mod transport;
 
@@ -23,8 +89,8 @@ pub mod __private;
 
 pub use call::{Body, BoxFuture, Call, CallService, Payload, Reply};
 pub use codec::{Codec, CodecError};
+#[doc = include_str!("docs/service.md")]
 pub use connectivity_macros::service;
-
 pub use desc::{MethodDesc, ServiceDesc};
 pub use error::{Error, ErrorKind, OrInternal, Sent};
 #[cfg(feature = "gateway")]
@@ -47,10 +113,15 @@ pub use server::HttpListener;
 #[cfg(feature = "router")]
 pub use server::{Server, ServerBuilder};
 pub use service::ServiceRegistry;
+pub use shape::{MethodShape, Shape, Unsupported};
 #[cfg(feature = "http")]
 pub use transport::HttpTransport;
 #[cfg(feature = "router")]
 pub use transport::{BuildContext, Drain, Listener, Listening, Remote, ServeError, Transport, TransportState};
+
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../../README.md")]
+struct ReadmeExamples;
 
 /// Registers implementations with a router: `register!(router, Billing => Stripe)?`.
 ///

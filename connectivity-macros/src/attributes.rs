@@ -55,7 +55,7 @@ pub(crate) fn helpers(attrs: &[Attribute], diagnostics: &mut Diagnostics) -> (Pr
             "noop" => noop = read_noop(attr, diagnostics),
             other => {
                 check_bare(attr, other, diagnostics);
-                promises.idempotent |= other != "no_cancel";
+                promises.idempotent |= other == "idempotent";
                 promises.readonly |= other == "readonly";
                 promises.no_cancel |= other == "no_cancel";
             }

@@ -1,7 +1,7 @@
 //! The attribute macro `#[service]` of `connectivity-core`, which re-exports and documents it.
 //!
-//! Tokens go one way: [`parse`] reads what is written, whatever it is; [`validate`] turns it into a [`model`] or says
-//! what to write instead; [`expand`] writes code that only builds descriptions and hands them to
+//! Tokens go one way: `parse` reads what is written, whatever it is; `validate` turns it into a `model` or says
+//! what to write instead; `expand` writes code that only builds descriptions and hands them to
 //! `connectivity_core::__private`. Nothing here decides how a call is made.
 
 mod args;
@@ -11,6 +11,8 @@ mod expand;
 mod model;
 mod names;
 mod parse;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use proc_macro2::TokenStream;

@@ -1,8 +1,14 @@
 //! One binary for all integration tests: they share the contracts and build once.
-#![allow(missing_docs, unreachable_pub, reason = "tests have no users")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "tests have no users, and a failed unwrap is a failed test"
+)]
 
 mod shop;
 
 mod calls;
+mod contract;
 mod http;
 mod reload;

@@ -13,7 +13,7 @@ use crate::context::{self, Context};
 use crate::desc::MethodDesc;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
-use crate::service::{Args, Method};
+use crate::service::{Args, Arguments, Method};
 
 pub use body::{Body, Payload};
 pub use reply::Reply;
@@ -104,12 +104,19 @@ impl Call {
         &self.body
     }
 
-    /// Takes the call apart for a transport: the arguments in the wanted codec (a raw body stays as it is), and the rest.
+    /// Takes the call apart for a transport: the arguments in the wanted codec. A raw body stays as it is, and so do arguments
+    /// in the other codec when the method is not known here; the answer says which codec it is.
     ///
     /// # Errors
     /// [`Encode`](ErrorKind::Encode), with `sent` `No`.
     pub fn encode(&self, codec: Codec) -> Result<(Option<Codec>, Bytes), Error> {
-        self.body.encode(codec).map_err(|cause| self.failed(ErrorKind::Encode, cause))
+        let encoded = match (&self.body, self.method) {
+            (Body::Encoded(other, bytes), Some(method)) if *other != codec => {
+                method.transcode(bytes, *other, codec).map(|bytes| (Some(codec), bytes))
+            }
+            (body, _) => body.encode(codec),
+        };
+        encoded.map_err(|cause| self.failed(ErrorKind::Encode, format_args!("the arguments: {cause}")))
     }
 
     /// For generated code: takes the arguments of the method `M`.
@@ -117,19 +124,19 @@ impl Call {
     /// # Errors
     /// [`Decode`](ErrorKind::Decode) or [`Contract`](ErrorKind::Contract), with `sent` `No`: nothing ran.
     #[doc(hidden)]
-    pub fn into_args<M: Method>(self) -> Result<M::Args, Error> {
+    pub fn into_args<M: Method>(self) -> Result<<M::Args as Arguments>::Owned, Error> {
         let Self { name, body, .. } = self;
         let fail = |kind, cause| Error::new(kind, &name, cause).with_sent(Sent::No);
-        match body {
-            Body::Typed(payload) => payload.take::<Args<M, M::Args>>().map(Args::into_inner).ok_or_else(|| {
+        let arguments: Result<Args<M, <M::Args as Arguments>::Form>, Error> = match body {
+            Body::Typed(payload) => payload.take().ok_or_else(|| {
                 fail(ErrorKind::Contract, "two contracts of this name are linked into one program".into())
             }),
-            Body::Encoded(codec, bytes) => codec
-                .decode::<Args<M, M::Args>>(&bytes)
-                .map(Args::into_inner)
-                .map_err(|cause| fail(ErrorKind::Decode, format!("the arguments: {cause}"))),
+            Body::Encoded(codec, bytes) => {
+                codec.decode(&bytes).map_err(|cause| fail(ErrorKind::Decode, format!("the arguments: {cause}")))
+            }
             Body::Raw(_) => Err(fail(ErrorKind::Decode, "a typed method takes JSON or bincode, not raw bytes".into())),
-        }
+        };
+        arguments.map(|arguments| M::Args::from_form(arguments.into_inner()))
     }
 
     /// Takes the bytes for a raw service, whatever codec they are said to be in.

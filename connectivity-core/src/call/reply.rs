@@ -4,11 +4,12 @@ use std::any::Any;
 use std::fmt;
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 
 use crate::call::{Body, encode_failed};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::service::Method;
+use crate::service::{Method, MethodOutput, ServiceError, Wire};
 
 /// The answer of an implementation: its value, or the error type of the contract.
 ///
@@ -17,33 +18,45 @@ use crate::service::Method;
 pub struct Reply {
     body: Body,
     app_error: bool,
+    /// How the contracts of the two ends differ, where a transport found that they do.
+    drift: Option<String>,
 }
 
 impl Reply {
     /// Makes the answer of a raw service.
     #[must_use]
     pub fn raw(bytes: impl Into<Bytes>) -> Self {
-        Self { body: Body::Raw(bytes.into()), app_error: false }
+        Self { body: Body::Raw(bytes.into()), app_error: false, drift: None }
     }
 
     /// Makes an answer that a transport has received: a value, or the contract's error.
     #[must_use]
     pub fn encoded(codec: Codec, bytes: impl Into<Bytes>, app_error: bool) -> Self {
-        Self { body: Body::Encoded(codec, bytes.into()), app_error }
+        Self { body: Body::Encoded(codec, bytes.into()), app_error, drift: None }
     }
 
     /// For generated code: makes the answer of the method `M`.
     #[doc(hidden)]
-    pub fn of<M: Method>(result: Result<M::Ok, M::Err>) -> Self {
-        match result {
-            Ok(value) => Self { body: Body::typed(value), app_error: false },
-            Err(error) => Self { body: Body::typed(error), app_error: true },
+    pub fn of<M: Method>(output: M::Output) -> Self {
+        match output.into_result() {
+            Ok(value) => Self { body: Body::typed(value.into_form()), app_error: false, drift: None },
+            Err(error) => Self { body: Body::typed(error.into_form()), app_error: true, drift: None },
         }
     }
 
     /// What a `noop` route answers: what the method says, or nothing for a method that returns nothing.
     pub(crate) fn noop<M: Method>() -> Option<Self> {
-        M::noop().or_else(unit).map(|value| Self { body: Body::typed(value), app_error: false })
+        M::noop().map(Wire::into_form).or_else(unit).map(|value| Self {
+            body: Body::typed(value),
+            app_error: false,
+            drift: None,
+        })
+    }
+
+    /// Notes how the contracts differ: an answer that cannot be decoded then tells it.
+    #[cfg(feature = "http")]
+    pub(crate) fn with_drift(self, drift: String) -> Self {
+        Self { drift: Some(drift), ..self }
     }
 
     /// Says whether the implementation answered with the error type of its contract.
@@ -66,21 +79,31 @@ impl Reply {
         self.body.encode(codec).map_err(|cause| encode_failed(name, &cause))
     }
 
-    /// Reads the answer as what the method `M` returns.
-    pub(crate) fn into_result<M: Method>(self) -> Result<M::Ok, M::Err> {
-        let value =
-            if self.app_error { take::<M, M::Err>(self.body).map(Err) } else { take::<M, M::Ok>(self.body).map(Ok) };
-        value.unwrap_or_else(|error| Err(M::Err::from(error)))
+    /// Reads the answer, or the lack of one, as what the method `M` returns.
+    pub(crate) fn into_output<M: Method>(reply: Result<Self, Error>) -> M::Output {
+        let value = match reply {
+            Ok(Self { body, app_error: false, drift }) => {
+                take::<M, _>(body, drift).map(|value| Ok(M::Ok::from_form(value)))
+            }
+            Ok(Self { body, app_error: true, drift }) => {
+                take::<M, _>(body, drift).map(|error| Err(M::Err::from_form(error)))
+            }
+            Err(error) => Err(error),
+        };
+        M::Output::from_result(value.unwrap_or_else(|error| Err(M::Err::from_form(error.into()))))
     }
 }
 
-fn take<M: Method, T: crate::service::Wire>(body: Body) -> Result<T, Error> {
+fn take<M: Method, T: DeserializeOwned + 'static>(body: Body, drift: Option<String>) -> Result<T, Error> {
     let fail = |kind, cause: &dyn fmt::Display| {
         Error::new(kind, M::DESC.full_name(), format!("the reply: {cause}")).with_sent(Sent::Yes)
     };
     match body {
         Body::Typed(payload) => payload.take().ok_or_else(|| fail(ErrorKind::Contract, &"a value of another type")),
-        Body::Encoded(codec, bytes) => codec.decode(&bytes).map_err(|cause| fail(ErrorKind::Decode, &cause)),
+        Body::Encoded(codec, bytes) => codec.decode(&bytes).map_err(|cause| match drift {
+            Some(drift) => fail(ErrorKind::Contract, &format_args!("{cause}; {drift}")),
+            None => fail(ErrorKind::Decode, &cause),
+        }),
         Body::Raw(_) => Err(fail(ErrorKind::Decode, &"raw bytes, where JSON or bincode was expected")),
     }
 }

@@ -12,24 +12,30 @@ use super::body::{self, BodyError};
 use crate::call::Call;
 use crate::codec::Codec;
 use crate::context::{Context, Peer};
+use crate::desc::MethodDesc;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
 use crate::router::Inbound;
 use crate::transport::http::headers;
 
-/// A call that came as a request, and the codec its answer goes in.
+/// A call that came as a request, the codec its answer goes in, and the fingerprint that its sender asked for.
 pub(super) struct Question {
     call: Call,
     codec: Option<Codec>,
+    contract: Option<u64>,
 }
 
 impl Question {
     pub(super) async fn ask(self, inbound: &Inbound) -> Response {
         let name = self.call.name().to_owned();
-        match inbound.send(self.call).await {
+        let mut response = match inbound.send(self.call).await {
             Ok(reply) => answer::reply(&name, &reply, self.codec),
             Err(error) => Refusal::from(error).into_response(),
+        };
+        if let Some(contract) = self.contract {
+            response.headers_mut().insert(headers::CONTRACT, headers::contract(contract));
         }
+        response
     }
 }
 
@@ -46,6 +52,9 @@ pub(super) async fn read(gateway: &Inner, head: &Parts, body: Body) -> Result<Qu
         Some(_) => Some(codec(&head.headers).ok_or_else(|| Refusal::wrong_content_type(&name))?),
         None => None,
     };
+    if let (Some(method), Some(Codec::Bincode)) = (method, codec) {
+        same_contract(method, &head.headers)?;
+    }
     let context = context(gateway, head, peer).map_err(|message| fail(ErrorKind::Decode, message))?;
     let body = body::read(&head.headers, body, gateway.max_body, gateway.body_timeout).await;
     let bytes = body.map_err(|cause| body_refused(&name, &cause, gateway.max_body))?;
@@ -53,7 +62,20 @@ pub(super) async fn read(gateway: &Inner, head: &Parts, body: Body) -> Result<Qu
         Some(codec) => Call::encoded(name, codec, bytes),
         None => Call::raw(name, bytes),
     };
-    Ok(Question { call: call.with_context(context), codec })
+    let contract = method.filter(|_| head.headers.contains_key(headers::CONTRACT)).map(MethodDesc::fingerprint);
+    let codec = codec.map(|codec| method.map_or(codec, |method| method.codec(codec)));
+    Ok(Question { call: call.with_context(context), codec, contract })
+}
+
+/// Refuses bincode of a contract that is not this one: its bytes could decode, and mean something else.
+fn same_contract(method: &MethodDesc, headers: &HeaderMap) -> Result<(), Refusal> {
+    let there = headers.get(headers::CONTRACT).and_then(headers::read_contract);
+    let contract = method.contract();
+    if there == Some(contract.fingerprint) {
+        return Ok(());
+    }
+    let message = format!("bincode needs the same contract at both ends, and here it is `{}`", contract.text);
+    Err(Error::new(ErrorKind::Contract, method.full_name(), message).with_sent(Sent::No).into())
 }
 
 /// The name after the mount point. No name needs an escape, so an escaped one is none: one spelling reaches a service.

@@ -135,10 +135,11 @@ impl RouterBuilder {
 
 /// The transports that a router has unless told otherwise.
 fn default_transports() -> HashMap<String, Arc<dyn Transport>> {
-    let mut transports: HashMap<String, Arc<dyn Transport>> = HashMap::new();
-    #[cfg(feature = "http")]
-    transports.insert("http".to_owned(), Arc::new(crate::transport::HttpTransport::new()));
-    transports
+    let built_in: &[(&str, Arc<dyn Transport>)] = &[
+        #[cfg(feature = "http")]
+        ("http", Arc::new(crate::transport::HttpTransport::new())),
+    ];
+    built_in.iter().map(|(strategy, transport)| ((*strategy).to_owned(), Arc::clone(transport))).collect()
 }
 
 impl Router {

@@ -8,7 +8,7 @@ use crate::router::core::Core;
 use crate::router::slot::{Slot, Trouble};
 use crate::router::table::Table;
 use crate::router::target::Target;
-use crate::transport::TransportState;
+use crate::transport::{Remote, TransportState};
 
 /// Everything a router can say of its routes at one moment. Hostile texts are escaped.
 #[derive(Clone, Debug, Serialize)]
@@ -52,7 +52,7 @@ pub struct RouteInfo {
     pub in_flight: usize,
     /// How the connection stands, for a remote route.
     pub transport: Option<TransportState>,
-    /// What is odd about the row but harmless.
+    /// What is odd about the row or its far end but harmless.
     pub warnings: Vec<String>,
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn inspect(core: &Core) -> Inspection {
 fn route(table: &Table, slot: &Slot) -> RouteInfo {
     let target = slot.target.as_deref();
     let local = slot.name.as_ref().and_then(|name| table.known(name.as_str())).and_then(|known| known.local.as_ref());
-    let warnings = target.map(|target| target.route.config().warnings()).unwrap_or_default();
+    let remote = target.and_then(Target::remote);
     RouteInfo {
         name: slot.row.shown_name().into_owned(),
         strategy: target.map(|target| target.route.strategy().to_string()),
@@ -115,9 +115,14 @@ fn route(table: &Table, slot: &Slot) -> RouteInfo {
         state: state(slot),
         has_local: local.is_some(),
         in_flight: target.map_or(0, Target::in_flight),
-        transport: target.and_then(|target| Some(target.remote()?.state())),
-        warnings: warnings.iter().map(ToString::to_string).collect(),
+        transport: remote.map(Remote::state),
+        warnings: target.map(warnings).unwrap_or_default(),
     }
+}
+
+fn warnings(target: &Target) -> Vec<String> {
+    let of_row = target.route.config().warnings().iter().map(ToString::to_string);
+    of_row.chain(target.remote().map(Remote::warnings).unwrap_or_default()).collect()
 }
 
 fn state(slot: &Slot) -> RouteState {

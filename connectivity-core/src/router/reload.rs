@@ -13,7 +13,7 @@ use crate::router::local::{Local, RawService};
 use crate::router::slot::{Cause, Slot, Trouble};
 use crate::router::table::{Known, MissingRow, Ready, Table};
 use crate::router::target::{Place, Target};
-use crate::routes::{Field, Route, RouteError, RouteRow, Snapshot, Strategy};
+use crate::routes::{Field, Route, RouteConfig, RouteError, RouteRow, Snapshot, Strategy, Tls};
 use crate::service::{Form, ServiceCell};
 use crate::transport::{BuildContext, Transport};
 
@@ -102,6 +102,7 @@ impl State {
 
     fn target(&self, row: &RouteRow) -> Result<(Target, Option<Arc<dyn Transport>>), Cause> {
         let route = Route::parse(row).map_err(Cause::Invalid)?;
+        check_built(route.config()).map_err(Cause::Invalid)?;
         let home = route.config().home().map(Name::as_str);
         let at_home = home.is_some() && home == self.node.as_deref();
         let (place, transport) = match route.strategy() {
@@ -176,6 +177,23 @@ impl State {
     pub(crate) fn uses(&self, name: &Name) -> bool {
         let known = |name: &str| self.cells.contains_key(name) || self.raw.contains_key(name);
         known(name.as_str()) || parent(name.as_str()).is_some_and(known)
+    }
+}
+
+/// Refuses what this version checks but does not do yet: a policy that is silently off is worse than a row that says so.
+fn check_built(config: &RouteConfig) -> Result<(), RouteError> {
+    let tls = config.tls();
+    let asked = [
+        ("retry_max", config.retry().max > 0),
+        ("breaker_failures", config.breaker().is_some()),
+        ("fallback", config.fallback_to_local()),
+        ("insecure_tls", *tls != Tls::default()),
+    ];
+    match asked.into_iter().find(|(_, asked)| *asked) {
+        Some((key, _)) => {
+            Err(RouteError::config(key, "this version does not have it yet; take it (and its like) out of the row"))
+        }
+        None => Ok(()),
     }
 }
 

@@ -48,6 +48,13 @@ impl Limits {
     fn none(self) -> bool {
         self.timeout.is_none() && self.concurrency.is_none()
     }
+
+    /// Gives a call no more time than the row allows.
+    fn shorten(self, call: &mut Call) {
+        if let Some(limit) = self.timeout {
+            *call.context_mut() = std::mem::take(call.context_mut()).with_timeout(limit);
+        }
+    }
 }
 
 /// The cap of a remote call whose row names none: no call hangs for ever because somebody forgot a number.
@@ -83,7 +90,12 @@ impl Target {
             Place::Remote(remote) => remote.service().clone(),
         };
         let (limits, traffic) = (self.limits, Arc::clone(&self.traffic));
-        CallService::from_fn(move |call| limited(inner.clone(), limits, Arc::clone(&traffic), call))
+        match self.place {
+            Place::Remote(_) => {
+                CallService::from_fn(move |call| out(inner.clone(), limits, Arc::clone(&traffic), call))
+            }
+            _ => CallService::from_fn(move |call| here(inner.clone(), limits, Arc::clone(&traffic), call)),
+        }
     }
 
     /// Counts a call that came from outside against the limit of the row.
@@ -172,14 +184,21 @@ impl Drop for Admitted {
     }
 }
 
-async fn limited(inner: CallService, limits: Limits, traffic: Arc<Traffic>, mut call: Call) -> Result<Reply, Error> {
+/// A call that stays in the process: its deadline is kept where the implementation runs.
+async fn here(inner: CallService, limits: Limits, traffic: Arc<Traffic>, mut call: Call) -> Result<Reply, Error> {
     let _admitted = Traffic::admit(&traffic, limits.concurrency, &call)?;
-    if let Some(limit) = limits.timeout {
-        *call.context_mut() = std::mem::take(call.context_mut()).with_timeout(limit);
-    }
+    limits.shorten(&mut call);
+    inner.send(call).await
+}
+
+/// A call that leaves the process: it ends at its deadline whatever the transport does, and when its route has been drained.
+async fn out(inner: CallService, limits: Limits, traffic: Arc<Traffic>, mut call: Call) -> Result<Reply, Error> {
+    let _admitted = Traffic::admit(&traffic, limits.concurrency, &call)?;
+    limits.shorten(&mut call);
     let (name, deadline) = (call.name().to_owned(), call.context().deadline());
     let work = inner.send(call);
-    let Some(deadline) = deadline else { return work.await };
+    // Every remote route has a time limit, its row's or ours.
+    let deadline = deadline.unwrap_or_else(|| Instant::now() + REMOTE_TIMEOUT);
     tokio::select! {
         biased;
         reply = work => reply,

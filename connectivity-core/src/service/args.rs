@@ -3,10 +3,12 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use bytes::Bytes;
+use serde::de::{self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use crate::service::{Method, Wire};
+use crate::codec::{Codec, CodecError};
+use crate::service::{Method, Parameter};
 
 /// The arguments `T` (a tuple) of the method `M`, which lends them their names.
 pub struct Args<M, T> {
@@ -26,6 +28,13 @@ impl<M, T> Args<M, T> {
     }
 }
 
+impl<M: Method, T: Fields + FromFields> Args<M, T> {
+    /// Moves encoded arguments from one codec to another.
+    pub(crate) fn transcode(bytes: &[u8], from: Codec, to: Codec) -> Result<Bytes, CodecError> {
+        to.encode(&from.decode::<Self>(bytes)?)
+    }
+}
+
 impl<M, T> fmt::Debug for Args<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Args")
@@ -40,7 +49,7 @@ impl<M: Method, T: Fields> Serialize for Args<M, T> {
     }
 }
 
-impl<'de, M: Method, T: Arguments> Deserialize<'de> for Args<M, T> {
+impl<'de, M: Method, T: FromFields> Deserialize<'de> for Args<M, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_struct("Args", M::DESC.arguments(), ArgsVisitor::<M, T>(PhantomData)).map(Self::new)
     }
@@ -48,7 +57,7 @@ impl<'de, M: Method, T: Arguments> Deserialize<'de> for Args<M, T> {
 
 struct ArgsVisitor<M, T>(PhantomData<fn() -> (M, T)>);
 
-impl<'de, M: Method, T: Arguments> Visitor<'de> for ArgsVisitor<M, T> {
+impl<'de, M: Method, T: FromFields> Visitor<'de> for ArgsVisitor<M, T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,64 +85,31 @@ pub trait Fields {
     fn serialize_fields<S: SerializeStruct>(&self, names: &[&'static str], out: &mut S) -> Result<(), S::Error>;
 }
 
-/// A tuple of owned arguments: up to 12, each a [`Wire`] type.
-pub trait Arguments: Fields + Sized + Send + 'static {
+/// A tuple whose members can be read by position or by name.
+pub trait FromFields: Sized {
     #[doc(hidden)]
     fn from_seq<'de, A: SeqAccess<'de>>(names: &'static [&'static str], seq: A) -> Result<Self, A::Error>;
     #[doc(hidden)]
     fn from_map<'de, A: MapAccess<'de>>(names: &'static [&'static str], map: A) -> Result<Self, A::Error>;
 }
 
-/// A tuple of arguments as the caller gave them, borrowed ones too: it can be encoded as it stands, or made owned.
-pub trait ArgumentRefs: Fields {
-    /// The owned tuple.
+/// The arguments of a method: a tuple of up to 12 [`Parameter`]s.
+pub trait Arguments: 'static {
+    /// As the caller gives them, borrowed ones too.
+    type Given<'a>;
+    /// As the implementation's side gets them.
     type Owned;
+    /// As they can be encoded without a copy.
+    type Lent<'a>: Fields;
+    /// As they travel.
+    type Form: Fields + FromFields + Send + 'static;
+
+    /// Prepares them to be encoded as they stand.
+    fn lend(given: Self::Given<'_>) -> Self::Lent<'_>;
     /// Clones what is borrowed.
-    fn into_owned(self) -> Self::Owned;
-}
-
-/// One argument as the caller gave it.
-pub trait Argument: Serialize {
-    /// The owned form.
-    type Owned;
-    /// Clones what is borrowed.
-    fn into_owned(self) -> Self::Owned;
-}
-
-/// An argument that the caller gave away.
-#[derive(Debug)]
-pub struct Own<T>(pub T);
-
-/// An argument that the caller lent.
-#[derive(Debug)]
-pub struct Ref<'a, T: ?Sized>(pub &'a T);
-
-impl<T: Serialize> Serialize for Own<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<T: Serialize + ?Sized> Serialize for Ref<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<T: Serialize> Argument for Own<T> {
-    type Owned = T;
-
-    fn into_owned(self) -> T {
-        self.0
-    }
-}
-
-impl<T: Serialize + ToOwned + ?Sized> Argument for Ref<'_, T> {
-    type Owned = T::Owned;
-
-    fn into_owned(self) -> T::Owned {
-        self.0.to_owned()
-    }
+    fn into_form(given: Self::Given<'_>) -> Self::Form;
+    /// Hands them over.
+    fn from_form(form: Self::Form) -> Self::Owned;
 }
 
 /// The key of one argument in a map: its place, or a name that the method does not have.
@@ -180,7 +156,7 @@ fn skip_unknown<'de, A: MapAccess<'de>>(
 }
 
 /// Makes an absent argument: `None` for an `Option`, an error with the argument's name for anything else.
-fn missing<T: Wire, E: de::Error>(name: &'static str) -> Result<T, E> {
+fn missing<T: DeserializeOwned, E: de::Error>(name: &'static str) -> Result<T, E> {
     T::deserialize(Missing(name, PhantomData))
 }
 
@@ -219,16 +195,7 @@ macro_rules! tuples {
             }
         }
 
-        impl<$($T: Argument),*> ArgumentRefs for ($($T,)*) {
-            type Owned = ($($T::Owned,)*);
-
-            #[allow(clippy::unused_unit, reason = "the tuple without members")]
-            fn into_owned(self) -> Self::Owned {
-                ($(self.$at.into_owned(),)*)
-            }
-        }
-
-        impl<$($T: Wire),*> Arguments for ($($T,)*) {
+        impl<$($T: DeserializeOwned),*> FromFields for ($($T,)*) {
             fn from_seq<'de, Seq: SeqAccess<'de>>(names: &'static [&'static str], seq: Seq) -> Result<Self, Seq::Error> {
                 #[allow(unused_mut, reason = "the tuple without members reads nothing")]
                 let mut seq = seq;
@@ -254,6 +221,26 @@ macro_rules! tuples {
                     Some(value) => value,
                     None => missing(name(names, $at))?,
                 },)*))
+            }
+        }
+
+        #[allow(clippy::unused_unit, reason = "the tuple without members")]
+        impl<$($T: Parameter),*> Arguments for ($($T,)*) {
+            type Given<'a> = ($($T::Given<'a>,)*);
+            type Owned = ($($T::Owned,)*);
+            type Lent<'a> = ($($T::Lent<'a>,)*);
+            type Form = ($($T::Form,)*);
+
+            fn lend(($($value,)*): Self::Given<'_>) -> Self::Lent<'_> {
+                ($($T::lend($value),)*)
+            }
+
+            fn into_form(($($value,)*): Self::Given<'_>) -> Self::Form {
+                ($($T::into_form($value),)*)
+            }
+
+            fn from_form(($($value,)*): Self::Form) -> Self::Owned {
+                ($($T::from_form($value),)*)
             }
         }
     )+};

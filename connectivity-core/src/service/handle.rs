@@ -5,12 +5,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::{Body, BoxFuture, Call, CallService};
+use crate::call::{Body, BoxFuture, Call, CallService, Reply};
 use crate::codec::CodecError;
 use crate::desc::{MethodDesc, ServiceDesc};
 use crate::error::{Error, ErrorKind};
 use crate::service::{
-    Args, ArgumentRefs, Dispatch, Form, Host, Method, Plan, Registrable, ServiceCell, ServiceRegistry, invoke,
+    Args, Arguments, Dispatch, Form, Host, Method, Plan, Registrable, ServiceCell, ServiceRegistry, invoke,
 };
 
 /// The client's hold on a service `D`, the object-safe form of a contract.
@@ -56,28 +56,24 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
 
     /// Sends a call of `M` wherever its route says. The route is read here, before anything is awaited.
     #[cold]
-    pub fn slow<'a, M, R>(&self, arguments: R) -> BoxFuture<'a, Result<M::Ok, M::Err>>
-    where
-        M: Method,
-        R: ArgumentRefs<Owned = M::Args>,
-    {
-        let sending = self.prepare::<M, R>(arguments);
+    pub fn slow<'a, M: Method>(&self, arguments: <M::Args as Arguments>::Given<'_>) -> BoxFuture<'a, M::Output> {
+        let sending = self.prepare::<M>(arguments);
         Box::pin(async move {
-            let (service, call) = sending?;
-            service.send(call).await?.into_result::<M>()
+            let reply = match sending {
+                Ok((service, call)) => service.send(call).await,
+                Err(error) => Err(error),
+            };
+            Reply::into_output::<M>(reply)
         })
     }
 
-    fn prepare<M, R>(&self, arguments: R) -> Result<(CallService, Call), Error>
-    where
-        M: Method,
-        R: ArgumentRefs<Owned = M::Args>,
-    {
+    fn prepare<M: Method>(&self, arguments: <M::Args as Arguments>::Given<'_>) -> Result<(CallService, Call), Error> {
         let Plan { service, form } = self.host.plan(M::DESC);
         let body = match form {
-            Form::Typed => Body::typed(Args::<M, _>::new(arguments.into_owned())),
-            Form::Encoded(codec) => {
-                let encoded = codec.encode(&Args::<M, R>::new(arguments));
+            Form::Typed => Body::typed(Args::<M, _>::new(M::Args::into_form(arguments))),
+            Form::Encoded(wanted) => {
+                let codec = M::DESC.codec(wanted);
+                let encoded = codec.encode(&Args::<M, _>::new(M::Args::lend(arguments)));
                 Body::Encoded(codec, encoded.map_err(|cause| encode_failed(M::DESC, &cause))?)
             }
         };

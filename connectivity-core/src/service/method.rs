@@ -12,8 +12,11 @@ pub trait Method: Sized + Send + Sync + 'static {
     /// What the method says of itself.
     const DESC: &'static MethodDesc;
 
-    /// The owned arguments, as a tuple.
+    /// The arguments, as a tuple of [`Parameter`](crate::service::Parameter)s.
     type Args: Arguments;
+
+    /// What is written after the arrow.
+    type Output: MethodOutput<Ok = Self::Ok, Err = Self::Err>;
 
     /// What the method returns when it succeeds.
     type Ok: Wire;
@@ -29,26 +32,63 @@ pub trait Method: Sized + Send + Sync + 'static {
 }
 
 /// A type that can stand in a contract: owned, `Send`, and serde's both ways. Implemented for every such type.
+///
+/// What it needs stands on [`Form`](Self::Form), not on the trait: the compiler then reports a type without it as one that
+/// lacks this trait, once, and not as one that lacks the first thing, and the second, and the third.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel in a call of a connectivity service",
     label = "needs Serialize, Deserialize, Send and no borrowed parts",
-    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to `{Self}`"
+    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to it, or to the type inside it that lacks them"
 )]
-pub trait Wire: Serialize + DeserializeOwned + Send + 'static {}
+pub trait Wire: Sized {
+    /// The type itself.
+    type Form: Serialize + DeserializeOwned + Send + 'static;
+    /// Gives itself.
+    fn into_form(self) -> Self::Form;
+    /// Gives itself back.
+    fn from_form(form: Self::Form) -> Self;
+}
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned + Send + 'static> Wire for T {}
+impl<T: Serialize + DeserializeOwned + Send + 'static> Wire for T {
+    type Form = T;
 
-/// An error type that a contract can have. Implemented for every type with the parts named here.
+    fn into_form(self) -> T {
+        self
+    }
+
+    fn from_form(form: T) -> T {
+        form
+    }
+}
+
+/// An error type that a contract can have. Implemented for every type with the parts named here; see [`Wire`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the error type of a connectivity service",
     label = "needs From<connectivity_core::Error>, Serialize and Deserialize",
     note = "add a variant `#[error(transparent)] Connectivity(#[from] connectivity_core::Error)` and derive serde's traits on `{Self}`"
 )]
-pub trait ServiceError: Wire + From<Error> {}
+pub trait ServiceError: Sized {
+    /// The type itself.
+    type Form: From<Error> + Serialize + DeserializeOwned + Send + 'static;
+    /// Gives itself.
+    fn into_form(self) -> Self::Form;
+    /// Gives itself back.
+    fn from_form(form: Self::Form) -> Self;
+}
 
 #[diagnostic::do_not_recommend]
-impl<T: Wire + From<Error>> ServiceError for T {}
+impl<T: From<Error> + Serialize + DeserializeOwned + Send + 'static> ServiceError for T {
+    type Form = T;
+
+    fn into_form(self) -> T {
+        self
+    }
+
+    fn from_form(form: T) -> T {
+        form
+    }
+}
 
 /// What a method returns: a `Result`, whatever alias it is written as.
 #[diagnostic::on_unimplemented(
@@ -61,9 +101,22 @@ pub trait MethodOutput {
     type Ok;
     /// The error.
     type Err;
+
+    /// Makes one of a `Result`.
+    fn from_result(result: Result<Self::Ok, Self::Err>) -> Self;
+    /// Makes a `Result` of it.
+    fn into_result(self) -> Result<Self::Ok, Self::Err>;
 }
 
 impl<T, E> MethodOutput for Result<T, E> {
     type Ok = T;
     type Err = E;
+
+    fn from_result(result: Self) -> Self {
+        result
+    }
+
+    fn into_result(self) -> Self {
+        self
+    }
 }

@@ -6,13 +6,15 @@ mod dispatch;
 mod handle;
 mod host;
 mod method;
+mod parameter;
 
-pub use args::{Args, Argument, ArgumentRefs, Arguments, Fields, Own, Ref};
+pub use args::{Args, Arguments, Fields, FromFields};
 pub use cell::ServiceCell;
 pub use dispatch::{Dispatch, Registrable, unknown_method};
 pub use handle::Handle;
 pub use host::{Form, Host, Plan, ServiceRegistry};
 pub use method::{Method, MethodOutput, ServiceError, Wire};
+pub use parameter::{Lend, Own, Parameter, Ref, Referent, Value};
 
 pub(crate) use dispatch::{invoke, run};
 

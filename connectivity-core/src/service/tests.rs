@@ -28,11 +28,25 @@ impl DynAdder for Adder {
     }
 }
 
+struct Left;
+
+impl Referent for Left {
+    type Type = str;
+    type Owned = String;
+}
+
+struct Right;
+
+impl Value for Right {
+    type Type = Option<u32>;
+}
+
 struct Add;
 
 impl Method for Add {
     const DESC: &'static MethodDesc = &MethodDesc::of::<Self>(0, "adder", "add", "adder.add", &["left", "right"]);
-    type Args = (String, Option<u32>);
+    type Args = (Ref<Left>, Own<Right>);
+    type Output = Result<u32, Error>;
     type Ok = u32;
     type Err = Error;
 }
@@ -79,7 +93,7 @@ async fn json(arguments: &'static str) -> Result<Reply, Error> {
 async fn both_paths_give_the_same_answer() {
     let handle = handle();
     assert_eq!(handle.fast::<Add>().unwrap().add("40", Some(2)).await, Ok(42));
-    assert_eq!(handle.slow::<Add, _>((Ref("40"), Own(Some(2)))).await, Ok(42));
+    assert_eq!(handle.slow::<Add>(("40", Some(2))).await, Ok(42));
     assert!(handle.with_timeout(Duration::from_secs(1)).fast::<Add>().is_none(), "a time limit needs the envelope");
 }
 
@@ -93,7 +107,7 @@ async fn json_arguments_are_named_and_forgiving_where_that_is_safe() {
         r#"{"left":"42","note":null}"#,
     ] {
         let reply = json(good).await.unwrap();
-        assert_eq!(reply.into_result::<Add>(), Ok(42), "{good}");
+        assert_eq!(Reply::into_output::<Add>(Ok(reply)), Ok(42), "{good}");
     }
 }
 
@@ -115,7 +129,7 @@ async fn json_mistakes_are_named_before_anything_runs() {
 #[tokio::test]
 async fn borrowed_arguments_encode_like_owned_ones() {
     let owned = Args::<Add, _>::new(("a".to_owned(), Some(1u32)));
-    let lent = Args::<Add, _>::new((Ref("a"), Own(Some(1u32))));
+    let lent = Args::<Add, _>::new(<Add as Method>::Args::lend(("a", Some(1u32))));
     for codec in [Codec::Json, Codec::Bincode] {
         assert_eq!(codec.encode(&owned).unwrap(), codec.encode(&lent).unwrap());
     }
@@ -123,18 +137,18 @@ async fn borrowed_arguments_encode_like_owned_ones() {
 
 #[tokio::test]
 async fn a_panic_is_one_typed_error_and_its_text_stays_here() {
-    let error = handle().slow::<Add, _>((Ref("panic"), Own(None))).await.unwrap_err();
+    let error = handle().slow::<Add>(("panic", None)).await.unwrap_err();
     assert_eq!((error.kind(), error.name(), error.message()), (ErrorKind::Panicked, "adder.add", ""));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_time_limit_ends_a_local_call() {
     let limited = handle().with_timeout(Duration::from_millis(50));
-    let error = limited.slow::<Add, _>((Ref("pending"), Own(None))).await.unwrap_err();
+    let error = limited.slow::<Add>(("pending", None)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
 
     let inherited = context::timeout(Duration::from_millis(50), async {
-        handle().with_timeout(Duration::from_secs(60)).slow::<Add, _>((Ref("pending"), Own(None))).await
+        handle().with_timeout(Duration::from_secs(60)).slow::<Add>(("pending", None)).await
     });
     assert_eq!(inherited.await.flatten().unwrap_err().kind(), ErrorKind::Timeout);
 }

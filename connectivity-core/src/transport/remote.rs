@@ -17,6 +17,7 @@ pub struct Remote {
     service: CallService,
     codec: Codec,
     state: Arc<dyn Fn() -> TransportState + Send + Sync>,
+    warnings: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
 }
 
 impl Remote {
@@ -25,7 +26,12 @@ impl Remote {
     where
         S: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
     {
-        Self { service: CallService::new(service), codec: Codec::Bincode, state: Arc::new(|| TransportState::Idle) }
+        Self {
+            service: CallService::new(service),
+            codec: Codec::Bincode,
+            state: Arc::new(|| TransportState::Idle),
+            warnings: Arc::new(Vec::new),
+        }
     }
 
     /// Says in which codec the arguments of typed calls should arrive; bincode unless said. They can still arrive as a value,
@@ -39,6 +45,18 @@ impl Remote {
     #[must_use]
     pub fn with_state(self, state: impl Fn() -> TransportState + Send + Sync + 'static) -> Self {
         Self { state: Arc::new(state), ..self }
+    }
+
+    /// Says what is odd about the far end but harmless, for `inspect`; it must not block.
+    #[must_use]
+    pub fn with_warnings(self, warnings: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Self {
+        Self { warnings: Arc::new(warnings), ..self }
+    }
+
+    /// Shows what is odd about the far end.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        (self.warnings)()
     }
 
     /// Looks at the connection.

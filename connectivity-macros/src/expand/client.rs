@@ -80,14 +80,7 @@ fn inherent_method(service: &Service, method: &Method) -> TokenStream {
     let (marker, twin) = (method::marker(method), dynamic::twin_name(method));
     let signature = signature::async_fn(method);
     let output = &method.output;
-    let names = signature::arg_names(method);
-    let parcels = method.args.iter().map(|argument| {
-        let ident = &argument.ident;
-        match argument.borrowed {
-            Some(_) => hygienic!(#krate::__private::Ref(#ident)),
-            None => hygienic!(#krate::__private::Own(#ident)),
-        }
-    });
+    let names: Vec<_> = signature::arg_names(method).collect();
     // One await for both ways: two would make the future, and with it every call, larger.
     hygienic! {
         #docs
@@ -96,7 +89,7 @@ fn inherent_method(service: &Service, method: &Method) -> TokenStream {
         #vis #signature {
             let future: #krate::__private::BoxFuture<'_, #output> = match self.handle.fast::<#marker>() {
                 ::core::option::Option::Some(service) => #dynamic::#twin(service #(, #names)*),
-                ::core::option::Option::None => self.handle.slow::<#marker, _>((#(#parcels,)*)),
+                ::core::option::Option::None => self.handle.slow::<#marker>((#(#names,)*)),
             };
             future.await
         }

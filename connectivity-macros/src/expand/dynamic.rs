@@ -27,6 +27,7 @@ pub(super) fn definition(service: &Service) -> TokenStream {
     hygienic! {
         #[doc = #docs]
         #(#cfgs)*
+        #[allow(clippy::all)]
         #vis trait #dynamic: ::core::marker::Send + ::core::marker::Sync + 'static {
             #(#methods)*
         }
@@ -51,20 +52,19 @@ fn twin_signature(service: &Service, method: &Method) -> TokenStream {
 }
 
 /// Everything that implements the trait is its twin; the twin as an object, and `Arc`s, implement the trait.
+///
+/// Type parameters are not hygienic, and the user may have a type called `T`.
 pub(super) fn impls(service: &Service) -> TokenStream {
     let trait_name = &service.trait_name;
     let dynamic = &service.names.dynamic;
     let boxing = service.methods.iter().map(|method| boxing_method(service, method));
-    let through_object = service.methods.iter().map(|method| {
-        let (twin, args) = (twin_name(method), signature::arg_names(method));
-        forwarding_method(method, &hygienic!(#dynamic::#twin(self #(, #args)*)))
-    });
+    let through_object = service.methods.iter().map(|method| object_method(service, method));
     let through_arc = service.methods.iter().map(|method| {
         let (ident, args) = (&method.ident, signature::arg_names(method));
-        forwarding_method(method, &hygienic!(<T as #trait_name>::#ident(self #(, #args)*)))
+        forwarding_method(method, &hygienic!(<__T as #trait_name>::#ident(self #(, #args)*)))
     });
     hygienic! {
-        impl<T: #trait_name> #dynamic for T {
+        impl<__T: #trait_name> #dynamic for __T {
             #(#boxing)*
         }
 
@@ -72,7 +72,7 @@ pub(super) fn impls(service: &Service) -> TokenStream {
             #(#through_object)*
         }
 
-        impl<T: #trait_name + ?::core::marker::Sized> #trait_name for ::std::sync::Arc<T> {
+        impl<__T: #trait_name + ?::core::marker::Sized> #trait_name for ::std::sync::Arc<__T> {
             #(#through_arc)*
         }
     }
@@ -87,19 +87,33 @@ fn boxing_method(service: &Service, method: &Method) -> TokenStream {
     hygienic! {
         #(#cfgs)*
         #signature {
-            ::std::boxed::Box::pin(<T as #trait_name>::#ident(self #(, #args)*))
+            ::std::boxed::Box::pin(<__T as #trait_name>::#ident(self #(, #args)*))
         }
     }
 }
 
-/// A method of the trait whose body is one call.
-pub(super) fn forwarding_method(method: &Method, call: &TokenStream) -> TokenStream {
+/// Through the object the future is a box, whose type names a lifetime that the trait's method cannot: so it is awaited.
+fn object_method(service: &Service, method: &Method) -> TokenStream {
     let cfgs = &method.cfgs;
+    let dynamic = &service.names.dynamic;
+    let (twin, args) = (twin_name(method), signature::arg_names(method));
     let signature = signature::async_fn(method);
     hygienic! {
         #(#cfgs)*
         #signature {
-            #call.await
+            #dynamic::#twin(self #(, #args)*).await
+        }
+    }
+}
+
+/// A method of the trait that hands on the future of another.
+pub(super) fn forwarding_method(method: &Method, call: &TokenStream) -> TokenStream {
+    let cfgs = &method.cfgs;
+    let signature = signature::future_fn(method);
+    hygienic! {
+        #(#cfgs)*
+        #signature {
+            #call
         }
     }
 }

@@ -4,9 +4,12 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote_spanned};
 use syn::ext::IdentExt;
+use syn::{Path, Type};
 
 use crate::expand::hygienic;
-use crate::model::{Argument, Method, Noop, Service};
+use crate::expand::place::{Place, Places};
+use crate::expand::tag::Tags;
+use crate::model::{Method, Noop, Service};
 
 /// `__m_charge`, in the `const` block.
 pub(super) fn marker(method: &Method) -> Ident {
@@ -14,15 +17,22 @@ pub(super) fn marker(method: &Method) -> Ident {
 }
 
 pub(super) fn expand(service: &Service) -> TokenStream {
-    service.methods.iter().map(|method| definition(service, method)).collect()
+    let tags = Tags::of(service);
+    let places = Places::of(service);
+    let definitions = service.methods.iter().map(|method| definition(service, method, &tags, &places));
+    let tags = tags.definitions(&service.krate);
+    hygienic!(#tags #(#definitions)*)
 }
 
-fn definition(service: &Service, method: &Method) -> TokenStream {
+fn definition(service: &Service, method: &Method, tags: &Tags<'_>, places: &Places) -> TokenStream {
     let krate = &service.krate;
     let cfgs = &method.cfgs;
     let marker = marker(method);
     let description = description(service, method);
-    let args = method.args.iter().map(owned_type);
+    let args = method.args.iter().map(|argument| tags.parameter(krate, cfgs, argument));
+    let (ok_place, err_place) = places.of_result(&method.output);
+    let ok = part_of_result(krate, &method.output, "Ok", ok_place);
+    let err = part_of_result(krate, &method.output, "Err", err_place);
     let output = &method.output;
     let noop = method.noop.as_ref().map(noop);
     hygienic! {
@@ -34,8 +44,9 @@ fn definition(service: &Service, method: &Method) -> TokenStream {
         impl #krate::__private::Method for #marker {
             const DESC: &'static #krate::__private::MethodDesc = &#description;
             type Args = (#(#args,)*);
-            type Ok = <#output as #krate::__private::MethodOutput>::Ok;
-            type Err = <#output as #krate::__private::MethodOutput>::Err;
+            type Output = #output;
+            type Ok = #ok;
+            type Err = #err;
             #noop
         }
     }
@@ -60,13 +71,11 @@ fn description(service: &Service, method: &Method) -> TokenStream {
     }
 }
 
-/// What an argument is in transit.
-fn owned_type(argument: &Argument) -> TokenStream {
-    let ty = &argument.ty;
-    match &argument.borrowed {
-        Some(referent) => hygienic!(<#referent as ::std::borrow::ToOwned>::Owned),
-        None => hygienic!(#ty),
-    }
+/// `<Result<..> as MethodOutput>::Ok`. Its first and last token say where the compiler reports what it lacks.
+fn part_of_result(krate: &Path, output: &Type, part: &str, place: Place) -> TokenStream {
+    let part = Ident::new(part, place.last);
+    let open = quote_spanned!(place.first=> <);
+    hygienic!(#open #output as #krate::__private::MethodOutput>::#part)
 }
 
 fn noop(noop: &Noop) -> TokenStream {

@@ -4,9 +4,11 @@
 mod client;
 mod dynamic;
 mod method;
+mod place;
 mod rejected;
 mod server;
 mod signature;
+mod tag;
 mod trait_def;
 
 use proc_macro2::TokenStream;
@@ -40,6 +42,7 @@ pub(crate) fn service(source: &ServiceTrait, service: &Service) -> TokenStream {
         #client
         #server
         #(#cfgs)*
+        #[allow(clippy::all)]
         #allow
         const _: () = {
             #(#hidden)*

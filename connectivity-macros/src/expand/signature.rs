@@ -9,17 +9,25 @@ use crate::names;
 
 /// `async fn charge(&self, order: &str, cents: u64) -> Result<..>`, with the user's names and types.
 pub(super) fn async_fn(method: &Method) -> TokenStream {
+    let (head, output) = (head(method), &method.output);
+    hygienic!(async #head -> #output)
+}
+
+/// The same with its future written out, for a body that has a future already.
+pub(super) fn future_fn(method: &Method) -> TokenStream {
+    let (head, output) = (head(method), &method.output);
+    hygienic!(#head -> impl ::core::future::Future<Output = #output> + ::core::marker::Send)
+}
+
+fn head(method: &Method) -> TokenStream {
     let ident = names::public_ident(&method.ident);
-    let output = &method.output;
     let lifetimes = &method.generics;
     let self_lifetime = &method.self_lifetime;
     let args = method.args.iter().map(|argument| {
         let (ident, ty) = (&argument.ident, &argument.ty);
         hygienic!(#ident: #ty)
     });
-    hygienic! {
-        async fn #ident #lifetimes(&#self_lifetime self #(, #args)*) -> #output
-    }
+    hygienic!(fn #ident #lifetimes(&#self_lifetime self #(, #args)*))
 }
 
 /// The arguments' names.

@@ -1,8 +1,8 @@
 //! The user's trait, with `async fn` written out so that every future is `Send`.
 
-use proc_macro2::{Group, TokenStream};
-use quote::{ToTokens, quote};
-use syn::{Attribute, FnArg, ReturnType, Signature, parse_quote};
+use proc_macro2::{Group, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Attribute, FnArg, ReturnType, Signature, parse_quote_spanned};
 
 use crate::attributes;
 use crate::expand::hygienic;
@@ -46,21 +46,27 @@ fn kept(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
 fn method(source: &ParsedMethod) -> TokenStream {
     let attrs = kept(&source.attrs);
     let is_async = source.sig.asyncness.is_some();
-    let sig = signature(&source.sig);
+    let place = end_of_signature(&source.sig);
+    let sig = signature(&source.sig, place);
     let end = match &source.body {
         Some(body) if is_async => async_body(body),
         Some(body) => body.to_token_stream(),
-        None => quote!(;),
+        None => quote_spanned!(place=> ;),
     };
     quote! { #(#attrs)* #sig #end }
 }
 
 fn async_body(body: &Group) -> TokenStream {
-    quote! { { async move #body } }
+    quote_spanned! {body.span()=> { async move #body } }
+}
+
+/// The user's place for the end of a signature: with it, a lint or a bound that is broken can be told at the method.
+fn end_of_signature(sig: &Signature) -> Span {
+    output(sig).into_iter().last().map_or_else(|| sig.ident.span(), |token| token.span())
 }
 
 /// The signature with its future written out; attributes of arguments have been reported and go.
-fn signature(source: &Signature) -> Signature {
+fn signature(source: &Signature, end: Span) -> Signature {
     let mut sig = source.clone();
     for input in &mut sig.inputs {
         match input {
@@ -70,7 +76,9 @@ fn signature(source: &Signature) -> Signature {
     }
     if sig.asyncness.take().is_some() {
         let output = output(&sig);
-        sig.output = parse_quote!(-> impl ::core::future::Future<Output = #output> + ::core::marker::Send);
+        sig.output = parse_quote_spanned! {end=>
+            -> impl ::core::future::Future<Output = #output> + ::core::marker::Send
+        };
     }
     sig
 }

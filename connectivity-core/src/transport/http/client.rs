@@ -16,6 +16,7 @@ use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::routes::{Route, RouteConfig, RouteError};
 use crate::transport::health::Health;
+use crate::transport::http::contract::{Contracts, Way};
 use crate::transport::http::endpoint::Endpoint;
 use crate::transport::http::guard::{Guard, GuardedResolver};
 use crate::transport::http::{headers, reply};
@@ -137,10 +138,12 @@ impl Transport for HttpTransport {
             max_request: config.max_request_bytes(),
             max_reply: config.max_reply_bytes(),
             health: Health::new(),
+            contracts: Contracts::default(),
         });
-        let (codec, watched) = (caller.codec, Arc::clone(&caller));
+        let (codec, watched, drifting) = (caller.codec, Arc::clone(&caller), Arc::clone(&caller));
         let service = CallService::from_fn(move |call| Arc::clone(&caller).send(call));
-        Ok(Remote::new(service).with_codec(codec).with_state(move || watched.health.state()))
+        let remote = Remote::new(service).with_codec(codec).with_state(move || watched.health.state());
+        Ok(remote.with_warnings(move || drifting.contracts.warnings()))
     }
 }
 
@@ -173,28 +176,42 @@ struct Caller {
     max_request: usize,
     max_reply: usize,
     health: Health,
+    contracts: Contracts,
 }
 
 impl Caller {
     async fn send(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
-        let (codec, body) = call.encode(self.codec)?;
+        let way = self.contracts.way(&call, self.codec);
+        match self.attempt(&call, &way).await {
+            Err(error) if self.contracts.refused(&call, &way, &error) => {
+                self.attempt(&call, &self.contracts.way(&call, self.codec)).await
+            }
+            result => result,
+        }
+    }
+
+    async fn attempt(&self, call: &Call, way: &Way) -> Result<Reply, Error> {
+        let (codec, body) = call.encode(way.codec)?;
         if body.len() > self.max_request {
             let message = format!("the request has {} bytes, the route allows {}", body.len(), self.max_request);
             return Err(call.failed(ErrorKind::TooLarge, message).with_sent(Sent::No));
         }
-        let response =
-            self.post(&call, codec, body).await.inspect_err(|error| self.health.failed(error.message().into()))?;
+        let headers = self.headers_for(call, codec, way.contract);
+        let response = self.post(call, headers, body).await;
+        let response = response.inspect_err(|error| self.health.failed(error.message().into()))?;
         self.health.reached();
-        reply::read(&call, codec, response, self.max_reply).await
+        if let Some(there) = response.headers().get(headers::CONTRACT).and_then(headers::read_contract) {
+            self.contracts.answered(call, way, there);
+        }
+        way.judge(call, reply::read(call, codec, response, self.max_reply).await)
     }
 
-    async fn post(&self, call: &Call, codec: Option<Codec>, body: Bytes) -> Result<reqwest::Response, Error> {
-        let request =
-            self.client.post(self.endpoint.url(call.name())).headers(self.headers_for(call, codec)).body(body);
+    async fn post(&self, call: &Call, headers: HeaderMap, body: Bytes) -> Result<reqwest::Response, Error> {
+        let request = self.client.post(self.endpoint.url(call.name())).headers(headers).body(body);
         request.send().await.map_err(|cause| reply::not_answered(call, &cause))
     }
 
-    fn headers_for(&self, call: &Call, codec: Option<Codec>) -> HeaderMap {
+    fn headers_for(&self, call: &Call, codec: Option<Codec>, contract: Option<u64>) -> HeaderMap {
         let mut headers = self.headers.clone();
         let content_type = codec.map(headers::content_type).map(HeaderValue::from_static);
         if let Some(accept) = &content_type {
@@ -206,6 +223,7 @@ impl Caller {
         let metas =
             context.metas().filter(|(key, _)| typed || self.forwarded_meta.iter().any(|allowed| allowed == key));
         let ours = [
+            (headers::CONTRACT, contract.map(headers::contract)),
             (headers::TIMEOUT_MS, context.remaining().map(headers::timeout)),
             (headers::META, headers::meta(metas)),
             (headers::TRACE_PARENT, context.trace_parent().and_then(|text| HeaderValue::try_from(text).ok())),

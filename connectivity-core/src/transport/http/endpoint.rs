@@ -27,7 +27,7 @@ impl Endpoint {
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(wrong(
-                "it holds a user or a password; put a secret into config.headers as env:NAME or file:/path",
+                "it holds a user or a password; an `authorization` in config.headers can be env:NAME or file:/path",
             ));
         }
         if url.query().is_some() || url.fragment().is_some() {
@@ -71,13 +71,13 @@ mod tests {
         for (bad, says) in [
             ("billing", "no URL"),
             ("ftp://example.com/x", "scheme"),
-            ("http://user:secret@example.com/", "password"),
+            ("http://user:hunter2@example.com/", "password"),
             ("http://example.com/?a=1", "query"),
             ("http://127.0.0.1/billing", "address guard refuses 127.0.0.1"),
         ] {
             let text = endpoint(bad).unwrap_err().to_string();
             assert!(text.starts_with("endpoint: ") && text.contains(says), "{bad}: {text}");
-            assert!(!text.contains("secret"), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
         }
     }
 }

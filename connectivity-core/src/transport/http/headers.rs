@@ -14,6 +14,9 @@ pub(crate) const ERROR: &str = "connectivity-error";
 /// Whether a failed call may have run: `no`, `maybe` or `yes`.
 pub(crate) const SENT: &str = "connectivity-sent";
 
+/// The fingerprint of the method's contract, as 16 hexadecimal digits: of the caller in a request, of the gateway in its answer.
+pub(crate) const CONTRACT: &str = "connectivity-contract";
+
 /// How much time the caller gives the call, in milliseconds.
 pub(crate) const TIMEOUT_MS: &str = "connectivity-timeout-ms";
 
@@ -42,6 +45,18 @@ pub(crate) fn content_type(codec: Codec) -> &'static str {
 pub(crate) fn codec(content_type: Option<&HeaderValue>) -> Option<Codec> {
     let essence = content_type?.to_str().ok()?.split(';').next()?.trim();
     [Codec::Json, Codec::Bincode].into_iter().find(|codec| essence.eq_ignore_ascii_case(self::content_type(*codec)))
+}
+
+/// Spells a fingerprint.
+pub(crate) fn contract(fingerprint: u64) -> HeaderValue {
+    // Digits are always a header's value.
+    HeaderValue::try_from(format!("{fingerprint:016x}")).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// Reads a fingerprint.
+pub(crate) fn read_contract(value: &HeaderValue) -> Option<u64> {
+    let text = value.to_str().ok().filter(|text| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    u64::from_str_radix(text, 16).ok()
 }
 
 /// Spells what is left of a deadline; never 0, which would be no time at all.
@@ -105,6 +120,16 @@ mod tests {
         assert_eq!(read("Application/X-Bincode"), Some(Codec::Bincode));
         assert_eq!(read("text/plain"), None);
         assert_eq!(codec(None), None);
+    }
+
+    #[test]
+    fn a_fingerprint_has_sixteen_digits() {
+        for fingerprint in [0, 0xfe, u64::MAX] {
+            assert_eq!(read_contract(&contract(fingerprint)), Some(fingerprint));
+        }
+        for bad in ["", "fe", "+00000000000000f", "00000000000000fg", "00000000000000000"] {
+            assert_eq!(read_contract(&HeaderValue::from_static(bad)), None, "{bad}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@
 #[cfg(feature = "http")]
 mod client;
 #[cfg(feature = "http")]
+mod contract;
+#[cfg(feature = "http")]
 mod endpoint;
 #[cfg(feature = "http")]
 mod guard;

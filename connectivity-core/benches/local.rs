@@ -1,0 +1,106 @@
+//! What a typed local call costs, beside a direct call of an `Arc<dyn ..>`.
+//!
+//! Run with `cargo bench -p connectivity-core --bench local`. The futures are ready at once and polled once, so no executor is
+//! in the figures. The last line compares the two in turns, round by round. Allocations are counted by the bench `allocations`,
+//! because counting costs time.
+#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
+
+use std::future::Future;
+use std::hint::black_box;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use connectivity_core::{Error, MemoryRoutes, Router, register, service};
+use divan::Bencher;
+use tower_layer::layer_fn;
+
+#[service]
+pub trait Prices {
+    async fn quote(&self, sku: &str, pieces: u32) -> Result<i64, Error>;
+}
+
+struct Shop;
+
+impl Prices for Shop {
+    async fn quote(&self, sku: &str, pieces: u32) -> Result<i64, Error> {
+        Ok(sku.len() as i64 * i64::from(pieces))
+    }
+}
+
+/// Polls a future that is ready at once.
+fn now<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("the future was not ready"),
+    }
+}
+
+fn direct() -> Arc<dyn DynPrices> {
+    black_box(Arc::new(Shop))
+}
+
+fn router(config: &str) -> Router {
+    let routes = MemoryRoutes::new();
+    routes.set("prices", "local", None, config);
+    let router = Router::builder().source(routes).build().unwrap();
+    register!(router, Prices => Shop).unwrap();
+    router
+}
+
+#[divan::bench]
+fn direct_dyn(bencher: Bencher<'_, '_>) {
+    let shop = direct();
+    bencher.bench_local(|| now(shop.quote(black_box("sku-17"), black_box(3))));
+}
+
+#[divan::bench]
+fn client_local(bencher: Bencher<'_, '_>) {
+    let client = PricesClient::new(&router("{}"));
+    bencher.bench_local(|| now(client.quote(black_box("sku-17"), black_box(3))));
+}
+
+#[divan::bench]
+fn client_local_with_concurrency_limit(bencher: Bencher<'_, '_>) {
+    let client = PricesClient::new(&router(r#"{"concurrency":64}"#));
+    bencher.bench_local(|| now(client.quote(black_box("sku-17"), black_box(3))));
+}
+
+#[divan::bench]
+fn client_local_with_layer(bencher: Bencher<'_, '_>) {
+    let router = router("{}");
+    router.layer(layer_fn(|inner| inner));
+    let client = PricesClient::new(&router);
+    bencher.bench_local(|| now(client.quote(black_box("sku-17"), black_box(3))));
+}
+
+/// Times many calls; nanoseconds per call.
+fn time(call: &impl Fn() -> Result<i64, Error>) -> f64 {
+    const CALLS: u32 = 200_000;
+    let start = Instant::now();
+    for _ in 0..CALLS {
+        black_box(call()).unwrap();
+    }
+    start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn compare() {
+    let (shop, client) = (direct(), PricesClient::new(&router("{}")));
+    let direct = || now(shop.quote(black_box("sku-17"), black_box(3)));
+    let local = || now(client.quote(black_box("sku-17"), black_box(3)));
+    let rounds: Vec<_> = (0..31).map(|_| (time(&direct), time(&local))).collect();
+    let ratio = median(rounds.iter().map(|(direct, local)| local / direct).collect());
+    let (direct, local) = (median(rounds.iter().map(|r| r.0).collect()), median(rounds.iter().map(|r| r.1).collect()));
+    println!("\nlocal call / direct Arc<dyn> call: {ratio:.2} (median of 31 rounds in turns; {local:?} / {direct:?})");
+}
+
+fn main() {
+    divan::main();
+    compare();
+}

@@ -1,0 +1,68 @@
+//! Where the compiler reports that a type lacks something: at the type, and if it stands in many places, at the first,
+//! so that it is reported once.
+
+use std::collections::HashMap;
+
+use proc_macro2::{Span, TokenStream};
+use quote::ToTokens;
+use syn::{GenericArgument, PathArguments, Type};
+
+use crate::model::Service;
+
+/// The first and the last token of a type.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) first: Span,
+    pub(super) last: Span,
+}
+
+impl Place {
+    fn of(tokens: TokenStream) -> Option<Self> {
+        let mut spans = tokens.into_iter().map(|token| token.span());
+        let first = spans.next()?;
+        Some(Self { first, last: spans.last().unwrap_or(first) })
+    }
+}
+
+/// The place of the first type of each spelling.
+pub(super) struct Places(HashMap<String, Place>);
+
+impl Places {
+    pub(super) fn of(service: &Service) -> Self {
+        let mut places = HashMap::new();
+        for ty in service.methods.iter().flat_map(|method| {
+            let (ok, err) = parts_of_result(&method.output);
+            [ok, err]
+        }) {
+            let tokens = ty.to_token_stream();
+            if let Some(place) = Place::of(tokens.clone()) {
+                places.entry(tokens.to_string()).or_insert(place);
+            }
+        }
+        Self(places)
+    }
+
+    /// Where to report a mistake in the `T` and in the `E` of a method's result.
+    pub(super) fn of_result(&self, output: &Type) -> (Place, Place) {
+        let (ok, err) = parts_of_result(output);
+        (self.of_type(ok), self.of_type(err))
+    }
+
+    fn of_type(&self, ty: &Type) -> Place {
+        let nowhere = Place { first: Span::mixed_site(), last: Span::mixed_site() };
+        self.0.get(&ty.to_token_stream().to_string()).copied().unwrap_or(nowhere)
+    }
+}
+
+/// The `T` and the `E` as far as they are written; with an alias, what is not written stands for itself.
+fn parts_of_result(output: &Type) -> (&Type, &Type) {
+    let Type::Path(path) = output else { return (output, output) };
+    let Some(PathArguments::AngleBracketed(arguments)) = path.path.segments.last().map(|last| &last.arguments) else {
+        return (output, output);
+    };
+    let mut types = arguments.args.iter().filter_map(|argument| match argument {
+        GenericArgument::Type(ty) => Some(ty),
+        _ => None,
+    });
+    (types.next().unwrap_or(output), types.next().unwrap_or(output))
+}

@@ -1,0 +1,90 @@
+//! One type without values for each type of an argument: what the user's type lacks is wrong in the impl of its tag, and
+//! there only, at the user's tokens.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, format_ident};
+use syn::Attribute;
+
+use crate::expand::hygienic;
+use crate::model::{Argument, Service};
+
+/// The tags of a service, one for each spelling of a type.
+pub(super) struct Tags<'a> {
+    tags: Vec<Tag<'a>>,
+}
+
+struct Tag<'a> {
+    /// A method that `cfg` leaves out must not take away the tag that another one uses.
+    cfgs: &'a [Attribute],
+    argument: &'a Argument,
+    spelling: String,
+    name: Ident,
+}
+
+impl<'a> Tags<'a> {
+    pub(super) fn of(service: &'a Service) -> Self {
+        let mut tags = Self { tags: Vec::new() };
+        for method in &service.methods {
+            for argument in &method.args {
+                tags.add(&method.cfgs, argument);
+            }
+        }
+        tags
+    }
+
+    fn add(&mut self, cfgs: &'a [Attribute], argument: &'a Argument) {
+        if self.find(cfgs, argument).is_none() {
+            let name = format_ident!("__t_{}", self.tags.len(), span = Span::mixed_site());
+            self.tags.push(Tag { cfgs, argument, spelling: spelling(cfgs, argument), name });
+        }
+    }
+
+    fn find(&self, cfgs: &[Attribute], argument: &Argument) -> Option<&Tag<'a>> {
+        let spelling = spelling(cfgs, argument);
+        self.tags.iter().find(|tag| tag.spelling == spelling)
+    }
+
+    /// `Own<__t_0>` or `Ref<__t_0>`.
+    pub(super) fn parameter(&self, krate: &syn::Path, cfgs: &[Attribute], argument: &Argument) -> TokenStream {
+        let name = self.find(cfgs, argument).map(|tag| &tag.name);
+        match argument.borrowed {
+            Some(_) => hygienic!(#krate::__private::Ref<#name>),
+            None => hygienic!(#krate::__private::Own<#name>),
+        }
+    }
+
+    pub(super) fn definitions(&self, krate: &syn::Path) -> TokenStream {
+        self.tags.iter().map(|tag| tag.definition(krate)).collect()
+    }
+}
+
+fn spelling(cfgs: &[Attribute], argument: &Argument) -> String {
+    let cfgs = cfgs.iter().map(ToTokens::to_token_stream).collect::<TokenStream>();
+    format!("{cfgs} {}", argument.ty.to_token_stream())
+}
+
+impl Tag<'_> {
+    fn definition(&self, krate: &syn::Path) -> TokenStream {
+        let Self { cfgs, argument, name, .. } = self;
+        let types = match &argument.borrowed {
+            Some(referent) => hygienic! {
+                impl #krate::__private::Referent for #name {
+                    type Type = #referent;
+                    type Owned = <#referent as ::std::borrow::ToOwned>::Owned;
+                }
+            },
+            None => {
+                let ty = &argument.ty;
+                hygienic!(impl #krate::__private::Value for #name { type Type = #ty; })
+            }
+        };
+        hygienic! {
+            #(#cfgs)*
+            #[allow(non_camel_case_types)]
+            struct #name;
+
+            #(#cfgs)*
+            #types
+        }
+    }
+}

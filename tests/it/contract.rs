@@ -1,0 +1,359 @@
+//! Two programs whose contracts have drifted apart: what still fits goes on, what does not is told before it runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use connectivity_core::{
+    Call, Codec, Error, ErrorKind, Exposure, HttpTransport, MemoryRoutes, Name, Router, Sent, Server, register,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::shop::router;
+
+#[derive(Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
+pub enum OrdersError {
+    #[error(transparent)]
+    Connectivity(#[from] Error),
+}
+
+impl OrdersError {
+    fn inner(self) -> Error {
+        let Self::Connectivity(error) = self;
+        error
+    }
+}
+
+/// Counts the calls that an implementation ran.
+#[derive(Clone, Debug, Default)]
+pub struct Ran(Arc<AtomicUsize>);
+
+impl Ran {
+    fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn one<T>(&self, value: T) -> Result<T, OrdersError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(value)
+    }
+}
+
+pub mod v1 {
+    use connectivity_core::service;
+    use serde::{Deserialize, Serialize};
+
+    use super::{OrdersError, Ran};
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    pub struct Order {
+        pub id: String,
+        pub lines: Vec<(String, u32)>,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    pub enum State {
+        Open,
+        Paid(u64),
+    }
+
+    #[service]
+    pub trait Orders {
+        async fn place(&self, order: Order) -> Result<Order, OrdersError>;
+        async fn mark(&self, state: State) -> Result<State, OrdersError>;
+        async fn cancel(&self, id: u64) -> Result<(), OrdersError>;
+        async fn total(&self) -> Result<u64, OrdersError>;
+        async fn annotate(&self, note: serde_json::Value) -> Result<(), OrdersError>;
+        async fn list(&self, limit: u32) -> Result<u32, OrdersError>;
+        async fn ping(&self) -> Result<u8, OrdersError>;
+    }
+
+    impl Orders for Ran {
+        async fn place(&self, order: Order) -> Result<Order, OrdersError> {
+            self.one(order)
+        }
+
+        async fn mark(&self, state: State) -> Result<State, OrdersError> {
+            self.one(state)
+        }
+
+        async fn cancel(&self, _id: u64) -> Result<(), OrdersError> {
+            self.one(())
+        }
+
+        async fn total(&self) -> Result<u64, OrdersError> {
+            self.one(17)
+        }
+
+        async fn annotate(&self, _note: serde_json::Value) -> Result<(), OrdersError> {
+            self.one(())
+        }
+
+        async fn list(&self, limit: u32) -> Result<u32, OrdersError> {
+            self.one(limit)
+        }
+
+        async fn ping(&self) -> Result<u8, OrdersError> {
+            self.one(1)
+        }
+    }
+}
+
+pub mod v2 {
+    use connectivity_core::service;
+    use serde::{Deserialize, Serialize};
+
+    use super::{OrdersError, Ran};
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    pub struct Order {
+        pub id: String,
+        pub note: Option<String>,
+        pub lines: Vec<(String, u32)>,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    pub enum State {
+        Lost,
+        Open,
+        Paid(u64),
+    }
+
+    #[service]
+    pub trait Orders {
+        async fn place(&self, order: Order) -> Result<Order, OrdersError>;
+        async fn mark(&self, state: State) -> Result<State, OrdersError>;
+        async fn cancel(&self, id: String) -> Result<(), OrdersError>;
+        async fn total(&self) -> Result<String, OrdersError>;
+        async fn annotate(&self, note: serde_json::Value) -> Result<(), OrdersError>;
+        async fn list(&self, limit: u32, after: Option<String>) -> Result<u32, OrdersError>;
+        async fn track(&self, id: String) -> Result<(), OrdersError>;
+        async fn ping(&self) -> Result<u8, OrdersError>;
+    }
+
+    impl Orders for Ran {
+        async fn place(&self, order: Order) -> Result<Order, OrdersError> {
+            self.one(order)
+        }
+
+        async fn mark(&self, _state: State) -> Result<State, OrdersError> {
+            self.one(State::Lost)
+        }
+
+        async fn cancel(&self, _id: String) -> Result<(), OrdersError> {
+            self.one(())
+        }
+
+        async fn total(&self) -> Result<String, OrdersError> {
+            self.one("17".to_owned())
+        }
+
+        async fn annotate(&self, _note: serde_json::Value) -> Result<(), OrdersError> {
+            self.one(())
+        }
+
+        async fn list(&self, limit: u32, after: Option<String>) -> Result<u32, OrdersError> {
+            assert_eq!(after, None);
+            self.one(limit)
+        }
+
+        async fn track(&self, _id: String) -> Result<(), OrdersError> {
+            self.one(())
+        }
+
+        async fn ping(&self) -> Result<u8, OrdersError> {
+            self.one(1)
+        }
+    }
+}
+
+/// The far program, with either contract.
+struct Far {
+    server: Server,
+    address: String,
+    ran: Ran,
+}
+
+async fn serve(router: &Router, address: &str, ran: Ran) -> Far {
+    let server = Server::builder(router).expose(["orders"]).http(address).start().await.unwrap();
+    Far { address: server.address("http").unwrap().to_owned(), server, ran }
+}
+
+async fn old_far(address: &str) -> Far {
+    let (router, ran) = (router(&MemoryRoutes::new()), Ran::default());
+    register!(router, v1::Orders => ran.clone()).unwrap();
+    serve(&router, address, ran).await
+}
+
+async fn new_far(address: &str) -> Far {
+    let (router, ran) = (router(&MemoryRoutes::new()), Ran::default());
+    register!(router, v2::Orders => ran.clone()).unwrap();
+    serve(&router, address, ran).await
+}
+
+/// The near program's router.
+fn near(far: &Far) -> Router {
+    let routes = MemoryRoutes::new();
+    routes.set("orders", "http", Some(&format!("http://{}/orders", far.address)), "{}");
+    let http = HttpTransport::new().allow_internal();
+    Router::builder().source(routes).transport("http", http).build().unwrap()
+}
+
+fn warnings(router: &Router) -> Vec<String> {
+    router.inspect().route("orders").unwrap().warnings.clone()
+}
+
+const ANYWHERE: &str = "127.0.0.1:0";
+
+#[tokio::test]
+async fn equal_contracts_go_as_bincode_without_a_word() {
+    let far = new_far(ANYWHERE).await;
+    let router = near(&far);
+    let orders = v2::OrdersClient::new(&router);
+    let order = v2::Order { id: "17".into(), note: Some("gift".into()), lines: vec![("pen".into(), 2)] };
+    assert_eq!(orders.place(order.clone()).await, Ok(order));
+    assert_eq!(orders.mark(v2::State::Lost).await, Ok(v2::State::Lost));
+    assert_eq!(warnings(&router), [""; 0]);
+}
+
+#[tokio::test]
+async fn one_more_optional_field_works_in_both_directions() {
+    let far = new_far(ANYWHERE).await;
+    let router = near(&far);
+    let old = v1::OrdersClient::new(&router);
+    let order = v1::Order { id: "17".into(), lines: vec![("pen".into(), 2)] };
+    for _ in 0..3 {
+        assert_eq!(old.place(order.clone()).await, Ok(order.clone()));
+        assert_eq!(old.list(5).await, Ok(5));
+    }
+    assert_eq!(far.ran.count(), 6);
+
+    let far = old_far(ANYWHERE).await;
+    let router = near(&far);
+    let new = v2::OrdersClient::new(&router);
+    let order = v2::Order { id: "17".into(), note: None, lines: vec![] };
+    for _ in 0..3 {
+        assert_eq!(new.place(order.clone()).await, Ok(order.clone()));
+        assert_eq!(new.list(5, None).await, Ok(5));
+    }
+    assert_eq!(far.ran.count(), 6);
+    let error = new.list(5, Some("17".into())).await.unwrap_err().inner();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::No), "an argument would be lost: {error}");
+    assert_eq!(new.ping().await, Ok(1));
+    let warnings = warnings(&router);
+    assert_eq!(warnings.len(), 2, "not ping: {warnings:?}");
+    assert_eq!(
+        warnings[0],
+        "orders.list goes as JSON: the contracts differ; \
+         here `list(limit: u32, after: option<string>) -> u32 ! enum{Connectivity(error)}`, \
+         there `list(limit: u32) -> u32 ! enum{Connectivity(error)}`"
+    );
+}
+
+#[tokio::test]
+async fn one_more_variant_works_unless_it_is_sent() {
+    let far = old_far(ANYWHERE).await;
+    let new = v2::OrdersClient::new(&near(&far));
+    // As bincode, `Open` of the one is `Paid` of the other.
+    assert_eq!(new.mark(v2::State::Open).await, Ok(v2::State::Open));
+    assert_eq!(new.mark(v2::State::Paid(5)).await, Ok(v2::State::Paid(5)));
+    let error = new.mark(v2::State::Lost).await.unwrap_err().inner();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::No));
+    assert!(error.message().contains("unknown variant `Lost`"), "{error}");
+    assert_eq!(far.ran.count(), 2);
+
+    let far = new_far(ANYWHERE).await;
+    let old = v1::OrdersClient::new(&near(&far));
+    let error = old.mark(v1::State::Open).await.unwrap_err().inner();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::Yes), "the reply is the new variant");
+    assert_eq!(far.ran.count(), 1);
+}
+
+#[tokio::test]
+async fn one_more_method_is_unimplemented_at_the_old_end_only() {
+    let far = new_far(ANYWHERE).await;
+    assert_eq!(v1::OrdersClient::new(&near(&far)).ping().await, Ok(1));
+
+    let far = old_far(ANYWHERE).await;
+    let new = v2::OrdersClient::new(&near(&far));
+    let error = new.track("17".into()).await.unwrap_err().inner();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Unimplemented, Sent::No));
+    assert_eq!(new.ping().await, Ok(1));
+}
+
+#[tokio::test]
+async fn an_incompatible_change_is_told_before_anything_runs() {
+    let far = old_far(ANYWHERE).await;
+    let new = v2::OrdersClient::new(&near(&far));
+    for _ in 0..2 {
+        let error = new.cancel("17".into()).await.unwrap_err().inner();
+        assert_eq!(
+            (error.kind(), error.sent(), error.name()),
+            (ErrorKind::Contract, Sent::No, "orders.cancel"),
+            "{error}"
+        );
+        let (here, there) = ("here `cancel(id: string) -> unit", "there `cancel(id: u64) -> unit");
+        assert!(error.message().contains(here) && error.message().contains(there), "{error}");
+    }
+    assert_eq!(far.ran.count(), 0);
+
+    let error = new.total().await.unwrap_err().inner();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::Yes), "it ran, and its reply is another");
+    assert!(error.message().contains("there `total() -> u64"), "{error}");
+    assert_eq!(far.ran.count(), 1);
+}
+
+#[tokio::test]
+async fn what_bincode_cannot_carry_goes_as_json_from_the_start() {
+    let far = old_far(ANYWHERE).await;
+    let router = near(&far);
+    let orders = v1::OrdersClient::new(&router);
+    assert_eq!(orders.annotate(serde_json::json!({"a": [1, null, "b"]})).await, Ok(()));
+    assert_eq!(warnings(&router), ["orders.annotate goes as JSON: bincode cannot carry note: a value of `serde_json`"]);
+}
+
+#[tokio::test]
+async fn bincode_without_a_fingerprint_is_refused_unread() {
+    let far = old_far(ANYWHERE).await;
+    // A name of the same service without a contract in this program: nothing to compare, nothing to encode anew.
+    let router = near(&far);
+    let call = Call::encoded(Name::parse("orders.cancel").unwrap(), Codec::Bincode, vec![7u8]);
+    let error = router.send(call).await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::No));
+    assert!(error.message().contains("`cancel(id: u64) -> unit"), "{error}");
+    let call = Call::encoded(Name::parse("orders.cancel").unwrap(), Codec::Json, r#"{"id":7}"#);
+    assert!(!router.send(call).await.unwrap().is_app_error());
+    assert_eq!(far.ran.count(), 1);
+}
+
+#[tokio::test]
+async fn a_far_end_that_catches_up_gets_bincode_again() {
+    let far = old_far(ANYWHERE).await;
+    let address = far.address.clone();
+    let router = near(&far);
+    let new = v2::OrdersClient::new(&router);
+    assert_eq!(new.list(5, None).await, Ok(5));
+    assert_eq!(warnings(&router).len(), 1);
+    far.server.shutdown(Duration::from_secs(5)).await;
+
+    let far = new_far(&address).await;
+    for _ in 0..100 {
+        assert_eq!(warnings(&router).len(), 1, "one answer is no proof");
+        assert_eq!(new.list(5, None).await, Ok(5));
+    }
+    assert_eq!(warnings(&router), [""; 0]);
+    assert_eq!(new.list(5, None).await, Ok(5));
+    assert_eq!(far.ran.count(), 101);
+}
+
+#[tokio::test]
+async fn the_shape_of_a_method_can_be_read() {
+    let router = router(&MemoryRoutes::new());
+    register!(router, v2::Orders => Ran::default()).unwrap();
+    let inbound = router.inbound(Exposure::all());
+    let list = inbound.method("orders.list").unwrap().unwrap();
+    assert_eq!(list.shape().text(), "list(limit: u32, after: option<string>) -> u32 ! enum{Connectivity(error)}");
+    assert_eq!(list.fingerprint(), list.shape().fingerprint());
+    let annotate = inbound.method("orders.annotate").unwrap().unwrap();
+    assert_eq!(annotate.shape().unsupported_by_bincode().unwrap().path(), "note");
+}
