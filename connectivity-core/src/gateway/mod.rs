@@ -46,7 +46,8 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 /// ```
 ///
 /// A [`Peer`] that a middleware of yours puts into the request's extensions is who the implementation sees as the
-/// authenticated caller.
+/// authenticated caller. A [context](crate::context::scope) that it puts around the request reaches the implementation too: its
+/// metadata stands against what a header claims, and its deadline is kept.
 #[derive(Clone)]
 pub struct Gateway(Arc<Inner>);
 
