@@ -1,2 +1,69 @@
-//! demo
-fn main() {}
+//! What does moving a service look like? A small shop, two processes, and rows that are changed by SQL while it sells.
+//!
+//! ```text
+//! cargo run --release                            for 20 s, with a table in a terminal
+//! cargo run --release -- --keep                  until Ctrl-C: change the rows yourself, with the sqlite3 shell
+//! cargo run --release -- --seconds 20 --json     the last line is one JSON object
+//! ```
+
+mod customers;
+mod flips;
+mod keep;
+mod meter;
+mod monolith;
+mod report;
+mod run;
+mod screen;
+mod second_process;
+mod shop;
+mod signals;
+mod signpost;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// A small shop whose services are moved between two processes by SQL while it sells.
+///
+/// `orders` calls `catalog` and `billing` in every order. Rows in a SQLite file say where these run: in this process (local), in
+/// a second one (http), or nowhere (noop). The rows are changed several times a second, and every call is checked: it must be
+/// answered, by the process that its row names.
+#[derive(Clone, Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// How long to sell.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    seconds: u64,
+    /// Prints one JSON object as the last line on stdout; everything else goes to stderr.
+    #[arg(long)]
+    json: bool,
+    /// Leaves the rows to you: sells until Ctrl-C, and prints statements for the sqlite3 shell and curl lines to try.
+    #[arg(long, conflicts_with_all = ["seconds", "json"])]
+    keep: bool,
+    /// Is what the second process is started with.
+    #[arg(long, hide = true)]
+    serve: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = if arguments.serve {
+        second_process::serve().await.map(|()| ExitCode::SUCCESS)
+    } else {
+        run::run(&arguments).await
+    };
+    outcome.unwrap_or_else(|error| failed(&*error))
+}
+
+/// Tells an error with everything that led to it.
+fn failed(error: &dyn Error) -> ExitCode {
+    eprintln!("demo: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  because: {error}");
+        cause = error.source();
+    }
+    ExitCode::FAILURE
+}

@@ -378,3 +378,29 @@ async fn a_gateway_mounts_into_an_axum_application() {
     let (_near, billing) = near(&format!("http://{address}/rpc/billing"), "{}").await;
     assert_eq!(billing.charge("17", 1).await.unwrap().served_by, "far");
 }
+
+#[tokio::test]
+async fn what_an_application_sets_around_a_gateway_arrives_and_no_header_overrules_it() {
+    use axum::extract::Request;
+    use axum::middleware::{Next, from_fn};
+
+    let router = router(&MemoryRoutes::new());
+    register!(router, Billing => Shop::at("far")).unwrap();
+    let gateway = Gateway::new(router.inbound(Exposure::services(["billing"])));
+    let signed_in = async |request: Request, next: Next| {
+        let context = Context::new().with_meta("tenant", "acme").unwrap();
+        let context = context.with_peer(context::Peer::new("session", "ann")).with_timeout(Duration::from_secs(5));
+        context::scope(context, next.run(request)).await
+    };
+    let app = gateway.into_router::<()>().layer(from_fn(signed_in));
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    tokio::spawn(async move { axum::serve(socket, app).await });
+
+    let claim = format!("{JSON}connectivity-meta: tenant=evil&shelf=9\r\nconnectivity-timeout-ms: 60000\r\n");
+    let (status, text) = raw(&address, &post("/billing.seen", &claim, "{}")).await;
+    assert_eq!(status, 200, "{text}");
+    let seen: Seen = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!((seen.tenant.as_deref(), seen.peer.as_deref()), (Some("acme"), Some("ann")));
+    assert!((1..=5000).contains(&seen.remaining_ms.unwrap()), "{:?}", seen.remaining_ms);
+}

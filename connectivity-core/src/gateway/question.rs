@@ -11,7 +11,7 @@ use super::answer::{self, Refusal};
 use super::body::{self, BodyError};
 use crate::call::Call;
 use crate::codec::Codec;
-use crate::context::{Context, Peer};
+use crate::context::{self, Context, Peer};
 use crate::desc::MethodDesc;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
@@ -55,7 +55,7 @@ pub(super) async fn read(gateway: &Inner, head: &Parts, body: Body) -> Result<Qu
     if let (Some(method), Some(Codec::Bincode)) = (method, codec) {
         same_contract(method, &head.headers)?;
     }
-    let context = context(gateway, head, peer).map_err(|message| fail(ErrorKind::Decode, message))?;
+    let context = context_of(gateway, head, peer).map_err(|message| fail(ErrorKind::Decode, message))?;
     let body = body::read(&head.headers, body, gateway.max_body, gateway.body_timeout).await;
     let bytes = body.map_err(|cause| body_refused(&name, &cause, gateway.max_body))?;
     let call = match codec {
@@ -92,12 +92,17 @@ fn codec(headers: &HeaderMap) -> Option<Codec> {
     headers::codec(headers.get(CONTENT_TYPE))
 }
 
-/// What travels with the call. A header of ours that makes no sense is an error, not a default.
-fn context(gateway: &Inner, head: &Parts, peer: Option<Peer>) -> Result<Context, &'static str> {
-    let mut context = Context::new();
+/// What travels with the call. A header of ours that makes no sense is an error, not a default; what the application around the
+/// gateway has set stands, whatever a header claims.
+fn context_of(gateway: &Inner, head: &Parts, peer: Option<Peer>) -> Result<Context, &'static str> {
+    let (mut context, around) = (Context::new(), context::current());
     if let Some(value) = head.headers.get(headers::META) {
         context = headers::read_meta(value, context)
             .ok_or("the header connectivity-meta is not key=value&.. within 8 KiB")?;
+    }
+    for (key, value) in around.metas() {
+        context =
+            context.with_meta(key, value).map_err(|_| "the header connectivity-meta leaves no room within 8 KiB")?;
     }
     let timeout = match head.headers.get(headers::TIMEOUT_MS) {
         Some(value) => {
@@ -106,10 +111,14 @@ fn context(gateway: &Inner, head: &Parts, peer: Option<Peer>) -> Result<Context,
         None => gateway.max_timeout,
     };
     context = context.with_timeout(timeout.min(gateway.max_timeout));
-    if let Some(trace_parent) = head.headers.get(headers::TRACE_PARENT).and_then(headers::read_trace_parent) {
+    if let Some(deadline) = around.deadline() {
+        context = context.with_deadline(deadline);
+    }
+    let trace_parent = head.headers.get(headers::TRACE_PARENT).and_then(headers::read_trace_parent);
+    if let Some(trace_parent) = trace_parent.or(around.trace_parent()) {
         context = context.with_trace_parent(trace_parent);
     }
-    let peer = peer.or_else(|| head.extensions.get::<Peer>().cloned());
+    let peer = peer.or_else(|| head.extensions.get().or(around.peer()).cloned());
     Ok(match peer {
         Some(peer) => context.with_peer(peer),
         None => context,

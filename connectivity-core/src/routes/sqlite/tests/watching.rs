@@ -1,9 +1,9 @@
 //! Commits of anybody are noticed, and none is lost.
 
 use std::fs;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::super::SqliteRoutes;
@@ -150,6 +150,27 @@ fn without_events_looking_is_enough_and_told() {
     assert!(warnings[0].ends_with("the system does not tell of them: no more inotify instances"), "{warnings:?}");
     file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local')").unwrap();
     changes.recv_timeout(LONG).unwrap();
+}
+
+#[test]
+fn a_commit_long_after_its_event_is_seen_soon() {
+    static BELL: OnceLock<Bell> = OnceLock::new();
+    let (file, routes) = File::ours();
+    let (send, changes) = mpsc::channel();
+    let by_hand = |_: &Store, bell: &Bell| {
+        BELL.get_or_init(|| bell.clone());
+        notify::recommended_watcher(|_| {})
+    };
+    let _guard = start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), by_hand).unwrap();
+    changes.recv_timeout(LONG).unwrap();
+    let start = Instant::now();
+    BELL.get().unwrap().ring();
+    // As a disk does that takes long over a commit.
+    std::thread::sleep(Duration::from_millis(100));
+    file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local')").unwrap();
+    changes.recv_timeout(LONG).unwrap();
+    // The slow look alone would come after a second.
+    assert!(start.elapsed() < Duration::from_millis(800), "{:?}", start.elapsed());
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! `--keep`: the rows are left to the reader, and every change of them is shown.
+
+use std::error::Error;
+use std::thread;
+use std::time::Duration;
+
+use connectivity_core::{Router, Server};
+use rusqlite::Connection;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+use crate::flips::{self, Flipped, http_sql};
+use crate::monolith::Monolith;
+use crate::second_process::DRAIN;
+
+/// How often the router is asked whether a row was changed.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A gateway of this process, and a thread that reads the history of the rows.
+#[derive(Debug)]
+pub(crate) struct Keep {
+    gateway: Server,
+}
+
+impl Keep {
+    /// Starts both; what comes through the channel are changes of rows.
+    pub(crate) async fn start(monolith: &Monolith) -> Result<(Self, UnboundedReceiver<Flipped>), Box<dyn Error>> {
+        let services = ["orders", "billing", "catalog"];
+        let gateway = Server::builder(&monolith.router).expose(services).http("127.0.0.1:0").start().await?;
+        let (told, changes) = mpsc::unbounded_channel();
+        let (connection, router) = (flips::open(&monolith.routes())?, monolith.router.clone());
+        thread::spawn(move || follow(&connection, &router, &told));
+        Ok((Self { gateway }, changes))
+    }
+
+    /// What to try.
+    pub(crate) fn hints(&self, monolith: &Monolith) -> String {
+        let (routes, far) = (monolith.routes(), &monolith.second.address);
+        let (routes, here) = (routes.display(), self.gateway.address("http").unwrap_or_default());
+        let to_http = http_sql("billing", far);
+        let to_http = to_http.trim_end_matches(';');
+        format!(
+            r#"The rows are yours: {routes}
+
+  sqlite3 {routes} "{to_http} RETURNING *"
+  sqlite3 {routes} "INSERT INTO routes(service_name, strategy) VALUES ('billing.quote', 'noop') RETURNING *"
+  sqlite3 {routes} "UPDATE routes SET strategy='local' WHERE service_name='billing' RETURNING *"
+  sqlite3 {routes} "UPDATE routes SET strategy='htpp' WHERE service_name='billing'"     (a typo: nothing changes)
+
+  curl --json '{{"cents":450,"quantity":2}}' http://{far}/billing.quote      (the second process)
+  curl --json '{{"customer":1,"item":"tea","quantity":2,"think_ms":0}}' http://{here}/orders.place      (this one; says who served what)
+
+Ctrl-C ends.
+"#
+        )
+    }
+
+    /// Takes no more calls from outside.
+    pub(crate) async fn end(self) {
+        self.gateway.shutdown(DRAIN).await;
+    }
+}
+
+/// Tells each change of a row, until nobody listens.
+fn follow(connection: &Connection, router: &Router, told: &UnboundedSender<Flipped>) {
+    let mut seen = router.generation();
+    while !told.is_closed() {
+        thread::sleep(LOOK);
+        let now = router.generation();
+        if now != seen {
+            for sql in changes(connection, seen, now).unwrap_or_default() {
+                let _ = told.send(Flipped { sql, in_force_after: None });
+            }
+            seen = now;
+        }
+    }
+}
+
+fn changes(connection: &Connection, after: u64, until: u64) -> rusqlite::Result<Vec<String>> {
+    let sql = "SELECT op || ' ' || service_name || ': ' || coalesce(old_strategy, '(no row)') || ' -> '
+                   || coalesce(new_strategy, '(no row)') || coalesce(' ' || new_endpoint, '')
+                 FROM history WHERE generation > ?1 AND generation <= ?2 ORDER BY generation";
+    connection.prepare(sql)?.query_map([after, until].map(u64::cast_signed), |row| row.get(0))?.collect()
+}

@@ -1,0 +1,281 @@
+//! Measures and checks every call, without getting in its way.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use crate::shop::{Amount, ServedBy, ShopError};
+use crate::signpost::{Signposts, Way};
+
+/// The methods that are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Price,
+    Quote,
+    Charge,
+}
+
+impl Method {
+    pub(crate) const ALL: [Self; 3] = [Self::Price, Self::Quote, Self::Charge];
+
+    /// The names of a method's rows, the most specific first.
+    pub(crate) fn rows(self) -> [&'static str; 2] {
+        match self {
+            Self::Price => ["catalog.price", "catalog"],
+            Self::Quote => ["billing.quote", "billing"],
+            Self::Charge => ["billing.charge", "billing"],
+        }
+    }
+}
+
+/// Lanes are shared by few customers, so that their locks are free nearly always.
+const LANES: usize = 32;
+
+/// The texts of this many failures are kept.
+const FAILURES: usize = 5;
+
+/// Measures the calls of all customers.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    lanes: Vec<Lane>,
+    failures: Arc<Mutex<Vec<String>>>,
+}
+
+/// Who can be met at the end of a call, and where calls have to go.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) here: ServedBy,
+    pub(crate) there: ServedBy,
+    pub(crate) signposts: Signposts,
+}
+
+impl Meter {
+    /// Makes a meter that checks calls against the signposts of the world.
+    pub(crate) fn new(world: &Arc<World>) -> Self {
+        let (clock, failures) = (clock_cost(), Arc::default());
+        let lane =
+            || Lane { tally: Mutex::default(), world: Arc::clone(world), clock, failures: Arc::clone(&failures) };
+        Self { lanes: (0..LANES).map(|_| lane()).collect(), failures }
+    }
+
+    /// The lane of a customer.
+    pub(crate) fn lane(&self, customer: u32) -> &Lane {
+        &self.lanes[customer as usize % LANES]
+    }
+
+    /// Takes what was measured since it was taken last.
+    pub(crate) fn take(&self) -> Tally {
+        let mut sum = Tally::default();
+        for lane in &self.lanes {
+            let fresh = Tally::default();
+            let taken = std::mem::replace(&mut *lane.tally(), fresh);
+            sum.add(&taken);
+        }
+        sum
+    }
+
+    /// The texts of the first failures.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        lock(&self.failures).clone()
+    }
+}
+
+/// Measures the calls of a few customers.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    tally: Mutex<Tally>,
+    world: Arc<World>,
+    clock: Duration,
+    failures: Arc<Mutex<Vec<String>>>,
+}
+
+impl Lane {
+    /// Measures one call, and checks that it went where it had to go.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        call: impl Future<Output = Result<Amount, ShopError>>,
+    ) -> Result<Amount, ShopError> {
+        let before = self.world.signposts.read(method);
+        let start = Instant::now();
+        let answer = call.await;
+        let took = start.elapsed();
+        let after = self.world.signposts.read(method);
+        let expected = before.way().filter(|_| before == after);
+        match &answer {
+            Ok(amount) => self.answered(method, amount.served_by, expected, took),
+            Err(error) => self.failed(Some(method), error),
+        }
+        answer
+    }
+
+    fn answered(&self, method: Method, served_by: ServedBy, expected: Option<Way>, took: Duration) {
+        let way = self.way(served_by);
+        let mut tally = self.tally();
+        tally.checked += u64::from(expected.is_some());
+        // An answer of a stranger is wrong at any time.
+        tally.misrouted += u64::from(way.is_none() || expected.is_some_and(|expected| way != Some(expected)));
+        if let Some(way) = way {
+            tally.record(method, way, took.saturating_sub(self.clock));
+        }
+    }
+
+    fn way(&self, served_by: ServedBy) -> Option<Way> {
+        match served_by {
+            ServedBy::NOBODY => Some(Way::Noop),
+            who if who == self.world.here => Some(Way::Local),
+            who if who == self.world.there => Some(Way::Http),
+            _ => None,
+        }
+    }
+
+    /// Counts an order that was placed.
+    pub(crate) fn placed(&self) {
+        self.tally().orders += 1;
+    }
+
+    /// Counts a call that got no answer; without a method it is that of an order.
+    pub(crate) fn failed(&self, method: Option<Method>, error: &ShopError) {
+        self.tally().failed[method.map_or(Method::ALL.len(), |method| method as usize)] += 1;
+        let mut failures = lock(&self.failures);
+        if failures.len() < FAILURES {
+            failures.push(error.to_string());
+        }
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        lock(&self.tally)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    /// In nanoseconds, by method and way; made when first needed, because most lanes need few of them.
+    times: [[Option<Histogram<u64>>; Way::ALL.len()]; Method::ALL.len()],
+    /// By method; the last are orders.
+    failed: [u64; Method::ALL.len() + 1],
+    pub(crate) orders: u64,
+    /// Calls during which no flip took place, so that it is certain where they had to go.
+    pub(crate) checked: u64,
+    pub(crate) misrouted: u64,
+}
+
+impl Tally {
+    fn record(&mut self, method: Method, way: Way, took: Duration) {
+        self.times[method as usize][way as usize]
+            .get_or_insert_with(histogram)
+            .saturating_record((took.as_nanos() as u64).max(1));
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (ours, theirs) in self.times.iter_mut().flatten().zip(other.times.iter().flatten()) {
+            add(ours, theirs.as_ref());
+        }
+        self.failed.iter_mut().zip(other.failed).for_each(|(ours, theirs)| *ours += theirs);
+        self.orders += other.orders;
+        self.checked += other.checked;
+        self.misrouted += other.misrouted;
+    }
+
+    /// The times of one method's calls that went one way.
+    pub(crate) fn times(&self, method: Method, way: Way) -> Option<&Histogram<u64>> {
+        self.times[method as usize][way as usize].as_ref()
+    }
+
+    /// The times of all calls that went one way.
+    pub(crate) fn times_by_way(&self, way: Way) -> Histogram<u64> {
+        let mut sum = None;
+        Method::ALL.iter().for_each(|&method| add(&mut sum, self.times(method, way)));
+        sum.unwrap_or_else(histogram)
+    }
+
+    /// How many calls of one method were answered.
+    pub(crate) fn answered(&self, method: Method) -> u64 {
+        Way::ALL.iter().filter_map(|&way| self.times(method, way)).map(Histogram::len).sum()
+    }
+
+    /// How many calls of one method got no answer.
+    pub(crate) fn failed(&self, method: Method) -> u64 {
+        self.failed[method as usize]
+    }
+
+    /// How many calls got no answer, those of orders included.
+    pub(crate) fn all_failed(&self) -> u64 {
+        self.failed.iter().sum()
+    }
+
+    /// How many calls there were, those of orders not included.
+    pub(crate) fn calls(&self) -> u64 {
+        Method::ALL.iter().map(|&method| self.answered(method) + self.failed(method)).sum()
+    }
+}
+
+fn add(sum: &mut Option<Histogram<u64>>, more: Option<&Histogram<u64>>) {
+    if let Some(more) = more {
+        // All histograms have the same bounds, so that adding cannot fail.
+        let _ = sum.get_or_insert_with(histogram).add(more);
+    }
+}
+
+/// From 1 ns to a minute, to two significant digits.
+pub(crate) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("the bounds are constants that fit")
+}
+
+/// What two looks at the clock cost: a local call takes little longer, so this is taken off what was measured.
+fn clock_cost() -> Duration {
+    let mut costs: Vec<_> = (0..10_000).map(|_| Instant::now().elapsed()).collect();
+    costs.sort_unstable();
+    costs[costs.len() / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: ServedBy = ServedBy(1);
+    const THERE: ServedBy = ServedBy(2);
+
+    async fn check(expected: Option<Way>, served_by: ServedBy) -> Tally {
+        let world = Arc::new(World { here: HERE, there: THERE, signposts: Signposts::new() });
+        if let Some(way) = expected {
+            world.signposts.put_up(Method::Charge, way);
+        }
+        let meter = Meter::new(&world);
+        let answer = async { Ok(Amount { cents: 1, served_by }) };
+        meter.lane(7).call(Method::Charge, answer).await.unwrap();
+        meter.take()
+    }
+
+    #[tokio::test]
+    async fn an_answer_from_elsewhere_is_misrouted() {
+        for (expected, served_by, misrouted) in [
+            (Some(Way::Local), HERE, 0),
+            (Some(Way::Http), THERE, 0),
+            (Some(Way::Noop), ServedBy::NOBODY, 0),
+            (Some(Way::Local), THERE, 1),
+            (Some(Way::Http), ServedBy::NOBODY, 1),
+            (Some(Way::Noop), HERE, 1),
+            (None, HERE, 0),
+            (None, ServedBy(3), 1),
+        ] {
+            let tally = check(expected, served_by).await;
+            let checked = u64::from(expected.is_some());
+            assert_eq!((tally.misrouted, tally.checked), (misrouted, checked), "{expected:?} {served_by:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_is_not_taken_again_and_sums_up() {
+        let mut sum = check(None, HERE).await;
+        sum.add(&check(None, THERE).await);
+        assert_eq!((sum.calls(), sum.answered(Method::Charge), sum.all_failed()), (2, 2, 0));
+        assert_eq!(sum.times_by_way(Way::Http).len(), 1);
+    }
+}

@@ -1,0 +1,138 @@
+//! What a run comes to.
+
+use std::fmt::{self, Write as _};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::meter::Tally;
+use crate::shop::Counts;
+use crate::signpost::Way;
+
+/// The outcome of a run; with `--json` it is the last line.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    flips: u64,
+    /// Answered or not; those of orders not included.
+    calls: u64,
+    orders: u64,
+    failed: u64,
+    /// Of the calls that saw no flip between their start and their end, those that another than the row says has served.
+    misrouted: u64,
+    /// Calls that saw no flip between their start and their end.
+    checked: u64,
+    strategies: Strategies,
+    far_end: FarEnd,
+    /// From the end of a statement until the router's table was swapped.
+    flip_in_force: Times,
+}
+
+#[derive(Debug, Serialize)]
+struct Strategies {
+    local: Times,
+    http: Times,
+    noop: Times,
+}
+
+/// What the second process says it served, which must be what was counted here.
+#[derive(Debug, Serialize)]
+struct FarEnd {
+    calls: u64,
+    without_deadline: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Times {
+    calls: u64,
+    p50_ns: u64,
+    p99_ns: u64,
+}
+
+impl Times {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile);
+        Self { calls: histogram.len(), p50_ns: at(0.5), p99_ns: at(0.99) }
+    }
+}
+
+impl Report {
+    pub(crate) fn new(total: &Tally, flips: &Histogram<u64>, far: Counts) -> Self {
+        let [local, http, noop] = [Way::Local, Way::Http, Way::Noop].map(|way| Times::of(&total.times_by_way(way)));
+        Self {
+            flips: flips.len(),
+            calls: total.calls(),
+            orders: total.orders,
+            failed: total.all_failed(),
+            misrouted: total.misrouted,
+            checked: total.checked,
+            strategies: Strategies { local, http, noop },
+            far_end: FarEnd { calls: far.calls, without_deadline: far.without_deadline },
+            flip_in_force: Times::of(flips),
+        }
+    }
+
+    /// Says whether no call was lost, repeated, or sent elsewhere.
+    pub(crate) fn is_clean(&self) -> bool {
+        let far = &self.far_end;
+        self.failed == 0 && self.misrouted == 0 && far.calls == self.strategies.http.calls && far.without_deadline == 0
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { strategies, far_end, flip_in_force, .. } = self;
+        let counts = [self.flips, self.calls, self.orders, self.failed, self.misrouted].map(grouped);
+        let [flips, calls, orders, failed, misrouted] = counts;
+        writeln!(f, "{flips} flips, {calls} calls in {orders} orders, {failed} failed, {misrouted} misrouted")?;
+        for (word, times) in [("local", &strategies.local), ("http", &strategies.http), ("noop", &strategies.noop)] {
+            writeln!(f, "  {word:<6} {times}")?;
+        }
+        if flip_in_force.calls > 0 {
+            let [p50, p99] = [flip_in_force.p50_ns, flip_in_force.p99_ns].map(nanos);
+            writeln!(f, "  a flip was in force {p50} (p50) to {p99} (p99) after its statement")?;
+        }
+        let (there, here) = (grouped(far_end.calls), grouped(strategies.http.calls));
+        write!(f, "  the second process counted {there} calls; {here} were answered from there")
+    }
+}
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>14} calls   p50 {:>8}   p99 {:>8}", grouped(self.calls), nanos(self.p50_ns), nanos(self.p99_ns))
+    }
+}
+
+/// Writes a number with a comma after each thousand.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Writes a time with three digits and its unit.
+pub(crate) fn nanos(nanos: u64) -> String {
+    let units = [("ns", 1.0), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)];
+    let (unit, size) = units.into_iter().rev().find(|&(_, size)| nanos as f64 >= size).unwrap_or(units[0]);
+    let value = nanos as f64 / size;
+    let digits = if value >= 100.0 || size == 1.0 { 0 } else { 1 };
+    let mut text = String::new();
+    let _ = write!(text, "{value:.digits$} {unit}");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_easy_to_read() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0, 42, 1_500, 250_000, 3_000_000].map(nanos), ["0 ns", "42 ns", "1.5 µs", "250 µs", "3.0 ms"]);
+    }
+}

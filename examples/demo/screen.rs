@@ -1,0 +1,170 @@
+//! What a person sees: a table that is redrawn in place, or plain lines where there is no terminal.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use comfy_table::{Cell, CellAlignment, Table, presets};
+use connectivity_core::Inspection;
+use hdrhistogram::Histogram;
+
+use crate::flips::Flipped;
+use crate::meter::{Method, Tally};
+use crate::report::{grouped, nanos};
+use crate::signpost::Way;
+
+/// How many statements stand below the table.
+const STATEMENTS: usize = 4;
+
+/// How often plain lines sum up.
+const SUMMARY: Duration = Duration::from_secs(5);
+
+/// A line that is too long is cut and not broken, so that the height of what was drawn is known.
+const NO_WRAP: &str = "\x1b[?7l";
+const WRAP: &str = "\x1b[?7h";
+const CLEAR_BELOW: &str = "\x1b[J";
+
+/// Writes to the terminal or the log.
+pub(crate) struct Screen {
+    out: Box<dyn Write>,
+    live: bool,
+    height: usize,
+    statements: VecDeque<String>,
+    /// What was measured since the last summary.
+    unsummed: (Tally, Duration),
+}
+
+/// What is shown at one moment.
+pub(crate) struct Moment<'a> {
+    pub(crate) heading: String,
+    pub(crate) inspection: Inspection,
+    /// What was measured lately, and within which time.
+    pub(crate) lately: &'a Tally,
+    pub(crate) within: Duration,
+    pub(crate) total: &'a Tally,
+    pub(crate) flips: u64,
+}
+
+impl Screen {
+    /// Writes to stdout, or to stderr when stdout is for JSON.
+    pub(crate) fn new(json: bool) -> Self {
+        let (stdout, stderr) = (io::stdout(), io::stderr());
+        let live = if json { stderr.is_terminal() } else { stdout.is_terminal() };
+        let out: Box<dyn Write> = if json { Box::new(stderr) } else { Box::new(stdout) };
+        Self { out, live, height: 0, statements: VecDeque::new(), unsummed: Default::default() }
+    }
+
+    /// Writes lines that stay.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.write(&format!("{text}\n"));
+        self.height = 0;
+    }
+
+    /// Shows a flip.
+    pub(crate) fn flipped(&mut self, flipped: &Flipped) {
+        let after = flipped.in_force_after.map(|after| nanos(after.as_nanos() as u64));
+        let remark = after.map_or_else(String::new, |after| format!("   -- in force after {after}"));
+        if !self.live {
+            self.say(&format!("{}{remark}", flipped.sql));
+            return;
+        }
+        // In two lines, so that it fits into a narrow terminal.
+        let sql = flipped.sql.replace(" WHERE ", "\n   WHERE ").replace(" VALUES ", "\n   VALUES ");
+        self.statements.push_back(sql + &remark);
+        if self.statements.len() > STATEMENTS {
+            self.statements.pop_front();
+        }
+    }
+
+    /// Shows a moment: in a terminal as a table, else once in 5 s as a line.
+    pub(crate) fn show(&mut self, moment: &Moment<'_>) {
+        if self.live {
+            self.draw(moment);
+            return;
+        }
+        self.unsummed.0.add(moment.lately);
+        self.unsummed.1 += moment.within;
+        if self.unsummed.1 >= SUMMARY {
+            let (tally, within) = std::mem::take(&mut self.unsummed);
+            self.say(&summary(&tally, within, moment.total));
+        }
+    }
+
+    fn draw(&mut self, moment: &Moment<'_>) {
+        let mut frame = format!("{}\n\n{}\n\n{}\n", moment.heading, table(moment), totals(moment));
+        for statement in &self.statements {
+            let _ = writeln!(frame, "{statement}");
+        }
+        let up = if self.height == 0 { String::new() } else { format!("\x1b[{}F{CLEAR_BELOW}", self.height) };
+        self.write(&format!("{up}{NO_WRAP}{frame}{WRAP}"));
+        self.height = frame.lines().count();
+    }
+
+    /// A reader that has gone, such as `head`, is no reason to stop.
+    fn write(&mut self, text: &str) {
+        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+    }
+}
+
+fn totals(moment: &Moment<'_>) -> String {
+    let total = moment.total;
+    let [flips, calls, failed, misrouted] =
+        [moment.flips, total.calls(), total.all_failed(), total.misrouted].map(grouped);
+    format!("{flips} flips, {calls} calls, {failed} failed, {misrouted} misrouted")
+}
+
+fn summary(tally: &Tally, within: Duration, total: &Tally) -> String {
+    let mut text = format!("-- {} calls/s", per_second(tally.calls(), within));
+    for way in Way::ALL {
+        let times = tally.times_by_way(way);
+        if !times.is_empty() {
+            let [p50, p99] = [0.5, 0.99].map(|quantile| nanos(times.value_at_quantile(quantile)));
+            let _ = write!(text, ", {} p50 {p50} p99 {p99}", way.word());
+        }
+    }
+    let [failed, misrouted] = [total.all_failed(), total.misrouted].map(grouped);
+    let _ = write!(text, ", {failed} failed, {misrouted} misrouted");
+    text
+}
+
+fn table(moment: &Moment<'_>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["method", "row", "strategy", "calls/s", "p50", "p99", "failed", "endpoint"]);
+    for method in Method::ALL {
+        table.add_row(row(method, moment));
+    }
+    table
+}
+
+fn row(method: Method, moment: &Moment<'_>) -> Vec<Cell> {
+    let route = method.rows().into_iter().find_map(|row| moment.inspection.route(row));
+    let strategy = route.and_then(|route| route.strategy.as_deref()).unwrap_or("-");
+    let endpoint = route.and_then(|route| route.endpoint.as_deref()).filter(|_| strategy == "http").unwrap_or("");
+    let way = Way::ALL.into_iter().find(|way| way.word() == strategy);
+    let times = way.and_then(|way| moment.lately.times(method, way));
+    let time = |quantile| {
+        times.map_or_else(|| "-".to_owned(), |times: &Histogram<u64>| nanos(times.value_at_quantile(quantile)))
+    };
+    // Texts are as wide as they may become, so that the table keeps its shape; what a narrow terminal cuts off stands last.
+    vec![
+        Cell::new(method.rows()[0]),
+        Cell::new(format!("{:<13}", route.map_or("-", |route| &route.name))),
+        Cell::new(strategy),
+        right(&per_second(moment.lately.answered(method), moment.within), 9),
+        right(&time(0.5), 7),
+        right(&time(0.99), 7),
+        right(&grouped(moment.total.failed(method)), 6),
+        Cell::new(format!("{endpoint:<36}")),
+    ]
+}
+
+fn right(text: &str, width: usize) -> Cell {
+    Cell::new(format!("{text:>width$}")).set_alignment(CellAlignment::Right)
+}
+
+/// Writes how many there were in a second.
+pub(crate) fn per_second(count: u64, within: Duration) -> String {
+    grouped((count as f64 / within.as_secs_f64().max(f64::EPSILON)) as u64)
+}

@@ -1,0 +1,225 @@
+//! The services of the shop: what they promise, and how they keep it.
+//!
+//! `orders` calls `catalog` and `billing`. Nothing in this file knows in which process they run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use connectivity_core::{Error, context, service};
+use serde::{Deserialize, Serialize};
+
+use crate::meter::{Meter, Method};
+
+/// How long an order may take, with everything it calls.
+pub(crate) const ORDER_LIMIT: Duration = Duration::from_secs(20);
+
+/// Names who gave an answer: the number of a process, or nobody for what a `noop` row answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServedBy(pub(crate) u32);
+
+impl ServedBy {
+    /// No process has the number 0.
+    pub(crate) const NOBODY: Self = Self(0);
+
+    /// This process; asking the system takes longer than a call, so ask once.
+    pub(crate) fn this_process() -> Self {
+        Self(std::process::id())
+    }
+}
+
+/// An amount of money, and who computed it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Amount {
+    pub(crate) cents: u64,
+    pub(crate) served_by: ServedBy,
+}
+
+impl Amount {
+    /// What a `noop` row answers.
+    const NOTHING: Self = Self { cents: 0, served_by: ServedBy::NOBODY };
+}
+
+/// An order that was placed, and who served each call it took.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Placed {
+    pub(crate) cents: u64,
+    pub(crate) priced_by: ServedBy,
+    pub(crate) quoted_by: ServedBy,
+    pub(crate) charged_by: ServedBy,
+}
+
+impl Placed {
+    /// What a `noop` row answers.
+    const NOTHING: Self =
+        Self { cents: 0, priced_by: ServedBy::NOBODY, quoted_by: ServedBy::NOBODY, charged_by: ServedBy::NOBODY };
+}
+
+/// What the services of the shop can answer but a value.
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+pub(crate) enum ShopError {
+    /// There is no such item.
+    #[error("the shop does not sell {0:?}")]
+    NotSold(String),
+    /// The call got no answer.
+    #[error(transparent)]
+    Connectivity(#[from] Error),
+}
+
+/// Knows what things cost.
+#[service]
+pub(crate) trait Catalog {
+    /// The price of one item.
+    #[readonly]
+    #[noop = Amount::NOTHING]
+    async fn price(&self, item: &str) -> Result<Amount, ShopError>;
+}
+
+/// Takes money.
+#[service]
+pub(crate) trait Billing {
+    /// What a number of items cost, with tax.
+    #[readonly]
+    #[noop = Amount::NOTHING]
+    async fn quote(&self, cents: u64, quantity: u32) -> Result<Amount, ShopError>;
+    /// Charges a customer.
+    #[noop = Amount::NOTHING]
+    async fn charge(&self, customer: u32, cents: u64) -> Result<Amount, ShopError>;
+}
+
+/// Takes orders.
+#[service]
+pub(crate) trait Orders {
+    /// Asks for the price, lets the customer think about the quote for a while, and charges.
+    #[noop = Placed::NOTHING]
+    async fn place(&self, customer: u32, item: &str, quantity: u32, think_ms: u64) -> Result<Placed, ShopError>;
+}
+
+/// What one process has served, counted by itself: the far end's own journal.
+#[service]
+pub(crate) trait Journal {
+    /// The counts so far.
+    #[readonly]
+    async fn counts(&self) -> Result<Counts, ShopError>;
+}
+
+/// The counts of a journal.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    /// Calls of `billing` and `catalog`.
+    pub(crate) calls: u64,
+    /// Those that came without the deadline of an order.
+    pub(crate) without_deadline: u64,
+}
+
+/// Counts what one process serves.
+#[derive(Debug, Default)]
+pub(crate) struct CallCounter {
+    calls: AtomicU64,
+    without_deadline: AtomicU64,
+}
+
+impl CallCounter {
+    /// A call over a wire carries the time that its order has left; one without has the 30 s of a remote route.
+    fn note(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if context::current().remaining().is_none_or(|left| left > ORDER_LIMIT) {
+            self.without_deadline.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Journal for Arc<CallCounter> {
+    async fn counts(&self) -> Result<Counts, ShopError> {
+        let [calls, without_deadline] =
+            [&self.calls, &self.without_deadline].map(|count| count.load(Ordering::Relaxed));
+        Ok(Counts { calls, without_deadline })
+    }
+}
+
+/// The price list.
+#[derive(Debug)]
+pub(crate) struct PriceList {
+    prices: BTreeMap<&'static str, u64>,
+    served_by: ServedBy,
+    journal: Option<Arc<CallCounter>>,
+}
+
+/// What the shop sells.
+pub(crate) const ITEMS: [(&str, u64); 4] = [("tea", 450), ("coffee", 720), ("honey", 990), ("bread", 380)];
+
+impl PriceList {
+    /// Makes the price list; with a journal it counts its calls.
+    pub(crate) fn new(journal: Option<Arc<CallCounter>>) -> Self {
+        Self { prices: BTreeMap::from(ITEMS), served_by: ServedBy::this_process(), journal }
+    }
+}
+
+impl Catalog for PriceList {
+    async fn price(&self, item: &str) -> Result<Amount, ShopError> {
+        note(self.journal.as_ref());
+        let cents = *self.prices.get(item).ok_or_else(|| ShopError::NotSold(item.to_owned()))?;
+        Ok(Amount { cents, served_by: self.served_by })
+    }
+}
+
+/// The cash desk.
+#[derive(Debug)]
+pub(crate) struct CashDesk {
+    served_by: ServedBy,
+    journal: Option<Arc<CallCounter>>,
+}
+
+impl CashDesk {
+    /// Opens the cash desk; with a journal it counts its calls.
+    pub(crate) fn new(journal: Option<Arc<CallCounter>>) -> Self {
+        Self { served_by: ServedBy::this_process(), journal }
+    }
+}
+
+impl Billing for CashDesk {
+    async fn quote(&self, cents: u64, quantity: u32) -> Result<Amount, ShopError> {
+        note(self.journal.as_ref());
+        let cents = cents.saturating_mul(quantity.into());
+        Ok(Amount { cents: cents.saturating_add(cents / 5), served_by: self.served_by })
+    }
+
+    async fn charge(&self, _customer: u32, cents: u64) -> Result<Amount, ShopError> {
+        note(self.journal.as_ref());
+        Ok(Amount { cents, served_by: self.served_by })
+    }
+}
+
+fn note(journal: Option<&Arc<CallCounter>>) {
+    if let Some(journal) = journal {
+        journal.note();
+    }
+}
+
+/// Takes orders, and measures every call they take.
+#[derive(Debug)]
+pub(crate) struct OrderDesk {
+    pub(crate) catalog: CatalogClient,
+    pub(crate) billing: BillingClient,
+    pub(crate) meter: Arc<Meter>,
+}
+
+impl Orders for OrderDesk {
+    async fn place(&self, customer: u32, item: &str, quantity: u32, think_ms: u64) -> Result<Placed, ShopError> {
+        let Self { catalog, billing, meter } = self;
+        let lane = meter.lane(customer);
+        let price = lane.call(Method::Price, catalog.price(item)).await?;
+        let quote = lane.call(Method::Quote, billing.quote(price.cents, quantity)).await?;
+        if think_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(think_ms)).await;
+        }
+        let charge = lane.call(Method::Charge, billing.charge(customer, quote.cents)).await?;
+        Ok(Placed {
+            cents: charge.cents,
+            priced_by: price.served_by,
+            quoted_by: quote.served_by,
+            charged_by: charge.served_by,
+        })
+    }
+}

@@ -1,0 +1,133 @@
+//! The demo as its reader runs it: a real process, which starts another one.
+
+use std::error::Error;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// Runs the demo and reads the last line of its stdout.
+fn run(arguments: &[&str]) -> Result<(bool, Value), Box<dyn Error>> {
+    let output = Command::new(env!("CARGO_BIN_EXE_demo")).args(arguments).stderr(Stdio::inherit()).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let last = text.lines().last().ok_or("the demo wrote nothing")?;
+    Ok((output.status.success(), serde_json::from_str(last)?))
+}
+
+fn number(report: &Value, pointer: &str) -> u64 {
+    report.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {pointer} in {report}"))
+}
+
+#[test]
+fn no_call_is_lost_or_misrouted_while_rows_flip() -> Result<(), Box<dyn Error>> {
+    let (success, report) = run(&["--seconds", "3", "--json"])?;
+    assert!(success, "{report}");
+    for nothing in ["/failed", "/misrouted", "/far_end/without_deadline"] {
+        assert_eq!(number(&report, nothing), 0, "{nothing}: {report}");
+    }
+    for something in
+        ["/flips", "/checked", "/strategies/local/calls", "/strategies/http/calls", "/strategies/noop/calls"]
+    {
+        assert!(number(&report, something) > 0, "{something}: {report}");
+    }
+    assert_eq!(number(&report, "/far_end/calls"), number(&report, "/strategies/http/calls"), "{report}");
+    for strategy in ["local", "http", "noop"] {
+        let [p50, p99] =
+            ["p50_ns", "p99_ns"].map(|quantile| number(&report, &format!("/strategies/{strategy}/{quantile}")));
+        assert!(0 < p50 && p50 <= p99, "{strategy}: {report}");
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+mod ending {
+    use std::io::{BufRead, BufReader, Read};
+    use std::path::Path;
+    use std::process::Child;
+    use std::thread::sleep;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Starts the demo; its files are where a test can clear them away if it kills the demo.
+    fn start(arguments: &[&str], folder: &Path) -> Result<Child, Box<dyn Error>> {
+        let mut demo = Command::new(env!("CARGO_BIN_EXE_demo"));
+        Ok(demo
+            .args(arguments)
+            .env("TMPDIR", folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?)
+    }
+
+    fn signal(name: &str, id: u32) -> Result<(), Box<dyn Error>> {
+        Command::new("kill")
+            .args([format!("-{name}"), id.to_string()])
+            .status()?
+            .success()
+            .then_some(())
+            .ok_or("kill")?;
+        Ok(())
+    }
+
+    #[test]
+    fn ctrl_c_ends_a_run_with_its_summary() -> Result<(), Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let mut demo = start(&["--seconds", "600"], folder.path())?;
+        let mut lines = BufReader::new(demo.stdout.take().ok_or("no stdout")?).lines();
+        let first = lines.next().ok_or("no flip")??;
+        assert!(first.contains("UPDATE routes SET strategy='http'"), "{first}");
+        signal("INT", demo.id())?;
+        let text = lines.collect::<Result<Vec<_>, _>>()?.join("\n");
+        assert!(text.contains("0 failed, 0 misrouted") && text.contains("the second process counted"), "{text}");
+        assert!(demo.wait()?.success());
+        Ok(())
+    }
+
+    /// Finds where the second process listens by the first statement that names it.
+    fn far_address(first_flip: &str) -> Option<&str> {
+        first_flip.split("http://").nth(1)?.split('/').next()
+    }
+
+    #[test]
+    fn the_second_process_never_outlives_the_first() -> Result<(), Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let mut demo = start(&["--seconds", "600"], folder.path())?;
+        let mut lines = BufReader::new(demo.stdout.take().ok_or("no stdout")?).lines();
+        let first = lines.next().ok_or("no flip")??;
+        let address = far_address(&first).ok_or("no address")?;
+        assert!(std::net::TcpStream::connect(address).is_ok(), "{first}");
+        demo.kill()?;
+        demo.wait()?;
+        let start = Instant::now();
+        while std::net::TcpStream::connect(address).is_ok() {
+            assert!(start.elapsed() < Duration::from_secs(20), "{address} still listens");
+            sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn keep_says_what_to_try_and_shows_what_was_done() -> Result<(), Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let mut demo = start(&["--keep"], folder.path())?;
+        let mut lines = BufReader::new(demo.stdout.take().ok_or("no stdout")?).lines();
+        let mut hints = String::new();
+        while !hints.contains("Ctrl-C ends.") {
+            hints += &(lines.next().ok_or("no hints")?? + "\n");
+        }
+        let statement = hints.lines().find(|line| line.contains("'noop'")).ok_or("no statement")?;
+        let (path, sql) =
+            statement.trim().strip_prefix("sqlite3 ").and_then(|rest| rest.split_once(' ')).ok_or("no path")?;
+        let connection = rusqlite::Connection::open(path)?;
+        let name: String = connection.query_row(sql.trim_matches('"'), [], |row| row.get(0))?;
+        assert_eq!(name, "billing.quote");
+        let shown = lines.by_ref().map_while(Result::ok).find(|line| line.contains("billing.quote"));
+        assert_eq!(shown.as_deref(), Some("insert billing.quote: (no row) -> noop"));
+        signal("TERM", demo.id())?;
+        let mut trouble = String::new();
+        demo.stderr.take().ok_or("no stderr")?.read_to_string(&mut trouble)?;
+        assert!(demo.wait()?.success(), "{trouble}");
+        Ok(())
+    }
+}
