@@ -118,6 +118,8 @@ pub use shape::{MethodShape, Shape, Unsupported};
 pub use transport::HttpTransport;
 #[cfg(feature = "router")]
 pub use transport::{BuildContext, Drain, Listener, Listening, Remote, ServeError, Transport, TransportState};
+#[cfg(feature = "unix")]
+pub use transport::{UnixListener, UnixTransport};
 
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../../README.md")]

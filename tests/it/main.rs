@@ -12,3 +12,4 @@ mod calls;
 mod contract;
 mod http;
 mod reload;
+mod strategies;

@@ -54,7 +54,7 @@ impl Reply {
     }
 
     /// Notes how the contracts differ: an answer that cannot be decoded then tells it.
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "http", feature = "unix"))]
     pub(crate) fn with_drift(self, drift: String) -> Self {
         Self { drift: Some(drift), ..self }
     }

@@ -111,6 +111,12 @@ impl ServerBuilder {
         self.listener("http", HttpListener::new(address))
     }
 
+    /// Listens on a Unix socket such as `/run/app/billing.sock`, for peers of this process's user.
+    #[cfg(feature = "unix")]
+    pub fn unix(self, address: impl Into<String>) -> Self {
+        self.listener("unix", crate::transport::UnixListener::new(address))
+    }
+
     /// Adds a listener of your own, or one with settings of its own, under the word of its strategy.
     pub fn listener(mut self, strategy: &'static str, listener: impl Listener) -> Self {
         self.listeners.push((strategy, Box::new(listener)));

@@ -262,13 +262,13 @@ macro_rules! order {
             use super::*;
 
             #[derive(Deserialize)]
-            pub struct Order { id: String, line: Line, state: State }
+            pub(super) struct Order { id: String, line: Line, state: State }
 
             #[derive(Deserialize)]
-            pub struct Line { $($field: $ty),* }
+            pub(super) struct Line { $($field: $ty),* }
 
             #[derive(Deserialize)]
-            pub enum State { $($variants)* }
+            pub(super) enum State { $($variants)* }
         }
     };
 }

@@ -22,6 +22,22 @@ impl Health {
         self.lock().clone()
     }
 
+    /// Says whether the last attempt reached the other side.
+    #[cfg(feature = "unix")]
+    pub(crate) fn is_well(&self) -> bool {
+        self.well.load(Ordering::Relaxed)
+    }
+
+    /// The other side is being dialled; a failure that stands is kept until the outcome is known.
+    #[cfg(feature = "unix")]
+    pub(crate) fn connecting(&self) {
+        let mut state = self.lock();
+        if !matches!(*state, TransportState::Failed { .. }) {
+            *state = TransportState::Connecting;
+            self.well.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// The other side was reached.
     pub(crate) fn reached(&self) {
         if !self.well.load(Ordering::Relaxed) {

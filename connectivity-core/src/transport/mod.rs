@@ -1,16 +1,26 @@
 //! The way out: what turns a remote route into a service of calls.
 
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "unix"))]
+mod contract;
+#[cfg(any(feature = "http", feature = "unix"))]
 mod health;
 #[cfg(any(feature = "http", feature = "gateway"))]
 pub(crate) mod http;
 mod listener;
+#[cfg(feature = "unix")]
+pub(crate) mod mux;
 mod remote;
+#[cfg(feature = "unix")]
+mod unix;
+#[cfg(feature = "unix")]
+pub(crate) mod wire;
 
 use crate::routes::{Route, RouteError};
 
 #[cfg(feature = "http")]
 pub use self::http::HttpTransport;
+#[cfg(feature = "unix")]
+pub use self::unix::{UnixListener, UnixTransport};
 pub use listener::{Drain, Listener, Listening, ServeError};
 pub use remote::{Remote, TransportState};
 

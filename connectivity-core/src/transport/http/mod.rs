@@ -6,8 +6,6 @@
 #[cfg(feature = "http")]
 mod client;
 #[cfg(feature = "http")]
-mod contract;
-#[cfg(feature = "http")]
 mod endpoint;
 #[cfg(feature = "http")]
 mod guard;

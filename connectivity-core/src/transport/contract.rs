@@ -17,7 +17,7 @@ const AGREEMENTS: u32 = 100;
 
 /// What one route knows of the contracts at its far end.
 #[derive(Debug, Default)]
-pub(super) struct Contracts {
+pub(crate) struct Contracts {
     as_json: RwLock<BTreeMap<&'static str, Reason>>,
 }
 
@@ -30,7 +30,7 @@ enum Reason {
 
 /// The two contracts of one method.
 #[derive(Debug)]
-pub(super) struct Difference {
+pub(crate) struct Difference {
     here: String,
     there: String,
     agreements: AtomicU32,
@@ -38,16 +38,16 @@ pub(super) struct Difference {
 
 /// How one attempt of a call is sent.
 #[derive(Debug)]
-pub(super) struct Way {
-    pub(super) codec: Codec,
+pub(crate) struct Way {
+    pub(crate) codec: Codec,
     /// The fingerprint that goes with it.
-    pub(super) contract: Option<u64>,
+    pub(crate) contract: Option<u64>,
     difference: Option<Arc<Difference>>,
 }
 
 impl Contracts {
     /// Says how a call is sent on a row with this codec.
-    pub(super) fn way(&self, call: &Call, wanted: Codec) -> Way {
+    pub(crate) fn way(&self, call: &Call, wanted: Codec) -> Way {
         let plain = |codec| Way { codec, contract: None, difference: None };
         let Some(method) = call.method().filter(|_| wanted == Codec::Bincode) else { return plain(wanted) };
         let contract = method.contract();
@@ -61,7 +61,7 @@ impl Contracts {
     }
 
     /// Takes note of an answer: says whether the same call should go again, another way.
-    pub(super) fn refused(&self, call: &Call, way: &Way, error: &Error) -> bool {
+    pub(crate) fn refused(&self, call: &Call, way: &Way, error: &Error) -> bool {
         let (Some(method), Codec::Bincode) = (call.method(), way.codec) else { return false };
         if (error.kind(), error.sent()) != (ErrorKind::Contract, Sent::No) {
             return false;
@@ -77,7 +77,7 @@ impl Contracts {
     }
 
     /// Takes note of the fingerprint at the far end.
-    pub(super) fn answered(&self, call: &Call, way: &Way, there: u64) {
+    pub(crate) fn answered(&self, call: &Call, way: &Way, there: u64) {
         let (Some(method), Some(difference)) = (call.method(), &way.difference) else { return };
         if way.contract != Some(there) {
             difference.agreements.store(0, Ordering::Relaxed);
@@ -86,8 +86,14 @@ impl Contracts {
         }
     }
 
+    /// Forgets what differs: the far end may be another program now.
+    #[cfg(feature = "unix")]
+    pub(crate) fn forget_differences(&self) {
+        self.write(|as_json| as_json.retain(|_, reason| matches!(reason, Reason::Unsupported(_))));
+    }
+
     /// Tells which methods go as JSON, and why.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         self.read().iter().map(|(name, reason)| format!("{name} goes as JSON: {reason}")).collect()
     }
 
@@ -115,7 +121,7 @@ impl Contracts {
 
 impl Way {
     /// Tells what comes of a difference: arguments that the far end cannot read as JSON either, or a reply that this end cannot.
-    pub(super) fn judge(&self, call: &Call, result: Result<Reply, Error>) -> Result<Reply, Error> {
+    pub(crate) fn judge(&self, call: &Call, result: Result<Reply, Error>) -> Result<Reply, Error> {
         let Some(difference) = &self.difference else { return result };
         match result {
             Ok(reply) => Ok(reply.with_drift(difference.to_string())),

@@ -1,0 +1,92 @@
+//! The far end of one route over a link.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::link::{Answer, Dial, Link};
+use super::request::Outgoing;
+use crate::call::{Call, CallService, Reply};
+use crate::codec::Codec;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::name::Name;
+use crate::routes::Route;
+use crate::transport::Remote;
+use crate::transport::contract::{Contracts, Way};
+use crate::transport::wire::Failure;
+
+/// Sends the calls of one route over a link that other routes may share.
+pub(crate) struct Caller<D> {
+    link: Arc<Link<D>>,
+    contracts: Contracts,
+    /// The connection that `contracts` was learned from.
+    learned_from: AtomicUsize,
+    codec: Codec,
+    /// The name in the row, and what stands for it on the other side.
+    row: Name,
+    remote: Option<Name>,
+    max_request: usize,
+    max_reply: usize,
+}
+
+impl<D: Dial> Caller<D> {
+    /// Makes a remote of a route and the link to its endpoint.
+    pub(crate) fn remote(route: &Route, link: Arc<Link<D>>) -> Remote {
+        let config = route.config();
+        let caller = Arc::new(Self {
+            link,
+            contracts: Contracts::default(),
+            learned_from: AtomicUsize::new(0),
+            codec: config.codec().unwrap_or(Codec::Bincode),
+            row: route.name().clone(),
+            remote: config.remote_name().cloned(),
+            max_request: config.max_request_bytes(),
+            max_reply: config.max_reply_bytes(),
+        });
+        let (codec, state, warnings) = (caller.codec, Arc::clone(&caller), Arc::clone(&caller));
+        let service = CallService::from_fn(move |call| Arc::clone(&caller).send(call));
+        let remote = Remote::new(service).with_codec(codec).with_state(move || state.link.state());
+        remote.with_warnings(move || warnings.contracts.warnings())
+    }
+
+    async fn send(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
+        let connection = self.link.dialled();
+        if self.learned_from.swap(connection, Ordering::Relaxed) != connection {
+            self.contracts.forget_differences();
+        }
+        let way = self.contracts.way(&call, self.codec);
+        match self.attempt(&call, &way).await {
+            // The row's codec does not suit both contracts; now the contracts know, and say how the call goes.
+            Err(error) if self.contracts.refused(&call, &way, &error) => {
+                let way = self.contracts.way(&call, self.codec);
+                way.judge(&call, self.attempt(&call, &way).await)
+            }
+            result => way.judge(&call, result),
+        }
+    }
+
+    async fn attempt(&self, call: &Call, way: &Way) -> Result<Reply, Error> {
+        let outgoing = Outgoing::new(call, self.remote_name(call)?, way.codec, self.max_reply)?;
+        if outgoing.body.len() > self.max_request {
+            let message =
+                format!("the request has {} bytes, the route allows {}", outgoing.body.len(), self.max_request);
+            return Err(call.failed(ErrorKind::TooLarge, message).with_sent(Sent::No));
+        }
+        let answer = self.link.call(&outgoing, call.is_idempotent()).await;
+        match answer.map_err(|error| call.failed(error.kind(), error.message()).with_sent(error.sent()))? {
+            Answer::Reply { codec: Some(codec), app_error, body } => Ok(Reply::encoded(codec, body, app_error)),
+            Answer::Reply { codec: None, body, .. } => Ok(Reply::raw(body)),
+            Answer::Failure(Failure { kind, sent, message, .. }) => {
+                Err(call.failed(kind, message.escape_debug()).with_sent(sent))
+            }
+        }
+    }
+
+    /// The name of the call on the other side.
+    fn remote_name(&self, call: &Call) -> Result<Name, Error> {
+        let name = match (&self.remote, call.name().strip_prefix(self.row.as_str())) {
+            (Some(remote), Some(rest)) => Name::parse(&format!("{remote}{rest}")),
+            _ => Name::parse(call.name()),
+        };
+        name.map_err(|cause| call.failed(ErrorKind::RouteInvalid, format_args!("remote_name: {cause}")))
+    }
+}

@@ -1,0 +1,373 @@
+//! The client's side of one stream: a task that writes, a task that reads, and the calls between them.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::pending::{Pending, Taken};
+use super::request::Outgoing;
+use crate::codec::Codec;
+use crate::transport::wire::{
+    ClientNames, Decoder, Encoder, Failure, Frame, MAX_SMALL_FRAME, RequestHead, Role, write_preamble,
+};
+
+/// The most calls that wait on one connection.
+const MAX_IN_FLIGHT: usize = 16 * 1024;
+
+/// Above this many calls in flight the writer lets other tasks run once before it writes, so that one write carries many
+/// frames; below, the pause would cost more than it saves.
+const BATCH_FROM: usize = 16;
+
+/// How often the writer looks whether the other side is alive. After one silent look it asks, after the next it gives up: a dead
+/// peer is known within three looks.
+const LOOK: Duration = Duration::from_millis(1500);
+
+/// How long one write may be stuck.
+const STUCK: Duration = Duration::from_millis(4500);
+
+/// How a call on a connection ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Reply {
+        codec: Option<Codec>,
+        app_error: bool,
+        body: Bytes,
+    },
+    Failure(Failure),
+    /// The reply is over its limit.
+    TooLarge,
+    /// The connection broke, or is at its limit, before the request left.
+    NotSent,
+    /// The connection broke while the call waited: it may have run.
+    Lost(String),
+    /// Too many calls wait already.
+    Overloaded,
+}
+
+enum Work {
+    Call {
+        call: u64,
+        outgoing: Outgoing,
+        answer: oneshot::Sender<Outcome>,
+    },
+    /// The caller has gone.
+    Cancel(u64),
+    /// The call has ended here, and its reply still comes in.
+    Stop(u64),
+    Pong(u64),
+}
+
+/// A stream that calls share.
+pub(crate) struct Connection {
+    work: mpsc::UnboundedSender<Work>,
+    shared: Arc<Shared>,
+    next: AtomicU64,
+}
+
+struct Shared {
+    pending: Pending,
+    in_flight: AtomicUsize,
+    /// Counts reads, so that the writer sees whether the other side is alive.
+    reads: AtomicU64,
+    /// The other side asked for no more calls.
+    leaving: AtomicBool,
+    /// Tells the writer that it may have nothing left to do.
+    left: Notify,
+}
+
+impl Shared {
+    fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+        self.left.notify_one();
+    }
+
+    /// Says whether the connection can be closed without losing a call.
+    fn is_done(&self) -> bool {
+        self.leaving.load(Ordering::Acquire) && self.in_flight.load(Ordering::Acquire) == 0
+    }
+}
+
+impl Connection {
+    /// Takes a stream into use on this runtime. `owner` lives as long as the connection does.
+    pub(crate) fn start<R, W>(reader: R, writer: W, role: Role, owner: impl Any + Send) -> Self
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let (work, queue) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            pending: Pending::default(),
+            in_flight: AtomicUsize::new(0),
+            reads: AtomicU64::new(0),
+            leaving: AtomicBool::new(false),
+            left: Notify::new(),
+        });
+        let mut encoder = Encoder::default();
+        encoder.buffer().extend_from_slice(&write_preamble(role));
+        let (reading, pongs) = (Arc::clone(&shared), work.downgrade());
+        let reading = tokio::spawn(async move {
+            let _end = EndOf(Arc::clone(&reading));
+            let why = read(&reading, reader, &pongs).await;
+            reading.pending.close(&why);
+        });
+        let mut writing = Writing { shared: Arc::clone(&shared), names: ClientNames::default(), encoder, reading };
+        tokio::spawn(async move {
+            let _owner = owner;
+            let _end = EndOf(Arc::clone(&writing.shared));
+            writing.run(queue, writer).await;
+        });
+        Self { work, shared, next: AtomicU64::new(1) }
+    }
+
+    /// Says whether a new call may go on this connection.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.shared.leaving.load(Ordering::Relaxed) && !self.work.is_closed() && !self.shared.pending.is_closed()
+    }
+
+    /// Says why the connection broke, if it did.
+    pub(crate) fn closed(&self) -> Option<String> {
+        self.shared.pending.closed()
+    }
+
+    /// Sends a call and waits for how it ends. Dropping the future cancels the call on the other side too.
+    pub(crate) async fn call(&self, outgoing: Outgoing) -> Outcome {
+        let Some(_place) = Place::take(&self.shared) else { return Outcome::Overloaded };
+        let call = self.next.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        if self.work.send(Work::Call { call, outgoing, answer }).is_err() {
+            return Outcome::NotSent;
+        }
+        let mut cancel = CancelOnDrop { call: Some(call), work: &self.work };
+        let outcome = answered.await;
+        cancel.call = None;
+        // The writer drops what it has not sent; everything it has sent is told by `Pending`.
+        outcome.unwrap_or(Outcome::NotSent)
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("closed", &self.closed()).finish_non_exhaustive()
+    }
+}
+
+/// A call that counts as in flight.
+struct Place<'a>(&'a Shared);
+
+impl<'a> Place<'a> {
+    fn take(shared: &'a Shared) -> Option<Self> {
+        let place = Self(shared);
+        (shared.in_flight.fetch_add(1, Ordering::Relaxed) < MAX_IN_FLIGHT).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        if self.0.is_done() {
+            self.0.left.notify_one();
+        }
+    }
+}
+
+struct CancelOnDrop<'a> {
+    call: Option<u64>,
+    work: &'a mpsc::UnboundedSender<Work>,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(call) = self.call {
+            let _ = self.work.send(Work::Cancel(call));
+        }
+    }
+}
+
+/// Closes the connection when one of its tasks ends, also when its runtime takes the task away.
+struct EndOf(Arc<Shared>);
+
+impl Drop for EndOf {
+    fn drop(&mut self) {
+        self.0.pending.close("the connection's runtime ended");
+    }
+}
+
+/// The task that writes.
+struct Writing {
+    shared: Arc<Shared>,
+    names: ClientNames,
+    encoder: Encoder,
+    reading: JoinHandle<()>,
+}
+
+impl Writing {
+    async fn run(&mut self, mut queue: mpsc::UnboundedReceiver<Work>, mut writer: impl AsyncWrite + Unpin) {
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watch = Watch::default();
+        let why = loop {
+            if let Err(why) = self.flush(&mut writer).await {
+                break why;
+            }
+            match self.next(&mut queue, &mut looks, &mut watch).await {
+                Ok(true) => {}
+                Ok(false) => break "nobody needs the connection any more".to_owned(),
+                Err(why) => break why,
+            }
+        };
+        self.shared.pending.close(&why);
+        // A moment for the other side to close in its turn; one that is stuck must not keep the socket.
+        let goodbye = async {
+            let _ = writer.shutdown().await;
+            let _ = (&mut self.reading).await;
+        };
+        if tokio::time::timeout(LOOK, goodbye).await.is_err() {
+            self.reading.abort();
+        }
+    }
+
+    /// Waits for something to write and encodes it, with all that came meanwhile. False when nothing will come any more.
+    async fn next(
+        &mut self,
+        queue: &mut mpsc::UnboundedReceiver<Work>,
+        looks: &mut Interval,
+        watch: &mut Watch,
+    ) -> Result<bool, String> {
+        let first = tokio::select! {
+            biased;
+            work = queue.recv() => work,
+            _ = &mut self.reading => return Err(self.shared.pending.closed().unwrap_or_default()),
+            () = self.shared.left.notified() => return Ok(!self.shared.is_done()),
+            _ = looks.tick() => return self.look(watch).map(|()| true),
+        };
+        let Some(first) = first else { return Ok(false) };
+        if self.shared.in_flight.load(Ordering::Relaxed) > BATCH_FROM {
+            tokio::task::yield_now().await;
+        }
+        self.encode(first);
+        while let Ok(work) = queue.try_recv() {
+            self.encode(work);
+        }
+        if self.shared.pending.is_closed() {
+            return Err(self.shared.pending.closed().unwrap_or_default());
+        }
+        Ok(true)
+    }
+
+    fn look(&mut self, watch: &mut Watch) -> Result<(), String> {
+        match watch.look(self.shared.reads.load(Ordering::Relaxed)) {
+            0 => Ok(()),
+            1 => {
+                self.encoder.ping(0);
+                Ok(())
+            }
+            _ => Err("the other side does not answer".to_owned()),
+        }
+    }
+
+    async fn flush(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> Result<(), String> {
+        if self.encoder.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = self.encoder.buffer().split();
+        while !bytes.is_empty() {
+            let written = tokio::time::timeout(STUCK, writer.write_buf(&mut bytes)).await;
+            match written {
+                Ok(Ok(0)) | Err(_) => return Err("the other side does not read".to_owned()),
+                Ok(Ok(_)) => {}
+                Ok(Err(cause)) => return Err(format!("cannot write: {cause}")),
+            }
+        }
+        writer.flush().await.map_err(|cause| format!("cannot write: {cause}"))
+    }
+
+    fn encode(&mut self, work: Work) {
+        match work {
+            Work::Call { call, outgoing, answer } => self.encode_call(call, &outgoing, answer),
+            Work::Cancel(call) if self.shared.pending.forget(call) => self.encoder.cancel(call),
+            Work::Cancel(_) => {}
+            Work::Stop(call) => self.encoder.cancel(call),
+            Work::Pong(nonce) => self.encoder.pong(nonce),
+        }
+    }
+
+    fn encode_call(&mut self, call: u64, outgoing: &Outgoing, answer: oneshot::Sender<Outcome>) {
+        if answer.is_closed() {
+            return;
+        }
+        let Some((method, is_new)) = self.names.number(outgoing.name.as_str()) else {
+            // More methods than a connection has numbers for: let it end, and begin anew on the next one.
+            self.shared.leave();
+            return;
+        };
+        if self.shared.pending.insert(call, outgoing.max_reply, answer).is_err() {
+            return;
+        }
+        let declaration = is_new.then_some((outgoing.name.as_str(), outgoing.fingerprint));
+        let head = RequestHead { call, method, declaration, codec: outgoing.codec, context: &outgoing.context };
+        self.encoder.request(&head, &outgoing.body);
+    }
+}
+
+/// Counts the looks since something was read.
+#[derive(Default)]
+struct Watch {
+    reads: u64,
+    silent: u32,
+}
+
+impl Watch {
+    fn look(&mut self, reads: u64) -> u32 {
+        self.silent = if reads == self.reads { self.silent + 1 } else { 0 };
+        self.reads = reads;
+        self.silent
+    }
+}
+
+/// The task that reads: until the stream ends, and says why it did.
+async fn read(shared: &Shared, mut reader: impl AsyncRead + Unpin, work: &mpsc::WeakUnboundedSender<Work>) -> String {
+    let decoder = Decoder::new(MAX_SMALL_FRAME);
+    let mut buffer = BytesMut::with_capacity(64 * 1024);
+    loop {
+        match reader.read_buf(&mut buffer).await {
+            Ok(0) => return "the other side closed the connection".to_owned(),
+            Ok(_) => {}
+            Err(cause) => return format!("cannot read: {cause}"),
+        }
+        shared.reads.fetch_add(1, Ordering::Relaxed);
+        loop {
+            match decoder.decode(&mut buffer) {
+                Ok(Some(frame)) => take(shared, frame, work),
+                Ok(None) => break,
+                Err(cause) => return format!("the other side does not speak this protocol: {cause}"),
+            }
+        }
+        buffer.reserve(16 * 1024);
+    }
+}
+
+fn take(shared: &Shared, frame: Frame, work: &mpsc::WeakUnboundedSender<Work>) {
+    // The writer may have ended already; then there is nobody to tell.
+    let tell = |item| work.upgrade().is_some_and(|work| work.send(item).is_ok());
+    match frame {
+        Frame::Goaway => shared.leave(),
+        Frame::Ping { nonce } => _ = tell(Work::Pong(nonce)),
+        Frame::Reply(_) | Frame::Part { .. } | Frame::Failure(_) => {
+            let call = match &frame {
+                Frame::Part { call, .. } => *call,
+                _ => 0,
+            };
+            if shared.pending.take(frame) == Taken::TooLarge {
+                tell(Work::Stop(call));
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,160 @@
+//! The way to one endpoint: a connection that is dialled when it is needed, and replaced when it breaks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use tokio::sync::Mutex;
+
+use super::connection::{Connection, Outcome};
+use super::request::Outgoing;
+use crate::call::BoxFuture;
+use crate::codec::Codec;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::transport::TransportState;
+use crate::transport::health::Health;
+use crate::transport::wire::{Failure, MAX_SMALL_BODY};
+
+/// How often a call looks for another connection after one broke before the call was sent. Each time a connection had been
+/// made, so this ends with whatever breaks connections, not with this number, unless they break at once.
+const CONNECTIONS: usize = 4;
+
+/// Why there is no connection.
+#[derive(Clone, Debug)]
+pub(crate) struct DialError {
+    pub(crate) kind: ErrorKind,
+    pub(crate) message: String,
+}
+
+impl DialError {
+    pub(crate) fn connect(cause: impl std::fmt::Display) -> Self {
+        Self { kind: ErrorKind::Connect, message: cause.to_string() }
+    }
+}
+
+/// Makes connections to one endpoint.
+pub(crate) trait Dial: Send + Sync + 'static {
+    /// Connects, for many small calls.
+    fn dial(&self) -> BoxFuture<'_, Result<Connection, DialError>>;
+
+    /// Gets a stream for one call with a large body.
+    fn single(&self) -> BoxFuture<'_, Result<Connection, DialError>>;
+}
+
+/// The way to one endpoint.
+pub(crate) struct Link<D> {
+    dial: D,
+    current: ArcSwapOption<Connection>,
+    /// Held while dialling, so that all who need a connection wait for one.
+    dialling: Mutex<()>,
+    health: Health,
+    /// Counts connections, so that what was learned of the program at the far end is not believed of the next one.
+    dialled: AtomicUsize,
+}
+
+/// An answer that came over a link.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Reply { codec: Option<Codec>, app_error: bool, body: Bytes },
+    Failure(Failure),
+}
+
+impl<D: Dial> Link<D> {
+    pub(crate) fn new(dial: D) -> Self {
+        Self {
+            dial,
+            current: ArcSwapOption::empty(),
+            dialling: Mutex::new(()),
+            health: Health::new(),
+            dialled: AtomicUsize::new(0),
+        }
+    }
+
+    /// Says which connection is in use, by counting.
+    pub(crate) fn dialled(&self) -> usize {
+        self.dialled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn state(&self) -> TransportState {
+        match &*self.current.load() {
+            Some(connection) => match connection.closed() {
+                Some(why) if self.health.is_well() => {
+                    self.health.failed(why);
+                    self.health.state()
+                }
+                _ => self.health.state(),
+            },
+            None => self.health.state(),
+        }
+    }
+
+    /// Sends a call. One that was not sent when its connection broke goes on the next; one that may have run is repeated only if
+    /// it is idempotent.
+    pub(crate) async fn call(&self, outgoing: &Outgoing, idempotent: bool) -> Result<Answer, Error> {
+        let fail = |kind, message: String, sent| Error::new(kind, &outgoing.name, message).with_sent(sent);
+        let mut lost = None;
+        for _ in 0..CONNECTIONS {
+            let connection = self.connection(outgoing.body.len()).await;
+            // A repeated call that finds nobody has still been sent once.
+            let sent = if lost.is_some() { Sent::Maybe } else { Sent::No };
+            let connection = connection.map_err(|cause| fail(cause.kind, cause.message, sent))?;
+            match connection.call(outgoing.clone()).await {
+                Outcome::Reply { codec, app_error, body } => return Ok(Answer::Reply { codec, app_error, body }),
+                Outcome::Failure(failure) => return Ok(Answer::Failure(failure)),
+                Outcome::TooLarge => {
+                    let message = format!("the reply is over {} bytes", outgoing.max_reply);
+                    return Err(fail(ErrorKind::TooLarge, message, Sent::Yes));
+                }
+                Outcome::Overloaded => {
+                    return Err(fail(ErrorKind::Overloaded, "too many calls wait on this connection".to_owned(), sent));
+                }
+                Outcome::NotSent => {}
+                Outcome::Lost(why) if idempotent => lost = Some(why),
+                Outcome::Lost(why) => return Err(fail(ErrorKind::Closed, why, Sent::Maybe)),
+            }
+        }
+        let sent = if lost.is_some() { Sent::Maybe } else { Sent::No };
+        Err(fail(
+            ErrorKind::Closed,
+            lost.unwrap_or_else(|| "connections break as soon as they are made".to_owned()),
+            sent,
+        ))
+    }
+
+    async fn connection(&self, body: usize) -> Result<Arc<Connection>, DialError> {
+        if body > MAX_SMALL_BODY {
+            return self.noted(self.dial.single().await).map(Arc::new);
+        }
+        if let Some(connection) = self.usable() {
+            return Ok(connection);
+        }
+        let _dialling = self.dialling.lock().await;
+        if let Some(connection) = self.usable() {
+            return Ok(connection);
+        }
+        self.health.connecting();
+        let connection = Arc::new(self.noted(self.dial.dial().await)?);
+        self.current.store(Some(Arc::clone(&connection)));
+        self.dialled.fetch_add(1, Ordering::Relaxed);
+        Ok(connection)
+    }
+
+    fn usable(&self) -> Option<Arc<Connection>> {
+        self.current.load_full().filter(|connection| connection.is_usable())
+    }
+
+    fn noted(&self, dialled: Result<Connection, DialError>) -> Result<Connection, DialError> {
+        match &dialled {
+            Ok(_) => self.health.reached(),
+            Err(cause) => self.health.failed(cause.message.clone()),
+        }
+        dialled
+    }
+}
+
+impl<D> std::fmt::Debug for Link<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("current", &self.current.load()).finish_non_exhaustive()
+    }
+}

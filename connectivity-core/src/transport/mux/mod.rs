@@ -1,0 +1,21 @@
+//! Many calls on one byte stream: what `quic` and `unix` share above their sockets.
+//!
+//! A client's [`Connection`] lives on the runtime of its caller: one task writes, one reads. The other side's [`serve`] lives
+//! where its listener puts it, polls implementations once in place, and hands what is pending to the user's runtime.
+
+mod caller;
+mod connection;
+mod io_thread;
+mod link;
+mod outbox;
+mod pace;
+mod pending;
+mod request;
+mod serving;
+
+pub(crate) use caller::Caller;
+pub(crate) use connection::Connection;
+pub(crate) use io_thread::io_thread;
+pub(crate) use link::{Dial, DialError, Link};
+pub(crate) use pace::Paces;
+pub(crate) use serving::{Serving, serve};

@@ -1,0 +1,62 @@
+//! Which methods are slow, so that they do not run where frames are read.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A first poll that takes longer has held up every other call of its thread: the method is started elsewhere from then on.
+const SLOW: Duration = Duration::from_micros(100);
+
+/// So many starts elsewhere, and the method gets another chance in place.
+const ANOTHER_CHANCE: u32 = 1000;
+
+/// How one method behaves.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// Starts elsewhere that are left; 0 while the method is quick.
+    elsewhere: AtomicU32,
+}
+
+impl Pace {
+    /// Says whether the next call is to start elsewhere.
+    pub(super) fn is_slow(&self) -> bool {
+        self.elsewhere.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    /// Takes note of how long a first poll in place took.
+    pub(super) fn note(&self, took: Duration) {
+        if took > SLOW {
+            self.elsewhere.store(ANOTHER_CHANCE, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The paces of a listener's methods, shared by its connections.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Paces(Arc<Mutex<HashMap<String, Arc<Pace>>>>);
+
+impl Paces {
+    /// The pace of a method, by its full name. Only names that are served here are kept, so a peer cannot fill the map.
+    pub(super) fn of(&self, name: &str) -> Arc<Pace> {
+        let mut paces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match paces.get(name) {
+            Some(pace) => Arc::clone(pace),
+            None => Arc::clone(paces.entry(name.to_owned()).or_default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_method_starts_elsewhere_and_gets_another_chance() {
+        let pace = Paces::default().of("billing.charge");
+        pace.note(Duration::from_micros(99));
+        assert!(!pace.is_slow());
+        pace.note(Duration::from_millis(1));
+        assert_eq!((0..2000).filter(|_| pace.is_slow()).count(), ANOTHER_CHANCE as usize);
+    }
+}

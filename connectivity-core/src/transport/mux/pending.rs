@@ -1,0 +1,137 @@
+//! Calls that wait for their answer on one connection.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::BytesMut;
+use tokio::sync::oneshot;
+
+use super::connection::Outcome;
+use crate::transport::wire::{Frame, Reply};
+
+/// The calls of one connection whose requests may have left.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    calls: Mutex<Calls>,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    waiting: HashMap<u64, Waiting>,
+    /// Why no more calls are taken.
+    closed: Option<String>,
+}
+
+/// One call that waits.
+#[derive(Debug)]
+struct Waiting {
+    answer: oneshot::Sender<Outcome>,
+    max_reply: usize,
+    /// The parts so far of a reply that comes in parts.
+    begun: Option<(Reply, BytesMut)>,
+}
+
+/// What became of a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It was for a call here, or for one that is gone.
+    Yes,
+    /// The call's reply is over its limit: tell the other side to stop.
+    TooLarge,
+}
+
+impl Pending {
+    /// Lets a call wait; gives the answer's place back if the connection is closed.
+    pub(super) fn insert(
+        &self,
+        call: u64,
+        max_reply: usize,
+        answer: oneshot::Sender<Outcome>,
+    ) -> Result<(), oneshot::Sender<Outcome>> {
+        let mut calls = self.lock();
+        if calls.closed.is_some() {
+            return Err(answer);
+        }
+        calls.waiting.insert(call, Waiting { answer, max_reply, begun: None });
+        Ok(())
+    }
+
+    /// Forgets a call whose caller has gone; false if it was answered already.
+    pub(super) fn forget(&self, call: u64) -> bool {
+        self.lock().waiting.remove(&call).is_some()
+    }
+
+    /// Hands an answer to whoever waits for it.
+    pub(super) fn take(&self, frame: Frame) -> Taken {
+        match frame {
+            Frame::Reply(reply) if reply.more => self.begin(reply),
+            Frame::Reply(reply) => self.finish(reply.call, |max| checked(reply, max)),
+            Frame::Part { call, more, body } => self.part(call, more, &body),
+            Frame::Failure(failure) => self.finish(failure.call, |_| Outcome::Failure(failure)),
+            _ => Taken::Yes,
+        }
+    }
+
+    fn finish(&self, call: u64, outcome: impl FnOnce(usize) -> Outcome) -> Taken {
+        if let Some(waiting) = self.lock().waiting.remove(&call) {
+            // Nobody listens any more when the caller has just gone.
+            let _ = waiting.answer.send(outcome(waiting.max_reply));
+        }
+        Taken::Yes
+    }
+
+    fn begin(&self, mut reply: Reply) -> Taken {
+        let mut calls = self.lock();
+        if let Some(waiting) = calls.waiting.get_mut(&reply.call) {
+            let body = BytesMut::from(&*std::mem::take(&mut reply.body));
+            waiting.begun = Some((reply, body));
+        }
+        Taken::Yes
+    }
+
+    fn part(&self, call: u64, more: bool, part: &[u8]) -> Taken {
+        let mut calls = self.lock();
+        let Some(waiting) = calls.waiting.get_mut(&call) else { return Taken::Yes };
+        let Some((_, body)) = &mut waiting.begun else { return Taken::Yes };
+        body.extend_from_slice(part);
+        let too_large = body.len() > waiting.max_reply;
+        if more && !too_large {
+            return Taken::Yes;
+        }
+        let Some(Waiting { answer, max_reply, begun: Some((mut reply, body)) }) = calls.waiting.remove(&call) else {
+            return Taken::Yes;
+        };
+        reply.body = body.freeze();
+        let _ = answer.send(checked(reply, max_reply));
+        if more { Taken::TooLarge } else { Taken::Yes }
+    }
+
+    /// Ends every call that waits, and takes no more.
+    pub(super) fn close(&self, why: &str) {
+        let mut calls = self.lock();
+        if calls.closed.is_some() {
+            return;
+        }
+        calls.closed = Some(why.to_owned());
+        for (_, waiting) in calls.waiting.drain() {
+            let _ = waiting.answer.send(Outcome::Lost(why.to_owned()));
+        }
+    }
+
+    pub(super) fn closed(&self) -> Option<String> {
+        self.lock().closed.clone()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed.is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn checked(reply: Reply, max_reply: usize) -> Outcome {
+    let Reply { codec, app_error, body, .. } = reply;
+    if body.len() > max_reply { Outcome::TooLarge } else { Outcome::Reply { codec, app_error, body } }
+}

@@ -1,0 +1,316 @@
+//! The other side of one stream: requests in, answers out.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use super::outbox::Outbox;
+use super::pace::{Pace, Paces};
+use crate::call::{BoxFuture, Call, Reply};
+use crate::codec::Codec;
+use crate::context::{Context, Peer};
+use crate::error::{Error, ErrorKind, Sent};
+use crate::name::Name;
+use crate::router::Inbound;
+use crate::transport::Drain;
+use crate::transport::wire::{
+    Declaration, Decoder, Frame, MAX_SECTIONS, MAX_SMALL_FRAME, PREAMBLE, Request, Role, ServerNames, WireError,
+    read_preamble,
+};
+
+/// How long a client may take for the first bytes of a stream.
+const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Calls in flight on one stream; what is over it is refused as `Overloaded`.
+const MAX_IN_FLIGHT: usize = 4096;
+
+/// The longest body of a request.
+pub(crate) const MAX_BODY: usize = 16 << 20;
+
+/// What every stream of a listener shares.
+#[derive(Clone)]
+pub(crate) struct Serving {
+    pub(crate) inbound: Inbound,
+    /// Where implementations belong: their timers, their sockets, and what they spawn.
+    pub(crate) user: Handle,
+    pub(crate) paces: Paces,
+}
+
+/// Serves one stream until its client closes it, or the drain ends it.
+pub(crate) async fn serve<R, W>(serving: Serving, peer: Option<Peer>, mut reader: R, writer: W, mut drain: Drain)
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send,
+{
+    let mut buffer = BytesMut::with_capacity(16 * 1024);
+    let role = match tokio::time::timeout(PREAMBLE_TIMEOUT, preamble(&mut reader, &mut buffer)).await {
+        Ok(Ok(role)) => role,
+        Ok(Err(cause)) => return tracing::debug!(%cause, "a stream was not begun"),
+        Err(_elapsed) => return tracing::debug!("a stream was not begun in time"),
+    };
+    let limit = match role {
+        Role::Shared => MAX_SMALL_FRAME,
+        Role::Single => MAX_BODY + MAX_SECTIONS + 64,
+    };
+    let stream = Arc::new(Stream { serving, peer, outbox: Outbox::default(), running: Mutex::default() });
+    let mut reading =
+        Reading { stream: Arc::clone(&stream), names: ServerNames::default(), decoder: Decoder::new(limit) };
+    let reads = async {
+        let why = reading.run(&mut reader, &mut buffer, &mut drain).await;
+        if let Err(cause) = why {
+            tracing::debug!(%cause, "a stream ended");
+        }
+        stream.outbox.finish();
+    };
+    let (_, written) = futures_util::join!(reads, stream.outbox.write_to(writer));
+    if let Err(cause) = written {
+        tracing::debug!(%cause, "answers could not be written");
+    }
+    // The client has gone, so nobody waits for what still runs.
+    stream.abort_all();
+}
+
+async fn preamble(reader: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> Result<Role, WireError> {
+    loop {
+        if let Some(bytes) = buffer.first_chunk::<PREAMBLE>().copied() {
+            let _ = buffer.split_to(PREAMBLE);
+            return read_preamble(bytes);
+        }
+        match reader.read_buf(buffer).await {
+            Ok(read) if read > 0 => {}
+            _ => return Err(WireError::Preamble),
+        }
+    }
+}
+
+/// What the tasks of one stream share.
+struct Stream {
+    serving: Serving,
+    peer: Option<Peer>,
+    outbox: Outbox,
+    running: Mutex<HashMap<u64, AbortHandle>>,
+}
+
+impl Stream {
+    fn with_running<T>(&self, f: impl FnOnce(&mut HashMap<u64, AbortHandle>) -> T) -> T {
+        f(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn abort_all(&self) {
+        self.with_running(|running| running.drain().for_each(|(_, task)| task.abort()));
+    }
+}
+
+/// What a method number of this stream stands for.
+struct Known {
+    name: Name,
+    /// Whether arguments in a positional codec mean the same here.
+    same_contract: bool,
+    /// The shape here, in words, for a caller whose contract differs.
+    shape: String,
+    pace: Arc<Pace>,
+}
+
+struct Reading {
+    stream: Arc<Stream>,
+    names: ServerNames<Result<Arc<Known>, Error>>,
+    decoder: Decoder,
+}
+
+impl Reading {
+    /// Reads and starts calls until the client closes, or the drain is over.
+    async fn run(
+        &mut self,
+        reader: &mut (impl AsyncRead + Unpin),
+        buffer: &mut BytesMut,
+        drain: &mut Drain,
+    ) -> std::io::Result<()> {
+        let mut draining = false;
+        loop {
+            self.take_frames(buffer)?;
+            self.stream.outbox.ring();
+            self.stream.outbox.room().await;
+            buffer.reserve(16 * 1024);
+            tokio::select! {
+                biased;
+                read = reader.read_buf(buffer) => if read? == 0 { return Ok(()) },
+                () = next_of(drain, draining) => {
+                    if draining {
+                        return Ok(());
+                    }
+                    draining = true;
+                    self.stream.outbox.put(|encoder| encoder.goaway());
+                }
+            }
+        }
+    }
+
+    fn take_frames(&mut self, buffer: &mut BytesMut) -> std::io::Result<()> {
+        loop {
+            match self.decoder.decode(buffer).and_then(|frame| frame.map(|frame| self.take(frame)).transpose()) {
+                Ok(Some(())) => {}
+                Ok(None) => return Ok(()),
+                Err(cause) => return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, cause)),
+            }
+        }
+    }
+
+    fn take(&mut self, frame: Frame) -> Result<(), WireError> {
+        let outbox = &self.stream.outbox;
+        match frame {
+            Frame::Request(request) => return self.request(request),
+            Frame::Cancel { call } => {
+                if let Some(task) = self.stream.with_running(|running| running.remove(&call)) {
+                    task.abort();
+                }
+            }
+            Frame::Ping { nonce } => outbox.put(|encoder| encoder.pong(nonce)),
+            Frame::Unsupported { call } => {
+                let error = Error::new(ErrorKind::Unimplemented, "", "this version has no streams of items");
+                outbox.put(|encoder| encoder.failure(call, &error));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, request: Request) -> Result<(), WireError> {
+        let serving = &self.stream.serving;
+        let known = self.names.resolve(&request, |declaration| learn(serving, declaration))?;
+        let known = match known {
+            Ok(known) => Arc::clone(known),
+            // The name was not served when it was declared; it may be by now.
+            Err(error) => match serving.inbound.method(error.name()) {
+                Ok(_) => Arc::new(Known::of(serving, Name::parse(error.name()).map_err(|_| WireError::Name)?, None)),
+                Err(error) => return self.refuse(request.call, &error),
+            },
+        };
+        if request.codec == Some(Codec::Bincode) && !known.same_contract {
+            let message = format!("the contracts differ; here it is `{}`", known.shape);
+            return self.refuse(request.call, &Error::new(ErrorKind::Contract, &known.name, message));
+        }
+        if self.stream.with_running(|running| running.len()) >= MAX_IN_FLIGHT {
+            let message = format!("a connection has at most {MAX_IN_FLIGHT} calls in flight");
+            return self.refuse(request.call, &Error::new(ErrorKind::Overloaded, &known.name, message));
+        }
+        match self.context(&request) {
+            Ok(context) => self.start(request, &known, context),
+            Err(error) => return self.refuse(request.call, &error),
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, call: u64, error: &Error) -> Result<(), WireError> {
+        self.stream.outbox.put(|encoder| encoder.failure(call, error));
+        Ok(())
+    }
+
+    /// What travels with the call.
+    fn context(&self, request: &Request) -> Result<Context, Error> {
+        let mut context = Context::new();
+        for (key, value) in &request.meta {
+            context = context.with_meta(key.as_str(), value.as_str())?;
+        }
+        if request.timeout_ms > 0 {
+            context = context.with_timeout(Duration::from_millis(request.timeout_ms.into()));
+        }
+        if let Some(trace_parent) = &request.trace_parent {
+            context = context.with_trace_parent(trace_parent);
+        }
+        Ok(match &self.stream.peer {
+            Some(peer) => context.with_peer(peer.clone()),
+            None => context,
+        })
+    }
+
+    /// Polls the implementation once, here, where the request was read: what is ready at once costs no task and no wake-up.
+    fn start(&self, request: Request, known: &Known, context: Context) {
+        let Request { call, codec, body, .. } = request;
+        let name = known.name.clone();
+        let message = match codec {
+            Some(codec) => Call::encoded(name.clone(), codec, body),
+            None => Call::raw(name.clone(), body),
+        };
+        let mut work = self.stream.serving.inbound.send(message.with_context(context));
+        let codec = codec.unwrap_or(Codec::Json);
+        if known.pace.is_slow() {
+            return self.spawn(call, name, codec, work);
+        }
+        let began = Instant::now();
+        let poll = {
+            let _user = self.stream.serving.user.enter();
+            work.as_mut().poll(&mut TaskContext::from_waker(Waker::noop()))
+        };
+        known.pace.note(began.elapsed());
+        match poll {
+            Poll::Ready(result) => self.stream.outbox.answer(call, name.as_str(), codec, result),
+            Poll::Pending => self.spawn(call, name, codec, work),
+        }
+    }
+
+    /// Lets the user's runtime go on with a call.
+    fn spawn(&self, call: u64, name: Name, codec: Codec, work: BoxFuture<'static, Result<Reply, Error>>) {
+        let mut unanswered = Unanswered { stream: Arc::clone(&self.stream), call, name, codec, answered: false };
+        self.stream.with_running(|running| {
+            let task = self.stream.serving.user.spawn(async move {
+                let result = work.await;
+                unanswered.answer(result);
+            });
+            running.insert(call, task.abort_handle());
+        });
+    }
+}
+
+/// Waits for the beginning of a drain, then for its end.
+async fn next_of(drain: &mut Drain, draining: bool) {
+    if draining { drain.over().await } else { drain.begun().await }
+}
+
+/// A call that runs in a task of its own. If the task ends without an answer (its runtime is shut down, say), the caller hears so.
+struct Unanswered {
+    stream: Arc<Stream>,
+    call: u64,
+    name: Name,
+    codec: Codec,
+    answered: bool,
+}
+
+impl Unanswered {
+    fn answer(&mut self, result: Result<Reply, Error>) {
+        self.answered = true;
+        self.stream.with_running(|running| running.remove(&self.call));
+        self.stream.outbox.answer(self.call, self.name.as_str(), self.codec, result);
+        self.stream.outbox.ring();
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if !self.answered {
+            let error = Error::new(ErrorKind::Cancelled, &self.name, "the work was cancelled").with_sent(Sent::Maybe);
+            self.answer(Err(error));
+        }
+    }
+}
+
+fn learn(serving: &Serving, declaration: &Declaration) -> Result<Arc<Known>, Error> {
+    let no_name = |cause: crate::NameError| Error::new(ErrorKind::NotRoutable, &declaration.name, cause.to_string());
+    let name = Name::parse(&declaration.name).map_err(no_name)?;
+    serving.inbound.method(name.as_str())?;
+    Ok(Arc::new(Known::of(serving, name, Some(declaration.fingerprint))))
+}
+
+impl Known {
+    fn of(serving: &Serving, name: Name, fingerprint: Option<u64>) -> Self {
+        let method = serving.inbound.method(name.as_str()).ok().flatten();
+        let same_contract = method.is_none_or(|method| fingerprint == Some(method.fingerprint()));
+        let shape = method.filter(|_| !same_contract).map(|method| method.contract().text.clone()).unwrap_or_default();
+        Self { pace: serving.paces.of(name.as_str()), name, same_contract, shape }
+    }
+}

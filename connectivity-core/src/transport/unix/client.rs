@@ -1,0 +1,96 @@
+//! The client side of strategy `unix`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::net::UnixStream;
+
+use super::address::Address;
+use super::users::Users;
+use crate::call::BoxFuture;
+use crate::error::ErrorKind;
+use crate::routes::{Route, RouteError};
+use crate::transport::mux::{Caller, Connection, Dial, DialError, Link};
+use crate::transport::wire::Role;
+use crate::transport::{BuildContext, Remote, Transport};
+
+/// Sends calls over Unix sockets: rows with `strategy = 'unix'`, whose endpoint is a path such as `/run/app/billing.sock`, or an
+/// abstract name such as `@billing`.
+///
+/// Routes to one socket share a connection. The server must belong to the user of this process, or to one that was
+/// [allowed](Self::allow_user): anybody could have bound the socket first.
+#[derive(Clone, Debug, Default)]
+pub struct UnixTransport {
+    users: Users,
+    links: Arc<Mutex<HashMap<Address, Weak<Link<UnixDial>>>>>,
+}
+
+impl UnixTransport {
+    /// Makes a transport that trusts servers of this process's user.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Trusts servers of this user too, by its number.
+    #[must_use]
+    pub fn allow_user(mut self, user: u32) -> Self {
+        self.users.allow(user);
+        self
+    }
+
+    fn link(&self, address: Address) -> Arc<Link<UnixDial>> {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.retain(|_, link| link.strong_count() > 0);
+        if let Some(link) = links.get(&address).and_then(Weak::upgrade) {
+            return link;
+        }
+        let link = Arc::new(Link::new(UnixDial { address: address.clone(), users: self.users.clone() }));
+        links.insert(address, Arc::downgrade(&link));
+        link
+    }
+}
+
+impl Transport for UnixTransport {
+    fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
+        let text = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy unix needs one"))?;
+        let address = Address::parse(text).map_err(RouteError::endpoint)?;
+        Ok(Caller::remote(route, self.link(address)))
+    }
+}
+
+/// Connects to one socket.
+#[derive(Debug)]
+pub(crate) struct UnixDial {
+    address: Address,
+    users: Users,
+}
+
+impl UnixDial {
+    async fn connect(&self, role: Role) -> Result<Connection, DialError> {
+        let cannot = |cause| DialError::connect(format_args!("{}: {cause}", self.address));
+        let stream = match self.address.clone() {
+            Address::File(path) => UnixStream::connect(path).await,
+            address => address.connect().and_then(|stream| {
+                stream.set_nonblocking(true)?;
+                UnixStream::from_std(stream)
+            }),
+        };
+        let stream = stream.map_err(cannot)?;
+        self.users
+            .check(&stream)
+            .map_err(|cause| DialError { kind: ErrorKind::Denied, message: format!("{}: {cause}", self.address) })?;
+        let (reader, writer) = stream.into_split();
+        Ok(Connection::start(reader, writer, role, ()))
+    }
+}
+
+impl Dial for UnixDial {
+    fn dial(&self) -> BoxFuture<'_, Result<Connection, DialError>> {
+        Box::pin(self.connect(Role::Shared))
+    }
+
+    fn single(&self) -> BoxFuture<'_, Result<Connection, DialError>> {
+        Box::pin(self.connect(Role::Single))
+    }
+}

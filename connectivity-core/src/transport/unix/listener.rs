@@ -1,0 +1,179 @@
+//! The server side of strategy `unix`.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::address::Address;
+use super::users::Users;
+use crate::call::BoxFuture;
+use crate::context::Peer;
+use crate::router::Inbound;
+use crate::transport::mux::{Paces, Serving, io_thread, serve};
+use crate::transport::{Drain, Listener, Listening, ServeError};
+
+/// Connections at once unless said.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// The pause after an `accept` that failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Listens on a Unix socket: a path such as `/run/app/billing.sock`, or an abstract name such as `@billing`.
+///
+/// The file has mode 0600, and a peer must belong to the user of this process, or to one that was
+/// [allowed](Self::allow_user); its number is the name of the [`Peer`]. A file that a dead server left is replaced; one that
+/// somebody listens on is not.
+#[derive(Debug)]
+pub struct UnixListener {
+    address: String,
+    users: Users,
+    mode: u32,
+}
+
+impl UnixListener {
+    /// Listens at a path or an abstract name.
+    #[must_use]
+    pub fn new(address: impl Into<String>) -> Self {
+        Self { address: address.into(), users: Users::default(), mode: 0o600 }
+    }
+
+    /// Serves this user too, by its number. The file gets mode 0666 then: who may connect is checked on the connection.
+    #[must_use]
+    pub fn allow_user(mut self, user: u32) -> Self {
+        self.users.allow(user);
+        self.mode = 0o666;
+        self
+    }
+
+    fn bind(&self) -> Result<(Bound, Address), ServeError> {
+        let cannot = |cause| ServeError::Bind { address: self.address.clone(), cause };
+        let wrong = |text| cannot(io::Error::new(io::ErrorKind::InvalidInput, text));
+        let address = Address::parse(&self.address).map_err(wrong)?;
+        let bound = match &address {
+            Address::File(path) => Bound::at(path, self.mode),
+            Address::Abstract(_) => address.bind().map(|socket| Bound { socket: Some(socket), file: None }),
+        };
+        Ok((bound.map_err(cannot)?, address))
+    }
+}
+
+/// A socket that is bound, and the file that goes with it.
+struct Bound {
+    socket: Option<std::os::unix::net::UnixListener>,
+    file: Option<(PathBuf, u64)>,
+}
+
+impl Bound {
+    /// Binds beside the path, sets the mode, and moves the file into place: nobody sees it with another mode.
+    fn at(path: &Path, mode: u32) -> io::Result<Self> {
+        refuse_what_is_alive(path)?;
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{}", std::process::id()));
+        let beside = PathBuf::from(name);
+        let socket = Address::File(beside.clone()).bind()?;
+        let placed =
+            fs::set_permissions(&beside, Permissions::from_mode(mode)).and_then(|()| fs::rename(&beside, path));
+        if let Err(cause) = placed {
+            let _ = fs::remove_file(&beside);
+            return Err(cause);
+        }
+        let inode = fs::metadata(path)?.ino();
+        Ok(Self { socket: Some(socket), file: Some((path.to_owned(), inode)) })
+    }
+}
+
+impl Drop for Bound {
+    /// Removes the file, unless another server has put its own there.
+    fn drop(&mut self) {
+        if let Some((path, inode)) = &self.file
+            && fs::metadata(path).is_ok_and(|found| found.ino() == *inode)
+        {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn refuse_what_is_alive(path: &Path) -> io::Result<()> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file of this name is there, and it is no socket"));
+    }
+    match Address::File(path.to_owned()).connect() {
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another server listens there")),
+        Err(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(cause) => Err(cause),
+    }
+}
+
+impl Listener for UnixListener {
+    fn listen(self: Box<Self>, inbound: Inbound, drain: Drain) -> BoxFuture<'static, Result<Listening, ServeError>> {
+        Box::pin(async move {
+            let (bound, address) = self.bind()?;
+            let serving = Serving { inbound, user: Handle::current(), paces: Paces::default() };
+            let users = self.users;
+            let done = io_thread("connectivity-unix", move || accept(bound, users, serving, drain));
+            let done = done.map_err(|cause| ServeError::Bind { address: address.to_string(), cause })?;
+            Ok(Listening::new(address, done))
+        })
+    }
+}
+
+async fn accept(mut bound: Bound, users: Users, serving: Serving, mut drain: Drain) {
+    let listener = bound.socket.take().ok_or(io::ErrorKind::NotConnected.into()).and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        tokio::net::UnixListener::from_std(socket)
+    });
+    let listener = match listener {
+        Ok(listener) => listener,
+        Err(cause) => return tracing::error!(%cause, "the socket cannot be used"),
+    };
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = drain.begun() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = next(&listener, &places, &users) => {
+                let (stream, place, peer) = accepted;
+                let (reader, writer) = stream.into_split();
+                let served = serve(serving.clone(), Some(peer), reader, writer, drain.clone());
+                connections.spawn(async move {
+                    served.await;
+                    drop(place);
+                });
+            }
+        }
+    }
+    drop((listener, bound));
+    while connections.join_next().await.is_some() {}
+}
+
+/// Waits for a place and a peer of an allowed user.
+async fn next(
+    listener: &tokio::net::UnixListener,
+    places: &Arc<Semaphore>,
+    users: &Users,
+) -> (tokio::net::UnixStream, Option<tokio::sync::OwnedSemaphorePermit>, Peer) {
+    // The semaphore is never closed; without a permit the connection would merely go uncounted.
+    let place = Arc::clone(places).acquire_owned().await.ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => match users.check(&stream) {
+                Ok(user) => return (stream, place, Peer::new("unix", user.to_string())),
+                Err(cause) => tracing::warn!(%cause, "a connection was refused"),
+            },
+            Err(cause) => {
+                tracing::warn!(%cause, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}

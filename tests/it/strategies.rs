@@ -1,0 +1,273 @@
+//! The same behaviour on every strategy that leaves the process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use connectivity_core::context::{self, Context};
+use connectivity_core::{Error, ErrorKind, HttpTransport, MemoryRoutes, Router, Sent, Server, register};
+
+use crate::shop::*;
+
+/// A second process in all but name, behind a real socket, and a router with a row for its `billing`.
+struct World {
+    strategy: &'static str,
+    server: Option<Server>,
+    there: Router,
+    shop: Shop,
+    endpoint: String,
+    near: Router,
+    routes: MemoryRoutes,
+    billing: BillingClient,
+    _dir: tempfile::TempDir,
+}
+
+const STRATEGIES: [&str; 3] = ["http", "unix", "unix abstract"];
+
+impl World {
+    async fn new(strategy: &'static str, config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let there = router(&MemoryRoutes::new());
+        let shop = Shop::at("far");
+        register!(there, Billing => shop.clone()).unwrap();
+        there.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+        let address = match strategy {
+            "http" => "127.0.0.1:0".to_owned(),
+            "unix" => dir.path().join("billing.sock").display().to_string(),
+            _ => format!("@connectivity-test-{}", dir.path().display()),
+        };
+        let server = serve(&there, strategy, &address).await;
+        let word = strategy.split(' ').next().unwrap();
+        let reached = server.address(word).unwrap();
+        let endpoint = if word == "http" { format!("http://{reached}/billing") } else { reached.to_owned() };
+        let routes = MemoryRoutes::new();
+        routes.set("billing", word, Some(&endpoint), config);
+        let echo = if word == "http" { endpoint.replace("/billing", "/echo") } else { endpoint.clone() };
+        routes.set("echo", word, Some(&echo), config);
+        let http = HttpTransport::new().allow_internal();
+        let near = Router::builder().source(routes.clone()).transport("http", http).build().unwrap();
+        let billing = BillingClient::new(&near);
+        Self { strategy, server: Some(server), there, shop, endpoint, near, routes, billing, _dir: dir }
+    }
+
+    async fn each(config: &str) -> Vec<Self> {
+        let mut worlds = Vec::new();
+        for strategy in STRATEGIES {
+            worlds.push(Self::new(strategy, config).await);
+        }
+        worlds
+    }
+
+    fn address(&self) -> String {
+        self.endpoint.trim_start_matches("http://").trim_end_matches("/billing").to_owned()
+    }
+
+    async fn stop(&mut self, limit: Duration) {
+        if let Some(server) = self.server.take() {
+            server.shutdown(limit).await;
+        }
+    }
+}
+
+async fn serve(there: &Router, strategy: &str, address: &str) -> Server {
+    let builder = Server::builder(there).expose(["billing", "echo"]);
+    let builder = if strategy == "http" { builder.http(address) } else { builder.unix(address) };
+    builder.start().await.unwrap()
+}
+
+fn connectivity(error: BillingError) -> Error {
+    match error {
+        BillingError::Connectivity(error) => error,
+        BillingError::Declined => panic!("declined"),
+    }
+}
+
+async fn until(mut reached: impl FnMut() -> bool) {
+    let patience = tokio::time::timeout(Duration::from_secs(20), async {
+        while !reached() {
+            tokio::task::yield_now().await;
+        }
+    });
+    patience.await.expect("within 20 s");
+}
+
+#[tokio::test]
+async fn values_and_errors_of_the_contract_in_both_codecs() {
+    for config in ["{}", r#"{"codec":"json"}"#] {
+        for world in World::each(config).await {
+            let billing = &world.billing;
+            assert_eq!(billing.charge("17", 4200).await.unwrap().served_by, "far", "{}", world.strategy);
+            assert_eq!(billing.fail(Failure::Declined).await, Err(BillingError::Declined), "{}", world.strategy);
+            let error = connectivity(billing.fail(Failure::Panic).await.unwrap_err());
+            assert_eq!((error.kind(), error.sent(), error.name()), (ErrorKind::Panicked, Sent::Yes, "billing.fail"));
+            assert!(!error.to_string().contains("secret"), "{error}");
+            assert_eq!(world.near.call("echo", "a\0b").await.unwrap(), "a\0b", "{}", world.strategy);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_exposed_is_not_there() {
+    for world in World::each("{}").await {
+        world.there.register_raw("hidden", async |bytes| Ok(bytes)).unwrap();
+        let word = world.strategy.split(' ').next().unwrap();
+        let hidden =
+            if word == "http" { world.endpoint.replace("/billing", "/hidden") } else { world.endpoint.clone() };
+        world.routes.set("hidden", word, Some(&hidden), "{}");
+        world.near.reload().await.unwrap();
+        let error = world.near.call("hidden", "x").await.unwrap_err();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::NotRoutable, Sent::No), "{}", world.strategy);
+    }
+}
+
+#[tokio::test]
+async fn a_name_can_be_another_one_on_the_other_side() {
+    for world in World::each("{}").await.into_iter().filter(|world| world.strategy.starts_with("unix")) {
+        world.routes.set("reverb", "unix", Some(&world.endpoint), r#"{"remote_name":"echo"}"#);
+        world.near.reload().await.unwrap();
+        assert_eq!(world.near.call("reverb", "x").await.unwrap(), "x", "{}", world.strategy);
+    }
+}
+
+#[tokio::test]
+async fn claims_and_deadlines_travel() {
+    for world in World::each("{}").await {
+        let context = Context::new().with_meta("tenant", "Käse & Co").unwrap().with_timeout(Duration::from_secs(5));
+        let seen = context::scope(context, world.billing.seen()).await.unwrap();
+        assert_eq!(seen.tenant.as_deref(), Some("Käse & Co"), "{}", world.strategy);
+        assert!((1..=5000).contains(&seen.remaining_ms.unwrap()), "{}: {seen:?}", world.strategy);
+        assert_eq!(seen.peer.is_some(), world.strategy.starts_with("unix"), "the kernel says who it is");
+    }
+}
+
+#[tokio::test]
+async fn a_call_ends_at_its_deadline_and_its_work_with_it() {
+    for mut world in World::each(r#"{"timeout_ms":100}"#).await {
+        let error = connectivity(world.billing.sleep(60_000).await.unwrap_err());
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::Maybe), "{}", world.strategy);
+        world.stop(Duration::from_secs(5)).await;
+        assert_eq!((world.shop.journal.began(), world.shop.journal.ended()), (1, 0), "{}", world.strategy);
+    }
+}
+
+#[tokio::test]
+async fn dropping_the_call_ends_the_work_there_but_not_with_no_cancel() {
+    for mut world in World::each("{}").await {
+        let journal = Arc::clone(&world.shop.journal);
+        let mut sleeping = Box::pin(world.billing.sleep(3_600_000));
+        let mut auditing = Box::pin(world.billing.audit(200));
+        tokio::select! {
+            _ = &mut sleeping => panic!("it sleeps an hour"),
+            _ = &mut auditing => panic!("not before both began"),
+            () = until(|| journal.began() == 2) => {}
+        }
+        drop((sleeping, auditing));
+        until(|| journal.ended() == 1).await;
+        let start = std::time::Instant::now();
+        world.stop(Duration::from_secs(60)).await;
+        assert!(start.elapsed() < Duration::from_secs(30), "{}: the sleeper was still there", world.strategy);
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_answers_what_is_in_flight_and_always_returns() {
+    for mut world in World::each("{}").await {
+        let journal = Arc::clone(&world.shop.journal);
+        let call = |ms| {
+            tokio::spawn({
+                let billing = world.billing.clone();
+                async move { billing.sleep(ms).await }
+            })
+        };
+        let calls: Vec<_> = (0..20).map(|_| call(300)).collect();
+        let stuck = call(3_600_000);
+        until(|| journal.began() == 21).await;
+        world.stop(Duration::from_secs(2)).await;
+        for call in calls {
+            assert_eq!(call.await.unwrap(), Ok(()), "{}", world.strategy);
+        }
+        let error = connectivity(stuck.await.unwrap().unwrap_err());
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Closed, Sent::Maybe), "{}", world.strategy);
+        let error = connectivity(world.billing.quote("x").await.unwrap_err());
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{}", world.strategy);
+        assert!(error.is_retryable_for("billing.quote"));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_is_found_without_a_manual_step() {
+    for mut world in World::each("{}").await {
+        assert!(world.billing.quote("x").await.is_ok());
+        world.stop(Duration::from_secs(1)).await;
+        assert!(world.billing.quote("x").await.is_err(), "{}", world.strategy);
+        let shown = format!("{:?}", world.near.inspect().route("billing").unwrap().transport);
+        assert!(shown.contains("Failed"), "{}: {shown}", world.strategy);
+        let word = world.strategy.split(' ').next().unwrap();
+        world.server = Some(serve(&world.there, word, &world.address()).await);
+        assert_eq!(world.billing.quote("abc").await, Ok(3), "{}", world.strategy);
+    }
+}
+
+#[tokio::test]
+async fn bodies_up_to_the_limit_go_through_and_larger_ones_do_not() {
+    for world in World::each("{}").await {
+        for size in [0, 1, 64 << 10, (64 << 10) + 1, 1 << 20, 16 << 20] {
+            let body = vec![7u8; size];
+            let back = world.near.call("echo", body.clone()).await.unwrap();
+            assert!(back == body, "{}: {size} bytes", world.strategy);
+        }
+        let error = world.near.call("echo", vec![7u8; (16 << 20) + 1]).await.unwrap_err();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, Sent::No), "{}", world.strategy);
+    }
+}
+
+#[tokio::test]
+async fn a_reply_over_the_limit_of_the_row_is_refused() {
+    for world in World::each(r#"{"max_reply_bytes":100000}"#).await {
+        assert!(world.near.call("echo", vec![7u8; 100_000]).await.is_ok(), "{}", world.strategy);
+        let error = world.near.call("echo", vec![7u8; 100_001]).await.unwrap_err();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, Sent::Yes), "{}", world.strategy);
+        assert!(world.near.call("echo", "x").await.is_ok(), "the connection goes on");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_call_gets_its_own_answer() {
+    for world in World::each("{}").await {
+        let calls: Vec<_> = (0..2000)
+            .map(|n| {
+                let near = world.near.clone();
+                let body = format!("{n}").repeat(1 + n % 50);
+                tokio::spawn(async move { (near.call("echo", body.clone()).await.unwrap() == body, n) })
+            })
+            .collect();
+        for call in calls {
+            let (right, n) = call.await.unwrap();
+            assert!(right, "{}: call {n}", world.strategy);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_are_dropped_leave_nothing_behind() {
+    for mut world in World::each("{}").await {
+        let calls: Vec<_> = (0..2000)
+            .map(|n| {
+                let billing = world.billing.clone();
+                let call = tokio::spawn(async move { billing.sleep(if n % 3 == 0 { 0 } else { 600_000 }).await });
+                (n, call)
+            })
+            .collect();
+        for (n, call) in calls {
+            if n % 3 == 0 {
+                assert_eq!(call.await.unwrap(), Ok(()), "{}", world.strategy);
+            } else {
+                call.abort();
+            }
+        }
+        assert!(world.billing.quote("x").await.is_ok());
+        until(|| world.near.inspect().route("billing").unwrap().in_flight == 0).await;
+        let start = std::time::Instant::now();
+        world.stop(Duration::from_secs(60)).await;
+        assert!(start.elapsed() < Duration::from_secs(30), "{}: work was left", world.strategy);
+    }
+}
