@@ -23,8 +23,8 @@ pub(crate) const SERVE: &str = "--serve";
 
 /// What the second process does.
 pub(crate) async fn serve() -> Result<(), Box<dyn Error>> {
-    // Ctrl-C reaches all processes of a terminal; the first one needs this one until its last order is through.
-    tokio::spawn(signals::ignore_interrupts());
+    // Ctrl-C, and its end, reach all processes of a terminal; the first one needs this one until its last order is through.
+    tokio::spawn(signals::ignore_the_terminal());
     let journal = Arc::new(CallCounter::default());
     // Rows of its own, none of them: a process that takes calls for others serves them itself, whatever their rows say.
     let router = Router::builder().source(MemoryRoutes::new()).build()?;
