@@ -104,7 +104,7 @@ pub use router::{
 #[cfg(feature = "router")]
 pub use routes::{
     Added, Breaker, ChangeFn, Field, HeaderValue, MemoryRoutes, Retry, Route, RouteConfig, RouteError, RouteRow,
-    RouteSource, RouteWarning, SecretRef, Snapshot, SourceError, Strategy, Tls, WatchGuard,
+    RouteSource, RouteTls, RouteWarning, SecretRef, Snapshot, SourceError, Strategy, WatchGuard,
 };
 #[cfg(feature = "sqlite")]
 pub use routes::{Change, ChangeKind, SqliteRoutes, UpgradeReport};

@@ -13,7 +13,7 @@ use crate::router::local::{Local, RawService};
 use crate::router::slot::{Cause, Slot, Trouble};
 use crate::router::table::{Known, MissingRow, Ready, Table};
 use crate::router::target::{Place, Target};
-use crate::routes::{Field, Route, RouteConfig, RouteError, RouteRow, Snapshot, Strategy, Tls};
+use crate::routes::{Field, Route, RouteConfig, RouteError, RouteRow, RouteTls, Snapshot, Strategy};
 use crate::service::{Form, ServiceCell};
 use crate::transport::{BuildContext, Transport};
 
@@ -187,7 +187,7 @@ fn check_built(config: &RouteConfig) -> Result<(), RouteError> {
         ("retry_max", config.retry().max > 0),
         ("breaker_failures", config.breaker().is_some()),
         ("fallback", config.fallback_to_local()),
-        ("insecure_tls", *tls != Tls::default()),
+        ("insecure_tls", *tls != RouteTls::default()),
     ];
     match asked.into_iter().find(|(_, asked)| *asked) {
         Some((key, _)) => {

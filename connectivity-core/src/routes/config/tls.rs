@@ -7,7 +7,7 @@ use super::warning::RouteWarning;
 /// Says how the other side is verified and who we are to it; nothing given means the system's roots and no identity.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Tls {
+pub struct RouteTls {
     /// Verifies nothing: `insecure_tls`.
     pub insecure: bool,
     /// Trusts these roots (PEM) instead of the system's: `ca_file`.
@@ -22,7 +22,7 @@ pub struct Tls {
     pub client_key_file: Option<PathBuf>,
 }
 
-impl Tls {
+impl RouteTls {
     /// Finds half of a client identity.
     pub(super) const fn check(&self) -> Result<(), (&'static str, &'static str)> {
         match (&self.client_cert_file, &self.client_key_file) {
