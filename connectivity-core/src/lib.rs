@@ -118,7 +118,9 @@ pub use shape::{MethodShape, Shape, Unsupported};
 pub use transport::HttpTransport;
 #[cfg(feature = "router")]
 pub use transport::{BuildContext, Drain, Listener, Listening, Remote, ServeError, Transport, TransportState};
-
+#[cfg(feature = "tls")]
+pub use transport::{Tls, TlsError};
+#[cfg(feature = "router")]
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../../README.md")]
 struct ReadmeExamples;

@@ -6,6 +6,9 @@ mod health;
 pub(crate) mod http;
 mod listener;
 mod remote;
+#[cfg(feature = "tls")]
+#[allow(dead_code, unused_imports, reason = "each transport takes its part of it, and each can be switched off")]
+mod tls;
 
 use crate::routes::{Route, RouteError};
 
@@ -13,6 +16,8 @@ use crate::routes::{Route, RouteError};
 pub use self::http::HttpTransport;
 pub use listener::{Drain, Listener, Listening, ServeError};
 pub use remote::{Remote, TransportState};
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsError};
 
 pub(crate) use listener::DrainSwitch;
 
