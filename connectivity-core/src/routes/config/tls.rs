@@ -23,6 +23,19 @@ pub struct RouteTls {
 }
 
 impl RouteTls {
+    /// The first key that the row has; none where all is as it is without.
+    #[cfg(feature = "http")]
+    pub(crate) fn first_key(&self) -> Option<&'static str> {
+        let given = [
+            ("insecure_tls", self.insecure),
+            ("ca_file", self.ca_file.is_some()),
+            ("pin_sha256", self.pin_sha256.is_some()),
+            ("server_name", self.server_name.is_some()),
+            ("client_cert_file", self.client_cert_file.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(key, _)| key)
+    }
+
     /// Finds half of a client identity.
     pub(super) const fn check(&self) -> Result<(), (&'static str, &'static str)> {
         match (&self.client_cert_file, &self.client_key_file) {
