@@ -104,7 +104,7 @@ pub use router::{
 #[cfg(feature = "router")]
 pub use routes::{
     Added, Breaker, ChangeFn, Field, HeaderValue, MemoryRoutes, Retry, Route, RouteConfig, RouteError, RouteRow,
-    RouteSource, RouteWarning, SecretRef, Snapshot, SourceError, Strategy, Tls, WatchGuard,
+    RouteSource, RouteTls, RouteWarning, SecretRef, Snapshot, SourceError, Strategy, WatchGuard,
 };
 #[cfg(feature = "sqlite")]
 pub use routes::{Change, ChangeKind, SqliteRoutes, UpgradeReport};
@@ -118,6 +118,8 @@ pub use shape::{MethodShape, Shape, Unsupported};
 pub use transport::HttpTransport;
 #[cfg(feature = "router")]
 pub use transport::{BuildContext, Drain, Listener, Listening, Remote, ServeError, Transport, TransportState};
+#[cfg(feature = "tls")]
+pub use transport::{Tls, TlsError};
 #[cfg(feature = "unix")]
 pub use transport::{UnixListener, UnixTransport};
 

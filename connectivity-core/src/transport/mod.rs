@@ -10,6 +10,9 @@ mod listener;
 #[cfg(feature = "unix")]
 pub(crate) mod mux;
 mod remote;
+#[cfg(feature = "tls")]
+#[allow(dead_code, unused_imports, reason = "each transport takes its part of it, and each can be switched off")]
+mod tls;
 #[cfg(feature = "unix")]
 mod unix;
 #[cfg(feature = "unix")]
@@ -23,6 +26,8 @@ pub use self::http::HttpTransport;
 pub use self::unix::{UnixListener, UnixTransport};
 pub use listener::{Drain, Listener, Listening, ServeError};
 pub use remote::{Remote, TransportState};
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsError};
 
 pub(crate) use listener::DrainSwitch;
 
