@@ -86,6 +86,9 @@ mod transport;
 
 #[doc(hidden)]
 pub mod __private;
+#[cfg(all(fuzzing, feature = "wire"))]
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub use call::{Body, BoxFuture, Call, CallService, Payload, Reply};
 pub use codec::{Codec, CodecError};
@@ -118,6 +121,8 @@ pub use shape::{MethodShape, Shape, Unsupported};
 pub use transport::HttpTransport;
 #[cfg(feature = "router")]
 pub use transport::{BuildContext, Drain, Listener, Listening, Remote, ServeError, Transport, TransportState};
+#[cfg(feature = "quic")]
+pub use transport::{QuicListener, QuicTransport};
 #[cfg(feature = "tls")]
 pub use transport::{Tls, TlsError};
 #[cfg(feature = "unix")]

@@ -9,7 +9,7 @@ use connectivity_core::{
     RouteError, RouteRow, RouteState, Router, Server, Transport, TransportState, register,
 };
 
-use crate::shop::*;
+use tests::shop::*;
 
 /// A transport that counts what it builds and answers with the endpoint of its row.
 #[derive(Clone, Default)]
