@@ -11,4 +11,5 @@ mod shop;
 mod calls;
 mod contract;
 mod http;
+mod https;
 mod reload;
