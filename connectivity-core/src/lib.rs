@@ -55,6 +55,7 @@
 //! | send calls | [`Router`], [`RouterBuilder`], [`Error`] |
 //! | say who calls, until when | [`context`] |
 //! | let others call | [`Server`], [`Gateway`], [`Exposure`] |
+//! | say who we are, and whom we trust | [`Tls`], [`RouteTls`] |
 //! | say where rows come from | [`SqliteRoutes`], [`MemoryRoutes`], [`RouteSource`] |
 //! | look at what is in force | [`Router::inspect`], [`Inspection`] |
 //! | see every call | [`Router::layer`], [`Call`], [`Reply`], [`CallService`] |

@@ -1,11 +1,10 @@
 //! Strategy `http` between two routers over a real socket, and the gateway under clients of every kind.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use connectivity_core::context::{self, Context};
 use connectivity_core::{
-    Error, ErrorKind, Exposure, Gateway, HttpListener, HttpTransport, MemoryRoutes, Router, Sent, Server, register,
+    ErrorKind, Exposure, Gateway, HttpListener, HttpTransport, MemoryRoutes, Router, Sent, Server, register,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,7 +13,8 @@ use tests::shop::*;
 
 /// A second process in all but name: a router of its own behind a real port.
 struct Far {
-    server: Server,
+    /// Serves until it is dropped.
+    _server: Server,
     router: Router,
     shop: Shop,
     address: String,
@@ -27,7 +27,7 @@ async fn far() -> Far {
     router.register_raw("hidden", async |bytes| Ok(bytes)).unwrap();
     let server = Server::builder(&router).expose(["billing", "echo"]).http("127.0.0.1:0").start().await.unwrap();
     let address = server.address("http").unwrap().to_owned();
-    Far { server, router, shop, address }
+    Far { _server: server, router, shop, address }
 }
 
 /// A router that reaches loopback, with a row for billing.

@@ -9,6 +9,7 @@
 mod calls;
 mod contract;
 mod http;
+mod https;
 mod processes;
 mod reload;
 mod strategies;

@@ -12,7 +12,8 @@ pub struct RouteTls {
     pub insecure: bool,
     /// Trusts these roots (PEM) instead of the system's: `ca_file`.
     pub ca_file: Option<PathBuf>,
-    /// Trusts only a certificate with this SHA-256 digest: `pin_sha256`.
+    /// Trusts only the certificate with this SHA-256 digest of its DER: `pin_sha256`. Without `ca_file` the pin alone is the
+    /// identity: the certificate need not come from a known issuer, be for the name or be valid now.
     pub pin_sha256: Option<[u8; 32]>,
     /// Expects this name in the certificate instead of the endpoint's host: `server_name`.
     pub server_name: Option<String>,
