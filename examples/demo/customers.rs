@@ -65,7 +65,7 @@ impl Customer {
         match self.orders.place(self.id, item, 1 + (dice % 9) as u32, think_ms).await {
             Ok(_placed) => lane.placed(),
             Err(error) => {
-                lane.failed(None, &error);
+                lane.not_placed(&error);
                 tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
             }
         }

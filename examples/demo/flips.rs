@@ -1,6 +1,9 @@
 //! Moves services by SQL, as an operator would: a thread with a connection of its own, which the router knows nothing of.
 
+mod kill;
+
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -9,10 +12,14 @@ use std::time::{Duration, Instant};
 
 use connectivity_core::{RouteState, Router};
 use rusqlite::Connection;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use crate::journal::JournalClient;
 use crate::meter::Method;
 use crate::monolith::Monolith;
+use crate::second_process::SecondProcess;
+use crate::shop::ShopError;
 use crate::signpost::Way;
 use crate::statements::{self, Far};
 use crate::world::World;
@@ -55,6 +62,14 @@ const ROUND: [(&str, Option<Way>); 22] = [
     ("billing", Some(Way::Local)),
 ];
 
+/// What a reader is told while rows change.
+#[derive(Clone, Debug)]
+pub(crate) enum News {
+    Flip(Flipped),
+    /// Something else has happened.
+    Note(String),
+}
+
 /// One flip that is in force.
 #[derive(Clone, Debug)]
 pub(crate) struct Flipped {
@@ -72,6 +87,14 @@ pub(crate) enum FlipError {
     NotInForce { sql: String },
     #[error("{sql} made a bad row: {state:?}")]
     Bad { sql: String, state: Option<RouteState> },
+    #[error("the second process was not killed, or not started again")]
+    Process(#[from] io::Error),
+    #[error("the restarted process cannot be called by {way}")]
+    NotBack {
+        way: &'static str,
+        #[source]
+        cause: ShopError,
+    },
     #[error("the thread that flips rows panicked")]
     Panicked,
 }
@@ -84,8 +107,12 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Starts flipping the rows of the shop. Every flip that is in force is told; the channel closes early when a flip fails.
-    pub(crate) fn start(monolith: &Monolith) -> Result<(Self, mpsc::UnboundedReceiver<Flipped>), FlipError> {
+    /// Starts flipping the rows of the shop, and kills the second process once, after a time. Every flip that is in force is
+    /// told; the channel closes early when a flip fails.
+    pub(crate) fn start(
+        monolith: &Monolith,
+        kill_after: Duration,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<News>), FlipError> {
         let connection = open(&monolith.routes())?;
         let rows = BTreeMap::from([("billing", Way::Local), ("catalog", Way::Local)]);
         let (told, flips) = mpsc::unbounded_channel();
@@ -94,6 +121,10 @@ impl Driver {
             connection,
             router: monolith.router.clone(),
             far: monolith.second.far.clone(),
+            second: Arc::clone(&monolith.second),
+            journal: JournalClient::new(&monolith.router),
+            runtime: Handle::current(),
+            kill_at: Some(Instant::now() + kill_after),
             world: Arc::clone(&monolith.world),
             rows,
             told,
@@ -120,9 +151,14 @@ struct Operator {
     connection: Connection,
     router: Router,
     far: Far,
+    second: Arc<SecondProcess>,
+    journal: JournalClient,
+    runtime: Handle,
+    /// When the second process is killed, until it was.
+    kill_at: Option<Instant>,
     world: Arc<World>,
     rows: BTreeMap<&'static str, Way>,
-    told: mpsc::UnboundedSender<Flipped>,
+    told: mpsc::UnboundedSender<News>,
 }
 
 impl Operator {
@@ -132,9 +168,23 @@ impl Operator {
             if stopped.recv_timeout(PERIOD) != Err(RecvTimeoutError::Timeout) {
                 break;
             }
+            if self.kill_at.take_if(|at| *at <= Instant::now()).is_some() {
+                self.kill_and_restart()?;
+            }
+            self.move_to(row, way)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, news: News) {
+        // Nobody listens any more when the run ends early.
+        let _ = self.told.send(news);
+    }
+
+    fn move_to(&mut self, row: &'static str, way: Option<Way>) -> Result<(), FlipError> {
+        if self.rows.get(row).copied() != way {
             let flipped = self.flip(row, way)?;
-            // Nobody listens any more when the run ends early.
-            let _ = self.told.send(flipped);
+            self.tell(News::Flip(flipped));
         }
         Ok(())
     }
@@ -143,12 +193,7 @@ impl Operator {
         let moved = Method::ALL.into_iter().filter(|method| method.rows().contains(&row));
         moved.for_each(|method| self.world.signposts.take_down(method));
         let sql = self.sql(row, way);
-        self.connection.execute_batch(&sql)?;
-        let committed = Instant::now();
-        let now = "SELECT value FROM meta WHERE key = 'generation'";
-        let generation: i64 = self.connection.query_row(now, [], |row| row.get(0))?;
-        self.wait_for(generation.cast_unsigned(), committed, &sql)?;
-        let in_force_after = committed.elapsed();
+        let in_force_after = self.execute(&sql)?;
         self.check(row, way, &sql)?;
         match way {
             Some(way) => self.rows.insert(row, way),
@@ -166,14 +211,20 @@ impl Operator {
         }
     }
 
-    fn wait_for(&self, generation: u64, committed: Instant, sql: &str) -> Result<(), FlipError> {
+    /// Says how long it took from the end of the statement until it was in force.
+    fn execute(&self, sql: &str) -> Result<Duration, FlipError> {
+        self.connection.execute_batch(sql)?;
+        let committed = Instant::now();
+        let now = "SELECT value FROM meta WHERE key = 'generation'";
+        let generation: i64 = self.connection.query_row(now, [], |row| row.get(0))?;
+        let generation = generation.cast_unsigned();
         while self.router.generation() < generation {
             if committed.elapsed() > PATIENCE {
                 return Err(FlipError::NotInForce { sql: sql.to_owned() });
             }
             thread::sleep(LOOK);
         }
-        Ok(())
+        Ok(committed.elapsed())
     }
 
     /// Asks the router itself what it made of the row.

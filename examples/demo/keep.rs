@@ -8,7 +8,7 @@ use connectivity_core::{Router, Server};
 use rusqlite::Connection;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use crate::flips::{self, Flipped};
+use crate::flips::{self, Flipped, News};
 use crate::monolith::Monolith;
 use crate::second_process::DRAIN;
 use crate::signpost::Way;
@@ -24,7 +24,7 @@ pub(crate) struct Keep {
 
 impl Keep {
     /// Starts both; what comes through the channel are changes of rows.
-    pub(crate) async fn start(monolith: &Monolith) -> Result<(Self, UnboundedReceiver<Flipped>), Box<dyn Error>> {
+    pub(crate) async fn start(monolith: &Monolith) -> Result<(Self, UnboundedReceiver<News>), Box<dyn Error>> {
         let services = ["orders", "billing", "catalog"];
         let gateway = Server::builder(&monolith.router).expose(services).http("127.0.0.1:0").start().await?;
         let (told, changes) = mpsc::unbounded_channel();
@@ -65,14 +65,14 @@ Ctrl-C ends.
 }
 
 /// Tells each change of a row, until nobody listens.
-fn follow(connection: &Connection, router: &Router, told: &UnboundedSender<Flipped>) {
+fn follow(connection: &Connection, router: &Router, told: &UnboundedSender<News>) {
     let mut seen = router.generation();
     while !told.is_closed() {
         thread::sleep(LOOK);
         let now = router.generation();
         if now != seen {
             for sql in changes(connection, seen, now).unwrap_or_default() {
-                let _ = told.send(Flipped { sql, in_force_after: None });
+                let _ = told.send(News::Flip(Flipped { sql, in_force_after: None }));
             }
             seen = now;
         }

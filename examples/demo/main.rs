@@ -12,6 +12,7 @@ mod journal;
 mod keep;
 mod meter;
 mod monolith;
+mod outage;
 mod report;
 mod run;
 mod screen;
@@ -32,7 +33,8 @@ use clap::Parser;
 ///
 /// `orders` calls `catalog` and `billing` in every order. Rows in a SQLite file say where these run: in this process (local), in
 /// a second one (http, quic, unix), or nowhere (noop). The rows are changed several times a second, and every call is checked: it must be
-/// answered, by the process that its row names.
+/// answered, by the process and over the wire that its row names. In the middle of the run the second process is killed and
+/// started again; calls that this interrupts end in an error of the right kind, and are counted apart.
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 struct Arguments {

@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use connectivity_core::Sent;
 use hdrhistogram::Histogram;
 
+use crate::outage::Span;
 use crate::shop::{Amount, ServedBy, ShopError};
 use crate::signpost::Way;
 use crate::world::World;
@@ -27,6 +29,11 @@ impl Method {
             Self::Quote => ["billing.quote", "billing"],
             Self::Charge => ["billing.charge", "billing"],
         }
+    }
+
+    /// Says whether the contract allows to run a call again whose answer was lost.
+    pub(crate) fn may_be_repeated(self) -> bool {
+        matches!(self, Self::Price | Self::Quote)
     }
 }
 
@@ -93,24 +100,40 @@ impl Lane {
         let before = self.world.signposts.read(method);
         let start = Instant::now();
         let answer = call.await;
-        let took = start.elapsed();
+        let span = Span { start, end: Instant::now() };
         let after = self.world.signposts.read(method);
         let expected = before.way().filter(|_| before == after);
         match &answer {
-            Ok(amount) => self.answered(method, amount.served_by, expected, took),
-            Err(error) => self.failed(Some(method), error),
+            Ok(amount) => self.answered(method, amount.served_by, expected, span),
+            Err(error) => self.not_answered(method, error, expected, span),
         }
         answer
     }
 
-    fn answered(&self, method: Method, served_by: ServedBy, expected: Option<Way>, took: Duration) {
+    fn answered(&self, method: Method, served_by: ServedBy, expected: Option<Way>, span: Span) {
         let way = self.world.way(served_by);
+        let was_carried_over = self.world.outage.was_in_flight(span.start) && served_by.process == self.world.there();
         let mut tally = self.tally();
         tally.checked += u64::from(expected.is_some());
         // An answer of a stranger is wrong at any time.
         tally.misrouted += u64::from(way.is_none() || expected.is_some_and(|expected| way != Some(expected)));
+        tally.carried_over += u64::from(was_carried_over && method.may_be_repeated());
         if let Some(way) = way {
-            tally.record(method, way, took.saturating_sub(self.clock));
+            tally.record(method, way, span.end.duration_since(span.start).saturating_sub(self.clock));
+        }
+    }
+
+    /// Counts a call that got no answer: interrupted, if the kill of the second process explains it, else failed.
+    fn not_answered(&self, method: Method, error: &ShopError, expected: Option<Way>, span: Span) {
+        match error {
+            ShopError::Connectivity(error)
+                if expected.is_none_or(Way::is_far) && self.world.outage.explains(method, span, error) =>
+            {
+                let mut tally = self.tally();
+                tally.interrupted += 1;
+                tally.may_have_run += u64::from(error.sent() != Sent::No);
+            }
+            _ => self.failed(Some(method), error),
         }
     }
 
@@ -119,8 +142,14 @@ impl Lane {
         self.tally().orders += 1;
     }
 
-    /// Counts a call that got no answer; without a method it is that of an order.
-    pub(crate) fn failed(&self, method: Option<Method>, error: &ShopError) {
+    /// Counts an order that failed. One that failed because of a call was counted at the call.
+    pub(crate) fn not_placed(&self, error: &ShopError) {
+        if matches!(error, ShopError::Connectivity(error) if error.name().starts_with("orders")) {
+            self.failed(None, error);
+        }
+    }
+
+    fn failed(&self, method: Option<Method>, error: &ShopError) {
         self.tally().failed[method.map_or(Method::ALL.len(), |method| method as usize)] += 1;
         let mut failures = lock(&self.failures);
         if failures.len() < FAILURES {
@@ -148,6 +177,12 @@ pub(crate) struct Tally {
     /// Calls during which no flip took place, so that it is certain where they had to go.
     pub(crate) checked: u64,
     pub(crate) misrouted: u64,
+    /// Calls whose error is explained by the kill of the second process.
+    pub(crate) interrupted: u64,
+    /// Those of them that the killed process may have run.
+    pub(crate) may_have_run: u64,
+    /// Calls that began before the kill and were answered by the restarted process, of methods that may be repeated.
+    pub(crate) carried_over: u64,
 }
 
 impl Tally {
@@ -165,6 +200,9 @@ impl Tally {
         self.orders += other.orders;
         self.checked += other.checked;
         self.misrouted += other.misrouted;
+        self.interrupted += other.interrupted;
+        self.may_have_run += other.may_have_run;
+        self.carried_over += other.carried_over;
     }
 
     /// The times of one method's calls that went one way.
@@ -196,7 +234,8 @@ impl Tally {
 
     /// How many calls there were, those of orders not included.
     pub(crate) fn calls(&self) -> u64 {
-        Method::ALL.iter().map(|&method| self.answered(method) + self.failed(method)).sum()
+        let ended = Method::ALL.iter().map(|&method| self.answered(method) + self.failed(method));
+        ended.sum::<u64>() + self.interrupted
     }
 }
 

@@ -15,6 +15,7 @@ use crate::shop::{
     Billing, BillingClient, CashDesk, Catalog, CatalogClient, ORDER_LIMIT, OrderDesk, Orders, OrdersClient, PriceList,
 };
 use crate::signpost::Way;
+use crate::statements;
 use crate::world::World;
 
 /// The shop in this process, with its routes file and the second process beside it.
@@ -22,7 +23,7 @@ use crate::world::World;
 pub(crate) struct Monolith {
     folder: TempDir,
     pub(crate) router: Router,
-    pub(crate) second: SecondProcess,
+    pub(crate) second: Arc<SecondProcess>,
     pub(crate) world: Arc<World>,
     pub(crate) meter: Arc<Meter>,
 }
@@ -32,7 +33,7 @@ impl Monolith {
     pub(crate) async fn open() -> Result<Self, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
         let world = Arc::new(World::new(std::process::id()));
-        let second = SecondProcess::start(folder.path(), &world).await?;
+        let second = Arc::new(SecondProcess::start(folder.path(), &world).await?);
         // The second process is on this machine, and such addresses are closed unless a program opens them.
         let http = HttpTransport::new().allow_internal();
         let router = Router::builder().transport("http", http).open_or_create(folder.path().join("routes.db")).await?;
@@ -55,7 +56,8 @@ impl Monolith {
 
     /// Asks the second process what it served.
     pub(crate) async fn counts_of_the_far_end(&self) -> Result<Counts, Box<dyn Error>> {
-        flips::open(&self.routes())?.execute_batch(&self.second.far.insert("journal", Way::Http))?;
+        let sql = statements::delete("journal") + &self.second.far.insert("journal", Way::Http);
+        flips::open(&self.routes())?.execute_batch(&sql)?;
         self.router.reload().await?;
         Ok(JournalClient::new(&self.router).counts().await?)
     }

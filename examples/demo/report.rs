@@ -1,6 +1,7 @@
 //! What a run comes to.
 
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -23,6 +24,8 @@ pub(crate) struct Report {
     checked: u64,
     strategies: Strategies,
     far_end: FarEnd,
+    /// What the kill of the second process did; null in a run that ended before it.
+    kill: Option<Kill>,
     /// From the end of a statement until the router's table was swapped.
     flip_in_force: Times,
 }
@@ -56,6 +59,18 @@ struct FarEnd {
 }
 
 #[derive(Debug, Serialize)]
+struct Kill {
+    /// Calls that ended in the error that a kill explains.
+    interrupted: u64,
+    /// Those of them that may have run, as their error says.
+    may_have_run: u64,
+    /// Calls in flight that the restarted process answered, because they may be repeated.
+    carried_over: u64,
+    /// From the kill until the second process served on every wire again.
+    back_after_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
 struct Times {
     calls: u64,
     p50_ns: u64,
@@ -70,8 +85,14 @@ impl Times {
 }
 
 impl Report {
-    pub(crate) fn new(total: &Tally, flips: &Histogram<u64>, far: Counts) -> Self {
+    pub(crate) fn new(total: &Tally, flips: &Histogram<u64>, far: Counts, outage: Option<Duration>) -> Self {
         let [local, http, quic, unix, noop] = Way::ALL.map(|way| Times::of(&total.times_by_way(way)));
+        let kill = outage.map(|outage| Kill {
+            interrupted: total.interrupted,
+            may_have_run: total.may_have_run,
+            carried_over: total.carried_over,
+            back_after_ms: outage.as_millis() as u64,
+        });
         Self {
             flips: flips.len(),
             calls: total.calls(),
@@ -81,14 +102,25 @@ impl Report {
             checked: total.checked,
             strategies: Strategies { local, http, quic, unix, noop },
             far_end: FarEnd { calls: far.calls, without_deadline: far.without_deadline },
+            kill,
             flip_in_force: Times::of(flips),
         }
     }
 
     /// Says whether no call was lost, repeated, or sent elsewhere.
     pub(crate) fn is_clean(&self) -> bool {
-        let far = &self.far_end;
-        self.failed == 0 && self.misrouted == 0 && far.calls == self.strategies.far_calls() && far.without_deadline == 0
+        self.failed == 0 && self.misrouted == 0 && self.journal_agrees() && self.far_end.without_deadline == 0
+    }
+
+    /// Says whether the journal of the second process holds what it must.
+    ///
+    /// A process writes a call down before it runs it, so that the journal holds every call that was answered. It may hold more
+    /// only through the kill: the interrupted calls whose error says that they may have run, each once; and the calls in flight
+    /// that may be repeated and were carried over, each once more. Without a kill the two are equal.
+    fn journal_agrees(&self) -> bool {
+        let answered = self.strategies.far_calls();
+        let more = self.kill.as_ref().map_or(0, |kill| kill.may_have_run + kill.carried_over);
+        (answered..=answered + more).contains(&self.far_end.calls)
     }
 }
 
@@ -104,6 +136,14 @@ impl fmt::Display for Report {
         if flip_in_force.calls > 0 {
             let [p50, p99] = [flip_in_force.p50_ns, flip_in_force.p99_ns].map(nanos);
             writeln!(f, "  a flip was in force {p50} (p50) to {p99} (p99) after its statement")?;
+        }
+        if let Some(Kill { interrupted, may_have_run, carried_over, back_after_ms }) = &self.kill {
+            let [interrupted, maybe, carried_over] = [*interrupted, *may_have_run, *carried_over].map(grouped);
+            writeln!(f, "  the second process was killed: {interrupted} calls interrupted ({maybe} may have run),")?;
+            writeln!(
+                f,
+                "    {carried_over} carried over to the restarted one, which was back after {back_after_ms} ms"
+            )?;
         }
         let (there, here) = (grouped(far_end.calls), grouped(strategies.far_calls()));
         write!(f, "  the second process counted {there} calls; {here} were answered from there")

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::Arguments;
 use crate::customers::{CUSTOMERS, Customers, WHOLESALERS};
-use crate::flips::{Driver, Flipped};
+use crate::flips::{Driver, Flipped, News};
 use crate::keep::Keep;
 use crate::meter::{Tally, histogram};
 use crate::monolith::Monolith;
@@ -53,7 +53,7 @@ async fn flip(
     asked_to_end: JoinHandle<()>,
     limit: Duration,
 ) -> Result<Report, Box<dyn Error>> {
-    let (driver, flips) = Driver::start(monolith)?;
+    let (driver, flips) = Driver::start(monolith, limit / 2)?;
     let mut run = Run::start(monolith, screen, flips);
     run.until(async {
         tokio::select! {
@@ -87,7 +87,7 @@ struct Run<'a> {
     monolith: &'a Monolith,
     screen: &'a mut Screen,
     customers: Customers,
-    flips: UnboundedReceiver<Flipped>,
+    news: UnboundedReceiver<News>,
     in_force: Histogram<u64>,
     total: Tally,
     began: Instant,
@@ -95,10 +95,10 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn start(monolith: &'a Monolith, screen: &'a mut Screen, flips: UnboundedReceiver<Flipped>) -> Self {
+    fn start(monolith: &'a Monolith, screen: &'a mut Screen, news: UnboundedReceiver<News>) -> Self {
         let (customers, now) = (Customers::start(&monolith.orders(), &monolith.meter), Instant::now());
         let (in_force, total) = (histogram(), Tally::default());
-        Self { monolith, screen, customers, flips, in_force, total, began: now, taken: now }
+        Self { monolith, screen, customers, news, in_force, total, began: now, taken: now }
     }
 
     /// Shows what happens, until `end` or until a flip has failed.
@@ -108,12 +108,19 @@ impl<'a> Run<'a> {
         loop {
             tokio::select! {
                 () = &mut end => return,
-                flip = self.flips.recv() => match flip {
-                    Some(flipped) => self.flipped(&flipped),
+                news = self.news.recv() => match news {
+                    Some(news) => self.tell(&news),
                     None => return,
                 },
                 _ = ticks.tick() => self.tick(),
             }
+        }
+    }
+
+    fn tell(&mut self, news: &News) {
+        match news {
+            News::Flip(flipped) => self.flipped(flipped),
+            News::Note(text) => self.screen.note(text),
         }
     }
 
@@ -149,14 +156,14 @@ impl<'a> Run<'a> {
         let impatient = tokio::spawn(signals::end_at_the_next_interrupt());
         self.customers.stop().await;
         impatient.abort();
-        while let Ok(flipped) = self.flips.try_recv() {
-            self.flipped(&flipped);
+        while let Ok(news) = self.news.try_recv() {
+            self.tell(&news);
         }
         self.total.add(&self.monolith.meter.take());
         for failure in self.monolith.meter.failures() {
             self.screen.say(&format!("failed: {failure}"));
         }
         let far = self.monolith.counts_of_the_far_end().await?;
-        Ok(Report::new(&self.total, &self.in_force, far))
+        Ok(Report::new(&self.total, &self.in_force, far, self.monolith.world.outage.lasted()))
     }
 }

@@ -69,9 +69,22 @@ impl Screen {
             self.say(&format!("{}{remark}", flipped.sql));
             return;
         }
-        // In two lines and with a short pin, so that it fits into a narrow terminal.
+        // In two lines, and with a short pin, so that it fits into a narrow terminal.
         let sql = short_pin(&flipped.sql).replace(" WHERE ", "\n   WHERE ").replace(" VALUES ", "\n   VALUES ");
-        self.statements.push_back(sql + &remark);
+        self.keep(sql + &remark);
+    }
+
+    /// Shows what else has happened.
+    pub(crate) fn note(&mut self, text: &str) {
+        if self.live {
+            self.keep(text.to_owned());
+        } else {
+            self.say(text);
+        }
+    }
+
+    fn keep(&mut self, statement: String) {
+        self.statements.push_back(statement);
         if self.statements.len() > STATEMENTS {
             self.statements.pop_front();
         }
@@ -120,9 +133,9 @@ fn short_pin(sql: &str) -> String {
 
 fn totals(moment: &Moment<'_>) -> String {
     let total = moment.total;
-    let [flips, calls, failed, misrouted] =
-        [moment.flips, total.calls(), total.all_failed(), total.misrouted].map(grouped);
-    format!("{flips} flips, {calls} calls, {failed} failed, {misrouted} misrouted")
+    let counts = [moment.flips, total.calls(), total.all_failed(), total.misrouted, total.interrupted];
+    let [flips, calls, failed, misrouted, interrupted] = counts.map(grouped);
+    format!("{flips} flips, {calls} calls, {failed} failed, {misrouted} misrouted, {interrupted} interrupted")
 }
 
 fn summary(tally: &Tally, within: Duration, total: &Tally) -> String {
@@ -134,8 +147,8 @@ fn summary(tally: &Tally, within: Duration, total: &Tally) -> String {
             let _ = write!(text, ", {} p50 {p50} p99 {p99}", way.word());
         }
     }
-    let [failed, misrouted] = [total.all_failed(), total.misrouted].map(grouped);
-    let _ = write!(text, ", {failed} failed, {misrouted} misrouted");
+    let [failed, misrouted, interrupted] = [total.all_failed(), total.misrouted, total.interrupted].map(grouped);
+    let _ = write!(text, ", {failed} failed, {misrouted} misrouted, {interrupted} interrupted");
     text
 }
 

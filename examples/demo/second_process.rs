@@ -3,13 +3,14 @@
 use std::error::Error;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use connectivity_core::Tls;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, Command};
+use tokio::sync::Mutex;
 
 use crate::statements::Far;
 use crate::world::World;
@@ -26,48 +27,58 @@ pub(crate) const KEY: &str = "key.pem";
 pub(crate) const JOURNAL: &str = "journal";
 pub(crate) const SOCKET: &str = "second.sock";
 
-/// The second process.
+/// The second process, and after it was killed the next one in its place.
 #[derive(Debug)]
 pub(crate) struct SecondProcess {
+    folder: PathBuf,
     pub(crate) far: Far,
-    child: Child,
-    stdin: ChildStdin,
+    child: Mutex<Child>,
 }
 
 impl SecondProcess {
     /// Makes it an identity, starts it, and returns when it can be called.
     pub(crate) async fn start(folder: &Path, world: &World) -> Result<Self, Box<dyn Error>> {
         let pin = make_identity(folder)?;
-        let anywhere = "127.0.0.1:0".to_owned();
-        let far = Far { http: anywhere.clone(), quic: anywhere, unix: folder.join(SOCKET), pin };
-        Ok(Self::start_at(folder, far, world).await?)
+        let (child, [http, quic]) = start_at(folder, ["127.0.0.1:0"; 2], world).await?;
+        let far = Far { http, quic, unix: folder.join(SOCKET), pin };
+        Ok(Self { folder: folder.to_owned(), far, child: Mutex::new(child) })
     }
 
-    async fn start_at(folder: &Path, mut far: Far, world: &World) -> io::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg(SERVE).arg(folder).args([&far.http, &far.quic]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let (Some(stdin), Some(stdout), Some(id)) = (child.stdin.take(), child.stdout.take(), child.id()) else {
-            return Err(gone());
-        };
-        world.arrived(id);
-        let line = BufReader::new(stdout).lines().next_line().await?.ok_or_else(gone)?;
-        let (http, quic) = line.split_once(' ').ok_or_else(gone)?;
-        (far.http, far.quic) = (http.to_owned(), quic.to_owned());
-        Ok(Self { far, child, stdin })
+    /// Kills it with SIGKILL, and returns when it is dead.
+    pub(crate) async fn kill(&self) -> io::Result<()> {
+        self.child.lock().await.kill().await
+    }
+
+    /// Starts another one with the same addresses, identity and journal.
+    pub(crate) async fn start_again(&self, world: &World) -> io::Result<()> {
+        let (child, _) = start_at(&self.folder, [&self.far.http, &self.far.quic], world).await?;
+        *self.child.lock().await = child;
+        Ok(())
     }
 
     /// Lets it end.
-    pub(crate) async fn end(self) -> io::Result<()> {
-        let Self { mut child, stdin, .. } = self;
-        drop(stdin);
+    pub(crate) async fn end(&self) -> io::Result<()> {
+        let mut child = self.child.lock().await;
         let limit = 2 * DRAIN + Duration::from_secs(2);
+        // Waiting closes its stdin first.
         match tokio::time::timeout(limit, child.wait()).await {
             Ok(status) => status.map(drop)?,
             Err(_elapsed) => child.kill().await?,
         }
         Ok(())
     }
+}
+
+/// Starts a second process, and tells the addresses it has got for http and quic.
+async fn start_at(folder: &Path, addresses: [&str; 2], world: &World) -> io::Result<(Child, [String; 2])> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(SERVE).arg(folder).args(addresses);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    world.arrived(child.id().ok_or_else(gone)?);
+    let stdout = child.stdout.take().ok_or_else(gone)?;
+    let line = BufReader::new(stdout).lines().next_line().await?.ok_or_else(gone)?;
+    let (http, quic) = line.split_once(' ').ok_or_else(gone)?;
+    Ok((child, [http.to_owned(), quic.to_owned()]))
 }
 
 /// Makes a certificate that nobody vouches for but the pin in a row. It is in files so that it outlives the process which shows

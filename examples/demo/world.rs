@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::outage::Outage;
 use crate::shop::ServedBy;
 use crate::signpost::{Signposts, Way};
 
@@ -9,18 +10,23 @@ use crate::signpost::{Signposts, Way};
 #[derive(Debug)]
 pub(crate) struct World {
     here: u32,
+    /// The second process, and the one before it that was killed; 0 is nobody.
     there: AtomicU32,
+    killed: AtomicU32,
+    pub(crate) outage: Outage,
     pub(crate) signposts: Signposts,
 }
 
 impl World {
     /// Makes a world with this process in it.
     pub(crate) fn new(here: u32) -> Self {
-        Self { here, there: AtomicU32::new(0), signposts: Signposts::new() }
+        let [there, killed] = [0; 2].map(AtomicU32::new);
+        Self { here, there, killed, outage: Outage::default(), signposts: Signposts::new() }
     }
 
     /// Takes note of a second process, before it can answer.
     pub(crate) fn arrived(&self, process: u32) {
+        self.killed.store(self.there(), Ordering::SeqCst);
         self.there.store(process, Ordering::SeqCst);
     }
 
@@ -35,7 +41,10 @@ impl World {
         let is_known = match way {
             Way::Noop => served_by == ServedBy::NOBODY,
             Way::Local => process == self.here,
-            Way::Http | Way::Quic | Way::Unix => process == self.there(),
+            // An answer may be looked at after the process that gave it was killed.
+            Way::Http | Way::Quic | Way::Unix => {
+                process == self.there() || process == self.killed.load(Ordering::SeqCst)
+            }
         };
         is_known.then_some(way)
     }
