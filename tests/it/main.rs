@@ -11,5 +11,6 @@ mod contract;
 mod http;
 mod https;
 mod processes;
+mod quic;
 mod reload;
 mod strategies;
