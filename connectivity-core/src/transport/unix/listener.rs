@@ -12,11 +12,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::address::Address;
+use super::thread::io_thread;
 use super::users::Users;
 use crate::call::BoxFuture;
 use crate::context::Peer;
 use crate::router::Inbound;
-use crate::transport::mux::{Paces, Serving, io_thread, serve};
+use crate::transport::mux::{Paces, Serving, serve};
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
 /// Connections at once unless said.
