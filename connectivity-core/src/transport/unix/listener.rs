@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -17,7 +16,7 @@ use super::users::Users;
 use crate::call::BoxFuture;
 use crate::context::Peer;
 use crate::router::Inbound;
-use crate::transport::mux::{Paces, Serving, serve};
+use crate::transport::mux::{Serving, serve};
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
 /// Connections at once unless said.
@@ -117,7 +116,7 @@ impl Listener for UnixListener {
     fn listen(self: Box<Self>, inbound: Inbound, drain: Drain) -> BoxFuture<'static, Result<Listening, ServeError>> {
         Box::pin(async move {
             let (bound, address) = self.bind()?;
-            let serving = Serving { inbound, user: Handle::current(), paces: Paces::default() };
+            let serving = Serving::new(inbound);
             let users = self.users;
             let done = io_thread("connectivity-unix", move || accept(bound, users, serving, drain));
             let done = done.map_err(|cause| ServeError::Bind { address: address.to_string(), cause })?;
