@@ -8,6 +8,7 @@
 
 mod calls;
 mod contract;
+mod frames;
 mod http;
 mod https;
 mod processes;
