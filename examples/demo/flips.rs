@@ -11,9 +11,11 @@ use connectivity_core::{RouteState, Router};
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 
-use crate::meter::{Method, World};
+use crate::meter::Method;
 use crate::monolith::Monolith;
 use crate::signpost::Way;
+use crate::statements::{self, Far};
+use crate::world::World;
 
 /// The time between two flips.
 const PERIOD: Duration = Duration::from_millis(400);
@@ -26,23 +28,29 @@ const LOOK: Duration = Duration::from_micros(50);
 
 /// What happens to the rows, again and again: a way, or `None` for a row that is deleted.
 ///
-/// `billing` goes from local to http to noop and back, `catalog` does at another rhythm, and `billing.quote` has a row of its
-/// own at times, which beats that of `billing`.
-const ROUND: [(&str, Option<Way>); 16] = [
+/// `billing` goes every way there is, `catalog` does at another rhythm, and `billing.quote` has a row of its own at times, which
+/// beats that of `billing`.
+const ROUND: [(&str, Option<Way>); 22] = [
     ("billing", Some(Way::Http)),
-    ("catalog", Some(Way::Http)),
-    ("billing", Some(Way::Noop)),
-    ("billing.quote", Some(Way::Local)),
-    ("billing", Some(Way::Local)),
-    ("billing.quote", Some(Way::Http)),
-    ("catalog", Some(Way::Noop)),
-    ("billing.quote", None),
-    ("billing", Some(Way::Http)),
+    ("catalog", Some(Way::Quic)),
+    ("billing", Some(Way::Unix)),
     ("billing.quote", Some(Way::Noop)),
-    ("catalog", Some(Way::Http)),
+    ("billing", Some(Way::Quic)),
     ("billing.quote", Some(Way::Local)),
+    ("catalog", Some(Way::Unix)),
+    ("billing.quote", Some(Way::Http)),
     ("billing", Some(Way::Noop)),
     ("billing.quote", None),
+    ("catalog", Some(Way::Http)),
+    ("billing", Some(Way::Local)),
+    ("billing.quote", Some(Way::Quic)),
+    ("billing", Some(Way::Http)),
+    ("catalog", Some(Way::Noop)),
+    ("billing.quote", Some(Way::Unix)),
+    ("billing", Some(Way::Unix)),
+    ("catalog", Some(Way::Quic)),
+    ("billing.quote", None),
+    ("billing", Some(Way::Quic)),
     ("catalog", Some(Way::Local)),
     ("billing", Some(Way::Local)),
 ];
@@ -85,7 +93,7 @@ impl Driver {
         let operator = Operator {
             connection,
             router: monolith.router.clone(),
-            far: monolith.second.address.clone(),
+            far: monolith.second.far.clone(),
             world: Arc::clone(&monolith.world),
             rows,
             told,
@@ -111,7 +119,7 @@ pub(crate) fn open(routes: &Path) -> rusqlite::Result<Connection> {
 struct Operator {
     connection: Connection,
     router: Router,
-    far: String,
+    far: Far,
     world: Arc<World>,
     rows: BTreeMap<&'static str, Way>,
     told: mpsc::UnboundedSender<Flipped>,
@@ -151,17 +159,10 @@ impl Operator {
     }
 
     fn sql(&self, row: &str, way: Option<Way>) -> String {
-        let Some(way) = way else {
-            return format!("DELETE FROM routes WHERE service_name='{row}';");
-        };
-        let (word, far) = (way.word(), &self.far);
-        match (self.rows.contains_key(row), way) {
-            (true, Way::Http) => http_sql(row, far),
-            (true, _) => format!("UPDATE routes SET strategy='{word}' WHERE service_name='{row}';"),
-            (false, Way::Http) => format!(
-                "INSERT INTO routes(service_name, strategy, endpoint) VALUES ('{row}', '{word}', 'http://{far}/{row}');"
-            ),
-            (false, _) => format!("INSERT INTO routes(service_name, strategy) VALUES ('{row}', '{word}');"),
+        match way {
+            None => statements::delete(row),
+            Some(way) if self.rows.contains_key(row) => self.far.update(row, way),
+            Some(way) => self.far.insert(row, way),
         }
     }
 
@@ -197,11 +198,6 @@ impl Operator {
     }
 }
 
-/// The statement that sends a service to the process which listens at `far`.
-pub(crate) fn http_sql(row: &str, far: &str) -> String {
-    format!("UPDATE routes SET strategy='http', endpoint='http://{far}/{row}' WHERE service_name='{row}';")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,5 +214,8 @@ mod tests {
             };
         }
         assert_eq!(rows, begin);
+        for way in Way::ALL {
+            assert!(ROUND.iter().any(|&(row, to)| row == "billing" && to == Some(way)), "{way:?}");
+        }
     }
 }

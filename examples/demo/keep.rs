@@ -8,9 +8,10 @@ use connectivity_core::{Router, Server};
 use rusqlite::Connection;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use crate::flips::{self, Flipped, http_sql};
+use crate::flips::{self, Flipped};
 use crate::monolith::Monolith;
 use crate::second_process::DRAIN;
+use crate::signpost::Way;
 
 /// How often the router is asked whether a row was changed.
 const LOOK: Duration = Duration::from_millis(100);
@@ -34,20 +35,23 @@ impl Keep {
 
     /// What to try.
     pub(crate) fn hints(&self, monolith: &Monolith) -> String {
-        let (routes, far) = (monolith.routes(), &monolith.second.address);
+        let (routes, far) = (monolith.routes(), &monolith.second.far);
         let (routes, here) = (routes.display(), self.gateway.address("http").unwrap_or_default());
-        let to_http = http_sql("billing", far);
-        let to_http = to_http.trim_end_matches(';');
+        let update = |way| far.update("billing", way).replace(';', " RETURNING *");
+        let [http, quic, unix, local] = [Way::Http, Way::Quic, Way::Unix, Way::Local].map(update);
+        let there = &far.http;
         format!(
             r#"The rows are yours: {routes}
 
-  sqlite3 {routes} "{to_http} RETURNING *"
+  sqlite3 {routes} "{http}"
+  sqlite3 {routes} "{quic}"
+  sqlite3 {routes} "{unix}"
   sqlite3 {routes} "INSERT INTO routes(service_name, strategy) VALUES ('billing.quote', 'noop') RETURNING *"
-  sqlite3 {routes} "UPDATE routes SET strategy='local' WHERE service_name='billing' RETURNING *"
+  sqlite3 {routes} "{local}"
   sqlite3 {routes} "UPDATE routes SET strategy='htpp' WHERE service_name='billing'"     (a typo: nothing changes)
 
-  curl --json '{{"cents":450,"quantity":2}}' http://{far}/billing.quote      (the second process)
-  curl --json '{{"customer":1,"item":"tea","quantity":2,"think_ms":0}}' http://{here}/orders.place      (this one; says who served what)
+  curl --json '{{"cents":450,"quantity":2}}' http://{there}/billing.quote      (the second process)
+  curl --json '{{"customer":1,"item":"tea","quantity":2,"think_ms":0}}' http://{here}/orders.place      (this one; says who served what, and how)
 
 Ctrl-C ends.
 "#

@@ -8,6 +8,7 @@
 
 mod customers;
 mod flips;
+mod journal;
 mod keep;
 mod meter;
 mod monolith;
@@ -15,9 +16,12 @@ mod report;
 mod run;
 mod screen;
 mod second_process;
+mod serve;
 mod shop;
 mod signals;
 mod signpost;
+mod statements;
+mod world;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -27,7 +31,7 @@ use clap::Parser;
 /// A small shop whose services are moved between two processes by SQL while it sells.
 ///
 /// `orders` calls `catalog` and `billing` in every order. Rows in a SQLite file say where these run: in this process (local), in
-/// a second one (http), or nowhere (noop). The rows are changed several times a second, and every call is checked: it must be
+/// a second one (http, quic, unix), or nowhere (noop). The rows are changed several times a second, and every call is checked: it must be
 /// answered, by the process that its row names.
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
@@ -41,18 +45,17 @@ struct Arguments {
     /// Leaves the rows to you: sells until Ctrl-C, and prints statements for the sqlite3 shell and curl lines to try.
     #[arg(long, conflicts_with_all = ["seconds", "json"])]
     keep: bool,
-    /// Is what the second process is started with.
-    #[arg(long, hide = true)]
-    serve: bool,
+    /// Is what the second process is started with: a folder, and its addresses for http and quic.
+    #[arg(long, hide = true, num_args = 3)]
+    serve: Vec<String>,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = if arguments.serve {
-        second_process::serve().await.map(|()| ExitCode::SUCCESS)
-    } else {
-        run::run(&arguments).await
+    let outcome = match &arguments.serve[..] {
+        [folder, http, quic] => serve::serve(folder.as_ref(), http, quic).await.map(|()| ExitCode::SUCCESS),
+        _ => run::run(&arguments).await,
     };
     outcome.unwrap_or_else(|error| failed(&*error))
 }

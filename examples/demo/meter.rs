@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::shop::{Amount, ServedBy, ShopError};
-use crate::signpost::{Signposts, Way};
+use crate::signpost::Way;
+use crate::world::World;
 
 /// The methods that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +41,6 @@ const FAILURES: usize = 5;
 pub(crate) struct Meter {
     lanes: Vec<Lane>,
     failures: Arc<Mutex<Vec<String>>>,
-}
-
-/// Who can be met at the end of a call, and where calls have to go.
-#[derive(Debug)]
-pub(crate) struct World {
-    pub(crate) here: ServedBy,
-    pub(crate) there: ServedBy,
-    pub(crate) signposts: Signposts,
 }
 
 impl Meter {
@@ -111,22 +104,13 @@ impl Lane {
     }
 
     fn answered(&self, method: Method, served_by: ServedBy, expected: Option<Way>, took: Duration) {
-        let way = self.way(served_by);
+        let way = self.world.way(served_by);
         let mut tally = self.tally();
         tally.checked += u64::from(expected.is_some());
         // An answer of a stranger is wrong at any time.
         tally.misrouted += u64::from(way.is_none() || expected.is_some_and(|expected| way != Some(expected)));
         if let Some(way) = way {
             tally.record(method, way, took.saturating_sub(self.clock));
-        }
-    }
-
-    fn way(&self, served_by: ServedBy) -> Option<Way> {
-        match served_by {
-            ServedBy::NOBODY => Some(Way::Noop),
-            who if who == self.world.here => Some(Way::Local),
-            who if who == self.world.there => Some(Way::Http),
-            _ => None,
         }
     }
 
@@ -239,11 +223,13 @@ fn clock_cost() -> Duration {
 mod tests {
     use super::*;
 
-    const HERE: ServedBy = ServedBy(1);
-    const THERE: ServedBy = ServedBy(2);
+    const LOCAL: ServedBy = ServedBy { process: 1, way: Way::Local };
+    const HTTP: ServedBy = ServedBy { process: 2, way: Way::Http };
+    const QUIC: ServedBy = ServedBy { process: 2, way: Way::Quic };
 
     async fn check(expected: Option<Way>, served_by: ServedBy) -> Tally {
-        let world = Arc::new(World { here: HERE, there: THERE, signposts: Signposts::new() });
+        let world = Arc::new(World::new(1));
+        world.arrived(2);
         if let Some(way) = expected {
             world.signposts.put_up(Method::Charge, way);
         }
@@ -256,14 +242,16 @@ mod tests {
     #[tokio::test]
     async fn an_answer_from_elsewhere_is_misrouted() {
         for (expected, served_by, misrouted) in [
-            (Some(Way::Local), HERE, 0),
-            (Some(Way::Http), THERE, 0),
+            (Some(Way::Local), LOCAL, 0),
+            (Some(Way::Http), HTTP, 0),
             (Some(Way::Noop), ServedBy::NOBODY, 0),
-            (Some(Way::Local), THERE, 1),
+            (Some(Way::Local), HTTP, 1),
+            (Some(Way::Http), QUIC, 1),
             (Some(Way::Http), ServedBy::NOBODY, 1),
-            (Some(Way::Noop), HERE, 1),
-            (None, HERE, 0),
-            (None, ServedBy(3), 1),
+            (Some(Way::Noop), LOCAL, 1),
+            (None, LOCAL, 0),
+            (None, ServedBy { process: 3, ..HTTP }, 1),
+            (None, ServedBy { process: 2, ..LOCAL }, 1),
         ] {
             let tally = check(expected, served_by).await;
             let checked = u64::from(expected.is_some());
@@ -273,8 +261,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_taken_is_not_taken_again_and_sums_up() {
-        let mut sum = check(None, HERE).await;
-        sum.add(&check(None, THERE).await);
+        let mut sum = check(None, LOCAL).await;
+        sum.add(&check(None, HTTP).await);
         assert_eq!((sum.calls(), sum.answered(Method::Charge), sum.all_failed()), (2, 2, 0));
         assert_eq!(sum.times_by_way(Way::Http).len(), 1);
     }

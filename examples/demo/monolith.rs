@@ -8,13 +8,14 @@ use connectivity_core::{HttpTransport, Router, register};
 use tempfile::TempDir;
 
 use crate::flips;
-use crate::meter::{Meter, World};
+use crate::journal::{Counts, JournalClient};
+use crate::meter::Meter;
 use crate::second_process::{DRAIN, SecondProcess};
 use crate::shop::{
-    Billing, BillingClient, CashDesk, Catalog, CatalogClient, Counts, JournalClient, ORDER_LIMIT, OrderDesk, Orders,
-    OrdersClient, PriceList, ServedBy,
+    Billing, BillingClient, CashDesk, Catalog, CatalogClient, ORDER_LIMIT, OrderDesk, Orders, OrdersClient, PriceList,
 };
-use crate::signpost::Signposts;
+use crate::signpost::Way;
+use crate::world::World;
 
 /// The shop in this process, with its routes file and the second process beside it.
 #[derive(Debug)]
@@ -30,12 +31,11 @@ impl Monolith {
     /// Opens the shop: everything is local at first.
     pub(crate) async fn open() -> Result<Self, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
-        let second = SecondProcess::start().await?;
+        let world = Arc::new(World::new(std::process::id()));
+        let second = SecondProcess::start(folder.path(), &world).await?;
         // The second process is on this machine, and such addresses are closed unless a program opens them.
         let http = HttpTransport::new().allow_internal();
         let router = Router::builder().transport("http", http).open_or_create(folder.path().join("routes.db")).await?;
-        let here = ServedBy::this_process();
-        let world = Arc::new(World { here, there: second.served_by, signposts: Signposts::new() });
         let meter = Arc::new(Meter::new(&world));
         let (catalog, billing) = (CatalogClient::new(&router), BillingClient::new(&router));
         let desk = OrderDesk { catalog, billing, meter: Arc::clone(&meter) };
@@ -55,8 +55,7 @@ impl Monolith {
 
     /// Asks the second process what it served.
     pub(crate) async fn counts_of_the_far_end(&self) -> Result<Counts, Box<dyn Error>> {
-        let sql = "INSERT INTO routes(service_name, strategy, endpoint) VALUES ('journal', 'http', ?1)";
-        flips::open(&self.routes())?.execute(sql, [format!("http://{}/journal", self.second.address)])?;
+        flips::open(&self.routes())?.execute_batch(&self.second.far.insert("journal", Way::Http))?;
         self.router.reload().await?;
         Ok(JournalClient::new(&self.router).counts().await?)
     }

@@ -5,8 +5,8 @@ use std::fmt::{self, Write as _};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::journal::Counts;
 use crate::meter::Tally;
-use crate::shop::Counts;
 use crate::signpost::Way;
 
 /// The outcome of a run; with `--json` it is the last line.
@@ -31,7 +31,21 @@ pub(crate) struct Report {
 struct Strategies {
     local: Times,
     http: Times,
+    quic: Times,
+    unix: Times,
     noop: Times,
+}
+
+impl Strategies {
+    /// In the order of [`Way::ALL`].
+    fn all(&self) -> [&Times; Way::ALL.len()] {
+        [&self.local, &self.http, &self.quic, &self.unix, &self.noop]
+    }
+
+    /// How many calls were answered from the second process.
+    fn far_calls(&self) -> u64 {
+        [&self.http, &self.quic, &self.unix].map(|times| times.calls).iter().sum()
+    }
 }
 
 /// What the second process says it served, which must be what was counted here.
@@ -57,7 +71,7 @@ impl Times {
 
 impl Report {
     pub(crate) fn new(total: &Tally, flips: &Histogram<u64>, far: Counts) -> Self {
-        let [local, http, noop] = [Way::Local, Way::Http, Way::Noop].map(|way| Times::of(&total.times_by_way(way)));
+        let [local, http, quic, unix, noop] = Way::ALL.map(|way| Times::of(&total.times_by_way(way)));
         Self {
             flips: flips.len(),
             calls: total.calls(),
@@ -65,7 +79,7 @@ impl Report {
             failed: total.all_failed(),
             misrouted: total.misrouted,
             checked: total.checked,
-            strategies: Strategies { local, http, noop },
+            strategies: Strategies { local, http, quic, unix, noop },
             far_end: FarEnd { calls: far.calls, without_deadline: far.without_deadline },
             flip_in_force: Times::of(flips),
         }
@@ -74,7 +88,7 @@ impl Report {
     /// Says whether no call was lost, repeated, or sent elsewhere.
     pub(crate) fn is_clean(&self) -> bool {
         let far = &self.far_end;
-        self.failed == 0 && self.misrouted == 0 && far.calls == self.strategies.http.calls && far.without_deadline == 0
+        self.failed == 0 && self.misrouted == 0 && far.calls == self.strategies.far_calls() && far.without_deadline == 0
     }
 }
 
@@ -84,14 +98,14 @@ impl fmt::Display for Report {
         let counts = [self.flips, self.calls, self.orders, self.failed, self.misrouted].map(grouped);
         let [flips, calls, orders, failed, misrouted] = counts;
         writeln!(f, "{flips} flips, {calls} calls in {orders} orders, {failed} failed, {misrouted} misrouted")?;
-        for (word, times) in [("local", &strategies.local), ("http", &strategies.http), ("noop", &strategies.noop)] {
-            writeln!(f, "  {word:<6} {times}")?;
+        for (way, times) in Way::ALL.into_iter().zip(strategies.all()) {
+            writeln!(f, "  {:<6} {times}", way.word())?;
         }
         if flip_in_force.calls > 0 {
             let [p50, p99] = [flip_in_force.p50_ns, flip_in_force.p99_ns].map(nanos);
             writeln!(f, "  a flip was in force {p50} (p50) to {p99} (p99) after its statement")?;
         }
-        let (there, here) = (grouped(far_end.calls), grouped(strategies.http.calls));
+        let (there, here) = (grouped(far_end.calls), grouped(strategies.far_calls()));
         write!(f, "  the second process counted {there} calls; {here} were answered from there")
     }
 }

@@ -140,9 +140,8 @@ impl<'a> Run<'a> {
 
     fn heading(&self, lately: &Tally, within: Duration) -> String {
         let (seconds, orders) = (self.began.elapsed().as_secs(), per_second(lately.orders, within));
-        let (id, address) = (self.monolith.second.served_by.0, &self.monolith.second.address);
-        let customers = CUSTOMERS + WHOLESALERS;
-        format!("{seconds} s, {customers} orders at once, {orders} orders/s; process {id} listens on {address}")
+        let (second, customers) = (self.monolith.world.there(), CUSTOMERS + WHOLESALERS);
+        format!("{seconds} s, {customers} orders at once, {orders} orders/s; the second process is {second}")
     }
 
     /// Lets every order end, and sums up.

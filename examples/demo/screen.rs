@@ -69,8 +69,8 @@ impl Screen {
             self.say(&format!("{}{remark}", flipped.sql));
             return;
         }
-        // In two lines, so that it fits into a narrow terminal.
-        let sql = flipped.sql.replace(" WHERE ", "\n   WHERE ").replace(" VALUES ", "\n   VALUES ");
+        // In two lines and with a short pin, so that it fits into a narrow terminal.
+        let sql = short_pin(&flipped.sql).replace(" WHERE ", "\n   WHERE ").replace(" VALUES ", "\n   VALUES ");
         self.statements.push_back(sql + &remark);
         if self.statements.len() > STATEMENTS {
             self.statements.pop_front();
@@ -104,6 +104,17 @@ impl Screen {
     /// A reader that has gone, such as `head`, is no reason to stop.
     fn write(&mut self, text: &str) {
         let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+    }
+}
+
+/// Shortens the digest in a statement, which nobody copies from a table that is drawn anew.
+fn short_pin(sql: &str) -> String {
+    const BEFORE: &str = "'pin_sha256', '";
+    let cut = sql.find(BEFORE).map(|at| at + BEFORE.len() + 8);
+    let end = cut.and_then(|cut| sql[cut..].find('\'').map(|at| cut + at));
+    match (cut, end) {
+        (Some(cut), Some(end)) => format!("{}..{}", &sql[..cut], &sql[end..]),
+        _ => sql.to_owned(),
     }
 }
 
@@ -141,8 +152,9 @@ fn table(moment: &Moment<'_>) -> Table {
 fn row(method: Method, moment: &Moment<'_>) -> Vec<Cell> {
     let route = method.rows().into_iter().find_map(|row| moment.inspection.route(row));
     let strategy = route.and_then(|route| route.strategy.as_deref()).unwrap_or("-");
-    let endpoint = route.and_then(|route| route.endpoint.as_deref()).filter(|_| strategy == "http").unwrap_or("");
-    let way = Way::ALL.into_iter().find(|way| way.word() == strategy);
+    let way = Way::of_word(strategy);
+    let endpoint =
+        route.and_then(|route| route.endpoint.as_deref()).filter(|_| way.is_some_and(Way::is_far)).unwrap_or("");
     let times = way.and_then(|way| moment.lately.times(method, way));
     let time = |quantile| {
         times.map_or_else(|| "-".to_owned(), |times: &Histogram<u64>| nanos(times.value_at_quantile(quantile)))

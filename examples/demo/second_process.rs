@@ -1,76 +1,60 @@
-//! The second process, seen from both sides: the same program with a hidden argument, serving `billing` and `catalog` over HTTP.
-//!
-//! It tells its address on its first line, and ends when its stdin closes; the system closes it whichever way the first ends.
+//! The first process's hold on the second, which is the same program with a hidden argument.
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
-use connectivity_core::{MemoryRoutes, Router, Server, register};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use connectivity_core::Tls;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
-use crate::shop::{Billing, CallCounter, CashDesk, Catalog, Journal, PriceList, ServedBy};
-use crate::signals;
+use crate::statements::Far;
+use crate::world::World;
 
 /// How long calls in flight may take to end.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
-/// The hidden argument.
+/// The hidden argument: a folder, and the addresses for http and quic.
 pub(crate) const SERVE: &str = "--serve";
 
-/// What the second process does.
-pub(crate) async fn serve() -> Result<(), Box<dyn Error>> {
-    // Ctrl-C, and its end, reach all processes of a terminal; the first one needs this one until its last order is through.
-    tokio::spawn(signals::ignore_the_terminal());
-    let journal = Arc::new(CallCounter::default());
-    // Rows of its own, none of them: a process that takes calls for others serves them itself, whatever their rows say.
-    let router = Router::builder().source(MemoryRoutes::new()).build()?;
-    register!(router,
-        Billing => CashDesk::new(Some(Arc::clone(&journal))),
-        Catalog => PriceList::new(Some(Arc::clone(&journal))),
-        Journal => journal,
-    )?;
-    let server = Server::builder(&router).expose(["billing", "catalog", "journal"]).http("127.0.0.1:0").start().await?;
-    writeln!(io::stdout(), "{}", server.address("http").unwrap_or_default())?;
-    tokio::select! {
-        () = stdin_closed() => {}
-        () = signals::terminate() => {}
-    }
-    server.shutdown(DRAIN).await;
-    router.close(DRAIN).await;
-    // The thread that reads stdin would hold up the runtime until a line comes.
-    std::process::exit(0)
-}
+/// What stands in the folder.
+pub(crate) const CERTIFICATE: &str = "cert.pem";
+pub(crate) const KEY: &str = "key.pem";
+pub(crate) const JOURNAL: &str = "journal";
+pub(crate) const SOCKET: &str = "second.sock";
 
-async fn stdin_closed() {
-    let (mut stdin, mut byte) = (tokio::io::stdin(), [0]);
-    while stdin.read(&mut byte).await.is_ok_and(|read| read > 0) {}
-}
-
-/// The first process's hold on the second.
+/// The second process.
 #[derive(Debug)]
 pub(crate) struct SecondProcess {
+    pub(crate) far: Far,
     child: Child,
     stdin: ChildStdin,
-    /// Where it listens: `127.0.0.1:41234`.
-    pub(crate) address: String,
-    pub(crate) served_by: ServedBy,
 }
 
 impl SecondProcess {
-    /// Starts it, and returns when it can be called.
-    pub(crate) async fn start() -> io::Result<Self> {
+    /// Makes it an identity, starts it, and returns when it can be called.
+    pub(crate) async fn start(folder: &Path, world: &World) -> Result<Self, Box<dyn Error>> {
+        let pin = make_identity(folder)?;
+        let anywhere = "127.0.0.1:0".to_owned();
+        let far = Far { http: anywhere.clone(), quic: anywhere, unix: folder.join(SOCKET), pin };
+        Ok(Self::start_at(folder, far, world).await?)
+    }
+
+    async fn start_at(folder: &Path, mut far: Far, world: &World) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(SERVE).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn()?;
+        command.arg(SERVE).arg(folder).args([&far.http, &far.quic]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let (Some(stdin), Some(stdout), Some(id)) = (child.stdin.take(), child.stdout.take(), child.id()) else {
             return Err(gone());
         };
-        let address = BufReader::new(stdout).lines().next_line().await?.ok_or_else(gone)?;
-        Ok(Self { child, stdin, address, served_by: ServedBy(id) })
+        world.arrived(id);
+        let line = BufReader::new(stdout).lines().next_line().await?.ok_or_else(gone)?;
+        let (http, quic) = line.split_once(' ').ok_or_else(gone)?;
+        (far.http, far.quic) = (http.to_owned(), quic.to_owned());
+        Ok(Self { far, child, stdin })
     }
 
     /// Lets it end.
@@ -86,6 +70,16 @@ impl SecondProcess {
     }
 }
 
+/// Makes a certificate that nobody vouches for but the pin in a row. It is in files so that it outlives the process which shows
+/// it; `Tls::self_signed` would make another one at each start.
+fn make_identity(folder: &Path) -> Result<String, Box<dyn Error>> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let (certificate, key) = (folder.join(CERTIFICATE), folder.join(KEY));
+    fs::write(&certificate, made.cert.pem())?;
+    fs::write(&key, made.signing_key.serialize_pem())?;
+    Ok(Tls::from_pem(certificate, key)?.pin_sha256())
+}
+
 fn gone() -> io::Error {
-    io::Error::other("the second process ended before it told its address")
+    io::Error::other("the second process ended before it told its addresses")
 }

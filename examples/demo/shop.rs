@@ -4,29 +4,31 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use connectivity_core::{Error, context, service};
 use serde::{Deserialize, Serialize};
 
+use crate::journal::CallBook;
 use crate::meter::{Meter, Method};
+use crate::signpost::Way;
 
 /// How long an order may take, with everything it calls.
 pub(crate) const ORDER_LIMIT: Duration = Duration::from_secs(20);
 
-/// Names who gave an answer: the number of a process, or nobody for what a `noop` row answers.
+/// The metadata under which a server notes by which wire a call came.
+pub(crate) const CAME_BY: &str = "demo-came-by";
+
+/// Names who gave an answer: the number of a process, and how the call came to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ServedBy(pub(crate) u32);
+pub(crate) struct ServedBy {
+    pub(crate) process: u32,
+    pub(crate) way: Way,
+}
 
 impl ServedBy {
-    /// No process has the number 0.
-    pub(crate) const NOBODY: Self = Self(0);
-
-    /// This process; asking the system takes longer than a call, so ask once.
-    pub(crate) fn this_process() -> Self {
-        Self(std::process::id())
-    }
+    /// What a `noop` row answers; no process has the number 0.
+    pub(crate) const NOBODY: Self = Self { process: 0, way: Way::Noop };
 }
 
 /// An amount of money, and who computed it.
@@ -96,54 +98,12 @@ pub(crate) trait Orders {
     async fn place(&self, customer: u32, item: &str, quantity: u32, think_ms: u64) -> Result<Placed, ShopError>;
 }
 
-/// What one process has served, counted by itself: the far end's own journal.
-#[service]
-pub(crate) trait Journal {
-    /// The counts so far.
-    #[readonly]
-    async fn counts(&self) -> Result<Counts, ShopError>;
-}
-
-/// The counts of a journal.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Counts {
-    /// Calls of `billing` and `catalog`.
-    pub(crate) calls: u64,
-    /// Those that came without the deadline of an order.
-    pub(crate) without_deadline: u64,
-}
-
-/// Counts what one process serves.
-#[derive(Debug, Default)]
-pub(crate) struct CallCounter {
-    calls: AtomicU64,
-    without_deadline: AtomicU64,
-}
-
-impl CallCounter {
-    /// A call over a wire carries the time that its order has left; one without has the 30 s of a remote route.
-    fn note(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        if context::current().remaining().is_none_or(|left| left > ORDER_LIMIT) {
-            self.without_deadline.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Journal for Arc<CallCounter> {
-    async fn counts(&self) -> Result<Counts, ShopError> {
-        let [calls, without_deadline] =
-            [&self.calls, &self.without_deadline].map(|count| count.load(Ordering::Relaxed));
-        Ok(Counts { calls, without_deadline })
-    }
-}
-
 /// The price list.
 #[derive(Debug)]
 pub(crate) struct PriceList {
     prices: BTreeMap<&'static str, u64>,
-    served_by: ServedBy,
-    journal: Option<Arc<CallCounter>>,
+    process: u32,
+    journal: Option<Arc<CallBook>>,
 }
 
 /// What the shop sells.
@@ -151,50 +111,52 @@ pub(crate) const ITEMS: [(&str, u64); 4] = [("tea", 450), ("coffee", 720), ("hon
 
 impl PriceList {
     /// Makes the price list; with a journal it counts its calls.
-    pub(crate) fn new(journal: Option<Arc<CallCounter>>) -> Self {
-        Self { prices: BTreeMap::from(ITEMS), served_by: ServedBy::this_process(), journal }
+    pub(crate) fn new(journal: Option<Arc<CallBook>>) -> Self {
+        Self { prices: BTreeMap::from(ITEMS), process: std::process::id(), journal }
     }
 }
 
 impl Catalog for PriceList {
     async fn price(&self, item: &str) -> Result<Amount, ShopError> {
-        note(self.journal.as_ref());
+        let served_by = served_by(self.process, self.journal.as_deref());
         let cents = *self.prices.get(item).ok_or_else(|| ShopError::NotSold(item.to_owned()))?;
-        Ok(Amount { cents, served_by: self.served_by })
+        Ok(Amount { cents, served_by })
     }
 }
 
 /// The cash desk.
 #[derive(Debug)]
 pub(crate) struct CashDesk {
-    served_by: ServedBy,
-    journal: Option<Arc<CallCounter>>,
+    process: u32,
+    journal: Option<Arc<CallBook>>,
 }
 
 impl CashDesk {
     /// Opens the cash desk; with a journal it counts its calls.
-    pub(crate) fn new(journal: Option<Arc<CallCounter>>) -> Self {
-        Self { served_by: ServedBy::this_process(), journal }
+    pub(crate) fn new(journal: Option<Arc<CallBook>>) -> Self {
+        Self { process: std::process::id(), journal }
     }
 }
 
 impl Billing for CashDesk {
     async fn quote(&self, cents: u64, quantity: u32) -> Result<Amount, ShopError> {
-        note(self.journal.as_ref());
+        let served_by = served_by(self.process, self.journal.as_deref());
         let cents = cents.saturating_mul(quantity.into());
-        Ok(Amount { cents: cents.saturating_add(cents / 5), served_by: self.served_by })
+        Ok(Amount { cents: cents.saturating_add(cents / 5), served_by })
     }
 
     async fn charge(&self, _customer: u32, cents: u64) -> Result<Amount, ShopError> {
-        note(self.journal.as_ref());
-        Ok(Amount { cents, served_by: self.served_by })
+        Ok(Amount { cents, served_by: served_by(self.process, self.journal.as_deref()) })
     }
 }
 
-fn note(journal: Option<&Arc<CallCounter>>) {
-    if let Some(journal) = journal {
-        journal.note();
-    }
+/// Notes a call in the journal, if there is one, and says how it came. Where there is none, calls come from this process, and
+/// looking would take longer than the call.
+fn served_by(process: u32, journal: Option<&CallBook>) -> ServedBy {
+    let Some(journal) = journal else { return ServedBy { process, way: Way::Local } };
+    journal.note();
+    let way = context::current().meta(CAME_BY).and_then(Way::of_word);
+    ServedBy { process, way: way.unwrap_or(Way::Local) }
 }
 
 /// Takes orders, and measures every call they take.

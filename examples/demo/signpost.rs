@@ -2,24 +2,42 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use crate::meter::Method;
 
 /// How a row says that calls are served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Way {
     Local,
     Http,
+    Quic,
+    Unix,
     Noop,
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 3] = [Self::Local, Self::Http, Self::Noop];
+    pub(crate) const ALL: [Self; 5] = [Self::Local, Self::Http, Self::Quic, Self::Unix, Self::Noop];
+
+    /// Those that lead to the second process.
+    pub(crate) const FAR: [Self; 3] = [Self::Http, Self::Quic, Self::Unix];
+
+    pub(crate) fn is_far(self) -> bool {
+        Self::FAR.contains(&self)
+    }
+
+    /// Reads the word in the column `strategy`.
+    pub(crate) fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|way| way.word() == word)
+    }
 
     /// The word in the column `strategy`.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Local => "local",
             Self::Http => "http",
+            Self::Quic => "quic",
+            Self::Unix => "unix",
             Self::Noop => "noop",
         }
     }
@@ -32,11 +50,13 @@ impl Way {
 #[derive(Debug, Default)]
 pub(crate) struct Signposts([AtomicU64; Method::ALL.len()]);
 
-/// What a signpost says: the two lowest bits are the way, the others count its changes.
+/// What a signpost says: the lowest bits are the way, the others count its changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sign(u64);
 
-const DOWN: u64 = 3;
+/// The bits of a way; all of them are set while the sign is down.
+const BITS: u32 = 3;
+const DOWN: u64 = (1 << BITS) - 1;
 
 impl Sign {
     /// Says where calls have to go; `None` while a flip is under way.
@@ -70,8 +90,8 @@ impl Signposts {
 
     fn change(&self, method: Method, bits: u64) {
         let post = &self.0[method as usize];
-        let changes = (post.load(Ordering::SeqCst) >> 2) + 1;
-        post.store(changes << 2 | bits, Ordering::SeqCst);
+        let changes = (post.load(Ordering::SeqCst) >> BITS) + 1;
+        post.store(changes << BITS | bits, Ordering::SeqCst);
     }
 }
 
