@@ -145,12 +145,12 @@ impl State {
 
     fn services(&self, old: &Table) -> HashMap<Name, Known> {
         let typed = self.cells.iter().map(|(name, cell)| {
-            (name, Known { desc: Some(cell.desc()), local: cell.local().cloned().map(Local::Typed), unrouted: None })
+            let local = cell.local().cloned().map(Local::Typed);
+            (name, Known { cell: Some(Arc::clone(cell)), desc: Some(cell.desc()), local, unrouted: None })
         });
-        let raw = self
-            .raw
-            .iter()
-            .map(|(name, raw)| (name, Known { desc: None, local: Some(Local::Raw(Arc::clone(raw))), unrouted: None }));
+        let raw = self.raw.iter().map(|(name, raw)| {
+            (name, Known { cell: None, desc: None, local: Some(Local::Raw(Arc::clone(raw))), unrouted: None })
+        });
         let with_way = |(name, known): (&Name, Known)| {
             let kept = old.services.get(name).and_then(|before| before.unrouted.clone());
             let kept = kept.filter(|ready| ready.layers == self.layers_version);
