@@ -7,8 +7,10 @@
 //!
 //! ```text
 //!   orders ──► BillingClient ──► Router ──► table ──┬─ local   Stripe, in this process: costs what a call costs
-//!                                  ▲                ├─ http    the same trait, in another process
-//!   UPDATE routes SET strategy.. ──┘                ├─ noop    nowhere: switched off
+//!                                  ▲                ├─ unix    the same trait, in another process of this machine
+//!   UPDATE routes SET strategy.. ──┘                ├─ quic    .. of any machine, authenticated and encrypted
+//!                                                   ├─ http    .. for curl, proxies and other languages too
+//!                                                   ├─ noop    nowhere: switched off
 //!                                                   └─ ..      a transport of your own
 //! ```
 //!
@@ -63,7 +65,7 @@
 //!
 //! # Features
 //!
-//! Default: `router`, `sqlite`, `http`, `gateway`. With `default-features = false` remains what a crate of contracts needs: the
+//! Default: `router`, `sqlite`, `http`, `gateway`, `unix`, `quic`. With `default-features = false` remains what a crate of contracts needs: the
 //! macro, [`Error`], [`context`], the codecs; no SQLite, no transport.
 
 mod call;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use connectivity_core::{
-    Call, Codec, Error, ErrorKind, Exposure, HttpTransport, MemoryRoutes, Name, Router, Sent, Server, register,
+    Call, Codec, Error, ErrorKind, Exposure, HttpTransport, MemoryRoutes, Name, Router, Sent, Server, Tls, register,
 };
 use serde::{Deserialize, Serialize};
 
@@ -167,34 +167,59 @@ pub mod v2 {
     }
 }
 
+const STRATEGIES: [&str; 3] = ["http", "quic", "unix"];
+
 /// The far program, with either contract.
 struct Far {
     server: Server,
+    strategy: &'static str,
     address: String,
+    config: String,
     ran: Ran,
 }
 
-async fn serve(router: &Router, address: &str, ran: Ran) -> Far {
-    let server = Server::builder(router).expose(["orders"]).http(address).start().await.unwrap();
-    Far { address: server.address("http").unwrap().to_owned(), server, ran }
+/// Somewhere to listen that nobody else listens on.
+fn anywhere(strategy: &str) -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    match strategy {
+        "unix" => format!("@connectivity-contract-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst)),
+        _ => "127.0.0.1:0".to_owned(),
+    }
 }
 
-async fn old_far(address: &str) -> Far {
+async fn serve(router: &Router, strategy: &'static str, address: &str, ran: Ran) -> Far {
+    let tls = Tls::self_signed(["localhost"]).unwrap();
+    let (builder, pin) = (Server::builder(router).expose(["orders"]), tls.pin_sha256());
+    let (builder, config) = match strategy {
+        "http" => (builder.http(address), "{}".to_owned()),
+        "unix" => (builder.unix(address), "{}".to_owned()),
+        _ => (builder.quic(address, tls), format!(r#"{{"pin_sha256":"{pin}"}}"#)),
+    };
+    let server = builder.start().await.unwrap();
+    let address = server.address(strategy).unwrap().to_owned();
+    Far { server, strategy, address, config, ran }
+}
+
+async fn old_far(strategy: &'static str, address: &str) -> Far {
     let (router, ran) = (router(&MemoryRoutes::new()), Ran::default());
     register!(router, v1::Orders => ran.clone()).unwrap();
-    serve(&router, address, ran).await
+    serve(&router, strategy, address, ran).await
 }
 
-async fn new_far(address: &str) -> Far {
+async fn new_far(strategy: &'static str, address: &str) -> Far {
     let (router, ran) = (router(&MemoryRoutes::new()), Ran::default());
     register!(router, v2::Orders => ran.clone()).unwrap();
-    serve(&router, address, ran).await
+    serve(&router, strategy, address, ran).await
 }
 
 /// The near program's router.
 fn near(far: &Far) -> Router {
     let routes = MemoryRoutes::new();
-    routes.set("orders", "http", Some(&format!("http://{}/orders", far.address)), "{}");
+    let endpoint = match far.strategy {
+        "http" => format!("http://{}/orders", far.address),
+        _ => far.address.clone(),
+    };
+    routes.set("orders", far.strategy, Some(&endpoint), &far.config);
     let http = HttpTransport::new().allow_internal();
     Router::builder().source(routes).transport("http", http).build().unwrap()
 }
@@ -203,132 +228,147 @@ fn warnings(router: &Router) -> Vec<String> {
     router.inspect().route("orders").unwrap().warnings.clone()
 }
 
-const ANYWHERE: &str = "127.0.0.1:0";
-
 #[tokio::test]
 async fn equal_contracts_go_as_bincode_without_a_word() {
-    let far = new_far(ANYWHERE).await;
-    let router = near(&far);
-    let orders = v2::OrdersClient::new(&router);
-    let order = v2::Order { id: "17".into(), note: Some("gift".into()), lines: vec![("pen".into(), 2)] };
-    assert_eq!(orders.place(order.clone()).await, Ok(order));
-    assert_eq!(orders.mark(v2::State::Lost).await, Ok(v2::State::Lost));
-    assert_eq!(warnings(&router), [""; 0]);
+    for strategy in STRATEGIES {
+        let far = new_far(strategy, &anywhere(strategy)).await;
+        let router = near(&far);
+        let orders = v2::OrdersClient::new(&router);
+        let order = v2::Order { id: "17".into(), note: Some("gift".into()), lines: vec![("pen".into(), 2)] };
+        assert_eq!(orders.place(order.clone()).await, Ok(order));
+        assert_eq!(orders.mark(v2::State::Lost).await, Ok(v2::State::Lost));
+        assert_eq!(warnings(&router), [""; 0]);
+    }
 }
 
 #[tokio::test]
 async fn one_more_optional_field_works_in_both_directions() {
-    let far = new_far(ANYWHERE).await;
-    let router = near(&far);
-    let old = v1::OrdersClient::new(&router);
-    let order = v1::Order { id: "17".into(), lines: vec![("pen".into(), 2)] };
-    for _ in 0..3 {
-        assert_eq!(old.place(order.clone()).await, Ok(order.clone()));
-        assert_eq!(old.list(5).await, Ok(5));
-    }
-    assert_eq!(far.ran.count(), 6);
+    for strategy in STRATEGIES {
+        let far = new_far(strategy, &anywhere(strategy)).await;
+        let router = near(&far);
+        let old = v1::OrdersClient::new(&router);
+        let order = v1::Order { id: "17".into(), lines: vec![("pen".into(), 2)] };
+        for _ in 0..3 {
+            assert_eq!(old.place(order.clone()).await, Ok(order.clone()));
+            assert_eq!(old.list(5).await, Ok(5));
+        }
+        assert_eq!(far.ran.count(), 6);
 
-    let far = old_far(ANYWHERE).await;
-    let router = near(&far);
-    let new = v2::OrdersClient::new(&router);
-    let order = v2::Order { id: "17".into(), note: None, lines: vec![] };
-    for _ in 0..3 {
-        assert_eq!(new.place(order.clone()).await, Ok(order.clone()));
-        assert_eq!(new.list(5, None).await, Ok(5));
+        let far = old_far(strategy, &anywhere(strategy)).await;
+        let router = near(&far);
+        let new = v2::OrdersClient::new(&router);
+        let order = v2::Order { id: "17".into(), note: None, lines: vec![] };
+        for _ in 0..3 {
+            assert_eq!(new.place(order.clone()).await, Ok(order.clone()));
+            assert_eq!(new.list(5, None).await, Ok(5));
+        }
+        assert_eq!(far.ran.count(), 6);
+        let error = new.list(5, Some("17".into())).await.unwrap_err().inner();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::No), "an argument would be lost: {error}");
+        assert_eq!(new.ping().await, Ok(1));
+        let warnings = warnings(&router);
+        assert_eq!(warnings.len(), 2, "not ping: {warnings:?}");
+        assert_eq!(
+            warnings[0],
+            "orders.list goes as JSON: the contracts differ; \
+             here `list(limit: u32, after: option<string>) -> u32 ! enum{Connectivity(error)}`, \
+             there `list(limit: u32) -> u32 ! enum{Connectivity(error)}`"
+        );
     }
-    assert_eq!(far.ran.count(), 6);
-    let error = new.list(5, Some("17".into())).await.unwrap_err().inner();
-    assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::No), "an argument would be lost: {error}");
-    assert_eq!(new.ping().await, Ok(1));
-    let warnings = warnings(&router);
-    assert_eq!(warnings.len(), 2, "not ping: {warnings:?}");
-    assert_eq!(
-        warnings[0],
-        "orders.list goes as JSON: the contracts differ; \
-         here `list(limit: u32, after: option<string>) -> u32 ! enum{Connectivity(error)}`, \
-         there `list(limit: u32) -> u32 ! enum{Connectivity(error)}`"
-    );
 }
 
 #[tokio::test]
 async fn one_more_variant_works_unless_it_is_sent() {
-    let far = old_far(ANYWHERE).await;
-    let new = v2::OrdersClient::new(&near(&far));
-    // As bincode, `Open` of the one is `Paid` of the other.
-    assert_eq!(new.mark(v2::State::Open).await, Ok(v2::State::Open));
-    assert_eq!(new.mark(v2::State::Paid(5)).await, Ok(v2::State::Paid(5)));
-    let error = new.mark(v2::State::Lost).await.unwrap_err().inner();
-    assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::No));
-    assert!(error.message().contains("unknown variant `Lost`"), "{error}");
-    assert_eq!(far.ran.count(), 2);
+    for strategy in STRATEGIES {
+        let far = old_far(strategy, &anywhere(strategy)).await;
+        let new = v2::OrdersClient::new(&near(&far));
+        // As bincode, `Open` of the one is `Paid` of the other.
+        assert_eq!(new.mark(v2::State::Open).await, Ok(v2::State::Open));
+        assert_eq!(new.mark(v2::State::Paid(5)).await, Ok(v2::State::Paid(5)));
+        let error = new.mark(v2::State::Lost).await.unwrap_err().inner();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::No));
+        assert!(error.message().contains("unknown variant `Lost`"), "{error}");
+        assert_eq!(far.ran.count(), 2);
 
-    let far = new_far(ANYWHERE).await;
-    let old = v1::OrdersClient::new(&near(&far));
-    let error = old.mark(v1::State::Open).await.unwrap_err().inner();
-    assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::Yes), "the reply is the new variant");
-    assert_eq!(far.ran.count(), 1);
+        let far = new_far(strategy, &anywhere(strategy)).await;
+        let old = v1::OrdersClient::new(&near(&far));
+        let error = old.mark(v1::State::Open).await.unwrap_err().inner();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::Yes), "the reply is the new variant");
+        assert_eq!(far.ran.count(), 1);
+    }
 }
 
 #[tokio::test]
 async fn one_more_method_is_unimplemented_at_the_old_end_only() {
-    let far = new_far(ANYWHERE).await;
-    assert_eq!(v1::OrdersClient::new(&near(&far)).ping().await, Ok(1));
+    for strategy in STRATEGIES {
+        let far = new_far(strategy, &anywhere(strategy)).await;
+        assert_eq!(v1::OrdersClient::new(&near(&far)).ping().await, Ok(1));
 
-    let far = old_far(ANYWHERE).await;
-    let new = v2::OrdersClient::new(&near(&far));
-    let error = new.track("17".into()).await.unwrap_err().inner();
-    assert_eq!((error.kind(), error.sent()), (ErrorKind::Unimplemented, Sent::No));
-    assert_eq!(new.ping().await, Ok(1));
+        let far = old_far(strategy, &anywhere(strategy)).await;
+        let new = v2::OrdersClient::new(&near(&far));
+        let error = new.track("17".into()).await.unwrap_err().inner();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Unimplemented, Sent::No));
+        assert_eq!(new.ping().await, Ok(1));
+    }
 }
 
 #[tokio::test]
 async fn an_incompatible_change_is_told_before_anything_runs() {
-    let far = old_far(ANYWHERE).await;
-    let new = v2::OrdersClient::new(&near(&far));
-    for _ in 0..2 {
-        let error = new.cancel("17".into()).await.unwrap_err().inner();
-        assert_eq!(
-            (error.kind(), error.sent(), error.name()),
-            (ErrorKind::Contract, Sent::No, "orders.cancel"),
-            "{error}"
-        );
-        let (here, there) = ("here `cancel(id: string) -> unit", "there `cancel(id: u64) -> unit");
-        assert!(error.message().contains(here) && error.message().contains(there), "{error}");
-    }
-    assert_eq!(far.ran.count(), 0);
+    for strategy in STRATEGIES {
+        let far = old_far(strategy, &anywhere(strategy)).await;
+        let new = v2::OrdersClient::new(&near(&far));
+        for _ in 0..2 {
+            let error = new.cancel("17".into()).await.unwrap_err().inner();
+            assert_eq!(
+                (error.kind(), error.sent(), error.name()),
+                (ErrorKind::Contract, Sent::No, "orders.cancel"),
+                "{error}"
+            );
+            let (here, there) = ("here `cancel(id: string) -> unit", "there `cancel(id: u64) -> unit");
+            assert!(error.message().contains(here) && error.message().contains(there), "{error}");
+        }
+        assert_eq!(far.ran.count(), 0);
 
-    let error = new.total().await.unwrap_err().inner();
-    assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::Yes), "it ran, and its reply is another");
-    assert!(error.message().contains("there `total() -> u64"), "{error}");
-    assert_eq!(far.ran.count(), 1);
+        let error = new.total().await.unwrap_err().inner();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::Yes), "it ran, and its reply is another");
+        assert!(error.message().contains("there `total() -> u64"), "{error}");
+        assert_eq!(far.ran.count(), 1);
+    }
 }
 
 #[tokio::test]
 async fn what_bincode_cannot_carry_goes_as_json_from_the_start() {
-    let far = old_far(ANYWHERE).await;
-    let router = near(&far);
-    let orders = v1::OrdersClient::new(&router);
-    assert_eq!(orders.annotate(serde_json::json!({"a": [1, null, "b"]})).await, Ok(()));
-    assert_eq!(warnings(&router), ["orders.annotate goes as JSON: bincode cannot carry note: a value of `serde_json`"]);
+    for strategy in STRATEGIES {
+        let far = old_far(strategy, &anywhere(strategy)).await;
+        let router = near(&far);
+        let orders = v1::OrdersClient::new(&router);
+        assert_eq!(orders.annotate(serde_json::json!({"a": [1, null, "b"]})).await, Ok(()));
+        assert_eq!(
+            warnings(&router),
+            ["orders.annotate goes as JSON: bincode cannot carry note: a value of `serde_json`"]
+        );
+    }
 }
 
 #[tokio::test]
 async fn bincode_without_a_fingerprint_is_refused_unread() {
-    let far = old_far(ANYWHERE).await;
-    // A name of the same service without a contract in this program: nothing to compare, nothing to encode anew.
-    let router = near(&far);
-    let call = Call::encoded(Name::parse("orders.cancel").unwrap(), Codec::Bincode, vec![7u8]);
-    let error = router.send(call).await.unwrap_err();
-    assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::No));
-    assert!(error.message().contains("`cancel(id: u64) -> unit"), "{error}");
-    let call = Call::encoded(Name::parse("orders.cancel").unwrap(), Codec::Json, r#"{"id":7}"#);
-    assert!(!router.send(call).await.unwrap().is_app_error());
-    assert_eq!(far.ran.count(), 1);
+    for strategy in STRATEGIES {
+        let far = old_far(strategy, &anywhere(strategy)).await;
+        // A name of the same service without a contract in this program: nothing to compare, nothing to encode anew.
+        let router = near(&far);
+        let call = Call::encoded(Name::parse("orders.cancel").unwrap(), Codec::Bincode, vec![7u8]);
+        let error = router.send(call).await.unwrap_err();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::No));
+        assert!(error.message().contains("`cancel(id: u64) -> unit"), "{error}");
+        let call = Call::encoded(Name::parse("orders.cancel").unwrap(), Codec::Json, r#"{"id":7}"#);
+        assert!(!router.send(call).await.unwrap().is_app_error());
+        assert_eq!(far.ran.count(), 1);
+    }
 }
 
 #[tokio::test]
 async fn a_far_end_that_catches_up_gets_bincode_again() {
-    let far = old_far(ANYWHERE).await;
+    let far = old_far("http", &anywhere("http")).await;
     let address = far.address.clone();
     let router = near(&far);
     let new = v2::OrdersClient::new(&router);
@@ -336,7 +376,7 @@ async fn a_far_end_that_catches_up_gets_bincode_again() {
     assert_eq!(warnings(&router).len(), 1);
     far.server.shutdown(Duration::from_secs(5)).await;
 
-    let far = new_far(&address).await;
+    let far = new_far("http", &address).await;
     for _ in 0..100 {
         assert_eq!(warnings(&router).len(), 1, "one answer is no proof");
         assert_eq!(new.list(5, None).await, Ok(5));
@@ -344,6 +384,22 @@ async fn a_far_end_that_catches_up_gets_bincode_again() {
     assert_eq!(warnings(&router), [""; 0]);
     assert_eq!(new.list(5, None).await, Ok(5));
     assert_eq!(far.ran.count(), 101);
+}
+
+#[tokio::test]
+async fn a_new_connection_asks_anew_what_the_far_end_is() {
+    let far = old_far("unix", &anywhere("unix")).await;
+    let (router, address) = (near(&far), far.address.clone());
+    let new = v2::OrdersClient::new(&router);
+    assert_eq!(new.list(5, None).await, Ok(5));
+    assert_eq!(warnings(&router).len(), 1);
+    far.server.shutdown(Duration::from_secs(5)).await;
+
+    let _far = new_far("unix", &address).await;
+    for _ in 0..2 {
+        assert_eq!(new.list(5, None).await, Ok(5));
+    }
+    assert_eq!(warnings(&router), [""; 0]);
 }
 
 #[tokio::test]

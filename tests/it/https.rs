@@ -1,7 +1,5 @@
 //! Strategy `http` against real https servers with good and bad certificates.
 
-use std::fs;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +9,7 @@ use connectivity_core::{
 };
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rcgen::date_time_ymd;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -21,35 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tower::util::MapRequestLayer;
 
+use tests::certificates::*;
 use tests::shop::*;
-
-type Ca = CertifiedIssuer<'static, KeyPair>;
-
-fn ca(name: &str) -> Ca {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-/// A certificate with its key, both PEM.
-struct Identity {
-    cert: String,
-    key: String,
-}
-
-impl Identity {
-    fn new(issuer: Option<&Ca>, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let cert = match issuer {
-            Some(issuer) => params.signed_by(&key, issuer),
-            None => params.self_signed(&key),
-        };
-        Self { cert: cert.unwrap().pem(), key: key.serialize_pem() }
-    }
-}
 
 /// An https server in front of a gateway, which counts the requests that reach it.
 struct Far {
@@ -148,34 +119,6 @@ impl Near {
     fn warnings(&self) -> Vec<String> {
         self.router.inspect().route("billing").unwrap().warnings.clone()
     }
-}
-
-/// Files that rows name.
-struct Files(tempfile::TempDir);
-
-impl Files {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.path().join(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    /// The keys of a row that shows a client certificate.
-    fn shows(&self, client: &Identity) -> String {
-        let (cert, key) = (self.write("client.pem", &client.cert), self.write("client.key", &client.key));
-        format!(r#""client_cert_file":{cert:?},"client_key_file":{key:?}"#)
-    }
-}
-
-fn pin_of(identity: &Identity) -> String {
-    // What a person would type: openssl x509 -noout -fingerprint -sha256
-    let tls_file = Files::new();
-    let (cert, key) = (tls_file.write("c", &identity.cert), tls_file.write("k", &identity.key));
-    connectivity_core::Tls::from_pem(cert, key).unwrap().pin_sha256()
 }
 
 #[tokio::test]

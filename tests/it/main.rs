@@ -8,8 +8,10 @@
 
 mod calls;
 mod contract;
+mod frames;
 mod http;
 mod https;
 mod processes;
+mod quic;
 mod reload;
 mod strategies;

@@ -126,6 +126,10 @@ impl Core {
 
     pub(crate) fn cell(&self, desc: &'static ServiceDesc) -> Arc<ServiceCell> {
         let name = Name::from_static(desc.name());
+        // Clients may be made for each request, so the usual case takes no lock.
+        if let Some(cell) = self.table.load().services.get(&name).and_then(|known| known.cell.clone()) {
+            return cell;
+        }
         let made = self.change(|state| {
             let cell = state.cells.entry(name).or_insert_with(|| Arc::new(ServiceCell::new(desc)));
             Ok::<_, std::convert::Infallible>(Arc::clone(cell))

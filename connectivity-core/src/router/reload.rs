@@ -66,14 +66,14 @@ impl State {
         let Some(target) = slot.target.as_ref().filter(|_| slot.row == *row && slot.trouble.is_none()) else {
             return false;
         };
+        let same_transport = slot.transport.as_ref().is_none_or(|transport| {
+            let now = self.transports.get(target.route.strategy().as_str());
+            now.is_some_and(|now| Arc::ptr_eq(now, transport))
+        });
         // A transport can be the user's: where its code panics, the row is built again.
         let unchanged =
             |remote: &Remote| std::panic::catch_unwind(AssertUnwindSafe(|| remote.is_unchanged())).unwrap_or(false);
-        target.remote().is_none_or(unchanged)
-            && slot.transport.as_ref().is_none_or(|transport| {
-                let now = self.transports.get(target.route.strategy().as_str());
-                now.is_some_and(|now| Arc::ptr_eq(now, transport))
-            })
+        same_transport && target.remote().is_none_or(unchanged)
     }
 
     /// Builds what the row says. A bad row never changes where calls go: the route before it stays, with the reason beside it.
@@ -145,12 +145,12 @@ impl State {
 
     fn services(&self, old: &Table) -> HashMap<Name, Known> {
         let typed = self.cells.iter().map(|(name, cell)| {
-            (name, Known { desc: Some(cell.desc()), local: cell.local().cloned().map(Local::Typed), unrouted: None })
+            let local = cell.local().cloned().map(Local::Typed);
+            (name, Known { cell: Some(Arc::clone(cell)), desc: Some(cell.desc()), local, unrouted: None })
         });
-        let raw = self
-            .raw
-            .iter()
-            .map(|(name, raw)| (name, Known { desc: None, local: Some(Local::Raw(Arc::clone(raw))), unrouted: None }));
+        let raw = self.raw.iter().map(|(name, raw)| {
+            (name, Known { cell: None, desc: None, local: Some(Local::Raw(Arc::clone(raw))), unrouted: None })
+        });
         let with_way = |(name, known): (&Name, Known)| {
             let kept = old.services.get(name).and_then(|before| before.unrouted.clone());
             let kept = kept.filter(|ready| ready.layers == self.layers_version);

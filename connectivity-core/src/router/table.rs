@@ -10,7 +10,7 @@ use crate::name::{Name, parent};
 use crate::router::local::Local;
 use crate::router::slot::{Slot, Trouble};
 use crate::router::target::Target;
-use crate::service::{Form, Plan};
+use crate::service::{Form, Plan, ServiceCell};
 
 /// What happens to a call whose name has no row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub(crate) struct Table {
 /// What this process knows of a service beside its rows.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
+    /// What clients of a typed service hold.
+    pub(crate) cell: Option<Arc<ServiceCell>>,
     pub(crate) desc: Option<&'static ServiceDesc>,
     pub(crate) local: Option<Local>,
     /// What takes calls where no row does.

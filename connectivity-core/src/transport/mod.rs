@@ -14,7 +14,10 @@ pub(crate) mod mux;
 mod quic;
 mod remote;
 #[cfg(feature = "tls")]
-#[allow(dead_code, unused_imports, reason = "each transport takes its part of it, and each can be switched off")]
+#[cfg_attr(
+    not(all(feature = "http", feature = "quic")),
+    allow(dead_code, unused_imports, reason = "each transport takes its part of it")
+)]
 mod tls;
 #[cfg(feature = "unix")]
 mod unix;

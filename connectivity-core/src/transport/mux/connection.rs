@@ -57,6 +57,9 @@ enum Work {
         outgoing: Outgoing,
         answer: oneshot::Sender<Outcome>,
     },
+    /// Asks for a sign of life.
+    #[cfg(feature = "quic")]
+    Ping,
     /// The caller has gone.
     Cancel(u64),
     /// The call has ended here, and its reply still comes in.
@@ -80,12 +83,19 @@ struct Shared {
     leaving: AtomicBool,
     /// Tells the writer that it may have nothing left to do.
     left: Notify,
+    /// Tells who waits for the first sign of life, or for the end.
+    alive: Notify,
 }
 
 impl Shared {
     fn leave(&self) {
         self.leaving.store(true, Ordering::Release);
         self.left.notify_one();
+    }
+
+    fn close(&self, why: &str) {
+        self.pending.close(why);
+        self.alive.notify_waiters();
     }
 
     /// Says whether the connection can be closed without losing a call.
@@ -108,6 +118,7 @@ impl Connection {
             reads: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             left: Notify::new(),
+            alive: Notify::new(),
         });
         let mut encoder = Encoder::default();
         encoder.buffer().extend_from_slice(&write_preamble(role));
@@ -115,7 +126,7 @@ impl Connection {
         let reading = tokio::spawn(async move {
             let _end = EndOf(Arc::clone(&reading));
             let why = read(&reading, reader, &pongs).await;
-            reading.pending.close(&why);
+            reading.close(&why);
         });
         let mut writing = Writing { shared: Arc::clone(&shared), names: ClientNames::default(), encoder, reading };
         tokio::spawn(async move {
@@ -134,6 +145,25 @@ impl Connection {
     /// Says why the connection broke, if it did.
     pub(crate) fn closed(&self) -> Option<String> {
         self.shared.pending.closed()
+    }
+
+    /// Waits until the other side has answered for the first time: until then it may still refuse the connection.
+    ///
+    /// # Errors
+    /// Why the connection ended instead.
+    #[cfg(feature = "quic")]
+    pub(crate) async fn ready(&self) -> Result<(), String> {
+        let _ = self.work.send(Work::Ping);
+        loop {
+            let alive = self.shared.alive.notified();
+            if let Some(why) = self.closed() {
+                return Err(why);
+            }
+            if self.shared.reads.load(Ordering::Relaxed) > 0 {
+                return Ok(());
+            }
+            alive.await;
+        }
     }
 
     /// Sends a call and waits for how it ends. Dropping the future cancels the call on the other side too.
@@ -195,7 +225,7 @@ struct EndOf(Arc<Shared>);
 
 impl Drop for EndOf {
     fn drop(&mut self) {
-        self.0.pending.close("the connection's runtime ended");
+        self.0.close("the connection's runtime ended");
     }
 }
 
@@ -222,7 +252,7 @@ impl Writing {
                 Err(why) => break why,
             }
         };
-        self.shared.pending.close(&why);
+        self.shared.close(&why);
         // A moment for the other side to close in its turn; one that is stuck must not keep the socket.
         let goodbye = async {
             let _ = writer.shutdown().await;
@@ -294,6 +324,8 @@ impl Writing {
             Work::Cancel(call) if self.shared.pending.forget(call) => self.encoder.cancel(call),
             Work::Cancel(_) => {}
             Work::Stop(call) => self.encoder.cancel(call),
+            #[cfg(feature = "quic")]
+            Work::Ping => self.encoder.ping(0),
             Work::Pong(nonce) => self.encoder.pong(nonce),
         }
     }
@@ -341,7 +373,9 @@ async fn read(shared: &Shared, mut reader: impl AsyncRead + Unpin, work: &mpsc::
             Ok(_) => {}
             Err(cause) => return format!("cannot read: {cause}"),
         }
-        shared.reads.fetch_add(1, Ordering::Relaxed);
+        if shared.reads.fetch_add(1, Ordering::Relaxed) == 0 {
+            shared.alive.notify_waiters();
+        }
         loop {
             match decoder.decode(&mut buffer) {
                 Ok(Some(frame)) => take(shared, frame, work),

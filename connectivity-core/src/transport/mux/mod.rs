@@ -5,7 +5,6 @@
 
 mod caller;
 mod connection;
-mod io_thread;
 mod link;
 mod outbox;
 mod pace;
@@ -15,7 +14,5 @@ mod serving;
 
 pub(crate) use caller::Caller;
 pub(crate) use connection::Connection;
-pub(crate) use io_thread::io_thread;
 pub(crate) use link::{Dial, DialError, Link};
-pub(crate) use pace::Paces;
 pub(crate) use serving::{Serving, serve};

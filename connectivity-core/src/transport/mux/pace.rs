@@ -13,7 +13,7 @@ const ANOTHER_CHANCE: u32 = 1000;
 
 /// How one method behaves.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub(super) struct Pace {
     /// Starts elsewhere that are left; 0 while the method is quick.
     elsewhere: AtomicU32,
 }
@@ -34,7 +34,7 @@ impl Pace {
 
 /// The paces of a listener's methods, shared by its connections.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Paces(Arc<Mutex<HashMap<String, Arc<Pace>>>>);
+pub(super) struct Paces(Arc<Mutex<HashMap<String, Arc<Pace>>>>);
 
 impl Paces {
     /// The pace of a method, by its full name. Only names that are served here are kept, so a peer cannot fill the map.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::outbox::Outbox;
@@ -31,15 +32,30 @@ const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_IN_FLIGHT: usize = 4096;
 
 /// The longest body of a request.
-pub(crate) const MAX_BODY: usize = 16 << 20;
+const MAX_BODY: usize = 16 << 20;
+
+/// Large requests that a listener reads at once; the next one waits unread, where the wire's flow control holds its sender. So they
+/// take 512 MiB at the most.
+const MAX_LARGE: usize = 32;
+
+/// How long a large request may wait for its turn and take to arrive.
+const LARGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What every stream of a listener shares.
 #[derive(Clone)]
 pub(crate) struct Serving {
-    pub(crate) inbound: Inbound,
+    inbound: Inbound,
     /// Where implementations belong: their timers, their sockets, and what they spawn.
-    pub(crate) user: Handle,
-    pub(crate) paces: Paces,
+    user: Handle,
+    paces: Paces,
+    large: Arc<Semaphore>,
+}
+
+impl Serving {
+    /// For a listener that is started on the runtime its implementations belong to.
+    pub(crate) fn new(inbound: Inbound) -> Self {
+        Self { inbound, user: Handle::current(), paces: Paces::default(), large: Arc::new(Semaphore::new(MAX_LARGE)) }
+    }
 }
 
 /// Serves one stream until its client closes it, or the drain ends it.
@@ -54,13 +70,16 @@ where
         Ok(Err(cause)) => return tracing::debug!(%cause, "a stream was not begun"),
         Err(_elapsed) => return tracing::debug!("a stream was not begun in time"),
     };
-    let limit = match role {
-        Role::Shared => MAX_SMALL_FRAME,
-        Role::Single => MAX_BODY + MAX_SECTIONS + 64,
+    let (limit, large) = match role {
+        Role::Shared => (MAX_SMALL_FRAME, None),
+        Role::Single => match Large::wait(&serving.large).await {
+            Some(large) => (MAX_BODY + MAX_SECTIONS + 64, Some(large)),
+            None => return tracing::debug!("a large request did not get its turn"),
+        },
     };
     let stream = Arc::new(Stream { serving, peer, outbox: Outbox::default(), running: Mutex::default() });
-    let mut reading =
-        Reading { stream: Arc::clone(&stream), names: ServerNames::default(), decoder: Decoder::new(limit) };
+    let (names, decoder) = (ServerNames::default(), Decoder::new(limit));
+    let mut reading = Reading { stream: Arc::clone(&stream), names, decoder, large };
     let reads = async {
         let why = reading.run(&mut reader, &mut buffer, &mut drain).await;
         if let Err(cause) = why {
@@ -121,6 +140,30 @@ struct Reading {
     stream: Arc<Stream>,
     names: ServerNames<Result<Arc<Known>, Error>>,
     decoder: Decoder,
+    /// The turn of a large request, until it has been read.
+    large: Option<Large>,
+}
+
+/// The turn of a large request, and when it must have been read.
+struct Large {
+    _turn: OwnedSemaphorePermit,
+    until: tokio::time::Instant,
+}
+
+impl Large {
+    async fn wait(turns: &Arc<Semaphore>) -> Option<Self> {
+        let until = tokio::time::Instant::now() + LARGE_TIMEOUT;
+        let turn = tokio::time::timeout_at(until, Arc::clone(turns).acquire_owned()).await.ok()?;
+        Some(Self { _turn: turn.ok()?, until })
+    }
+
+    /// Ends when the request has taken too long; never, when there is none to wait for.
+    async fn over(large: Option<&Self>) {
+        match large {
+            Some(large) => tokio::time::sleep_until(large.until).await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Reading {
@@ -140,6 +183,7 @@ impl Reading {
             tokio::select! {
                 biased;
                 read = reader.read_buf(buffer) => if read? == 0 { return Ok(()) },
+                () = Large::over(self.large.as_ref()) => return Err(std::io::ErrorKind::TimedOut.into()),
                 () = next_of(drain, draining) => {
                     if draining {
                         return Ok(());
@@ -164,7 +208,10 @@ impl Reading {
     fn take(&mut self, frame: Frame) -> Result<(), WireError> {
         let outbox = &self.stream.outbox;
         match frame {
-            Frame::Request(request) => return self.request(request),
+            Frame::Request(request) => {
+                self.large = None;
+                return self.request(request);
+            }
             Frame::Cancel { call } => {
                 if let Some(task) = self.stream.with_running(|running| running.remove(&call)) {
                     task.abort();

@@ -63,10 +63,14 @@ impl Transport for QuicTransport {
         let text = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy quic needs one"))?;
         let row = route.config().tls();
         let target = Target::parse(text, row)?;
-        let key = Key { endpoint: text.to_owned(), tls: format!("{row:?} {:?}", tls::files_digest(row)) };
+        // Before the files are read, so that a change in between is seen as one.
+        let digest = tls::files_digest(row);
+        let key = Key { endpoint: text.to_owned(), tls: format!("{row:?} {digest:?}") };
         let config = client_config(row)?;
+        let (row, warning) = (row.clone(), tls::warning(row));
         let remote = Caller::remote(route, self.link(target, config, key));
-        Ok(match tls::warning(row) {
+        let remote = remote.with_unchanged(move || tls::files_digest(&row) == digest);
+        Ok(match warning {
             Some(warning) => remote.with_warnings(move || vec![warning.clone()]),
             None => remote,
         })
@@ -148,10 +152,21 @@ impl QuicDial {
         }
     }
 
+    /// Opens the stream of small calls, and waits for the other side to answer on it: in TLS 1.3 a client has finished its
+    /// handshake before the server has looked at the client's certificate, and a call must not be what finds out.
     async fn shared(&self) -> Result<Connection, DialError> {
         let connected = self.connect().await?;
-        let (writer, reader) = connected.connection.open_bi().await.map_err(DialError::connect)?;
-        Ok(Connection::start(reader, writer, Role::Shared, connected))
+        let connection = connected.connection.clone();
+        let refused = |why: String| {
+            let why = connection.close_reason().map_or(why, |cause| explain(&cause));
+            DialError::connect(format_args!("{}: {why}", self.target.address))
+        };
+        let (writer, reader) = connection.open_bi().await.map_err(|cause| refused(cause.to_string()))?;
+        let stream = Connection::start(reader, writer, Role::Shared, connected);
+        match tokio::time::timeout(HANDSHAKE, stream.ready()).await {
+            Ok(ready) => ready.map(|()| stream).map_err(refused),
+            Err(_elapsed) => Err(refused("nobody answers".to_owned())),
+        }
     }
 
     async fn bulk(&self) -> Result<Arc<Connected>, DialError> {

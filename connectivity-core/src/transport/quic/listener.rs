@@ -8,7 +8,6 @@ use std::time::Duration;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, Incoming, ServerConfig, TokioRuntime, VarInt};
 use rustls::pki_types::CertificateDer;
-use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -16,7 +15,7 @@ use super::threads::Threads;
 use super::{ALPN, settings};
 use crate::call::BoxFuture;
 use crate::router::Inbound;
-use crate::transport::mux::{Paces, Serving, serve};
+use crate::transport::mux::{Serving, serve};
 use crate::transport::tls::{self, Tls};
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
@@ -84,7 +83,7 @@ impl Listener for QuicListener {
             let threads = Threads::start().map_err(cannot)?;
             let endpoint = self.bind(&threads).await?;
             let address: SocketAddr = endpoint.local_addr().map_err(cannot)?;
-            let serving = Serving { inbound, user: Handle::current(), paces: Paces::default() };
+            let serving = Serving::new(inbound);
             let accepting = threads.first().spawn(accept(endpoint, serving, Arc::clone(&threads), drain));
             Ok(Listening::new(address, async move {
                 if let Err(cause) = accepting.await {

@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::address::Address;
+use super::thread::io_thread;
 use super::users::Users;
 use crate::call::BoxFuture;
 use crate::context::Peer;
 use crate::router::Inbound;
-use crate::transport::mux::{Paces, Serving, io_thread, serve};
+use crate::transport::mux::{Serving, serve};
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
 /// Connections at once unless said.
@@ -116,7 +116,7 @@ impl Listener for UnixListener {
     fn listen(self: Box<Self>, inbound: Inbound, drain: Drain) -> BoxFuture<'static, Result<Listening, ServeError>> {
         Box::pin(async move {
             let (bound, address) = self.bind()?;
-            let serving = Serving { inbound, user: Handle::current(), paces: Paces::default() };
+            let serving = Serving::new(inbound);
             let users = self.users;
             let done = io_thread("connectivity-unix", move || accept(bound, users, serving, drain));
             let done = done.map_err(|cause| ServeError::Bind { address: address.to_string(), cause })?;

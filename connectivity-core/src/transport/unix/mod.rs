@@ -3,6 +3,7 @@
 mod address;
 mod client;
 mod listener;
+mod thread;
 mod users;
 
 pub use client::UnixTransport;

@@ -10,7 +10,7 @@ use std::thread;
 use tokio::sync::oneshot;
 
 /// Runs a future on a thread with a runtime of its own. The returned future ends when that one has.
-pub(crate) fn io_thread<F>(
+pub(super) fn io_thread<F>(
     name: &str,
     make: impl FnOnce() -> F + Send + 'static,
 ) -> io::Result<impl Future<Output = ()> + Send>

@@ -1,0 +1,107 @@
+//! Hostile frames on a real socket: they end their call or their connection, and nobody else's.
+
+use std::time::Duration;
+
+use connectivity_core::{MemoryRoutes, Server, register};
+use tests::shop::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+const PREAMBLE: [u8; 8] = *b"CNW\x01\0\0\0\0";
+
+/// A frame as `docs/wire.md` has it.
+fn frame(kind: u8, call: u64, content: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(content.len()).unwrap().to_le_bytes();
+    [&length[..], &[kind, 0, 0, 0], &call.to_le_bytes(), content].concat()
+}
+
+/// A request for `name`, as raw bytes, with this body.
+fn request(call: u64, number: u32, name: Option<&str>, body: &[u8]) -> Vec<u8> {
+    let section = name.map_or_else(Vec::new, |name| {
+        let length = u16::try_from(8 + name.len()).unwrap().to_le_bytes();
+        [&[1], &length[..], &[0; 8], name.as_bytes()].concat()
+    });
+    let sections = u16::try_from(section.len()).unwrap().to_le_bytes();
+    frame(1, call, &[&number.to_le_bytes()[..], &[0], &[0; 4], &sections, &section, body].concat())
+}
+
+struct World {
+    _server: Server,
+    path: String,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("far.sock").display().to_string();
+        let router = router(&MemoryRoutes::new());
+        register!(router, Billing => Shop::at("far")).unwrap();
+        router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+        let server = Server::builder(&router).expose(["echo", "billing"]).unix(&path).start().await.unwrap();
+        Self { _server: server, path, _dir: dir }
+    }
+
+    /// Sends bytes on a connection of its own, and reads what comes until it ends, or ends with `last`.
+    async fn send(&self, bytes: &[u8], last: &[u8]) -> Vec<u8> {
+        let mut stream = UnixStream::connect(&self.path).await.unwrap();
+        let _ = stream.write_all(bytes).await;
+        let mut answer = Vec::new();
+        while !answer.ends_with(last) {
+            let read = tokio::time::timeout(Duration::from_secs(20), stream.read_buf(&mut answer)).await;
+            match read.expect("the server answers or hangs up") {
+                Ok(read) if read > 0 => {}
+                _ => break,
+            }
+        }
+        answer
+    }
+}
+
+#[tokio::test]
+async fn a_call_by_hand_is_answered() {
+    let world = World::new().await;
+    let bytes = [&PREAMBLE[..], &request(7, 0, Some("echo"), b"hi"), &request(8, 0, None, b"ho")].concat();
+    let answer = world.send(&bytes, b"\0ho").await;
+    assert_eq!(answer, [frame(2, 7, b"\0hi"), frame(2, 8, b"\0ho")].concat());
+}
+
+#[tokio::test]
+async fn what_is_no_protocol_ends_its_connection_and_no_other() {
+    let world = World::new().await;
+    let mut neighbour = UnixStream::connect(&world.path).await.unwrap();
+    neighbour.write_all(&PREAMBLE).await.unwrap();
+    let endless = [&PREAMBLE[..], &u32::MAX.to_le_bytes(), &[1; 12]].concat();
+    let undeclared = [&PREAMBLE[..], &request(1, 5, None, b"x")].concat();
+    let truncated = [&PREAMBLE[..], &frame(1, 1, &[0; 3])].concat();
+    let codec = [&PREAMBLE[..], &frame(1, 1, &[0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0])].concat();
+    for hostile in [b"GET / HTTP/1.1\r\n\r\n".to_vec(), endless, undeclared, truncated, codec] {
+        assert!(world.send(&hostile, b"never").await.is_empty(), "{hostile:?}");
+    }
+    neighbour.write_all(&request(1, 0, Some("echo"), b"hi")).await.unwrap();
+    let mut answer = [0; 19];
+    neighbour.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer[..], frame(2, 1, b"\0hi"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_is_an_error_of_its_call_and_the_connection_goes_on() {
+    let world = World::new().await;
+    let last = request(99, 50, Some("echo"), b"hi");
+    for (hostile, kind) in [
+        (request(1, 0, Some("nobody"), b""), "not_routable"),
+        (request(1, 0, Some("no/name"), b""), "not_routable"),
+        (request(1, 0, Some("billing.nope"), b""), "unimplemented"),
+        (request(1, 0, Some("billing.quote"), b"raw bytes"), "decode"),
+        (frame(9, 1, b"an item"), "unimplemented"),
+        (frame(11, 1, b"credit"), "unimplemented"),
+    ] {
+        let answer = world.send(&[&PREAMBLE[..], &hostile, &last].concat(), b"\0hi").await;
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.contains(kind) && text.ends_with("\0hi"), "{kind}: {text}");
+    }
+    for skipped in [frame(200, 1, b"of a later version"), frame(4, 77, b""), frame(7, 1, b"")] {
+        let answer = world.send(&[&PREAMBLE[..], &skipped, &last].concat(), b"\0hi").await;
+        assert_eq!(answer, frame(2, 99, b"\0hi"));
+    }
+}
