@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+#[cfg(feature = "router")]
 use crate::call::Reply;
 use crate::codec::{Codec, CodecError};
 use crate::service::{Args, Arguments, Method};
@@ -64,6 +65,7 @@ pub struct MethodDesc {
     idempotent: bool,
     readonly: bool,
     no_cancel: bool,
+    #[cfg(feature = "router")]
     noop: fn() -> Option<Reply>,
     shape: fn(Codec) -> MethodShape,
     transcode: fn(&[u8], Codec, Codec) -> Result<Bytes, CodecError>,
@@ -91,6 +93,7 @@ impl MethodDesc {
             idempotent: false,
             readonly: false,
             no_cancel: false,
+            #[cfg(feature = "router")]
             noop: Reply::noop::<M>,
             shape: MethodShape::of::<M>,
             transcode: Args::<M, <M::Args as Arguments>::Form>::transcode,
@@ -207,6 +210,7 @@ impl MethodDesc {
     }
 
     /// Makes the answer of a `noop` route, if the method has one.
+    #[cfg(feature = "router")]
     pub(crate) fn noop(&self) -> Option<Reply> {
         (self.noop)()
     }

@@ -55,6 +55,7 @@
 //! | send calls | [`Router`], [`RouterBuilder`], [`Error`] |
 //! | say who calls, until when | [`context`] |
 //! | let others call | [`Server`], [`Gateway`], [`Exposure`] |
+//! | say who we are, and whom we trust | [`Tls`], [`RouteTls`] |
 //! | say where rows come from | [`SqliteRoutes`], [`MemoryRoutes`], [`RouteSource`] |
 //! | look at what is in force | [`Router::inspect`], [`Inspection`] |
 //! | see every call | [`Router::layer`], [`Call`], [`Reply`], [`CallService`] |
@@ -86,6 +87,9 @@ mod transport;
 
 #[doc(hidden)]
 pub mod __private;
+#[cfg(all(fuzzing, feature = "wire"))]
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub use call::{Body, BoxFuture, Call, CallService, Payload, Reply};
 pub use codec::{Codec, CodecError};
@@ -104,7 +108,7 @@ pub use router::{
 #[cfg(feature = "router")]
 pub use routes::{
     Added, Breaker, ChangeFn, Field, HeaderValue, MemoryRoutes, Retry, Route, RouteConfig, RouteError, RouteRow,
-    RouteSource, RouteWarning, SecretRef, Snapshot, SourceError, Strategy, Tls, WatchGuard,
+    RouteSource, RouteTls, RouteWarning, SecretRef, Snapshot, SourceError, Strategy, WatchGuard,
 };
 #[cfg(feature = "sqlite")]
 pub use routes::{Change, ChangeKind, SqliteRoutes, UpgradeReport};
@@ -118,6 +122,10 @@ pub use shape::{MethodShape, Shape, Unsupported};
 pub use transport::HttpTransport;
 #[cfg(feature = "router")]
 pub use transport::{BuildContext, Drain, Listener, Listening, Remote, ServeError, Transport, TransportState};
+#[cfg(feature = "quic")]
+pub use transport::{QuicListener, QuicTransport};
+#[cfg(feature = "tls")]
+pub use transport::{Tls, TlsError};
 #[cfg(feature = "unix")]
 pub use transport::{UnixListener, UnixTransport};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use connectivity_core::{Error, ErrorKind, MemoryRoutes, Router, Sent, context, register};
 
-use crate::shop::*;
+use tests::shop::*;
 
 /// A process with the service in it, and the rows that say where its calls go.
 struct World {

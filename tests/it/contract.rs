@@ -9,7 +9,7 @@ use connectivity_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::shop::router;
+use tests::shop::router;
 
 #[derive(Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
 pub enum OrdersError {

@@ -1,20 +1,20 @@
 //! Strategy `http` between two routers over a real socket, and the gateway under clients of every kind.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use connectivity_core::context::{self, Context};
 use connectivity_core::{
-    Error, ErrorKind, Exposure, Gateway, HttpListener, HttpTransport, MemoryRoutes, Router, Sent, Server, register,
+    ErrorKind, Exposure, Gateway, HttpListener, HttpTransport, MemoryRoutes, Router, Sent, Server, register,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::shop::*;
+use tests::shop::*;
 
 /// A second process in all but name: a router of its own behind a real port.
 struct Far {
-    server: Server,
+    /// Serves until it is dropped.
+    _server: Server,
     router: Router,
     shop: Shop,
     address: String,
@@ -27,7 +27,7 @@ async fn far() -> Far {
     router.register_raw("hidden", async |bytes| Ok(bytes)).unwrap();
     let server = Server::builder(&router).expose(["billing", "echo"]).http("127.0.0.1:0").start().await.unwrap();
     let address = server.address("http").unwrap().to_owned();
-    Far { server, router, shop, address }
+    Far { _server: server, router, shop, address }
 }
 
 /// A router that reaches loopback, with a row for billing.
@@ -40,26 +40,6 @@ async fn near(endpoint: &str, config: &str) -> (Router, BillingClient) {
     (router, billing)
 }
 
-fn connectivity(error: BillingError) -> Error {
-    match error {
-        BillingError::Connectivity(error) => error,
-        BillingError::Declined => panic!("declined"),
-    }
-}
-
-#[tokio::test]
-async fn both_codecs_carry_values_and_errors_of_the_contract() {
-    let far = far().await;
-    for config in ["{}", r#"{"codec":"json"}"#] {
-        let (_router, billing) = near(&format!("http://{}/billing", far.address), config).await;
-        assert_eq!(billing.charge("17", 4200).await.unwrap().served_by, "far", "{config}");
-        assert_eq!(billing.fail(Failure::Declined).await, Err(BillingError::Declined), "{config}");
-        let error = connectivity(billing.fail(Failure::Panic).await.unwrap_err());
-        assert_eq!((error.kind(), error.sent(), error.name()), (ErrorKind::Panicked, Sent::Yes, "billing.fail"));
-        assert!(!error.to_string().contains("secret"), "{error}");
-    }
-}
-
 #[tokio::test]
 async fn a_method_row_addresses_the_method_itself() {
     let far = far().await;
@@ -69,73 +49,6 @@ async fn a_method_row_addresses_the_method_itself() {
     let http = HttpTransport::new().allow_internal();
     let router = Router::builder().source(routes).transport("http", http).build().unwrap();
     assert_eq!(BillingClient::new(&router).quote("abc").await, Ok(3));
-}
-
-#[tokio::test]
-async fn claims_and_deadlines_travel_but_nobody_is_authenticated_by_a_claim() {
-    let far = far().await;
-    let (_router, billing) = near(&format!("http://{}/billing", far.address), "{}").await;
-    let context = Context::new().with_meta("tenant", "Käse & Co").unwrap().with_timeout(Duration::from_secs(5));
-    let seen = context::scope(context, billing.seen()).await.unwrap();
-    assert_eq!((seen.tenant.as_deref(), seen.peer), (Some("Käse & Co"), None));
-    assert!((1..=5000).contains(&seen.remaining_ms.unwrap()), "{:?}", seen.remaining_ms);
-}
-
-#[tokio::test]
-async fn a_call_ends_at_its_deadline_and_its_work_with_it() {
-    let far = far().await;
-    let (_router, billing) = near(&format!("http://{}/billing", far.address), r#"{"timeout_ms":100}"#).await;
-    let error = connectivity(billing.sleep(60_000).await.unwrap_err());
-    assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::Maybe));
-    far.server.shutdown(Duration::from_secs(5)).await;
-    assert_eq!((far.shop.journal.began(), far.shop.journal.ended()), (1, 0));
-}
-
-async fn until(mut reached: impl FnMut() -> bool) {
-    let patience = tokio::time::timeout(Duration::from_secs(20), async {
-        while !reached() {
-            tokio::task::yield_now().await;
-        }
-    });
-    patience.await.expect("within 20 s");
-}
-
-#[tokio::test]
-async fn dropping_the_call_ends_the_work_there_but_not_with_no_cancel() {
-    let far = far().await;
-    let (_router, billing) = near(&format!("http://{}/billing", far.address), "{}").await;
-    let journal = Arc::clone(&far.shop.journal);
-    let mut sleeping = Box::pin(billing.sleep(3_600_000));
-    let mut auditing = Box::pin(billing.audit(200));
-    tokio::select! {
-        _ = &mut sleeping => panic!("it sleeps an hour"),
-        _ = &mut auditing => panic!("not before both began"),
-        () = until(|| journal.began() == 2) => {}
-    }
-    drop((sleeping, auditing));
-    until(|| journal.ended() == 1).await;
-    // All that is left is work that somebody waits for: nothing, so the stop is immediate.
-    let start = std::time::Instant::now();
-    far.server.shutdown(Duration::from_secs(60)).await;
-    assert!(start.elapsed() < Duration::from_secs(30), "the sleeper was still there");
-}
-
-#[tokio::test]
-async fn a_dead_endpoint_is_an_error_that_may_be_retried_and_heals_by_itself() {
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
-    drop(socket);
-    let (router, billing) = near(&format!("http://{address}/billing"), "{}").await;
-    let error = connectivity(billing.quote("abc").await.unwrap_err());
-    assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No));
-    assert!(error.is_retryable_for("billing.quote"));
-    let shown = format!("{:?}", router.inspect().route("billing").unwrap().transport);
-    assert!(shown.contains("Failed"), "{shown}");
-
-    let there = Router::builder().source(MemoryRoutes::new()).build().unwrap();
-    register!(there, Billing => Shop::at("far")).unwrap();
-    let _server = Server::builder(&there).expose_all().http(address.to_string()).start().await.unwrap();
-    assert_eq!(billing.quote("abc").await, Ok(3));
 }
 
 #[tokio::test]
@@ -336,34 +249,6 @@ async fn a_noop_row_binds_calls_from_outside_too() {
     let (status, text) = raw(address, &post("/billing.charge", JSON, r#"{"order":"1","cents":1}"#)).await;
     assert_eq!(status, 503, "{text}");
     assert!(shop.journal.orders.lock().unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn a_shutdown_answers_what_is_in_flight_and_always_returns() {
-    let far = far().await;
-    let (_router, billing) = near(&format!("http://{}/billing", far.address), "{}").await;
-    let journal = Arc::clone(&far.shop.journal);
-    let calls: Vec<_> = (0..20)
-        .map(|_| {
-            tokio::spawn({
-                let b = billing.clone();
-                async move { b.sleep(300).await }
-            })
-        })
-        .collect();
-    let stuck = tokio::spawn({
-        let b = billing.clone();
-        async move { b.sleep(3_600_000).await }
-    });
-    until(|| journal.began() == 21).await;
-    far.server.shutdown(Duration::from_secs(2)).await;
-    for call in calls {
-        assert_eq!(call.await.unwrap(), Ok(()));
-    }
-    let error = connectivity(stuck.await.unwrap().unwrap_err());
-    assert_eq!((error.kind(), error.sent()), (ErrorKind::Closed, Sent::Maybe));
-    let error = connectivity(billing.quote("x").await.unwrap_err());
-    assert_eq!(error.kind(), ErrorKind::Connect);
 }
 
 #[tokio::test]

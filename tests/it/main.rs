@@ -6,10 +6,10 @@
     reason = "tests have no users, and a failed unwrap is a failed test"
 )]
 
-mod shop;
-
 mod calls;
 mod contract;
 mod http;
+mod https;
+mod processes;
 mod reload;
 mod strategies;

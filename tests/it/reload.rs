@@ -9,7 +9,7 @@ use connectivity_core::{
     RouteError, RouteRow, RouteState, Router, Server, Transport, TransportState, register,
 };
 
-use crate::shop::*;
+use tests::shop::*;
 
 /// A transport that counts what it builds and answers with the endpoint of its row.
 #[derive(Clone, Default)]
@@ -118,7 +118,7 @@ async fn a_bad_row_keeps_the_last_good_route_and_says_why_until_it_is_repaired()
         ("mark", "b", r#"{"retry_max":2}"#, "config.retry_max: this version does not have it yet"),
         ("mark", "b", r#"{"breaker_failures":2}"#, "config.breaker_failures: this version"),
         ("mark", "b", r#"{"fallback":"local"}"#, "config.fallback: this version"),
-        ("mark", "b", r#"{"ca_file":"/etc/ca.pem"}"#, "config.insecure_tls: this version"),
+        ("http", "http://example.com/b", r#"{"ca_file":"/etc/ca.pem"}"#, "config.ca_file: the endpoint is plain http"),
     ] {
         world.row("billing", strategy, endpoint, config).await;
         assert_eq!(world.served_by().await, Ok("a".into()), "{strategy} {endpoint} {config}");
@@ -153,6 +153,16 @@ async fn since_when_a_row_is_bad_does_not_move_while_it_stays_so() {
     let first = since(&world);
     world.row("orders", "noop", "", "{}").await;
     assert_eq!(since(&world), first);
+}
+
+#[tokio::test]
+async fn tls_keys_are_a_matter_of_the_transport_and_parked_elsewhere() {
+    let world = World::new();
+    for strategy in ["mark", "local", "noop"] {
+        world.row("billing", strategy, "a", r#"{"ca_file":"/nowhere/ca.pem","insecure_tls":false}"#).await;
+        assert_eq!(world.state("billing"), RouteState::InForce, "{strategy}");
+        assert_eq!(world.router.inspect().route("billing").unwrap().warnings, [""; 0], "{strategy}");
+    }
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connectivity_core::context::{self, Context};
-use connectivity_core::{Error, ErrorKind, HttpTransport, MemoryRoutes, Router, Sent, Server, register};
+use connectivity_core::{Error, ErrorKind, HttpTransport, MemoryRoutes, Router, Sent, Server, Tls, register};
 
-use crate::shop::*;
+use tests::shop::*;
 
 /// A second process in all but name, behind a real socket, and a router with a row for its `billing`.
 struct World {
@@ -18,10 +18,11 @@ struct World {
     near: Router,
     routes: MemoryRoutes,
     billing: BillingClient,
+    tls: Tls,
     _dir: tempfile::TempDir,
 }
 
-const STRATEGIES: [&str; 3] = ["http", "unix", "unix abstract"];
+const STRATEGIES: [&str; 4] = ["http", "unix", "unix abstract", "quic"];
 
 impl World {
     async fn new(strategy: &'static str, config: &str) -> Self {
@@ -30,23 +31,28 @@ impl World {
         let shop = Shop::at("far");
         register!(there, Billing => shop.clone()).unwrap();
         there.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+        let tls = Tls::self_signed(["localhost"]).unwrap();
         let address = match strategy {
-            "http" => "127.0.0.1:0".to_owned(),
+            "http" | "quic" => "127.0.0.1:0".to_owned(),
             "unix" => dir.path().join("billing.sock").display().to_string(),
             _ => format!("@connectivity-test-{}", dir.path().display()),
         };
-        let server = serve(&there, strategy, &address).await;
+        let server = serve(&there, strategy, &address, &tls).await;
+        let config = match strategy {
+            "quic" => pinned(config, &tls.pin_sha256()),
+            _ => config.to_owned(),
+        };
         let word = strategy.split(' ').next().unwrap();
         let reached = server.address(word).unwrap();
         let endpoint = if word == "http" { format!("http://{reached}/billing") } else { reached.to_owned() };
         let routes = MemoryRoutes::new();
-        routes.set("billing", word, Some(&endpoint), config);
+        routes.set("billing", word, Some(&endpoint), &config);
         let echo = if word == "http" { endpoint.replace("/billing", "/echo") } else { endpoint.clone() };
-        routes.set("echo", word, Some(&echo), config);
+        routes.set("echo", word, Some(&echo), &config);
         let http = HttpTransport::new().allow_internal();
         let near = Router::builder().source(routes.clone()).transport("http", http).build().unwrap();
         let billing = BillingClient::new(&near);
-        Self { strategy, server: Some(server), there, shop, endpoint, near, routes, billing, _dir: dir }
+        Self { strategy, server: Some(server), there, shop, endpoint, near, routes, billing, tls, _dir: dir }
     }
 
     async fn each(config: &str) -> Vec<Self> {
@@ -55,6 +61,10 @@ impl World {
             worlds.push(Self::new(strategy, config).await);
         }
         worlds
+    }
+
+    fn config(&self, config: &str) -> String {
+        if self.strategy == "quic" { pinned(config, &self.tls.pin_sha256()) } else { config.to_owned() }
     }
 
     fn address(&self) -> String {
@@ -68,10 +78,21 @@ impl World {
     }
 }
 
-async fn serve(there: &Router, strategy: &str, address: &str) -> Server {
+async fn serve(there: &Router, strategy: &str, address: &str, tls: &Tls) -> Server {
     let builder = Server::builder(there).expose(["billing", "echo"]);
-    let builder = if strategy == "http" { builder.http(address) } else { builder.unix(address) };
+    let builder = match strategy {
+        "http" => builder.http(address),
+        "quic" => builder.quic(address, tls.clone()),
+        _ => builder.unix(address),
+    };
     builder.start().await.unwrap()
+}
+
+/// Adds the pin of a certificate to a config.
+fn pinned(config: &str, pin: &str) -> String {
+    let rest = config.trim_start_matches('{');
+    let comma = if rest == "}" { "" } else { "," };
+    format!(r#"{{"pin_sha256":"{pin}"{comma}{rest}"#)
 }
 
 fn connectivity(error: BillingError) -> Error {
@@ -112,7 +133,7 @@ async fn what_is_not_exposed_is_not_there() {
         let word = world.strategy.split(' ').next().unwrap();
         let hidden =
             if word == "http" { world.endpoint.replace("/billing", "/hidden") } else { world.endpoint.clone() };
-        world.routes.set("hidden", word, Some(&hidden), "{}");
+        world.routes.set("hidden", word, Some(&hidden), &world.config("{}"));
         world.near.reload().await.unwrap();
         let error = world.near.call("hidden", "x").await.unwrap_err();
         assert_eq!((error.kind(), error.sent()), (ErrorKind::NotRoutable, Sent::No), "{}", world.strategy);
@@ -121,8 +142,10 @@ async fn what_is_not_exposed_is_not_there() {
 
 #[tokio::test]
 async fn a_name_can_be_another_one_on_the_other_side() {
-    for world in World::each("{}").await.into_iter().filter(|world| world.strategy.starts_with("unix")) {
-        world.routes.set("reverb", "unix", Some(&world.endpoint), r#"{"remote_name":"echo"}"#);
+    for world in World::each("{}").await.into_iter().filter(|world| world.strategy != "http") {
+        let word = world.strategy.split(' ').next().unwrap();
+        let config = world.config(r#"{"remote_name":"echo"}"#);
+        world.routes.set("reverb", word, Some(&world.endpoint), &config);
         world.near.reload().await.unwrap();
         assert_eq!(world.near.call("reverb", "x").await.unwrap(), "x", "{}", world.strategy);
     }
@@ -202,7 +225,7 @@ async fn a_server_that_comes_back_is_found_without_a_manual_step() {
         let shown = format!("{:?}", world.near.inspect().route("billing").unwrap().transport);
         assert!(shown.contains("Failed"), "{}: {shown}", world.strategy);
         let word = world.strategy.split(' ').next().unwrap();
-        world.server = Some(serve(&world.there, word, &world.address()).await);
+        world.server = Some(serve(&world.there, word, &world.address(), &world.tls).await);
         assert_eq!(world.billing.quote("abc").await, Ok(3), "{}", world.strategy);
     }
 }

@@ -63,6 +63,7 @@ impl Call {
     }
 
     /// States which method of a contract known here the call is for.
+    #[cfg(feature = "router")]
     #[must_use]
     pub(crate) fn with_method(mut self, method: &'static MethodDesc) -> Self {
         self.method = Some(method);
@@ -140,6 +141,7 @@ impl Call {
     }
 
     /// Takes the bytes for a raw service, whatever codec they are said to be in.
+    #[cfg(feature = "router")]
     pub(crate) fn into_bytes(self) -> Result<Bytes, Error> {
         match self.body {
             Body::Raw(bytes) | Body::Encoded(_, bytes) => Ok(bytes),

@@ -1,5 +1,6 @@
 //! The answer to a call.
 
+#[cfg(feature = "router")]
 use std::any::Any;
 use std::fmt;
 
@@ -45,6 +46,7 @@ impl Reply {
     }
 
     /// What a `noop` route answers: what the method says, or nothing for a method that returns nothing.
+    #[cfg(feature = "router")]
     pub(crate) fn noop<M: Method>() -> Option<Self> {
         M::noop().map(Wire::into_form).or_else(unit).map(|value| Self {
             body: Body::typed(value),
@@ -54,7 +56,7 @@ impl Reply {
     }
 
     /// Notes how the contracts differ: an answer that cannot be decoded then tells it.
-    #[cfg(any(feature = "http", feature = "unix"))]
+    #[cfg(any(feature = "http", feature = "wire"))]
     pub(crate) fn with_drift(self, drift: String) -> Self {
         Self { drift: Some(drift), ..self }
     }
@@ -109,6 +111,7 @@ fn take<M: Method, T: DeserializeOwned + 'static>(body: Body, drift: Option<Stri
 }
 
 /// `Some(())` if `T` is `()`.
+#[cfg(feature = "router")]
 fn unit<T: 'static>() -> Option<T> {
     let mut unit = Some(());
     (&mut unit as &mut dyn Any).downcast_mut::<Option<T>>()?.take()

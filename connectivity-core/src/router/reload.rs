@@ -13,9 +13,9 @@ use crate::router::local::{Local, RawService};
 use crate::router::slot::{Cause, Slot, Trouble};
 use crate::router::table::{Known, MissingRow, Ready, Table};
 use crate::router::target::{Place, Target};
-use crate::routes::{Field, Route, RouteConfig, RouteError, RouteRow, Snapshot, Strategy, Tls};
+use crate::routes::{Field, Route, RouteConfig, RouteError, RouteRow, Snapshot, Strategy};
 use crate::service::{Form, ServiceCell};
-use crate::transport::{BuildContext, Transport};
+use crate::transport::{BuildContext, Remote, Transport};
 
 /// Everything a table is built from. One lock guards it; calls never take that lock.
 #[derive(Default)]
@@ -66,10 +66,14 @@ impl State {
         let Some(target) = slot.target.as_ref().filter(|_| slot.row == *row && slot.trouble.is_none()) else {
             return false;
         };
-        slot.transport.as_ref().is_none_or(|transport| {
+        let same_transport = slot.transport.as_ref().is_none_or(|transport| {
             let now = self.transports.get(target.route.strategy().as_str());
             now.is_some_and(|now| Arc::ptr_eq(now, transport))
-        })
+        });
+        // A transport can be the user's: where its code panics, the row is built again.
+        let unchanged =
+            |remote: &Remote| std::panic::catch_unwind(AssertUnwindSafe(|| remote.is_unchanged())).unwrap_or(false);
+        same_transport && target.remote().is_none_or(unchanged)
     }
 
     /// Builds what the row says. A bad row never changes where calls go: the route before it stays, with the reason beside it.
@@ -182,12 +186,10 @@ impl State {
 
 /// Refuses what this version checks but does not do yet: a policy that is silently off is worse than a row that says so.
 fn check_built(config: &RouteConfig) -> Result<(), RouteError> {
-    let tls = config.tls();
     let asked = [
         ("retry_max", config.retry().max > 0),
         ("breaker_failures", config.breaker().is_some()),
         ("fallback", config.fallback_to_local()),
-        ("insecure_tls", *tls != Tls::default()),
     ];
     match asked.into_iter().find(|(_, asked)| *asked) {
         Some((key, _)) => {

@@ -14,7 +14,7 @@ mod sqlite;
 mod strategy;
 mod wake;
 
-pub use config::{Breaker, HeaderValue, Retry, RouteConfig, RouteWarning, SecretRef, Tls};
+pub use config::{Breaker, HeaderValue, Retry, RouteConfig, RouteTls, RouteWarning, SecretRef};
 pub use error::RouteError;
 pub use memory::MemoryRoutes;
 pub use route::Route;

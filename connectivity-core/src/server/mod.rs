@@ -111,6 +111,12 @@ impl ServerBuilder {
         self.listener("http", HttpListener::new(address))
     }
 
+    /// Listens for QUIC on an address such as `0.0.0.0:4433`, with this identity.
+    #[cfg(feature = "quic")]
+    pub fn quic(self, address: impl Into<String>, tls: crate::transport::Tls) -> Self {
+        self.listener("quic", crate::transport::QuicListener::new(address, tls))
+    }
+
     /// Listens on a Unix socket such as `/run/app/billing.sock`, for peers of this process's user.
     #[cfg(feature = "unix")]
     pub fn unix(self, address: impl Into<String>) -> Self {

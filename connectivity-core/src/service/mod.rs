@@ -16,7 +16,9 @@ pub use host::{Form, Host, Plan, ServiceRegistry};
 pub use method::{Method, MethodOutput, ServiceError, Wire};
 pub use parameter::{Lend, Own, Parameter, Ref, Referent, Value};
 
-pub(crate) use dispatch::{invoke, run};
+pub(crate) use dispatch::invoke;
+#[cfg(feature = "router")]
+pub(crate) use dispatch::run;
 
 #[cfg(test)]
 mod tests;

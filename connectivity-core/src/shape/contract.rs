@@ -14,7 +14,7 @@ const MAX_TEXT: usize = 400;
 pub(crate) struct Contract {
     pub(crate) fingerprint: u64,
     #[cfg_attr(
-        not(any(feature = "http", feature = "gateway")),
+        not(any(feature = "http", feature = "gateway", feature = "wire")),
         expect(dead_code, reason = "only a wire on which contracts are compared tells them")
     )]
     pub(crate) text: String,

@@ -87,7 +87,7 @@ impl Contracts {
     }
 
     /// Forgets what differs: the far end may be another program now.
-    #[cfg(feature = "unix")]
+    #[cfg(feature = "wire")]
     pub(crate) fn forget_differences(&self) {
         self.write(|as_json| as_json.retain(|_, reason| matches!(reason, Reason::Unsupported(_))));
     }

@@ -23,13 +23,13 @@ impl Health {
     }
 
     /// Says whether the last attempt reached the other side.
-    #[cfg(feature = "unix")]
+    #[cfg(feature = "wire")]
     pub(crate) fn is_well(&self) -> bool {
         self.well.load(Ordering::Relaxed)
     }
 
     /// The other side is being dialled; a failure that stands is kept until the outcome is known.
-    #[cfg(feature = "unix")]
+    #[cfg(feature = "wire")]
     pub(crate) fn connecting(&self) {
         let mut state = self.lock();
         if !matches!(*state, TransportState::Failed { .. }) {

@@ -1,28 +1,38 @@
 //! The way out: what turns a remote route into a service of calls.
 
-#[cfg(any(feature = "http", feature = "unix"))]
+#[cfg(any(feature = "http", feature = "wire"))]
+#[cfg_attr(not(all(feature = "http", feature = "wire")), allow(dead_code, reason = "each strategy uses its part"))]
 mod contract;
-#[cfg(any(feature = "http", feature = "unix"))]
+#[cfg(any(feature = "http", feature = "wire"))]
 mod health;
 #[cfg(any(feature = "http", feature = "gateway"))]
 pub(crate) mod http;
 mod listener;
-#[cfg(feature = "unix")]
+#[cfg(feature = "wire")]
 pub(crate) mod mux;
+#[cfg(feature = "quic")]
+mod quic;
 mod remote;
+#[cfg(feature = "tls")]
+#[allow(dead_code, unused_imports, reason = "each transport takes its part of it, and each can be switched off")]
+mod tls;
 #[cfg(feature = "unix")]
 mod unix;
-#[cfg(feature = "unix")]
+#[cfg(feature = "wire")]
 pub(crate) mod wire;
 
 use crate::routes::{Route, RouteError};
 
 #[cfg(feature = "http")]
 pub use self::http::HttpTransport;
+#[cfg(feature = "quic")]
+pub use self::quic::{QuicListener, QuicTransport};
 #[cfg(feature = "unix")]
 pub use self::unix::{UnixListener, UnixTransport};
 pub use listener::{Drain, Listener, Listening, ServeError};
 pub use remote::{Remote, TransportState};
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsError};
 
 pub(crate) use listener::DrainSwitch;
 

@@ -18,6 +18,7 @@ pub struct Remote {
     codec: Codec,
     state: Arc<dyn Fn() -> TransportState + Send + Sync>,
     warnings: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    unchanged: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Remote {
@@ -31,6 +32,7 @@ impl Remote {
             codec: Codec::Bincode,
             state: Arc::new(|| TransportState::Idle),
             warnings: Arc::new(Vec::new),
+            unchanged: Arc::new(|| true),
         }
     }
 
@@ -53,6 +55,13 @@ impl Remote {
         Self { warnings: Arc::new(warnings), ..self }
     }
 
+    /// Says how to tell that what the route was built from beside its row, such as files that the row names, is still the same.
+    /// It is asked at each reload; where it is not, the route is built anew although its row stays.
+    #[must_use]
+    pub fn with_unchanged(self, unchanged: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { unchanged: Arc::new(unchanged), ..self }
+    }
+
     /// Shows what is odd about the far end.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
@@ -63,6 +72,10 @@ impl Remote {
     #[must_use]
     pub fn state(&self) -> TransportState {
         (self.state)()
+    }
+
+    pub(crate) fn is_unchanged(&self) -> bool {
+        (self.unchanged)()
     }
 
     pub(crate) fn codec(&self) -> Codec {

@@ -17,7 +17,7 @@ use crate::codec::Codec;
 use crate::name::Name;
 
 pub use secret::{HeaderValue, SecretRef};
-pub use tls::Tls;
+pub use tls::RouteTls;
 pub use warning::RouteWarning;
 
 const DRAIN: Duration = Duration::from_secs(30);
@@ -69,7 +69,7 @@ pub struct RouteConfig {
     remote_name: Option<Name>,
     content_type: Option<String>,
     headers: Vec<(String, HeaderValue)>,
-    tls: Tls,
+    tls: RouteTls,
     tool_name: Option<String>,
     model: Option<String>,
     dimension: Option<usize>,
@@ -116,7 +116,7 @@ impl RouteConfig {
             remote_name: None,
             content_type: None,
             headers: Vec::new(),
-            tls: Tls::default(),
+            tls: RouteTls::default(),
             tool_name: None,
             model: None,
             dimension: None,
@@ -214,7 +214,7 @@ impl RouteConfig {
 
     /// How the other side is verified, and who we are to it.
     #[must_use]
-    pub const fn tls(&self) -> &Tls {
+    pub const fn tls(&self) -> &RouteTls {
         &self.tls
     }
 

@@ -7,12 +7,13 @@ use super::warning::RouteWarning;
 /// Says how the other side is verified and who we are to it; nothing given means the system's roots and no identity.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Tls {
+pub struct RouteTls {
     /// Verifies nothing: `insecure_tls`.
     pub insecure: bool,
     /// Trusts these roots (PEM) instead of the system's: `ca_file`.
     pub ca_file: Option<PathBuf>,
-    /// Trusts only a certificate with this SHA-256 digest: `pin_sha256`.
+    /// Trusts only the certificate with this SHA-256 digest of its DER: `pin_sha256`. Without `ca_file` the pin alone is the
+    /// identity: the certificate need not come from a known issuer, be for the name or be valid now.
     pub pin_sha256: Option<[u8; 32]>,
     /// Expects this name in the certificate instead of the endpoint's host: `server_name`.
     pub server_name: Option<String>,
@@ -22,7 +23,20 @@ pub struct Tls {
     pub client_key_file: Option<PathBuf>,
 }
 
-impl Tls {
+impl RouteTls {
+    /// The first key that the row has; none where all is as it is without.
+    #[cfg(feature = "http")]
+    pub(crate) fn first_key(&self) -> Option<&'static str> {
+        let given = [
+            ("insecure_tls", self.insecure),
+            ("ca_file", self.ca_file.is_some()),
+            ("pin_sha256", self.pin_sha256.is_some()),
+            ("server_name", self.server_name.is_some()),
+            ("client_cert_file", self.client_cert_file.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(key, _)| key)
+    }
+
     /// Finds half of a client identity.
     pub(super) const fn check(&self) -> Result<(), (&'static str, &'static str)> {
         match (&self.client_cert_file, &self.client_key_file) {

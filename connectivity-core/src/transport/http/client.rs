@@ -1,25 +1,24 @@
 //! The client side of strategy `http`.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ipnet::IpNet;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, redirect};
-use rustls::ClientConfig;
-use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::call::{Call, CallService, Reply};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::routes::{Route, RouteConfig, RouteError};
+use crate::routes::{Route, RouteConfig, RouteError, RouteTls};
 use crate::transport::contract::{Contracts, Way};
 use crate::transport::health::Health;
 use crate::transport::http::endpoint::Endpoint;
 use crate::transport::http::guard::{Guard, GuardedResolver};
 use crate::transport::http::{headers, reply};
+use crate::transport::tls;
 use crate::transport::{BuildContext, Remote, Transport};
 
 /// A dial that takes longer has failed; the deadline of the call ends it earlier.
@@ -33,6 +32,11 @@ const POOL_IDLE: Duration = Duration::from_secs(8);
 /// Public addresses only, unless told otherwise: whoever may write a row must not thereby reach this machine or its network.
 /// The address that is judged is the one that is dialled, at each connect; redirects and environment proxies are off.
 ///
+/// Of an https endpoint the certificate is verified, by the roots of the platform unless the row says otherwise: `ca_file`,
+/// `pin_sha256` (this very certificate, whatever its issuer, name and dates), `insecure_tls` (anything). `server_name` asks the
+/// same address for a server of another name, in the handshake and in the header `Host`. `client_cert_file` and
+/// `client_key_file` say who we are. A reload reads these files again.
+///
 /// ```
 /// use connectivity_core::HttpTransport;
 ///
@@ -44,14 +48,13 @@ const POOL_IDLE: Duration = Duration::from_secs(8);
 pub struct HttpTransport {
     guard: Guard,
     forwarded_meta: Arc<[String]>,
-    tls: Arc<OnceLock<Result<ClientConfig, String>>>,
 }
 
 impl HttpTransport {
     /// Makes a transport that reaches public addresses.
     #[must_use]
     pub fn new() -> Self {
-        Self { guard: Guard::new(), forwarded_meta: Arc::default(), tls: Arc::default() }
+        Self { guard: Guard::new(), forwarded_meta: Arc::default() }
     }
 
     /// Lets routes reach loopback and private networks too (127/8, ::1, 10/8, 172.16/12, 192.168/16, fc00::/7). Addresses where
@@ -76,11 +79,19 @@ impl HttpTransport {
         Self { forwarded_meta: keys.into_iter().map(Into::into).collect(), ..self }
     }
 
-    fn client(&self, endpoint: &Endpoint) -> Result<Client, RouteError> {
-        let tls = if endpoint.is_https() { self.verified_tls()? } else { no_tls()? };
+    fn client(&self, endpoint: &Endpoint, tls: &RouteTls) -> Result<Client, RouteError> {
+        let tls = match (endpoint.is_https(), tls.first_key()) {
+            (true, _) => tls::client_config(tls, &[])?,
+            (false, None) => tls::no_tls()?,
+            (false, Some(key)) => {
+                let text = "the endpoint is plain http, which verifies nobody; write https://, or take this key out";
+                return Err(RouteError::config(key, text));
+            }
+        };
+        let resolver = GuardedResolver { guard: self.guard.clone(), host: endpoint.dialled().map(str::to_owned) };
         Client::builder()
             .tls_backend_preconfigured(tls)
-            .dns_resolver(Arc::new(GuardedResolver(self.guard.clone())))
+            .dns_resolver(Arc::new(resolver))
             .redirect(redirect::Policy::none())
             .no_proxy()
             .http1_only()
@@ -89,26 +100,6 @@ impl HttpTransport {
             .build()
             .map_err(|cause| RouteError::new(format_args!("no HTTP client: {}", reply::chain(&cause))))
     }
-
-    /// Reading the certificates of the platform takes milliseconds, so all routes share them.
-    fn verified_tls(&self) -> Result<ClientConfig, RouteError> {
-        let tls = self.tls.get_or_init(|| platform_tls().map_err(|cause| cause.to_string()));
-        tls.clone().map_err(|cause| RouteError::new(format_args!("no TLS: {cause}")))
-    }
-}
-
-fn platform_tls() -> Result<ClientConfig, rustls::Error> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?;
-    Ok(builder.with_platform_verifier()?.with_no_client_auth())
-}
-
-/// For plain http: a configuration that trusts nobody, as no handshake takes place.
-fn no_tls() -> Result<ClientConfig, RouteError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|cause| RouteError::new(format_args!("no TLS: {cause}")))?;
-    Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
 }
 
 impl Default for HttpTransport {
@@ -126,10 +117,15 @@ impl fmt::Debug for HttpTransport {
 impl Transport for HttpTransport {
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
         let text = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy http needs one"))?;
-        let endpoint = Endpoint::parse(text, route.name().as_str(), &self.guard)?;
         let config = route.config();
+        let endpoint = Endpoint::parse(text, route.name().as_str(), &self.guard)?;
+        let endpoint = match &config.tls().server_name {
+            Some(name) => endpoint.asked_as(name)?,
+            None => endpoint,
+        };
+        let files = tls::files_digest(config.tls());
         let caller = Arc::new(Caller {
-            client: self.client(&endpoint)?,
+            client: self.client(&endpoint, config.tls())?,
             endpoint,
             headers: own_headers(config)?,
             content_type: raw_content_type(config)?,
@@ -143,7 +139,10 @@ impl Transport for HttpTransport {
         let (codec, watched, drifting) = (caller.codec, Arc::clone(&caller), Arc::clone(&caller));
         let service = CallService::from_fn(move |call| Arc::clone(&caller).send(call));
         let remote = Remote::new(service).with_codec(codec).with_state(move || watched.health.state());
-        Ok(remote.with_warnings(move || drifting.contracts.warnings()))
+        let (unverified, tls) = (tls::warning(config.tls()), config.tls().clone());
+        Ok(remote
+            .with_warnings(move || unverified.iter().cloned().chain(drifting.contracts.warnings()).collect())
+            .with_unchanged(move || tls::files_digest(&tls) == files))
     }
 }
 

@@ -11,6 +11,8 @@ pub(crate) struct Endpoint {
     url: Url,
     /// The name in the row, which the endpoint stands for.
     name: String,
+    /// The host to dial, where the URL has another one.
+    dialled: Option<String>,
 }
 
 impl Endpoint {
@@ -34,7 +36,25 @@ impl Endpoint {
             return Err(wrong("it has a query or a fragment, and the name of a method could not follow"));
         }
         guard.check_url(&url).map_err(RouteError::endpoint)?;
-        Ok(Self { url, name: name.to_owned() })
+        Ok(Self { url, name: name.to_owned(), dialled: None })
+    }
+
+    /// Asks for a server of another name at the address that the row names.
+    pub(crate) fn asked_as(mut self, server_name: &str) -> Result<Self, RouteError> {
+        let host = self.url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        // An address in the URL would be dialled as it is, past the resolver and its guard.
+        if self.url.set_host(Some(server_name)).is_err() || self.url.domain().is_none() {
+            return Err(RouteError::config(
+                "server_name",
+                "on strategy `http` the name of a host goes here, no address",
+            ));
+        }
+        self.dialled = Some(host);
+        Ok(self)
+    }
+
+    pub(crate) fn dialled(&self) -> Option<&str> {
+        self.dialled.as_deref()
     }
 
     pub(crate) fn is_https(&self) -> bool {
@@ -64,6 +84,19 @@ mod tests {
         let endpoint = endpoint("https://example.com/rpc/billing").unwrap();
         assert_eq!(endpoint.url("billing").as_str(), "https://example.com/rpc/billing");
         assert_eq!(endpoint.url("billing.charge").as_str(), "https://example.com/rpc/billing.charge");
+    }
+
+    #[test]
+    fn a_server_name_changes_the_url_but_not_the_address() {
+        let asked =
+            |name| Endpoint::parse("https://[2606:4700::1111]:8443/billing", "billing", &Guard::new())?.asked_as(name);
+        let endpoint = asked("billing.internal").unwrap();
+        assert_eq!(endpoint.url("billing").as_str(), "https://billing.internal:8443/billing");
+        assert_eq!(endpoint.dialled(), Some("2606:4700::1111"));
+        for address in ["127.0.0.1", "127.1", "0x7f000001", "[::1]", "", "a b", "x/y"] {
+            let text = asked(address).unwrap_err().to_string();
+            assert!(text.starts_with("config.server_name: "), "{address}: {text}");
+        }
     }
 
     #[test]

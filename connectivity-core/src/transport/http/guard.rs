@@ -136,14 +136,19 @@ pub(crate) struct Refused {
 }
 
 /// Resolves names by the system, and lets through what the guard allows.
-pub(crate) struct GuardedResolver(pub(crate) Guard);
+pub(crate) struct GuardedResolver {
+    pub(crate) guard: Guard,
+    /// The host that every name stands for, if the server is asked for by another name than its own.
+    pub(crate) host: Option<String>,
+}
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let guard = self.0.clone();
+        let guard = self.guard.clone();
+        let host = self.host.clone().unwrap_or_else(|| name.as_str().to_owned());
         Box::pin(async move {
             let (mut allowed, mut refused) = (Vec::new(), None);
-            for address in tokio::net::lookup_host((name.as_str(), 0)).await? {
+            for address in tokio::net::lookup_host((host, 0)).await? {
                 match guard.check(address.ip()) {
                     Ok(()) => allowed.push(address),
                     Err(cause) => refused = Some(cause),
@@ -249,11 +254,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_is_judged_by_what_it_resolves_to() {
-        let resolve = |guard: &Guard| GuardedResolver(guard.clone()).resolve("localhost".parse().unwrap());
+        let resolve = |guard: &Guard, host: Option<&str>| {
+            let resolver = GuardedResolver { guard: guard.clone(), host: host.map(str::to_owned) };
+            resolver.resolve("localhost".parse().unwrap())
+        };
         let mut guard = Guard::new();
-        let error = resolve(&guard).await.err().unwrap().to_string();
+        let error = resolve(&guard, None).await.err().unwrap().to_string();
         assert!(error.contains("address guard refuses"), "{error}");
         guard.allow_internal();
-        assert!(resolve(&guard).await.unwrap().next().is_some());
+        assert!(resolve(&guard, None).await.unwrap().next().is_some());
+        assert!(resolve(&guard, Some("169.254.169.254")).await.is_err());
+        let addresses: Vec<_> = resolve(&guard, Some("::1")).await.unwrap().map(|address| address.ip()).collect();
+        assert_eq!(addresses, [IpAddr::from(std::net::Ipv6Addr::LOCALHOST)]);
     }
 }

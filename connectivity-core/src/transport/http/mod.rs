@@ -9,6 +9,10 @@ mod client;
 mod endpoint;
 #[cfg(feature = "http")]
 mod guard;
+#[cfg_attr(
+    not(all(feature = "http", feature = "gateway")),
+    allow(dead_code, reason = "each end of the wire uses its half")
+)]
 pub(crate) mod headers;
 #[cfg(feature = "http")]
 mod reply;

@@ -9,6 +9,7 @@ use crate::call::{Call, Reply};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::transport::http::headers;
+use crate::transport::tls;
 
 /// How much of a failure's body is read: what our gateway writes fits, and a megabyte of HTML is nobody's message.
 const MAX_FAILURE: usize = 8 * 1024;
@@ -87,6 +88,10 @@ fn kind_of(status: StatusCode) -> ErrorKind {
 
 /// Makes an error of a request without a response: it never left if there was no connection, and nobody can tell otherwise.
 pub(crate) fn not_answered(call: &Call, cause: &reqwest::Error) -> Error {
+    if let Some(tls) = tls::cause_of(cause).filter(|tls| cause.is_connect() || tls::refuses_us(tls)) {
+        // What was sent before a server refused our certificate, it did not read.
+        return call.failed(ErrorKind::Connect, tls::explain(tls)).with_sent(Sent::No);
+    }
     let message = chain(cause);
     if cause.is_connect() {
         call.failed(ErrorKind::Connect, message)

@@ -1,5 +1,8 @@
 //! The contract that the tests call, and an implementation that says where it ran.
 
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,6 +35,11 @@ pub trait Billing {
     async fn quote(&self, order: &str) -> Result<u64, BillingError>;
     /// Does nothing for a while.
     async fn sleep(&self, ms: u64) -> Result<(), BillingError>;
+    /// Writes the order into the journal, and takes its time.
+    async fn work(&self, order: &str, ms: u64) -> Result<(), BillingError>;
+    /// The same, and it may be repeated.
+    #[idempotent]
+    async fn rework(&self, order: &str, ms: u64) -> Result<(), BillingError>;
     /// Goes on when its caller has gone.
     #[no_cancel]
     async fn audit(&self, ms: u64) -> Result<(), BillingError>;
@@ -77,11 +85,25 @@ impl Journal {
 pub struct Shop {
     pub place: &'static str,
     pub journal: Arc<Journal>,
+    file: Option<Arc<File>>,
 }
 
 impl Shop {
     pub fn at(place: &'static str) -> Self {
-        Self { place, journal: Arc::default() }
+        Self { place, journal: Arc::default(), file: None }
+    }
+
+    /// Writes each order into a file before anything else happens, so that the journal outlives a kill.
+    pub fn with_file(self, path: &Path) -> Self {
+        let file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+        Self { file: Some(Arc::new(file)), ..self }
+    }
+
+    fn note(&self, order: &str) {
+        self.journal.orders.lock().unwrap().push(order.to_owned());
+        if let Some(file) = &self.file {
+            (&**file).write_all(format!("{order}\n").as_bytes()).unwrap();
+        }
     }
 
     async fn pause(&self, ms: u64) {
@@ -93,7 +115,7 @@ impl Shop {
 
 impl Billing for Shop {
     async fn charge(&self, order: &str, cents: u64) -> Result<Receipt, BillingError> {
-        self.journal.orders.lock().unwrap().push(order.to_owned());
+        self.note(order);
         Ok(Receipt { id: order.to_owned(), cents, served_by: self.place.to_owned() })
     }
 
@@ -104,6 +126,16 @@ impl Billing for Shop {
     async fn sleep(&self, ms: u64) -> Result<(), BillingError> {
         self.pause(ms).await;
         Ok(())
+    }
+
+    async fn work(&self, order: &str, ms: u64) -> Result<(), BillingError> {
+        self.note(order);
+        self.pause(ms).await;
+        Ok(())
+    }
+
+    async fn rework(&self, order: &str, ms: u64) -> Result<(), BillingError> {
+        self.work(order, ms).await
     }
 
     async fn audit(&self, ms: u64) -> Result<(), BillingError> {

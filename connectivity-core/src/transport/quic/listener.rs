@@ -1,0 +1,166 @@
+//! The server side of strategy `quic`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Endpoint, Incoming, ServerConfig, TokioRuntime, VarInt};
+use rustls::pki_types::CertificateDer;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use super::threads::Threads;
+use super::{ALPN, settings};
+use crate::call::BoxFuture;
+use crate::router::Inbound;
+use crate::transport::mux::{Paces, Serving, serve};
+use crate::transport::tls::{self, Tls};
+use crate::transport::{Drain, Listener, Listening, ServeError};
+
+/// Connections at once unless said.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// A handshake takes no longer.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Handshakes that wait before a client has to prove its address first, and at the most.
+const PENDING_UNPROVEN: usize = 64;
+const MAX_PENDING: usize = 1024;
+
+/// Listens for QUIC, TLS 1.3, on an address such as `0.0.0.0:4433`.
+///
+/// An address that other machines can reach needs a rule who may call: [`Tls::client_ca`], or
+/// [`open_to_everyone`](Self::open_to_everyone).
+#[derive(Debug)]
+pub struct QuicListener {
+    address: String,
+    tls: Tls,
+    open_to_everyone: bool,
+}
+
+impl QuicListener {
+    /// Listens on an address, with this identity; port 0 lets the system choose.
+    #[must_use]
+    pub fn new(address: impl Into<String>, tls: Tls) -> Self {
+        Self { address: address.into(), tls, open_to_everyone: false }
+    }
+
+    /// Lets everybody call who can reach the address.
+    #[must_use]
+    pub fn open_to_everyone(mut self) -> Self {
+        self.open_to_everyone = true;
+        self
+    }
+
+    async fn bind(&self, threads: &Threads) -> Result<Endpoint, ServeError> {
+        let cannot = |cause: io::Error| ServeError::Bind { address: self.address.clone(), cause };
+        let mut addresses = tokio::net::lookup_host(&self.address).await.map_err(cannot)?;
+        let address = addresses.next().ok_or_else(|| cannot(io::ErrorKind::AddrNotAvailable.into()))?;
+        if !address.ip().to_canonical().is_loopback() && !self.open_to_everyone && !self.tls.is_closed_to_strangers() {
+            return Err(ServeError::NoIdentityRule { address: address.to_string() });
+        }
+        let config =
+            self.server_config().map_err(|cause| cannot(io::Error::new(io::ErrorKind::InvalidInput, cause)))?;
+        let socket = settings::bind(address).map_err(cannot)?;
+        let _first = threads.first().enter();
+        Endpoint::new(settings::endpoint(), Some(config), socket, Arc::new(TokioRuntime)).map_err(cannot)
+    }
+
+    fn server_config(&self) -> Result<ServerConfig, Box<dyn std::error::Error + Send + Sync>> {
+        let crypto = QuicServerConfig::try_from(self.tls.server_config(&[ALPN])?)?;
+        let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+        config.transport_config(settings::transport()).max_incoming(MAX_PENDING).incoming_buffer_size_total(16 << 20);
+        Ok(config)
+    }
+}
+
+impl Listener for QuicListener {
+    fn listen(self: Box<Self>, inbound: Inbound, drain: Drain) -> BoxFuture<'static, Result<Listening, ServeError>> {
+        Box::pin(async move {
+            let cannot = |cause| ServeError::Bind { address: self.address.clone(), cause };
+            let threads = Threads::start().map_err(cannot)?;
+            let endpoint = self.bind(&threads).await?;
+            let address: SocketAddr = endpoint.local_addr().map_err(cannot)?;
+            let serving = Serving { inbound, user: Handle::current(), paces: Paces::default() };
+            let accepting = threads.first().spawn(accept(endpoint, serving, Arc::clone(&threads), drain));
+            Ok(Listening::new(address, async move {
+                if let Err(cause) = accepting.await {
+                    tracing::error!(%cause, "the listener ended");
+                }
+                drop(threads);
+            }))
+        })
+    }
+}
+
+async fn accept(endpoint: Endpoint, serving: Serving, threads: Arc<Threads>, mut drain: Drain) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    // Every connection holds a sender: when the last is gone, so are they.
+    let (alive, mut gone) = mpsc::channel::<()>(1);
+    loop {
+        let incoming = tokio::select! {
+            biased;
+            () = drain.begun() => break,
+            incoming = endpoint.accept() => incoming,
+        };
+        let Some(incoming) = incoming else { break };
+        if !incoming.remote_address_validated()
+            && endpoint.open_connections() > PENDING_UNPROVEN
+            && incoming.may_retry()
+        {
+            // Costs a client a round trip, and a spoofed address everything.
+            let _ = incoming.retry();
+            continue;
+        }
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            incoming.refuse();
+            continue;
+        };
+        let (serving, drain, alive) = (serving.clone(), drain.clone(), alive.clone());
+        threads.deal().spawn(async move {
+            let _held = (place, alive);
+            if let Err(cause) = connection(incoming, serving, drain).await {
+                tracing::debug!(%cause, "a connection ended");
+            }
+        });
+    }
+    endpoint.set_server_config(None);
+    drop(alive);
+    tokio::select! {
+        _ = gone.recv() => {}
+        () = drain.over() => {}
+    }
+    endpoint.close(VarInt::from_u32(0), b"the server has stopped");
+    let _ = tokio::time::timeout(Duration::from_millis(200), endpoint.wait_idle()).await;
+}
+
+/// Serves one connection on the thread it was dealt to.
+async fn connection(incoming: Incoming, serving: Serving, mut drain: Drain) -> Result<(), quinn::ConnectionError> {
+    let connecting = incoming.accept()?;
+    let connection = match tokio::time::timeout(HANDSHAKE, connecting).await {
+        Ok(connection) => connection?,
+        Err(_elapsed) => return Ok(()),
+    };
+    let identity = connection.peer_identity();
+    let certificates = identity.and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let peer = certificates.and_then(|certificates| tls::peer_of(&certificates));
+    let mut streams = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            stream = connection.accept_bi() => match stream {
+                Ok((writer, reader)) => {
+                    streams.spawn(serve(serving.clone(), peer.clone(), reader, writer, drain.clone()));
+                }
+                Err(_closed) => break,
+            },
+            () = drain.over() => break,
+            Some(_) = streams.join_next(), if !streams.is_empty() => {}
+        }
+    }
+    streams.abort_all();
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! Strategy `quic`: the frames of `docs/wire.md` over QUIC (RFC 9000), ALPN `connectivity/1`.
+
+mod client;
+mod listener;
+mod settings;
+mod threads;
+
+pub use client::QuicTransport;
+pub use listener::QuicListener;
+
+/// The protocol's name and version, as the handshake agrees on it.
+const ALPN: &[u8] = b"connectivity/1";

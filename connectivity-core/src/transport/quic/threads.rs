@@ -1,0 +1,57 @@
+//! The threads of a listener. Connections are dealt to them in turn, so that the connection of a client's large bodies, which is
+//! its second, does not hold up the one of its small calls: decrypting a megabyte takes milliseconds.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+/// How many threads; the first also reads the socket.
+const THREADS: usize = 2;
+
+/// The threads of one listener. They end when this is dropped.
+pub(super) struct Threads {
+    handles: Vec<Handle>,
+    next: AtomicUsize,
+    _stop: watch::Sender<()>,
+}
+
+impl Threads {
+    pub(super) fn start() -> io::Result<Arc<Self>> {
+        let (stop, stopped) = watch::channel(());
+        let handles = (0..THREADS).map(|n| start(n, stopped.clone())).collect::<io::Result<_>>()?;
+        Ok(Arc::new(Self { handles, next: AtomicUsize::new(0), _stop: stop }))
+    }
+
+    /// The thread that reads the socket.
+    pub(super) fn first(&self) -> &Handle {
+        &self.handles[0]
+    }
+
+    /// The thread of the connection that is accepted next, and of all its streams.
+    pub(super) fn deal(&self) -> Handle {
+        self.handles[self.next.fetch_add(1, Ordering::Relaxed) % self.handles.len()].clone()
+    }
+}
+
+fn start(n: usize, mut stopped: watch::Receiver<()>) -> io::Result<Handle> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new().name(format!("connectivity-quic-{n}")).spawn(move || {
+        runtime.block_on(async move {
+            // Ends with an error when the sender is gone, which is what is waited for.
+            let _ = stopped.changed().await;
+        });
+    })?;
+    Ok(handle)
+}
+
+impl fmt::Debug for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Threads").field("handles", &self.handles.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,57 @@
+//! TLS: who we are to others, and how a row says that the other side is verified.
+//!
+//! One provider of cryptography, *ring*, handed to every configuration; nothing is installed for the whole process, so a program
+//! may use another one beside it. What a server shows is [`Tls`]; what a client checks comes from the keys of its row.
+
+mod client;
+mod explain;
+mod identity;
+mod peer;
+mod pem;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod watched;
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::crypto::CryptoProvider;
+
+pub use identity::Tls;
+
+pub(crate) use client::{client_config, files_digest, no_tls, server_name, warning};
+pub(crate) use explain::{cause_of, explain, explain_alert, explain_reason, refuses_us};
+pub(crate) use peer::peer_of;
+
+/// Says what is wrong with a certificate, a key or a file of them; it names the file and never shows what it holds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TlsError {
+    message: String,
+}
+
+impl TlsError {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into() }
+    }
+
+    fn of_file(file: &std::path::Path, what: impl std::fmt::Display) -> Self {
+        Self::new(format!("{}: {what}", file.display()))
+    }
+}
+
+/// The one provider of cryptography.
+fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())))
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
+    digest
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,304 @@
+//! Strategy `http` against real https servers with good and bad certificates.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use connectivity_core::{
+    Error, ErrorKind, Exposure, Gateway, HttpTransport, MemoryRoutes, RouteState, Router, Sent, register,
+};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tower::util::MapRequestLayer;
+
+use tests::shop::*;
+
+type Ca = CertifiedIssuer<'static, KeyPair>;
+
+fn ca(name: &str) -> Ca {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A certificate with its key, both PEM.
+struct Identity {
+    cert: String,
+    key: String,
+}
+
+impl Identity {
+    fn new(issuer: Option<&Ca>, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let cert = match issuer {
+            Some(issuer) => params.signed_by(&key, issuer),
+            None => params.self_signed(&key),
+        };
+        Self { cert: cert.unwrap().pem(), key: key.serialize_pem() }
+    }
+}
+
+/// An https server in front of a gateway, which counts the requests that reach it.
+struct Far {
+    endpoint: String,
+    requests: Arc<AtomicUsize>,
+    hosts: Arc<Mutex<Vec<String>>>,
+}
+
+impl Far {
+    async fn new(identity: &Identity, clients: Option<&Ca>) -> Self {
+        let (requests, hosts) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default());
+        let router = router(&MemoryRoutes::new());
+        register!(router, Billing => Shop::at("far")).unwrap();
+        let (count, seen) = (Arc::clone(&requests), Arc::clone(&hosts));
+        let counted = MapRequestLayer::new(move |request: axum::extract::Request| {
+            count.fetch_add(1, Ordering::SeqCst);
+            seen.lock().unwrap().push(request.headers()["host"].to_str().unwrap().to_owned());
+            request
+        });
+        let app = Gateway::new(router.inbound(Exposure::all())).into_router().layer(counted);
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("https://{}/billing", socket.local_addr().unwrap());
+        let acceptor = TlsAcceptor::from(Arc::new(server_config(identity, clients)));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = socket.accept().await {
+                tokio::spawn(serve(acceptor.clone(), stream, app.clone()));
+            }
+        });
+        Self { endpoint, requests, hosts }
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    /// Calls it once, by a row with this config.
+    async fn quote(&self, config: &str) -> Result<u64, Error> {
+        let routes = MemoryRoutes::new();
+        near(&routes, &self.endpoint, config).quote().await
+    }
+}
+
+fn server_config(identity: &Identity, clients: Option<&Ca>) -> ServerConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let builder = match clients {
+        None => builder.unwrap().with_no_client_auth(),
+        Some(clients) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(clients.der().clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+            builder.unwrap().with_client_cert_verifier(verifier)
+        }
+    };
+    let chain = vec![CertificateDer::from_pem_slice(identity.cert.as_bytes()).unwrap()];
+    builder.with_single_cert(chain, PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap()).unwrap()
+}
+
+async fn serve(acceptor: TlsAcceptor, stream: TcpStream, app: axum::Router) {
+    match acceptor.accept(stream).into_fallible().await {
+        Ok(stream) => {
+            let service = TowerToHyperService::new(app);
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        }
+        Err((_, mut stream)) => {
+            // A close with unread bytes is a reset, which would outrun the alert.
+            stream.shutdown().await.unwrap();
+            let mut rest = Vec::new();
+            let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
+        }
+    }
+}
+
+/// A router with one row, and a client.
+struct Near {
+    router: Router,
+    billing: BillingClient,
+}
+
+fn near(routes: &MemoryRoutes, endpoint: &str, config: &str) -> Near {
+    routes.set("billing", "http", Some(endpoint), config);
+    let http = HttpTransport::new().allow_internal();
+    let router = Router::builder().source(routes.clone()).transport("http", http).build().unwrap();
+    Near { billing: BillingClient::new(&router), router }
+}
+
+impl Near {
+    async fn quote(&self) -> Result<u64, Error> {
+        match self.billing.quote("abc").await {
+            Ok(price) => Ok(price),
+            Err(BillingError::Connectivity(error)) => Err(error),
+            Err(BillingError::Declined) => panic!("declined"),
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.router.inspect().route("billing").unwrap().warnings.clone()
+    }
+}
+
+/// Files that rows name.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The keys of a row that shows a client certificate.
+    fn shows(&self, client: &Identity) -> String {
+        let (cert, key) = (self.write("client.pem", &client.cert), self.write("client.key", &client.key));
+        format!(r#""client_cert_file":{cert:?},"client_key_file":{key:?}"#)
+    }
+}
+
+fn pin_of(identity: &Identity) -> String {
+    // What a person would type: openssl x509 -noout -fingerprint -sha256
+    let tls_file = Files::new();
+    let (cert, key) = (tls_file.write("c", &identity.cert), tls_file.write("k", &identity.key));
+    connectivity_core::Tls::from_pem(cert, key).unwrap().pin_sha256()
+}
+
+#[tokio::test]
+async fn a_certificate_that_satisfies_the_row_is_let_through() {
+    let (files, ours, clients) = (Files::new(), ca("ours"), ca("of the clients"));
+    let ca_file = files.write("ca.pem", &format!("{}{}", ca("another").pem(), ours.pem()));
+    let good = Identity::new(Some(&ours), "127.0.0.1", |_| {});
+    let own = Identity::new(None, "elsewhere.example", |_| {});
+    let old = Identity::new(Some(&ours), "127.0.0.1", |params| params.not_after = date_time_ymd(2020, 1, 1));
+    let shows = files.shows(&Identity::new(Some(&clients), "orders.internal", |_| {}));
+    for (label, identity, clients, config) in [
+        ("its authority", &good, None, format!(r#"{{"ca_file":{ca_file:?}}}"#)),
+        ("authority and pin", &good, None, format!(r#"{{"ca_file":{ca_file:?},"pin_sha256":"{}"}}"#, pin_of(&good))),
+        ("the pin of a self-signed one", &own, None, format!(r#"{{"pin_sha256":"{}"}}"#, pin_of(&own))),
+        ("the pin of an old one", &old, None, format!(r#"{{"pin_sha256":"{}"}}"#, pin_of(&old).to_uppercase())),
+        ("nothing is verified", &own, None, r#"{"insecure_tls":true}"#.to_owned()),
+        ("both sides", &good, Some(&clients), format!(r#"{{"ca_file":{ca_file:?},{shows}}}"#)),
+    ] {
+        let far = Far::new(identity, clients).await;
+        assert_eq!(far.quote(&config).await, Ok(3), "{label}");
+        assert_eq!(far.requests(), 1, "{label}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_does_not_is_refused_with_its_cause_before_a_request() {
+    let (files, ours, other) = (Files::new(), ca("ours"), ca("another"));
+    let ca_file = files.write("ca.pem", &ours.pem());
+    let trusting = format!(r#"{{"ca_file":{ca_file:?}}}"#);
+    let pinned = format!(r#"{{"pin_sha256":"{}"}}"#, "ab".repeat(32));
+    let stranger = format!(r#"{{"ca_file":{ca_file:?},{}}}"#, files.shows(&Identity::new(Some(&ours), "x", |_| {})));
+    let named = format!(r#"{{"ca_file":{ca_file:?},"server_name":"billing.internal"}}"#);
+
+    let good = Identity::new(Some(&ours), "127.0.0.1", |_| {});
+    let foreign = Identity::new(Some(&other), "127.0.0.1", |_| {});
+    let renamed = Identity::new(Some(&ours), "b.example", |_| {});
+    let expired = Identity::new(Some(&ours), "127.0.0.1", |params| params.not_after = date_time_ymd(2020, 1, 1));
+    let early = Identity::new(Some(&ours), "127.0.0.1", |params| params.not_before = date_time_ymd(4000, 1, 1));
+    let own = Identity::new(None, "127.0.0.1", |_| {});
+    for (identity, clients, config, cause) in [
+        (&foreign, None, &*trusting, "unknown issuer; set `ca_file` or `pin_sha256`"),
+        (&renamed, None, &*trusting, "the certificate is for `b.example`, not for `127.0.0.1`"),
+        (&good, None, &*named, "the certificate is for `127.0.0.1`, not for `billing.internal`"),
+        (&expired, None, &*trusting, "the certificate expired "),
+        (&early, None, &*trusting, "the certificate is not valid yet"),
+        (&good, None, &*pinned, "wrong pin: the certificate's `pin_sha256` is "),
+        (&own, None, &*trusting, "unknown issuer"),
+        (&own, None, "{}", "unknown issuer; set `ca_file` or `pin_sha256`"),
+        (&own, None, r#"{"insecure_tls":false}"#, "unknown issuer"),
+        (&good, Some(&other), &*trusting, "the server wants a client certificate: set `client_cert_file`"),
+        (&good, Some(&other), &*stranger, "the other side refuses our certificate"),
+    ] {
+        let far = Far::new(identity, clients).await;
+        let error = far.quote(config).await.unwrap_err();
+        assert!(error.message().contains(cause), "{cause}: {error}");
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
+        assert_eq!(far.requests(), 0, "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn what_says_insecure_in_another_way_verifies_all_the_same() {
+    let far = Far::new(&Identity::new(None, "127.0.0.1", |_| {}), None).await;
+    for config in ["\"true\"", "1", "null", "[true]"].map(|value| format!(r#"{{"insecure_tls":{value}}}"#)) {
+        assert_eq!(far.quote(&config).await.unwrap_err().kind(), ErrorKind::RouteInvalid, "{config}");
+    }
+    for config in [r#"{"insecure_tl":true}"#, r#"{"Insecure_tls":true}"#, r#"{"insecure":true}"#] {
+        assert_eq!(far.quote(config).await.unwrap_err().kind(), ErrorKind::Connect, "{config}");
+    }
+    assert_eq!(far.requests(), 0);
+}
+
+#[tokio::test]
+async fn inspect_tells_that_nothing_is_verified_and_why_a_handshake_failed() {
+    let far = Far::new(&Identity::new(None, "127.0.0.1", |_| {}), None).await;
+    let routes = MemoryRoutes::new();
+    let near = near(&routes, &far.endpoint, r#"{"insecure_tls":true}"#);
+    assert_eq!(near.quote().await, Ok(3));
+    assert!(near.warnings()[0].contains("certificate checks are off"), "{:?}", near.warnings());
+
+    routes.set("billing", "http", Some(&far.endpoint), "{}");
+    near.router.reload().await.unwrap();
+    assert_eq!(near.warnings(), [""; 0]);
+    near.quote().await.unwrap_err();
+    let shown = format!("{:?}", near.router.inspect().route("billing").unwrap().transport);
+    assert!(shown.contains("unknown issuer"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_server_is_asked_for_by_the_name_in_the_row() {
+    let (files, ours) = (Files::new(), ca("ours"));
+    let ca_file = files.write("ca.pem", &ours.pem());
+    let far = Far::new(&Identity::new(Some(&ours), "billing.internal", |_| {}), None).await;
+    let config = format!(r#"{{"ca_file":{ca_file:?},"server_name":"billing.internal"}}"#);
+    assert_eq!(far.quote(&config).await, Ok(3));
+    assert!(far.hosts.lock().unwrap()[0].starts_with("billing.internal:"), "{:?}", far.hosts);
+    let config = format!(r#"{{"ca_file":{ca_file:?},"server_name":"10.0.0.5"}}"#);
+    let error = far.quote(&config).await.unwrap_err();
+    assert!(error.message().starts_with("config.server_name: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_row_whose_files_changed_is_built_anew_by_a_reload() {
+    let (files, ours) = (Files::new(), ca("ours"));
+    let far = Far::new(&Identity::new(Some(&ours), "127.0.0.1", |_| {}), None).await;
+    let ca_file = files.write("ca.pem", &ca("another").pem());
+    let routes = MemoryRoutes::new();
+    let near = near(&routes, &far.endpoint, &format!(r#"{{"ca_file":{ca_file:?}}}"#));
+    assert_eq!(near.quote().await.unwrap_err().kind(), ErrorKind::Connect);
+
+    files.write("ca.pem", &ours.pem());
+    near.router.reload().await.unwrap();
+    assert_eq!(near.quote().await, Ok(3));
+
+    files.write("ca.pem", "nonsense");
+    near.router.reload().await.unwrap();
+    assert_eq!(near.quote().await, Ok(3), "the last good one stays");
+    let state = near.router.inspect().route("billing").unwrap().state.clone();
+    let RouteState::Bad { why, meanwhile, .. } = state else { panic!("{state:?}") };
+    assert!(why.starts_with("config.ca_file: ") && why.contains("it is no PEM"), "{why}");
+    assert_eq!(meanwhile.as_deref(), Some("http"));
+
+    files.write("ca.pem", &ours.pem());
+    near.router.reload().await.unwrap();
+    assert_eq!(near.router.inspect().route("billing").unwrap().state, RouteState::InForce);
+}

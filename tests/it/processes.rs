@@ -1,0 +1,226 @@
+//! A real second process: killed, stopped, started again.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use connectivity_core::{Error, ErrorKind, HttpTransport, MemoryRoutes, Router, Sent};
+use tests::shop::*;
+
+const STRATEGIES: [&str; 3] = ["http", "unix", "quic"];
+
+/// A process that serves `billing`, and a router with a row for it.
+struct World {
+    strategy: &'static str,
+    dir: tempfile::TempDir,
+    address: String,
+    far: Option<Child>,
+    near: Router,
+    routes: MemoryRoutes,
+    billing: BillingClient,
+    config: String,
+}
+
+impl World {
+    async fn new(strategy: &'static str, config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let address = match strategy {
+            "unix" => dir.path().join("far.sock").display().to_string(),
+            _ => "127.0.0.1:0".to_owned(),
+        };
+        let routes = MemoryRoutes::new();
+        let http = HttpTransport::new().allow_internal();
+        let near = Router::builder().source(routes.clone()).transport("http", http).build().unwrap();
+        let billing = BillingClient::new(&near);
+        let config = config.to_owned();
+        let mut world = Self { strategy, dir, address, far: None, near, routes, billing, config };
+        world.start().await;
+        world
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.dir.path().join("journal")
+    }
+
+    /// Starts the process where it was before, and lets the row follow what it says of itself.
+    async fn start(&mut self) {
+        let mut far = Command::new(env!("CARGO_BIN_EXE_far"))
+            .args([self.strategy, &self.address])
+            .arg(self.journal())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(far.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let (address, pin) = line.trim_end_matches('\n').split_once(' ').unwrap();
+        self.address = address.to_owned();
+        self.far = Some(far);
+        let endpoint = if self.strategy == "http" { format!("http://{address}/billing") } else { address.to_owned() };
+        let pin = if pin.is_empty() { String::new() } else { format!(r#","pin_sha256":"{pin}""#) };
+        let config = format!("{{{}{pin}}}", self.config);
+        self.routes.set("billing", self.strategy, Some(&endpoint), &config);
+        self.near.reload().await.unwrap();
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut far) = self.far.take() {
+            far.kill().unwrap();
+            far.wait().unwrap();
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.far.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// How often the journal of the other process holds each order.
+    fn ran(&self) -> HashMap<String, usize> {
+        let mut ran = HashMap::new();
+        for order in std::fs::read_to_string(self.journal()).unwrap_or_default().lines() {
+            *ran.entry(order.to_owned()).or_default() += 1;
+        }
+        ran
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn connectivity(error: BillingError) -> Error {
+    match error {
+        BillingError::Connectivity(error) => error,
+        BillingError::Declined => panic!("declined"),
+    }
+}
+
+/// Twenty kills with 200 calls in flight, five each of four processes: every call ends in time, and none has run twice.
+async fn kills(strategy: &'static str) {
+    let processes: Vec<_> = (0..4).map(|_| tokio::spawn(kills_of_one(strategy))).collect();
+    for process in processes {
+        process.await.unwrap();
+    }
+}
+
+async fn kills_of_one(strategy: &'static str) {
+    const KILLS: usize = 5;
+    const CALLS: usize = 200;
+    let mut world = World::new(strategy, r#""timeout_ms":10000"#).await;
+    let (mut answered, mut interrupted) = (0, 0);
+    for kill in 0..KILLS {
+        let began = Instant::now();
+        let calls: Vec<_> = (0..CALLS)
+            .map(|n| {
+                let billing = world.billing.clone();
+                let order = format!("{kill}-{n}");
+                tokio::spawn(async move { (billing.work(&order, n as u64 % 10).await, order) })
+            })
+            .collect();
+        while world.ran().keys().filter(|order| order.starts_with(&format!("{kill}-"))).count() < CALLS / 2 {
+            assert!(began.elapsed() < Duration::from_secs(20), "{strategy}: the calls do not arrive");
+            tokio::task::yield_now().await;
+        }
+        world.kill();
+        let mut outcomes = Vec::new();
+        for call in calls {
+            outcomes.push(call.await.unwrap());
+        }
+        assert!(began.elapsed() < Duration::from_secs(15), "{strategy}: a call did not end in time");
+        let ran = world.ran();
+        for (outcome, order) in outcomes {
+            let times = ran.get(&order).copied().unwrap_or(0);
+            match outcome.map_err(connectivity) {
+                Ok(()) => {
+                    answered += 1;
+                    assert_eq!(times, 1, "{strategy}: {order} was answered");
+                }
+                Err(error) => {
+                    interrupted += 1;
+                    assert!(times <= 1, "{strategy}: {order} ran {times} times");
+                    assert!(
+                        error.sent() != Sent::No || times == 0,
+                        "{strategy}: {order} ran, and is said not to: {error}"
+                    );
+                }
+            }
+        }
+        world.start().await;
+        assert!(world.billing.quote("x").await.is_ok(), "{strategy}: the first call after it is up");
+    }
+    assert_eq!(answered + interrupted, KILLS * CALLS);
+    assert!(interrupted > 0, "{strategy}: the kills hit nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_over_http_account_for_every_call() {
+    kills("http").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_over_unix_account_for_every_call() {
+    kills("unix").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_over_quic_account_for_every_call() {
+    kills("quic").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_process_costs_each_call_its_timeout_and_no_more() {
+    for strategy in STRATEGIES {
+        let world = World::new(strategy, r#""timeout_ms":1000"#).await;
+        assert!(world.billing.quote("x").await.is_ok());
+        world.signal("-STOP");
+        let began = Instant::now();
+        let calls: Vec<_> = (0..50)
+            .map(|_| {
+                tokio::spawn({
+                    let billing = world.billing.clone();
+                    async move { billing.charge("17", 1).await }
+                })
+            })
+            .collect();
+        for call in calls {
+            let error = connectivity(call.await.unwrap().unwrap_err());
+            assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::Maybe), "{strategy}");
+        }
+        assert!(began.elapsed() >= Duration::from_secs(1), "{strategy}");
+        world.signal("-CONT");
+        let start = Instant::now();
+        while world.billing.quote("x").await.is_err() {
+            assert!(start.elapsed() < Duration::from_secs(20), "{strategy}: it goes on by itself");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idempotent_call_goes_on_with_the_next_process() {
+    for strategy in ["unix"] {
+        let mut world = World::new(strategy, r#""timeout_ms":20000"#).await;
+        let call = tokio::spawn({
+            let billing = world.billing.clone();
+            async move { billing.rework("again", 300).await }
+        });
+        let start = Instant::now();
+        while world.ran().is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(20));
+            tokio::task::yield_now().await;
+        }
+        world.signal("-STOP");
+        // The successor takes the socket over before the old process dies.
+        let mut old = world.far.take().unwrap();
+        std::fs::remove_file(&world.address).unwrap();
+        world.start().await;
+        old.kill().unwrap();
+        old.wait().unwrap();
+        assert_eq!(call.await.unwrap(), Ok(()), "{strategy}");
+        assert_eq!(world.ran()["again"], 2, "{strategy}: it may be repeated");
+    }
+}

@@ -1,0 +1,33 @@
+//! A second process for the tests: serves `billing` on one strategy, until it is killed or its standard input ends.
+//!
+//! `far STRATEGY ADDRESS JOURNAL` prints the address it listens on, and for `quic` the pin of its certificate.
+#![allow(clippy::print_stdout, reason = "the tests read what it prints")]
+
+use std::error::Error;
+use std::io::Read;
+use std::path::Path;
+
+use connectivity_core::{MemoryRoutes, Router, Server, Tls, register};
+use tests::shop::{Billing, Shop};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let [strategy, address, journal] = &arguments[..] else { return Err("far STRATEGY ADDRESS JOURNAL".into()) };
+    let router = Router::builder().source(MemoryRoutes::new()).build()?;
+    register!(router, Billing => Shop::at("far").with_file(Path::new(journal)))?;
+    let builder = Server::builder(&router).expose(["billing"]);
+    let mut pin = String::new();
+    let server = match &**strategy {
+        "http" => builder.http(address).start().await?,
+        "unix" => builder.unix(address).start().await?,
+        _ => {
+            let tls = Tls::self_signed(["localhost"])?;
+            pin = tls.pin_sha256();
+            builder.quic(address, tls).start().await?
+        }
+    };
+    println!("{} {pin}", server.address(strategy).unwrap_or_default());
+    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+    Ok(())
+}
