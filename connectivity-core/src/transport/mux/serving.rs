@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::outbox::Outbox;
 use super::pace::{Pace, Paces};
-use crate::call::{BoxFuture, Call, Reply};
+use crate::call::{Body, BoxFuture, Call, Reply};
 use crate::codec::Codec;
 use crate::context::{Context, Peer};
 use crate::error::{Error, ErrorKind, Sent};
@@ -29,6 +30,10 @@ const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Calls in flight on one stream; what is over it is refused as `Overloaded`.
 const MAX_IN_FLIGHT: usize = 4096;
+
+/// After so many frames answers are written, though more requests are there: the client goes on with the first while the last are
+/// computed.
+const BATCH: usize = 16;
 
 /// The longest body of a request.
 pub(crate) const MAX_BODY: usize = 16 << 20;
@@ -58,9 +63,14 @@ where
         Role::Shared => MAX_SMALL_FRAME,
         Role::Single => MAX_BODY + MAX_SECTIONS + 64,
     };
-    let stream = Arc::new(Stream { serving, peer, outbox: Outbox::default(), running: Mutex::default() });
-    let mut reading =
-        Reading { stream: Arc::clone(&stream), names: ServerNames::default(), decoder: Decoder::new(limit) };
+    let stream =
+        Arc::new(Stream { serving, peer: peer.map(Arc::new), outbox: Outbox::default(), running: Mutex::default() });
+    let mut reading = Reading {
+        stream: Arc::clone(&stream),
+        names: ServerNames::default(),
+        decoder: Decoder::new(limit),
+        clock: Instant::now(),
+    };
     let reads = async {
         let why = reading.run(&mut reader, &mut buffer, &mut drain).await;
         if let Err(cause) = why {
@@ -92,7 +102,7 @@ async fn preamble(reader: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) 
 /// What the tasks of one stream share.
 struct Stream {
     serving: Serving,
-    peer: Option<Peer>,
+    peer: Option<Arc<Peer>>,
     outbox: Outbox,
     running: Mutex<HashMap<u64, AbortHandle>>,
 }
@@ -121,6 +131,8 @@ struct Reading {
     stream: Arc<Stream>,
     names: ServerNames<Result<Arc<Known>, Error>>,
     decoder: Decoder,
+    /// The time after the last frame, which is when the next one begins: one look at the clock for each is enough.
+    clock: Instant,
 }
 
 impl Reading {
@@ -133,7 +145,10 @@ impl Reading {
     ) -> std::io::Result<()> {
         let mut draining = false;
         loop {
-            self.take_frames(buffer)?;
+            while !self.take_frames(buffer)? {
+                self.stream.outbox.ring();
+                let_write().await;
+            }
             self.stream.outbox.ring();
             self.stream.outbox.room().await;
             buffer.reserve(16 * 1024);
@@ -151,14 +166,19 @@ impl Reading {
         }
     }
 
-    fn take_frames(&mut self, buffer: &mut BytesMut) -> std::io::Result<()> {
-        loop {
+    /// Takes a batch of frames off the buffer; false if there may be more.
+    fn take_frames(&mut self, buffer: &mut BytesMut) -> std::io::Result<bool> {
+        let user = self.stream.serving.user.clone();
+        let _user = user.enter();
+        self.clock = Instant::now();
+        for _ in 0..BATCH {
             match self.decoder.decode(buffer).and_then(|frame| frame.map(|frame| self.take(frame)).transpose()) {
                 Ok(Some(())) => {}
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(true),
                 Err(cause) => return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, cause)),
             }
         }
+        Ok(false)
     }
 
     fn take(&mut self, frame: Frame) -> Result<(), WireError> {
@@ -218,36 +238,30 @@ impl Reading {
             context = context.with_meta(key.as_str(), value.as_str())?;
         }
         if request.timeout_ms > 0 {
-            context = context.with_timeout(Duration::from_millis(request.timeout_ms.into()));
+            context = context.with_deadline(self.clock + Duration::from_millis(request.timeout_ms.into()));
         }
         if let Some(trace_parent) = &request.trace_parent {
             context = context.with_trace_parent(trace_parent);
         }
-        Ok(match &self.stream.peer {
-            Some(peer) => context.with_peer(peer.clone()),
-            None => context,
-        })
+        Ok(context.with_shared_peer(self.stream.peer.clone()))
     }
 
     /// Polls the implementation once, here, where the request was read: what is ready at once costs no task and no wake-up.
-    fn start(&self, request: Request, known: &Known, context: Context) {
+    fn start(&mut self, request: Request, known: &Known, context: Context) {
         let Request { call, codec, body, .. } = request;
         let name = known.name.clone();
         let message = match codec {
-            Some(codec) => Call::encoded(name.clone(), codec, body),
-            None => Call::raw(name.clone(), body),
+            Some(codec) => Call::received(name.clone(), Body::Encoded(codec, body), context),
+            None => Call::received(name.clone(), Body::Raw(body), context),
         };
-        let mut work = self.stream.serving.inbound.send(message.with_context(context));
+        let mut work = self.stream.serving.inbound.send(message);
         let codec = codec.unwrap_or(Codec::Json);
         if known.pace.is_slow() {
             return self.spawn(call, name, codec, work);
         }
-        let began = Instant::now();
-        let poll = {
-            let _user = self.stream.serving.user.enter();
-            work.as_mut().poll(&mut TaskContext::from_waker(Waker::noop()))
-        };
-        known.pace.note(began.elapsed());
+        let poll = work.as_mut().poll(&mut TaskContext::from_waker(Waker::noop()));
+        let began = std::mem::replace(&mut self.clock, Instant::now());
+        known.pace.note(self.clock - began);
         match poll {
             Poll::Ready(result) => self.stream.outbox.answer(call, name.as_str(), codec, result),
             Poll::Pending => self.spawn(call, name, codec, work),
@@ -265,6 +279,20 @@ impl Reading {
             running.insert(call, task.abort_handle());
         });
     }
+}
+
+/// Lets the other half of the task write what is there, and goes on.
+async fn let_write() {
+    let mut written = false;
+    std::future::poll_fn(|cx| {
+        if written {
+            return Poll::Ready(());
+        }
+        written = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Waits for the beginning of a drain, then for its end.
