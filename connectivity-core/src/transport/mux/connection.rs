@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::pending::{Pending, Taken};
 use super::request::Outgoing;
@@ -251,9 +251,10 @@ impl Writing {
         if self.shared.in_flight.load(Ordering::Relaxed) > BATCH_FROM {
             tokio::task::yield_now().await;
         }
-        self.encode(first);
+        let now = Instant::now();
+        self.encode(first, now);
         while let Ok(work) = queue.try_recv() {
-            self.encode(work);
+            self.encode(work, now);
         }
         if self.shared.pending.is_closed() {
             return Err(self.shared.pending.closed().unwrap_or_default());
@@ -288,9 +289,9 @@ impl Writing {
         writer.flush().await.map_err(|cause| format!("cannot write: {cause}"))
     }
 
-    fn encode(&mut self, work: Work) {
+    fn encode(&mut self, work: Work, now: Instant) {
         match work {
-            Work::Call { call, outgoing, answer } => self.encode_call(call, &outgoing, answer),
+            Work::Call { call, outgoing, answer } => self.encode_call(call, &outgoing, answer, now),
             Work::Cancel(call) if self.shared.pending.forget(call) => self.encoder.cancel(call),
             Work::Cancel(_) => {}
             Work::Stop(call) => self.encoder.cancel(call),
@@ -298,11 +299,11 @@ impl Writing {
         }
     }
 
-    fn encode_call(&mut self, call: u64, outgoing: &Outgoing, answer: oneshot::Sender<Outcome>) {
+    fn encode_call(&mut self, call: u64, outgoing: &Outgoing, answer: oneshot::Sender<Outcome>, now: Instant) {
         if answer.is_closed() {
             return;
         }
-        let Some((method, is_new)) = self.names.number(outgoing.name.as_str()) else {
+        let Some((method, is_new)) = self.names.number(&outgoing.name) else {
             // More methods than a connection has numbers for: let it end, and begin anew on the next one.
             self.shared.leave();
             return;
@@ -310,8 +311,9 @@ impl Writing {
         if self.shared.pending.insert(call, outgoing.max_reply, answer).is_err() {
             return;
         }
-        let declaration = is_new.then_some((outgoing.name.as_str(), outgoing.fingerprint));
-        let head = RequestHead { call, method, declaration, codec: outgoing.codec, context: &outgoing.context };
+        let fingerprint = || outgoing.method.map_or(0, |method| method.fingerprint());
+        let declaration = is_new.then(|| (outgoing.name.as_str(), fingerprint()));
+        let head = RequestHead { call, method, declaration, codec: outgoing.codec, context: &outgoing.context, now };
         self.encoder.request(&head, &outgoing.body);
     }
 }
