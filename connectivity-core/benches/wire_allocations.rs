@@ -51,7 +51,7 @@ async fn count(client: &BillingClient, callers: usize) -> f64 {
 async fn main() {
     let there = There::start();
     table::head();
-    for strategy in ["unix"] {
+    for strategy in ["unix", "quic"] {
         let (_router, client) = there.client(strategy);
         for callers in [1, 64] {
             let each = count(&client, callers).await;

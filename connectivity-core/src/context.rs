@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind, Sent};
+use crate::name::Name;
 
 /// All keys and values of the metadata together, in bytes, each entry with the framing that a wire gives it.
 pub(crate) const MAX_META: usize = 8 * 1024;
@@ -51,8 +52,8 @@ pub fn current() -> Context {
 ///
 /// # Cancel safety
 /// Dropping the returned future drops the inner one.
-pub async fn scope<F: Future>(context: Context, future: F) -> F::Output {
-    CURRENT.scope(context, future).await
+pub fn scope<F: Future>(context: Context, future: F) -> impl Future<Output = F::Output> {
+    CURRENT.scope(context, future)
 }
 
 /// Starts a task that goes on with the current context; a plain `tokio::spawn` would lose it.
@@ -85,7 +86,7 @@ pub(crate) fn timed_out(name: &str) -> Error {
 
 /// Names the call that is being served, for errors and logs.
 pub(crate) fn serving() -> String {
-    current().serving.as_deref().unwrap_or("local").to_owned()
+    current().serving.as_ref().map_or("local", Name::as_str).to_owned()
 }
 
 /// What a caller claims.
@@ -102,7 +103,7 @@ pub struct Context {
     trace_parent: Option<Arc<str>>,
     peer: Option<Arc<Peer>>,
     meta: Option<Arc<Meta>>,
-    serving: Option<Arc<str>>,
+    serving: Option<Name>,
 }
 
 impl Context {
@@ -170,8 +171,15 @@ impl Context {
         self
     }
 
-    pub(crate) fn serving_call(mut self, name: &str) -> Self {
-        self.serving = Some(name.into());
+    /// The same, for a listener that has many calls of one peer.
+    #[cfg(feature = "wire")]
+    pub(crate) fn with_shared_peer(mut self, peer: Option<Arc<Peer>>) -> Self {
+        self.peer = peer;
+        self
+    }
+
+    pub(crate) fn serving_call(mut self, name: Name) -> Self {
+        self.serving = Some(name);
         self
     }
 

@@ -1,7 +1,6 @@
 //! What a contract says of itself.
 
 use std::fmt;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -192,7 +191,7 @@ impl MethodDesc {
     }
 
     /// What both ends of a wire compare of the method; found out once.
-    pub(crate) fn contract(&self) -> Arc<Contract> {
+    pub(crate) fn contract(&self) -> &'static Contract {
         Contract::of(self.shape)
     }
 

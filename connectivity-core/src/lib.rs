@@ -77,6 +77,8 @@ mod error;
 mod gateway;
 mod name;
 #[cfg(feature = "router")]
+mod quick;
+#[cfg(feature = "router")]
 mod router;
 #[cfg(feature = "router")]
 mod routes;

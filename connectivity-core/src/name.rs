@@ -1,7 +1,9 @@
 //! Names of services and methods: parsed once, trusted afterwards.
 
-use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 /// The longest name that a row, a URL or a raw service may have, in bytes.
 pub(crate) const MAX_NAME: usize = 256;
@@ -22,8 +24,15 @@ pub(crate) const MAX_SERVICE: usize = 63;
 /// assert!(Name::parse("bill ing").is_err());
 /// # Ok::<(), connectivity_core::NameError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Cow<'static, str>);
+#[derive(Clone)]
+pub struct Name(Text);
+
+/// Text that costs nothing to clone: a call's name goes wherever the call goes.
+#[derive(Clone)]
+enum Text {
+    Static(&'static str),
+    Shared(Arc<str>),
+}
 
 impl Name {
     /// Checks a name as a row, a URL or a raw service may spell it.
@@ -32,7 +41,7 @@ impl Name {
     /// Says which rule the text breaks; the text itself is escaped and shortened.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         check(text)?;
-        Ok(Self(Cow::Owned(text.to_owned())))
+        Ok(Self(Text::Shared(text.into())))
     }
 
     /// Checks the name of a typed service: no dot, no colon, at most 63 bytes.
@@ -47,24 +56,27 @@ impl Name {
         if text.contains(['.', ':']) {
             return Err(NameError::new(text, "a service name holds letters, digits, `_` and `-` only"));
         }
-        Ok(Self(Cow::Owned(text.to_owned())))
+        Ok(Self(Text::Shared(text.into())))
     }
 
     /// Takes a name that the macro has checked at compile time.
     pub(crate) const fn from_static(text: &'static str) -> Self {
-        Self(Cow::Borrowed(text))
+        Self(Text::Static(text))
     }
 
     /// Shows the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Text::Static(text) => text,
+            Text::Shared(text) => text,
+        }
     }
 
     /// Names what stands before the last dot: the service of a method, if there is one.
     #[must_use]
     pub fn parent(&self) -> Option<&str> {
-        parent(&self.0)
+        parent(self.as_str())
     }
 }
 
@@ -93,27 +105,55 @@ fn check(text: &str) -> Result<(), NameError> {
     Ok(())
 }
 
+// As text, whichever kind it is; `Borrow<str>` asks for that.
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Name {}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
 impl AsRef<str> for Name {
     fn as_ref(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
 impl std::borrow::Borrow<str> for Name {
     fn borrow(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 

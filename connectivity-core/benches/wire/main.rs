@@ -1,13 +1,14 @@
-//! What calls over `unix` cost beside the same traffic with nothing around it.
+//! What calls over `unix` and `quic` cost beside the same traffic with nothing around it.
 //!
 //! Run with `cargo bench -p connectivity-core --bench wire`. Callers are where users have them, on the runtime of
 //! `#[tokio::main]`; servers have runtimes of their own; nothing is pinned. What is compared runs in turns, round by round, and a
 //! ratio is the median of the ratios of the rounds: look at those, for the times depend on the machine and on what else it does.
-//! Allocations are counted by the bench `wire-allocations`. Words after `--` choose what is measured: `-- unix rate`.
+//! Allocations are counted by the bench `wire-allocations`. Words after `--` choose what is measured: `-- unix speed`.
 #![allow(missing_docs, unreachable_pub, reason = "a program of its own")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
 
 mod bare;
+mod bare_quic;
 mod load;
 mod memory;
 mod table;
@@ -15,6 +16,7 @@ mod world;
 
 use std::time::Duration;
 
+use bare_quic::Bare;
 use load::{Echo, Seen, load};
 use table::Target::{AtLeast, AtMost, None};
 use world::{BillingClient, There, Words};
@@ -62,6 +64,15 @@ async fn unix(there: &There) {
     table::row("unix, 64 in flight: rate, to bare frames", "k/s", &rounds, AtLeast(0.6));
     let rounds = in_turns(&ours, &bare, 1, Seen::p50_us).await;
     table::row("unix, 1 in flight: p50, to bare frames", "us", &rounds, None);
+}
+
+async fn quic(there: &There, bare: &Bare) {
+    let (_router, client) = there.client("quic");
+    let (ours, bare) = (Typed(client), bare.connect().await);
+    let rounds = in_turns(&ours, &bare, 1, Seen::p50_us).await;
+    table::row("quic, 1 in flight: p50, to bare quinn, a stream per call", "us", &rounds, AtMost(1.1));
+    let rounds = in_turns(&ours, &bare, 64, thousands).await;
+    table::row("quic, 64 in flight: rate, to bare quinn, a stream per call", "k/s", &rounds, AtLeast(1.5));
 }
 
 /// Small calls beside four bodies of 1 MiB to the same endpoint, and without them.
@@ -116,19 +127,26 @@ async fn beside_computing(there: &There, strategy: &str) {
 async fn main() {
     let there = There::start();
     table::head();
-    for strategy in ["unix"] {
-        if wanted(strategy, "rate") {
-            unix(&there).await;
-        }
+    let bare = Bare::start();
+    if wanted("unix", "speed") {
+        unix(&there).await;
+    }
+    if wanted("quic", "speed") {
+        quic(&there, &bare).await;
+    }
+    for strategy in ["unix", "quic"] {
         if wanted(strategy, "bodies") {
             beside_bodies(&there, strategy).await;
         }
         if wanted(strategy, "computing") {
             beside_computing(&there, strategy).await;
         }
-        if wanted(strategy, "memory") {
-            memory::unix(&there).await;
-        }
+    }
+    if wanted("unix", "memory") {
+        memory::unix(&there).await;
+    }
+    if wanted("quic", "memory") {
+        memory::quic(&there, &bare).await;
     }
 }
 

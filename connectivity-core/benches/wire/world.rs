@@ -2,10 +2,10 @@
 
 use std::future::Future;
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use connectivity_core::{Error, MemoryRoutes, Router, Server, register, service};
+use connectivity_core::{Error, MemoryRoutes, Router, Server, Tls, register, service};
 use serde::{Deserialize, Serialize};
 
 /// Four words: 32 bytes in memory, a little more on the wire.
@@ -62,10 +62,12 @@ where
     makes.recv().unwrap()
 }
 
-/// A server on every strategy that is measured, and where it is.
+/// A server on every strategy that is measured, and how to reach it.
 pub struct There {
     _server: Server,
     pub dir: tempfile::TempDir,
+    quic: String,
+    pin: String,
 }
 
 impl There {
@@ -75,26 +77,39 @@ impl There {
             let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
             register!(router, Billing => Shop).unwrap();
             router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
-            let builder =
-                Server::builder(&router).expose(["billing", "echo"]).unix(path(dir.path()).display().to_string());
-            Self { _server: builder.start().await.unwrap(), dir }
+            let tls = Tls::self_signed(["localhost"]).unwrap();
+            let pin = tls.pin_sha256();
+            let builder = Server::builder(&router).expose(["billing", "echo"]);
+            let builder = builder.unix(socket(dir.path())).quic("127.0.0.1:0", tls);
+            let server = builder.start().await.unwrap();
+            let quic = server.address("quic").unwrap().to_owned();
+            Self { _server: server, dir, quic, pin }
         })
     }
 
-    pub fn socket(&self) -> PathBuf {
-        path(self.dir.path())
+    /// Endpoint and config of a row for a connection that no row with another number shares.
+    pub fn row(&self, strategy: &str, number: usize) -> (String, String) {
+        if strategy == "quic" {
+            let config = format!(r#""pin_sha256":"{}","server_name":"n{number}.localhost""#, self.pin);
+            return (self.quic.clone(), config);
+        }
+        let name = self.dir.path().join(format!("{number}.sock"));
+        // Another name is another endpoint.
+        let _ = std::os::unix::fs::symlink(socket(self.dir.path()), &name);
+        (name.display().to_string(), r#""codec":"bincode""#.to_owned())
     }
 
     /// A router whose `billing` is over there, and its client.
     pub fn client(&self, strategy: &str) -> (Router, BillingClient) {
         let routes = MemoryRoutes::new();
-        routes.set("billing", strategy, Some(&self.socket().display().to_string()), "{}");
+        let (endpoint, config) = self.row(strategy, 0);
+        routes.set("billing", strategy, Some(&endpoint), &format!("{{{config}}}"));
         let router = Router::builder().source(routes).build().unwrap();
         let client = BillingClient::new(&router);
         (router, client)
     }
 }
 
-fn path(dir: &Path) -> PathBuf {
-    dir.join("billing.sock")
+fn socket(dir: &Path) -> String {
+    dir.join("billing.sock").display().to_string()
 }

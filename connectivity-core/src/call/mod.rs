@@ -19,6 +19,9 @@ pub use body::{Body, Payload};
 pub use reply::Reply;
 pub use service::{BoxFuture, CallService};
 
+#[cfg(feature = "router")]
+pub(crate) use service::Erased;
+
 /// One call on its way: whose it is, its arguments, and the context that travels with it.
 ///
 /// ```
@@ -50,6 +53,12 @@ impl Call {
         Self { name, method: None, body: Body::Encoded(codec, bytes.into()), context: context::current() }
     }
 
+    /// A call as a listener has received it.
+    #[cfg(feature = "wire")]
+    pub(crate) fn received(name: Name, body: Body, context: Context) -> Self {
+        Self { name, method: None, body, context }
+    }
+
     pub(crate) fn of(method: &'static MethodDesc, body: Body) -> Self {
         let name = Name::from_static(method.full_name());
         Self { name, method: Some(method), body, context: context::current() }
@@ -74,6 +83,12 @@ impl Call {
     #[must_use]
     pub fn name(&self) -> &str {
         self.name.as_str()
+    }
+
+    /// The same, to keep.
+    #[cfg(feature = "router")]
+    pub(crate) fn full_name(&self) -> &Name {
+        &self.name
     }
 
     /// Describes the method, where its contract is known in this program.

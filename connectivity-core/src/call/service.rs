@@ -1,5 +1,6 @@
 //! The one service type that everything between a client and an implementation is.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -22,17 +23,22 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 #[derive(Clone)]
 pub struct CallService(Arc<dyn Erased>);
 
-trait Erased: Send + Sync {
-    fn call(&self, call: Call) -> BoxFuture<'static, Result<Reply, Error>>;
+/// What takes calls. The future may keep the service, and so need no reference counts of its parts.
+pub(crate) trait Erased: Send + Sync {
+    fn call(self: Arc<Self>, call: Call) -> BoxFuture<'static, Result<Reply, Error>>;
 }
 
 impl CallService {
-    /// Erases a tower service. It is cloned for each call and driven to readiness before it, as tower asks for.
+    /// Erases a tower service. It is cloned for each call and driven to readiness before it, as tower asks for. One that is a
+    /// `CallService` already stays what it is.
     pub fn new<S>(service: S) -> Self
     where
         S: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
     {
-        Self(Arc::new(Tower(service)))
+        match (&service as &dyn Any).downcast_ref::<Self>() {
+            Some(service) => service.clone(),
+            None => Self(Arc::new(Tower(service))),
+        }
     }
 
     /// Makes a service of a closure, for one that is always ready.
@@ -44,11 +50,21 @@ impl CallService {
         Self(Arc::new(Closure(f)))
     }
 
+    #[cfg(feature = "router")]
+    pub(crate) fn shared(service: Arc<dyn Erased>) -> Self {
+        Self(service)
+    }
+
     /// Sends a call.
     ///
     /// # Cancel safety
     /// Dropping the future gives the call up; whether the other side goes on with it is the route's matter.
     pub fn send(&self, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+        self.clone().send_last(call)
+    }
+
+    /// Sends a call and lets go of the service.
+    pub(crate) fn send_last(self, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
         self.0.call(call)
     }
 }
@@ -79,7 +95,7 @@ impl<S> Erased for Tower<S>
 where
     S: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
 {
-    fn call(&self, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+    fn call(self: Arc<Self>, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
         Box::pin(self.0.clone().oneshot(call))
     }
 }
@@ -91,7 +107,7 @@ where
     F: Fn(Call) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Reply, Error>> + Send + 'static,
 {
-    fn call(&self, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+    fn call(self: Arc<Self>, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
         Box::pin((self.0)(call))
     }
 }

@@ -1,13 +1,13 @@
 //! JSON, by `serde_json`: nesting stops at 128, and nothing may follow the value.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::CodecError;
+use super::{CodecError, chunk};
 
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, CodecError> {
-    serde_json::to_vec(value).map(Bytes::from).map_err(CodecError::new)
+    chunk::cut(|out| serde_json::to_writer(out.writer(), value).map_err(CodecError::new))
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {

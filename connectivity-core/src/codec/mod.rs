@@ -1,6 +1,7 @@
 //! The two codecs: bincode between our own programs, JSON for everybody else.
 
 mod bincode;
+mod chunk;
 mod guard;
 mod json;
 mod limits;

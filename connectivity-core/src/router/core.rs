@@ -46,6 +46,11 @@ impl Core {
         self.table.load_full()
     }
 
+    /// The table, for a moment: it costs less than [`table`](Self::table), and must not be held across an `.await`.
+    pub(crate) fn now(&self) -> arc_swap::Guard<Arc<Table>> {
+        self.table.load()
+    }
+
     pub(crate) fn source(&self) -> &dyn RouteSource {
         &*self.source
     }

@@ -2,23 +2,26 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::call::{BoxFuture, Call, CallService, Reply};
+use crate::call::{BoxFuture, Call, CallService, Erased, Reply};
 use crate::desc::MethodDesc;
 use crate::error::{Error, ErrorKind};
 use crate::name::parent;
+use crate::quick::Quick;
 use crate::router::core::Core;
+use crate::router::local::Local;
 use crate::router::table::{Known, closed};
-use crate::router::target::{Admitted, Place};
+use crate::router::target::Place;
 
 /// Which services others may call. Nothing is exposed that is not named.
 #[derive(Clone, Debug)]
-pub struct Exposure(Option<HashSet<String>>);
+pub struct Exposure(Option<HashSet<String, BuildHasherDefault<Quick>>>);
 
 impl Exposure {
     /// Exposes these services, with all their methods; a name with a dot exposes that method alone.
@@ -62,14 +65,8 @@ pub struct Inbound {
 impl Inbound {
     pub(crate) fn new(core: Arc<Core>, exposed: Exposure) -> Self {
         let exposed = Arc::new(exposed);
-        let (bottom, names) = (Arc::clone(&core), Arc::clone(&exposed));
-        let service = CallService::from_fn(move |call| {
-            let admitted = admit(&bottom, &names, call);
-            async move {
-                let (service, call, _admitted) = admitted?;
-                service.send(call).await
-            }
-        });
+        let bottom = Bottom { core: Arc::clone(&core), exposed: Arc::clone(&exposed) };
+        let service = CallService::shared(Arc::new(bottom));
         Self { core, exposed, service }
     }
 
@@ -95,8 +92,7 @@ impl Inbound {
             return Err(closed(name));
         }
         let local = exposed_local(table.known(name), &self.exposed, name)?;
-        local.check(name)?;
-        Ok(local.method(name))
+        local.find(name)
     }
 
     /// Answers one call.
@@ -128,33 +124,46 @@ impl fmt::Debug for Inbound {
     }
 }
 
-/// Finds who answers a call, and counts it against its row.
-fn admit(core: &Core, exposed: &Exposure, call: Call) -> Result<(CallService, Call, Option<Admitted>), Error> {
-    let table = core.table();
-    if table.closed {
-        return Err(closed(call.name()));
-    }
-    let local = exposed_local(table.known(call.name()), exposed, call.name())?;
-    local.check(call.name())?;
-    let call = match local.method(call.name()) {
-        Some(method) => call.with_method(method),
-        None => call,
-    };
-    match table.slot(call.name()).and_then(|slot| slot.target.as_ref()) {
-        Some(target) if matches!(target.place, Place::Noop) => Ok((target.service(), call, None)),
-        Some(target) => {
-            let admitted = target.admit(&call)?;
-            Ok((local.service(call.name()), call, Some(admitted)))
-        }
-        None => Ok((local.service(call.name()), call, None)),
+/// The innermost service of an [`Inbound`].
+struct Bottom {
+    core: Arc<Core>,
+    exposed: Arc<Exposure>,
+}
+
+impl Erased for Bottom {
+    fn call(self: Arc<Self>, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+        self.answer(call).unwrap_or_else(|error| Box::pin(std::future::ready(Err(error))))
     }
 }
 
-fn exposed_local<'a>(
-    known: Option<&'a Known>,
-    exposed: &Exposure,
-    name: &str,
-) -> Result<&'a crate::router::local::Local, Error> {
+impl Bottom {
+    /// Finds who answers a call, and counts it against its row.
+    fn answer(&self, call: Call) -> Result<BoxFuture<'static, Result<Reply, Error>>, Error> {
+        let table = self.core.now();
+        if table.closed {
+            return Err(closed(call.name()));
+        }
+        let local = exposed_local(table.known(call.name()), &self.exposed, call.name())?;
+        let call = match local.find(call.name())? {
+            Some(method) => call.with_method(method),
+            None => call,
+        };
+        let Some(target) = table.slot(call.name()).and_then(|slot| slot.target.as_ref()) else {
+            return Ok(local.send(call));
+        };
+        if matches!(target.place, Place::Noop) {
+            return Ok(target.service().send(call));
+        }
+        let admitted = target.admit(&call)?;
+        let work = local.send(call);
+        Ok(Box::pin(async move {
+            let _admitted = admitted;
+            work.await
+        }))
+    }
+}
+
+fn exposed_local<'a>(known: Option<&'a Known>, exposed: &Exposure, name: &str) -> Result<&'a Local, Error> {
     let local = known.and_then(|known| known.local.as_ref()).filter(|_| exposed.covers(name));
     local.ok_or_else(|| Error::new(ErrorKind::NotRoutable, name, "no service of this name is exposed here"))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::call::{BoxFuture, Call, CallService, Reply};
+use crate::call::{BoxFuture, Call, CallService, Erased, Reply};
 use crate::desc::{MethodDesc, ServiceDesc};
 use crate::error::{Error, ErrorKind};
 use crate::service::{self, Dispatch};
@@ -20,15 +20,20 @@ pub(crate) enum Local {
 
 impl Local {
     /// The bottom of every path into it but the fast one.
-    pub(crate) fn service(&self, name: &str) -> CallService {
+    pub(crate) fn service(&self) -> CallService {
+        CallService::shared(Arc::new(self.clone()))
+    }
+
+    /// Sends one call into it.
+    pub(crate) fn send(&self, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
         match self {
-            Self::Typed(dispatch) => {
-                let dispatch = Arc::clone(dispatch);
-                CallService::from_fn(move |call| service::invoke(Arc::clone(&dispatch), call))
-            }
+            Self::Typed(dispatch) => service::invoke(Arc::clone(dispatch), call),
             Self::Raw(raw) => {
-                let (raw, name) = (Arc::clone(raw), Arc::<str>::from(name));
-                CallService::from_fn(move |call| serve_raw(Arc::clone(&raw), Arc::clone(&name), call))
+                let raw = Arc::clone(raw);
+                let start = move |call: Call| -> BoxFuture<'static, _> {
+                    Box::pin(async move { raw.call(call.into_bytes()?).await.map(Reply::raw).map_err(Error::relay) })
+                };
+                service::run(call.full_name().clone(), false, call, start)
             }
         }
     }
@@ -40,20 +45,22 @@ impl Local {
         }
     }
 
-    /// Finds the method that a name from outside means.
-    pub(crate) fn method(&self, name: &str) -> Option<&'static MethodDesc> {
-        self.desc()?.method(name)
-    }
-
-    /// Refuses a name that reaches the service but none of its methods.
-    pub(crate) fn check(&self, name: &str) -> Result<(), Error> {
-        let Some(desc) = self.desc() else { return Ok(()) };
-        if desc.method(name).is_some() {
-            return Ok(());
+    /// Finds the method that a name from outside means, `None` for a raw service; refuses a name that reaches the service but
+    /// none of its methods.
+    pub(crate) fn find(&self, name: &str) -> Result<Option<&'static MethodDesc>, Error> {
+        let Some(desc) = self.desc() else { return Ok(None) };
+        if let Some(method) = desc.method(name) {
+            return Ok(Some(method));
         }
         let methods: Vec<_> = desc.methods().iter().map(|method| method.full_name()).collect();
         let hint = format!("name one of its methods: {}", methods.join(", "));
         Err(Error::new(ErrorKind::Unimplemented, name, hint))
+    }
+}
+
+impl Erased for Local {
+    fn call(self: Arc<Self>, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+        self.send(call)
     }
 }
 
@@ -77,11 +84,4 @@ where
     fn call(&self, bytes: Bytes) -> BoxFuture<'static, Result<Bytes, Error>> {
         Box::pin(self(bytes))
     }
-}
-
-async fn serve_raw(raw: Arc<dyn RawService>, name: Arc<str>, call: Call) -> Result<Reply, Error> {
-    service::run(&name, false, call, move |call| {
-        Box::pin(async move { raw.call(call.into_bytes()?).await.map(Reply::raw).map_err(Error::relay) })
-    })
-    .await
 }

@@ -6,6 +6,7 @@ mod inbound;
 mod inspect;
 mod layers;
 mod local;
+mod path;
 mod reload;
 mod slot;
 mod table;
@@ -190,7 +191,7 @@ impl Router {
         let service = table.resolve(call.name())?.service.clone();
         let known = table.known(call.name());
         if let Some(local) = known.and_then(|known| known.local.as_ref()) {
-            local.check(call.name())?;
+            local.find(call.name())?;
         }
         let method = known.and_then(|known| known.desc?.method(call.name()));
         let call = match method {

@@ -1,6 +1,7 @@
 //! Building a table: by difference from the last one, without awaiting, dialling, or any lock that a call takes.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasherDefault;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,6 +9,7 @@ use std::time::SystemTime;
 use crate::call::CallService;
 use crate::desc::MethodDesc;
 use crate::name::{Name, parent};
+use crate::quick::Quick;
 use crate::router::layers::Layers;
 use crate::router::local::{Local, RawService};
 use crate::router::slot::{Cause, Slot, Trouble};
@@ -143,7 +145,7 @@ impl State {
         own(name.as_str()).or_else(|| own(parent(name.as_str())?))
     }
 
-    fn services(&self, old: &Table) -> HashMap<Name, Known> {
+    fn services(&self, old: &Table) -> HashMap<Name, Known, BuildHasherDefault<Quick>> {
         let typed = self.cells.iter().map(|(name, cell)| {
             let local = cell.local().cloned().map(Local::Typed);
             (name, Known { cell: Some(Arc::clone(cell)), desc: Some(cell.desc()), local, unrouted: None })
@@ -161,7 +163,7 @@ impl State {
     }
 
     fn unrouted(&self, name: &Name, local: &Local) -> Ready {
-        self.layered(name, local.service(name.as_str()), Form::Typed, true)
+        self.layered(name, local.service(), Form::Typed, true)
     }
 
     fn ready(&self, target: &Target) -> Ready {

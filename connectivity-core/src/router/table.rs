@@ -1,12 +1,14 @@
 //! The immutable set of routes in force. A call reads one table from start to end.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use crate::call::CallService;
 use crate::desc::ServiceDesc;
 use crate::error::{Error, ErrorKind};
 use crate::name::{Name, parent};
+use crate::quick::Quick;
 use crate::router::local::Local;
 use crate::router::slot::{Slot, Trouble};
 use crate::router::target::Target;
@@ -31,9 +33,9 @@ pub(crate) struct Table {
     /// One for each row, good or bad, in the order of the source.
     pub(crate) slots: Vec<Arc<Slot>>,
     /// Places in `slots` by name.
-    by_name: HashMap<Name, usize>,
+    by_name: HashMap<Name, usize, BuildHasherDefault<Quick>>,
     /// Services that this process implements or has clients of.
-    pub(crate) services: HashMap<Name, Known>,
+    pub(crate) services: HashMap<Name, Known, BuildHasherDefault<Quick>>,
     missing_row: MissingRow,
     pub(crate) closed: bool,
 }
@@ -75,7 +77,7 @@ impl Table {
     pub(crate) fn new(
         generation: u64,
         slots: Vec<Arc<Slot>>,
-        services: HashMap<Name, Known>,
+        services: HashMap<Name, Known, BuildHasherDefault<Quick>>,
         missing_row: MissingRow,
         closed: bool,
     ) -> Self {

@@ -2,14 +2,18 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::call::{BoxFuture, Call, Reply};
 use crate::context::{self, timed_out};
 use crate::desc::ServiceDesc;
 use crate::error::{Error, ErrorKind, Sent};
+use crate::name::Name;
 
 /// Takes envelopes for one service; the macro implements it.
 pub trait Dispatch: Send + Sync + 'static {
@@ -38,52 +42,71 @@ pub fn unknown_method(call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
 
 /// Runs a call in an implementation, as every path but the fast one does: in the call's context, for no longer than its
 /// deadline, and with a panic turned into an error whose text stays here.
-pub(crate) async fn invoke(dispatch: Arc<dyn Dispatch>, call: Call) -> Result<Reply, Error> {
+pub(crate) fn invoke(dispatch: Arc<dyn Dispatch>, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
     // By name, not by the index that the caller's description has: two contracts of one name may be linked in.
     let Some(method) = dispatch.desc().method(call.name()) else {
-        return unknown_method(call).await;
+        return unknown_method(call);
     };
     let work = move |call| dispatch.dispatch(method.index(), call);
-    run(method.full_name(), method.is_no_cancel(), call, work).await
+    run(Name::from_static(method.full_name()), method.is_no_cancel(), call, work)
 }
 
 /// Runs what `start` makes of the call; see [`invoke`]. With `detach` it goes on when nobody waits for it any more.
-pub(crate) async fn run<F>(name: &str, detach: bool, call: Call, start: F) -> Result<Reply, Error>
+pub(crate) fn run<F>(name: Name, detach: bool, mut call: Call, start: F) -> BoxFuture<'static, Result<Reply, Error>>
 where
     F: FnOnce(Call) -> BoxFuture<'static, Result<Reply, Error>> + Send + 'static,
 {
-    let context = call.context().clone().serving_call(name);
+    let context = std::mem::take(call.context_mut()).serving_call(name.clone());
     let deadline = context.deadline();
-    let work = context::scope(context, catch_panic(name.to_owned(), move || start(call)));
-    let work: BoxFuture<'_, _> = if detach { Box::pin(detached(name, work)) } else { Box::pin(work) };
+    let work = context::scope(context, catch_panic(name.clone(), move || start(call)));
     match deadline {
-        None => work.await,
-        Some(deadline) => within(deadline, name, work).await,
+        None if detach => Box::pin(detached(name, work)),
+        None => Box::pin(work),
+        Some(deadline) if detach => Box::pin(Within::new(deadline, name.clone(), detached(name, work))),
+        Some(deadline) => Box::pin(Within::new(deadline, name, work)),
     }
 }
 
 async fn detached(
-    name: &str,
+    name: Name,
     work: impl Future<Output = Result<Reply, Error>> + Send + 'static,
 ) -> Result<Reply, Error> {
     // The task ends early only when its runtime does.
     tokio::spawn(work).await.unwrap_or_else(|_gone| Err(Error::new(ErrorKind::Cancelled, name, "the runtime is gone")))
 }
 
-/// Polls the work before the clock: work that is ready at once costs no timer, and one that ends at its deadline has ended.
-async fn within(
-    deadline: tokio::time::Instant,
-    name: &str,
-    work: impl Future<Output = Result<Reply, Error>>,
-) -> Result<Reply, Error> {
-    let mut work = pin!(work);
-    if let Poll::Ready(reply) = std::future::poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
-        return reply;
+pin_project! {
+    /// Work that ends at its deadline. It is polled before the clock: what is ready at once costs no timer, and what ends at its
+    /// deadline has ended.
+    struct Within<F> {
+        #[pin]
+        work: F,
+        clock: Option<Pin<Box<Sleep>>>,
+        deadline: Instant,
+        name: Name,
     }
-    tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_elapsed| Err(timed_out(name)))
 }
 
-async fn catch_panic<F>(name: String, start: F) -> Result<Reply, Error>
+impl<F> Within<F> {
+    fn new(deadline: Instant, name: Name, work: F) -> Self {
+        Self { work, clock: None, deadline, name }
+    }
+}
+
+impl<F: Future<Output = Result<Reply, Error>>> Future for Within<F> {
+    type Output = Result<Reply, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(reply) = this.work.poll(cx) {
+            return Poll::Ready(reply);
+        }
+        let clock = this.clock.get_or_insert_with(|| Box::pin(sleep_until(*this.deadline)));
+        clock.as_mut().poll(cx).map(|()| Err(timed_out(this.name.as_str())))
+    }
+}
+
+fn catch_panic<F>(name: Name, start: F) -> impl Future<Output = Result<Reply, Error>>
 where
     F: FnOnce() -> BoxFuture<'static, Result<Reply, Error>>,
 {
@@ -96,9 +119,8 @@ where
             }
             work.as_mut().map_or(Poll::Pending, |work| work.as_mut().poll(cx))
         });
-        std::panic::catch_unwind(poll).unwrap_or_else(|panic| Poll::Ready(Err(panicked(&name, &*panic))))
+        std::panic::catch_unwind(poll).unwrap_or_else(|panic| Poll::Ready(Err(panicked(name.as_str(), &*panic))))
     })
-    .await
 }
 
 fn panicked(name: &str, panic: &(dyn Any + Send)) -> Error {

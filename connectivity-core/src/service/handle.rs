@@ -60,7 +60,7 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
         let sending = self.prepare::<M>(arguments);
         Box::pin(async move {
             let reply = match sending {
-                Ok((service, call)) => service.send(call).await,
+                Ok((service, call)) => service.send_last(call).await,
                 Err(error) => Err(error),
             };
             Reply::into_output::<M>(reply)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::call::{Call, Reply};
@@ -18,6 +18,8 @@ const AGREEMENTS: u32 = 100;
 /// What one route knows of the contracts at its far end.
 #[derive(Debug, Default)]
 pub(crate) struct Contracts {
+    /// Whether `as_json` has anything to say; every call asks, and most find nothing.
+    any: AtomicBool,
     as_json: RwLock<BTreeMap<&'static str, Reason>>,
 }
 
@@ -98,6 +100,9 @@ impl Contracts {
     }
 
     fn difference(&self, name: &str) -> Option<Arc<Difference>> {
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
         match self.read().get(name) {
             Some(Reason::Differs(difference)) => Some(Arc::clone(difference)),
             _ => None,
@@ -115,7 +120,9 @@ impl Contracts {
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut BTreeMap<&'static str, Reason>) -> T) {
-        change(&mut self.as_json.write().unwrap_or_else(PoisonError::into_inner));
+        let mut as_json = self.as_json.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut as_json);
+        self.any.store(!as_json.is_empty(), Ordering::Release);
     }
 }
 

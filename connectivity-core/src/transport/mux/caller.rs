@@ -50,7 +50,9 @@ impl<D: Dial> Caller<D> {
 
     async fn send(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
         let connection = self.link.dialled();
-        if self.learned_from.swap(connection, Ordering::Relaxed) != connection {
+        // A load first: a store by every call would be one more thing that all threads fight for.
+        if self.learned_from.load(Ordering::Relaxed) != connection {
+            self.learned_from.store(connection, Ordering::Relaxed);
             self.contracts.forget_differences();
         }
         let way = self.contracts.way(&call, self.codec);
@@ -65,14 +67,7 @@ impl<D: Dial> Caller<D> {
     }
 
     async fn attempt(&self, call: &Call, way: &Way) -> Result<Reply, Error> {
-        let outgoing = Outgoing::new(call, self.remote_name(call)?, way.codec, self.max_reply)?;
-        if outgoing.body.len() > self.max_request {
-            let message =
-                format!("the request has {} bytes, the route allows {}", outgoing.body.len(), self.max_request);
-            return Err(call.failed(ErrorKind::TooLarge, message).with_sent(Sent::No));
-        }
-        let answer = self.link.call(&outgoing, call.is_idempotent()).await;
-        match answer.map_err(|error| call.failed(error.kind(), error.message()).with_sent(error.sent()))? {
+        match self.link.call(call, || self.outgoing(call, way)).await? {
             Answer::Reply { codec: Some(codec), app_error, body } => Ok(Reply::encoded(codec, body, app_error)),
             Answer::Reply { codec: None, body, .. } => Ok(Reply::raw(body)),
             Answer::Failure(Failure { kind, sent, message, .. }) => {
@@ -81,12 +76,22 @@ impl<D: Dial> Caller<D> {
         }
     }
 
+    fn outgoing(&self, call: &Call, way: &Way) -> Result<Outgoing, Error> {
+        let outgoing = Outgoing::new(call, self.remote_name(call)?, way.codec, self.max_reply)?;
+        let (length, limit) = (outgoing.body.len(), self.max_request);
+        if length > limit {
+            let message = format_args!("the request has {length} bytes, the route allows {limit}");
+            return Err(call.failed(ErrorKind::TooLarge, message).with_sent(Sent::No));
+        }
+        Ok(outgoing)
+    }
+
     /// The name of the call on the other side.
     fn remote_name(&self, call: &Call) -> Result<Name, Error> {
-        let name = match (&self.remote, call.name().strip_prefix(self.row.as_str())) {
-            (Some(remote), Some(rest)) => Name::parse(&format!("{remote}{rest}")),
-            _ => Name::parse(call.name()),
+        let (Some(remote), Some(rest)) = (&self.remote, call.name().strip_prefix(self.row.as_str())) else {
+            return Ok(call.full_name().clone());
         };
+        let name = Name::parse(&format!("{remote}{rest}"));
         name.map_err(|cause| call.failed(ErrorKind::RouteInvalid, format_args!("remote_name: {cause}")))
     }
 }

@@ -320,9 +320,10 @@ impl Writing {
         if self.shared.in_flight.load(Ordering::Relaxed) > BATCH_FROM {
             tokio::task::yield_now().await;
         }
-        self.encode(first);
+        let now = Instant::now();
+        self.encode(first, now);
         while let Ok(work) = queue.try_recv() {
-            self.encode(work);
+            self.encode(work, now);
         }
         if self.shared.pending.is_closed() {
             return Err(self.shared.pending.closed().unwrap_or_default());
@@ -359,9 +360,9 @@ impl Writing {
         writer.flush().await.map_err(|cause| format!("cannot write: {cause}"))
     }
 
-    fn encode(&mut self, work: Work) {
+    fn encode(&mut self, work: Work, now: Instant) {
         match work {
-            Work::Call { call, outgoing, answer, place } => self.encode_call(call, &outgoing, answer, place),
+            Work::Call { call, outgoing, answer, place } => self.encode_call(call, &outgoing, (answer, place), now),
             Work::Cancel(call) if self.shared.pending.forget(call) => self.encoder.cancel(call),
             Work::Cancel(_) => {}
             Work::Stop(call) => self.encoder.cancel(call),
@@ -371,11 +372,17 @@ impl Writing {
         }
     }
 
-    fn encode_call(&mut self, call: u64, outgoing: &Outgoing, answer: oneshot::Sender<Outcome>, place: Place) {
+    fn encode_call(
+        &mut self,
+        call: u64,
+        outgoing: &Outgoing,
+        (answer, place): (oneshot::Sender<Outcome>, Place),
+        now: Instant,
+    ) {
         if answer.is_closed() {
             return;
         }
-        let Some((method, is_new)) = self.names.number(outgoing.name.as_str()) else {
+        let Some((method, is_new)) = self.names.number(&outgoing.name) else {
             // More methods than a connection has numbers for: let it end, and begin anew on the next one.
             self.shared.leave();
             return;
@@ -383,8 +390,9 @@ impl Writing {
         if self.shared.pending.insert(call, outgoing.max_reply, answer, place).is_err() {
             return;
         }
-        let declaration = is_new.then_some((outgoing.name.as_str(), outgoing.fingerprint));
-        let head = RequestHead { call, method, declaration, codec: outgoing.codec, context: &outgoing.context };
+        let fingerprint = || outgoing.method.map_or(0, |method| method.fingerprint());
+        let declaration = is_new.then(|| (outgoing.name.as_str(), fingerprint()));
+        let head = RequestHead { call, method, declaration, codec: outgoing.codec, context: &outgoing.context, now };
         self.encoder.request(&head, &outgoing.body);
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::connection::{Connection, Outcome};
 use super::request::Outgoing;
-use crate::call::BoxFuture;
+use crate::call::{BoxFuture, Call};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::transport::TransportState;
@@ -93,37 +93,40 @@ impl<D: Dial> Link<D> {
         }
     }
 
-    /// Sends a call. One that was not sent when its connection broke goes on the next; one that may have run is repeated only if
-    /// it is idempotent.
-    pub(crate) async fn call(self: &Arc<Self>, outgoing: &Outgoing, idempotent: bool) -> Result<Answer, Error> {
-        let fail = |kind, message: String, sent| Error::new(kind, &outgoing.name, message).with_sent(sent);
+    /// Sends a call, as `outgoing` makes it for each attempt. One that was not sent when its connection broke goes on the next;
+    /// one that may have run is repeated only if it is idempotent.
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        call: &Call,
+        outgoing: impl Fn() -> Result<Outgoing, Error>,
+    ) -> Result<Answer, Error> {
+        let fail = |kind, message: &str, sent| call.failed(kind, message).with_sent(sent);
         let mut lost = None;
         for _ in 0..CONNECTIONS {
+            let outgoing = outgoing()?;
+            let max_reply = outgoing.max_reply;
             let connection = self.connection(outgoing.body.len()).await;
             // A repeated call that finds nobody has still been sent once.
             let sent = if lost.is_some() { Sent::Maybe } else { Sent::No };
-            let connection = connection.map_err(|cause| fail(cause.kind, cause.message, sent))?;
-            match connection.call(outgoing.clone()).await {
+            let connection = connection.map_err(|cause| fail(cause.kind, &cause.message, sent))?;
+            match connection.call(outgoing).await {
                 Outcome::Reply { codec, app_error, body } => return Ok(Answer::Reply { codec, app_error, body }),
                 Outcome::Failure(failure) => return Ok(Answer::Failure(failure)),
                 Outcome::TooLarge => {
-                    let message = format!("the reply is over {} bytes", outgoing.max_reply);
-                    return Err(fail(ErrorKind::TooLarge, message, Sent::Yes));
+                    let message = format!("the reply is over {max_reply} bytes");
+                    return Err(fail(ErrorKind::TooLarge, &message, Sent::Yes));
                 }
                 Outcome::Overloaded => {
-                    return Err(fail(ErrorKind::Overloaded, "too many calls wait on this connection".to_owned(), sent));
+                    return Err(fail(ErrorKind::Overloaded, "too many calls wait on this connection", sent));
                 }
                 Outcome::NotSent => {}
-                Outcome::Lost(why) if idempotent => lost = Some(why),
-                Outcome::Lost(why) => return Err(fail(ErrorKind::Closed, why, Sent::Maybe)),
+                Outcome::Lost(why) if call.is_idempotent() => lost = Some(why),
+                Outcome::Lost(why) => return Err(fail(ErrorKind::Closed, &why, Sent::Maybe)),
             }
         }
         let sent = if lost.is_some() { Sent::Maybe } else { Sent::No };
-        Err(fail(
-            ErrorKind::Closed,
-            lost.unwrap_or_else(|| "connections break as soon as they are made".to_owned()),
-            sent,
-        ))
+        let why = lost.as_deref().unwrap_or("connections break as soon as they are made");
+        Err(fail(ErrorKind::Closed, why, sent))
     }
 
     async fn connection(self: &Arc<Self>, body: usize) -> Result<Arc<Connection>, DialError> {

@@ -1,23 +1,28 @@
 //! Calls that wait for their answer on one connection.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 use tokio::sync::oneshot;
 
 use super::connection::{Outcome, Place};
+use crate::quick::Quick;
 use crate::transport::wire::{Frame, Reply};
 
 /// The calls of one connection whose requests may have left.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     calls: Mutex<Calls>,
+    /// Whether `Calls::closed` says why; asked before every call.
+    is_closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Calls {
-    waiting: HashMap<u64, Waiting>,
+    waiting: HashMap<u64, Waiting, BuildHasherDefault<Quick>>,
     /// Why no more calls are taken.
     closed: Option<String>,
 }
@@ -29,7 +34,7 @@ struct Waiting {
     max_reply: usize,
     _place: Place,
     /// The parts so far of a reply that comes in parts.
-    begun: Option<(Reply, BytesMut)>,
+    begun: Option<Box<(Reply, BytesMut)>>,
 }
 
 /// What became of a frame.
@@ -75,7 +80,9 @@ impl Pending {
     }
 
     fn finish(&self, call: u64, outcome: impl FnOnce(usize) -> Outcome) -> Taken {
-        if let Some(waiting) = self.lock().waiting.remove(&call) {
+        // The lock is not held while the caller is woken.
+        let waiting = self.lock().waiting.remove(&call);
+        if let Some(waiting) = waiting {
             // Nobody listens any more when the caller has just gone.
             let _ = waiting.answer.send(outcome(waiting.max_reply));
         }
@@ -86,7 +93,7 @@ impl Pending {
         let mut calls = self.lock();
         if let Some(waiting) = calls.waiting.get_mut(&reply.call) {
             let body = BytesMut::from(&*std::mem::take(&mut reply.body));
-            waiting.begun = Some((reply, body));
+            waiting.begun = Some(Box::new((reply, body)));
         }
         Taken::Yes
     }
@@ -94,16 +101,16 @@ impl Pending {
     fn part(&self, call: u64, more: bool, part: &[u8]) -> Taken {
         let mut calls = self.lock();
         let Some(waiting) = calls.waiting.get_mut(&call) else { return Taken::Yes };
-        let Some((_, body)) = &mut waiting.begun else { return Taken::Yes };
+        let Some((_, body)) = waiting.begun.as_deref_mut() else { return Taken::Yes };
         body.extend_from_slice(part);
         let too_large = body.len() > waiting.max_reply;
         if more && !too_large {
             return Taken::Yes;
         }
-        let Some(Waiting { answer, max_reply, begun: Some((mut reply, body)), .. }) = calls.waiting.remove(&call)
-        else {
+        let Some(Waiting { answer, max_reply, begun: Some(begun), .. }) = calls.waiting.remove(&call) else {
             return Taken::Yes;
         };
+        let (mut reply, body) = *begun;
         reply.body = body.freeze();
         let _ = answer.send(checked(reply, max_reply));
         if more { Taken::TooLarge } else { Taken::Yes }
@@ -116,6 +123,7 @@ impl Pending {
             return;
         }
         calls.closed = Some(why.to_owned());
+        self.is_closed.store(true, Ordering::Release);
         for (_, waiting) in calls.waiting.drain() {
             let _ = waiting.answer.send(Outcome::Lost(why.to_owned()));
         }
@@ -126,7 +134,7 @@ impl Pending {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.lock().closed.is_some()
+        self.is_closed.load(Ordering::Acquire)
     }
 
     fn lock(&self) -> MutexGuard<'_, Calls> {

@@ -5,17 +5,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::outbox::Outbox;
 use super::pace::{Pace, Paces};
-use crate::call::{BoxFuture, Call, Reply};
+use crate::call::{Body, BoxFuture, Call, Reply};
 use crate::codec::Codec;
 use crate::context::{Context, Peer};
 use crate::error::{Error, ErrorKind, Sent};
@@ -35,6 +36,10 @@ const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// Calls in flight on one stream; what is over it is refused as `Overloaded`.
 const MAX_IN_FLIGHT: usize = 4096;
+
+/// After so many frames answers are written, though more requests are there: the client goes on with the first while the last are
+/// computed.
+const BATCH: usize = 16;
 
 /// The longest body of a request.
 const MAX_BODY: usize = 16 << 20;
@@ -82,9 +87,11 @@ where
             None => return tracing::debug!("a large request did not get its turn"),
         },
     };
-    let stream = Arc::new(Stream { serving, peer, outbox: Outbox::default(), running: Mutex::default() });
+    let stream =
+        Arc::new(Stream { serving, peer: peer.map(Arc::new), outbox: Outbox::default(), running: Mutex::default() });
     let (names, decoder) = (ServerNames::default(), Decoder::new(limit));
-    let mut reading = Reading { stream: Arc::clone(&stream), names, decoder, large, had_its_call: false };
+    let mut reading =
+        Reading { stream: Arc::clone(&stream), names, decoder, large, had_its_call: false, clock: Instant::now() };
     // When the client has gone, or this future is dropped, nobody waits for what still runs.
     let _end = EndOfCalls(Arc::clone(&stream));
     let mut cut = drain.clone();
@@ -156,7 +163,7 @@ async fn preamble(reader: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) 
 /// What the tasks of one stream share.
 struct Stream {
     serving: Serving,
-    peer: Option<Peer>,
+    peer: Option<Arc<Peer>>,
     outbox: Outbox,
     /// Calls that run in tasks of their own; without a handle until their task has been started.
     running: Mutex<Running>,
@@ -188,17 +195,19 @@ struct Reading {
     large: Option<Large>,
     /// Whether the call of a stream for one has come.
     had_its_call: bool,
+    /// The time after the last frame, which is when the next one begins: one look at the clock for each is enough.
+    clock: Instant,
 }
 
 /// The turn of a large request, and when it must have been read.
 struct Large {
     _turn: OwnedSemaphorePermit,
-    until: tokio::time::Instant,
+    until: Instant,
 }
 
 impl Large {
     async fn wait(turns: &Arc<Semaphore>) -> Option<Self> {
-        let until = tokio::time::Instant::now() + LARGE_TIMEOUT;
+        let until = Instant::now() + LARGE_TIMEOUT;
         let turn = tokio::time::timeout_at(until, Arc::clone(turns).acquire_owned()).await.ok()?;
         Some(Self { _turn: turn.ok()?, until })
     }
@@ -222,7 +231,10 @@ impl Reading {
     ) -> std::io::Result<()> {
         let mut draining = false;
         loop {
-            self.take_frames(buffer)?;
+            while !self.take_frames(buffer)? {
+                self.stream.outbox.ring();
+                let_write().await;
+            }
             self.stream.outbox.ring();
             buffer.reserve(16 * 1024);
             let more = async {
@@ -245,14 +257,19 @@ impl Reading {
         }
     }
 
-    fn take_frames(&mut self, buffer: &mut BytesMut) -> std::io::Result<()> {
-        loop {
+    /// Takes a batch of frames off the buffer; false if there may be more.
+    fn take_frames(&mut self, buffer: &mut BytesMut) -> std::io::Result<bool> {
+        let user = self.stream.serving.user.clone();
+        let _user = user.enter();
+        self.clock = Instant::now();
+        for _ in 0..BATCH {
             match self.decoder.decode(buffer).and_then(|frame| frame.map(|frame| self.take(frame)).transpose()) {
                 Ok(Some(())) => {}
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(true),
                 Err(cause) => return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, cause)),
             }
         }
+        Ok(false)
     }
 
     fn take(&mut self, frame: Frame) -> Result<(), WireError> {
@@ -321,15 +338,12 @@ impl Reading {
             context = context.with_meta(key.as_str(), value.as_str())?;
         }
         if request.timeout_ms > 0 {
-            context = context.with_timeout(Duration::from_millis(request.timeout_ms.into()));
+            context = context.with_deadline(self.clock + Duration::from_millis(request.timeout_ms.into()));
         }
         if let Some(trace_parent) = &request.trace_parent {
             context = context.with_trace_parent(trace_parent);
         }
-        Ok(match &self.stream.peer {
-            Some(peer) => context.with_peer(peer.clone()),
-            None => context,
-        })
+        Ok(context.with_shared_peer(self.stream.peer.clone()))
     }
 
     /// Polls the implementation once, here, where the request was read: what is ready at once costs no task and no wake-up.
@@ -337,23 +351,20 @@ impl Reading {
         let Request { call, codec, body, .. } = request;
         let name = known.name.clone();
         let message = match codec {
-            Some(codec) => Call::encoded(name.clone(), codec, body),
-            None => Call::raw(name.clone(), body),
+            Some(codec) => Call::received(name.clone(), Body::Encoded(codec, body), context),
+            None => Call::received(name.clone(), Body::Raw(body), context),
         };
-        let mut work = self.stream.serving.inbound.send(message.with_context(context));
+        let mut work = self.stream.serving.inbound.send(message);
         let codec = codec.unwrap_or(Codec::Json);
         if known.pace.is_slow() {
             return self.spawn(call, name, codec, work);
         }
-        let began = Instant::now();
-        let poll = AssertUnwindSafe(|| {
-            let _user = self.stream.serving.user.enter();
-            work.as_mut().poll(&mut TaskContext::from_waker(Waker::noop()))
-        });
         // Implementations are caught where they run; this is for a layer of the user's.
+        let poll = AssertUnwindSafe(|| work.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())));
         let poll = catch_unwind(poll)
             .unwrap_or_else(|_panic| Poll::Ready(Err(Error::new(ErrorKind::Panicked, &name, "a layer of the server"))));
-        known.pace.note(began.elapsed());
+        let began = std::mem::replace(&mut self.clock, Instant::now());
+        known.pace.note(self.clock - began);
         match poll {
             Poll::Ready(result) => {
                 self.large = None;
@@ -379,6 +390,20 @@ impl Reading {
             }
         });
     }
+}
+
+/// Lets the other half of the task write what is there, and goes on.
+async fn let_write() {
+    let mut written = false;
+    std::future::poll_fn(|cx| {
+        if written {
+            return Poll::Ready(());
+        }
+        written = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Waits for the beginning of a drain, then for its end.

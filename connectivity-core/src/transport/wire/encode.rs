@@ -1,6 +1,7 @@
 //! Values to bytes: frames are appended to a buffer that is written as a whole.
 
 use bytes::{BufMut, BytesMut};
+use tokio::time::Instant;
 
 use super::frame::{APP_ERROR, Kind, MORE};
 use super::{HEAD, MAX_SECTIONS};
@@ -36,6 +37,8 @@ pub(crate) struct RequestHead<'a> {
     pub(crate) declaration: Option<(&'a str, u64)>,
     pub(crate) codec: Option<Codec>,
     pub(crate) context: &'a Context,
+    /// The time of a moment ago; one look at the clock is enough for many frames.
+    pub(crate) now: Instant,
 }
 
 impl Encoder {
@@ -56,7 +59,7 @@ impl Encoder {
         let start = self.begin(Kind::Request, 0, head.call);
         self.out.put_u32_le(head.method);
         self.out.put_u8(codec_number(head.codec));
-        self.out.put_u32_le(remaining_ms(head.context));
+        self.out.put_u32_le(remaining_ms(head));
         let sections = self.out.len();
         self.out.put_u16_le(0);
         self.sections(head);
@@ -168,6 +171,7 @@ impl Encoder {
 }
 
 /// What is left of a deadline, in whole milliseconds; never 0, which would mean no deadline.
-fn remaining_ms(context: &Context) -> u32 {
-    context.remaining().map_or(0, |left| u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1))
+fn remaining_ms(head: &RequestHead<'_>) -> u32 {
+    let left = head.context.deadline().map(|deadline| deadline.saturating_duration_since(head.now));
+    left.map_or(0, |left| u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1))
 }

@@ -1,8 +1,11 @@
 //! Numbers for methods: a name and a fingerprint travel once per connection, a number afterwards.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 
 use super::{Declaration, Request, WireError};
+use crate::name::Name;
+use crate::quick::Quick;
 
 /// The most methods that a peer may declare on one connection.
 const MAX_METHODS: usize = 4096;
@@ -10,17 +13,17 @@ const MAX_METHODS: usize = 4096;
 /// The caller's side: gives each name its number.
 #[derive(Debug, Default)]
 pub(crate) struct ClientNames {
-    numbers: HashMap<String, u32>,
+    numbers: HashMap<Name, u32, BuildHasherDefault<Quick>>,
 }
 
 impl ClientNames {
     /// The number of a name, and whether it has to be declared with this use. `None` when the connection has no numbers left.
-    pub(crate) fn number(&mut self, name: &str) -> Option<(u32, bool)> {
+    pub(crate) fn number(&mut self, name: &Name) -> Option<(u32, bool)> {
         if let Some(number) = self.numbers.get(name) {
             return Some((*number, false));
         }
         let number = u32::try_from(self.numbers.len()).ok().filter(|_| self.numbers.len() < MAX_METHODS)?;
-        self.numbers.insert(name.to_owned(), number);
+        self.numbers.insert(name.clone(), number);
         Some((number, true))
     }
 }
@@ -28,12 +31,12 @@ impl ClientNames {
 /// The other side: remembers what each number stands for.
 #[derive(Debug)]
 pub(crate) struct ServerNames<T> {
-    known: HashMap<u32, T>,
+    known: BTreeMap<u32, T>,
 }
 
 impl<T> Default for ServerNames<T> {
     fn default() -> Self {
-        Self { known: HashMap::new() }
+        Self { known: BTreeMap::new() }
     }
 }
 

@@ -4,8 +4,11 @@ use proptest::prelude::*;
 use super::frame::Kind;
 use super::*;
 use crate::codec::Codec;
+use tokio::time::Instant;
+
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Sent};
+use crate::name::Name;
 
 fn decode_all(mut bytes: BytesMut) -> Result<Vec<Frame>, WireError> {
     let decoder = Decoder::new(MAX_SMALL_FRAME);
@@ -25,7 +28,8 @@ fn encoded(write: impl FnOnce(&mut Encoder)) -> BytesMut {
 
 fn request(encoder: &mut Encoder, context: &Context, body: &[u8]) {
     let declaration = Some(("billing.charge", 0x0123_4567_89ab_cdef));
-    let head = RequestHead { call: 7, method: 3, declaration, codec: Some(Codec::Bincode), context };
+    let head =
+        RequestHead { call: 7, method: 3, declaration, codec: Some(Codec::Bincode), context, now: Instant::now() };
     encoder.request(&head, body);
 }
 
@@ -116,12 +120,13 @@ fn hostile_frames_are_errors_with_a_reason() {
 #[test]
 fn numbers_stand_for_names_and_run_out() {
     let mut client = ClientNames::default();
-    assert_eq!(client.number("a"), Some((0, true)));
-    assert_eq!(client.number("a"), Some((0, false)));
+    let name = |text: &str| Name::parse(text).unwrap();
+    assert_eq!(client.number(&name("a")), Some((0, true)));
+    assert_eq!(client.number(&name("a")), Some((0, false)));
     for n in 1..4096 {
-        assert!(client.number(&format!("m{n}")).is_some());
+        assert!(client.number(&name(&format!("m{n}"))).is_some());
     }
-    assert_eq!(client.number("one too many"), None);
+    assert_eq!(client.number(&name("one-too-many")), None);
 
     let mut server = ServerNames::default();
     let undeclared = Request {

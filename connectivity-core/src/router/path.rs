@@ -1,0 +1,206 @@
+//! What the calls of a route go through between its layers and its place: they are counted, limited and ended in time.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::call::{BoxFuture, Call, CallService, Erased, Reply};
+use crate::context::timed_out;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::name::Name;
+use crate::routes::RouteConfig;
+
+/// The cap of a remote call whose row names none: no call hangs for ever because somebody forgot a number.
+const REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A call younger than this does not look whether its route has gone. Most are answered earlier and never ask.
+const YOUNG: Duration = Duration::from_millis(50);
+
+/// What a row allows its calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    timeout: Option<Duration>,
+    concurrency: Option<usize>,
+    drain: Duration,
+}
+
+impl Limits {
+    pub(crate) fn of(config: &RouteConfig, remote: bool) -> Self {
+        let timeout = config.timeout().or(remote.then_some(REMOTE_TIMEOUT));
+        Self { timeout, concurrency: config.concurrency(), drain: config.drain() }
+    }
+
+    pub(crate) fn none(self) -> bool {
+        self.timeout.is_none() && self.concurrency.is_none()
+    }
+
+    /// How long calls in flight may go on when their route has been replaced.
+    pub(crate) fn drain(self) -> Duration {
+        self.drain
+    }
+
+    /// Gives a call no more time than the row allows.
+    fn shorten(self, call: &mut Call, now: Instant) {
+        if let Some(deadline) = self.timeout.and_then(|limit| now.checked_add(limit)) {
+            *call.context_mut() = std::mem::take(call.context_mut()).with_deadline(deadline);
+        }
+    }
+}
+
+/// Calls in flight, and the end of the route they run in.
+#[derive(Default)]
+pub(crate) struct Traffic {
+    in_flight: AtomicUsize,
+    ends: OnceLock<Instant>,
+    retired: Notify,
+    idle: Notify,
+}
+
+impl Traffic {
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Waits until no call is in flight.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.in_flight() == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    pub(crate) fn end_at(&self, end: Instant) {
+        if self.ends.set(end).is_ok() {
+            self.retired.notify_waiters();
+        }
+    }
+
+    /// Ends when the route has been replaced and its drain time is over.
+    async fn drained(&self) {
+        let retired = self.retired.notified();
+        let end = match self.ends.get() {
+            Some(end) => *end,
+            None => {
+                retired.await;
+                self.ends.get().copied().unwrap_or_else(Instant::now)
+            }
+        };
+        sleep_until(end).await;
+    }
+}
+
+impl AsRef<Self> for Traffic {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+/// A call that counts as in flight until this is dropped. It holds whatever leads to the counter.
+pub(crate) struct Admitted<T: AsRef<Traffic>>(Arc<T>);
+
+impl<T: AsRef<Traffic>> Admitted<T> {
+    pub(crate) fn new(by: Arc<T>, limits: Limits, call: &Call) -> Result<Self, Error> {
+        let admitted = Self(by);
+        let before = admitted.traffic().in_flight.fetch_add(1, Ordering::AcqRel);
+        match limits.concurrency {
+            Some(limit) if before >= limit => {
+                Err(call.failed(ErrorKind::Overloaded, format_args!("the route allows {limit} calls at once")))
+            }
+            _ => Ok(admitted),
+        }
+    }
+
+    fn traffic(&self) -> &Traffic {
+        (*self.0).as_ref()
+    }
+}
+
+impl<T: AsRef<Traffic>> Drop for Admitted<T> {
+    fn drop(&mut self) {
+        let traffic = self.traffic();
+        if traffic.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            traffic.idle.notify_waiters();
+        }
+    }
+}
+
+/// The path of a route's calls.
+pub(crate) struct Path {
+    inner: CallService,
+    limits: Limits,
+    traffic: Arc<Traffic>,
+    /// Whether the calls leave the process.
+    leaves: bool,
+}
+
+impl Path {
+    pub(crate) fn new(inner: CallService, limits: Limits, traffic: Arc<Traffic>, leaves: bool) -> Self {
+        Self { inner, limits, traffic, leaves }
+    }
+}
+
+impl AsRef<Traffic> for Path {
+    fn as_ref(&self) -> &Traffic {
+        &self.traffic
+    }
+}
+
+impl Erased for Path {
+    fn call(self: Arc<Self>, mut call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+        let limits = self.limits;
+        let admitted = match Admitted::new(self, limits, &call) {
+            Ok(admitted) => admitted,
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        };
+        let (path, now) = (&admitted.0, Instant::now());
+        limits.shorten(&mut call, now);
+        let (name, deadline) = (call.full_name().clone(), call.context().deadline());
+        let work = path.inner.send(call);
+        if path.leaves {
+            // Every remote route has a time limit, its row's or ours.
+            let deadline = deadline.unwrap_or_else(|| now + REMOTE_TIMEOUT);
+            let young = deadline.min(now + YOUNG);
+            return Box::pin(out(admitted, work, name, young, deadline));
+        }
+        Box::pin(async move {
+            let _admitted = admitted;
+            // The deadline is kept where the implementation runs.
+            work.await
+        })
+    }
+}
+
+/// A call that leaves the process: it ends at its deadline whatever the transport does, and when its route has been drained.
+async fn out(
+    admitted: Admitted<Path>,
+    mut work: BoxFuture<'static, Result<Reply, Error>>,
+    name: Name,
+    young: Instant,
+    deadline: Instant,
+) -> Result<Reply, Error> {
+    tokio::select! {
+        biased;
+        reply = &mut work => return reply,
+        () = sleep_until(young) => {}
+    }
+    if young == deadline {
+        return Err(timed_out(name.as_str()));
+    }
+    tokio::select! {
+        biased;
+        reply = work => reply,
+        () = sleep_until(deadline) => Err(timed_out(name.as_str())),
+        () = admitted.traffic().drained() => Err(drained(name.as_str())),
+    }
+}
+
+fn drained(name: &str) -> Error {
+    let message = "the route was replaced, and its drain time is over";
+    Error::new(ErrorKind::Closed, name, message).with_sent(Sent::Maybe)
+}
