@@ -256,7 +256,9 @@ impl Writing {
         // A moment for the other side to close in its turn; one that is stuck must not keep the socket.
         let goodbye = async {
             let _ = writer.shutdown().await;
-            let _ = (&mut self.reading).await;
+            if !self.reading.is_finished() {
+                let _ = (&mut self.reading).await;
+            }
         };
         if tokio::time::timeout(LOOK, goodbye).await.is_err() {
             self.reading.abort();
@@ -403,5 +405,32 @@ fn take(shared: &Shared, frame: Frame, work: &mpsc::WeakUnboundedSender<Work>) {
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tells how the task ended that owned it.
+    struct Owner(Option<oneshot::Sender<bool>>);
+
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            let _ = self.0.take().map(|ended| ended.send(std::thread::panicking()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_the_other_side_closes_ends_in_order() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let (reader, writer) = tokio::io::split(ours);
+        let (ended, panicked) = oneshot::channel();
+        let connection = Connection::start(reader, writer, Role::Shared, Owner(Some(ended)));
+        // With the preamble read, the writer waits, and hears of the end from the reader.
+        theirs.read_exact(&mut [0; 8]).await.unwrap();
+        drop(theirs);
+        assert!(!panicked.await.unwrap());
+        assert_eq!(connection.closed().unwrap(), "the other side closed the connection");
     }
 }
