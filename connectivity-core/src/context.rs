@@ -26,8 +26,14 @@ use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind, Sent};
 
-/// All keys and values of the metadata together, in bytes.
+/// All keys and values of the metadata together, in bytes, each entry with the framing that a wire gives it.
 pub(crate) const MAX_META: usize = 8 * 1024;
+
+/// What an entry of the metadata costs beside its key and value: empty values are not free on a wire.
+const META_ENTRY: usize = 8;
+
+/// The longest trace parent; W3C's has 55 bytes.
+const MAX_TRACE_PARENT: usize = 128;
 
 tokio::task_local! {
     static CURRENT: Context;
@@ -82,13 +88,20 @@ pub(crate) fn serving() -> String {
     current().serving.as_deref().unwrap_or("local").to_owned()
 }
 
+/// What a caller claims.
+#[derive(Clone, Default, Debug)]
+struct Meta {
+    entries: BTreeMap<String, String>,
+    bytes: usize,
+}
+
 /// Deadline, trace, peer and metadata of a call. Cheap to clone.
 #[derive(Clone, Default, Debug)]
 pub struct Context {
     deadline: Option<Instant>,
     trace_parent: Option<Arc<str>>,
     peer: Option<Arc<Peer>>,
-    meta: Option<Arc<BTreeMap<String, String>>>,
+    meta: Option<Arc<Meta>>,
     serving: Option<Arc<str>>,
 }
 
@@ -120,7 +133,7 @@ impl Context {
     /// A claim is what the caller says, not what anybody checked: see [`peer`](Self::peer) for that.
     ///
     /// # Errors
-    /// [`TooLarge`](ErrorKind::TooLarge) when keys and values together exceed 8 KiB; [`Encode`](ErrorKind::Encode) for an empty
+    /// [`TooLarge`](ErrorKind::TooLarge) when keys and values, with 8 bytes for each entry, exceed 8 KiB; [`Encode`](ErrorKind::Encode) for an empty
     /// key or one that holds anything but `a-z 0-9 - _ .`.
     pub fn with_meta(mut self, key: impl Into<String>, value: impl Into<String>) -> Result<Self, Error> {
         let (key, value) = (key.into(), value.into());
@@ -128,17 +141,25 @@ impl Context {
             return Err(meta_error(ErrorKind::Encode, "a metadata key holds a-z, 0-9, `-`, `_` and `.` only"));
         }
         let meta = Arc::make_mut(self.meta.get_or_insert_default());
-        meta.insert(key, value);
-        if meta.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > MAX_META {
+        let size = key.len() + META_ENTRY;
+        meta.bytes += size + value.len();
+        if let Some(old) = meta.entries.insert(key, value) {
+            meta.bytes -= size + old.len();
+        }
+        if meta.bytes > MAX_META {
             return Err(meta_error(ErrorKind::TooLarge, "metadata has at most 8 KiB"));
         }
         Ok(self)
     }
 
-    /// Sets the W3C `traceparent` that goes along.
+    /// Sets the W3C `traceparent` that goes along. One that is none (over 128 bytes, or not hexadecimal digits and dashes) is left
+    /// out: a trace that breaks must not break a call.
     #[must_use]
     pub fn with_trace_parent(mut self, trace_parent: &str) -> Self {
-        self.trace_parent = Some(trace_parent.into());
+        let plain = trace_parent.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        if plain && trace_parent.len() <= MAX_TRACE_PARENT {
+            self.trace_parent = Some(trace_parent.into());
+        }
         self
     }
 
@@ -181,12 +202,12 @@ impl Context {
     /// Shows one claim of the caller.
     #[must_use]
     pub fn meta(&self, key: &str) -> Option<&str> {
-        self.meta.as_ref()?.get(key).map(String::as_str)
+        self.meta.as_ref()?.entries.get(key).map(String::as_str)
     }
 
     /// Goes through all claims of the caller, by key.
     pub fn metas(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.meta.iter().flat_map(|meta| meta.iter()).map(|(key, value)| (key.as_str(), value.as_str()))
+        self.meta.iter().flat_map(|meta| meta.entries.iter()).map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 
@@ -241,7 +262,7 @@ mod tests {
 
     #[test]
     fn metadata_is_bounded_and_its_keys_are_plain() {
-        let full = Context::new().with_meta("k", "x".repeat(MAX_META - 1)).unwrap();
+        let full = Context::new().with_meta("k", "x".repeat(MAX_META - 1 - META_ENTRY)).unwrap();
         assert_eq!(full.clone().with_meta("k", "y").unwrap().meta("k"), Some("y"));
         assert_eq!(full.with_meta("more", "").unwrap_err().kind(), ErrorKind::TooLarge);
         for bad in ["", "Tenant", "a b", "a\n"] {

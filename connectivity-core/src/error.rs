@@ -66,6 +66,17 @@ impl Error {
         self
     }
 
+    /// Marks an error that an implementation got from a call of its own, or made up: it says nothing about whether the call of that
+    /// implementation ran, and it did.
+    #[cfg(feature = "router")]
+    pub(crate) fn relay(mut self) -> Self {
+        self.0.relayed = true;
+        if self.0.sent == Sent::No {
+            self.0.sent = Sent::Maybe;
+        }
+        self
+    }
+
     /// Says what kind of failure this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -171,3 +171,27 @@ async fn client_implementation_and_fake_are_the_same_to_a_caller() {
     assert_eq!(total(BillingClient::direct(shop)).await, 3);
     assert_eq!(tokio::spawn(total(dynamic)).await.unwrap(), 3);
 }
+
+#[tokio::test]
+async fn an_error_that_a_raw_service_hands_on_says_nothing_about_its_own_call() {
+    let router = router(&MemoryRoutes::new());
+    let nested = router.clone();
+    router
+        .register_raw("outer", move |bytes: bytes::Bytes| {
+            let nested = nested.clone();
+            async move { nested.call("nobody", bytes).await }
+        })
+        .unwrap();
+    let error = router.call("outer", "x").await.unwrap_err();
+    assert_eq!((error.kind(), error.sent(), error.is_relayed()), (ErrorKind::NotRoutable, Sent::Maybe, true));
+    assert!(!error.is_retryable_for("outer"));
+}
+
+#[test]
+fn a_context_never_outgrows_a_wire() {
+    let crowded = (0..2000).try_fold(context::Context::new(), |context, n| context.with_meta(format!("k{n}"), ""));
+    assert_eq!(crowded.unwrap_err().kind(), ErrorKind::TooLarge);
+    assert_eq!(context::Context::new().with_trace_parent(&"0".repeat(200)).trace_parent(), None);
+    let same = (0..2000).try_fold(context::Context::new(), |context, n| context.with_meta("k", n.to_string())).unwrap();
+    assert_eq!(same.meta("k"), Some("1999"));
+}

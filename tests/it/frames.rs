@@ -25,8 +25,16 @@ fn request(call: u64, number: u32, name: Option<&str>, body: &[u8]) -> Vec<u8> {
     frame(1, call, &[&number.to_le_bytes()[..], &[0], &[0; 4], &sections, &section, body].concat())
 }
 
+/// A request of `billing.sleep` in JSON.
+fn sleep(call: u64, number: u32, declares: bool, body: &[u8]) -> Vec<u8> {
+    let mut request = request(call, number, declares.then_some("billing.sleep"), body);
+    request[20] = 2;
+    request
+}
+
 struct World {
-    _server: Server,
+    server: Server,
+    shop: Shop,
     path: String,
     _dir: tempfile::TempDir,
 }
@@ -36,10 +44,11 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("far.sock").display().to_string();
         let router = router(&MemoryRoutes::new());
-        register!(router, Billing => Shop::at("far")).unwrap();
+        let shop = Shop::at("far");
+        register!(router, Billing => shop.clone()).unwrap();
         router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
         let server = Server::builder(&router).expose(["echo", "billing"]).unix(&path).start().await.unwrap();
-        Self { _server: server, path, _dir: dir }
+        Self { server, shop, path, _dir: dir }
     }
 
     /// Sends bytes on a connection of its own, and reads what comes until it ends, or ends with `last`.
@@ -75,6 +84,14 @@ async fn what_is_no_protocol_ends_its_connection_and_no_other() {
     let undeclared = [&PREAMBLE[..], &request(1, 5, None, b"x")].concat();
     let truncated = [&PREAMBLE[..], &frame(1, 1, &[0; 3])].concat();
     let codec = [&PREAMBLE[..], &frame(1, 1, &[0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0])].concat();
+    let forever = r#"{"ms":3600000}"#.as_bytes();
+    let twice = [&PREAMBLE[..], &sleep(1, 0, true, forever), &sleep(1, 0, false, forever)].concat();
+    let mut single = PREAMBLE;
+    single[4] = 1;
+    let second = [&single[..], &sleep(1, 0, true, forever), &sleep(2, 0, false, forever)].concat();
+    for hostile in [twice, second] {
+        assert!(world.send(&hostile, b"never").await.is_empty(), "{hostile:?}");
+    }
     for hostile in [b"GET / HTTP/1.1\r\n\r\n".to_vec(), endless, undeclared, truncated, codec] {
         assert!(world.send(&hostile, b"never").await.is_empty(), "{hostile:?}");
     }
@@ -104,4 +121,33 @@ async fn what_cannot_be_served_is_an_error_of_its_call_and_the_connection_goes_o
         let answer = world.send(&[&PREAMBLE[..], &skipped, &last].concat(), b"\0hi").await;
         assert_eq!(answer, frame(2, 99, b"\0hi"));
     }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_holds_up_neither_the_stop_nor_the_work() {
+    let world = World::new().await;
+    let mut greedy = UnixStream::connect(&world.path).await.unwrap();
+    greedy.write_all(&[&PREAMBLE[..], &sleep(1, 0, true, br#"{"ms":3600000}"#)].concat()).await.unwrap();
+    let mut first = true;
+    let body = vec![7; 60_000];
+    // Until the server reads no more, because nobody reads what it has answered.
+    let stuck = async {
+        for call in 2..100_000 {
+            greedy.write_all(&request(call, 1, first.then_some("echo"), &body)).await.unwrap();
+            first = false;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(3), stuck).await.is_err(), "unread answers are bounded");
+    assert_eq!(world.shop.journal.began(), 1);
+    let start = std::time::Instant::now();
+    world.server.shutdown(Duration::from_millis(500)).await;
+    assert!(start.elapsed() < Duration::from_secs(20));
+    assert!(!std::path::Path::new(&world.path).exists(), "the listener has ended");
+}
+
+#[tokio::test]
+async fn a_raw_service_is_called_by_its_own_name_only() {
+    let world = World::new().await;
+    let answer = world.send(&[&PREAMBLE[..], &request(1, 0, Some("echo.anything"), b"x")].concat(), b"here").await;
+    assert!(String::from_utf8_lossy(&answer).contains("not_routable"));
 }

@@ -85,6 +85,21 @@ impl World {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
+    /// Stops the process, and waits until each of its threads stands still.
+    async fn stop(&self) {
+        self.signal("-STOP");
+        let tasks = format!("/proc/{}/task", self.far.as_ref().unwrap().id());
+        let stands = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+            stat.rsplit_once(") ").unwrap().1.starts_with('T')
+        };
+        let start = Instant::now();
+        while !std::fs::read_dir(&tasks).unwrap().all(stands) {
+            assert!(start.elapsed() < Duration::from_secs(20), "it does not stop");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// How often the journal of the other process holds each order.
     fn ran(&self) -> HashMap<String, usize> {
         let mut ran = HashMap::new();
@@ -185,7 +200,7 @@ async fn a_stopped_process_costs_each_call_its_timeout_and_no_more() {
     for strategy in STRATEGIES {
         let world = World::new(strategy, r#""timeout_ms":1000"#).await;
         assert!(world.billing.quote("x").await.is_ok());
-        world.signal("-STOP");
+        world.stop().await;
         let began = Instant::now();
         let calls: Vec<_> = (0..50)
             .map(|_| {

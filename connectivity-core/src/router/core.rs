@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::name::Name;
 use crate::router::reload::{State, retire_replaced};
 use crate::router::table::Table;
-use crate::routes::{RouteSource, SourceError, WatchGuard};
+use crate::routes::{Added, RouteSource, Snapshot, SourceError, WatchGuard};
 use crate::service::{Form, Host, Plan, ServiceCell};
 
 pub(crate) struct Core {
@@ -20,6 +20,7 @@ pub(crate) struct Core {
     /// Never locked by a call.
     state: Mutex<State>,
     source: Arc<dyn RouteSource>,
+    reloading: Mutex<()>,
     source_error: Mutex<Option<(SourceError, SystemTime)>>,
     watch: Mutex<Option<WatchGuard>>,
 }
@@ -35,6 +36,7 @@ impl Core {
             table: ArcSwap::from_pointee(Table::default()),
             state: Mutex::new(state),
             source,
+            reloading: Mutex::default(),
             source_error: Mutex::default(),
             watch: Mutex::default(),
         }
@@ -52,10 +54,13 @@ impl Core {
         lock(&self.source_error).clone()
     }
 
-    /// Reads the source and puts what it says in force.
+    /// Reads the source and puts what it says in force. One at a time; the state is locked only when everything is read, so that
+    /// a file that somebody holds up keeps nobody from registering or making clients.
     pub(crate) fn reload(&self) -> Result<(), SourceError> {
+        let _one_at_a_time = lock(&self.reloading);
+        let snapshot = self.read()?;
         let mut state = lock(&self.state);
-        self.read(&mut state)?;
+        state.snapshot = snapshot;
         self.swap(&state);
         Ok(())
     }
@@ -69,23 +74,24 @@ impl Core {
     }
 
     /// Gives each name a row `local` if it has none, so that the first UPDATE of an operator finds one.
-    pub(crate) fn add_missing_row(&self, state: &mut State, name: &Name) -> Result<(), SourceError> {
+    pub(crate) fn add_missing_row(&self, name: &Name) -> Result<(), SourceError> {
         let known = self.table.load().slots.iter().any(|slot| slot.name.as_ref() == Some(name));
         if known {
             return Ok(());
         }
-        self.source.add_missing(&[name])?;
-        self.read(state)
+        match self.source.add_missing(&[name])? {
+            Added::Rows(0) | Added::ReadOnly => Ok(()),
+            _ => self.reload(),
+        }
     }
 
-    fn read(&self, state: &mut State) -> Result<(), SourceError> {
+    fn read(&self) -> Result<Snapshot, SourceError> {
         let read = self.source.read();
         let mut error = lock(&self.source_error);
         match read {
             Ok(snapshot) => {
                 *error = None;
-                state.snapshot = snapshot;
-                Ok(())
+                Ok(snapshot)
             }
             Err(cause) => {
                 let since = error.as_ref().map_or_else(SystemTime::now, |(_, since)| *since);

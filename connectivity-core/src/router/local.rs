@@ -81,7 +81,7 @@ where
 
 async fn serve_raw(raw: Arc<dyn RawService>, name: Arc<str>, call: Call) -> Result<Reply, Error> {
     service::run(&name, false, call, move |call| {
-        Box::pin(async move { raw.call(call.into_bytes()?).await.map(Reply::raw) })
+        Box::pin(async move { raw.call(call.into_bytes()?).await.map(Reply::raw).map_err(Error::relay) })
     })
     .await
 }

@@ -93,16 +93,16 @@ impl Router {
     }
 
     fn add_local(&self, name: &Name, add: impl FnOnce(&mut State) -> bool) -> Result<(), RegisterError> {
-        let row = self.0.change(|state| {
+        self.0.change(|state| {
             if state.closed {
                 return Err(RegisterError::Closed(name.clone()));
             }
             if !add(state) {
                 return Err(RegisterError::AlreadyRegistered(name.clone()));
             }
-            Ok(self.0.add_missing_row(state, name))
+            Ok(())
         })?;
-        row.map_err(|cause| RegisterError::Row { name: name.clone(), cause })
+        self.0.add_missing_row(name).map_err(|cause| RegisterError::Row { name: name.clone(), cause })
     }
 
     /// Adds a transport, or replaces the one of that name. Rows that name it are in force before this returns.

@@ -90,9 +90,10 @@ impl Table {
         self.slots.get(*at)
     }
 
-    /// Finds what this process knows of the service that a name belongs to.
+    /// Finds what this process knows of the service that a name belongs to. Methods are what a typed service has; a raw one is
+    /// called by its own name only.
     pub(crate) fn known(&self, name: &str) -> Option<&Known> {
-        self.services.get(name).or_else(|| self.services.get(parent(name)?))
+        self.services.get(name).or_else(|| self.services.get(parent(name)?).filter(|known| known.desc.is_some()))
     }
 
     /// Says what takes a call of this name: the most specific row, or the implementation registered here.

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::pending::{Pending, Taken};
 use super::request::Outgoing;
@@ -29,8 +29,14 @@ const BATCH_FROM: usize = 16;
 /// peer is known within three looks.
 const LOOK: Duration = Duration::from_millis(1500);
 
-/// How long one write may be stuck.
+/// How long writing may take, beside the time for its bytes at the slowest rate that counts as progress.
 const STUCK: Duration = Duration::from_millis(4500);
+
+/// Bytes a second below which the other side does not read.
+const SLOWEST: u64 = 256 * 1024;
+
+/// How long a large request may wait for its turn on the other side.
+const TURN: Duration = Duration::from_secs(30);
 
 /// How a call on a connection ended.
 #[derive(Debug)]
@@ -56,6 +62,7 @@ enum Work {
         call: u64,
         outgoing: Outgoing,
         answer: oneshot::Sender<Outcome>,
+        place: Place,
     },
     /// Asks for a sign of life.
     #[cfg(feature = "quic")]
@@ -128,7 +135,8 @@ impl Connection {
             let why = read(&reading, reader, &pongs).await;
             reading.close(&why);
         });
-        let mut writing = Writing { shared: Arc::clone(&shared), names: ClientNames::default(), encoder, reading };
+        let (names, patience) = (ClientNames::default(), Patience::of(role));
+        let mut writing = Writing { shared: Arc::clone(&shared), names, encoder, reading: Some(reading), patience };
         tokio::spawn(async move {
             let _owner = owner;
             let _end = EndOf(Arc::clone(&writing.shared));
@@ -168,10 +176,10 @@ impl Connection {
 
     /// Sends a call and waits for how it ends. Dropping the future cancels the call on the other side too.
     pub(crate) async fn call(&self, outgoing: Outgoing) -> Outcome {
-        let Some(_place) = Place::take(&self.shared) else { return Outcome::Overloaded };
+        let Some(place) = Place::take(&self.shared) else { return Outcome::Overloaded };
         let call = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
-        if self.work.send(Work::Call { call, outgoing, answer }).is_err() {
+        if self.work.send(Work::Call { call, outgoing, answer, place }).is_err() {
             return Outcome::NotSent;
         }
         let mut cancel = CancelOnDrop { call: Some(call), work: &self.work };
@@ -188,17 +196,23 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// A call that counts as in flight.
-struct Place<'a>(&'a Shared);
+/// A call that counts as in flight: from when it is queued until it was answered, or forgotten by the writer.
+pub(super) struct Place(Arc<Shared>);
 
-impl<'a> Place<'a> {
-    fn take(shared: &'a Shared) -> Option<Self> {
-        let place = Self(shared);
+impl Place {
+    fn take(shared: &Arc<Shared>) -> Option<Self> {
+        let place = Self(Arc::clone(shared));
         (shared.in_flight.fetch_add(1, Ordering::Relaxed) < MAX_IN_FLIGHT).then_some(place)
     }
 }
 
-impl Drop for Place<'_> {
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Place")
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
         if self.0.is_done() {
@@ -234,12 +248,32 @@ struct Writing {
     shared: Arc<Shared>,
     names: ClientNames,
     encoder: Encoder,
-    reading: JoinHandle<()>,
+    /// The other task, until it has ended.
+    reading: Option<JoinHandle<()>>,
+    patience: Patience,
+}
+
+/// How long the writer waits for the other side.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Whether silence means anything: on a stream with one large request nothing comes back before it was read whole.
+    looks: bool,
+    /// How long a write may be stuck, beside the time that its length takes.
+    stuck: Duration,
+}
+
+impl Patience {
+    fn of(role: Role) -> Self {
+        match role {
+            Role::Shared => Self { looks: true, stuck: STUCK },
+            Role::Single => Self { looks: false, stuck: STUCK + TURN },
+        }
+    }
 }
 
 impl Writing {
     async fn run(&mut self, mut queue: mpsc::UnboundedReceiver<Work>, mut writer: impl AsyncWrite + Unpin) {
-        let mut looks = tokio::time::interval(LOOK);
+        let mut looks = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watch = Watch::default();
         let why = loop {
@@ -253,15 +287,18 @@ impl Writing {
             }
         };
         self.shared.close(&why);
+        // What waits in the queue was not sent, and hears so now.
+        drop(queue);
         // A moment for the other side to close in its turn; one that is stuck must not keep the socket.
         let goodbye = async {
             let _ = writer.shutdown().await;
-            if !self.reading.is_finished() {
-                let _ = (&mut self.reading).await;
+            if self.reading.is_some() {
+                ended(&mut self.reading).await;
             }
         };
-        if tokio::time::timeout(LOOK, goodbye).await.is_err() {
-            self.reading.abort();
+        let stuck = tokio::time::timeout(LOOK, goodbye).await.is_err();
+        if let Some(reading) = self.reading.take().filter(|_| stuck) {
+            reading.abort();
         }
     }
 
@@ -275,9 +312,9 @@ impl Writing {
         let first = tokio::select! {
             biased;
             work = queue.recv() => work,
-            _ = &mut self.reading => return Err(self.shared.pending.closed().unwrap_or_default()),
+            () = ended(&mut self.reading) => return Err(self.shared.pending.closed().unwrap_or_default()),
             () = self.shared.left.notified() => return Ok(!self.shared.is_done()),
-            _ = looks.tick() => return self.look(watch).map(|()| true),
+            _ = looks.tick(), if self.patience.looks => return self.look(watch).map(|()| true),
         };
         let Some(first) = first else { return Ok(false) };
         if self.shared.in_flight.load(Ordering::Relaxed) > BATCH_FROM {
@@ -309,8 +346,10 @@ impl Writing {
             return Ok(());
         }
         let mut bytes = self.encoder.buffer().split();
+        let seconds = bytes.len() as u64 / SLOWEST;
+        let end = Instant::now() + self.patience.stuck + Duration::from_secs(seconds);
         while !bytes.is_empty() {
-            let written = tokio::time::timeout(STUCK, writer.write_buf(&mut bytes)).await;
+            let written = tokio::time::timeout_at(end, writer.write_buf(&mut bytes)).await;
             match written {
                 Ok(Ok(0)) | Err(_) => return Err("the other side does not read".to_owned()),
                 Ok(Ok(_)) => {}
@@ -322,7 +361,7 @@ impl Writing {
 
     fn encode(&mut self, work: Work) {
         match work {
-            Work::Call { call, outgoing, answer } => self.encode_call(call, &outgoing, answer),
+            Work::Call { call, outgoing, answer, place } => self.encode_call(call, &outgoing, answer, place),
             Work::Cancel(call) if self.shared.pending.forget(call) => self.encoder.cancel(call),
             Work::Cancel(_) => {}
             Work::Stop(call) => self.encoder.cancel(call),
@@ -332,7 +371,7 @@ impl Writing {
         }
     }
 
-    fn encode_call(&mut self, call: u64, outgoing: &Outgoing, answer: oneshot::Sender<Outcome>) {
+    fn encode_call(&mut self, call: u64, outgoing: &Outgoing, answer: oneshot::Sender<Outcome>, place: Place) {
         if answer.is_closed() {
             return;
         }
@@ -341,12 +380,23 @@ impl Writing {
             self.shared.leave();
             return;
         };
-        if self.shared.pending.insert(call, outgoing.max_reply, answer).is_err() {
+        if self.shared.pending.insert(call, outgoing.max_reply, answer, place).is_err() {
             return;
         }
         let declaration = is_new.then_some((outgoing.name.as_str(), outgoing.fingerprint));
         let head = RequestHead { call, method, declaration, codec: outgoing.codec, context: &outgoing.context };
         self.encoder.request(&head, &outgoing.body);
+    }
+}
+
+/// Waits until the other task has ended; for ever, if that was seen before.
+async fn ended(reading: &mut Option<JoinHandle<()>>) {
+    match reading {
+        Some(task) => {
+            let _ = task.await;
+            *reading = None;
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -1,11 +1,11 @@
 //! The way to one endpoint: a connection that is dialled when it is needed, and replaced when it breaks.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 
 use super::connection::{Connection, Outcome};
 use super::request::Outgoing;
@@ -46,12 +46,16 @@ pub(crate) trait Dial: Send + Sync + 'static {
 pub(crate) struct Link<D> {
     dial: D,
     current: ArcSwapOption<Connection>,
-    /// Held while dialling, so that all who need a connection wait for one.
-    dialling: Mutex<()>,
+    /// The dial that is under way, for all who need a connection. It is a task of its own: a caller whose time is over must not
+    /// take the dial with it, or under load none would ever be finished.
+    dialling: Mutex<Option<Dialling>>,
     health: Health,
     /// Counts connections, so that what was learned of the program at the far end is not believed of the next one.
     dialled: AtomicUsize,
 }
+
+/// The outcome of a dial, once there is one.
+type Dialling = watch::Receiver<Option<Result<Arc<Connection>, DialError>>>;
 
 /// An answer that came over a link.
 #[derive(Debug)]
@@ -65,7 +69,7 @@ impl<D: Dial> Link<D> {
         Self {
             dial,
             current: ArcSwapOption::empty(),
-            dialling: Mutex::new(()),
+            dialling: Mutex::default(),
             health: Health::new(),
             dialled: AtomicUsize::new(0),
         }
@@ -91,7 +95,7 @@ impl<D: Dial> Link<D> {
 
     /// Sends a call. One that was not sent when its connection broke goes on the next; one that may have run is repeated only if
     /// it is idempotent.
-    pub(crate) async fn call(&self, outgoing: &Outgoing, idempotent: bool) -> Result<Answer, Error> {
+    pub(crate) async fn call(self: &Arc<Self>, outgoing: &Outgoing, idempotent: bool) -> Result<Answer, Error> {
         let fail = |kind, message: String, sent| Error::new(kind, &outgoing.name, message).with_sent(sent);
         let mut lost = None;
         for _ in 0..CONNECTIONS {
@@ -122,22 +126,43 @@ impl<D: Dial> Link<D> {
         ))
     }
 
-    async fn connection(&self, body: usize) -> Result<Arc<Connection>, DialError> {
+    async fn connection(self: &Arc<Self>, body: usize) -> Result<Arc<Connection>, DialError> {
         if body > MAX_SMALL_BODY {
             return self.noted(self.dial.single().await).map(Arc::new);
         }
-        if let Some(connection) = self.usable() {
-            return Ok(connection);
+        loop {
+            if let Some(connection) = self.usable() {
+                return Ok(connection);
+            }
+            let mut dialling = self.dialling();
+            // Without an outcome the task's runtime was shut down; the next dial is on ours.
+            if let Ok(outcome) = dialling.wait_for(Option::is_some).await
+                && let Some(outcome) = &*outcome
+            {
+                return outcome.clone();
+            }
         }
-        let _dialling = self.dialling.lock().await;
-        if let Some(connection) = self.usable() {
-            return Ok(connection);
+    }
+
+    /// Joins the dial that is under way, or begins one.
+    fn dialling(self: &Arc<Self>) -> Dialling {
+        let mut current = self.dialling.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dialling) = current.as_ref().filter(|dialling| is_under_way(dialling)) {
+            return dialling.clone();
         }
         self.health.connecting();
-        let connection = Arc::new(self.noted(self.dial.dial().await)?);
-        self.current.store(Some(Arc::clone(&connection)));
-        self.dialled.fetch_add(1, Ordering::Relaxed);
-        Ok(connection)
+        let (outcome, dialling) = watch::channel(None);
+        *current = Some(dialling.clone());
+        let link = Arc::clone(self);
+        tokio::spawn(async move {
+            let dialled = link.noted(link.dial.dial().await).map(Arc::new);
+            if let Ok(connection) = &dialled {
+                link.current.store(Some(Arc::clone(connection)));
+                link.dialled.fetch_add(1, Ordering::Relaxed);
+            }
+            outcome.send_replace(Some(dialled));
+        });
+        dialling
     }
 
     fn usable(&self) -> Option<Arc<Connection>> {
@@ -151,6 +176,11 @@ impl<D: Dial> Link<D> {
         }
         dialled
     }
+}
+
+/// Says whether a dial will still have an outcome.
+fn is_under_way(dialling: &Dialling) -> bool {
+    dialling.has_changed().is_ok() && dialling.borrow().is_none()
 }
 
 impl<D> std::fmt::Debug for Link<D> {

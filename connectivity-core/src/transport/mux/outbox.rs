@@ -1,7 +1,10 @@
 //! Answers on their way out of one connection of a server.
 
 use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -9,11 +12,17 @@ use tokio::sync::Notify;
 
 use crate::call::Reply;
 use crate::codec::Codec;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::transport::wire::{Encoder, MAX_SMALL_BODY};
 
 /// Above so many bytes of unread answers no more requests are read.
 const FULL: usize = 4 << 20;
+
+/// Above so many the stream ends: calls that ran already go on making answers that nobody reads.
+const TOO_FULL: usize = 256 << 20;
+
+/// How long one write may be stuck.
+const STALL: Duration = Duration::from_secs(15);
 
 /// Collects answers from wherever they are made, and is written by one task. Long answers go part by part, each behind the short
 /// ones of that moment, so that nobody waits for somebody else's megabytes.
@@ -44,7 +53,11 @@ struct Long {
 impl Outbox {
     /// Puts an answer in; one that cannot be encoded becomes a failure.
     pub(super) fn answer(&self, call: u64, name: &str, codec: Codec, result: Result<Reply, Error>) {
-        let encoded = result.and_then(|reply| Ok((reply.is_app_error(), reply.encode(name, codec)?)));
+        let encode =
+            AssertUnwindSafe(|| result.and_then(|reply| Ok((reply.is_app_error(), reply.encode(name, codec)?))));
+        // A `Serialize` of the user's that panics is one failed call.
+        let encoded = catch_unwind(encode)
+            .unwrap_or_else(|_panic| Err(Error::new(ErrorKind::Panicked, name, "the reply's encoding")));
         let mut state = self.lock();
         match encoded {
             Ok((app_error, (codec, body))) if body.len() > MAX_SMALL_BODY => {
@@ -84,24 +97,26 @@ impl Outbox {
     }
 
     /// Writes answers until there will be no more.
-    pub(super) async fn write_to(&self, mut writer: impl AsyncWrite + Unpin) -> std::io::Result<()> {
+    pub(super) async fn write_to(&self, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
         loop {
             let filled = self.filled.notified();
-            let Some(bytes) = self.next() else { return writer.shutdown().await };
+            let Some(bytes) = self.next()? else { return writer.shutdown().await };
             if bytes.is_empty() {
                 filled.await;
                 continue;
             }
-            writer.write_all(&bytes).await?;
-            writer.flush().await?;
+            write(&mut writer, bytes).await?;
             self.emptied.notify_waiters();
         }
     }
 
     /// What is to be written next: all short answers and one part of a long one. `None` when there will be nothing any more.
-    fn next(&self) -> Option<BytesMut> {
+    fn next(&self) -> io::Result<Option<BytesMut>> {
         let mut state = self.lock();
         let state = &mut *state;
+        if state.bytes() > TOO_FULL {
+            return Err(io::Error::other("the client does not read its answers"));
+        }
         if let Some(mut long) = state.long.pop_front() {
             let part = long.rest.split_to(long.rest.len().min(MAX_SMALL_BODY));
             state.long_bytes -= part.len();
@@ -115,12 +130,23 @@ impl Outbox {
             }
         }
         let done = state.finished && state.short.is_empty();
-        (!done).then(|| state.short.buffer().split())
+        Ok((!done).then(|| state.short.buffer().split()))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn write(writer: &mut (impl AsyncWrite + Unpin), mut bytes: BytesMut) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match tokio::time::timeout(STALL, writer.write_buf(&mut bytes)).await {
+            Ok(Err(cause)) => return Err(cause),
+            Ok(Ok(written)) if written > 0 => {}
+            _ => return Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answers")),
+        }
+    }
+    writer.flush().await
 }
 
 impl State {

@@ -11,6 +11,9 @@ const SLOW: Duration = Duration::from_micros(100);
 /// So many starts elsewhere, and the method gets another chance in place.
 const ANOTHER_CHANCE: u32 = 1000;
 
+/// A first poll that takes longer has blocked the thread, and everybody on it: the method never starts there again.
+const BLOCKS: Duration = Duration::from_millis(10);
+
 /// How one method behaves.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
@@ -21,13 +24,20 @@ pub(super) struct Pace {
 impl Pace {
     /// Says whether the next call is to start elsewhere.
     pub(super) fn is_slow(&self) -> bool {
-        self.elsewhere.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        self.elsewhere
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |left| match left {
+                u32::MAX => Some(left),
+                _ => left.checked_sub(1),
+            })
+            .is_ok()
     }
 
     /// Takes note of how long a first poll in place took.
     pub(super) fn note(&self, took: Duration) {
-        if took > SLOW {
-            self.elsewhere.store(ANOTHER_CHANCE, Ordering::Relaxed);
+        if took > BLOCKS {
+            self.elsewhere.store(u32::MAX, Ordering::Relaxed);
+        } else if took > SLOW {
+            self.elsewhere.fetch_max(ANOTHER_CHANCE, Ordering::Relaxed);
         }
     }
 }
@@ -58,5 +68,7 @@ mod tests {
         assert!(!pace.is_slow());
         pace.note(Duration::from_millis(1));
         assert_eq!((0..2000).filter(|_| pace.is_slow()).count(), ANOTHER_CHANCE as usize);
+        pace.note(Duration::from_secs(5));
+        assert!((0..2000).all(|_| pace.is_slow()));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::BytesMut;
 use tokio::sync::oneshot;
 
-use super::connection::Outcome;
+use super::connection::{Outcome, Place};
 use crate::transport::wire::{Frame, Reply};
 
 /// The calls of one connection whose requests may have left.
@@ -27,6 +27,7 @@ struct Calls {
 struct Waiting {
     answer: oneshot::Sender<Outcome>,
     max_reply: usize,
+    _place: Place,
     /// The parts so far of a reply that comes in parts.
     begun: Option<(Reply, BytesMut)>,
 }
@@ -47,12 +48,13 @@ impl Pending {
         call: u64,
         max_reply: usize,
         answer: oneshot::Sender<Outcome>,
+        place: Place,
     ) -> Result<(), oneshot::Sender<Outcome>> {
         let mut calls = self.lock();
         if calls.closed.is_some() {
             return Err(answer);
         }
-        calls.waiting.insert(call, Waiting { answer, max_reply, begun: None });
+        calls.waiting.insert(call, Waiting { answer, max_reply, _place: place, begun: None });
         Ok(())
     }
 
@@ -98,7 +100,8 @@ impl Pending {
         if more && !too_large {
             return Taken::Yes;
         }
-        let Some(Waiting { answer, max_reply, begun: Some((mut reply, body)) }) = calls.waiting.remove(&call) else {
+        let Some(Waiting { answer, max_reply, begun: Some((mut reply, body)), .. }) = calls.waiting.remove(&call)
+        else {
             return Taken::Yes;
         };
         reply.body = body.freeze();

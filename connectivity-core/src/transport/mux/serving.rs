@@ -1,6 +1,8 @@
 //! The other side of one stream: requests in, answers out.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -27,6 +29,9 @@ use crate::transport::wire::{
 
 /// How long a client may take for the first bytes of a stream.
 const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the answers that are ready at the end of a drain may take.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// Calls in flight on one stream; what is over it is refused as `Overloaded`.
 const MAX_IN_FLIGHT: usize = 4096;
@@ -79,20 +84,60 @@ where
     };
     let stream = Arc::new(Stream { serving, peer, outbox: Outbox::default(), running: Mutex::default() });
     let (names, decoder) = (ServerNames::default(), Decoder::new(limit));
-    let mut reading = Reading { stream: Arc::clone(&stream), names, decoder, large };
+    let mut reading = Reading { stream: Arc::clone(&stream), names, decoder, large, had_its_call: false };
+    // When the client has gone, or this future is dropped, nobody waits for what still runs.
+    let _end = EndOfCalls(Arc::clone(&stream));
+    let mut cut = drain.clone();
     let reads = async {
-        let why = reading.run(&mut reader, &mut buffer, &mut drain).await;
-        if let Err(cause) = why {
-            tracing::debug!(%cause, "a stream ended");
-        }
+        let ended = reading.run(&mut reader, &mut buffer, &mut drain).await;
         stream.outbox.finish();
+        ended
     };
-    let (_, written) = futures_util::join!(reads, stream.outbox.write_to(writer));
-    if let Err(cause) = written {
-        tracing::debug!(%cause, "answers could not be written");
+    let ended = tokio::select! {
+        // In this order the writer sees in the same turn what the reader has put into the outbox.
+        biased;
+        ended = both(reads, stream.outbox.write_to(writer)) => ended,
+        () = over(&mut cut) => Ok(()),
+    };
+    if let Err(cause) = ended {
+        tracing::debug!(%cause, "a stream ended");
     }
-    // The client has gone, so nobody waits for what still runs.
-    stream.abort_all();
+}
+
+/// Reads and writes until both are done, or one fails.
+async fn both(
+    reads: impl Future<Output = std::io::Result<()>>,
+    writes: impl Future<Output = std::io::Result<()>>,
+) -> std::io::Result<()> {
+    let (mut reads, mut writes) = (pin!(reads), pin!(writes));
+    let mut reading = true;
+    let mut ended = Ok(());
+    loop {
+        tokio::select! {
+            biased;
+            read = &mut reads, if reading => {
+                // What was answered before a peer's mistake is still written.
+                (reading, ended) = (false, read);
+            }
+            written = &mut writes => return ended.and(written),
+        }
+    }
+}
+
+/// Waits until what is left of a stream is to be cut: a moment after the drain, for the last answers.
+async fn over(drain: &mut Drain) {
+    drain.over().await;
+    tokio::time::sleep(LAST_ANSWERS).await;
+}
+
+/// Ends the calls of a stream, whichever way the stream ends.
+struct EndOfCalls(Arc<Stream>);
+
+impl Drop for EndOfCalls {
+    fn drop(&mut self) {
+        let running = self.0.with_running(std::mem::take);
+        running.into_values().flatten().for_each(|task| task.abort());
+    }
 }
 
 async fn preamble(reader: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> Result<Role, WireError> {
@@ -113,16 +158,15 @@ struct Stream {
     serving: Serving,
     peer: Option<Peer>,
     outbox: Outbox,
-    running: Mutex<HashMap<u64, AbortHandle>>,
+    /// Calls that run in tasks of their own; without a handle until their task has been started.
+    running: Mutex<Running>,
 }
 
-impl Stream {
-    fn with_running<T>(&self, f: impl FnOnce(&mut HashMap<u64, AbortHandle>) -> T) -> T {
-        f(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
-    }
+type Running = HashMap<u64, Option<AbortHandle>>;
 
-    fn abort_all(&self) {
-        self.with_running(|running| running.drain().for_each(|(_, task)| task.abort()));
+impl Stream {
+    fn with_running<T>(&self, f: impl FnOnce(&mut Running) -> T) -> T {
+        f(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -140,8 +184,10 @@ struct Reading {
     stream: Arc<Stream>,
     names: ServerNames<Result<Arc<Known>, Error>>,
     decoder: Decoder,
-    /// The turn of a large request, until it has been read.
+    /// The turn of a large request, on a stream for one call; the call takes it along.
     large: Option<Large>,
+    /// Whether the call of a stream for one has come.
+    had_its_call: bool,
 }
 
 /// The turn of a large request, and when it must have been read.
@@ -178,12 +224,14 @@ impl Reading {
         loop {
             self.take_frames(buffer)?;
             self.stream.outbox.ring();
-            self.stream.outbox.room().await;
             buffer.reserve(16 * 1024);
+            let more = async {
+                self.stream.outbox.room().await;
+                reader.read_buf(buffer).await
+            };
             tokio::select! {
+                // A client that never pauses must not keep the end from being seen.
                 biased;
-                read = reader.read_buf(buffer) => if read? == 0 { return Ok(()) },
-                () = Large::over(self.large.as_ref()) => return Err(std::io::ErrorKind::TimedOut.into()),
                 () = next_of(drain, draining) => {
                     if draining {
                         return Ok(());
@@ -191,6 +239,8 @@ impl Reading {
                     draining = true;
                     self.stream.outbox.put(|encoder| encoder.goaway());
                 }
+                () = Large::over(self.large.as_ref()) => return Err(std::io::ErrorKind::TimedOut.into()),
+                read = more => if read? == 0 { return Ok(()) },
             }
         }
     }
@@ -208,12 +258,13 @@ impl Reading {
     fn take(&mut self, frame: Frame) -> Result<(), WireError> {
         let outbox = &self.stream.outbox;
         match frame {
+            Frame::Request(_) if self.had_its_call => return Err(WireError::SecondCall),
             Frame::Request(request) => {
-                self.large = None;
+                self.had_its_call = self.large.is_some();
                 return self.request(request);
             }
             Frame::Cancel { call } => {
-                if let Some(task) = self.stream.with_running(|running| running.remove(&call)) {
+                if let Some(Some(task)) = self.stream.with_running(|running| running.remove(&call)) {
                     task.abort();
                 }
             }
@@ -242,7 +293,12 @@ impl Reading {
             let message = format!("the contracts differ; here it is `{}`", known.shape);
             return self.refuse(request.call, &Error::new(ErrorKind::Contract, &known.name, message));
         }
-        if self.stream.with_running(|running| running.len()) >= MAX_IN_FLIGHT {
+        let (in_flight, twice) =
+            self.stream.with_running(|running| (running.len(), running.contains_key(&request.call)));
+        if twice {
+            return Err(WireError::CallTwice);
+        }
+        if in_flight >= MAX_IN_FLIGHT {
             let message = format!("a connection has at most {MAX_IN_FLIGHT} calls in flight");
             return self.refuse(request.call, &Error::new(ErrorKind::Overloaded, &known.name, message));
         }
@@ -277,7 +333,7 @@ impl Reading {
     }
 
     /// Polls the implementation once, here, where the request was read: what is ready at once costs no task and no wake-up.
-    fn start(&self, request: Request, known: &Known, context: Context) {
+    fn start(&mut self, request: Request, known: &Known, context: Context) {
         let Request { call, codec, body, .. } = request;
         let name = known.name.clone();
         let message = match codec {
@@ -290,26 +346,37 @@ impl Reading {
             return self.spawn(call, name, codec, work);
         }
         let began = Instant::now();
-        let poll = {
+        let poll = AssertUnwindSafe(|| {
             let _user = self.stream.serving.user.enter();
             work.as_mut().poll(&mut TaskContext::from_waker(Waker::noop()))
-        };
+        });
+        // Implementations are caught where they run; this is for a layer of the user's.
+        let poll = catch_unwind(poll)
+            .unwrap_or_else(|_panic| Poll::Ready(Err(Error::new(ErrorKind::Panicked, &name, "a layer of the server"))));
         known.pace.note(began.elapsed());
         match poll {
-            Poll::Ready(result) => self.stream.outbox.answer(call, name.as_str(), codec, result),
+            Poll::Ready(result) => {
+                self.large = None;
+                self.stream.outbox.answer(call, name.as_str(), codec, result);
+            }
             Poll::Pending => self.spawn(call, name, codec, work),
         }
     }
 
     /// Lets the user's runtime go on with a call.
-    fn spawn(&self, call: u64, name: Name, codec: Codec, work: BoxFuture<'static, Result<Reply, Error>>) {
-        let mut unanswered = Unanswered { stream: Arc::clone(&self.stream), call, name, codec, answered: false };
+    fn spawn(&mut self, call: u64, name: Name, codec: Codec, work: BoxFuture<'static, Result<Reply, Error>>) {
+        let (stream, large) = (Arc::clone(&self.stream), self.large.take());
+        let mut unanswered = Unanswered { stream, call, name, codec, answered: false, _large: large };
+        self.stream.with_running(|running| running.insert(call, None));
+        // Not under the lock: on a runtime that is shut down the task is dropped, and answers, before this returns.
+        let task = self.stream.serving.user.spawn(async move {
+            let result = work.await;
+            unanswered.answer(result);
+        });
         self.stream.with_running(|running| {
-            let task = self.stream.serving.user.spawn(async move {
-                let result = work.await;
-                unanswered.answer(result);
-            });
-            running.insert(call, task.abort_handle());
+            if let Some(running) = running.get_mut(&call) {
+                *running = Some(task.abort_handle());
+            }
         });
     }
 }
@@ -326,13 +393,15 @@ struct Unanswered {
     name: Name,
     codec: Codec,
     answered: bool,
+    /// The turn of a large request: its body is held as long as the call runs.
+    _large: Option<Large>,
 }
 
 impl Unanswered {
     fn answer(&mut self, result: Result<Reply, Error>) {
-        self.answered = true;
         self.stream.with_running(|running| running.remove(&self.call));
         self.stream.outbox.answer(self.call, self.name.as_str(), self.codec, result);
+        self.answered = true;
         self.stream.outbox.ring();
     }
 }

@@ -149,16 +149,20 @@ async fn connection(incoming: Incoming, serving: Serving, mut drain: Drain) -> R
     let certificates = identity.and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
     let peer = certificates.and_then(|certificates| tls::peer_of(&certificates));
     let mut streams = JoinSet::new();
-    loop {
+    let (mut draining, mut ending) = (false, drain.clone());
+    // A client closes its stream of small calls when it is asked to leave, and keeps the connection of large ones for a while:
+    // without a stream there is nothing to wait for.
+    while !(draining && streams.is_empty()) {
         tokio::select! {
             biased;
+            () = drain.begun(), if !draining => draining = true,
             stream = connection.accept_bi() => match stream {
                 Ok((writer, reader)) => {
                     streams.spawn(serve(serving.clone(), peer.clone(), reader, writer, drain.clone()));
                 }
                 Err(_closed) => break,
             },
-            () = drain.over() => break,
+            () = ending.over() => break,
             Some(_) = streams.join_next(), if !streams.is_empty() => {}
         }
     }

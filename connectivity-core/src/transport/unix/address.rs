@@ -42,6 +42,14 @@ impl Address {
         UnixListener::bind_addr(&self.address()?)
     }
 
+    /// The address as tokio takes it: an abstract name begins with a NUL byte.
+    pub(super) fn path(&self) -> PathBuf {
+        match self {
+            Self::File(path) => path.clone(),
+            Self::Abstract(name) => PathBuf::from(format!("\0{name}")),
+        }
+    }
+
     /// Connects; local, so it does not wait for anybody, unless the backlog of the listener is full.
     pub(super) fn connect(&self) -> io::Result<UnixStream> {
         UnixStream::connect_addr(&self.address()?)

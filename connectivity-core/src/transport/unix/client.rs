@@ -69,14 +69,7 @@ pub(crate) struct UnixDial {
 impl UnixDial {
     async fn connect(&self, role: Role) -> Result<Connection, DialError> {
         let cannot = |cause| DialError::connect(format_args!("{}: {cause}", self.address));
-        let stream = match self.address.clone() {
-            Address::File(path) => UnixStream::connect(path).await,
-            address => address.connect().and_then(|stream| {
-                stream.set_nonblocking(true)?;
-                UnixStream::from_std(stream)
-            }),
-        };
-        let stream = stream.map_err(cannot)?;
+        let stream = UnixStream::connect(self.address.path()).await.map_err(cannot)?;
         self.users
             .check(&stream)
             .map_err(|cause| DialError { kind: ErrorKind::Denied, message: format!("{}: {cause}", self.address) })?;

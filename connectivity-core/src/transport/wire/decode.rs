@@ -2,9 +2,9 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::HEAD;
 use super::encode::{META, NAME, TRACE_PARENT};
 use super::frame::{APP_ERROR, Declaration, Failure, Frame, Kind, MORE, Reply, Request};
+use super::{HEAD, MAX_SECTIONS};
 use crate::codec::Codec;
 use crate::error::{ErrorKind, Sent};
 use crate::name::MAX_NAME;
@@ -24,6 +24,12 @@ pub(crate) enum WireError {
     Text,
     #[error("a name in a frame is too long")]
     Name,
+    #[error("what stands before the body of a request is too long")]
+    Sections,
+    #[error("a call number is used twice")]
+    CallTwice,
+    #[error("a stream for one call has a second one")]
+    SecondCall,
     #[error("a frame uses a method number that was not declared")]
     UnknownMethod,
     #[error("a connection declares too many methods")]
@@ -51,7 +57,7 @@ impl Decoder {
             return Err(WireError::TooLong { length, limit: self.limit });
         }
         if buffer.len() < HEAD + length {
-            buffer.reserve(HEAD + length - buffer.len());
+            // The length is only a claim: room is made as bytes come.
             return Ok(None);
         }
         let mut frame = buffer.split_to(HEAD + length).freeze();
@@ -83,6 +89,9 @@ fn request(call: u64, mut content: Bytes) -> Result<Request, WireError> {
     let codec = codec(&mut content)?;
     let timeout_ms = content.try_get_u32_le().map_err(|_| WireError::Truncated)?;
     let sections = sized(&mut content)?;
+    if sections.len() > MAX_SECTIONS {
+        return Err(WireError::Sections);
+    }
     let mut request = Request {
         call,
         method,

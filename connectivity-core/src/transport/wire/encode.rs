@@ -61,7 +61,7 @@ impl Encoder {
         self.out.put_u16_le(0);
         self.sections(head);
         let length = self.out.len() - sections - 2;
-        debug_assert!(length <= MAX_SECTIONS, "names, traces and metadata are bounded where they are made");
+        debug_assert!(length <= MAX_SECTIONS, "`Context` bounds metadata and trace parents, `Name` names");
         self.patch(sections, &u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes());
         self.out.extend_from_slice(body);
         self.finish(start);

@@ -1,0 +1,144 @@
+//! What the framework is compared with: the same traffic with nothing around it. Frames are a length, a number and a body; one
+//! task writes, one reads; the other side answers where it reads.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::load::Echo;
+
+const HEAD: usize = 8;
+
+/// As in `Connection`: above so many calls in flight the writer lets others run before it writes. Without it one write carries
+/// one frame, and this program would be no yardstick.
+const BATCH_FROM: usize = 16;
+
+fn put(out: &mut BytesMut, call: u32, body: &[u8]) {
+    out.put_u32_le(u32::try_from(body.len()).unwrap());
+    out.put_u32_le(call);
+    out.put_slice(body);
+}
+
+fn take(buffer: &mut BytesMut) -> Option<(u32, Bytes)> {
+    let length = u32::from_le_bytes(*buffer.first_chunk::<4>()?) as usize;
+    if buffer.len() < HEAD + length {
+        return None;
+    }
+    buffer.advance(4);
+    let call = buffer.get_u32_le();
+    Some((call, buffer.split_to(length).freeze()))
+}
+
+/// Answers all frames that are there, then writes once.
+pub async fn serve(mut reader: impl AsyncRead + Unpin, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
+    let (mut buffer, mut out) = (BytesMut::with_capacity(64 << 10), BytesMut::with_capacity(64 << 10));
+    loop {
+        while let Some((call, body)) = take(&mut buffer) {
+            put(&mut out, call, &body);
+        }
+        if !out.is_empty() {
+            writer.write_all(&out).await?;
+            writer.flush().await?;
+            out.clear();
+        }
+        buffer.reserve(64 << 10);
+        if reader.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+#[derive(Clone)]
+pub struct Mux(Arc<Shared>);
+
+struct Shared {
+    work: mpsc::UnboundedSender<(u32, Bytes)>,
+    waiting: Waiting,
+    next: AtomicU32,
+}
+
+type Waiting = Arc<Mutex<HashMap<u32, oneshot::Sender<Bytes>>>>;
+
+impl Mux {
+    pub fn new<R, W>(reader: R, writer: W) -> Self
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let (work, queue) = mpsc::unbounded_channel();
+        let waiting = Waiting::default();
+        tokio::spawn(write(queue, writer, Arc::clone(&waiting)));
+        tokio::spawn(read(reader, Arc::clone(&waiting)));
+        Self(Arc::new(Shared { work, waiting, next: AtomicU32::new(0) }))
+    }
+
+    /// Connects to a bare server on a thread of its own.
+    pub async fn unix(dir: &Path) -> Self {
+        let path = dir.join("bare.sock");
+        let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let (stream, _) = UnixListener::from_std(socket).unwrap().accept().await.unwrap();
+                let (reader, writer) = stream.into_split();
+                let _ = serve(reader, writer).await;
+            });
+        });
+        let (reader, writer) = UnixStream::connect(path).await.unwrap().into_split();
+        Self::new(reader, writer)
+    }
+}
+
+impl Echo for Mux {
+    async fn echo(&self) {
+        let call = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        self.0.waiting.lock().unwrap().insert(call, answer);
+        self.0.work.send((call, Bytes::from(vec![7; 32]))).unwrap();
+        let body = answered.await.unwrap();
+        assert_eq!(Vec::from(body).len(), 32);
+    }
+}
+
+async fn write(
+    mut queue: mpsc::UnboundedReceiver<(u32, Bytes)>,
+    mut writer: impl AsyncWrite + Unpin,
+    waiting: Waiting,
+) -> io::Result<()> {
+    let mut out = BytesMut::with_capacity(64 << 10);
+    while let Some((call, body)) = queue.recv().await {
+        if waiting.lock().unwrap().len() > BATCH_FROM {
+            tokio::task::yield_now().await;
+        }
+        put(&mut out, call, &body);
+        while let Ok((call, body)) = queue.try_recv() {
+            put(&mut out, call, &body);
+        }
+        writer.write_all(&out).await?;
+        writer.flush().await?;
+        out.clear();
+    }
+    Ok(())
+}
+
+async fn read(mut reader: impl AsyncRead + Unpin, waiting: Waiting) -> io::Result<()> {
+    let mut buffer = BytesMut::with_capacity(64 << 10);
+    loop {
+        while let Some((call, body)) = take(&mut buffer) {
+            let answer = waiting.lock().unwrap().remove(&call).unwrap();
+            let _ = answer.send(body);
+        }
+        buffer.reserve(64 << 10);
+        if reader.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+    }
+}

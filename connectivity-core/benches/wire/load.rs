@@ -1,0 +1,48 @@
+//! Callers, and what they saw.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// Something that echoes 32 bytes.
+pub trait Echo: Clone + Send + Sync + 'static {
+    fn echo(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// What callers saw.
+pub struct Seen {
+    pub per_second: f64,
+    pub p50: Duration,
+}
+
+impl Seen {
+    pub fn p50_us(&self) -> f64 {
+        self.p50.as_secs_f64() * 1e6
+    }
+}
+
+/// Lets so many callers call for a while, each waiting for its answer before it calls again.
+pub async fn load(echo: &impl Echo, callers: usize, time: Duration) -> Seen {
+    let began = Instant::now();
+    let end = began + time;
+    let tasks: Vec<_> = (0..callers).map(|_| tokio::spawn(caller(echo.clone(), end))).collect();
+    let mut all = Vec::new();
+    for task in tasks {
+        all.extend(task.await.unwrap());
+    }
+    let took = began.elapsed();
+    all.sort_unstable();
+    Seen { per_second: all.len() as f64 / took.as_secs_f64(), p50: all[all.len() / 2] }
+}
+
+async fn caller(echo: impl Echo, end: Instant) -> Vec<Duration> {
+    let mut times = Vec::with_capacity(1 << 14);
+    loop {
+        let start = Instant::now();
+        echo.echo().await;
+        let now = Instant::now();
+        times.push(now - start);
+        if now > end {
+            return times;
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What calls over `unix` cost beside the same traffic with nothing around it.
+//!
+//! Run with `cargo bench -p connectivity-core --bench wire`. Callers are where users have them, on the runtime of
+//! `#[tokio::main]`; servers have runtimes of their own; nothing is pinned. What is compared runs in turns, round by round, and a
+//! ratio is the median of the ratios of the rounds: look at those, for the times depend on the machine and on what else it does.
+//! Allocations are counted by the bench `wire-allocations`. Words after `--` choose what is measured: `-- unix rate`.
+#![allow(missing_docs, unreachable_pub, reason = "a program of its own")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
+
+mod bare;
+mod load;
+mod memory;
+mod table;
+mod world;
+
+use std::time::Duration;
+
+use load::{Echo, Seen, load};
+use table::Target::{AtLeast, AtMost, None};
+use world::{BillingClient, There, Words};
+
+/// One side of one round.
+const ROUND: Duration = Duration::from_millis(500);
+
+const ROUNDS: usize = 9;
+
+#[derive(Clone)]
+struct Typed(BillingClient);
+
+impl Echo for Typed {
+    async fn echo(&self) {
+        let words = Words([u64::MAX; 4]);
+        assert_eq!(self.0.echo(words).await.unwrap(), words);
+    }
+}
+
+/// Ours and the reference in turns.
+async fn in_turns(
+    ours: &impl Echo,
+    reference: &impl Echo,
+    callers: usize,
+    figure: impl Fn(&Seen) -> f64,
+) -> Vec<(f64, f64)> {
+    load(ours, callers, ROUND / 2).await;
+    load(reference, callers, ROUND / 2).await;
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let ours = load(ours, callers, ROUND).await;
+        rounds.push((figure(&ours), figure(&load(reference, callers, ROUND).await)));
+    }
+    rounds
+}
+
+fn thousands(seen: &Seen) -> f64 {
+    seen.per_second / 1e3
+}
+
+async fn unix(there: &There) {
+    let (_router, client) = there.client("unix");
+    let (ours, bare) = (Typed(client), bare::Mux::unix(there.dir.path()).await);
+    let rounds = in_turns(&ours, &bare, 64, thousands).await;
+    table::row("unix, 64 in flight: rate, to bare frames", "k/s", &rounds, AtLeast(0.6));
+    let rounds = in_turns(&ours, &bare, 1, Seen::p50_us).await;
+    table::row("unix, 1 in flight: p50, to bare frames", "us", &rounds, None);
+}
+
+/// Small calls beside four bodies of 1 MiB to the same endpoint, and without them.
+async fn beside_bodies(there: &There, strategy: &str) {
+    let (_router, client) = there.client(strategy);
+    let small = Typed(client.clone());
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let alone = load(&small, 64, ROUND).await;
+        let bodies: Vec<_> = (0..4).map(|_| tokio::spawn(bodies(client.clone()))).collect();
+        let beside = load(&small, 64, ROUND).await;
+        for task in bodies {
+            task.abort();
+            let _ = task.await;
+        }
+        rounds.push((beside.p50_us(), alone.p50_us()));
+    }
+    let what = format!("{strategy}, 64 in flight beside 4 x 1 MiB: p50, to without");
+    table::row(&what, "us", &rounds, AtMost(3.0));
+}
+
+async fn bodies(client: BillingClient) {
+    let text = "x".repeat(1 << 20);
+    loop {
+        assert_eq!(client.copy(text.clone()).await.unwrap().len(), text.len());
+    }
+}
+
+/// Small calls beside eight callers of a method that computes for 1 ms.
+async fn beside_computing(there: &There, strategy: &str) {
+    let (_router, client) = there.client(strategy);
+    let computing: Vec<_> = (0..8)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                loop {
+                    client.compute(1000).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        times.push(load(&Typed(client.clone()), 1, ROUND).await.p50_us());
+    }
+    computing.iter().for_each(tokio::task::JoinHandle::abort);
+    let what = format!("{strategy}, 1 in flight beside 8 that compute 1 ms: p50");
+    table::plain(&what, "us", &times, AtMost(1000.0));
+}
+
+#[tokio::main]
+async fn main() {
+    let there = There::start();
+    table::head();
+    for strategy in ["unix"] {
+        if wanted(strategy, "rate") {
+            unix(&there).await;
+        }
+        if wanted(strategy, "bodies") {
+            beside_bodies(&there, strategy).await;
+        }
+        if wanted(strategy, "computing") {
+            beside_computing(&there, strategy).await;
+        }
+        if wanted(strategy, "memory") {
+            memory::unix(&there).await;
+        }
+    }
+}
+
+/// Says whether the words on the command line, if there are any, choose this.
+fn wanted(strategy: &str, what: &str) -> bool {
+    std::env::args().skip(1).filter(|word| !word.starts_with('-')).all(|word| word == strategy || word == what)
+}
