@@ -1,11 +1,12 @@
 //! How do two programs share a service? This one calls the contract of the crate `shop-contracts`, and has no implementation.
 //!
 //! ```text
-//! cargo run --example split-server -- --listen 127.0.0.1:8080
-//! cargo run --example split-client -- --server 127.0.0.1:8080 --routes /tmp/shop-routes.db
+//! cargo run --release --example split-server
+//! cargo run --release --example split-client -- --orders 100
 //! ```
 //!
-//! The routes file stays, so you can change its row and run the client again.
+//! While it buys, change its row with one of the statements that `split-server` prints: the next call goes there. The routes file
+//! stays, and so does its row.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -25,6 +26,12 @@ struct Arguments {
     /// Where `split-server` listens: written into the row for billing, if there is none yet.
     #[arg(long, default_value = "127.0.0.1:8080")]
     server: String,
+    /// How often to buy.
+    #[arg(long, default_value_t = 1)]
+    orders: u32,
+    /// The pause between two orders, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    every: u64,
 }
 
 /// Takes a client, an implementation or a fake: it does not know which.
@@ -49,18 +56,35 @@ async fn open(routes: &Path, server: &str) -> Result<Router, Box<dyn Error>> {
     Ok(router)
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let Arguments { routes, server } = Arguments::parse();
-    let router = open(&routes, &server).await?;
-    let billing = BillingClient::new(&router).with_timeout(Duration::from_secs(5));
-    match buy(&billing, "order-17", 4_200).await {
-        Ok(receipt) => println!("process {} sold, process {} took the money", std::process::id(), receipt.served_by),
+/// Buys once, and says which process took the money, and by which strategy it is reached.
+async fn order(router: &Router, billing: &BillingClient, number: u32) -> Result<(), Box<dyn Error>> {
+    let order = format!("order-{number}");
+    match buy(billing, &order, 4_200).await {
+        Ok(Receipt { served_by, .. }) => {
+            let inspection = router.inspect();
+            let strategy = inspection.route("billing").and_then(|route| route.strategy.as_deref()).unwrap_or("no row");
+            println!("{order}: process {served_by} took the money, by {strategy}");
+        }
         Err(BillingError::Connectivity(error)) => {
-            println!("{}", advice(&router));
+            println!("{order}: {}", advice(router));
             return Err(error.into());
         }
-        Err(error) => println!("the service says: {error}"),
+        Err(error) => println!("{order}: the service says: {error}"),
+    }
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let Arguments { routes, server, orders, every } = Arguments::parse();
+    let router = open(&routes, &server).await?;
+    let billing = BillingClient::new(&router).with_timeout(Duration::from_secs(5));
+    println!("process {} buys", std::process::id());
+    for number in 1..=orders {
+        order(&router, &billing, number).await?;
+        if number < orders {
+            tokio::time::sleep(Duration::from_millis(every)).await;
+        }
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::meter::Method;
 
 /// How a row says that calls are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Way {
     Local,
     Http,

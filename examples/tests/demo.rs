@@ -5,9 +5,14 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// Runs the demo and reads the last line of its stdout.
+/// Runs the demo and reads the last line of its stdout. Its log shows no panic, of whatever task.
 fn run(arguments: &[&str]) -> Result<(bool, Value), Box<dyn Error>> {
-    let output = Command::new(env!("CARGO_BIN_EXE_demo")).args(arguments).stderr(Stdio::inherit()).output()?;
+    let output = Command::new(env!("CARGO_BIN_EXE_demo")).args(arguments).output()?;
+    let log = String::from_utf8(output.stderr)?;
+    assert!(!log.contains("panicked"), "{log}");
+    for line in ["kill -KILL", "is in its place"] {
+        assert!(log.contains(line), "{line}: {log}");
+    }
     let text = String::from_utf8(output.stdout)?;
     let last = text.lines().last().ok_or("the demo wrote nothing")?;
     Ok((output.status.success(), serde_json::from_str(last)?))

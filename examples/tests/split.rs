@@ -1,9 +1,9 @@
 //! The two programs of the split, as two processes.
 
 use std::error::Error;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// Finds an example that `cargo test` has built beside this test.
 fn example(name: &str) -> Result<Command, Box<dyn Error>> {
@@ -18,18 +18,38 @@ fn example(name: &str) -> Result<Command, Box<dyn Error>> {
 /// A server process that ends with the test.
 struct Server {
     process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
     address: String,
+    /// The statements it printed, by strategy.
+    statements: Vec<(String, String)>,
 }
 
 impl Server {
-    fn start() -> Result<Self, Box<dyn Error>> {
-        let process = example("split-server")?.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn()?;
-        let mut server = Self { process, address: String::new() };
-        // Borrowed, not taken: the pipe stays open for what the server prints later.
-        let stdout = server.process.stdout.as_mut().ok_or("no stdout")?;
-        let line = BufReader::new(stdout).lines().next().ok_or("the server said nothing")??;
-        server.address = line.rsplit(' ').next().unwrap_or_default().to_owned();
+    fn start(folder: &Path) -> Result<Self, Box<dyn Error>> {
+        let mut process = example("split-server")?
+            .args(["--listen", "127.0.0.1:0", "--quic", "127.0.0.1:0", "--unix"])
+            .arg(folder.join("billing.sock"))
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let lines = BufReader::new(process.stdout.take().ok_or("no stdout")?).lines();
+        let mut server = Self { process, lines, address: String::new(), statements: Vec::new() };
+        while server.statements.len() < 3 {
+            let line = server.lines.next().ok_or("the server said too little")??;
+            if let Some(address) = line.strip_prefix("  http ") {
+                server.address = address.to_owned();
+            } else if let Some(sql) = line.split('"').nth(1) {
+                let strategy = sql.split('\'').nth(1).ok_or("no strategy")?;
+                server.statements.push((strategy.to_owned(), sql.to_owned()));
+            }
+        }
         Ok(server)
+    }
+
+    /// Moves the client with the statement for a strategy, as a person would who pastes it.
+    fn attract(&self, routes: &Path, strategy: &str) -> Result<(), Box<dyn Error>> {
+        let (_, sql) = self.statements.iter().find(|(word, _)| word == strategy).ok_or("no statement")?;
+        let changed = rusqlite::Connection::open(routes)?.execute(sql, [])?;
+        (changed == 1).then_some(()).ok_or_else(|| format!("{changed} rows: {sql}").into())
     }
 }
 
@@ -50,7 +70,7 @@ fn client(routes: &Path, server: &str) -> Result<(bool, String), Box<dyn Error>>
 fn a_program_without_an_implementation_calls_another_one() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let routes = folder.path().join("routes.db");
-    let server = Server::start()?;
+    let server = Server::start(folder.path())?;
     let (success, text) = client(&routes, &server.address)?;
     assert!(success && text.contains(&format!("process {} took the money", server.process.id())), "{text}");
 
@@ -62,5 +82,43 @@ fn a_program_without_an_implementation_calls_another_one() -> Result<(), Box<dyn
     drop(server);
     let (success, text) = client(&routes, &address)?;
     assert!(!success && text.contains(&format!("http://{address}/billing: is split-server running there?")), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_client_is_moved_to_quic_and_back_while_it_runs() -> Result<(), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let routes = folder.path().join("routes.db");
+    let mut server = Server::start(folder.path())?;
+    let mut client = example("split-client")?
+        .arg("--routes")
+        .arg(&routes)
+        .args(["--server", &server.address, "--orders", "1000", "--every", "20"])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut lines = BufReader::new(client.stdout.take().ok_or("no stdout")?).lines();
+    assert!(lines.next().ok_or("no line")??.contains(&format!("process {} buys", client.id())));
+    let served = format!("process {} took the money", server.process.id());
+    for (number, strategy) in ["http", "quic", "unix", "quic", "http"].into_iter().enumerate() {
+        if number > 0 {
+            server.attract(&routes, strategy)?;
+        }
+        loop {
+            let line = lines.next().ok_or("the client ended")??;
+            assert!(line.contains(&served), "{line}");
+            if line.ends_with(&format!("by {strategy}")) {
+                break;
+            }
+        }
+    }
+    client.kill()?;
+    client.wait()?;
+
+    // SIGTERM lets it finish: it says so, and leaves no socket behind.
+    let told = Command::new("kill").args(["-TERM", &server.process.id().to_string()]).status()?;
+    assert!(told.success() && server.process.wait()?.success());
+    let said = server.lines.by_ref().map_while(Result::ok).last();
+    assert_eq!(said.as_deref(), Some("calls in flight have ended"));
+    assert!(!folder.path().join("billing.sock").exists());
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use connectivity_core::{Error, ErrorKind, HttpTransport, MemoryRoutes, Router, Sent};
+use tests::certificates::{Files, Identity};
 use tests::shop::*;
 
 const STRATEGIES: [&str; 3] = ["http", "unix", "quic"];
@@ -21,10 +22,16 @@ struct World {
     routes: MemoryRoutes,
     billing: BillingClient,
     config: String,
+    /// The certificate and its key, of a process that keeps them.
+    identity: Vec<PathBuf>,
 }
 
 impl World {
     async fn new(strategy: &'static str, config: &str) -> Self {
+        Self::with_identity(strategy, config, Vec::new()).await
+    }
+
+    async fn with_identity(strategy: &'static str, config: &str, identity: Vec<PathBuf>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = match strategy {
             "unix" => dir.path().join("far.sock").display().to_string(),
@@ -35,7 +42,7 @@ impl World {
         let near = Router::builder().source(routes.clone()).transport("http", http).build().unwrap();
         let billing = BillingClient::new(&near);
         let config = config.to_owned();
-        let mut world = Self { strategy, dir, address, far: None, near, routes, billing, config };
+        let mut world = Self { strategy, dir, address, far: None, near, routes, billing, config, identity };
         world.start().await;
         world
     }
@@ -49,6 +56,7 @@ impl World {
         let mut far = Command::new(env!("CARGO_BIN_EXE_far"))
             .args([self.strategy, &self.address])
             .arg(self.journal())
+            .args(&self.identity)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -238,4 +246,19 @@ async fn an_idempotent_call_goes_on_with_the_next_process() {
         assert_eq!(call.await.unwrap(), Ok(()), "{strategy}");
         assert_eq!(world.ran()["again"], 2, "{strategy}: it may be repeated");
     }
+}
+
+/// A restarted process that has kept its certificate tells those who still talk to the one before it that it knows nothing of
+/// them: they need not wait until their connection has been silent for too long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_quic_process_is_noticed_at_once() {
+    let (files, identity) = (Files::new(), Identity::new(None, "localhost", |_| {}));
+    let identity = vec![files.write("cert.pem", &identity.cert), files.write("key.pem", &identity.key)];
+    let mut world = World::with_identity("quic", r#""timeout_ms":20000"#, identity).await;
+    assert!(world.billing.quote("x").await.is_ok());
+    world.kill();
+    world.start().await;
+    let began = Instant::now();
+    assert!(world.billing.quote("x").await.is_ok(), "it goes again, on the next connection");
+    assert!(began.elapsed() < Duration::from_secs(1), "it took {:?}", began.elapsed());
 }

@@ -1,6 +1,7 @@
 //! A second process for the tests: serves `billing` on one strategy, until it is killed or its standard input ends.
 //!
-//! `far STRATEGY ADDRESS JOURNAL` prints the address it listens on, and for `quic` the pin of its certificate.
+//! `far STRATEGY ADDRESS JOURNAL [CERTIFICATE KEY]` prints the address it listens on, and for `quic` the pin of its certificate,
+//! which is a new one at each start unless two files say otherwise.
 #![allow(clippy::print_stdout, reason = "the tests read what it prints")]
 
 use std::error::Error;
@@ -13,7 +14,9 @@ use tests::shop::{Billing, Shop};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let [strategy, address, journal] = &arguments[..] else { return Err("far STRATEGY ADDRESS JOURNAL".into()) };
+    let [strategy, address, journal, identity @ ..] = &arguments[..] else {
+        return Err("far STRATEGY ADDRESS JOURNAL [CERTIFICATE KEY]".into());
+    };
     let router = Router::builder().source(MemoryRoutes::new()).build()?;
     register!(router, Billing => Shop::at("far").with_file(Path::new(journal)))?;
     let builder = Server::builder(&router).expose(["billing"]);
@@ -22,7 +25,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "http" => builder.http(address).start().await?,
         "unix" => builder.unix(address).start().await?,
         _ => {
-            let tls = Tls::self_signed(["localhost"])?;
+            let tls = match identity {
+                [certificate, key] => Tls::from_pem(certificate, key)?,
+                _ => Tls::self_signed(["localhost"])?,
+            };
             pin = tls.pin_sha256();
             builder.quic(address, tls).start().await?
         }

@@ -465,3 +465,30 @@ fn take(shared: &Shared, frame: Frame, work: &mpsc::WeakUnboundedSender<Work>) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tells how the task ended that owned it.
+    struct Owner(Option<oneshot::Sender<bool>>);
+
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            let _ = self.0.take().map(|ended| ended.send(std::thread::panicking()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_the_other_side_closes_ends_in_order() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let (reader, writer) = tokio::io::split(ours);
+        let (ended, panicked) = oneshot::channel();
+        let connection = Connection::start(reader, writer, Role::Shared, Owner(Some(ended)));
+        // With the preamble read, the writer waits, and hears of the end from the reader.
+        theirs.read_exact(&mut [0; 8]).await.unwrap();
+        drop(theirs);
+        assert!(!panicked.await.unwrap());
+        assert_eq!(connection.closed().unwrap(), "the other side closed the connection");
+    }
+}

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::threads::Threads;
-use super::{ALPN, settings};
+use super::{ALPN, restart, settings};
 use crate::call::BoxFuture;
 use crate::router::Inbound;
 use crate::transport::mux::{Serving, serve};
@@ -64,8 +64,10 @@ impl QuicListener {
         let config =
             self.server_config().map_err(|cause| cannot(io::Error::new(io::ErrorKind::InvalidInput, cause)))?;
         let socket = settings::bind(address).map_err(cannot)?;
+        let mut endpoint = settings::endpoint();
+        restart::survive(&mut endpoint, &self.tls.secret());
         let _first = threads.first().enter();
-        Endpoint::new(settings::endpoint(), Some(config), socket, Arc::new(TokioRuntime)).map_err(cannot)
+        Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime)).map_err(cannot)
     }
 
     fn server_config(&self) -> Result<ServerConfig, Box<dyn std::error::Error + Send + Sync>> {

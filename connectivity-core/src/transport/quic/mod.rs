@@ -2,6 +2,7 @@
 
 mod client;
 mod listener;
+mod restart;
 mod settings;
 mod threads;
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use ring::hmac;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -34,7 +35,7 @@ use super::{TlsError, hex, pem, provider, sha256};
 /// its key in whatever order: nothing is shown before the two belong together.
 #[derive(Clone)]
 pub struct Tls {
-    certificate: Arc<Watched<CertifiedKey>>,
+    certificate: Arc<Watched<Identity>>,
     clients: Option<Arc<Clients>>,
 }
 
@@ -47,7 +48,8 @@ impl Tls {
         let files = [cert_file.into(), key_file.into()];
         let [cert, key] = files.clone();
         let certificate = Watched::new(files.into(), move |contents| {
-            pem::identity((&cert, part(contents, 0)), (&key, part(contents, 1)))
+            let (cert, key) = ((&*cert, part(contents, 0)), (&*key, part(contents, 1)));
+            Ok(Identity::new(pem::identity(cert, key)?, key.1))
         })?;
         Ok(Self { certificate: Arc::new(certificate), clients: None })
     }
@@ -69,8 +71,9 @@ impl Tls {
         let key = KeyPair::generate().map_err(|cause| cannot(&cause))?;
         let certificate = params.self_signed(&key).map_err(|cause| cannot(&cause))?;
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let secret = key.secret_pkcs8_der().to_vec();
         let made = CertifiedKey::from_der(vec![certificate.der().clone()], key.into(), &provider());
-        let certificate = Watched::fixed(made.map_err(|cause| cannot(&cause))?);
+        let certificate = Watched::fixed(Identity::new(made.map_err(|cause| cannot(&cause))?, &secret));
         Ok(Self { certificate: Arc::new(certificate), clients: None })
     }
 
@@ -90,7 +93,7 @@ impl Tls {
     /// Tells the SHA-256 of the certificate in use, as `pin_sha256` of a row takes it. A renewed certificate has another one.
     #[must_use]
     pub fn pin_sha256(&self) -> String {
-        self.certificate.current().cert.first().map(|certificate| hex(&sha256(certificate))).unwrap_or_default()
+        self.certificate.current().shown.cert.first().map(|certificate| hex(&sha256(certificate))).unwrap_or_default()
     }
 
     /// Tells which files have changed into something that cannot be used, so that older ones are still in use.
@@ -104,6 +107,11 @@ impl Tls {
     /// Says whether clients need a certificate.
     pub(crate) fn is_closed_to_strangers(&self) -> bool {
         self.clients.is_some()
+    }
+
+    /// What nobody knows who has not the key, and who has it knows again after a restart.
+    pub(crate) fn secret(&self) -> [u8; 32] {
+        self.certificate.current().secret
     }
 
     /// What a listener that speaks these protocols needs: TLS 1.3, no early data.
@@ -151,13 +159,28 @@ fn part(contents: &[Vec<u8>], at: usize) -> &[u8] {
     contents.get(at).map(Vec::as_slice).unwrap_or_default()
 }
 
+/// A certificate with its key.
+struct Identity {
+    shown: Arc<CertifiedKey>,
+    secret: [u8; 32],
+}
+
+impl Identity {
+    fn new(shown: CertifiedKey, key: &[u8]) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+        let mut secret = [0; 32];
+        secret.copy_from_slice(hmac::sign(&key, b"connectivity: known again after a restart").as_ref());
+        Self { shown: Arc::new(shown), secret }
+    }
+}
+
 /// Shows the certificate of the moment to every client, whatever name it asks for.
 #[derive(Debug)]
-struct Shown(Arc<Watched<CertifiedKey>>);
+struct Shown(Arc<Watched<Identity>>);
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.current())
+        Some(Arc::clone(&self.0.current().shown))
     }
 }
 
