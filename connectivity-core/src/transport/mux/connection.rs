@@ -320,10 +320,9 @@ impl Writing {
         if self.shared.in_flight.load(Ordering::Relaxed) > BATCH_FROM {
             tokio::task::yield_now().await;
         }
-        let now = Instant::now();
-        self.encode(first, now);
+        self.encode(first);
         while let Ok(work) = queue.try_recv() {
-            self.encode(work, now);
+            self.encode(work);
         }
         if self.shared.pending.is_closed() {
             return Err(self.shared.pending.closed().unwrap_or_default());
@@ -360,9 +359,9 @@ impl Writing {
         writer.flush().await.map_err(|cause| format!("cannot write: {cause}"))
     }
 
-    fn encode(&mut self, work: Work, now: Instant) {
+    fn encode(&mut self, work: Work) {
         match work {
-            Work::Call { call, outgoing, answer, place } => self.encode_call(call, &outgoing, (answer, place), now),
+            Work::Call { call, outgoing, answer, place } => self.encode_call(call, &outgoing, (answer, place)),
             Work::Cancel(call) if self.shared.pending.forget(call) => self.encoder.cancel(call),
             Work::Cancel(_) => {}
             Work::Stop(call) => self.encoder.cancel(call),
@@ -372,13 +371,7 @@ impl Writing {
         }
     }
 
-    fn encode_call(
-        &mut self,
-        call: u64,
-        outgoing: &Outgoing,
-        (answer, place): (oneshot::Sender<Outcome>, Place),
-        now: Instant,
-    ) {
+    fn encode_call(&mut self, call: u64, outgoing: &Outgoing, (answer, place): (oneshot::Sender<Outcome>, Place)) {
         if answer.is_closed() {
             return;
         }
@@ -392,7 +385,9 @@ impl Writing {
         }
         let fingerprint = || outgoing.method.map_or(0, |method| method.fingerprint());
         let declaration = is_new.then(|| (outgoing.name.as_str(), fingerprint()));
-        let head = RequestHead { call, method, declaration, codec: outgoing.codec, context: &outgoing.context, now };
+        // The clock is read for each call: one that is older than the call would give it more time than it has.
+        let (now, context) = (Instant::now(), &outgoing.context);
+        let head = RequestHead { call, method, declaration, codec: outgoing.codec, context, now };
         self.encoder.request(&head, &outgoing.body);
     }
 }
