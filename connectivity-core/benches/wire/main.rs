@@ -14,7 +14,9 @@ mod memory;
 mod table;
 mod world;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use bare_quic::Bare;
 use load::{Echo, Seen, load};
@@ -104,22 +106,26 @@ async fn bodies(client: BillingClient) {
 /// Small calls beside eight callers of a method that computes for 1 ms.
 async fn beside_computing(there: &There, strategy: &str) {
     let (_router, client) = there.client(strategy);
+    let computed = Arc::new(AtomicUsize::new(0));
     let computing: Vec<_> = (0..8)
         .map(|_| {
-            let client = client.clone();
+            let (client, computed) = (client.clone(), Arc::clone(&computed));
             tokio::spawn(async move {
                 loop {
                     client.compute(1000).await.unwrap();
+                    computed.fetch_add(1, Ordering::Relaxed);
                 }
             })
         })
         .collect();
+    let began = Instant::now();
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         times.push(load(&Typed(client.clone()), 1, ROUND).await.p50_us());
     }
+    let per_second = computed.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64();
     computing.iter().for_each(tokio::task::JoinHandle::abort);
-    let what = format!("{strategy}, 1 in flight beside 8 that compute 1 ms: p50");
+    let what = format!("{strategy}, 1 in flight beside 8 that compute 1 ms ({per_second:.0}/s): p50");
     table::plain(&what, "us", &times, AtMost(1000.0));
 }
 

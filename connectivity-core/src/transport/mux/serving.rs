@@ -357,7 +357,10 @@ impl Reading {
         let mut work = self.stream.serving.inbound.send(message);
         let codec = codec.unwrap_or(Codec::Json);
         if known.pace.is_slow() {
-            return self.spawn(call, name, codec, work);
+            self.spawn(call, name, codec, work);
+            // Waking the runtime may have taken a while; that is not the next call's.
+            self.clock = Instant::now();
+            return;
         }
         // Implementations are caught where they run; this is for a layer of the user's.
         let poll = AssertUnwindSafe(|| work.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())));
@@ -370,7 +373,10 @@ impl Reading {
                 self.large = None;
                 self.stream.outbox.answer(call, name.as_str(), codec, result);
             }
-            Poll::Pending => self.spawn(call, name, codec, work),
+            Poll::Pending => {
+                self.spawn(call, name, codec, work);
+                self.clock = Instant::now();
+            }
         }
     }
 
