@@ -18,21 +18,20 @@ const WORDS: usize = MAX_METHODS / 64;
 pub struct ServiceCell {
     desc: &'static ServiceDesc,
     fast: [AtomicU64; WORDS],
-    local: OnceLock<Local>,
+    /// The place of the implementation as an `Arc<dyn DynBilling>`: a [`Slot`] of that type. Its type is compared when a client is
+    /// made, not in each call.
+    typed: OnceLock<Arc<dyn Any + Send + Sync>>,
+    dispatch: OnceLock<Arc<dyn Dispatch>>,
 }
 
-/// The implementation, in the two forms that calls need.
-struct Local {
-    /// An `Arc<dyn DynBilling>`.
-    typed: Box<dyn Any + Send + Sync>,
-    dispatch: Arc<dyn Dispatch>,
-}
+/// The write-once place of an implementation.
+pub(crate) type Slot<D> = OnceLock<Arc<D>>;
 
 impl ServiceCell {
     /// Makes the cell of a service without an implementation.
     #[must_use]
     pub fn new(desc: &'static ServiceDesc) -> Self {
-        Self { desc, fast: Default::default(), local: OnceLock::new() }
+        Self { desc, fast: Default::default(), typed: OnceLock::new(), dispatch: OnceLock::new() }
     }
 
     /// Puts the implementation in; false if there is one already.
@@ -40,12 +39,12 @@ impl ServiceCell {
     where
         D: ?Sized + Send + Sync + 'static,
     {
-        self.local.set(Local { typed: Box::new(typed), dispatch }).is_ok()
+        self.slot::<D>().is_some_and(|slot| slot.set(typed).is_ok()) && self.dispatch.set(dispatch).is_ok()
     }
 
     /// Shows the implementation to the envelope path.
     pub fn local(&self) -> Option<&Arc<dyn Dispatch>> {
-        self.local.get().map(|local| &local.dispatch)
+        self.dispatch.get()
     }
 
     /// Describes the service.
@@ -67,14 +66,16 @@ impl ServiceCell {
         }
     }
 
-    /// Borrows the implementation if calls of this method may go straight to it.
+    /// Finds the place of the implementation; none, if the cell is that of another contract of the same name.
+    pub(crate) fn slot<D: ?Sized + Send + Sync + 'static>(&self) -> Option<Arc<Slot<D>>> {
+        let slot = self.typed.get_or_init(|| Arc::new(Slot::<D>::new()));
+        Arc::clone(slot).downcast().ok()
+    }
+
+    /// Says whether calls of this method may go straight to the implementation.
     #[inline]
-    pub(crate) fn fast<D: ?Sized + 'static>(&self, method: usize) -> Option<&D> {
-        let word = self.fast[(method / 64) % WORDS].load(Ordering::Acquire);
-        if word & (1 << (method % 64)) == 0 {
-            return None;
-        }
-        self.local.get()?.typed.downcast_ref::<Arc<D>>().map(|service| &**service)
+    pub(crate) fn is_fast(&self, method: usize) -> bool {
+        self.fast[(method / 64) % WORDS].load(Ordering::Acquire) & (1 << (method % 64)) != 0
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a generated client holds.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use crate::codec::CodecError;
 use crate::desc::{MethodDesc, ServiceDesc};
 use crate::error::{Error, ErrorKind};
 use crate::service::{
-    Args, Arguments, Dispatch, Form, Host, Method, Plan, Registrable, ServiceCell, ServiceRegistry, invoke,
+    Args, Arguments, Dispatch, Form, Host, Method, Plan, Registrable, ServiceCell, ServiceRegistry, Slot, invoke,
 };
 
 /// The client's hold on a service `D`, the object-safe form of a contract.
@@ -18,14 +17,16 @@ pub struct Handle<D: ?Sized> {
     cell: Arc<ServiceCell>,
     host: Arc<dyn Host>,
     timeout: Option<Duration>,
-    service: PhantomData<fn() -> Arc<D>>,
+    /// The implementation, once it is registered. Empty for good where the cell is another contract's.
+    local: Arc<Slot<D>>,
 }
 
 impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
     /// Finds the service in a router.
     pub fn new<R: ServiceRegistry + ?Sized>(router: &R, desc: &'static ServiceDesc) -> Self {
         let (cell, host) = router.service_cell(desc);
-        Self { cell, host, timeout: None, service: PhantomData }
+        let local = cell.slot().unwrap_or_default();
+        Self { cell, host, timeout: None, local }
     }
 
     /// Calls an implementation without a router: for tests.
@@ -34,7 +35,8 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
         let cell = ServiceCell::new(dispatch.desc());
         cell.set_local(typed, Arc::clone(&dispatch));
         cell.set_fast(cell.desc().methods().iter().copied().filter(|method| !method.is_no_cancel()));
-        Self { cell: Arc::new(cell), host: Arc::new(Direct(dispatch)), timeout: None, service: PhantomData }
+        let local = cell.slot().unwrap_or_default();
+        Self { cell: Arc::new(cell), host: Arc::new(Direct(dispatch)), timeout: None, local }
     }
 
     /// Gives every call through the returned handle `limit` at the most; a row or a surrounding deadline may ask for less.
@@ -44,14 +46,17 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
     pub fn with_timeout(&self, limit: Duration) -> Self {
         let cell = Arc::new(ServiceCell::new(self.cell.desc()));
         let timeout = Some(self.timeout.map_or(limit, |old| old.min(limit)));
-        Self { cell, host: Arc::clone(&self.host), timeout, service: PhantomData }
+        Self { cell, host: Arc::clone(&self.host), timeout, local: Arc::default() }
     }
 
     /// Borrows the local implementation, if calls of `M` go straight to it now.
     #[inline]
     #[must_use]
     pub fn fast<M: Method>(&self) -> Option<&D> {
-        self.cell.fast::<D>(const { M::DESC.index() })
+        if !self.cell.is_fast(const { M::DESC.index() }) {
+            return None;
+        }
+        self.local.get().map(|service| &**service)
     }
 
     /// Sends a call of `M` wherever its route says. The route is read here, before anything is awaited.
@@ -91,8 +96,8 @@ fn encode_failed(method: &MethodDesc, cause: &CodecError) -> Error {
 
 impl<D: ?Sized> Clone for Handle<D> {
     fn clone(&self) -> Self {
-        let Self { cell, host, timeout, service } = self;
-        Self { cell: Arc::clone(cell), host: Arc::clone(host), timeout: *timeout, service: *service }
+        let Self { cell, host, timeout, local } = self;
+        Self { cell: Arc::clone(cell), host: Arc::clone(host), timeout: *timeout, local: Arc::clone(local) }
     }
 }
 

@@ -10,6 +10,8 @@ mod parameter;
 
 pub use args::{Args, Arguments, Fields, FromFields};
 pub use cell::ServiceCell;
+
+pub(crate) use cell::Slot;
 pub use dispatch::{Dispatch, Registrable, unknown_method};
 pub use handle::Handle;
 pub use host::{Form, Host, Plan, ServiceRegistry};
