@@ -15,4 +15,4 @@ mod serving;
 pub(crate) use caller::Caller;
 pub(crate) use connection::Connection;
 pub(crate) use link::{Dial, DialError, Link};
-pub(crate) use serving::{Serving, serve};
+pub(crate) use serving::{Beginning, Serving, serve};

@@ -66,20 +66,50 @@ impl Serving {
     pub(crate) fn new(inbound: Inbound) -> Self {
         Self { inbound, user: Handle::current(), paces: Paces::default(), large: Arc::new(Semaphore::new(MAX_LARGE)) }
     }
+
+    /// The runtime that implementations belong to.
+    pub(crate) fn user(&self) -> &Handle {
+        &self.user
+    }
+}
+
+/// The first bytes of a stream: what it is for, and what was read after that.
+pub(crate) struct Beginning {
+    role: Role,
+    rest: BytesMut,
+}
+
+impl Beginning {
+    /// Reads how a stream begins; `None` when it is none of ours, or takes too long.
+    pub(crate) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> Option<Self> {
+        let mut rest = BytesMut::with_capacity(16 * 1024);
+        match tokio::time::timeout(PREAMBLE_TIMEOUT, preamble(reader, &mut rest)).await {
+            Ok(Ok(role)) => return Some(Self { role, rest }),
+            Ok(Err(cause)) => tracing::debug!(%cause, "a stream was not begun"),
+            Err(_elapsed) => tracing::debug!("a stream was not begun in time"),
+        }
+        None
+    }
+
+    /// Says whether the stream is for one call with a large body.
+    pub(crate) fn is_single(&self) -> bool {
+        matches!(self.role, Role::Single)
+    }
 }
 
 /// Serves one stream until its client closes it, or the drain ends it.
-pub(crate) async fn serve<R, W>(serving: Serving, peer: Option<Peer>, mut reader: R, writer: W, mut drain: Drain)
-where
+pub(crate) async fn serve<R, W>(
+    serving: Serving,
+    peer: Option<Peer>,
+    beginning: Beginning,
+    mut reader: R,
+    writer: W,
+    mut drain: Drain,
+) where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
 {
-    let mut buffer = BytesMut::with_capacity(16 * 1024);
-    let role = match tokio::time::timeout(PREAMBLE_TIMEOUT, preamble(&mut reader, &mut buffer)).await {
-        Ok(Ok(role)) => role,
-        Ok(Err(cause)) => return tracing::debug!(%cause, "a stream was not begun"),
-        Err(_elapsed) => return tracing::debug!("a stream was not begun in time"),
-    };
+    let Beginning { role, rest: mut buffer } = beginning;
     let (limit, large) = match role {
         Role::Shared => (MAX_SMALL_FRAME, None),
         Role::Single => match Large::wait(&serving.large).await {

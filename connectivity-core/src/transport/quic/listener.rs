@@ -15,7 +15,7 @@ use super::threads::Threads;
 use super::{ALPN, restart, settings};
 use crate::call::BoxFuture;
 use crate::router::Inbound;
-use crate::transport::mux::{Serving, serve};
+use crate::transport::mux::{Beginning, Serving, serve};
 use crate::transport::tls::{self, Tls};
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
@@ -157,8 +157,13 @@ async fn connection(incoming: Incoming, serving: Serving, mut drain: Drain) -> R
             biased;
             () = drain.begun(), if !draining => draining = true,
             stream = connection.accept_bi() => match stream {
-                Ok((writer, reader)) => {
-                    streams.spawn(serve(serving.clone(), peer.clone(), reader, writer, drain.clone()));
+                Ok((writer, mut reader)) => {
+                    let (serving, peer, drain) = (serving.clone(), peer.clone(), drain.clone());
+                    streams.spawn(async move {
+                        if let Some(beginning) = Beginning::read(&mut reader).await {
+                            serve(serving, peer, beginning, reader, writer, drain).await;
+                        }
+                    });
                 }
                 Err(_closed) => break,
             },

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -16,7 +17,7 @@ use super::users::Users;
 use crate::call::BoxFuture;
 use crate::context::Peer;
 use crate::router::Inbound;
-use crate::transport::mux::{Serving, serve};
+use crate::transport::mux::{Beginning, Serving, serve};
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
 /// Connections at once unless said.
@@ -143,8 +144,7 @@ async fn accept(mut bound: Bound, users: Users, serving: Serving, mut drain: Dra
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = next(&listener, &places, &users) => {
                 let (stream, place, peer) = accepted;
-                let (reader, writer) = stream.into_split();
-                let served = serve(serving.clone(), Some(peer), reader, writer, drain.clone());
+                let served = connection(stream, peer, serving.clone(), drain.clone());
                 connections.spawn(async move {
                     served.await;
                     drop(place);
@@ -156,12 +156,31 @@ async fn accept(mut bound: Bound, users: Users, serving: Serving, mut drain: Dra
     while connections.join_next().await.is_some() {}
 }
 
+/// Serves a connection here, unless it is for one large body: reading and writing that would hold up everybody's small calls, so it
+/// moves to the runtime where the body will be read anyway.
+async fn connection(mut stream: UnixStream, peer: Peer, serving: Serving, drain: Drain) {
+    let Some(beginning) = Beginning::read(&mut stream).await else { return };
+    if !beginning.is_single() {
+        let (reader, writer) = stream.into_split();
+        return serve(serving, Some(peer), beginning, reader, writer, drain).await;
+    }
+    let user = serving.user().clone();
+    let there = async move {
+        let (reader, writer) = UnixStream::from_std(stream.into_std()?)?.into_split();
+        serve(serving, Some(peer), beginning, reader, writer, drain).await;
+        io::Result::Ok(())
+    };
+    if let Ok(Err(cause)) = user.spawn(there).await {
+        tracing::warn!(%cause, "a connection cannot move to another runtime");
+    }
+}
+
 /// Waits for a place and a peer of an allowed user.
 async fn next(
     listener: &tokio::net::UnixListener,
     places: &Arc<Semaphore>,
     users: &Users,
-) -> (tokio::net::UnixStream, Option<tokio::sync::OwnedSemaphorePermit>, Peer) {
+) -> (UnixStream, Option<tokio::sync::OwnedSemaphorePermit>, Peer) {
     // The semaphore is never closed; without a permit the connection would merely go uncounted.
     let place = Arc::clone(places).acquire_owned().await.ok();
     loop {
