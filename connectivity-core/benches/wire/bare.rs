@@ -16,9 +16,13 @@ use crate::load::Echo;
 
 const HEAD: usize = 8;
 
-/// As in `Connection`: above so many calls in flight the writer lets others run before it writes. Without it one write carries
-/// one frame, and this program would be no yardstick.
-const BATCH_FROM: usize = 16;
+/// Whether the writer lets other tasks run before it writes, as our own does with so many calls in flight: it then writes many
+/// frames at once, which on a runtime with many threads makes most of the difference.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Batches {
+    AsTheyCome,
+    From(usize),
+}
 
 fn put(out: &mut BytesMut, call: u32, body: &[u8]) {
     out.put_u32_le(u32::try_from(body.len()).unwrap());
@@ -67,21 +71,21 @@ struct Shared {
 type Waiting = Arc<Mutex<HashMap<u32, oneshot::Sender<Bytes>>>>;
 
 impl Mux {
-    pub fn new<R, W>(reader: R, writer: W) -> Self
+    fn new<R, W>(reader: R, writer: W, batches: Batches) -> Self
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let (work, queue) = mpsc::unbounded_channel();
         let waiting = Waiting::default();
-        tokio::spawn(write(queue, writer, Arc::clone(&waiting)));
+        tokio::spawn(write(queue, writer, Arc::clone(&waiting), batches));
         tokio::spawn(read(reader, Arc::clone(&waiting)));
         Self(Arc::new(Shared { work, waiting, next: AtomicU32::new(0) }))
     }
 
     /// Connects to a bare server on a thread of its own.
-    pub async fn unix(dir: &Path) -> Self {
-        let path = dir.join("bare.sock");
+    pub async fn unix(dir: &Path, batches: Batches) -> Self {
+        let path = dir.join(if batches == Batches::AsTheyCome { "bare.sock" } else { "batches.sock" });
         let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
         std::thread::spawn(move || {
@@ -93,7 +97,7 @@ impl Mux {
             });
         });
         let (reader, writer) = UnixStream::connect(path).await.unwrap().into_split();
-        Self::new(reader, writer)
+        Self::new(reader, writer, batches)
     }
 }
 
@@ -112,10 +116,11 @@ async fn write(
     mut queue: mpsc::UnboundedReceiver<(u32, Bytes)>,
     mut writer: impl AsyncWrite + Unpin,
     waiting: Waiting,
+    batches: Batches,
 ) -> io::Result<()> {
     let mut out = BytesMut::with_capacity(64 << 10);
     while let Some((call, body)) = queue.recv().await {
-        if waiting.lock().unwrap().len() > BATCH_FROM {
+        if matches!(batches, Batches::From(calls) if waiting.lock().unwrap().len() > calls) {
             tokio::task::yield_now().await;
         }
         put(&mut out, call, &body);

@@ -12,10 +12,11 @@ use crate::load::Echo;
 
 const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// A server on a thread of its own, and how to trust it.
+/// A server on a thread of its own, and an endpoint here whose connections trust it.
 pub struct Bare {
     address: SocketAddr,
     config: ClientConfig,
+    endpoint: Endpoint,
 }
 
 impl Bare {
@@ -37,14 +38,13 @@ impl Bare {
             });
         });
         let config = ClientConfig::with_root_certificates(Arc::new(roots)).unwrap();
-        Self { address: address.recv().unwrap(), config }
+        let endpoint = Endpoint::client(LOCAL).unwrap();
+        Self { address: address.recv().unwrap(), config, endpoint }
     }
 
-    /// Connects from an endpoint of its own, as our transport does.
     pub async fn connect(&self) -> Streams {
-        let endpoint = Endpoint::client(LOCAL).unwrap();
-        let connecting = endpoint.connect_with(self.config.clone(), self.address, "localhost").unwrap();
-        Streams { connection: connecting.await.unwrap(), _endpoint: endpoint }
+        let connecting = self.endpoint.connect_with(self.config.clone(), self.address, "localhost").unwrap();
+        Streams(connecting.await.unwrap())
     }
 }
 
@@ -60,14 +60,11 @@ async fn serve(connection: Connection) {
 
 /// A connection that opens a stream for each call.
 #[derive(Clone)]
-pub struct Streams {
-    connection: Connection,
-    _endpoint: Endpoint,
-}
+pub struct Streams(Connection);
 
 impl Streams {
     pub async fn call(&self, body: &[u8]) -> usize {
-        let (mut writer, mut reader) = self.connection.open_bi().await.unwrap();
+        let (mut writer, mut reader) = self.0.open_bi().await.unwrap();
         writer.write_all(body).await.unwrap();
         writer.finish().unwrap();
         reader.read_to_end(1 << 20).await.unwrap().len()

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bare::Batches;
 use bare_quic::Bare;
 use load::{Echo, Seen, load};
 use table::Target::{AtLeast, AtMost, None};
@@ -61,9 +62,13 @@ fn thousands(seen: &Seen) -> f64 {
 
 async fn unix(there: &There) {
     let (_router, client) = there.client("unix");
-    let (ours, bare) = (Typed(client), bare::Mux::unix(there.dir.path()).await);
+    let ours = Typed(client);
+    let bare = bare::Mux::unix(there.dir.path(), Batches::AsTheyCome).await;
     let rounds = in_turns(&ours, &bare, 64, thousands).await;
     table::row("unix, 64 in flight: rate, to bare frames", "k/s", &rounds, AtLeast(0.6));
+    let batches = bare::Mux::unix(there.dir.path(), Batches::From(16)).await;
+    let rounds = in_turns(&ours, &batches, 64, thousands).await;
+    table::row("the same, to bare frames in batches like ours", "k/s", &rounds, None);
     let rounds = in_turns(&ours, &bare, 1, Seen::p50_us).await;
     table::row("unix, 1 in flight: p50, to bare frames", "us", &rounds, None);
 }
@@ -80,11 +85,11 @@ async fn quic(there: &There, bare: &Bare) {
 /// Small calls beside four bodies of 1 MiB to the same endpoint, and without them.
 async fn beside_bodies(there: &There, strategy: &str) {
     let (_router, client) = there.client(strategy);
-    let small = Typed(client.clone());
+    let (small, copied) = (Typed(client.clone()), Arc::new(AtomicUsize::new(0)));
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let alone = load(&small, 64, ROUND).await;
-        let bodies: Vec<_> = (0..4).map(|_| tokio::spawn(bodies(client.clone()))).collect();
+        let bodies: Vec<_> = (0..4).map(|_| tokio::spawn(bodies(client.clone(), Arc::clone(&copied)))).collect();
         let beside = load(&small, 64, ROUND).await;
         for task in bodies {
             task.abort();
@@ -92,14 +97,16 @@ async fn beside_bodies(there: &There, strategy: &str) {
         }
         rounds.push((beside.p50_us(), alone.p50_us()));
     }
-    let what = format!("{strategy}, 64 in flight beside 4 x 1 MiB: p50, to without");
+    let per_second = copied.load(Ordering::Relaxed) as f64 / (ROUND * ROUNDS as u32).as_secs_f64();
+    let what = format!("{strategy}, 64 in flight beside 4 x 1 MiB ({per_second:.0}/s): p50, to without");
     table::row(&what, "us", &rounds, AtMost(3.0));
 }
 
-async fn bodies(client: BillingClient) {
+async fn bodies(client: BillingClient, copied: Arc<AtomicUsize>) {
     let text = "x".repeat(1 << 20);
     loop {
         assert_eq!(client.copy(text.clone()).await.unwrap().len(), text.len());
+        copied.fetch_add(1, Ordering::Relaxed);
     }
 }
 

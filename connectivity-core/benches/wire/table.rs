@@ -10,8 +10,8 @@ pub enum Target {
 }
 
 pub fn head() {
-    println!("| {:<58} | {:>12} | {:>12} | {:>6} | {:>8} |      |", "what", "ours", "reference", "ratio", "target");
-    println!("|{:-<60}|{:->14}|{:->14}|{:->8}|{:->10}|------|", "", ":", ":", ":", ":");
+    println!("| {:<62} | {:>12} | {:>12} | {:>6} | {:>8} |      |", "what", "ours", "reference", "ratio", "target");
+    println!("|{:-<64}|{:->14}|{:->14}|{:->8}|{:->10}|------|", "", ":", ":", ":", ":");
 }
 
 /// Prints one row: the medians of both, the median of the ratios of the rounds, and whether it is what it has to be.
@@ -21,7 +21,7 @@ pub fn row(what: &str, unit: &str, rounds: &[(f64, f64)], target: Target) {
     let (ours, reference) = (median(rounds.iter().map(ours)), median(rounds.iter().map(reference)));
     let (ours, reference) = (format!("{ours:.1} {unit}"), format!("{reference:.1} {unit}"));
     let (target, verdict) = judge(ratio, target);
-    println!("| {what:<58} | {ours:>12} | {reference:>12} | {ratio:>6.2} | {target:>8} | {verdict:<4} |");
+    println!("| {what:<62} | {ours:>12} | {reference:>12} | {ratio:>6.2} | {target:>8} | {verdict:<4} |");
 }
 
 /// Prints one row that is judged by its own figure.
@@ -29,7 +29,7 @@ pub fn plain(what: &str, unit: &str, values: &[f64], target: Target) {
     let value = median(values.iter().copied());
     let (target, verdict) = judge(value, target);
     let ours = format!("{value:.1} {unit}");
-    println!("| {what:<58} | {ours:>12} | {:>12} | {:>6} | {target:>8} | {verdict:<4} |", "", "");
+    println!("| {what:<62} | {ours:>12} | {:>12} | {:>6} | {target:>8} | {verdict:<4} |", "", "");
 }
 
 fn judge(value: f64, target: Target) -> (String, &'static str) {

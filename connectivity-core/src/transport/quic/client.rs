@@ -1,13 +1,15 @@
 //! The client side of strategy `quic`.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, ConnectionError, Endpoint, TokioRuntime, TransportErrorCode};
+use quinn::{ClientConfig, ConnectionError, Endpoint, TransportErrorCode};
 
+use super::endpoints::{self, Endpoints};
 use super::{ALPN, settings};
 use crate::call::BoxFuture;
 use crate::routes::{Route, RouteError, RouteTls};
@@ -29,6 +31,7 @@ const BULK_LINGERS: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Default)]
 pub struct QuicTransport {
     links: Arc<Mutex<HashMap<Key, Weak<Link<QuicDial>>>>>,
+    endpoints: Arc<Endpoints>,
 }
 
 /// What routes must have in common to share a connection.
@@ -52,7 +55,12 @@ impl QuicTransport {
         if let Some(link) = links.get(&key).and_then(Weak::upgrade) {
             return link;
         }
-        let link = Arc::new(Link::new(QuicDial { target, config, bulk: tokio::sync::Mutex::default() }));
+        let link = Arc::new(Link::new(QuicDial {
+            target,
+            config,
+            endpoints: Arc::clone(&self.endpoints),
+            bulk: tokio::sync::Mutex::default(),
+        }));
         links.insert(key, Arc::downgrade(&link));
         link
     }
@@ -110,6 +118,7 @@ impl Target {
 pub(crate) struct QuicDial {
     target: Target,
     config: ClientConfig,
+    endpoints: Arc<Endpoints>,
     /// The connection of large bodies, while anybody needs it.
     bulk: tokio::sync::Mutex<Weak<Connected>>,
 }
@@ -117,17 +126,20 @@ pub(crate) struct QuicDial {
 /// A connection, and the endpoint it belongs to: both live on the runtime of the call that dialled.
 struct Connected {
     connection: quinn::Connection,
-    _endpoint: Endpoint,
+    _endpoint: Arc<Endpoint>,
 }
 
 impl QuicDial {
-    async fn connect(&self) -> Result<Connected, DialError> {
+    async fn connect(
+        &self,
+        endpoint: impl Fn(SocketAddr) -> io::Result<Arc<Endpoint>>,
+    ) -> Result<Connected, DialError> {
         let cannot =
             |cause: &dyn std::fmt::Display| DialError::connect(format_args!("{}: {cause}", self.target.address));
         let addresses = tokio::net::lookup_host(&self.target.address).await.map_err(|cause| cannot(&cause))?;
         let mut last = cannot(&"the name has no address");
         for address in addresses {
-            match self.connect_to(address).await {
+            match self.connect_to(address, &endpoint).await {
                 Ok(connected) => return Ok(connected),
                 Err(cause) => last = cannot(&cause),
             }
@@ -135,14 +147,12 @@ impl QuicDial {
         Err(last)
     }
 
-    async fn connect_to(&self, address: SocketAddr) -> Result<Connected, String> {
-        let local: SocketAddr = match address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = settings::bind(local).map_err(|cause| cause.to_string())?;
-        let endpoint = Endpoint::new(settings::endpoint(), None, socket, Arc::new(TokioRuntime));
-        let endpoint = endpoint.map_err(|cause| cause.to_string())?;
+    async fn connect_to(
+        &self,
+        address: SocketAddr,
+        endpoint: impl Fn(SocketAddr) -> io::Result<Arc<Endpoint>>,
+    ) -> Result<Connected, String> {
+        let endpoint = endpoint(address).map_err(|cause| cause.to_string())?;
         let connecting = endpoint.connect_with(self.config.clone(), address, &self.target.server_name);
         let connecting = connecting.map_err(|cause| cause.to_string())?;
         match tokio::time::timeout(HANDSHAKE, connecting).await {
@@ -155,7 +165,7 @@ impl QuicDial {
     /// Opens the stream of small calls, and waits for the other side to answer on it: in TLS 1.3 a client has finished its
     /// handshake before the server has looked at the client's certificate, and a call must not be what finds out.
     async fn shared(&self) -> Result<Connection, DialError> {
-        let connected = self.connect().await?;
+        let connected = self.connect(|address| self.endpoints.shared(address)).await?;
         let connection = connected.connection.clone();
         let refused = |why: String| {
             let why = connection.close_reason().map_or(why, |cause| explain(&cause));
@@ -174,7 +184,7 @@ impl QuicDial {
         if let Some(connected) = bulk.upgrade().filter(|connected| connected.connection.close_reason().is_none()) {
             return Ok(connected);
         }
-        let connected = Arc::new(self.connect().await?);
+        let connected = Arc::new(self.connect(endpoints::alone).await?);
         *bulk = Arc::downgrade(&connected);
         Ok(connected)
     }

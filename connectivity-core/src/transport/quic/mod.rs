@@ -1,6 +1,7 @@
 //! Strategy `quic`: the frames of `docs/wire.md` over QUIC (RFC 9000), ALPN `connectivity/1`.
 
 mod client;
+mod endpoints;
 mod listener;
 mod restart;
 mod settings;
