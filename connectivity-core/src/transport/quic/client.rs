@@ -1,7 +1,6 @@
 //! The client side of strategy `quic`.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -10,7 +9,7 @@ use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectionError, Endpoint, TransportErrorCode};
 
 use super::endpoints::{self, Endpoints};
-use super::{ALPN, settings};
+use super::{ALPN, bulk, settings};
 use crate::call::BoxFuture;
 use crate::routes::{Route, RouteError, RouteTls};
 use crate::transport::mux::{Caller, Connection, Dial, DialError, Link};
@@ -123,6 +122,13 @@ pub(crate) struct QuicDial {
     bulk: tokio::sync::Mutex<Weak<Connected>>,
 }
 
+/// What a connection is for.
+#[derive(Clone, Copy)]
+enum Traffic {
+    Small,
+    Bulk,
+}
+
 /// A connection, and the endpoint it belongs to: both live on the runtime of the call that dialled.
 struct Connected {
     connection: quinn::Connection,
@@ -130,16 +136,13 @@ struct Connected {
 }
 
 impl QuicDial {
-    async fn connect(
-        &self,
-        endpoint: impl Fn(SocketAddr) -> io::Result<Arc<Endpoint>>,
-    ) -> Result<Connected, DialError> {
+    async fn connect(&self, traffic: Traffic) -> Result<Connected, DialError> {
         let cannot =
             |cause: &dyn std::fmt::Display| DialError::connect(format_args!("{}: {cause}", self.target.address));
         let addresses = tokio::net::lookup_host(&self.target.address).await.map_err(|cause| cannot(&cause))?;
         let mut last = cannot(&"the name has no address");
         for address in addresses {
-            match self.connect_to(address, &endpoint).await {
+            match self.connect_to(address, traffic).await {
                 Ok(connected) => return Ok(connected),
                 Err(cause) => last = cannot(&cause),
             }
@@ -147,13 +150,17 @@ impl QuicDial {
         Err(last)
     }
 
-    async fn connect_to(
-        &self,
-        address: SocketAddr,
-        endpoint: impl Fn(SocketAddr) -> io::Result<Arc<Endpoint>>,
-    ) -> Result<Connected, String> {
-        let endpoint = endpoint(address).map_err(|cause| cause.to_string())?;
-        let connecting = endpoint.connect_with(self.config.clone(), address, &self.target.server_name);
+    async fn connect_to(&self, address: SocketAddr, traffic: Traffic) -> Result<Connected, String> {
+        let mut config = self.config.clone();
+        let endpoint = match traffic {
+            Traffic::Small => self.endpoints.shared(address),
+            Traffic::Bulk => {
+                config.initial_dst_cid_provider(Arc::new(bulk::marked));
+                endpoints::alone(address)
+            }
+        };
+        let endpoint = endpoint.map_err(|cause| cause.to_string())?;
+        let connecting = endpoint.connect_with(config, address, &self.target.server_name);
         let connecting = connecting.map_err(|cause| cause.to_string())?;
         match tokio::time::timeout(HANDSHAKE, connecting).await {
             Ok(Ok(connection)) => Ok(Connected { connection, _endpoint: endpoint }),
@@ -165,7 +172,7 @@ impl QuicDial {
     /// Opens the stream of small calls, and waits for the other side to answer on it: in TLS 1.3 a client has finished its
     /// handshake before the server has looked at the client's certificate, and a call must not be what finds out.
     async fn shared(&self) -> Result<Connection, DialError> {
-        let connected = self.connect(|address| self.endpoints.shared(address)).await?;
+        let connected = self.connect(Traffic::Small).await?;
         let connection = connected.connection.clone();
         let refused = |why: String| {
             let why = connection.close_reason().map_or(why, |cause| explain(&cause));
@@ -184,7 +191,7 @@ impl QuicDial {
         if let Some(connected) = bulk.upgrade().filter(|connected| connected.connection.close_reason().is_none()) {
             return Ok(connected);
         }
-        let connected = Arc::new(self.connect(endpoints::alone).await?);
+        let connected = Arc::new(self.connect(Traffic::Bulk).await?);
         *bulk = Arc::downgrade(&connected);
         Ok(connected)
     }

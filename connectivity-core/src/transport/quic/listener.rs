@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::threads::Threads;
-use super::{ALPN, restart, settings};
+use super::{ALPN, bulk, restart, settings};
 use crate::call::BoxFuture;
 use crate::router::Inbound;
 use crate::transport::mux::{Beginning, Serving, serve};
@@ -121,7 +121,8 @@ async fn accept(endpoint: Endpoint, serving: Serving, threads: Arc<Threads>, mut
             continue;
         };
         let (serving, drain, alive) = (serving.clone(), drain.clone(), alive.clone());
-        threads.deal().spawn(async move {
+        let thread = threads.deal(bulk::is_marked(&incoming.orig_dst_cid()));
+        thread.spawn(async move {
             let _held = (place, alive);
             if let Err(cause) = connection(incoming, serving, drain).await {
                 tracing::debug!(%cause, "a connection ended");

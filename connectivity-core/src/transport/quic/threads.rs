@@ -1,5 +1,5 @@
-//! The threads of a listener. Connections are dealt to them in turn, so that the connection of a client's large bodies, which is
-//! its second, does not hold up the one of its small calls: decrypting a megabyte takes milliseconds.
+//! The threads of a listener. Connections of small calls are dealt to all but the last in turn. Those of large bodies get the last,
+//! where they hold up neither small calls nor the reading of the socket: decrypting a megabyte takes milliseconds.
 
 use std::fmt;
 use std::io;
@@ -10,8 +10,8 @@ use std::thread;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-/// How many threads; the first also reads the socket.
-const THREADS: usize = 2;
+/// Threads for small calls; the first also reads the socket.
+const SMALL: usize = 2;
 
 /// The threads of one listener. They end when this is dropped.
 pub(super) struct Threads {
@@ -23,7 +23,7 @@ pub(super) struct Threads {
 impl Threads {
     pub(super) fn start() -> io::Result<Arc<Self>> {
         let (stop, stopped) = watch::channel(());
-        let handles = (0..THREADS).map(|n| start(n, stopped.clone())).collect::<io::Result<_>>()?;
+        let handles = (0..=SMALL).map(|n| start(n, stopped.clone())).collect::<io::Result<_>>()?;
         Ok(Arc::new(Self { handles, next: AtomicUsize::new(0), _stop: stop }))
     }
 
@@ -33,8 +33,9 @@ impl Threads {
     }
 
     /// The thread of the connection that is accepted next, and of all its streams.
-    pub(super) fn deal(&self) -> Handle {
-        self.handles[self.next.fetch_add(1, Ordering::Relaxed) % self.handles.len()].clone()
+    pub(super) fn deal(&self, is_bulk: bool) -> &Handle {
+        let at = if is_bulk { SMALL } else { self.next.fetch_add(1, Ordering::Relaxed) % SMALL };
+        &self.handles[at]
     }
 }
 
