@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use connectivity_core::{Error, MemoryRoutes, Router, register, service};
 use divan::{AllocProfiler, Bencher};
+use tower_layer::layer_fn;
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -46,6 +47,15 @@ fn direct_dyn(bencher: Bencher<'_, '_>) {
 fn client_local(bencher: Bencher<'_, '_>) {
     let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
     register!(router, Prices => Shop).unwrap();
+    let client = PricesClient::new(&router);
+    bencher.bench_local(|| now(client.quote(black_box("sku-17"), black_box(3))));
+}
+
+#[divan::bench]
+fn client_local_with_layer(bencher: Bencher<'_, '_>) {
+    let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
+    register!(router, Prices => Shop).unwrap();
+    router.layer(layer_fn(|inner| inner));
     let client = PricesClient::new(&router);
     bencher.bench_local(|| now(client.quote(black_box("sku-17"), black_box(3))));
 }

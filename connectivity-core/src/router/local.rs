@@ -25,15 +25,15 @@ impl Local {
     }
 
     /// Sends one call into it.
-    pub(crate) fn send(&self, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+    pub(crate) fn send(&self, mut call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
         match self {
-            Self::Typed(dispatch) => service::invoke(Arc::clone(dispatch), call),
+            Self::Typed(dispatch) => service::invoke(&**dispatch, call),
             Self::Raw(raw) => {
+                let (name, context) = (call.full_name().clone(), std::mem::take(call.context_mut()));
                 let raw = Arc::clone(raw);
-                let start = move |call: Call| -> BoxFuture<'static, _> {
-                    Box::pin(async move { raw.call(call.into_bytes()?).await.map(Reply::raw).map_err(Error::relay) })
-                };
-                service::run(call.full_name().clone(), false, call, start)
+                let work =
+                    Box::pin(async move { raw.call(call.into_bytes()?).await.map(Reply::raw).map_err(Error::relay) });
+                service::run(name, false, context, work)
             }
         }
     }

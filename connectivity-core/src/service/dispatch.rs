@@ -42,23 +42,24 @@ pub fn unknown_method(call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
 
 /// Runs a call in an implementation, as every path but the fast one does: in the call's context, for no longer than its
 /// deadline, and with a panic turned into an error whose text stays here.
-pub(crate) fn invoke(dispatch: Arc<dyn Dispatch>, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+pub(crate) fn invoke(dispatch: &dyn Dispatch, mut call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
     // By name, not by the index that the caller's description has: two contracts of one name may be linked in.
     let Some(method) = dispatch.desc().method(call.name()) else {
         return unknown_method(call);
     };
-    let work = move |call| dispatch.dispatch(method.index(), call);
-    run(Name::from_static(method.full_name()), method.is_no_cancel(), call, work)
+    let (name, context) = (Name::from_static(method.full_name()), std::mem::take(call.context_mut()));
+    run(name, method.is_no_cancel(), context, dispatch.dispatch(method.index(), call))
 }
 
-/// Runs what `start` makes of the call; see [`invoke`]. With `detach` it goes on when nobody waits for it any more.
-pub(crate) fn run<F>(name: Name, detach: bool, mut call: Call, start: F) -> BoxFuture<'static, Result<Reply, Error>>
-where
-    F: FnOnce(Call) -> BoxFuture<'static, Result<Reply, Error>> + Send + 'static,
-{
-    let context = std::mem::take(call.context_mut()).serving_call(name.clone());
+/// Runs the work of a call; see [`invoke`]. With `detach` it goes on when nobody waits for it any more.
+pub(crate) fn run(
+    name: Name,
+    detach: bool,
+    context: context::Context,
+    work: BoxFuture<'static, Result<Reply, Error>>,
+) -> BoxFuture<'static, Result<Reply, Error>> {
     let deadline = context.deadline();
-    let work = context::scope(context, catch_panic(name.clone(), move || start(call)));
+    let work = context::scope(context.serving_call(name.clone()), catch_panic(name.clone(), work));
     match deadline {
         None if detach => Box::pin(detached(name, work)),
         None => Box::pin(work),
@@ -106,19 +107,12 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for Within<F> {
     }
 }
 
-fn catch_panic<F>(name: Name, start: F) -> impl Future<Output = Result<Reply, Error>>
-where
-    F: FnOnce() -> BoxFuture<'static, Result<Reply, Error>>,
-{
-    let mut start = Some(start);
-    let mut work = None;
+fn catch_panic(
+    name: Name,
+    mut work: BoxFuture<'static, Result<Reply, Error>>,
+) -> impl Future<Output = Result<Reply, Error>> {
     std::future::poll_fn(move |cx| {
-        let poll = AssertUnwindSafe(|| {
-            if let Some(start) = start.take() {
-                work = Some(start());
-            }
-            work.as_mut().map_or(Poll::Pending, |work| work.as_mut().poll(cx))
-        });
+        let poll = AssertUnwindSafe(|| work.as_mut().poll(cx));
         std::panic::catch_unwind(poll).unwrap_or_else(|panic| Poll::Ready(Err(panicked(name.as_str(), &*panic))))
     })
 }

@@ -59,13 +59,13 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
         self.local.get().map(|service| &**service)
     }
 
-    /// Sends a call of `M` wherever its route says. The route is read here, before anything is awaited.
+    /// Sends a call of `M` wherever its route says. The route is read here, and its layers are called, before anything is awaited.
     #[cold]
     pub fn slow<'a, M: Method>(&self, arguments: <M::Args as Arguments>::Given<'_>) -> BoxFuture<'a, M::Output> {
-        let sending = self.prepare::<M>(arguments);
+        let sent = self.prepare::<M>(arguments).map(|(service, call)| service.send_last(call));
         Box::pin(async move {
-            let reply = match sending {
-                Ok((service, call)) => service.send_last(call).await,
+            let reply = match sent {
+                Ok(reply) => reply.await,
                 Err(error) => Err(error),
             };
             Reply::into_output::<M>(reply)
@@ -113,7 +113,7 @@ struct Direct(Arc<dyn Dispatch>);
 impl Host for Direct {
     fn plan(&self, _method: &'static MethodDesc) -> Plan {
         let dispatch = Arc::clone(&self.0);
-        let service = CallService::from_fn(move |call| invoke(Arc::clone(&dispatch), call));
+        let service = CallService::from_fn(move |call| invoke(&*dispatch, call));
         Plan { service, form: Form::Typed }
     }
 }

@@ -86,7 +86,7 @@ fn handle() -> Handle<dyn DynAdder> {
 
 async fn json(arguments: &'static str) -> Result<Reply, Error> {
     let call = Call::encoded(crate::Name::parse("adder.add").unwrap(), Codec::Json, arguments);
-    invoke(Arc::new(AdderService(Arc::new(Adder))), call).await
+    invoke(&AdderService(Arc::new(Adder)), call).await
 }
 
 #[tokio::test]
@@ -156,6 +156,6 @@ async fn a_time_limit_ends_a_local_call() {
 #[tokio::test]
 async fn an_unknown_method_did_not_run() {
     let call = Call::encoded(crate::Name::parse("adder.subtract").unwrap(), Codec::Json, "{}");
-    let error = invoke(Arc::new(AdderService(Arc::new(Adder))), call).await.unwrap_err();
+    let error = invoke(&AdderService(Arc::new(Adder)), call).await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Unimplemented, crate::Sent::No));
 }

@@ -68,6 +68,7 @@ impl Serving {
     }
 
     /// The runtime that implementations belong to.
+    #[cfg(feature = "unix")]
     pub(crate) fn user(&self) -> &Handle {
         &self.user
     }
@@ -92,6 +93,7 @@ impl Beginning {
     }
 
     /// Says whether the stream is for one call with a large body.
+    #[cfg(feature = "unix")]
     pub(crate) fn is_single(&self) -> bool {
         matches!(self.role, Role::Single)
     }
