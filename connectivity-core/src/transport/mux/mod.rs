@@ -11,8 +11,11 @@ mod pace;
 mod pending;
 mod request;
 mod serving;
+mod turns;
 
 pub(crate) use caller::Caller;
 pub(crate) use connection::Connection;
 pub(crate) use link::{Dial, DialError, Link};
 pub(crate) use serving::{Beginning, Serving, serve};
+#[cfg(feature = "unix")]
+pub(crate) use turns::Shares;

@@ -10,12 +10,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::outbox::Outbox;
 use super::pace::{Pace, Paces};
+#[cfg(feature = "unix")]
+use super::turns::Shares;
+use super::turns::{Turn, Turns};
 use crate::call::{Body, BoxFuture, Call, Reply};
 use crate::codec::Codec;
 use crate::context::{Context, Peer};
@@ -44,27 +46,32 @@ const BATCH: usize = 16;
 /// The longest body of a request.
 const MAX_BODY: usize = 16 << 20;
 
-/// Large requests that a listener reads at once; the next one waits unread, where the wire's flow control holds its sender. So they
-/// take 512 MiB at the most.
-const MAX_LARGE: usize = 32;
-
-/// How long a large request may wait for its turn and take to arrive.
-const LARGE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What every stream of a listener shares.
+/// What every stream of one peer shares.
 #[derive(Clone)]
 pub(crate) struct Serving {
     inbound: Inbound,
     /// Where implementations belong: their timers, their sockets, and what they spawn.
     user: Handle,
     paces: Paces,
-    large: Arc<Semaphore>,
+    turns: Turns,
 }
 
 impl Serving {
     /// For a listener that is started on the runtime its implementations belong to.
     pub(crate) fn new(inbound: Inbound) -> Self {
-        Self { inbound, user: Handle::current(), paces: Paces::default(), large: Arc::new(Semaphore::new(MAX_LARGE)) }
+        Self { inbound, user: Handle::current(), paces: Paces::default(), turns: Turns::new() }
+    }
+
+    /// For another peer of the same listener.
+    #[cfg(feature = "quic")]
+    pub(crate) fn of_another_peer(&self) -> Self {
+        Self { turns: self.turns.of_another(), ..self.clone() }
+    }
+
+    /// For another connection of a peer, which the system knows by a number.
+    #[cfg(feature = "unix")]
+    pub(crate) fn of_peer(&self, peer: Option<i32>, shares: &mut Shares) -> Self {
+        Self { turns: shares.of(peer, &self.turns), ..self.clone() }
     }
 
     /// The runtime that implementations belong to.
@@ -114,7 +121,7 @@ pub(crate) async fn serve<R, W>(
     let Beginning { role, rest: mut buffer } = beginning;
     let (limit, large) = match role {
         Role::Shared => (MAX_SMALL_FRAME, None),
-        Role::Single => match Large::wait(&serving.large).await {
+        Role::Single => match serving.turns.clone().wait().await {
             Some(large) => (MAX_BODY + MAX_SECTIONS + 64, Some(large)),
             None => return tracing::debug!("a large request did not get its turn"),
         },
@@ -224,33 +231,11 @@ struct Reading {
     names: ServerNames<Result<Arc<Known>, Error>>,
     decoder: Decoder,
     /// The turn of a large request, on a stream for one call; the call takes it along.
-    large: Option<Large>,
+    large: Option<Turn>,
     /// Whether the call of a stream for one has come.
     had_its_call: bool,
     /// The time after the last frame, which is when the next one begins: one look at the clock for each is enough.
     clock: Instant,
-}
-
-/// The turn of a large request, and when it must have been read.
-struct Large {
-    _turn: OwnedSemaphorePermit,
-    until: Instant,
-}
-
-impl Large {
-    async fn wait(turns: &Arc<Semaphore>) -> Option<Self> {
-        let until = Instant::now() + LARGE_TIMEOUT;
-        let turn = tokio::time::timeout_at(until, Arc::clone(turns).acquire_owned()).await.ok()?;
-        Some(Self { _turn: turn.ok()?, until })
-    }
-
-    /// Ends when the request has taken too long; never, when there is none to wait for.
-    async fn over(large: Option<&Self>) {
-        match large {
-            Some(large) => tokio::time::sleep_until(large.until).await,
-            None => std::future::pending().await,
-        }
-    }
 }
 
 impl Reading {
@@ -283,7 +268,7 @@ impl Reading {
                     draining = true;
                     self.stream.outbox.put(|encoder| encoder.goaway());
                 }
-                () = Large::over(self.large.as_ref()) => return Err(std::io::ErrorKind::TimedOut.into()),
+                () = Turn::over(self.large.as_ref()) => return Err(std::io::ErrorKind::TimedOut.into()),
                 read = more => if read? == 0 { return Ok(()) },
             }
         }
@@ -457,7 +442,7 @@ struct Unanswered {
     codec: Codec,
     answered: bool,
     /// The turn of a large request: its body is held as long as the call runs.
-    _large: Option<Large>,
+    _large: Option<Turn>,
 }
 
 impl Unanswered {

@@ -120,7 +120,7 @@ async fn accept(endpoint: Endpoint, serving: Serving, threads: Arc<Threads>, mut
             incoming.refuse();
             continue;
         };
-        let (serving, drain, alive) = (serving.clone(), drain.clone(), alive.clone());
+        let (serving, drain, alive) = (serving.of_another_peer(), drain.clone(), alive.clone());
         let thread = threads.deal(bulk::is_marked(&incoming.orig_dst_cid()));
         thread.spawn(async move {
             let _held = (place, alive);

@@ -17,7 +17,7 @@ use super::users::Users;
 use crate::call::BoxFuture;
 use crate::context::Peer;
 use crate::router::Inbound;
-use crate::transport::mux::{Beginning, Serving, serve};
+use crate::transport::mux::{Beginning, Serving, Shares, serve};
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
 /// Connections at once unless said.
@@ -136,7 +136,7 @@ async fn accept(mut bound: Bound, users: Users, serving: Serving, mut drain: Dra
         Err(cause) => return tracing::error!(%cause, "the socket cannot be used"),
     };
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
+    let (mut connections, mut shares) = (JoinSet::new(), Shares::default());
     loop {
         tokio::select! {
             biased;
@@ -144,7 +144,8 @@ async fn accept(mut bound: Bound, users: Users, serving: Serving, mut drain: Dra
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = next(&listener, &places, &users) => {
                 let (stream, place, peer) = accepted;
-                let served = connection(stream, peer, serving.clone(), drain.clone());
+                let process = stream.peer_cred().ok().and_then(|process| process.pid());
+                let served = connection(stream, peer, serving.of_peer(process, &mut shares), drain.clone());
                 connections.spawn(async move {
                     served.await;
                     drop(place);
