@@ -12,6 +12,7 @@ mod pending;
 mod request;
 mod serving;
 mod turns;
+mod writer;
 
 pub(crate) use caller::Caller;
 pub(crate) use connection::Connection;
