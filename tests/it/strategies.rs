@@ -231,6 +231,53 @@ async fn a_server_that_comes_back_is_found_without_a_manual_step() {
 }
 
 #[tokio::test]
+async fn a_connection_that_broke_comes_back_without_a_call() {
+    for mut world in World::each("{}").await {
+        if world.strategy == "http" {
+            // Its connections are made for requests, and given up when they are idle.
+            continue;
+        }
+        assert!(world.billing.quote("x").await.is_ok());
+        let state = |world: &World| format!("{:?}", world.near.inspect().route("billing").unwrap().transport);
+        world.stop(Duration::from_secs(1)).await;
+        until(|| state(&world).contains("Failed")).await;
+        let word = world.strategy.split(' ').next().unwrap();
+        world.server = Some(serve(&world.there, word, &world.address(), &world.tls).await);
+        until(|| state(&world) == "Some(Connected)").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_serves_large_calls_or_refuses_them_unsent() {
+    for mut world in World::each("{}").await {
+        if world.strategy == "http" {
+            // HTTP/1.1 has no word for it: a request can meet the end of an idle connection half way.
+            continue;
+        }
+        for _ in 0..3 {
+            let callers: Vec<_> = (0..4).map(|_| tokio::spawn(large_calls(world.near.clone()))).collect();
+            until(|| world.near.inspect().route("echo").unwrap().in_flight > 0).await;
+            world.stop(Duration::from_secs(30)).await;
+            for caller in callers {
+                let error = caller.await.unwrap();
+                assert_eq!(error.sent(), Sent::No, "{}: {error}", world.strategy);
+            }
+            let word = world.strategy.split(' ').next().unwrap();
+            world.server = Some(serve(&world.there, word, &world.address(), &world.tls).await);
+        }
+    }
+}
+
+/// Sends one large call after the other, until one fails.
+async fn large_calls(near: Router) -> Error {
+    loop {
+        if let Err(error) = near.call("echo", vec![7u8; 100_000]).await {
+            return error;
+        }
+    }
+}
+
+#[tokio::test]
 async fn bodies_up_to_the_limit_go_through_and_larger_ones_do_not() {
     for world in World::each("{}").await {
         for size in [0, 1, 64 << 10, (64 << 10) + 1, 1 << 20, 16 << 20] {

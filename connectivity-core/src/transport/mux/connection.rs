@@ -59,6 +59,8 @@ pub(crate) struct Connection {
     work: mpsc::UnboundedSender<Work>,
     shared: Arc<Shared>,
     next: AtomicU64,
+    /// Says, once the connection is lost, whether the other side never saw it.
+    unserved: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 /// What the tasks of a connection share with its callers.
@@ -125,7 +127,13 @@ impl Connection {
             let (_owner, _end) = (owner, end);
             writing.run(queue, writer).await;
         });
-        Self { work, shared, next: AtomicU64::new(1) }
+        Self { work, shared, next: AtomicU64::new(1), unserved: None }
+    }
+
+    /// Says how to find out, when the connection is lost, that the other side never saw it: then its call did not run.
+    #[cfg(feature = "quic")]
+    pub(crate) fn with_unserved(self, unserved: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { unserved: Some(Box::new(unserved)), ..self }
     }
 
     /// Says whether a new call may go on this connection.
@@ -139,7 +147,7 @@ impl Connection {
     }
 
     /// Ends when no new call may go on this connection; the future does not keep it open.
-    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
         let shared = Arc::clone(&self.shared);
         async move {
             loop {
@@ -182,8 +190,12 @@ impl Connection {
         let mut cancel = CancelOnDrop { call: Some(call), work: &self.work };
         let outcome = answered.await;
         cancel.call = None;
-        // The writer drops what it has not sent; everything it has sent is told by `Pending`.
-        outcome.unwrap_or(Outcome::NotSent)
+        match outcome {
+            Ok(Outcome::Lost(_)) if self.unserved.as_ref().is_some_and(|unserved| unserved()) => Outcome::NotSent,
+            Ok(outcome) => outcome,
+            // The writer drops what it has not sent; everything it has sent is told by `Pending`.
+            Err(_dropped) => Outcome::NotSent,
+        }
     }
 }
 

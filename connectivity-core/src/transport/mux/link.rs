@@ -1,6 +1,6 @@
-//! The way to one endpoint: a connection that is dialled when it is needed, and replaced when it breaks.
+//! The way to one endpoint: a connection that is dialled when it is first needed, and replaced when it breaks.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::connection::{Connection, Outcome};
+use super::keeper::keep;
 use super::request::Outgoing;
 use crate::call::{BoxFuture, Call};
 use crate::codec::Codec;
@@ -52,10 +53,12 @@ pub(crate) struct Link<D> {
     health: Health,
     /// Counts connections, so that what was learned of the program at the far end is not believed of the next one.
     dialled: AtomicUsize,
+    /// Whether a task keeps the link open.
+    kept: Arc<AtomicBool>,
 }
 
 /// The outcome of a dial, once there is one.
-type Dialling = watch::Receiver<Option<Result<Arc<Connection>, DialError>>>;
+pub(super) type Dialling = watch::Receiver<Option<Result<Arc<Connection>, DialError>>>;
 
 /// An answer that came over a link.
 #[derive(Debug)]
@@ -72,6 +75,7 @@ impl<D: Dial> Link<D> {
             dialling: Mutex::default(),
             health: Health::new(),
             dialled: AtomicUsize::new(0),
+            kept: Arc::default(),
         }
     }
 
@@ -130,13 +134,21 @@ impl<D: Dial> Link<D> {
     }
 
     async fn connection(self: &Arc<Self>, body: usize) -> Result<Arc<Connection>, DialError> {
-        if body > MAX_SMALL_BODY {
-            return self.noted(self.dial.single().await).map(Arc::new);
+        // Also where a large body goes elsewhere: on the connection of small calls a server says that it leaves.
+        let shared = self.shared().await?;
+        if body <= MAX_SMALL_BODY {
+            return Ok(shared);
         }
+        self.noted(self.dial.single().await).map(Arc::new)
+    }
+
+    /// The connection of small calls.
+    async fn shared(self: &Arc<Self>) -> Result<Arc<Connection>, DialError> {
         loop {
             if let Some(connection) = self.usable() {
                 return Ok(connection);
             }
+            keep(self, &self.kept);
             let mut dialling = self.dialling();
             // Without an outcome the task's runtime was shut down; the next dial is on ours.
             if let Ok(outcome) = dialling.wait_for(Option::is_some).await
@@ -145,6 +157,16 @@ impl<D: Dial> Link<D> {
                 return outcome.clone();
             }
         }
+    }
+
+    /// Ends when the connection in use does; `None` if there is none.
+    pub(super) fn ended(&self) -> Option<impl Future<Output = ()> + Send + use<D>> {
+        self.usable().map(|connection| connection.ended())
+    }
+
+    /// Dials, unless a call has done so.
+    pub(super) fn redial(self: &Arc<Self>) -> Option<Dialling> {
+        self.usable().is_none().then(|| self.dialling())
     }
 
     /// Joins the dial that is under way, or begins one.

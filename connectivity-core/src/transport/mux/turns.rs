@@ -34,6 +34,7 @@ impl Turns {
     }
 
     /// The turns of another peer of the same listener.
+    #[cfg(any(feature = "quic", test))]
     pub(super) fn of_another(&self) -> Self {
         Self { all: Arc::clone(&self.all), own: Self::share() }
     }

@@ -9,7 +9,7 @@ use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectionError, Endpoint, TransportErrorCode};
 
 use super::endpoints::{self, Endpoints};
-use super::{ALPN, bulk, settings};
+use super::{ALPN, bulk, close, settings};
 use crate::call::BoxFuture;
 use crate::routes::{Route, RouteError, RouteTls};
 use crate::transport::mux::{Caller, Connection, Dial, DialError, Link};
@@ -181,9 +181,12 @@ impl QuicDial {
         let (writer, reader) = connection.open_bi().await.map_err(|cause| refused(cause.to_string()))?;
         let stream = Connection::start(reader, writer, Role::Shared, connected);
         match tokio::time::timeout(HANDSHAKE, stream.ready()).await {
-            Ok(ready) => ready.map(|()| stream).map_err(refused),
-            Err(_elapsed) => Err(refused("nobody answers".to_owned())),
+            Ok(ready) => ready.map_err(refused)?,
+            Err(_elapsed) => return Err(refused("nobody answers".to_owned())),
         }
+        // Large bodies go where small calls go: to this server, not to the one before.
+        *self.bulk.lock().await = Weak::new();
+        Ok(stream)
     }
 
     async fn bulk(&self) -> Result<Arc<Connected>, DialError> {
@@ -199,7 +202,9 @@ impl QuicDial {
     async fn one(&self) -> Result<Connection, DialError> {
         let connected = self.bulk().await?;
         let (writer, reader) = connected.connection.open_bi().await.map_err(DialError::connect)?;
-        Ok(Connection::start(reader, writer, Role::Single, Lingering(connected)))
+        let (connection, stream) = (connected.connection.clone(), writer.id().index());
+        let single = Connection::start(reader, writer, Role::Single, Lingering(connected));
+        Ok(single.with_unserved(move || close::is_unserved(&connection, stream)))
     }
 }
 

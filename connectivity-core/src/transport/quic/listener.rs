@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::threads::Threads;
-use super::{ALPN, bulk, restart, settings};
+use super::{ALPN, bulk, close, restart, settings};
 use crate::call::BoxFuture;
 use crate::router::Inbound;
 use crate::transport::mux::{Beginning, Serving, serve};
@@ -82,7 +82,7 @@ impl Listener for QuicListener {
     fn listen(self: Box<Self>, inbound: Inbound, drain: Drain) -> BoxFuture<'static, Result<Listening, ServeError>> {
         Box::pin(async move {
             let cannot = |cause| ServeError::Bind { address: self.address.clone(), cause };
-            let threads = Threads::start().map_err(cannot)?;
+            let (threads, ended) = Threads::start().map_err(cannot)?;
             let endpoint = self.bind(&threads).await?;
             let address: SocketAddr = endpoint.local_addr().map_err(cannot)?;
             let serving = Serving::new(inbound);
@@ -92,6 +92,8 @@ impl Listener for QuicListener {
                     tracing::error!(%cause, "the listener ended");
                 }
                 drop(threads);
+                // Another server can bind the address from here on.
+                ended.wait().await;
             }))
         })
     }
@@ -129,11 +131,15 @@ async fn accept(endpoint: Endpoint, serving: Serving, threads: Arc<Threads>, mut
             }
         });
     }
-    endpoint.set_server_config(None);
     drop(alive);
-    tokio::select! {
-        _ = gone.recv() => {}
-        () = drain.over() => {}
+    loop {
+        tokio::select! {
+            biased;
+            _ = gone.recv() => break,
+            () = drain.over() => break,
+            // Silence would cost the client 5 s before it looks elsewhere.
+            Some(incoming) = endpoint.accept() => incoming.refuse(),
+        }
     }
     endpoint.close(VarInt::from_u32(0), b"the server has stopped");
     let _ = tokio::time::timeout(Duration::from_millis(200), endpoint.wait_idle()).await;
@@ -151,6 +157,7 @@ async fn connection(incoming: Incoming, serving: Serving, mut drain: Drain) -> R
     let peer = certificates.and_then(|certificates| tls::peer_of(&certificates));
     let mut streams = JoinSet::new();
     let (mut draining, mut ending) = (false, drain.clone());
+    let mut served = 0;
     // A client closes its stream of small calls when it is asked to leave, and keeps the connection of large ones for a while:
     // without a stream there is nothing to wait for.
     while !(draining && streams.is_empty()) {
@@ -159,6 +166,7 @@ async fn connection(incoming: Incoming, serving: Serving, mut drain: Drain) -> R
             () = drain.begun(), if !draining => draining = true,
             stream = connection.accept_bi() => match stream {
                 Ok((writer, mut reader)) => {
+                    served = writer.id().index() + 1;
                     let (serving, peer, drain) = (serving.clone(), peer.clone(), drain.clone());
                     streams.spawn(async move {
                         if let Some(beginning) = Beginning::read(&mut reader).await {
@@ -173,5 +181,6 @@ async fn connection(incoming: Incoming, serving: Serving, mut drain: Drain) -> R
         }
     }
     streams.abort_all();
+    close::leave(&connection, served);
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod client;
+mod close;
 mod endpoints;
 mod listener;
 mod restart;

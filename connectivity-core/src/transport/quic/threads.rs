@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// Threads for small calls; the first also reads the socket.
 const SMALL: usize = 2;
@@ -20,11 +20,23 @@ pub(super) struct Threads {
     _stop: watch::Sender<()>,
 }
 
+/// Tells when the threads of a listener have ended, and with them their sockets.
+pub(super) struct Ended(mpsc::Receiver<()>);
+
+impl Ended {
+    pub(super) async fn wait(mut self) {
+        // Nothing is ever sent: it ends when every thread has dropped its sender.
+        let _ = self.0.recv().await;
+    }
+}
+
 impl Threads {
-    pub(super) fn start() -> io::Result<Arc<Self>> {
+    pub(super) fn start() -> io::Result<(Arc<Self>, Ended)> {
         let (stop, stopped) = watch::channel(());
-        let handles = (0..=SMALL).map(|n| start(n, stopped.clone())).collect::<io::Result<_>>()?;
-        Ok(Arc::new(Self { handles, next: AtomicUsize::new(0), _stop: stop }))
+        let (alive, ended) = mpsc::channel(1);
+        let start = |n| start(n, stopped.clone(), alive.clone());
+        let handles = (0..=SMALL).map(start).collect::<io::Result<_>>()?;
+        Ok((Arc::new(Self { handles, next: AtomicUsize::new(0), _stop: stop }), Ended(ended)))
     }
 
     /// The thread that reads the socket.
@@ -39,7 +51,7 @@ impl Threads {
     }
 }
 
-fn start(n: usize, mut stopped: watch::Receiver<()>) -> io::Result<Handle> {
+fn start(n: usize, mut stopped: watch::Receiver<()>, alive: mpsc::Sender<()>) -> io::Result<Handle> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     thread::Builder::new().name(format!("connectivity-quic-{n}")).spawn(move || {
@@ -47,6 +59,8 @@ fn start(n: usize, mut stopped: watch::Receiver<()>) -> io::Result<Handle> {
             // Ends with an error when the sender is gone, which is what is waited for.
             let _ = stopped.changed().await;
         });
+        drop(runtime);
+        drop(alive);
     })?;
     Ok(handle)
 }

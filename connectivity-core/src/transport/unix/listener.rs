@@ -2,11 +2,13 @@
 
 use std::fs::{self, Permissions};
 use std::io;
+use std::net::Shutdown;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -126,7 +128,7 @@ impl Listener for UnixListener {
     }
 }
 
-async fn accept(mut bound: Bound, users: Users, serving: Serving, mut drain: Drain) {
+async fn accept(mut bound: Bound, users: Users, serving: Serving, drain: Drain) {
     let listener = bound.socket.take().ok_or(io::ErrorKind::NotConnected.into()).and_then(|socket| {
         socket.set_nonblocking(true)?;
         tokio::net::UnixListener::from_std(socket)
@@ -137,24 +139,46 @@ async fn accept(mut bound: Bound, users: Users, serving: Serving, mut drain: Dra
     };
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (mut connections, mut shares) = (JoinSet::new(), Shares::default());
+    let mut begin = |connections: &mut JoinSet<()>, stream: UnixStream, peer, place| {
+        let process = stream.peer_cred().ok().and_then(|process| process.pid());
+        let served = connection(stream, peer, serving.of_peer(process, &mut shares), drain.clone());
+        connections.spawn(async move {
+            served.await;
+            drop(place);
+        });
+    };
+    let mut stop = drain.clone();
     loop {
         tokio::select! {
             biased;
-            () = drain.begun() => break,
+            () = stop.begun() => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = next(&listener, &places, &users) => {
-                let (stream, place, peer) = accepted;
-                let process = stream.peer_cred().ok().and_then(|process| process.pid());
-                let served = connection(stream, peer, serving.of_peer(process, &mut shares), drain.clone());
-                connections.spawn(async move {
-                    served.await;
-                    drop(place);
-                });
-            }
+            (stream, place, peer) = next(&listener, &places, &users) => begin(&mut connections, stream, peer, place),
         }
     }
-    drop((listener, bound));
+    drop(bound);
+    // Who is connected may have sent a call already.
+    for stream in last(listener) {
+        match users.check(&stream) {
+            Ok(user) => begin(&mut connections, stream, peer(user), None),
+            Err(cause) => tracing::warn!(%cause, "a connection was refused"),
+        }
+    }
     while connections.join_next().await.is_some() {}
+}
+
+/// Refuses further connections, and gives those that wait to be accepted.
+fn last(listener: tokio::net::UnixListener) -> Vec<UnixStream> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    // Linux refuses from here on; elsewhere the file is gone, and whoever found it in the same moment is cut off.
+    let _ = SockRef::from(&listener).shutdown(Shutdown::Read);
+    let accepted = std::iter::from_fn(|| listener.accept().ok());
+    let streams = accepted.filter_map(|(stream, _)| stream.set_nonblocking(true).ok().map(|()| stream));
+    streams.filter_map(|stream| UnixStream::from_std(stream).ok()).collect()
+}
+
+fn peer(user: u32) -> Peer {
+    Peer::new("unix", user.to_string())
 }
 
 /// Serves a connection here, unless it is for one large body: reading and writing that would hold up everybody's small calls, so it
@@ -187,7 +211,7 @@ async fn next(
     loop {
         match listener.accept().await {
             Ok((stream, _)) => match users.check(&stream) {
-                Ok(user) => return (stream, place, Peer::new("unix", user.to_string())),
+                Ok(user) => return (stream, place, peer(user)),
                 Err(cause) => tracing::warn!(%cause, "a connection was refused"),
             },
             Err(cause) => {

@@ -20,8 +20,9 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (ended, end) = oneshot::channel::<()>();
     thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let _ended = ended;
         runtime.block_on(make());
+        drop(runtime);
+        drop(ended);
     })?;
     Ok(async move {
         let _ = end.await;
