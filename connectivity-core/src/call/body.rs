@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -22,7 +22,23 @@ pub enum Body {
 
 impl Body {
     pub(crate) fn typed<T: Serialize + Send + 'static>(value: T) -> Self {
-        Self::Typed(Payload(Mutex::new(Box::new(Slot(Some(value))))))
+        Self::Typed(Payload(Arc::new(Mutex::new(Slot(Some(value))))))
+    }
+
+    /// The same arguments again: bytes by reference, a value shared with whoever takes it first.
+    #[cfg(feature = "router")]
+    pub(crate) fn fork(&self) -> Self {
+        match self {
+            Self::Typed(payload) => Self::Typed(Payload(Arc::clone(&payload.0))),
+            Self::Encoded(codec, bytes) => Self::Encoded(*codec, bytes.clone()),
+            Self::Raw(bytes) => Self::Raw(bytes.clone()),
+        }
+    }
+
+    /// Says whether there is a value no more: somebody has taken it.
+    #[cfg(feature = "router")]
+    pub(crate) fn is_spent(&self) -> bool {
+        matches!(self, Self::Typed(payload) if payload.lock().is_spent())
     }
 
     /// Encodes a value, hands on bytes: with the codec they are in, or `None` for raw ones.
@@ -47,19 +63,33 @@ impl fmt::Debug for Body {
 
 /// A value of a type that only the contract knows.
 ///
-/// The mutex is never contended. It is there so that `&Call` can be held across an `.await`, though a contract's types need to
-/// be `Send` only.
-pub struct Payload(Mutex<Box<dyn Erased>>);
+/// It can be taken once, however often its call is repeated; encoding leaves it where it is. The mutex is there so that calls can be
+/// shared and held across an `.await`, though a contract's types need to be `Send` only.
+pub struct Payload(Arc<Mutex<dyn Erased>>);
+
+/// Why a value cannot be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Untaken {
+    /// It is of another type: two contracts of one name are linked in.
+    OtherType,
+    /// It was taken already.
+    Spent,
+}
 
 impl Payload {
-    /// Takes the value out, if it is a `T`.
-    pub(crate) fn take<T: 'static>(self) -> Option<T> {
-        let mut value = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        value.as_any().downcast_mut::<Slot<T>>()?.0.take()
+    /// Takes the value out, if it is a `T` and nobody has taken it before.
+    pub(crate) fn take<T: 'static>(self) -> Result<T, Untaken> {
+        let mut value = self.lock();
+        let slot = value.as_any().downcast_mut::<Slot<T>>().ok_or(Untaken::OtherType)?;
+        slot.0.take().ok_or(Untaken::Spent)
     }
 
     fn encode(&self, codec: Codec) -> Result<Bytes, CodecError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).encode(codec)
+        self.lock().encode(codec)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, dyn Erased + 'static> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -72,6 +102,8 @@ impl fmt::Debug for Payload {
 /// What remains of a value's type when it is boxed.
 trait Erased: Send {
     fn encode(&self, codec: Codec) -> Result<Bytes, CodecError>;
+    #[cfg(feature = "router")]
+    fn is_spent(&self) -> bool;
     fn as_any(&mut self) -> &mut dyn Any;
 }
 
@@ -84,6 +116,11 @@ impl<T: Serialize + Send + 'static> Erased for Slot<T> {
             Some(value) => codec.encode(value),
             None => Err(CodecError::new("the value was taken already")),
         }
+    }
+
+    #[cfg(feature = "router")]
+    fn is_spent(&self) -> bool {
+        self.0.is_none()
     }
 
     fn as_any(&mut self) -> &mut dyn Any {

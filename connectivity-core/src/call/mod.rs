@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
 use crate::service::{Args, Arguments, Method};
 
+use body::Untaken;
 pub use body::{Body, Payload};
 pub use reply::Reply;
 pub use service::{BoxFuture, CallService};
@@ -138,14 +139,18 @@ impl Call {
     /// For generated code: takes the arguments of the method `M`.
     ///
     /// # Errors
-    /// [`Decode`](ErrorKind::Decode) or [`Contract`](ErrorKind::Contract), with `sent` `No`: nothing ran.
+    /// [`Decode`](ErrorKind::Decode), [`Contract`](ErrorKind::Contract), or [`Encode`](ErrorKind::Encode) where an earlier attempt has
+    /// taken them; with `sent` `No`: nothing ran.
     #[doc(hidden)]
     pub fn into_args<M: Method>(self) -> Result<<M::Args as Arguments>::Owned, Error> {
         let Self { name, body, .. } = self;
         let fail = |kind, cause| Error::new(kind, &name, cause).with_sent(Sent::No);
         let arguments: Result<Args<M, <M::Args as Arguments>::Form>, Error> = match body {
-            Body::Typed(payload) => payload.take().ok_or_else(|| {
-                fail(ErrorKind::Contract, "two contracts of this name are linked into one program".into())
+            Body::Typed(payload) => payload.take().map_err(|why| match why {
+                Untaken::OtherType => {
+                    fail(ErrorKind::Contract, "two contracts of this name are linked into one program".into())
+                }
+                Untaken::Spent => fail(ErrorKind::Encode, "the arguments: an earlier attempt has taken them".into()),
             }),
             Body::Encoded(codec, bytes) => {
                 codec.decode(&bytes).map_err(|cause| fail(ErrorKind::Decode, format!("the arguments: {cause}")))
@@ -153,6 +158,20 @@ impl Call {
             Body::Raw(_) => Err(fail(ErrorKind::Decode, "a typed method takes JSON or bincode, not raw bytes".into())),
         };
         arguments.map(|arguments| M::Args::from_form(arguments.into_inner()))
+    }
+
+    /// The same call once more, for a layer that may have to repeat it. Nothing is encoded or copied: of a value, the first that
+    /// takes it gets it.
+    #[cfg(feature = "router")]
+    pub(crate) fn fork(&self) -> Self {
+        let Self { name, method, body, context } = self;
+        Self { name: name.clone(), method: *method, body: body.fork(), context: context.clone() }
+    }
+
+    /// Says whether the arguments are gone: an implementation has taken the value, and no fork of the call can be sent any more.
+    #[cfg(feature = "router")]
+    pub(crate) fn is_spent(&self) -> bool {
+        self.body.is_spent()
     }
 
     /// Takes the bytes for a raw service, whatever codec they are said to be in.
@@ -186,4 +205,42 @@ impl fmt::Debug for Call {
 /// Says that a body could not be encoded for its reader.
 pub(crate) fn encode_failed(name: &str, cause: &CodecError) -> Error {
     Error::new(ErrorKind::Encode, name, format!("the reply: {cause}")).with_sent(Sent::Yes)
+}
+
+#[cfg(all(test, feature = "router"))]
+mod tests {
+    use super::*;
+
+    fn take(call: Call) -> Result<String, body::Untaken> {
+        match call.body {
+            Body::Typed(payload) => payload.take(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_value_is_taken_by_one_fork_of_a_call_and_encoded_by_any_before() {
+        let call = Call::raw(Name::from_static("billing"), "");
+        let call = Call { body: Body::typed("17".to_owned()), ..call };
+        let (first, second) = (call.fork(), call.fork());
+        for _ in 0..2 {
+            assert_eq!(first.encode(Codec::Json).unwrap(), (Some(Codec::Json), Bytes::from_static(b"\"17\"")));
+        }
+        assert!(!second.is_spent());
+        assert_eq!(take(first), Ok("17".to_owned()));
+        assert!(second.is_spent());
+        let error = second.encode(Codec::Json).unwrap_err();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Encode, Sent::No));
+        assert_eq!(take(second), Err(body::Untaken::Spent), "and not: another type");
+    }
+
+    #[test]
+    fn bytes_are_forked_by_reference_and_never_spent() {
+        let bytes = Bytes::from(vec![7; 1 << 20]);
+        let call = Call::raw(Name::from_static("echo"), bytes.clone());
+        let fork = call.fork();
+        assert_eq!(call.into_bytes().unwrap().as_ptr(), bytes.as_ptr());
+        assert!(!fork.is_spent());
+        assert_eq!(fork.into_bytes().unwrap().as_ptr(), bytes.as_ptr());
+    }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
+use crate::call::body::Untaken;
 use crate::call::{Body, encode_failed};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
@@ -101,7 +102,10 @@ fn take<M: Method, T: DeserializeOwned + 'static>(body: Body, drift: Option<Stri
         Error::new(kind, M::DESC.full_name(), format!("the reply: {cause}")).with_sent(Sent::Yes)
     };
     match body {
-        Body::Typed(payload) => payload.take().ok_or_else(|| fail(ErrorKind::Contract, &"a value of another type")),
+        Body::Typed(payload) => payload.take().map_err(|why| match why {
+            Untaken::OtherType => fail(ErrorKind::Contract, &"a value of another type"),
+            Untaken::Spent => fail(ErrorKind::Encode, &"its value was taken already"),
+        }),
         Body::Encoded(codec, bytes) => codec.decode(&bytes).map_err(|cause| match drift {
             Some(drift) => fail(ErrorKind::Contract, &format_args!("{cause}; {drift}")),
             None => fail(ErrorKind::Decode, &cause),
