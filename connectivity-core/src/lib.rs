@@ -61,6 +61,7 @@
 //! | say where rows come from | [`SqliteRoutes`], [`MemoryRoutes`], [`RouteSource`] |
 //! | look at what is in force | [`Router::inspect`], [`Inspection`] |
 //! | see every call | [`Router::layer`], [`Call`], [`Reply`], [`CallService`] |
+//! | bear the failures of others | [`layer`], [`CircuitBreaker`] |
 //! | reach another kind of server | [`HttpTransport`], [`Transport`], [`Listener`] |
 //!
 //! # Features
@@ -75,6 +76,8 @@ mod desc;
 mod error;
 #[cfg(feature = "gateway")]
 mod gateway;
+#[cfg(feature = "router")]
+pub mod layer;
 mod name;
 #[cfg(feature = "router")]
 mod quick;
@@ -103,6 +106,8 @@ pub use desc::{MethodDesc, ServiceDesc};
 pub use error::{Error, ErrorKind, OrInternal, Sent};
 #[cfg(feature = "gateway")]
 pub use gateway::Gateway;
+#[cfg(feature = "router")]
+pub use layer::breaker::{BreakerState, CircuitBreaker, CircuitBreakerBuilder};
 pub use name::{Name, NameError};
 #[cfg(feature = "router")]
 pub use router::{

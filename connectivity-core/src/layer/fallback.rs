@@ -1,0 +1,129 @@
+//! Lets another service answer when the first was not reached.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower::ServiceExt;
+use tower::util::Oneshot;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{may_repeat, with_earlier};
+use crate::call::{BoxFuture, Call, CallService, Reply};
+use crate::error::{Error, ErrorKind, Sent};
+
+/// What says that the first service was not reached. One that is reached and has too much to do is not helped by doing its work
+/// elsewhere: its limit would mean nothing.
+const PASSING: &[ErrorKind] = &[ErrorKind::Connect, ErrorKind::CircuitOpen, ErrorKind::Closed, ErrorKind::Timeout];
+
+/// Lets another service, such as the implementation in this process, answer a call that the one inside could not be reached with.
+///
+/// It steps in where there is no connection, an open circuit, a connection that ended or no answer in time, and only as invariant 10
+/// allows: the call did not run, or its method is `#[idempotent]`. It never steps in after an answer, be it the error type of the
+/// contract, and not when the deadline of the call has passed. A time limit inside, such as the row's, does not concern it.
+///
+/// # Cancel safety
+/// Dropping a call drops whichever of the two services is at work on it.
+#[derive(Clone, Debug)]
+pub struct FallbackLayer {
+    other: CallService,
+}
+
+impl FallbackLayer {
+    /// Makes the layer, with the service that steps in.
+    #[must_use]
+    pub fn new(other: CallService) -> Self {
+        Self { other }
+    }
+}
+
+impl<S> Layer<S> for FallbackLayer {
+    type Service = Fallback<S>;
+
+    fn layer(&self, inner: S) -> Fallback<S> {
+        Fallback { inner, other: self.other.clone() }
+    }
+}
+
+/// The service of a [`FallbackLayer`]. It is always ready, so that the other service can step in for one that never is.
+#[derive(Clone, Debug)]
+pub struct Fallback<S> {
+    inner: S,
+    other: CallService,
+}
+
+impl<S> Service<Call> for Fallback<S>
+where
+    S: Service<Call, Response = Reply, Error = Error> + Clone,
+{
+    type Response = Reply;
+    type Error = Error;
+    type Future = FallbackFuture<S>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: Call) -> FallbackFuture<S> {
+        let spare = Some((call.fork(), self.other.clone()));
+        FallbackFuture { attempt: Some(self.inner.clone().oneshot(call)), spare, other: None, earlier: Sent::No }
+    }
+}
+
+pin_project! {
+    /// The future of a [`Fallback`].
+    pub struct FallbackFuture<S>
+    where
+        S: Service<Call>,
+    {
+        #[pin]
+        attempt: Option<Oneshot<S, Call>>,
+        spare: Option<(Call, CallService)>,
+        other: Option<BoxFuture<'static, Result<Reply, Error>>>,
+        // What the first service may have done.
+        earlier: Sent,
+    }
+}
+
+impl<S> Future for FallbackFuture<S>
+where
+    S: Service<Call, Response = Reply, Error = Error>,
+{
+    type Output = Result<Reply, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Some(attempt) = this.attempt.as_mut().as_pin_mut() {
+            let error = match ready!(attempt.poll(cx)) {
+                Ok(reply) => return Poll::Ready(Ok(reply)),
+                Err(error) => error,
+            };
+            this.attempt.set(None);
+            let Some((call, other)) = this.spare.take().filter(|(call, _)| steps_in(call, &error)) else {
+                return Poll::Ready(Err(error));
+            };
+            *this.earlier = error.sent();
+            *this.other = Some(other.send_last(call));
+        }
+        let Some(other) = this.other else { return Poll::Pending };
+        let result = ready!(other.as_mut().poll(cx));
+        Poll::Ready(result.map_err(|error| with_earlier(error, *this.earlier)))
+    }
+}
+
+fn steps_in(call: &Call, error: &Error) -> bool {
+    let in_time = call.context().deadline().is_none_or(|deadline| Instant::now() < deadline);
+    in_time && may_repeat(call, error, PASSING)
+}
+
+impl<S: Service<Call>> fmt::Debug for FallbackFuture<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FallbackFuture").field("stepped_in", &self.other.is_some()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! What the tests of the layers share, and what a stack of them does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tower::ServiceBuilder;
+
+use super::*;
+use crate::call::{Body, CallService, Reply};
+use crate::desc::MethodDesc;
+use crate::layer::breaker::{BreakerState, CircuitBreaker};
+use crate::name::Name;
+use crate::service::Method;
+
+/// A method that may be repeated.
+struct Quote;
+
+impl Method for Quote {
+    const DESC: &'static MethodDesc = &MethodDesc::of::<Self>(0, "billing", "quote", "billing.quote", &[]).idempotent();
+    type Args = ();
+    type Output = Result<u32, Error>;
+    type Ok = u32;
+    type Err = Error;
+}
+
+/// A call that may run twice.
+pub(super) fn repeatable() -> Call {
+    Call::of(Quote::DESC, Body::Raw("17".into()))
+}
+
+/// A call that must not.
+pub(super) fn once() -> Call {
+    Call::raw(Name::from_static("billing.quote"), "17")
+}
+
+pub(super) fn error(kind: ErrorKind) -> Error {
+    Error::new(kind, "billing.quote", "as told")
+}
+
+/// A service that answers what it is told to, and counts.
+#[derive(Clone)]
+pub(super) struct Far {
+    pub(super) service: CallService,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Far {
+    pub(super) fn new(answer: impl Fn(usize) -> Result<Reply, Error> + Send + Sync + 'static) -> Self {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&calls);
+        let service =
+            CallService::from_fn(move |_call| std::future::ready(answer(count.fetch_add(1, Ordering::SeqCst))));
+        Self { service, calls }
+    }
+
+    pub(super) fn failing(error: Error) -> Self {
+        Self::new(move |_| Err(error.clone()))
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+/// The errors that no repetition helps, and the answer that is none.
+fn not_to_be_repeated() -> Vec<Result<Reply, Error>> {
+    let no = |kind| Err(error(kind).with_sent(Sent::No));
+    vec![
+        no(ErrorKind::Decode),
+        no(ErrorKind::NotRoutable),
+        no(ErrorKind::Denied),
+        Err(error(ErrorKind::Panicked)),
+        Ok(Reply::encoded(crate::Codec::Json, "\"declined\"", true)),
+    ]
+}
+
+#[tokio::test]
+async fn what_must_not_be_repeated_is_tried_once_and_opens_no_circuit() {
+    for answer in not_to_be_repeated() {
+        let again = move |answer: &Result<Reply, Error>| match answer {
+            Ok(_) => Ok(Reply::encoded(crate::Codec::Json, "\"declined\"", true)),
+            Err(error) => Err(error.clone()),
+        };
+        let shown = format!("{answer:?}");
+        let far = Far::new(move |_| again(&answer));
+        let breaker = CircuitBreaker::default();
+        let stack = ServiceBuilder::new()
+            .layer(FallbackLayer::new(Far::failing(error(ErrorKind::Internal)).service))
+            .layer(RetryLayer::new(3))
+            .layer(BreakerLayer::new(breaker.clone()))
+            .service(far.service.clone());
+        let stack = CallService::new(stack);
+        for call in [repeatable, once] {
+            for _ in 0..1000 {
+                let kind = stack.send(call()).await.map_err(|error| error.kind());
+                assert_ne!(kind.err(), Some(ErrorKind::Internal), "nobody steps in: {shown}");
+            }
+        }
+        assert_eq!(far.calls(), 2000, "{shown}");
+        assert_eq!(breaker.state(), BreakerState::Closed { failures: 0 }, "{shown}");
+    }
+}
+
+#[test]
+fn the_rule_asks_whose_error_it_is_whether_it_ran_and_whether_the_cause_may_pass() {
+    let passing = &[ErrorKind::Connect, ErrorKind::Closed];
+    let closed = |sent| error(ErrorKind::Closed).with_sent(sent);
+    assert!(may_repeat(&once(), &closed(Sent::No), passing));
+    assert!(!may_repeat(&once(), &closed(Sent::Maybe), passing), "it may have run");
+    assert!(may_repeat(&repeatable(), &closed(Sent::Yes), passing), "it may run twice");
+    assert!(!may_repeat(&repeatable(), &error(ErrorKind::Decode), passing), "it will not pass");
+    assert!(!may_repeat(&repeatable(), &closed(Sent::No).relay(), passing), "it came inside an answer");
+    let nested = Error::new(ErrorKind::Connect, "stock.reserve", "");
+    assert!(!may_repeat(&repeatable(), &nested, passing), "it is about another call");
+}
+
+#[tokio::test]
+async fn a_value_that_an_attempt_has_taken_is_not_sent_again() {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&taken);
+    let takes = CallService::from_fn(move |call| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let taken = call.into_args::<Quote>();
+        std::future::ready(taken.and(Err(error(ErrorKind::Closed))))
+    });
+    let stack = ServiceBuilder::new().layer(FallbackLayer::new(takes.clone())).layer(RetryLayer::new(3)).service(takes);
+    let body = Body::typed(crate::service::Args::<Quote, _>::new(()));
+    let error = CallService::new(stack).send(Call::of(Quote::DESC, body)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed, "the first error, as it is: {error}");
+    assert_eq!(taken.load(Ordering::SeqCst), 1);
+}
