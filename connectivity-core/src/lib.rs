@@ -111,8 +111,8 @@ pub use layer::breaker::{BreakerState, CircuitBreaker, CircuitBreakerBuilder};
 pub use name::{Name, NameError};
 #[cfg(feature = "router")]
 pub use router::{
-    Exposure, Inbound, Inspection, MissingRow, OpenError, RawService, RegisterError, RouteInfo, RouteState, Router,
-    RouterBuilder, ServiceInfo,
+    Exposure, Inbound, Inspection, LastError, MissingRow, OpenError, RawService, RegisterError, RouteInfo, RouteState,
+    Router, RouterBuilder, ServiceInfo,
 };
 #[cfg(feature = "router")]
 pub use routes::{

@@ -115,9 +115,6 @@ async fn a_bad_row_keeps_the_last_good_route_and_says_why_until_it_is_repaired()
         ("nowhere", "b", "{}", "no transport `nowhere`; it has http, local, mark, noop"),
         ("Mark!", "b", "{}", "strategy: "),
         ("mark", "panic", "{}", "panicked"),
-        ("mark", "b", r#"{"retry_max":2}"#, "config.retry_max: this version does not have it yet"),
-        ("mark", "b", r#"{"breaker_failures":2}"#, "config.breaker_failures: this version"),
-        ("mark", "b", r#"{"fallback":"local"}"#, "config.fallback: this version"),
         ("http", "http://example.com/b", r#"{"ca_file":"/etc/ca.pem"}"#, "config.ca_file: the endpoint is plain http"),
     ] {
         world.row("billing", strategy, endpoint, config).await;

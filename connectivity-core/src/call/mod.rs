@@ -211,7 +211,7 @@ pub(crate) fn encode_failed(name: &str, cause: &CodecError) -> Error {
 mod tests {
     use super::*;
 
-    fn take(call: Call) -> Result<String, body::Untaken> {
+    fn take(call: Call) -> Result<String, Untaken> {
         match call.body {
             Body::Typed(payload) => payload.take(),
             other => panic!("{other:?}"),
@@ -231,7 +231,7 @@ mod tests {
         assert!(second.is_spent());
         let error = second.encode(Codec::Json).unwrap_err();
         assert_eq!((error.kind(), error.sent()), (ErrorKind::Encode, Sent::No));
-        assert_eq!(take(second), Err(body::Untaken::Spent), "and not: another type");
+        assert_eq!(take(second), Err(Untaken::Spent), "and not: another type");
     }
 
     #[test]

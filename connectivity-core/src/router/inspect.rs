@@ -2,12 +2,16 @@
 
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
+use crate::error::ErrorKind;
+use crate::layer::breaker::{BreakerState, serialize_utc};
 use crate::router::core::Core;
+use crate::router::path::Failure;
 use crate::router::slot::{Slot, Trouble};
 use crate::router::table::Table;
 use crate::router::target::Target;
+use crate::routes::printable;
 use crate::transport::{Remote, TransportState};
 
 /// Everything a router can say of its routes at one moment. Hostile texts are escaped.
@@ -52,8 +56,37 @@ pub struct RouteInfo {
     pub in_flight: usize,
     /// How the connection stands, for a remote route.
     pub transport: Option<TransportState>,
+    /// How the circuit breaker stands, for a remote route whose row asks for one.
+    pub breaker: Option<BreakerState>,
+    /// The last failure of a call through the route since the row came into force; what went straight to a local implementation, and
+    /// the error type of a contract, are none.
+    pub last_error: Option<LastError>,
     /// What is odd about the row or its far end but harmless.
     pub warnings: Vec<String>,
+}
+
+/// A call that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LastError {
+    /// What kind of failure it was; serialized as its word.
+    #[serde(serialize_with = "word")]
+    pub kind: ErrorKind,
+    /// The cause in words.
+    pub message: String,
+    /// When it was; serialized as a text such as `2026-08-02T10:11:12Z`.
+    #[serde(serialize_with = "serialize_utc")]
+    pub at: SystemTime,
+}
+
+fn word<S: Serializer>(kind: &ErrorKind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.as_str())
+}
+
+impl From<Failure> for LastError {
+    fn from(Failure { error, at }: Failure) -> Self {
+        Self { kind: error.kind(), message: printable(error.message()), at }
+    }
 }
 
 /// Whether a row is in force.
@@ -116,13 +149,17 @@ fn route(table: &Table, slot: &Slot) -> RouteInfo {
         has_local: local.is_some(),
         in_flight: target.map_or(0, Target::in_flight),
         transport: remote.map(Remote::state),
-        warnings: target.map(warnings).unwrap_or_default(),
+        breaker: target.and_then(Target::breaker),
+        last_error: target.and_then(Target::last_failure).map(LastError::from),
+        warnings: target.map(|target| warnings(target, slot.stand_in)).unwrap_or_default(),
     }
 }
 
-fn warnings(target: &Target) -> Vec<String> {
+fn warnings(target: &Target, stand_in: bool) -> Vec<String> {
     let of_row = target.route.config().warnings().iter().map(ToString::to_string);
-    of_row.chain(target.remote().map(Remote::warnings).unwrap_or_default()).collect()
+    let nobody = target.falls_back() && !stand_in;
+    let nobody = nobody.then(|| "config.fallback: nothing of this name is registered here".to_owned());
+    of_row.chain(nobody).chain(target.remote().map(Remote::warnings).unwrap_or_default()).collect()
 }
 
 fn state(slot: &Slot) -> RouteState {

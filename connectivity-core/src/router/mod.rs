@@ -7,6 +7,7 @@ mod inspect;
 mod layers;
 mod local;
 mod path;
+mod policies;
 mod reload;
 mod slot;
 mod table;
@@ -31,7 +32,7 @@ use crate::transport::Transport;
 
 pub use builder::{OpenError, RouterBuilder};
 pub use inbound::{Exposure, Inbound};
-pub use inspect::{Inspection, RouteInfo, RouteState, ServiceInfo};
+pub use inspect::{Inspection, LastError, RouteInfo, RouteState, ServiceInfo};
 pub use local::RawService;
 pub use table::MissingRow;
 

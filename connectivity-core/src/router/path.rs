@@ -1,8 +1,8 @@
 //! What the calls of a route go through between its layers and its place: they are counted, limited and ended in time.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -57,6 +57,16 @@ pub(crate) struct Traffic {
     ends: OnceLock<Instant>,
     retired: Notify,
     idle: Notify,
+    cut: AtomicBool,
+    /// Touched by calls that fail.
+    last_failure: Mutex<Option<Failure>>,
+}
+
+/// A call that failed, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    pub(crate) at: SystemTime,
 }
 
 impl Traffic {
@@ -73,6 +83,30 @@ impl Traffic {
             }
             idle.await;
         }
+    }
+
+    /// Ends what is in flight now, for good.
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.end_at(Instant::now());
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn last_failure(&self) -> Option<Failure> {
+        self.failure().clone()
+    }
+
+    /// Takes note of a failure, and hands it on.
+    fn failed(&self, error: Error) -> Error {
+        *self.failure() = Some(Failure { error: error.clone(), at: SystemTime::now() });
+        error
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn end_at(&self, end: Instant) {
@@ -110,7 +144,8 @@ impl<T: AsRef<Traffic>> Admitted<T> {
         let before = admitted.traffic().in_flight.fetch_add(1, Ordering::AcqRel);
         match limits.concurrency {
             Some(limit) if before >= limit => {
-                Err(call.failed(ErrorKind::Overloaded, format_args!("the route allows {limit} calls at once")))
+                let error = call.failed(ErrorKind::Overloaded, format_args!("the route allows {limit} calls at once"));
+                Err(admitted.traffic().failed(error))
             }
             _ => Ok(admitted),
         }
@@ -169,9 +204,8 @@ impl Erased for Path {
             return Box::pin(out(admitted, work, name, young, deadline));
         }
         Box::pin(async move {
-            let _admitted = admitted;
             // The deadline is kept where the implementation runs.
-            work.await
+            work.await.map_err(|error| admitted.traffic().failed(error))
         })
     }
 }
@@ -184,20 +218,22 @@ async fn out(
     young: Instant,
     deadline: Instant,
 ) -> Result<Reply, Error> {
+    let traffic = admitted.traffic();
     tokio::select! {
         biased;
-        reply = &mut work => return reply,
+        reply = &mut work => return reply.map_err(|error| traffic.failed(error)),
         () = sleep_until(young) => {}
     }
     if young == deadline {
-        return Err(timed_out(name.as_str()));
+        return Err(traffic.failed(timed_out(name.as_str())));
     }
-    tokio::select! {
+    let reply = tokio::select! {
         biased;
         reply = work => reply,
         () = sleep_until(deadline) => Err(timed_out(name.as_str())),
-        () = admitted.traffic().drained() => Err(drained(name.as_str())),
-    }
+        () = traffic.drained() => Err(drained(name.as_str())),
+    };
+    reply.map_err(|error| traffic.failed(error))
 }
 
 fn drained(name: &str) -> Error {

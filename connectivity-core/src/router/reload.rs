@@ -6,8 +6,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tower_layer::Layer;
+
 use crate::call::CallService;
 use crate::desc::MethodDesc;
+use crate::layer::FallbackLayer;
 use crate::name::{Name, parent};
 use crate::quick::Quick;
 use crate::router::layers::Layers;
@@ -15,7 +18,7 @@ use crate::router::local::{Local, RawService};
 use crate::router::slot::{Cause, Slot, Trouble};
 use crate::router::table::{Known, MissingRow, Ready, Table};
 use crate::router::target::{Place, Target};
-use crate::routes::{Field, Route, RouteConfig, RouteError, RouteRow, Snapshot, Strategy};
+use crate::routes::{Field, Route, RouteError, RouteRow, Snapshot, Strategy};
 use crate::service::{Form, ServiceCell};
 use crate::transport::{BuildContext, Remote, Transport};
 
@@ -57,10 +60,16 @@ impl State {
         let name = row_name(row);
         let before = name.as_ref().and_then(|name| earlier.get(name).copied());
         match before.filter(|slot| self.still_holds(slot, row)) {
-            Some(slot) if slot.layers == self.layers_version => Arc::clone(slot),
+            Some(slot) if self.is_finished(slot) => Arc::clone(slot),
             Some(slot) => Arc::new(self.finish(row, name, slot.target.clone(), slot.transport.clone(), None)),
             None => Arc::new(self.new_slot(row, name, before)),
         }
+    }
+
+    /// Says whether what stands around the target of a slot is still what should.
+    fn is_finished(&self, slot: &Slot) -> bool {
+        let stand_in = slot.target.as_deref().is_some_and(|target| self.stand_in(target).is_some());
+        slot.layers == self.layers_version && slot.stand_in == stand_in
     }
 
     /// Says whether the target of a slot would come out the same if it were built again.
@@ -80,7 +89,7 @@ impl State {
 
     /// Builds what the row says. A bad row never changes where calls go: the route before it stays, with the reason beside it.
     fn new_slot(&self, row: &RouteRow, name: Option<Name>, before: Option<&Arc<Slot>>) -> Slot {
-        let cause = match self.target(row) {
+        let cause = match self.target(row, before.and_then(|slot| slot.target.as_deref())) {
             Ok((target, transport)) => return self.finish(row, name, Some(Arc::new(target)), transport, None),
             Err(cause) => cause,
         };
@@ -103,12 +112,13 @@ impl State {
         trouble: Option<Trouble>,
     ) -> Slot {
         let ready = target.as_deref().map(|target| self.ready(target));
-        Slot { row: row.clone(), name, target, ready, trouble, transport, layers: self.layers_version }
+        let stand_in = target.as_deref().is_some_and(|target| self.stand_in(target).is_some());
+        Slot { row: row.clone(), name, target, ready, trouble, transport, layers: self.layers_version, stand_in }
     }
 
-    fn target(&self, row: &RouteRow) -> Result<(Target, Option<Arc<dyn Transport>>), Cause> {
+    /// Builds what a row says. What the policies of the target before it have learnt is kept, if it leads to the same place.
+    fn target(&self, row: &RouteRow, before: Option<&Target>) -> Result<(Target, Option<Arc<dyn Transport>>), Cause> {
         let route = Route::parse(row).map_err(Cause::Invalid)?;
-        check_built(route.config()).map_err(Cause::Invalid)?;
         let home = route.config().home().map(Name::as_str);
         let at_home = home.is_some() && home == self.node.as_deref();
         let (place, transport) = match route.strategy() {
@@ -116,7 +126,7 @@ impl State {
             Strategy::Remote(word) if !at_home => self.remote(&route, word)?,
             _ => (self.local(route.name()).map(Place::Local).ok_or(Cause::NoImplementation)?, None),
         };
-        Ok((Target::new(route, place), transport))
+        Ok((Target::new(route, place, before), transport))
     }
 
     fn remote(&self, route: &Route, word: &str) -> Result<(Place, Option<Arc<dyn Transport>>), Cause> {
@@ -167,7 +177,16 @@ impl State {
     }
 
     fn ready(&self, target: &Target) -> Ready {
-        self.layered(target.route.name(), target.service(), Ready::form_of(target), target.is_plain_local())
+        let service = match self.stand_in(target) {
+            Some(local) => CallService::new(FallbackLayer::new(target.stand_in(local)).layer(target.service())),
+            None => target.service(),
+        };
+        self.layered(target.route.name(), service, Ready::form_of(target), target.is_plain_local())
+    }
+
+    /// Finds what steps in for a remote service: an implementation that may be registered long after its row was read.
+    fn stand_in(&self, target: &Target) -> Option<Local> {
+        Some(target).filter(|target| target.falls_back()).and_then(|target| self.local(target.route.name()))
     }
 
     /// Puts the layers around a service. Behind one, a call can turn anywhere, so it goes as a value and never the fast way.
@@ -183,21 +202,6 @@ impl State {
     pub(crate) fn uses(&self, name: &Name) -> bool {
         let known = |name: &str| self.cells.contains_key(name) || self.raw.contains_key(name);
         known(name.as_str()) || parent(name.as_str()).is_some_and(known)
-    }
-}
-
-/// Refuses what this version checks but does not do yet: a policy that is silently off is worse than a row that says so.
-fn check_built(config: &RouteConfig) -> Result<(), RouteError> {
-    let asked = [
-        ("retry_max", config.retry().max > 0),
-        ("breaker_failures", config.breaker().is_some()),
-        ("fallback", config.fallback_to_local()),
-    ];
-    match asked.into_iter().find(|(_, asked)| *asked) {
-        Some((key, _)) => {
-            Err(RouteError::config(key, "this version does not have it yet; take it (and its like) out of the row"))
-        }
-        None => Ok(()),
     }
 }
 

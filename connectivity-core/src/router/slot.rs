@@ -24,6 +24,8 @@ pub(crate) struct Slot {
     pub(crate) transport: Option<Arc<dyn Transport>>,
     /// Which set of layers stands around the target.
     pub(crate) layers: u64,
+    /// Whether an implementation in this process steps in when the target fails.
+    pub(crate) stand_in: bool,
 }
 
 impl fmt::Debug for Slot {

@@ -7,8 +7,11 @@ use tokio::time::Instant;
 
 use crate::call::{Call, CallService, Reply};
 use crate::error::{Error, ErrorKind};
+use crate::layer::breaker::BreakerState;
 use crate::router::local::Local;
-use crate::router::path::{Admitted, Limits, Path, Traffic};
+use crate::router::path::{Admitted, Failure, Limits, Path, Traffic};
+use crate::router::policies::Policies;
+use crate::router::table::closed;
 use crate::routes::Route;
 use crate::transport::Remote;
 
@@ -25,13 +28,20 @@ pub(crate) struct Target {
     pub(crate) route: Route,
     pub(crate) place: Place,
     limits: Limits,
+    policies: Policies,
     traffic: Arc<Traffic>,
 }
 
 impl Target {
-    pub(crate) fn new(route: Route, place: Place) -> Self {
-        let limits = Limits::of(route.config(), matches!(place, Place::Remote(_)));
-        Self { route, place, limits, traffic: Arc::default() }
+    /// Makes the target of a row. What its policies have learnt goes over from the target before it, where both lead to the same
+    /// place.
+    pub(crate) fn new(route: Route, place: Place, before: Option<&Self>) -> Self {
+        let remote = matches!(place, Place::Remote(_));
+        let limits = Limits::of(route.config(), remote);
+        let same = |old: &&Self| old.route.strategy() == route.strategy() && old.route.endpoint() == route.endpoint();
+        let learnt = before.filter(same).map(|old| &old.policies);
+        let policies = if remote { Policies::of(route.config(), learnt) } else { Policies::default() };
+        Self { route, place, limits, policies, traffic: Arc::default() }
     }
 
     /// Says whether a typed call may skip everything but the implementation.
@@ -50,12 +60,35 @@ impl Target {
         self.traffic.in_flight()
     }
 
+    /// Says whether the row wants the local implementation to step in.
+    pub(crate) fn falls_back(&self) -> bool {
+        self.remote().is_some() && self.route.config().fallback_to_local()
+    }
+
+    /// How the breaker stands, if the row asks for one.
+    pub(crate) fn breaker(&self) -> Option<BreakerState> {
+        self.policies.breaker()
+    }
+
+    /// The last failure of a call through this route.
+    pub(crate) fn last_failure(&self) -> Option<Failure> {
+        self.traffic.last_failure()
+    }
+
+    /// What steps in for the remote service: the implementation, until the router is closed.
+    pub(crate) fn stand_in(&self, local: Local) -> CallService {
+        let traffic = Arc::clone(&self.traffic);
+        CallService::from_fn(move |call| {
+            if traffic.is_cut() { Box::pin(std::future::ready(Err(closed(call.name())))) } else { local.send(call) }
+        })
+    }
+
     /// The service of the route: the place it leads to, under what its row asks for.
     pub(crate) fn service(&self) -> CallService {
         let inner = match &self.place {
             Place::Local(local) => local.service(),
             Place::Noop => CallService::from_fn(noop),
-            Place::Remote(remote) => remote.service().clone(),
+            Place::Remote(remote) => self.policies.around(remote.service()),
         };
         let leaves = matches!(self.place, Place::Remote(_));
         CallService::shared(Arc::new(Path::new(inner, self.limits, Arc::clone(&self.traffic), leaves)))
@@ -73,7 +106,7 @@ impl Target {
 
     /// Ends the calls in flight now; says how many there were.
     pub(crate) fn cut(&self) -> usize {
-        self.traffic.end_at(Instant::now());
+        self.traffic.cut();
         self.in_flight()
     }
 

@@ -44,7 +44,7 @@ impl RouteError {
 }
 
 /// Escapes what a terminal would act on and cuts what is too long; quotes stay, because our own advice is full of them.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     const CUT: &str = " …";
     let mut out = String::with_capacity(text.len().min(MAX_MESSAGE));
     for c in text.chars() {

@@ -16,6 +16,7 @@ mod wake;
 
 pub use config::{Breaker, HeaderValue, Retry, RouteConfig, RouteTls, RouteWarning, SecretRef};
 pub use error::RouteError;
+pub(crate) use error::printable;
 pub use memory::MemoryRoutes;
 pub use route::Route;
 pub use row::{Field, RouteRow};
