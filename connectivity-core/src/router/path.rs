@@ -43,8 +43,8 @@ impl Limits {
     }
 
     /// Gives a call no more time than the row allows.
-    fn shorten(self, call: &mut Call, now: Instant) {
-        if let Some(deadline) = self.timeout.and_then(|limit| now.checked_add(limit)) {
+    fn shorten(self, call: &mut Call) {
+        if let Some(deadline) = self.timeout.and_then(|limit| Instant::now().checked_add(limit)) {
             *call.context_mut() = std::mem::take(call.context_mut()).with_deadline(deadline);
         }
     }
@@ -57,6 +57,8 @@ pub(crate) struct Traffic {
     ends: OnceLock<Instant>,
     retired: Notify,
     idle: Notify,
+    /// Whether anybody waits for `idle`; most calls end while nobody does.
+    awaited: AtomicBool,
     cut: AtomicBool,
     /// Touched by calls that fail.
     last_failure: Mutex<Option<Failure>>,
@@ -76,9 +78,11 @@ impl Traffic {
 
     /// Waits until no call is in flight.
     pub(crate) async fn idle(&self) {
+        // Either this sees the last call gone, or that call sees this: both write before they read, in one order for all.
+        self.awaited.store(true, Ordering::SeqCst);
         loop {
             let idle = self.idle.notified();
-            if self.in_flight() == 0 {
+            if self.in_flight.load(Ordering::SeqCst) == 0 {
                 return;
             }
             idle.await;
@@ -159,7 +163,7 @@ impl<T: AsRef<Traffic>> Admitted<T> {
 impl<T: AsRef<Traffic>> Drop for Admitted<T> {
     fn drop(&mut self) {
         let traffic = self.traffic();
-        if traffic.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if traffic.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && traffic.awaited.load(Ordering::SeqCst) {
             traffic.idle.notify_waiters();
         }
     }
@@ -193,16 +197,11 @@ impl Erased for Path {
             Ok(admitted) => admitted,
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
-        let (path, now) = (&admitted.0, Instant::now());
-        limits.shorten(&mut call, now);
-        let (name, deadline) = (call.full_name().clone(), call.context().deadline());
-        let work = path.inner.send(call);
-        if path.leaves {
-            // Every remote route has a time limit, its row's or ours.
-            let deadline = deadline.unwrap_or_else(|| now + REMOTE_TIMEOUT);
-            let young = deadline.min(now + YOUNG);
-            return Box::pin(out(admitted, work, name, young, deadline));
+        limits.shorten(&mut call);
+        if admitted.0.leaves {
+            return out(admitted, call);
         }
+        let work = admitted.0.inner.send(call);
         Box::pin(async move {
             // The deadline is kept where the implementation runs.
             work.await.map_err(|error| admitted.traffic().failed(error))
@@ -210,8 +209,16 @@ impl Erased for Path {
     }
 }
 
+fn out(admitted: Admitted<Path>, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+    let (name, now) = (call.full_name().clone(), Instant::now());
+    // Every remote route has a time limit, its row's or ours.
+    let deadline = call.context().deadline().unwrap_or_else(|| now + REMOTE_TIMEOUT);
+    let work = admitted.0.inner.send(call);
+    Box::pin(outside(admitted, work, name, deadline.min(now + YOUNG), deadline))
+}
+
 /// A call that leaves the process: it ends at its deadline whatever the transport does, and when its route has been drained.
-async fn out(
+async fn outside(
     admitted: Admitted<Path>,
     mut work: BoxFuture<'static, Result<Reply, Error>>,
     name: Name,
