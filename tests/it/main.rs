@@ -15,4 +15,5 @@ mod policies;
 mod processes;
 mod quic;
 mod reload;
+mod secrets;
 mod strategies;

@@ -9,6 +9,7 @@ use crate::call::CallService;
 use crate::desc::{MethodDesc, ServiceDesc};
 use crate::error::Error;
 use crate::name::Name;
+use crate::router::recheck::{self, Recheck};
 use crate::router::reload::{State, retire_replaced};
 use crate::router::table::Table;
 use crate::routes::{Added, RouteSource, Snapshot, SourceError, WatchGuard};
@@ -23,6 +24,7 @@ pub(crate) struct Core {
     reloading: Mutex<()>,
     source_error: Mutex<Option<(SourceError, SystemTime)>>,
     watch: Mutex<Option<WatchGuard>>,
+    recheck: Mutex<Option<Recheck>>,
 }
 
 /// A panic while the lock was held left the state as it was before: everything in it is replaced whole.
@@ -39,6 +41,7 @@ impl Core {
             reloading: Mutex::default(),
             source_error: Mutex::default(),
             watch: Mutex::default(),
+            recheck: Mutex::default(),
         }
     }
 
@@ -127,10 +130,22 @@ impl Core {
         let changed = move || core.upgrade().is_none_or(|core| core.reload().is_ok());
         let guard = self.source.watch(Box::new(changed))?;
         *lock(&self.watch) = Some(guard);
+        let recheck = recheck::start(Arc::downgrade(self));
+        let recheck = recheck.map_err(|cause| SourceError::new(format_args!("no thread for the router: {cause}")))?;
+        *lock(&self.recheck) = Some(recheck);
         Ok(())
     }
 
+    /// Builds the table anew if something that it was built from beside its rows may have changed.
+    pub(crate) fn recheck(&self) {
+        if self.table.load_full().slots.iter().any(|slot| slot.is_stale()) {
+            let rebuilt = self.change(|_state| Ok::<(), std::convert::Infallible>(()));
+            rebuilt.unwrap_or_else(|never| match never {});
+        }
+    }
+
     pub(crate) fn stop_watching(&self) {
+        drop(lock(&self.recheck).take());
         let guard = lock(&self.watch).take();
         drop(guard);
     }

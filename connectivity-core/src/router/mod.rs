@@ -8,6 +8,7 @@ mod layers;
 mod local;
 mod path;
 mod policies;
+mod recheck;
 mod reload;
 mod slot;
 mod table;

@@ -15,12 +15,12 @@ use crate::name::{Name, parent};
 use crate::quick::Quick;
 use crate::router::layers::Layers;
 use crate::router::local::{Local, RawService};
-use crate::router::slot::{Cause, Slot, Trouble};
+use crate::router::slot::{Cause, Slot, Trouble, is_unchanged};
 use crate::router::table::{Known, MissingRow, Ready, Table};
 use crate::router::target::{Place, Target};
 use crate::routes::{Field, Route, RouteError, RouteRow, Snapshot, Strategy};
 use crate::service::{Form, ServiceCell};
-use crate::transport::{BuildContext, Remote, Transport};
+use crate::transport::{BuildContext, Transport};
 
 /// Everything a table is built from. One lock guards it; calls never take that lock.
 #[derive(Default)]
@@ -81,10 +81,7 @@ impl State {
             let now = self.transports.get(target.route.strategy().as_str());
             now.is_some_and(|now| Arc::ptr_eq(now, transport))
         });
-        // A transport can be the user's: where its code panics, the row is built again.
-        let unchanged =
-            |remote: &Remote| std::panic::catch_unwind(AssertUnwindSafe(|| remote.is_unchanged())).unwrap_or(false);
-        same_transport && target.remote().is_none_or(unchanged)
+        same_transport && target.remote().is_none_or(is_unchanged)
     }
 
     /// Builds what the row says. A bad row never changes where calls go: the route before it stays, with the reason beside it.

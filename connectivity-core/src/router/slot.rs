@@ -1,6 +1,7 @@
 //! One row of the source, with what became of it.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,8 +9,8 @@ use crate::error::ErrorKind;
 use crate::name::Name;
 use crate::router::table::Ready;
 use crate::router::target::Target;
-use crate::routes::{RouteError, RouteRow};
-use crate::transport::Transport;
+use crate::routes::{Route, RouteError, RouteRow};
+use crate::transport::{Remote, Transport};
 
 /// One row: the route it made, or the last good one and what is wrong now.
 pub(crate) struct Slot {
@@ -26,6 +27,22 @@ pub(crate) struct Slot {
     pub(crate) layers: u64,
     /// Whether an implementation in this process steps in when the target fails.
     pub(crate) stand_in: bool,
+}
+
+impl Slot {
+    /// Says whether building the row again may come out differently: a file that it names has changed, or it is a good row that its
+    /// transport could not build.
+    pub(crate) fn is_stale(&self) -> bool {
+        match &self.trouble {
+            Some(trouble) => matches!(trouble.cause, Cause::Invalid(_)) && Route::parse(&self.row).is_ok(),
+            None => self.target.as_ref().and_then(|target| target.remote()).is_some_and(|remote| !is_unchanged(remote)),
+        }
+    }
+}
+
+/// Asks a transport whether what it was built from is the same. It can be the user's: where its code panics, the row is built again.
+pub(crate) fn is_unchanged(remote: &Remote) -> bool {
+    std::panic::catch_unwind(AssertUnwindSafe(|| remote.is_unchanged())).unwrap_or(false)
 }
 
 impl fmt::Debug for Slot {

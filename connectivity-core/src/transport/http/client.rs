@@ -35,7 +35,7 @@ const POOL_IDLE: Duration = Duration::from_secs(8);
 /// Of an https endpoint the certificate is verified, by the roots of the platform unless the row says otherwise: `ca_file`,
 /// `pin_sha256` (this very certificate, whatever its issuer, name and dates), `insecure_tls` (anything). `server_name` asks the
 /// same address for a server of another name, in the handshake and in the header `Host`. `client_cert_file` and
-/// `client_key_file` say who we are. A reload reads these files again.
+/// `client_key_file` say who we are. These files, and those of `file:` in `headers`, are read again within 2 s after they changed.
 ///
 /// ```
 /// use connectivity_core::HttpTransport;
@@ -123,11 +123,11 @@ impl Transport for HttpTransport {
             Some(name) => endpoint.asked_as(name)?,
             None => endpoint,
         };
-        let files = tls::files_digest(config.tls());
+        let (files, headers) = (tls::files_digest(config.tls()), own_headers(config)?);
         let caller = Arc::new(Caller {
             client: self.client(&endpoint, config.tls())?,
             endpoint,
-            headers: own_headers(config)?,
+            headers: headers.clone(),
             content_type: raw_content_type(config)?,
             codec: config.codec().unwrap_or(Codec::Bincode),
             forwarded_meta: Arc::clone(&self.forwarded_meta),
@@ -139,10 +139,11 @@ impl Transport for HttpTransport {
         let (codec, watched, drifting) = (caller.codec, Arc::clone(&caller), Arc::clone(&caller));
         let service = CallService::from_fn(move |call| Arc::clone(&caller).send(call));
         let remote = Remote::new(service).with_codec(codec).with_state(move || watched.health.state());
-        let (unverified, tls) = (tls::warning(config.tls()), config.tls().clone());
+        let (unverified, config) = (tls::warning(config.tls()), config.clone());
+        let same_headers = move |config: &RouteConfig| own_headers(config).is_ok_and(|now| now == headers);
         Ok(remote
             .with_warnings(move || unverified.iter().cloned().chain(drifting.contracts.warnings()).collect())
-            .with_unchanged(move || tls::files_digest(&tls) == files))
+            .with_unchanged(move || tls::files_digest(config.tls()) == files && same_headers(&config)))
     }
 }
 
