@@ -56,7 +56,8 @@ impl Remote {
     }
 
     /// Says how to tell that what the route was built from beside its row, such as files that the row names, is still the same.
-    /// It is asked at each reload; where it is not, the route is built anew although its row stays.
+    /// It is asked at each reload and every two seconds; where it is not, the route is built anew although its row stays. Keep it
+    /// short: it is asked for each route.
     #[must_use]
     pub fn with_unchanged(self, unchanged: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { unchanged: Arc::new(unchanged), ..self }
