@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tower::ServiceExt;
 use tower_service::Service;
@@ -96,7 +96,14 @@ where
     S: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
 {
     fn call(self: Arc<Self>, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
-        Box::pin(self.0.clone().oneshot(call))
+        let mut service = self.0.clone();
+        // Nearly every service is ready, and then its future needs nothing around it. One that is not is asked again by whoever
+        // waits, so it does not matter that nobody is woken here.
+        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Box::pin(service.call(call)),
+            Poll::Ready(Err(error)) => Box::pin(std::future::ready(Err(error))),
+            Poll::Pending => Box::pin(service.oneshot(call)),
+        }
     }
 }
 
