@@ -10,10 +10,12 @@ use std::hint::black_box;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use connectivity_core::layer::{ConcurrencyLayer, LoggingLayer, ObserveLayer, RecoveryLayer, TimeoutLayer};
 use connectivity_core::{Error, MemoryRoutes, Router, register, service};
 use divan::Bencher;
+use tower::ServiceBuilder;
 use tower_layer::layer_fn;
 
 #[service]
@@ -71,6 +73,21 @@ fn client_local_with_concurrency_limit(bencher: Bencher<'_, '_>) {
 fn client_local_with_layer(bencher: Bencher<'_, '_>) {
     let router = router("{}");
     router.layer(layer_fn(|inner| inner));
+    let client = PricesClient::new(&router);
+    bencher.bench_local(|| now(client.quote(black_box("sku-17"), black_box(3))));
+}
+
+#[divan::bench]
+fn client_local_with_all_layers(bencher: Bencher<'_, '_>) {
+    let router = router("{}");
+    router.layer(
+        ServiceBuilder::new()
+            .layer(LoggingLayer::new())
+            .layer(ObserveLayer::new())
+            .layer(RecoveryLayer::new())
+            .layer(TimeoutLayer::new(Duration::from_secs(10)))
+            .layer(ConcurrencyLayer::new(256)),
+    );
     let client = PricesClient::new(&router);
     bencher.bench_local(|| now(client.quote(black_box("sku-17"), black_box(3))));
 }

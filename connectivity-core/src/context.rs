@@ -129,6 +129,14 @@ impl Context {
         }
     }
 
+    /// The same in place, for layers: what they are given is a part of something larger.
+    #[cfg(feature = "router")]
+    pub(crate) fn limit(&mut self, limit: Duration) {
+        if let Some(deadline) = Instant::now().checked_add(limit) {
+            self.deadline = Some(self.deadline.map_or(deadline, |old| old.min(deadline)));
+        }
+    }
+
     /// Adds a claim that goes along with every call, such as a tenant id. A key that is there already gets the new value.
     ///
     /// A claim is what the caller says, not what anybody checked: see [`peer`](Self::peer) for that.

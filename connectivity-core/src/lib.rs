@@ -60,7 +60,7 @@
 //! | say who we are, and whom we trust | [`Tls`], [`RouteTls`] |
 //! | say where rows come from | [`SqliteRoutes`], [`MemoryRoutes`], [`RouteSource`] |
 //! | look at what is in force | [`Router::inspect`], [`Inspection`] |
-//! | see every call | [`Router::layer`], [`Call`], [`Reply`], [`CallService`] |
+//! | see every call | [`layer`], [`Router::layer`], [`Call`], [`Reply`], [`CallService`] |
 //! | bear the failures of others | [`layer`], [`CircuitBreaker`] |
 //! | reach another kind of server | [`HttpTransport`], [`Transport`], [`Listener`] |
 //!
@@ -98,7 +98,7 @@ pub mod __private;
 #[doc(hidden)]
 pub mod fuzzing;
 
-pub use call::{Body, BoxFuture, Call, CallService, Payload, Reply};
+pub use call::{Body, BoxFuture, Call, CallService, Payload, Reply, RouteTag};
 pub use codec::{Codec, CodecError};
 #[doc = include_str!("docs/service.md")]
 pub use connectivity_macros::service;

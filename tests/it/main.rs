@@ -11,6 +11,7 @@ mod contract;
 mod frames;
 mod http;
 mod https;
+mod layers;
 mod policies;
 mod processes;
 mod quic;

@@ -2,9 +2,11 @@
 
 mod body;
 mod reply;
+mod route;
 mod service;
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -18,6 +20,7 @@ use crate::service::{Args, Arguments, Method};
 use body::Untaken;
 pub use body::{Body, Payload};
 pub use reply::Reply;
+pub use route::RouteTag;
 pub use service::{BoxFuture, CallService};
 
 #[cfg(feature = "router")]
@@ -37,6 +40,7 @@ pub struct Call {
     method: Option<&'static MethodDesc>,
     body: Body,
     context: Context,
+    route: Option<Arc<RouteTag>>,
 }
 
 impl Call {
@@ -45,24 +49,24 @@ impl Call {
     /// The context of the call is the [current](context::current) one.
     #[must_use]
     pub fn raw(name: Name, bytes: impl Into<Bytes>) -> Self {
-        Self { name, method: None, body: Body::Raw(bytes.into()), context: context::current() }
+        Self { name, method: None, body: Body::Raw(bytes.into()), context: context::current(), route: None }
     }
 
     /// Makes a call of a typed method whose arguments are encoded already.
     #[must_use]
     pub fn encoded(name: Name, codec: Codec, bytes: impl Into<Bytes>) -> Self {
-        Self { name, method: None, body: Body::Encoded(codec, bytes.into()), context: context::current() }
+        Self { name, method: None, body: Body::Encoded(codec, bytes.into()), context: context::current(), route: None }
     }
 
     /// A call as a listener has received it.
     #[cfg(feature = "wire")]
     pub(crate) fn received(name: Name, body: Body, context: Context) -> Self {
-        Self { name, method: None, body, context }
+        Self { name, method: None, body, context, route: None }
     }
 
     pub(crate) fn of(method: &'static MethodDesc, body: Body) -> Self {
         let name = Name::from_static(method.full_name());
-        Self { name, method: Some(method), body, context: context::current() }
+        Self { name, method: Some(method), body, context: context::current(), route: None }
     }
 
     /// Replaces what travels with the call.
@@ -96,6 +100,25 @@ impl Call {
     #[must_use]
     pub fn method(&self) -> Option<&'static MethodDesc> {
         self.method
+    }
+
+    /// States by which route the call goes.
+    #[cfg(feature = "router")]
+    pub(crate) fn set_route(&mut self, route: Arc<RouteTag>) {
+        self.route = Some(route);
+    }
+
+    /// The same as [`route`](Self::route), to keep.
+    #[cfg(feature = "router")]
+    pub(crate) fn shared_route(&self) -> Option<Arc<RouteTag>> {
+        self.route.clone()
+    }
+
+    /// Says by which route the call goes, for layers. `None` where no router has seen the call yet, and for a call from outside
+    /// that nothing exposed here answers.
+    #[must_use]
+    pub fn route(&self) -> Option<&RouteTag> {
+        self.route.as_deref()
     }
 
     /// Says whether the method's author allows a call to be repeated. A raw service never does.
@@ -164,8 +187,9 @@ impl Call {
     /// takes it gets it.
     #[cfg(feature = "router")]
     pub(crate) fn fork(&self) -> Self {
-        let Self { name, method, body, context } = self;
-        Self { name: name.clone(), method: *method, body: body.fork(), context: context.clone() }
+        let Self { name, method, body, context, route } = self;
+        let (name, context, route) = (name.clone(), context.clone(), route.clone());
+        Self { name, method: *method, body: body.fork(), context, route }
     }
 
     /// Says whether the arguments are gone: an implementation has taken the value, and no fork of the call can be sent any more.
@@ -198,6 +222,7 @@ impl fmt::Debug for Call {
             .field("name", &self.name)
             .field("body", &self.body)
             .field("context", &self.context)
+            .field("route", &self.route)
             .finish()
     }
 }

@@ -1,38 +1,25 @@
-//! Layers for calls: what stands between a caller and an implementation or a transport.
-//!
-//! Each is a tower layer over `Service<Call, Response = Reply, Error = Error>` with a future of its own, so that a stack of them,
-//! made with `tower::ServiceBuilder`, costs one box in all, in [`CallService::new`](crate::CallService::new). Add them with
-//! [`Router::layer`](crate::Router::layer), or let the row of a remote route ask for them: `retry_max`, `breaker_failures`,
-//! `fallback` in its config.
-//!
-//! | layer | what it does | when its future is dropped |
-//! | --- | --- | --- |
-//! | [`RetryLayer`] | repeats a call that has not run, or may run twice | the attempt is dropped, no other is made |
-//! | [`BreakerLayer`] | refuses calls while the far end is sick | a probe's place is free again; a failure only after the deadline |
-//! | [`FallbackLayer`] | lets another service answer when the first was not reached | whichever of the two is at work is dropped |
-//!
-//! ```
-//! use connectivity_core::{CircuitBreaker, MemoryRoutes, Router, layer::{BreakerLayer, RetryLayer}};
-//!
-//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
-//! let router = Router::builder()
-//!     .source(MemoryRoutes::new())
-//!     .layer_for("billing", RetryLayer::new(2))
-//!     .layer_for("billing", BreakerLayer::new(CircuitBreaker::builder().failures(3).build()))
-//!     .build()?;
-//! # drop(router);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! # })?;
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+#![doc = include_str!("../docs/layer.md")]
 
 pub(crate) mod breaker;
 mod fallback;
+mod limit;
+mod logging;
+mod observe;
+mod outcome;
+mod recovery;
 mod retry;
+#[cfg(test)]
+mod testing;
+mod timeout;
 
 pub use breaker::{Breaker, BreakerFuture, BreakerLayer, Permit};
 pub use fallback::{Fallback, FallbackFuture, FallbackLayer};
+pub use limit::{Concurrency, ConcurrencyFuture, ConcurrencyLayer};
+pub use logging::{Logging, LoggingFuture, LoggingLayer};
+pub use observe::{Observe, ObserveFuture, ObserveLayer};
+pub use recovery::{Recovery, RecoveryFuture, RecoveryLayer};
 pub use retry::{Retry, RetryBudget, RetryFuture, RetryLayer};
+pub use timeout::{Timeout, TimeoutFuture, TimeoutLayer};
 
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Sent};

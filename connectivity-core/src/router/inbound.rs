@@ -60,6 +60,7 @@ pub struct Inbound {
     core: Arc<Core>,
     exposed: Arc<Exposure>,
     service: CallService,
+    layered: bool,
 }
 
 impl Inbound {
@@ -67,7 +68,7 @@ impl Inbound {
         let exposed = Arc::new(exposed);
         let bottom = Bottom { core: Arc::clone(&core), exposed: Arc::clone(&exposed) };
         let service = CallService::shared(Arc::new(bottom));
-        Self { core, exposed, service }
+        Self { core, exposed, service, layered: false }
     }
 
     /// Puts a tower layer around all calls coming in, outside of those that are there.
@@ -78,7 +79,7 @@ impl Inbound {
         L::Service: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
     {
         let service = CallService::new(layer.layer(self.service));
-        Self { service, ..self }
+        Self { service, layered: true, ..self }
     }
 
     /// Describes the method of an exposed service, so that a listener can decode its arguments; `None` for a raw service.
@@ -99,8 +100,26 @@ impl Inbound {
     ///
     /// # Cancel safety
     /// Dropping the future cancels the implementation's work, unless the method is `#[no_cancel]`.
-    pub fn send(&self, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+    pub fn send(&self, mut call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+        if self.layered {
+            call = self.tagged(call);
+        }
         self.service.send(call)
+    }
+
+    /// Tells the layers what is called, where it is something that is exposed; they see other calls as well.
+    fn tagged(&self, mut call: Call) -> Call {
+        let table = self.core.now();
+        let known = table.known(call.name());
+        let Ok(local) = exposed_local(known, &self.exposed, call.name()) else { return call };
+        let Ok(method) = local.find(call.name()) else { return call };
+        if let Some(tag) = known.and_then(|known| known.unrouted.as_ref()?.tag.clone()) {
+            call.set_route(tag);
+        }
+        match method {
+            Some(method) => call.with_method(method),
+            None => call,
+        }
     }
 }
 

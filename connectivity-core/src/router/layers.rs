@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::call::{Call, CallService, Reply};
+use crate::call::{BoxFuture, Call, CallService, Erased, Reply, RouteTag};
 use crate::error::Error;
 
 /// A tower layer with its type erased.
@@ -32,10 +32,24 @@ impl Layers {
         self.0.iter().any(|(service, _)| concerns(service.as_deref(), name))
     }
 
-    /// Puts the layers for `name` around a service.
-    pub(crate) fn wrap(&self, name: &str, inner: CallService) -> CallService {
-        let layers = self.0.iter().rev().filter(|(service, _)| concerns(service.as_deref(), name));
-        layers.fold(inner, |inner, (_, layer)| (layer.0)(inner))
+    /// Puts the layers for the name of a route around a service; they find the route's tag on each call.
+    pub(crate) fn wrap(&self, tag: RouteTag, inner: CallService) -> CallService {
+        let layers = self.0.iter().rev().filter(|(service, _)| concerns(service.as_deref(), tag.name().as_str()));
+        let inner = layers.fold(inner, |inner, (_, layer)| (layer.0)(inner));
+        CallService::shared(Arc::new(Tagged { tag: Arc::new(tag), inner }))
+    }
+}
+
+/// Tells the layers inside it by which route a call goes.
+struct Tagged {
+    tag: Arc<RouteTag>,
+    inner: CallService,
+}
+
+impl Erased for Tagged {
+    fn call(self: Arc<Self>, mut call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+        call.set_route(Arc::clone(&self.tag));
+        self.inner.send(call)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use tower_layer::Layer;
 
-use crate::call::CallService;
+use crate::call::{CallService, RouteTag};
 use crate::desc::MethodDesc;
 use crate::layer::FallbackLayer;
 use crate::name::{Name, parent};
@@ -170,7 +170,9 @@ impl State {
     }
 
     fn unrouted(&self, name: &Name, local: &Local) -> Ready {
-        self.layered(name, local.service(), Form::Typed, true)
+        let tag = RouteTag::new(name.clone(), "local".into());
+        let ready = self.layered(tag.clone(), local.service(), Form::Typed, true);
+        Ready { tag: Some(Arc::new(tag)), ..ready }
     }
 
     fn ready(&self, target: &Target) -> Ready {
@@ -178,7 +180,7 @@ impl State {
             Some(local) => CallService::new(FallbackLayer::new(target.stand_in(local)).layer(target.service())),
             None => target.service(),
         };
-        self.layered(target.route.name(), service, Ready::form_of(target), target.is_plain_local())
+        self.layered(target.tag(), service, Ready::form_of(target), target.is_plain_local())
     }
 
     /// Finds what steps in for a remote service: an implementation that may be registered long after its row was read.
@@ -187,12 +189,12 @@ impl State {
     }
 
     /// Puts the layers around a service. Behind one, a call can turn anywhere, so it goes as a value and never the fast way.
-    fn layered(&self, name: &Name, service: CallService, form: Form, fast: bool) -> Ready {
+    fn layered(&self, tag: RouteTag, service: CallService, form: Form, fast: bool) -> Ready {
         let layers = self.layers_version;
-        if !self.layers.any(name.as_str()) {
-            return Ready { service, form, fast, layers };
+        if !self.layers.any(tag.name().as_str()) {
+            return Ready { service, form, fast, layers, tag: None };
         }
-        Ready { service: self.layers.wrap(name.as_str(), service), form: Form::Typed, fast: false, layers }
+        Ready { service: self.layers.wrap(tag, service), form: Form::Typed, fast: false, layers, tag: None }
     }
 
     /// Says whether this process implements a service, or has clients of it.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
-use crate::call::CallService;
+use crate::call::{CallService, RouteTag};
 use crate::desc::ServiceDesc;
 use crate::error::{Error, ErrorKind};
 use crate::name::{Name, parent};
@@ -60,6 +60,8 @@ pub(crate) struct Ready {
     pub(crate) fast: bool,
     /// Which set of layers stands around it.
     pub(crate) layers: u64,
+    /// What layers of calls from outside are told; only where the way is that of a service, not of a row.
+    pub(crate) tag: Option<Arc<RouteTag>>,
 }
 
 impl Ready {

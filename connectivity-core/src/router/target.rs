@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::call::{Call, CallService, Reply};
+use crate::call::{Call, CallService, Reply, RouteTag};
 use crate::error::{Error, ErrorKind};
 use crate::layer::breaker::BreakerState;
 use crate::router::local::Local;
 use crate::router::path::{Admitted, Failure, Limits, Path, Traffic};
 use crate::router::policies::Policies;
 use crate::router::table::closed;
-use crate::routes::Route;
+use crate::routes::{Route, Strategy};
 use crate::transport::Remote;
 
 /// Where a route leads.
@@ -42,6 +42,16 @@ impl Target {
         let learnt = before.filter(same).map(|old| &old.policies);
         let policies = if remote { Policies::of(route.config(), learnt) } else { Policies::default() };
         Self { route, place, limits, policies, traffic: Arc::default() }
+    }
+
+    /// Tells layers by which row a call goes, and how it is really served: a row of another strategy can be at home here.
+    pub(crate) fn tag(&self) -> RouteTag {
+        let strategy = match self.place {
+            Place::Local(_) => Strategy::Local.word(),
+            Place::Noop => Strategy::Noop.word(),
+            Place::Remote(_) => self.route.strategy().word(),
+        };
+        RouteTag::new(self.route.name().clone(), strategy)
     }
 
     /// Says whether a typed call may skip everything but the implementation.

@@ -1,5 +1,6 @@
 //! How a route is served.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::error::RouteError;
@@ -57,6 +58,12 @@ impl Strategy {
             Self::Noop => "noop",
             Self::Remote(word) => word,
         }
+    }
+
+    /// The word, to keep: without an allocation where every routes table knows it, because a table has one for each row.
+    pub(crate) fn word(&self) -> Cow<'static, str> {
+        let known = Self::BUILT_IN.into_iter().find(|known| *known == self.as_str());
+        known.map_or_else(|| self.as_str().to_owned().into(), Cow::Borrowed)
     }
 
     /// Whether calls leave this process by a transport.

@@ -1,19 +1,13 @@
 //! The way of an envelope into an implementation.
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-
-use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::call::{BoxFuture, Call, Reply};
-use crate::context::{self, timed_out};
+use crate::context;
 use crate::desc::ServiceDesc;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
+use crate::service::work::{CatchPanic, Within};
 
 /// Takes envelopes for one service; the macro implements it.
 pub trait Dispatch: Send + Sync + 'static {
@@ -59,12 +53,12 @@ pub(crate) fn run(
     work: BoxFuture<'static, Result<Reply, Error>>,
 ) -> BoxFuture<'static, Result<Reply, Error>> {
     let deadline = context.deadline();
-    let work = context::scope(context.serving_call(name.clone()), catch_panic(name.clone(), work));
+    let work = context::scope(context.serving_call(name.clone()), CatchPanic::new(name.clone(), work));
     match deadline {
         None if detach => Box::pin(detached(name, work)),
         None => Box::pin(work),
-        Some(deadline) if detach => Box::pin(Within::new(deadline, name.clone(), detached(name, work))),
-        Some(deadline) => Box::pin(Within::new(deadline, name, work)),
+        deadline if detach => Box::pin(Within::new(deadline, name.clone(), detached(name, work))),
+        deadline => Box::pin(Within::new(deadline, name, work)),
     }
 }
 
@@ -74,51 +68,4 @@ async fn detached(
 ) -> Result<Reply, Error> {
     // The task ends early only when its runtime does.
     tokio::spawn(work).await.unwrap_or_else(|_gone| Err(Error::new(ErrorKind::Cancelled, name, "the runtime is gone")))
-}
-
-pin_project! {
-    /// Work that ends at its deadline. It is polled before the clock: what is ready at once costs no timer, and what ends at its
-    /// deadline has ended.
-    struct Within<F> {
-        #[pin]
-        work: F,
-        clock: Option<Pin<Box<Sleep>>>,
-        deadline: Instant,
-        name: Name,
-    }
-}
-
-impl<F> Within<F> {
-    fn new(deadline: Instant, name: Name, work: F) -> Self {
-        Self { work, clock: None, deadline, name }
-    }
-}
-
-impl<F: Future<Output = Result<Reply, Error>>> Future for Within<F> {
-    type Output = Result<Reply, Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if let Poll::Ready(reply) = this.work.poll(cx) {
-            return Poll::Ready(reply);
-        }
-        let clock = this.clock.get_or_insert_with(|| Box::pin(sleep_until(*this.deadline)));
-        clock.as_mut().poll(cx).map(|()| Err(timed_out(this.name.as_str())))
-    }
-}
-
-fn catch_panic(
-    name: Name,
-    mut work: BoxFuture<'static, Result<Reply, Error>>,
-) -> impl Future<Output = Result<Reply, Error>> {
-    std::future::poll_fn(move |cx| {
-        let poll = AssertUnwindSafe(|| work.as_mut().poll(cx));
-        std::panic::catch_unwind(poll).unwrap_or_else(|panic| Poll::Ready(Err(panicked(name.as_str(), &*panic))))
-    })
-}
-
-fn panicked(name: &str, panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(name = %name, "an implementation panicked: {}", text.unwrap_or("(no text)"));
-    Error::new(ErrorKind::Panicked, name, "")
 }

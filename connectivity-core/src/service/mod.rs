@@ -7,6 +7,7 @@ mod handle;
 mod host;
 mod method;
 mod parameter;
+mod work;
 
 pub use args::{Args, Arguments, Fields, FromFields};
 pub use cell::ServiceCell;
@@ -21,6 +22,8 @@ pub use parameter::{Lend, Own, Parameter, Ref, Referent, Value};
 pub(crate) use dispatch::invoke;
 #[cfg(feature = "router")]
 pub(crate) use dispatch::run;
+#[cfg(feature = "router")]
+pub(crate) use work::{CatchPanic, Within, catch};
 
 #[cfg(test)]
 mod tests;

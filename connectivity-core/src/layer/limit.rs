@@ -1,0 +1,192 @@
+//! Not too many calls at once.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::call::{Call, Reply};
+use crate::error::{Error, ErrorKind, Sent};
+
+/// Lets so many calls through at once and refuses the next as [`Overloaded`](ErrorKind::Overloaded): none of them waits, and none
+/// of the refused ran.
+///
+/// One layer and its clones count together, whatever they stand around; give each service one of its own with
+/// [`layer_for`](crate::Router::layer_for) where they should not. To let calls wait for a while, use tower's own limit.
+#[derive(Clone, Debug)]
+pub struct ConcurrencyLayer(Arc<Gate>);
+
+impl ConcurrencyLayer {
+    /// Makes the layer; with 0 it refuses every call.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self(Arc::new(Gate { busy: AtomicUsize::new(0), limit }))
+    }
+
+    /// Says how many calls are in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.0.busy.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
+struct Gate {
+    busy: AtomicUsize,
+    limit: usize,
+}
+
+impl Gate {
+    /// Takes a place, if there is one. A caller that is refused leaves no trace, so it keeps no place from another one.
+    fn enter(self: &Arc<Self>) -> Option<Place> {
+        let more = |busy| (busy < self.limit).then_some(busy + 1);
+        let entered = self.busy.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more);
+        entered.ok().map(|_before| Place(Arc::clone(self)))
+    }
+}
+
+/// One of the places, until this is dropped.
+#[derive(Debug)]
+struct Place(Arc<Gate>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl<S> Layer<S> for ConcurrencyLayer {
+    type Service = Concurrency<S>;
+
+    fn layer(&self, inner: S) -> Concurrency<S> {
+        Concurrency { inner, gate: Arc::clone(&self.0) }
+    }
+}
+
+/// A service under a [`ConcurrencyLayer`].
+#[derive(Clone, Debug)]
+pub struct Concurrency<S> {
+    inner: S,
+    gate: Arc<Gate>,
+}
+
+impl<S> Service<Call> for Concurrency<S>
+where
+    S: Service<Call, Response = Reply, Error = Error>,
+{
+    type Response = Reply;
+    type Error = Error;
+    type Future = ConcurrencyFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        match self.gate.enter() {
+            // The place first, so that a panic inside frees it.
+            Some(place) => ConcurrencyFuture { place: Some(place), refused: None, work: Some(self.inner.call(call)) },
+            None => ConcurrencyFuture { place: None, refused: Some(refuse(&call, self.gate.limit)), work: None },
+        }
+    }
+}
+
+fn refuse(call: &Call, limit: usize) -> Error {
+    call.failed(ErrorKind::Overloaded, format_args!("a layer allows {limit} calls at once")).with_sent(Sent::No)
+}
+
+pin_project! {
+    /// The future of [`Concurrency`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ConcurrencyFuture<F> {
+        #[pin]
+        work: Option<F>,
+        place: Option<Place>,
+        refused: Option<Error>,
+    }
+}
+
+impl<F: Future<Output = Result<Reply, Error>>> Future for ConcurrencyFuture<F> {
+    type Output = Result<Reply, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Some(work) = this.work.as_pin_mut() else {
+            // Polled again after the end, it pends, as a future may.
+            return this.refused.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+        };
+        let reply = work.poll(cx);
+        if reply.is_ready() {
+            // Whoever waits for this future may keep it for a while.
+            *this.place = None;
+        }
+        reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::sync::oneshot;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::layer::testing::{answer, call, now, poll_once};
+
+    fn is_refused(reply: Result<Reply, Error>) {
+        let error = reply.unwrap_err();
+        assert_eq!((error.kind(), error.sent(), error.name()), (ErrorKind::Overloaded, Sent::No, "billing.quote"));
+        assert!(error.is_retryable_for("billing.quote"));
+    }
+
+    #[test]
+    fn the_next_call_is_refused_until_a_place_is_free_again() {
+        let layer = ConcurrencyLayer::new(2);
+        let stuck = service_fn(|_call| pending::<Result<Reply, Error>>());
+        let (mut one, mut other) = (layer.layer(stuck), layer.clone().layer(stuck));
+        let (first, second) = (one.call(call()), other.call(call()));
+        assert_eq!(layer.in_flight(), 2);
+        is_refused(now(one.call(call())));
+        is_refused(now(other.clone().call(call())));
+        drop(first);
+        let third = one.call(call());
+        is_refused(now(one.call(call())));
+        drop((second, third));
+        assert_eq!(layer.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_place_is_free_when_the_call_has_ended_though_its_future_is_kept() {
+        let (send, receive) = oneshot::channel::<()>();
+        let receive = Arc::new(std::sync::Mutex::new(Some(receive)));
+        let inner = service_fn(move |_call| {
+            let receive = receive.lock().unwrap().take();
+            async move {
+                receive.unwrap().await.unwrap();
+                answer()
+            }
+        });
+        let layer = ConcurrencyLayer::new(1);
+        let mut kept = std::pin::pin!(layer.layer(inner).call(call()));
+        assert!(poll_once(kept.as_mut()).is_pending());
+        assert_eq!(layer.in_flight(), 1);
+        send.send(()).unwrap();
+        assert!(poll_once(kept.as_mut()).is_ready());
+        assert_eq!(layer.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_panic_frees_the_place() {
+        let layer = ConcurrencyLayer::new(1);
+        let mut service =
+            layer.layer(service_fn(|_call: Call| -> std::future::Ready<Result<Reply, Error>> { panic!() }));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| service.call(call()))).is_err());
+        assert_eq!(layer.in_flight(), 0);
+    }
+}

@@ -1,0 +1,187 @@
+//! Which figures belong together, and where they go: found once, then kept.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::BuildHasherDefault;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use metrics::{Counter, Histogram, Label, Unit};
+
+use crate::call::{Call, RouteTag};
+use crate::desc::MethodDesc;
+use crate::layer::outcome::Outcome;
+use crate::name::Name;
+use crate::quick::Quick;
+
+const DURATION: &str = "connectivity_call_duration_seconds";
+const FAILURES: &str = "connectivity_call_failures_total";
+
+/// What stands in place of a name that anybody could have made up.
+const OTHER: &str = "other";
+
+/// A recorder keeps a series for ever, and a histogram is not small.
+pub(super) const MAX_SERIES: usize = 1_000;
+
+/// Whose figures are kept together: what a contract or a row names.
+#[derive(Clone, Copy)]
+enum Subject<'a> {
+    /// A method whose contract is known here.
+    Method(&'static MethodDesc),
+    /// A row of its own.
+    Row(&'a Name),
+    /// Something that goes by a row, but that only the caller names.
+    Below(&'a Name),
+}
+
+impl<'a> Subject<'a> {
+    fn of(call: &'a Call) -> Option<Self> {
+        if let Some(method) = call.method() {
+            return Some(Self::Method(method));
+        }
+        let row = call.route()?.name();
+        Some(if row == call.full_name() { Self::Row(row) } else { Self::Below(row) })
+    }
+
+    fn key(self) -> &'a str {
+        match self {
+            Self::Method(method) => method.full_name(),
+            Self::Row(row) | Self::Below(row) => row.as_str(),
+        }
+    }
+
+    fn method(self) -> &'static str {
+        match self {
+            Self::Method(method) => method.name(),
+            Self::Row(_) => "",
+            Self::Below(_) => OTHER,
+        }
+    }
+
+    fn keep(self, strategy: &str) -> (Name, Series) {
+        let (name, service) = match self {
+            Self::Method(method) => (Name::from_static(method.full_name()), Name::from_static(method.service())),
+            Self::Row(row) | Self::Below(row) => (row.clone(), row.clone()),
+        };
+        (name, Series::new(service.as_str(), self.method(), strategy))
+    }
+}
+
+/// Every series that has had a call.
+pub(super) struct AllSeries {
+    known: ArcSwap<Known>,
+    /// Takes what nobody knows, and what is too many.
+    rest: Arc<Series>,
+}
+
+/// The series by the name of a method or row; a few strategies each.
+#[derive(Clone, Default)]
+struct Known {
+    by_name: HashMap<Name, Vec<Arc<Series>>, BuildHasherDefault<Quick>>,
+    count: usize,
+}
+
+impl Known {
+    fn find(&self, subject: Subject<'_>, strategy: &str) -> Option<&Arc<Series>> {
+        let mut of_name = self.by_name.get(subject.key())?.iter();
+        of_name.find(|series| series.method == subject.method() && *series.strategy == *strategy)
+    }
+}
+
+impl AllSeries {
+    /// Finds the series of a call: a look into a map that nobody locks.
+    pub(super) fn of(&self, call: &Call) -> Arc<Series> {
+        let Some(subject) = Subject::of(call) else { return Arc::clone(&self.rest) };
+        let strategy = call.route().map_or(OTHER, RouteTag::strategy);
+        match self.known.load().find(subject, strategy) {
+            Some(series) => Arc::clone(series),
+            None => self.add(subject, strategy),
+        }
+    }
+
+    #[cold]
+    fn add(&self, subject: Subject<'_>, strategy: &str) -> Arc<Series> {
+        let (name, series) = subject.keep(strategy);
+        let series = Arc::new(series);
+        self.known.rcu(|known| {
+            if known.count >= MAX_SERIES || known.find(subject, strategy).is_some() {
+                return Arc::clone(known);
+            }
+            let mut more = Known::clone(known);
+            more.by_name.entry(name.clone()).or_default().push(Arc::clone(&series));
+            more.count += 1;
+            Arc::new(more)
+        });
+        Arc::clone(self.known.load().find(subject, strategy).unwrap_or(&self.rest))
+    }
+}
+
+impl Default for AllSeries {
+    fn default() -> Self {
+        Self { known: ArcSwap::default(), rest: Arc::new(Series::new(OTHER, OTHER, OTHER)) }
+    }
+}
+
+impl fmt::Debug for AllSeries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AllSeries").field("count", &self.known.load().count).finish_non_exhaustive()
+    }
+}
+
+/// The figures of one method on one strategy.
+pub(super) struct Series {
+    service: Box<str>,
+    method: &'static str,
+    strategy: Box<str>,
+    /// Where figures go, for each outcome that there was.
+    outcomes: [OnceLock<Handles>; Outcome::COUNT],
+}
+
+struct Handles {
+    duration: Histogram,
+    failures: Option<Counter>,
+}
+
+impl Series {
+    fn new(service: &str, method: &'static str, strategy: &str) -> Self {
+        let outcomes = std::array::from_fn(|_| OnceLock::new());
+        Self { service: service.into(), method, strategy: strategy.into(), outcomes }
+    }
+
+    pub(super) fn record(&self, outcome: Outcome, duration: Duration) {
+        let Some(handles) = self.outcomes.get(outcome.index()) else { return };
+        let handles = handles.get_or_init(|| self.handles(outcome));
+        handles.duration.record(duration.as_secs_f64());
+        if let Some(failures) = &handles.failures {
+            failures.increment(1);
+        }
+    }
+
+    #[cold]
+    fn handles(&self, outcome: Outcome) -> Handles {
+        metrics::describe_histogram!(DURATION, Unit::Seconds, "how long calls took");
+        metrics::describe_counter!(FAILURES, Unit::Count, "calls that got no answer");
+        let labels = vec![
+            Label::new("service", self.service.to_string()),
+            Label::from_static_parts("method", self.method),
+            Label::new("strategy", self.strategy.to_string()),
+            Label::from_static_parts("outcome", outcome.as_str()),
+        ];
+        Handles {
+            duration: metrics::histogram!(DURATION, labels.clone()),
+            failures: outcome.is_failure().then(|| metrics::counter!(FAILURES, labels)),
+        }
+    }
+}
+
+impl fmt::Debug for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { service, method, strategy, .. } = self;
+        f.debug_struct("Series")
+            .field("service", service)
+            .field("method", method)
+            .field("strategy", strategy)
+            .finish_non_exhaustive()
+    }
+}

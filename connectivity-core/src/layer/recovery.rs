@@ -1,0 +1,161 @@
+//! A panic is an error of one call.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::call::{Call, Reply};
+use crate::error::{Error, ErrorKind};
+use crate::service::{CatchPanic, catch};
+
+/// Turns a panic inside of it into [`Panicked`](ErrorKind::Panicked) for that call. Its text goes to the log, never into the error.
+///
+/// Implementations have this already; the layer is for panics of other layers and of transports.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RecoveryLayer(());
+
+impl RecoveryLayer {
+    /// Makes the layer.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(())
+    }
+}
+
+impl<S> Layer<S> for RecoveryLayer {
+    type Service = Recovery<S>;
+
+    fn layer(&self, inner: S) -> Recovery<S> {
+        Recovery { inner, unready: None }
+    }
+}
+
+/// A service under a [`RecoveryLayer`].
+#[derive(Debug)]
+pub struct Recovery<S> {
+    inner: S,
+    /// The panic of `poll_ready`, which knows no call that it could fail.
+    unready: Option<Error>,
+}
+
+impl<S: Clone> Clone for Recovery<S> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), unready: None }
+    }
+}
+
+impl<S> Service<Call> for Recovery<S>
+where
+    S: Service<Call, Response = Reply, Error = Error>,
+{
+    type Response = Reply;
+    type Error = Error;
+    type Future = RecoveryFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        catch("", || self.inner.poll_ready(cx)).unwrap_or_else(|error| {
+            self.unready = Some(error);
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let name = call.full_name().clone();
+        let started = match self.unready.take() {
+            Some(_unnamed) => Err(Error::new(ErrorKind::Panicked, &name, "")),
+            None => catch(name.as_str(), || self.inner.call(call)),
+        };
+        match started {
+            Ok(work) => RecoveryFuture { work: Some(CatchPanic::new(name, work)), failed: None },
+            Err(error) => RecoveryFuture { work: None, failed: Some(error) },
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`Recovery`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct RecoveryFuture<F> {
+        #[pin]
+        work: Option<CatchPanic<F>>,
+        failed: Option<Error>,
+    }
+}
+
+impl<F: Future<Output = Result<Reply, Error>>> Future for RecoveryFuture<F> {
+    type Output = Result<Reply, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.work.as_pin_mut() {
+            Some(work) => work.poll(cx),
+            // Polled again after the end, it pends, as a future may.
+            None => this.failed.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tower::service_fn;
+
+    use crate::layer::testing::{Events, answer, call};
+
+    /// Panics where it is told to.
+    #[derive(Clone)]
+    struct Panics(&'static str);
+
+    impl Service<Call> for Panics {
+        type Response = Reply;
+        type Error = Error;
+        type Future = std::future::Ready<Result<Reply, Error>>;
+
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+            assert_ne!(self.0, "ready", "secret text of a panic");
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _call: Call) -> Self::Future {
+            assert_ne!(self.0, "call", "secret text of a panic");
+            std::future::ready(answer())
+        }
+    }
+
+    fn is_panicked(reply: Result<Reply, Error>) {
+        let error = reply.unwrap_err();
+        assert_eq!((error.kind(), error.name()), (ErrorKind::Panicked, "billing.quote"));
+        assert!(!format!("{error:?}{error}").contains("secret"), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_panic_anywhere_is_an_error_of_the_call_and_its_text_stays_in_the_log() {
+        let events = Events::default();
+        let _collecting = events.collect();
+        for place in ["ready", "call"] {
+            let mut service = RecoveryLayer::new().layer(Panics(place));
+            is_panicked(tower::ServiceExt::oneshot(service.clone(), call()).await);
+            service.inner = Panics("nowhere");
+            assert!(tower::ServiceExt::oneshot(service, call()).await.is_ok());
+        }
+        let polled = service_fn(|_call| async { panic!("secret text of a panic") });
+        is_panicked(RecoveryLayer::new().layer(polled).call(call()).await);
+        let told = events.take();
+        assert_eq!(told.len(), 3);
+        assert!(
+            told.iter().all(|event| event.contains("secret text of a panic") && event.starts_with("ERROR")),
+            "{told:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn everything_else_passes_through() {
+        let inner = service_fn(|call: Call| async move { Err(call.failed(ErrorKind::Connect, "refused")) });
+        let error = RecoveryLayer::new().layer(inner).call(call()).await.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Connect, "refused"));
+    }
+}
