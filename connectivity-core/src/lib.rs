@@ -59,6 +59,7 @@
 //! | let others call | [`Server`], [`Gateway`], [`Exposure`] |
 //! | say who we are, and whom we trust | [`Tls`], [`RouteTls`] |
 //! | say where rows come from | [`SqliteRoutes`], [`MemoryRoutes`], [`RouteSource`] |
+//! | change rows in code | [`Router::admin`], [`Admin`] |
 //! | look at what is in force | [`Router::inspect`], [`Inspection`] |
 //! | see every call | [`layer`], [`Router::layer`], [`Call`], [`Reply`], [`CallService`] |
 //! | bear the failures of others | [`layer`], [`CircuitBreaker`] |
@@ -120,7 +121,7 @@ pub use routes::{
     RouteSource, RouteTls, RouteWarning, SecretRef, Snapshot, SourceError, Strategy, WatchGuard,
 };
 #[cfg(feature = "sqlite")]
-pub use routes::{Change, ChangeKind, SqliteRoutes, UpgradeReport};
+pub use routes::{Admin, AdminError, Change, ChangeKind, RouteSpec, SqliteRoutes, StoredRoute, UpgradeReport};
 #[cfg(feature = "gateway")]
 pub use server::HttpListener;
 #[cfg(feature = "router")]

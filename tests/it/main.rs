@@ -6,6 +6,7 @@
     reason = "tests have no users, and a failed unwrap is a failed test"
 )]
 
+mod admin;
 mod calls;
 mod contract;
 mod frames;

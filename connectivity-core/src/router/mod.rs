@@ -27,6 +27,8 @@ use crate::codec::Codec;
 use crate::desc::ServiceDesc;
 use crate::error::{Error, ErrorKind};
 use crate::name::{Name, NameError};
+#[cfg(feature = "sqlite")]
+use crate::routes::Admin;
 use crate::routes::SourceError;
 use crate::service::{Host, Registrable, ServiceCell, ServiceRegistry};
 use crate::transport::Transport;
@@ -211,6 +213,22 @@ impl Router {
         let core = Arc::clone(&self.0);
         let reload = tokio::task::spawn_blocking(move || core.reload());
         reload.await.unwrap_or_else(|_gone| Err(SourceError::new("the runtime was shut down")))
+    }
+
+    /// Gives what changes the rows of this router. A change it has made is in force here when its function returns, and everywhere
+    /// else as soon as it is noticed.
+    ///
+    /// # Errors
+    /// When the rows are in no SQLite file: they are changed where they come from then.
+    #[cfg(feature = "sqlite")]
+    pub fn admin(&self) -> Result<Admin, SourceError> {
+        let elsewhere = "the rows of this router are in no SQLite file; change them where they come from";
+        let admin = self.0.source().admin().ok_or_else(|| SourceError::new(elsewhere))?;
+        let core = Arc::downgrade(&self.0);
+        Ok(admin.and_then(move || {
+            // A failed reload stands on `inspect`, and the watcher tries it again.
+            let _ = core.upgrade().map(|core| core.reload());
+        }))
     }
 
     /// Says which generation of the routes is in force: it grows with every change of a row.

@@ -22,5 +22,5 @@ pub use route::Route;
 pub use row::{Field, RouteRow};
 pub use source::{Added, ChangeFn, RouteSource, Snapshot, SourceError, WatchGuard};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{Change, ChangeKind, SqliteRoutes, UpgradeReport};
+pub use sqlite::{Admin, AdminError, Change, ChangeKind, RouteSpec, SqliteRoutes, StoredRoute, UpgradeReport};
 pub use strategy::Strategy;

@@ -47,6 +47,12 @@ pub trait RouteSource: Send + Sync + 'static {
 
     /// Tells troubles of the source itself, for `inspect`: one sentence each, without a name of a row.
     fn warnings(&self) -> Vec<String>;
+
+    /// Gives what changes rows, where the rows are in a SQLite file: [`Router::admin`](crate::Router::admin) asks for it.
+    #[cfg(feature = "sqlite")]
+    fn admin(&self) -> Option<super::Admin> {
+        None
+    }
 }
 
 /// Holds all rows as of one moment.

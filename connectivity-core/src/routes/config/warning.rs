@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+#[cfg(feature = "sqlite")]
+use super::super::error::RouteError;
 use super::super::error::printable;
 use super::keys::KEYS;
 use crate::name::shown;
@@ -11,13 +13,15 @@ use crate::name::shown;
 pub struct RouteWarning {
     key: String,
     text: String,
+    /// Whether nothing knows the key.
+    unknown: bool,
 }
 
 impl RouteWarning {
     /// Makes a warning about one key; a transport may add its own.
     #[must_use]
     pub fn new(key: &str, text: &str) -> Self {
-        Self { key: shown(key), text: printable(text) }
+        Self { key: shown(key), text: printable(text), unknown: false }
     }
 
     pub(super) fn unknown(key: &str) -> Self {
@@ -25,13 +29,21 @@ impl RouteWarning {
             Some((near, _)) => format!("unknown key, ignored; did you mean `{near}`?"),
             None => "unknown key, ignored".to_owned(),
         };
-        Self::new(key, &text)
+        Self { unknown: true, ..Self::new(key, &text) }
     }
 
     /// The key, escaped and short.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl RouteWarning {
+    /// The same for whoever refuses the row because of it: that nothing knows the key.
+    pub(in crate::routes) fn refusal(&self) -> Option<RouteError> {
+        self.unknown.then(|| RouteError::config(&self.key, self.text.replacen(", ignored", "", 1)))
     }
 }
 

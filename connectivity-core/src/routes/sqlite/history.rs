@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use rusqlite::{Connection, Row};
 
 use super::columns::{field, select};
+use super::schema;
 use super::store::Store;
-use crate::name::Name;
 use crate::routes::row::{Field, RouteRow};
 use crate::routes::source::SourceError;
 
@@ -57,22 +57,49 @@ impl From<&str> for ChangeKind {
 }
 
 /// Reads the newest changes, newest first.
-pub(super) fn read(store: &Store, name: Option<&Name>, limit: usize) -> Result<Vec<Change>, SourceError> {
+pub(super) fn read(store: &Store, name: Option<&str>, limit: usize) -> Result<Vec<Change>, SourceError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    store.with_reader("reading history", |connection| query(connection, name, limit))
+    store.with_reader("reading history", |connection| query(connection, name, 0, limit))
 }
 
-fn query(connection: &Connection, name: Option<&Name>, limit: i64) -> rusqlite::Result<Vec<Change>> {
+/// Reads all changes after a generation, newest first.
+pub(super) fn since(connection: &Connection, name: Option<&str>, generation: i64) -> rusqlite::Result<Vec<Change>> {
+    query(connection, name, generation, i64::MAX)
+}
+
+/// The generation of the newest change, or that of the file, where nothing is kept.
+pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
+    let newest: Option<i64> = connection.query_row("SELECT max(id) FROM route_history", [], |row| row.get(0))?;
+    match newest {
+        Some(newest) => Ok(newest),
+        None => Ok(schema::meta(connection, "generation")?.unwrap_or(0)),
+    }
+}
+
+/// The oldest generation from which on every change up to the newest is kept.
+pub(super) fn oldest_without_hole(connection: &Connection, newest: i64) -> rusqlite::Result<i64> {
+    let mut oldest = newest;
+    let mut statement = connection.prepare("SELECT id FROM route_history ORDER BY id DESC")?;
+    for id in statement.query_map([], |row| row.get::<_, i64>(0))? {
+        if id? != oldest {
+            break;
+        }
+        oldest -= 1;
+    }
+    Ok(oldest)
+}
+
+fn query(connection: &Connection, name: Option<&str>, after: i64, limit: i64) -> rusqlite::Result<Vec<Change>> {
     // The history keeps 10,000 rows, so looking for a name among them needs no index.
     let columns =
         ["service_name", "old_strategy", "old_endpoint", "old_config", "new_strategy", "new_endpoint", "new_config"];
     let sql = format!(
         "SELECT {}, id, CAST(at_ms AS INTEGER), CAST(op AS TEXT) FROM route_history
-          WHERE ?1 IS NULL OR service_name = ?1 ORDER BY id DESC LIMIT ?2",
+          WHERE id > ?2 AND (?1 IS NULL OR service_name = ?1) ORDER BY id DESC LIMIT ?3",
         select(&columns)
     );
     let mut statement = connection.prepare(&sql)?;
-    let changes = statement.query_map((name.map(Name::as_str), limit), |row| change(row, columns.len()))?;
+    let changes = statement.query_map((name, after, limit), |row| change(row, columns.len()))?;
     changes.collect()
 }
 

@@ -2,6 +2,7 @@
 //!
 //! `schema.sql` says what a typo meets; [`store`] reads and writes; [`watch`] notices commits of anybody.
 
+mod admin;
 mod columns;
 mod connection;
 mod file;
@@ -21,6 +22,7 @@ use super::source::{Added, ChangeFn, RouteSource, Snapshot, SourceError, WatchGu
 use crate::name::Name;
 use store::{Access, Store};
 
+pub use admin::{Admin, AdminError, RouteSpec, StoredRoute};
 pub use history::{Change, ChangeKind};
 pub use upgrade::UpgradeReport;
 
@@ -83,7 +85,13 @@ impl SqliteRoutes {
     /// # Errors
     /// When the file cannot be read, or has no history because nobody but Go has written it.
     pub fn history(&self, name: Option<&Name>, limit: usize) -> Result<Vec<Change>, SourceError> {
-        history::read(&self.store, name, limit)
+        history::read(&self.store, name.map(Name::as_str), limit)
+    }
+
+    /// Gives what changes rows of this file. Whoever watches the file sees the changes, this process too.
+    #[must_use]
+    pub fn admin(&self) -> Admin {
+        Admin::of(Arc::clone(&self.store))
     }
 
     fn with(path: &Path, access: Access) -> Result<Self, SourceError> {
@@ -110,5 +118,9 @@ impl RouteSource for SqliteRoutes {
 
     fn warnings(&self) -> Vec<String> {
         self.store.warnings()
+    }
+
+    fn admin(&self) -> Option<Admin> {
+        Some(Self::admin(self))
     }
 }

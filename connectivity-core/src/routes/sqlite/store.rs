@@ -33,6 +33,12 @@ pub(super) struct Store {
     pub(super) notes: Notes,
 }
 
+/// What a transaction comes to, with what is to be told of it.
+pub(super) enum Finish<T> {
+    Commit(T),
+    Undo(T),
+}
+
 /// A connection, and the file that it has open.
 pub(super) struct Handle {
     pub(super) connection: Connection,
@@ -128,7 +134,7 @@ impl Store {
 
     /// Adds strategy words, unless the file cannot be written.
     pub(super) fn add_strategies(&self, words: &[&str]) -> Result<(), SourceError> {
-        let known = self.with_reader("reading strategies", known_words)?;
+        let known = self.with_reader("reading strategies", |connection| known_words(connection))?;
         let unknown: Vec<&str> = words.iter().copied().filter(|word| known.iter().all(|k| k != word)).collect();
         if unknown.is_empty() {
             return Ok(());
@@ -149,11 +155,19 @@ impl Store {
         warnings
     }
 
-    /// Writes in one transaction; `None` when this process cannot write the file.
     fn write<T>(
         &self,
         what: &str,
         change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, SourceError> {
+        self.transact(what, |tx| change(tx).map(Finish::Commit))
+    }
+
+    /// Writes in one transaction; `None` when this process cannot write the file.
+    pub(super) fn transact<T>(
+        &self,
+        what: &str,
+        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<Finish<T>>,
     ) -> Result<Option<T>, SourceError> {
         if self.access == Access::ReadOnly {
             return Ok(None);
@@ -230,12 +244,13 @@ fn refuse_others(path: &Path, found: &Found) -> Result<(), SourceError> {
 
 fn in_transaction<T>(
     connection: &mut Connection,
-    change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<Finish<T>>,
 ) -> rusqlite::Result<T> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let value = change(&tx)?;
-    tx.commit()?;
-    Ok(value)
+    match change(&tx)? {
+        Finish::Commit(value) => tx.commit().map(|()| value),
+        Finish::Undo(value) => tx.rollback().map(|()| value),
+    }
 }
 
 /// Always reads in full: 0.3 ms for 1,000 rows, 30 ms for 100,000, and no way to miss a change that left no history.
@@ -262,7 +277,7 @@ fn missing<'a>(connection: &Connection, names: &[&'a Name]) -> rusqlite::Result<
 }
 
 /// The words of `strategies`; none where a file has no such table.
-fn known_words(connection: &mut Connection) -> rusqlite::Result<Vec<String>> {
+pub(super) fn known_words(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let exists = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'strategies'";
     if !connection.prepare(exists)?.exists([])? {
         return Ok(Vec::new());

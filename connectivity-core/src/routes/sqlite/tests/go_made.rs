@@ -21,13 +21,13 @@ fn table(words: &str) -> String {
     )
 }
 
-const NEWEST: &str = "'local', 'quic', 'http', 'mcp', 'dbsync', 'embed', 'noop'";
+pub(super) const NEWEST: &str = "'local', 'quic', 'http', 'mcp', 'dbsync', 'embed', 'noop'";
 
 const UPSERT: &str = "INSERT INTO routes(service_name, strategy, endpoint, config) VALUES ('billing', 'http', 'http://x/', '{}')
     ON CONFLICT(service_name) DO UPDATE SET strategy = excluded.strategy, endpoint = excluded.endpoint, config = excluded.config";
 
 /// A file that Go made and wrote, odd rows included.
-fn go_file(words: &str) -> File {
+pub(super) fn go_file(words: &str) -> File {
     let file = File::nowhere();
     file.sql(&table(words)).unwrap();
     file.sql(

@@ -1,5 +1,6 @@
 //! Real files in temporary directories, written through plain connections and the system's own sqlite3 shell.
 
+mod admin;
 mod go_made;
 mod opening;
 mod reading;

@@ -1,0 +1,151 @@
+//! Changes of one row.
+
+use std::fmt;
+
+use rusqlite::Transaction;
+
+use super::error::{AdminError, Refusal};
+use super::stored;
+use crate::name::shown;
+use crate::routes::config::RouteWarning;
+use crate::routes::route::Route;
+use crate::routes::row::{Field, RouteRow};
+use crate::routes::sqlite::store::known_words;
+
+/// States what a row should say. What is not stated stays as it is in a row that is there, and is empty in a new one.
+///
+/// ```
+/// use connectivity_core::RouteSpec;
+///
+/// let spec = RouteSpec::new("billing", "quic").endpoint("10.0.0.5:4433").config(r#"{"timeout_ms":500}"#);
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+#[must_use = "a spec does nothing until it is given to `Admin::upsert`"]
+pub struct RouteSpec {
+    name: String,
+    strategy: String,
+    endpoint: Option<String>,
+    config: Option<String>,
+}
+
+impl RouteSpec {
+    /// States the name of a service or method, and how it is served.
+    pub fn new(name: impl Into<String>, strategy: impl Into<String>) -> Self {
+        Self { name: name.into(), strategy: strategy.into(), endpoint: None, config: None }
+    }
+
+    /// States where the transport goes; an empty text takes the endpoint away.
+    pub fn endpoint(self, endpoint: impl Into<String>) -> Self {
+        Self { endpoint: Some(endpoint.into()), ..self }
+    }
+
+    /// States the config as a whole, a JSON object.
+    pub fn config(self, json: impl Into<String>) -> Self {
+        Self { config: Some(json.into()), ..self }
+    }
+
+    /// The row that comes of it.
+    fn row(&self, before: Option<&RouteRow>) -> RouteRow {
+        let endpoint = match &self.endpoint {
+            Some(text) if text.is_empty() => Field::Null,
+            Some(text) => Field::text(text),
+            None => before.map_or(Field::Null, |row| row.endpoint().clone()),
+        };
+        let config = match &self.config {
+            Some(json) => Field::text(json),
+            None => before.map_or_else(|| Field::text("{}"), |row| row.config().clone()),
+        };
+        RouteRow::from_fields(Field::text(&self.name), Field::text(&self.strategy), endpoint, config)
+    }
+}
+
+/// Leaves the config out, which may hold plain header values.
+impl fmt::Debug for RouteSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteSpec")
+            .field("name", &self.name)
+            .field("strategy", &self.strategy)
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(super) fn upsert(tx: &Transaction<'_>, spec: &RouteSpec) -> Result<(), Refusal> {
+    let before = row(tx, &spec.name)?;
+    write(tx, spec, before.as_ref())
+}
+
+pub(super) fn set_strategy(tx: &Transaction<'_>, spec: &RouteSpec) -> Result<(), Refusal> {
+    match row(tx, &spec.name)? {
+        Some(before) => write(tx, spec, Some(&before)),
+        None => Err(not_found(tx, &spec.name)?.into()),
+    }
+}
+
+pub(super) fn delete(tx: &Transaction<'_>, name: &str) -> Result<(), Refusal> {
+    match tx.execute("DELETE FROM routes WHERE service_name = ?1", [name])? {
+        0 => Err(not_found(tx, name)?.into()),
+        _ => Ok(()),
+    }
+}
+
+fn write(tx: &Transaction<'_>, spec: &RouteSpec, before: Option<&RouteRow>) -> Result<(), Refusal> {
+    let row = spec.row(before);
+    let route = check(tx, &row)?;
+    // What stood there before is the router's to warn of: an old mistake must not be in the way of a move.
+    let mut stated = route.config().warnings().iter().filter(|_| spec.config.is_some());
+    if let Some(error) = stated.find_map(RouteWarning::refusal) {
+        return Err(error.into());
+    }
+    put(tx, &row).map_err(Refusal::Sqlite)
+}
+
+/// Checks a row as a router does, and its strategy against what the file allows.
+pub(super) fn check(tx: &Transaction<'_>, row: &RouteRow) -> Result<Route, Refusal> {
+    let mut known = known_words(tx)?;
+    known.sort();
+    match row.strategy() {
+        Field::Text(word) if !known.contains(word) => {
+            Err(AdminError::UnknownStrategy { word: shown(word), known }.into())
+        }
+        _ => Ok(Route::parse(row)?),
+    }
+}
+
+/// Writes a row whose columns are texts or NULL. One that says the same already makes no change.
+pub(super) fn put(tx: &Transaction<'_>, row: &RouteRow) -> rusqlite::Result<()> {
+    let columns = [row.strategy(), row.endpoint(), row.config(), row.name()].map(text);
+    // Not ON CONFLICT, which lets the triggers of an INSERT run first.
+    let updated = "UPDATE routes SET strategy = ?1, endpoint = ?2, config = ?3 WHERE service_name = ?4";
+    if tx.execute(updated, columns)? == 0 {
+        tx.execute("INSERT INTO routes(strategy, endpoint, config, service_name) VALUES (?1, ?2, ?3, ?4)", columns)?;
+    }
+    Ok(())
+}
+
+fn text(field: &Field) -> Option<&str> {
+    match field {
+        Field::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn row(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<RouteRow>> {
+    let row = stored::read(tx, Some(name))?.pop();
+    Ok(row.map(stored::StoredRoute::into_row))
+}
+
+pub(super) fn not_found(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<AdminError> {
+    let mut statement = tx.prepare("SELECT service_name FROM routes WHERE typeof(service_name) = 'text'")?;
+    let name = shown(name);
+    let (mut nearest, mut best) = (None, 0.8);
+    for other in statement.query_map([], |row| row.get::<_, String>(0))? {
+        // Not valid UTF-8, if it cannot be read.
+        let other = other.map(|other| shown(&other)).unwrap_or_default();
+        let likeness = strsim::jaro_winkler(&name, &other);
+        if likeness > best {
+            (nearest, best) = (Some(other), likeness);
+        }
+    }
+    Ok(AdminError::NotFound { name, nearest })
+}

@@ -1,0 +1,113 @@
+//! Rows changed in code, and routers that follow.
+
+use std::time::Duration;
+
+use connectivity_core::{
+    Admin, AdminError, BuildContext, CallService, MemoryRoutes, Remote, Reply, Route, RouteError, RouteSpec, Router,
+    Transport, register,
+};
+use tests::shop::*;
+
+/// Two routers on one file, and what changes it.
+struct World {
+    _dir: tempfile::TempDir,
+    near: Router,
+    other: Router,
+    billing: BillingClient,
+    admin: Admin,
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("routes.db");
+        let near = Router::open_or_create(&path).await.unwrap();
+        register!(near, Billing => Shop::at("here")).unwrap();
+        let other = Router::open(&path).await.unwrap();
+        let (billing, admin) = (BillingClient::new(&near), Admin::open(&path).await.unwrap());
+        Self { _dir: dir, near, other, billing, admin }
+    }
+}
+
+/// Waits until the watcher of a router has put a generation in force.
+async fn seen(router: &Router, generation: u64) {
+    let look = async {
+        while router.generation() < generation {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), look).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_by_a_routers_admin_is_in_force_when_it_returns() {
+    let world = World::new().await;
+    let World { near, other, billing, .. } = &world;
+    let admin = near.admin().unwrap();
+    for _ in 0..20 {
+        admin.set_strategy("billing", "noop").await.unwrap();
+        assert_eq!(billing.quote("abc").await, Ok(7));
+        let change = admin.set_strategy("billing", "local").await.unwrap().unwrap();
+        assert_eq!((billing.quote("abc").await, near.generation()), (Ok(3), change.generation));
+    }
+    let change = admin.set_strategy("billing", "noop").await.unwrap().unwrap();
+    seen(other, change.generation).await;
+    assert_eq!(other.inspect().route("billing").unwrap().strategy.as_deref(), Some("noop"));
+    assert!(admin.dry_run().set_strategy("billing", "local").await.unwrap().is_some());
+    assert_eq!((billing.quote("abc").await, near.generation()), (Ok(7), change.generation));
+}
+
+/// Fault 11 of the original: changes made by the same process were not seen.
+#[tokio::test]
+async fn a_change_made_in_this_process_is_seen_by_every_router_of_it() {
+    let world = World::new().await;
+    let World { near, other, billing, admin, .. } = &world;
+    for _ in 0..10 {
+        for (strategy, answer) in [("noop", 7), ("local", 3)] {
+            let change = admin.set_strategy("billing", strategy).await.unwrap().unwrap();
+            seen(near, change.generation).await;
+            assert_eq!(billing.quote("abc").await, Ok(answer));
+            seen(other, change.generation).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_moves_calls_back() {
+    let world = World::new().await;
+    let World { near, billing, .. } = &world;
+    let admin = near.admin().unwrap();
+    let before = near.generation();
+    admin.upsert(RouteSpec::new("billing.quote", "noop")).await.unwrap();
+    admin.set_strategy("billing", "noop").await.unwrap();
+    assert_eq!(billing.quote("abc").await, Ok(7));
+    admin.rollback(before, None).await.unwrap();
+    assert_eq!(billing.quote("abc").await, Ok(3));
+    assert!(near.inspect().route("billing.quote").is_none());
+}
+
+#[tokio::test]
+async fn the_words_of_a_routers_own_transports_are_known() {
+    let world = World::new().await;
+    let World { near, admin, .. } = &world;
+    let spec = || RouteSpec::new("thumbnail", "mark").endpoint("there").config(r#"{"any key":1}"#);
+    assert!(matches!(admin.upsert(spec()).await, Err(AdminError::UnknownStrategy { .. })));
+    let echo = CallService::from_fn(async |_call| Ok(Reply::raw("")));
+    near.add_transport("mark", Mark(echo)).unwrap();
+    admin.upsert(spec()).await.unwrap();
+}
+
+/// A transport that takes any row.
+struct Mark(CallService);
+
+impl Transport for Mark {
+    fn build(&self, _route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
+        Ok(Remote::new(self.0.clone()))
+    }
+}
+
+#[tokio::test]
+async fn rows_that_are_in_no_file_have_no_admin() {
+    let error = router(&MemoryRoutes::new()).admin().unwrap_err().to_string();
+    assert!(error.contains("no SQLite file"), "{error}");
+}
