@@ -1,4 +1,4 @@
-//! `connectivity`: makes, reads and upgrades a routes file. Rows are changed by SQL, in any shell.
+//! `connectivity`: makes, reads, changes and upgrades a routes file.
 #![allow(clippy::print_stdout, reason = "this program talks to a person")]
 
 use std::error::Error;
@@ -7,12 +7,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::UNIX_EPOCH;
 
-use clap::{Parser, Subcommand};
-use connectivity_core::{Change, Field, Name, Route, RouteRow, RouteSource, SqliteRoutes};
+use clap::{Args, Parser, Subcommand};
+use connectivity_core::{
+    Admin, AdminError, Change, Field, Name, Route, RouteRow, RouteSource, RouteSpec, SqliteRoutes,
+};
 
-/// Makes, reads and upgrades a routes file.
+/// Makes, reads, changes and upgrades a routes file.
 ///
-/// Rows are changed by SQL, in any shell: UPDATE routes SET strategy='local' WHERE service_name='billing';
+/// Rows can be changed by SQL too, in any shell: UPDATE routes SET strategy='local' WHERE service_name='billing'; This program also
+/// refuses what SQL lets through and a router would call bad.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -47,6 +50,49 @@ enum Command {
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
+    /// Adds a route, or changes what is stated of one; the next call goes there.
+    Set {
+        #[command(flatten)]
+        at: At,
+        /// The service, or one of its methods: billing, billing.quote
+        name: String,
+        /// How it is served: local, noop, or the word of a transport.
+        #[arg(long)]
+        strategy: String,
+        /// Where the transport goes; '' takes it away.
+        #[arg(long)]
+        endpoint: Option<String>,
+        /// The whole config: '{"timeout_ms":500}'
+        #[arg(long)]
+        config: Option<String>,
+    },
+    /// Deletes a route. Its calls go by the service's row then, or to what is registered in the process.
+    Delete {
+        #[command(flatten)]
+        at: At,
+        /// The name in the row.
+        name: String,
+    },
+    /// Puts all routes back to what they were at a generation, which `history` shows; that can be rolled back in turn.
+    Rollback {
+        #[command(flatten)]
+        at: At,
+        /// The generation: what was changed after it is undone.
+        generation: u64,
+        /// This route only.
+        #[arg(long)]
+        name: Option<String>,
+    },
+}
+
+/// Where to write.
+#[derive(Args)]
+struct At {
+    /// The file.
+    file: PathBuf,
+    /// Says what would be done, or why not, and does nothing.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 fn main() -> ExitCode {
@@ -73,7 +119,36 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             changes.iter().for_each(print_change);
             Ok(())
         }
+        Command::Set { at, name, strategy, endpoint, config } => {
+            let spec = RouteSpec::new(name, strategy);
+            let spec = endpoint.into_iter().fold(spec, RouteSpec::endpoint);
+            let spec = config.into_iter().fold(spec, RouteSpec::config);
+            change(&at, async |admin| Ok(admin.upsert(spec).await?.into_iter().collect()))
+        }
+        Command::Delete { at, name } => change(&at, async |admin| Ok(admin.delete(&name).await?.into_iter().collect())),
+        Command::Rollback { at, generation, name } => {
+            change(&at, async |admin| admin.rollback(generation, name.as_deref()).await)
+        }
     }
+}
+
+/// Makes changes, or tries them, and prints what they come to.
+fn change(at: &At, change: impl AsyncFnOnce(Admin) -> Result<Vec<Change>, AdminError>) -> Result<(), Box<dyn Error>> {
+    let changes = tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+        let admin = Admin::open(&at.file).await?;
+        change(if at.dry_run { admin.dry_run() } else { admin }).await
+    })?;
+    match (changes.is_empty(), at.dry_run) {
+        (true, _) => println!("nothing to change: it is so already"),
+        (false, true) => println!("not done, only tried:"),
+        (false, false) => println!("done:"),
+    }
+    for one in &changes {
+        print_change(one);
+        let route = one.after.as_ref().and_then(|row| Route::parse(row).ok());
+        warn(route.iter().flat_map(|route| route.config().warnings()));
+    }
+    Ok(())
 }
 
 fn upgrade(file: &PathBuf) -> Result<(), Box<dyn Error>> {
@@ -107,12 +182,15 @@ fn warn(warnings: impl IntoIterator<Item: Display>) {
 fn print_change(change: &Change) {
     let seconds = change.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let side = |row: &Option<RouteRow>| row.as_ref().map_or_else(|| "-".to_owned(), shown);
+    let config = |row: &Option<RouteRow>| row.as_ref().map(|row| row.config().clone());
+    let both = change.before.is_some() && change.after.is_some();
     println!(
-        "{:>6}  {seconds}  {:?}  {}  =>  {}",
+        "{:>6}  {seconds}  {:?}  {}  =>  {}{}",
         change.generation,
         change.kind,
         side(&change.before),
-        side(&change.after)
+        side(&change.after),
+        if both && config(&change.before) != config(&change.after) { "  (another config)" } else { "" }
     );
 }
 

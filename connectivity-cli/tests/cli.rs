@@ -1,0 +1,110 @@
+//! The program itself, on real files.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A routes file that the program has made.
+struct File {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl File {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = Self { path: dir.path().join("routes.db"), _dir: dir };
+        file.run(&["init"], &[]).unwrap();
+        file
+    }
+
+    /// Runs `connectivity COMMAND FILE ARGUMENTS`: what it prints, or what it complains of.
+    fn run(&self, command: &[&str], arguments: &[&str]) -> Result<String, String> {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_connectivity"));
+        let output = program.args(command).arg(&self.path).args(arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+    }
+
+    fn set(&self, arguments: &[&str]) -> Result<String, String> {
+        self.run(&["set"], arguments)
+    }
+
+    /// The rows, as `routes` lists them, after the line that counts them.
+    fn routes(&self) -> Vec<String> {
+        self.run(&["routes"], &[]).unwrap().lines().skip(1).map(str::to_owned).collect()
+    }
+}
+
+fn holds(text: &str, parts: &[&str]) {
+    assert!(parts.iter().all(|part| text.contains(part)), "{text:?} should hold {parts:?}");
+}
+
+#[test]
+fn a_route_is_set_moved_deleted_and_rolled_back() {
+    let file = File::new();
+    let told = file.set(&["billing", "--strategy", "http", "--endpoint", "http://10.0.0.5/billing"]).unwrap();
+    holds(&told, &["done:", "1  ", "Insert  -  =>  billing  http  http://10.0.0.5/billing"]);
+    let told = file.set(&["billing", "--strategy", "http", "--config", r#"{"timeout_ms":500}"#]).unwrap();
+    holds(&told, &["Update", "(another config)"]);
+    assert!(!told.contains("timeout_ms"), "a config may hold header values: {told}");
+    holds(&file.set(&["billing", "--strategy", "http"]).unwrap(), &["nothing to change"]);
+    holds(&file.set(&["billing", "--strategy", "local"]).unwrap(), &["billing  local  http://10.0.0.5/billing"]);
+    assert_eq!(file.routes(), ["billing  local  http://10.0.0.5/billing"]);
+    holds(&file.run(&["delete"], &["billing"]).unwrap(), &["Delete", "=>  -"]);
+    assert_eq!(file.routes(), [""; 0]);
+    holds(&file.run(&["rollback"], &["2"]).unwrap(), &["     5  ", "Insert  -  =>  billing  http"]);
+    holds(&file.run(&["rollback"], &["3", "--name", "billing"]).unwrap(), &["Update", "=>  billing  local"]);
+    holds(&file.run(&["history"], &["--limit", "1"]).unwrap(), &["     6  "]);
+}
+
+#[test]
+fn a_dry_run_tells_and_does_nothing() {
+    let file = File::new();
+    file.set(&["billing", "--strategy", "local"]).unwrap();
+    let tried = ["not done, only tried:", "Update", "billing  noop"];
+    holds(&file.set(&["billing", "--strategy", "noop", "--dry-run"]).unwrap(), &tried);
+    holds(&file.run(&["delete", "--dry-run"], &["billing"]).unwrap(), &["not done", "Delete"]);
+    holds(&file.run(&["rollback", "--dry-run"], &["0"]).unwrap(), &["not done", "Delete"]);
+    holds(&file.set(&["billing", "--strategy", "quic", "--dry-run"]).unwrap_err(), &["endpoint: "]);
+    assert_eq!(file.routes(), ["billing  local  -"]);
+}
+
+#[test]
+fn what_is_wrong_is_told_and_fails() {
+    let file = File::new();
+    file.set(&["billing", "--strategy", "local"]).unwrap();
+    for (arguments, wanted) in [
+        (
+            &["billing", "--strategy", "htpp"][..],
+            &["connectivity: strategy: this file knows no `htpp`; it knows dbsync, embed, http"][..],
+        ),
+        (&["billing", "--strategy", "quic"], &["endpoint: strategy `quic` needs one"]),
+        (&["bill ing", "--strategy", "local"], &["service_name: ", "no name"]),
+        (&["billing", "--strategy", "local", "--config", "timeout_ms=5"], &["config"]),
+        (
+            &["billing", "--strategy", "local", "--config", r#"{"timout_ms":5}"#],
+            &["config.timout_ms: unknown key; did you mean `timeout_ms`?"],
+        ),
+        (&["billing"], &["--strategy"]),
+    ] {
+        holds(&file.set(arguments).unwrap_err(), wanted);
+    }
+    let unknown = "no route is called `biling`; did you mean `billing`?";
+    holds(&file.run(&["delete"], &["biling"]).unwrap_err(), &[unknown]);
+    holds(&file.run(&["rollback"], &["0", "--name", "biling"]).unwrap_err(), &[unknown]);
+    holds(&file.run(&["rollback"], &["7"]).unwrap_err(), &["generation 7", "from 0 to 1"]);
+    let nowhere = File { path: file.path.with_file_name("missing.db"), _dir: tempfile::tempdir().unwrap() };
+    holds(&nowhere.set(&["billing", "--strategy", "local"]).unwrap_err(), &["missing.db", "connectivity init"]);
+    assert!(!nowhere.path.exists());
+    assert_eq!(file.routes(), ["billing  local  -"]);
+}
+
+#[test]
+fn every_command_explains_itself() {
+    for command in ["init", "routes", "history", "set", "delete", "rollback"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_connectivity")).args([command, "--help"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && text.contains("<FILE>"), "{text}");
+    }
+}
