@@ -6,6 +6,7 @@ pub use crate::call::{BoxFuture, Call, Reply};
 pub use crate::desc::{MethodDesc, ServiceDesc};
 pub use crate::error::Error;
 pub use crate::service::{
-    Args, Arguments, Dispatch, Fields, Form, FromFields, Handle, Host, Lend, Method, MethodOutput, Own, Parameter,
-    Plan, Ref, Referent, Registrable, ServiceCell, ServiceError, ServiceRegistry, Value, Wire, unknown_method,
+    Answer, Args, Arguments, Dispatch, Fields, Form, FromFields, Handle, Host, Lend, Method, MethodOutput, Own,
+    Parameter, Plan, Ref, Referent, Registrable, ServiceCell, ServiceError, ServiceRegistry, Value, Wire, serve,
+    unknown_method,
 };

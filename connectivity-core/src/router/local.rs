@@ -31,9 +31,9 @@ impl Local {
             Self::Raw(raw) => {
                 let (name, context) = (call.full_name().clone(), std::mem::take(call.context_mut()));
                 let raw = Arc::clone(raw);
-                let work =
-                    Box::pin(async move { raw.call(call.into_bytes()?).await.map(Reply::raw).map_err(Error::relay) });
-                service::run(name, false, context, work)
+                service::run(name, context, async move {
+                    raw.call(call.into_bytes()?).await.map(Reply::raw).map_err(Error::relay)
+                })
             }
         }
     }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::call::{BoxFuture, Call, Reply};
-use crate::context;
+use crate::context::{self, Context};
 use crate::desc::ServiceDesc;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
 use crate::service::work::{CatchPanic, Within};
+use crate::service::{Arguments, Method};
 
 /// Takes envelopes for one service; the macro implements it.
 pub trait Dispatch: Send + Sync + 'static {
@@ -36,30 +37,53 @@ pub fn unknown_method(call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
 
 /// Runs a call in an implementation, as every path but the fast one does: in the call's context, for no longer than its
 /// deadline, and with a panic turned into an error whose text stays here.
-pub(crate) fn invoke(dispatch: &dyn Dispatch, mut call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+pub(crate) fn invoke(dispatch: &dyn Dispatch, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
     // By name, not by the index that the caller's description has: two contracts of one name may be linked in.
-    let Some(method) = dispatch.desc().method(call.name()) else {
-        return unknown_method(call);
-    };
-    let (name, context) = (Name::from_static(method.full_name()), std::mem::take(call.context_mut()));
-    run(name, method.is_no_cancel(), context, dispatch.dispatch(method.index(), call))
+    match dispatch.desc().method(call.name()) {
+        Some(method) => dispatch.dispatch(method.index(), call),
+        None => unknown_method(call),
+    }
 }
 
-/// Runs the work of a call; see [`invoke`]. With `detach` it goes on when nobody waits for it any more.
+/// For generated code: runs a call of the method `M`, whose arguments `work` takes; see [`invoke`]. All of it is one box.
+pub fn serve<M: Method, F>(
+    mut call: Call,
+    work: impl FnOnce(<M::Args as Arguments>::Owned) -> F + Send + 'static,
+) -> BoxFuture<'static, Result<Reply, Error>>
+where
+    F: Future<Output = M::Output> + Send + 'static,
+{
+    let (name, context) = (Name::from_static(M::DESC.full_name()), std::mem::take(call.context_mut()));
+    let work = async move {
+        let work = call.into_args::<M>().map(work)?;
+        Ok(Reply::of::<M>(work.await))
+    };
+    if M::DESC.is_no_cancel() {
+        return run_detached(name, context, Box::pin(work));
+    }
+    run(name, context, work)
+}
+
+/// Runs the work of a call; see [`invoke`].
 pub(crate) fn run(
     name: Name,
-    detach: bool,
-    context: context::Context,
+    context: Context,
+    work: impl Future<Output = Result<Reply, Error>> + Send + 'static,
+) -> BoxFuture<'static, Result<Reply, Error>> {
+    let deadline = context.deadline();
+    let work = context::scope(context.serving_call(name.clone()), CatchPanic::new(name.clone(), work));
+    Box::pin(Within::new(deadline, name, work))
+}
+
+/// Runs work that goes on when nobody waits for it any more.
+fn run_detached(
+    name: Name,
+    context: Context,
     work: BoxFuture<'static, Result<Reply, Error>>,
 ) -> BoxFuture<'static, Result<Reply, Error>> {
     let deadline = context.deadline();
     let work = context::scope(context.serving_call(name.clone()), CatchPanic::new(name.clone(), work));
-    match deadline {
-        None if detach => Box::pin(detached(name, work)),
-        None => Box::pin(work),
-        deadline if detach => Box::pin(Within::new(deadline, name.clone(), detached(name, work))),
-        deadline => Box::pin(Within::new(deadline, name, work)),
-    }
+    Box::pin(Within::new(deadline, name.clone(), detached(name, work)))
 }
 
 async fn detached(

@@ -1,7 +1,9 @@
 //! What a generated client holds.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::call::{Body, BoxFuture, Call, CallService, Reply};
@@ -61,14 +63,10 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
 
     /// Sends a call of `M` wherever its route says. The route is read here, and its layers are called, before anything is awaited.
     #[cold]
-    pub fn slow<'a, M: Method>(&self, arguments: <M::Args as Arguments>::Given<'_>) -> BoxFuture<'a, M::Output> {
-        let sent = self.prepare::<M>(arguments).map(|(service, call)| service.send_last(call));
-        Box::pin(async move {
-            let reply = match sent {
-                Ok(reply) => reply.await,
-                Err(error) => Err(error),
-            };
-            Reply::into_output::<M>(reply)
+    pub fn slow<'a, M: Method>(&self, arguments: <M::Args as Arguments>::Given<'_>) -> Answer<'a, M> {
+        Answer::Slow(match self.prepare::<M>(arguments) {
+            Ok((service, call)) => service.send_last(call),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
         })
     }
 
@@ -92,6 +90,37 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
 
 fn encode_failed(method: &MethodDesc, cause: &CodecError) -> Error {
     Error::new(ErrorKind::Encode, method.full_name(), format!("the arguments: {cause}"))
+}
+
+/// How a call of `M` is answered: by the implementation itself, or by whatever its route leads to. One type for both, so that a
+/// client's future holds one of them and nothing is boxed twice.
+#[expect(clippy::exhaustive_enums, reason = "generated code makes it")]
+pub enum Answer<'a, M: Method> {
+    /// Straight from the implementation.
+    Fast(BoxFuture<'a, M::Output>),
+    /// From a route.
+    Slow(BoxFuture<'static, Result<Reply, Error>>),
+}
+
+impl<M: Method> Future for Answer<'_, M> {
+    type Output = M::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<M::Output> {
+        match self.get_mut() {
+            Self::Fast(answer) => answer.as_mut().poll(cx),
+            Self::Slow(reply) => reply.as_mut().poll(cx).map(Reply::into_output::<M>),
+        }
+    }
+}
+
+impl<M: Method> fmt::Debug for Answer<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fast(_) => "Fast",
+            Self::Slow(_) => "Slow",
+        })
+    }
 }
 
 impl<D: ?Sized> Clone for Handle<D> {

@@ -13,8 +13,8 @@ pub use args::{Args, Arguments, Fields, FromFields};
 pub use cell::ServiceCell;
 
 pub(crate) use cell::Slot;
-pub use dispatch::{Dispatch, Registrable, unknown_method};
-pub use handle::Handle;
+pub use dispatch::{Dispatch, Registrable, serve, unknown_method};
+pub use handle::{Answer, Handle};
 pub use host::{Form, Host, Plan, ServiceRegistry};
 pub use method::{Method, MethodOutput, ServiceError, Wire};
 pub use parameter::{Lend, Own, Parameter, Ref, Referent, Value};

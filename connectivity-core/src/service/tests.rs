@@ -63,10 +63,7 @@ impl Dispatch for AdderService {
     fn dispatch(&self, index: usize, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
         let service = Arc::clone(&self.0);
         match index {
-            0 => Box::pin(async move {
-                let (left, right) = call.into_args::<Add>()?;
-                Ok(Reply::of::<Add>(service.add(&left, right).await))
-            }),
+            0 => serve::<Add, _>(call, move |(left, right)| async move { service.add(&left, right).await }),
             _ => unknown_method(call),
         }
     }

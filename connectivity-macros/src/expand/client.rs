@@ -79,7 +79,6 @@ fn inherent_method(service: &Service, method: &Method) -> TokenStream {
     let dynamic = &service.names.dynamic;
     let (marker, twin) = (method::marker(method), dynamic::twin_name(method));
     let signature = signature::async_fn(method);
-    let output = &method.output;
     let names: Vec<_> = signature::arg_names(method).collect();
     // One await for both ways: two would make the future, and with it every call, larger.
     hygienic! {
@@ -87,11 +86,13 @@ fn inherent_method(service: &Service, method: &Method) -> TokenStream {
         #(#repeated)*
         #[inline]
         #vis #signature {
-            let future: #krate::__private::BoxFuture<'_, #output> = match self.handle.fast::<#marker>() {
-                ::core::option::Option::Some(service) => #dynamic::#twin(service #(, #names)*),
+            let answer: #krate::__private::Answer<'_, #marker> = match self.handle.fast::<#marker>() {
+                ::core::option::Option::Some(service) => {
+                    #krate::__private::Answer::Fast(#dynamic::#twin(service #(, #names)*))
+                }
                 ::core::option::Option::None => self.handle.slow::<#marker>((#(#names,)*)),
             };
-            future.await
+            answer.await
         }
     }
 }

@@ -109,10 +109,8 @@ fn dispatch_arm(service: &Service, method: &Method) -> TokenStream {
     });
     hygienic! {
         #(#cfgs)*
-        #index => ::std::boxed::Box::pin(async move {
-            let (#(#bound,)*) = call.into_args::<#marker>()?;
-            let result = #dynamic::#twin(&*service #(, #passed)*).await;
-            ::core::result::Result::Ok(#krate::__private::Reply::of::<#marker>(result))
+        #index => #krate::__private::serve::<#marker, _>(call, move |(#(#bound,)*)| async move {
+            #dynamic::#twin(&*service #(, #passed)*).await
         }),
     }
 }
