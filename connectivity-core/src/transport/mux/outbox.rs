@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::call::Reply;
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind};
-use crate::transport::wire::{Encoder, MAX_SMALL_BODY};
+use crate::transport::wire::{Encoder, KEPT, MAX_SMALL_BODY};
 
 /// Above so many bytes of unread answers no more requests are read.
 const FULL: usize = 4 << 20;
@@ -98,20 +98,28 @@ impl Outbox {
 
     /// Writes answers until there will be no more.
     pub(super) async fn write_to(&self, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
+        let mut bytes = BytesMut::new();
         loop {
             let filled = self.filled.notified();
-            let Some(bytes) = self.next()? else { return writer.shutdown().await };
+            if !self.next(&mut bytes)? {
+                return writer.shutdown().await;
+            }
             if bytes.is_empty() {
                 filled.await;
                 continue;
             }
-            write(&mut writer, bytes).await?;
+            let is_large = bytes.len() > KEPT;
+            write(&mut writer, &mut bytes).await?;
+            if is_large {
+                bytes = BytesMut::new();
+            }
             self.emptied.notify_waiters();
         }
     }
 
-    /// What is to be written next: all short answers and one part of a long one. `None` when there will be nothing any more.
-    fn next(&self) -> io::Result<Option<BytesMut>> {
+    /// Exchanges an empty buffer for what is to be written next: all short answers and one part of a long one. False when there will
+    /// be nothing any more.
+    fn next(&self, bytes: &mut BytesMut) -> io::Result<bool> {
         let mut state = self.lock();
         let state = &mut *state;
         if state.bytes() > TOO_FULL {
@@ -130,7 +138,8 @@ impl Outbox {
             }
         }
         let done = state.finished && state.short.is_empty();
-        Ok((!done).then(|| state.short.buffer().split()))
+        std::mem::swap(state.short.buffer(), bytes);
+        Ok(!done)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -138,9 +147,9 @@ impl Outbox {
     }
 }
 
-async fn write(writer: &mut (impl AsyncWrite + Unpin), mut bytes: BytesMut) -> io::Result<()> {
+async fn write(writer: &mut (impl AsyncWrite + Unpin), bytes: &mut BytesMut) -> io::Result<()> {
     while !bytes.is_empty() {
-        match tokio::time::timeout(STALL, writer.write_buf(&mut bytes)).await {
+        match tokio::time::timeout(STALL, writer.write_buf(bytes)).await {
             Ok(Err(cause)) => return Err(cause),
             Ok(Ok(written)) if written > 0 => {}
             _ => return Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answers")),

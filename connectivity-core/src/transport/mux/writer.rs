@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -11,7 +12,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::connection::{Outcome, Place, Shared, Work};
 use super::request::Outgoing;
-use crate::transport::wire::{ClientNames, Encoder, RequestHead, Role, write_preamble};
+use crate::transport::wire::{ClientNames, Encoder, KEPT, RequestHead, Role, write_preamble};
 
 /// Above this many calls in flight the writer lets other tasks run once before it writes, so that one write carries many
 /// frames; below, the pause would cost more than it saves.
@@ -141,16 +142,19 @@ impl Writing {
         if self.encoder.is_empty() {
             return Ok(());
         }
-        let mut bytes = self.encoder.buffer().split();
-        let seconds = bytes.len() as u64 / SLOWEST;
-        let end = Instant::now() + self.patience.stuck + Duration::from_secs(seconds);
+        let length = self.encoder.len();
+        let end = Instant::now() + self.patience.stuck + Duration::from_secs(length as u64 / SLOWEST);
+        let bytes = self.encoder.buffer();
         while !bytes.is_empty() {
-            let written = tokio::time::timeout_at(end, writer.write_buf(&mut bytes)).await;
+            let written = tokio::time::timeout_at(end, writer.write_buf(bytes)).await;
             match written {
                 Ok(Ok(0)) | Err(_) => return Err("the other side does not read".to_owned()),
                 Ok(Ok(_)) => {}
                 Ok(Err(cause)) => return Err(format!("cannot write: {cause}")),
             }
+        }
+        if length > KEPT {
+            *bytes = BytesMut::new();
         }
         writer.flush().await.map_err(|cause| format!("cannot write: {cause}"))
     }

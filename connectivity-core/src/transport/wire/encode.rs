@@ -42,7 +42,7 @@ pub(crate) struct RequestHead<'a> {
 }
 
 impl Encoder {
-    /// The bytes so far; the caller takes them with `split`.
+    /// The bytes so far; the caller takes them off.
     pub(crate) fn buffer(&mut self) -> &mut BytesMut {
         &mut self.out
     }

@@ -19,6 +19,9 @@ pub(crate) const HEAD: usize = 16;
 /// into parts of this size.
 pub(crate) const MAX_SMALL_BODY: usize = 64 * 1024;
 
+/// The longest write whose buffer is kept for the next: a call at a time needs no new one, and what is idle holds little.
+pub(crate) const KEPT: usize = 4 * 1024;
+
 /// What may stand before the body of a request: a name, a trace parent and 8 KiB of metadata, with room to grow.
 pub(crate) const MAX_SECTIONS: usize = 16 * 1024;
 
