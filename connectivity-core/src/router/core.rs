@@ -98,12 +98,18 @@ impl Core {
         let mut error = lock(&self.source_error);
         match read {
             Ok(snapshot) => {
-                *error = None;
+                if error.take().is_some() {
+                    tracing::info!("the routes can be read again");
+                }
                 Ok(snapshot)
             }
             Err(cause) => {
-                let since = error.as_ref().map_or_else(SystemTime::now, |(_, since)| *since);
-                tracing::error!(%cause, "the routes cannot be read; the ones in force stay");
+                let before = error.take();
+                // A read is tried again and again: what is known already is on `inspect`, and fills no log.
+                if before.as_ref().is_none_or(|(known, _)| *known != cause) {
+                    tracing::error!(%cause, "the routes cannot be read; the ones in force stay");
+                }
+                let since = before.map_or_else(SystemTime::now, |(_, since)| since);
                 *error = Some((cause.clone(), since));
                 Err(cause)
             }

@@ -148,7 +148,7 @@ fn route(table: &Table, slot: &Slot) -> RouteInfo {
         state: state(slot),
         has_local: local.is_some(),
         in_flight: target.map_or(0, Target::in_flight),
-        transport: remote.map(Remote::state),
+        transport: remote.map(|remote| shown(remote.state())),
         breaker: target.and_then(Target::breaker),
         last_error: target.and_then(Target::last_failure).map(LastError::from),
         warnings: target.map(|target| warnings(target, slot.stand_in)).unwrap_or_default(),
@@ -159,7 +159,16 @@ fn warnings(target: &Target, stand_in: bool) -> Vec<String> {
     let of_row = target.route.config().warnings().iter().map(ToString::to_string);
     let nobody = target.falls_back() && !stand_in;
     let nobody = nobody.then(|| "config.fallback: nothing of this name is registered here".to_owned());
-    of_row.chain(nobody).chain(target.remote().map(Remote::warnings).unwrap_or_default()).collect()
+    let of_remote = target.remote().map(Remote::warnings).unwrap_or_default();
+    of_row.chain(nobody).chain(of_remote.iter().map(|text| printable(text))).collect()
+}
+
+/// What a transport says can come from its far end.
+fn shown(state: TransportState) -> TransportState {
+    match state {
+        TransportState::Failed { why, since } => TransportState::Failed { why: printable(&why), since },
+        state => state,
+    }
 }
 
 fn state(slot: &Slot) -> RouteState {

@@ -13,6 +13,8 @@ mod reload;
 mod slot;
 mod table;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

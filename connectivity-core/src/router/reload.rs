@@ -1,5 +1,6 @@
 //! Building a table: by difference from the last one, without awaiting, dialling, or any lock that a call takes.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 use std::panic::AssertUnwindSafe;
@@ -40,8 +41,7 @@ pub(crate) struct State {
 impl State {
     /// Builds the table for what the state holds now, keeping of the old one what has not changed.
     pub(crate) fn build(&self, old: &Table) -> Table {
-        let earlier: HashMap<&Name, &Arc<Slot>> =
-            old.slots.iter().filter_map(|slot| slot.name.as_ref().map(|name| (name, slot))).collect();
+        let earlier = Earlier::of(old);
         let slots = self.snapshot.rows.iter().map(|row| self.slot(row, &earlier)).collect();
         Table::new(self.snapshot.generation, slots, self.services(old), self.missing_row, self.closed)
     }
@@ -56,9 +56,9 @@ impl State {
         methods.iter().copied().filter(|method| !method.is_no_cancel()).filter(fast)
     }
 
-    fn slot(&self, row: &RouteRow, earlier: &HashMap<&Name, &Arc<Slot>>) -> Arc<Slot> {
+    fn slot(&self, row: &RouteRow, earlier: &Earlier<'_>) -> Arc<Slot> {
         let name = row_name(row);
-        let before = name.as_ref().and_then(|name| earlier.get(name).copied());
+        let before = earlier.find(row, name.as_ref());
         match before.filter(|slot| self.still_holds(slot, row)) {
             Some(slot) if self.is_finished(slot) => Arc::clone(slot),
             Some(slot) => Arc::new(self.finish(row, name, slot.target.clone(), slot.transport.clone(), None)),
@@ -97,6 +97,9 @@ impl State {
         }
         let same = before.and_then(|slot| slot.trouble.as_ref()).filter(|trouble| trouble.cause == cause);
         let since = same.map_or_else(SystemTime::now, |trouble| trouble.since);
+        if same.is_none() {
+            tracing::warn!(name = %row.shown_name(), %cause, "a row is bad; the last good route of its name stays in force, if there was one");
+        }
         self.finish(row, name, target, transport, Some(Trouble { cause, since }))
     }
 
@@ -201,6 +204,28 @@ impl State {
     pub(crate) fn uses(&self, name: &Name) -> bool {
         let known = |name: &str| self.cells.contains_key(name) || self.raw.contains_key(name);
         known(name.as_str()) || parent(name.as_str()).is_some_and(known)
+    }
+}
+
+/// What the rows of the last table became.
+struct Earlier<'a> {
+    named: HashMap<&'a Name, &'a Arc<Slot>>,
+    /// Rows whose name is none, as they are shown: all there is to keep of them is since when they are bad.
+    nameless: HashMap<Cow<'static, str>, &'a Arc<Slot>>,
+}
+
+impl<'a> Earlier<'a> {
+    fn of(old: &'a Table) -> Self {
+        let named = old.slots.iter().filter_map(|slot| slot.name.as_ref().map(|name| (name, slot))).collect();
+        let nameless = old.slots.iter().filter(|slot| slot.name.is_none());
+        Self { named, nameless: nameless.map(|slot| (slot.row.shown_name(), slot)).collect() }
+    }
+
+    fn find(&self, row: &RouteRow, name: Option<&Name>) -> Option<&'a Arc<Slot>> {
+        match name {
+            Some(name) => self.named.get(name).copied(),
+            None => self.nameless.get(&row.shown_name()).copied(),
+        }
     }
 }
 

@@ -1,0 +1,106 @@
+//! What a router tells its log.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::with_default;
+use tracing::{Event, Metadata, Subscriber};
+
+use super::Router;
+use crate::routes::MemoryRoutes;
+
+/// Collects the events of one thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("connectivity_core")
+    }
+
+    fn new_span(&self, _span: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &Id, _values: &Record<'_>) {}
+
+    fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text(event.metadata().level().to_string());
+        event.record(&mut text);
+        self.0.lock().unwrap().push(text.0);
+    }
+
+    fn enter(&self, _span: &Id) {}
+
+    fn exit(&self, _span: &Id) {}
+}
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        write!(self.0, " {}={value:?}", field.name()).unwrap();
+    }
+}
+
+/// A router whose reloads happen here and nowhere else, so that they are told to the log of this thread.
+fn quiet(routes: &MemoryRoutes) -> Router {
+    let router = Router::builder().source(routes.clone()).build().unwrap();
+    router.0.stop_watching();
+    router
+}
+
+#[test]
+fn a_read_that_fails_again_and_again_is_logged_once_and_so_is_its_end() {
+    let (routes, log) = (MemoryRoutes::new(), Log::default());
+    let router = quiet(&routes);
+    let told = |failure: Option<&str>| {
+        routes.fail_reads(failure);
+        with_default(log.clone(), || {
+            for _ in 0..3 {
+                assert_eq!(router.0.reload().is_err(), failure.is_some());
+            }
+        });
+        log.take()
+    };
+    for failure in ["the disk is gone", "the disk is broken"] {
+        let told = told(Some(failure));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("ERROR") && told[0].contains(failure), "{told:?}");
+        assert!(router.inspect().warnings[0].contains(failure));
+    }
+    let told = told(None);
+    assert!(told.len() == 1 && told[0].starts_with("INFO"), "{told:?}");
+}
+
+#[test]
+fn a_bad_row_is_logged_when_it_turns_bad_and_a_reload_of_good_ones_says_nothing() {
+    let (routes, log) = (MemoryRoutes::new(), Log::default());
+    let router = quiet(&routes);
+    let told = |name: &str, config: &str| {
+        routes.set(name, "noop", None, config);
+        with_default(log.clone(), || {
+            for _ in 0..3 {
+                router.0.reload().unwrap();
+            }
+        });
+        log.take()
+    };
+    assert!(told("billing", "{}").is_empty());
+    let bad = told("billing", "[]");
+    assert!(bad.len() == 1 && bad[0].starts_with("WARN") && bad[0].contains("billing"), "{bad:?}");
+    assert!(told("orders", "{}").is_empty(), "billing was told");
+    assert_eq!(told("billing", r#"{"timeout_ms":0}"#).len(), 1, "another cause");
+    let hostile = told("\u{1b}[2J", "{}");
+    assert!(hostile.len() == 1 && !hostile[0].contains('\u{1b}'), "{hostile:?}");
+}
