@@ -9,7 +9,9 @@
 mod admin;
 mod calls;
 mod contract;
+mod faults;
 mod frames;
+mod guard;
 mod http;
 mod https;
 mod layers;

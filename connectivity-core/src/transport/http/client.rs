@@ -16,7 +16,7 @@ use crate::routes::{Route, RouteConfig, RouteError, RouteTls};
 use crate::transport::contract::{Contracts, Way};
 use crate::transport::health::Health;
 use crate::transport::http::endpoint::Endpoint;
-use crate::transport::http::guard::{Guard, GuardedResolver};
+use crate::transport::http::guard::{Addresses, Guard, GuardedResolver, system};
 use crate::transport::http::{headers, reply};
 use crate::transport::tls;
 use crate::transport::{BuildContext, Remote, Transport};
@@ -88,18 +88,26 @@ impl HttpTransport {
                 return Err(RouteError::config(key, text));
             }
         };
-        let resolver = GuardedResolver { guard: self.guard.clone(), host: endpoint.dialled().map(str::to_owned) };
-        Client::builder()
-            .tls_backend_preconfigured(tls)
-            .dns_resolver(Arc::new(resolver))
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .http1_only()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(POOL_IDLE)
-            .build()
-            .map_err(|cause| RouteError::new(format_args!("no HTTP client: {}", reply::chain(&cause))))
+        let host = endpoint.dialled().map(str::to_owned);
+        client(GuardedResolver { guard: self.guard.clone(), host, look_up: system }, tls)
     }
+}
+
+/// A client that dials what the resolver lets through, and nothing that somebody else names: no redirect, no proxy.
+fn client<L>(resolver: GuardedResolver<L>, tls: rustls::ClientConfig) -> Result<Client, RouteError>
+where
+    L: Fn(String) -> Addresses + Send + Sync + 'static,
+{
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .dns_resolver(Arc::new(resolver))
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .http1_only()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(POOL_IDLE)
+        .build()
+        .map_err(|cause| RouteError::new(format_args!("no HTTP client: {}", reply::chain(&cause))))
 }
 
 impl Default for HttpTransport {
@@ -234,5 +242,72 @@ impl Caller {
             }
         }
         headers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::io::{ErrorKind::WouldBlock, Read, Write};
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    const CANARY: [u8; 4] = [127, 0, 0, 1];
+    const SERVER: [u8; 4] = [127, 0, 0, 2];
+
+    /// Two listeners on one port: one that must never be reached, and one that may.
+    fn canary_and_server() -> (TcpListener, TcpListener, u16) {
+        loop {
+            let canary = TcpListener::bind(SocketAddr::from((CANARY, 0))).unwrap();
+            let port = canary.local_addr().unwrap().port();
+            if let Ok(server) = TcpListener::bind(SocketAddr::from((SERVER, port))) {
+                canary.set_nonblocking(true).unwrap();
+                return (canary, server, port);
+            }
+        }
+    }
+
+    /// Answers each connection once and closes it, so that the next request needs another look-up.
+    fn answer(server: TcpListener) -> Arc<AtomicUsize> {
+        let served = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&served);
+        thread::spawn(move || {
+            while let Ok((mut connection, _)) = server.accept() {
+                let _ = connection.read(&mut [0; 4096]);
+                count.fetch_add(1, Ordering::SeqCst);
+                let _ = connection.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
+            }
+        });
+        served
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_changes_its_mind_leads_nowhere_it_should_not() {
+        let (canary, server, port) = canary_and_server();
+        let served = answer(server);
+        let mut guard = Guard::new();
+        guard.allow("127.0.0.2/32".parse().unwrap());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let answers: [&[[u8; 4]]; 4] = [&[SERVER], &[CANARY], &[CANARY, SERVER], &[SERVER, CANARY]];
+        let look_up = {
+            let asked = Arc::clone(&asked);
+            move |_host| -> Addresses {
+                let answer = answers[asked.fetch_add(1, Ordering::SeqCst) % answers.len()];
+                let addresses = answer.iter().map(|ip| SocketAddr::from((Ipv4Addr::from(*ip), 0))).collect();
+                Box::pin(std::future::ready(Ok(addresses)))
+            }
+        };
+        let client = client(GuardedResolver { guard, host: None, look_up }, tls::no_tls().unwrap()).unwrap();
+        let mut outcomes = HashMap::new();
+        for _ in 0..1000 {
+            let response = client.post(format!("http://flips.example:{port}/")).send().await;
+            *outcomes.entry(response.is_ok()).or_insert(0) += 1;
+        }
+        assert!(canary.accept().is_err_and(|error| error.kind() == WouldBlock), "the canary was reached");
+        assert_eq!((outcomes[&true], outcomes[&false]), (750, 250), "only what led to the canary alone was refused");
+        assert_eq!((served.load(Ordering::SeqCst), asked.load(Ordering::SeqCst)), (750, 1000));
     }
 }

@@ -5,8 +5,10 @@
 //! resolver, whose answer is what gets connected. Redirects and environment proxies, which would choose addresses of their own,
 //! are off. Ranges: the IANA special-purpose registries for IPv4 and IPv6.
 
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -111,6 +113,21 @@ impl Guard {
         Err(Refused { address, why: HINT })
     }
 
+    /// Keeps the addresses that are allowed; that none of several is, is an error.
+    fn sift(&self, addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
+        let (mut allowed, mut refused) = (Vec::new(), None);
+        for address in addresses {
+            match self.check(address.ip()) {
+                Ok(()) => allowed.push(address),
+                Err(cause) => refused = Some(cause),
+            }
+        }
+        match refused.filter(|_| allowed.is_empty()) {
+            Some(cause) => Err(io::Error::new(io::ErrorKind::PermissionDenied, cause)),
+            None => Ok(allowed),
+        }
+    }
+
     /// Judges what can be judged without a look-up: a literal address, or a name that always means this machine.
     pub(crate) fn check_url(&self, url: &Url) -> Result<(), Refused> {
         let host = url.host_str().unwrap_or_default().trim_end_matches('.');
@@ -135,30 +152,30 @@ pub(crate) struct Refused {
     why: &'static str,
 }
 
-/// Resolves names by the system, and lets through what the guard allows.
-pub(crate) struct GuardedResolver {
+/// A look-up under way.
+pub(crate) type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
+/// Looks a name up, by the system.
+pub(crate) fn system(host: String) -> Addresses {
+    Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) })
+}
+
+/// Resolves names, and lets through what the guard allows. A client asks it for each connection that it makes, and dials
+/// nothing but its answer: what is judged is what is dialled.
+pub(crate) struct GuardedResolver<L> {
     pub(crate) guard: Guard,
     /// The host that every name stands for, if the server is asked for by another name than its own.
     pub(crate) host: Option<String>,
+    pub(crate) look_up: L,
 }
 
-impl Resolve for GuardedResolver {
+impl<L: Fn(String) -> Addresses + Send + Sync> Resolve for GuardedResolver<L> {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.guard.clone();
-        let host = self.host.clone().unwrap_or_else(|| name.as_str().to_owned());
+        let addresses = (self.look_up)(self.host.clone().unwrap_or_else(|| name.as_str().to_owned()));
         Box::pin(async move {
-            let (mut allowed, mut refused) = (Vec::new(), None);
-            for address in tokio::net::lookup_host((host, 0)).await? {
-                match guard.check(address.ip()) {
-                    Ok(()) => allowed.push(address),
-                    Err(cause) => refused = Some(cause),
-                }
-            }
-            match (allowed.is_empty(), refused) {
-                (false, _) => Ok(Box::new(allowed.into_iter()) as Addrs),
-                (true, Some(cause)) => Err(io::Error::new(io::ErrorKind::PermissionDenied, cause).into()),
-                (true, None) => Ok(Box::new(std::iter::empty::<SocketAddr>()) as Addrs),
-            }
+            let allowed = guard.sift(addresses.await?)?;
+            Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
 }
@@ -222,6 +239,43 @@ mod tests {
             "[2001:0:7f00:1::]",
             "[2001:db8::1]",
             "①②⑦.0.0.1",
+            "127.0.0.1.",
+            "127.255.255.254",
+            "0.1.2.3",
+            "10.255.255.255",
+            "192.168.255.255",
+            "100.127.255.255",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.1",
+            "192.88.99.1",
+            "192.31.196.1",
+            "192.52.193.1",
+            "192.175.48.1",
+            "169.254.169.254",
+            "0xa9fea9fe",
+            "255.255.255.254",
+            "[::ffff:10.0.0.1]",
+            "[::ffff:a9fe:a9fe]",
+            "[::ffff:0:127.0.0.1]",
+            "[::10.0.0.1]",
+            "[::2]",
+            "[64:ff9b::a00:1]",
+            "[64:ff9b:1::a00:1]",
+            "[2002:a00:1::1]",
+            "[2002:a9fe:a9fe::]",
+            "[2001:2::1]",
+            "[2001:10::1]",
+            "[2001:20::1]",
+            "[3fff::1]",
+            "[100::1]",
+            "[5f00::1]",
+            "[fd12:3456::1]",
+            "[fdff::1]",
+            "[febf::1]",
+            "[ff01::1]",
+            "[ff0e::1]",
+            "[4000::1]",
         ] {
             assert!(refused(&guard, &format!("http://{host}/x")), "{host}");
         }
@@ -230,9 +284,34 @@ mod tests {
     #[test]
     fn public_addresses_and_names_pass() {
         let guard = Guard::new();
-        for host in
-            ["8.8.8.8", "172.32.0.1", "100.128.0.1", "[2606:4700::1111]", "example.com", "localhost.example.com"]
-        {
+        for host in [
+            "8.8.8.8",
+            "1.0.0.1",
+            "9.255.255.255",
+            "11.0.0.0",
+            "100.63.255.255",
+            "100.128.0.1",
+            "126.255.255.255",
+            "128.0.0.0",
+            "169.253.255.255",
+            "169.255.0.0",
+            "172.15.255.255",
+            "172.32.0.1",
+            "192.0.1.0",
+            "192.167.255.255",
+            "192.169.0.0",
+            "198.17.255.255",
+            "198.20.0.0",
+            "223.255.255.255",
+            "[2606:4700::1111]",
+            "[2001:200::1]",
+            "[2003::1]",
+            "[2000::1]",
+            "[::ffff:8.8.8.8]",
+            "example.com",
+            "localhost.example.com",
+            "127.0.0.1.example.com",
+        ] {
             assert!(!refused(&guard, &format!("https://{host}/x")), "{host}");
         }
     }
@@ -255,7 +334,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_is_judged_by_what_it_resolves_to() {
         let resolve = |guard: &Guard, host: Option<&str>| {
-            let resolver = GuardedResolver { guard: guard.clone(), host: host.map(str::to_owned) };
+            let resolver = GuardedResolver { guard: guard.clone(), host: host.map(str::to_owned), look_up: system };
             resolver.resolve("localhost".parse().unwrap())
         };
         let mut guard = Guard::new();
