@@ -143,6 +143,10 @@ pub use transport::{UnixListener, UnixTransport};
 #[doc = include_str!("../../README.md")]
 struct ReadmeExamples;
 
+#[cfg(all(doctest, feature = "sqlite", feature = "http", feature = "gateway"))]
+#[doc = include_str!("../../docs/from-go.md")]
+struct FromGoExamples;
+
 /// Registers implementations with a router: `register!(router, Billing => Stripe)?`.
 ///
 /// Only the trait has to be imported. Several services may stand in one call, separated by commas; the first failure ends it.

@@ -11,6 +11,7 @@ mod calls;
 mod contract;
 mod faults;
 mod frames;
+mod from_go;
 mod guard;
 mod http;
 mod https;
