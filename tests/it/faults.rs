@@ -4,7 +4,7 @@
 use std::io::ErrorKind::WouldBlock;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -318,61 +318,6 @@ async fn after_a_close_no_strategy_serves_locally() {
         router.reload().await.unwrap();
         assert_eq!(router.call("billing.quote", "{}").await.unwrap_err().kind(), ErrorKind::Closed, "{strategy}");
     }
-}
-
-/// A transport whose far end says how it is by asking the router, and registers something.
-#[derive(Clone, Default)]
-struct Nosy {
-    router: Arc<OnceLock<Router>>,
-    asked: Arc<AtomicUsize>,
-}
-
-impl Transport for Nosy {
-    fn build(&self, _route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
-        let service = CallService::from_fn(|_call| std::future::ready(Ok(Reply::raw("far"))));
-        let nosy = self.clone();
-        Ok(Remote::new(service).with_state(move || {
-            let router = nosy.router.get().unwrap();
-            let name = format!("extra{}", nosy.asked.fetch_add(1, Ordering::SeqCst));
-            router.register_raw(&name, async |bytes| Ok(bytes)).unwrap();
-            let why = format!("\u{1b}[2J {} services", router.services().len());
-            TransportState::Failed { why, since: std::time::UNIX_EPOCH }
-        }))
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_inspects_may_register_meanwhile_and_the_other_way_round() {
-    let (routes, nosy) = (MemoryRoutes::new(), Nosy::default());
-    routes.set("thumb", "nosy", Some("x"), "{}");
-    let router = Router::builder().source(routes).transport("nosy", nosy.clone()).build().unwrap();
-    nosy.router.get_or_init(|| router.clone());
-    let registering = tokio::task::spawn_blocking({
-        let router = router.clone();
-        move || (0..20).for_each(|n| router.register_raw(&format!("more{n}"), async |bytes| Ok(bytes)).unwrap())
-    });
-    let inspecting = tokio::task::spawn_blocking({
-        let router = router.clone();
-        move || {
-            for n in 0..20 {
-                // What a caller does between the entries of a list is its own business.
-                for route in router.inspect().routes.iter().filter(|route| route.name == "thumb") {
-                    router.register_raw(&format!("{}-{n}", route.name), async |bytes| Ok(bytes)).unwrap();
-                }
-            }
-        }
-    });
-    tokio::time::timeout(PATIENCE, registering).await.expect("no deadlock").unwrap();
-    tokio::time::timeout(PATIENCE, inspecting).await.expect("no deadlock").unwrap();
-    let inspection = router.inspect();
-    let registered = |name: String| inspection.services.iter().any(|service| service.name == name);
-    assert!((0..20).all(|n| registered(format!("more{n}")) && registered(format!("thumb-{n}"))));
-    let shown = format!("{:?}", inspection.route("thumb").unwrap().transport);
-    assert!(shown.contains("[2J") && shown.contains("services"), "{shown}");
-    let Some(TransportState::Failed { why, .. }) = &inspection.route("thumb").unwrap().transport else {
-        panic!("{shown}")
-    };
-    assert!(!why.contains('\u{1b}'), "what a transport says is escaped too: {why}");
 }
 
 #[tokio::test]

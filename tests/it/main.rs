@@ -19,6 +19,7 @@ mod layers;
 mod policies;
 mod processes;
 mod quic;
+mod reentry;
 mod reload;
 mod secrets;
 mod strategies;

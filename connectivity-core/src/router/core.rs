@@ -10,6 +10,7 @@ use crate::desc::{MethodDesc, ServiceDesc};
 use crate::error::Error;
 use crate::name::Name;
 use crate::router::recheck::{self, Recheck};
+use crate::router::reentry::Building;
 use crate::router::reload::{State, retire_replaced};
 use crate::router::table::Table;
 use crate::routes::{Added, RouteSource, Snapshot, SourceError, WatchGuard};
@@ -65,6 +66,7 @@ impl Core {
     /// Reads the source and puts what it says in force. One at a time; the state is locked only when everything is read, so that
     /// a file that somebody holds up keeps nobody from registering or making clients.
     pub(crate) fn reload(&self) -> Result<(), SourceError> {
+        let _building = Building::begin(self);
         let _one_at_a_time = lock(&self.reloading);
         let snapshot = self.read()?;
         let mut state = lock(&self.state);
@@ -75,6 +77,7 @@ impl Core {
 
     /// Changes what tables are built from, and puts the outcome in force before it returns.
     pub(crate) fn change<T, E>(&self, change: impl FnOnce(&mut State) -> Result<T, E>) -> Result<T, E> {
+        let _building = Building::begin(self);
         let mut state = lock(&self.state);
         let outcome = change(&mut state)?;
         self.swap(&state);

@@ -9,6 +9,7 @@ mod local;
 mod path;
 mod policies;
 mod recheck;
+mod reentry;
 mod reload;
 mod slot;
 mod table;

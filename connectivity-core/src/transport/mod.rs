@@ -65,7 +65,8 @@ pub trait Transport: Send + Sync + 'static {
     /// Checks everything about a route that can be checked without a network, and returns at once.
     ///
     /// It runs while a table is built, on a thread that may have no runtime. What it returns connects when it is first used,
-    /// or in the background, and reconnects by itself.
+    /// or in the background, and reconnects by itself. Registrations, reloads and new clients of the router wait for it; calls do not.
+    /// So it must not register or reload there itself: that panics, and makes the row bad.
     ///
     /// # Errors
     /// What is wrong with the row; the last good route of that name stays in force.
