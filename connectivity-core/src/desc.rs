@@ -183,6 +183,12 @@ impl MethodDesc {
         (self.shape)(Codec::Bincode)
     }
 
+    /// The same in JSON.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn json_shape(&self) -> MethodShape {
+        (self.shape)(Codec::Json)
+    }
+
     /// Digests the [shape](Self::shape): two programs whose fingerprints of a method are equal understand each other's bincode.
     /// The first use walks the types, later ones look it up.
     #[must_use]

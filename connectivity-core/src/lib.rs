@@ -56,7 +56,7 @@
 //! | write a contract | [`service`](macro@service), [`register!`] |
 //! | send calls | [`Router`], [`RouterBuilder`], [`Error`] |
 //! | say who calls, until when | [`context`] |
-//! | let others call | [`Server`], [`Gateway`], [`Exposure`] |
+//! | let others call, agents too | [`Server`], [`Gateway`], [`Exposure`] |
 //! | say who we are, and whom we trust | [`Tls`], [`RouteTls`] |
 //! | say where rows come from | [`SqliteRoutes`], [`MemoryRoutes`], [`RouteSource`] |
 //! | change rows in code | [`Router::admin`], [`Admin`] |
@@ -79,6 +79,8 @@ mod error;
 mod gateway;
 #[cfg(feature = "router")]
 pub mod layer;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod name;
 #[cfg(feature = "router")]
 mod quick;
@@ -109,6 +111,8 @@ pub use error::{Error, ErrorKind, OrInternal, Sent};
 pub use gateway::Gateway;
 #[cfg(feature = "router")]
 pub use layer::breaker::{BreakerState, CircuitBreaker, CircuitBreakerBuilder};
+#[cfg(feature = "mcp")]
+pub use mcp::{Mcp, McpListener, RawForm};
 pub use name::{Name, NameError};
 #[cfg(feature = "router")]
 pub use router::{

@@ -16,6 +16,7 @@ mod guard;
 mod http;
 mod https;
 mod layers;
+mod mcp;
 mod policies;
 mod processes;
 mod quic;

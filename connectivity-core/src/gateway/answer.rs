@@ -24,7 +24,7 @@ pub(super) fn reply(name: &str, reply: &Reply, codec: Option<Codec>) -> Response
 }
 
 /// A failure of ours, with the status that tells it.
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     status: StatusCode,
     error: Error,
     header: Option<(HeaderName, HeaderValue)>,
@@ -61,7 +61,7 @@ impl Refusal {
         refusal.with_header(CONNECTION, "close")
     }
 
-    pub(super) fn into_response(self) -> Response {
+    pub(crate) fn into_response(self) -> Response {
         let Self { status, error, header } = self;
         let head = [
             (CONTENT_TYPE, HeaderValue::from_static(headers::content_type(Codec::Json))),

@@ -15,7 +15,9 @@ use axum::response::Response;
 use crate::context::Peer;
 use crate::router::Inbound;
 
-use self::origin::Callers;
+#[cfg(feature = "mcp")]
+pub(crate) use self::answer::Refusal;
+pub(crate) use self::origin::Callers;
 
 /// The longest request body unless said, in bytes.
 const MAX_BODY: usize = 16 << 20;

@@ -10,26 +10,26 @@ use crate::error::ErrorKind;
 
 /// The callers that a gateway answers.
 #[derive(Clone, Default)]
-pub(super) struct Callers {
+pub(crate) struct Callers {
     bearers: Vec<(Peer, String)>,
     origins: Vec<String>,
 }
 
 impl Callers {
-    pub(super) fn add_bearer(&mut self, peer: Peer, token: String) {
+    pub(crate) fn add_bearer(&mut self, peer: Peer, token: String) {
         self.bearers.push((peer, token));
     }
 
-    pub(super) fn add_origin(&mut self, origin: String) {
+    pub(crate) fn add_origin(&mut self, origin: String) {
         self.origins.push(origin);
     }
 
-    pub(super) fn has_bearer(&self) -> bool {
+    pub(crate) fn has_bearer(&self) -> bool {
         !self.bearers.is_empty()
     }
 
     /// Finds out who sends a request.
-    pub(super) fn identify(&self, headers: &HeaderMap) -> Result<Option<Peer>, (ErrorKind, &'static str)> {
+    pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Option<Peer>, (ErrorKind, &'static str)> {
         let foreign =
             |origin: &HeaderValue| !self.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes());
         if headers.get(ORIGIN).is_some_and(foreign) {

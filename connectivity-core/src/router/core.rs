@@ -26,6 +26,9 @@ pub(crate) struct Core {
     source_error: Mutex<Option<(SourceError, SystemTime)>>,
     watch: Mutex<Option<WatchGuard>>,
     recheck: Mutex<Option<Recheck>>,
+    /// Counts the tables that were put in force, for listeners that tell their clients what there is to call.
+    #[cfg(feature = "mcp")]
+    tables: tokio::sync::watch::Sender<u64>,
 }
 
 /// A panic while the lock was held left the state as it was before: everything in it is replaced whole.
@@ -43,6 +46,8 @@ impl Core {
             source_error: Mutex::default(),
             watch: Mutex::default(),
             recheck: Mutex::default(),
+            #[cfg(feature = "mcp")]
+            tables: tokio::sync::watch::Sender::new(0),
         }
     }
 
@@ -132,6 +137,14 @@ impl Core {
             cell.set_fast(State::fast_methods(cell, &new));
         }
         retire_replaced(&old, &new);
+        #[cfg(feature = "mcp")]
+        self.tables.send_modify(|count| *count += 1);
+    }
+
+    /// Counts the tables that were put in force.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn tables(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.tables.subscribe()
     }
 
     pub(crate) fn watch(self: &Arc<Self>) -> Result<(), SourceError> {

@@ -96,6 +96,23 @@ impl Inbound {
         local.find(name)
     }
 
+    /// Lists what can be called: the methods of typed services and the names of raw ones, by name. What a row switches off, and
+    /// has no answer of its own for, is left out.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn listed(&self) -> Vec<Listed> {
+        let table = self.core.table();
+        let mut listed: Vec<_> = table.services.iter().flat_map(|(name, known)| Listed::of(name, known)).collect();
+        listed.retain(|listed| self.exposed.covers(listed.name()) && !listed.is_off(&table));
+        listed.sort_by(|one, other| one.name().cmp(other.name()));
+        listed
+    }
+
+    /// Counts the tables that were put in force: what is listed may be another after each.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn tables(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.core.tables()
+    }
+
     /// Answers one call.
     ///
     /// # Cancel safety
@@ -140,6 +157,39 @@ impl Service<Call> for Inbound {
 impl fmt::Debug for Inbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inbound").field("exposed", &self.exposed).finish_non_exhaustive()
+    }
+}
+
+/// Something that can be called from outside.
+#[cfg(feature = "mcp")]
+#[derive(Clone, Debug)]
+pub(crate) enum Listed {
+    Method(&'static MethodDesc),
+    Raw(crate::Name),
+}
+
+#[cfg(feature = "mcp")]
+impl Listed {
+    fn of(name: &crate::Name, known: &Known) -> Vec<Self> {
+        match known.local.as_ref().map(Local::desc) {
+            Some(Some(desc)) => desc.methods().iter().copied().map(Self::Method).collect(),
+            Some(None) => vec![Self::Raw(name.clone())],
+            None => Vec::new(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Method(method) => method.full_name(),
+            Self::Raw(name) => name.as_str(),
+        }
+    }
+
+    /// Says whether every call would be refused as `Noop`.
+    fn is_off(&self, table: &crate::router::table::Table) -> bool {
+        let target = table.slot(self.name()).and_then(|slot| slot.target.as_ref());
+        let noop = target.is_some_and(|target| matches!(target.place, Place::Noop));
+        noop && !matches!(self, Self::Method(method) if method.noop().is_some())
     }
 }
 

@@ -37,6 +37,8 @@ use crate::service::{Host, Registrable, ServiceCell, ServiceRegistry};
 use crate::transport::Transport;
 
 pub use builder::{OpenError, RouterBuilder};
+#[cfg(feature = "mcp")]
+pub(crate) use inbound::Listed;
 pub use inbound::{Exposure, Inbound};
 pub use inspect::{Inspection, LastError, RouteInfo, RouteState, ServiceInfo};
 pub use local::RawService;

@@ -117,6 +117,13 @@ impl ServerBuilder {
         self.listener("quic", crate::transport::QuicListener::new(address, tls))
     }
 
+    /// Listens for agents on an address such as `0.0.0.0:4434`, with this identity: what is exposed, as tools of MCP over QUIC, with the
+    /// limits of [`McpListener`](crate::McpListener).
+    #[cfg(feature = "mcp")]
+    pub fn mcp(self, address: impl Into<String>, tls: crate::transport::Tls) -> Self {
+        self.listener("mcp", crate::McpListener::new(address, tls))
+    }
+
     /// Listens on a Unix socket such as `/run/app/billing.sock`, for peers of this process's user.
     #[cfg(feature = "unix")]
     pub fn unix(self, address: impl Into<String>) -> Self {

@@ -10,6 +10,8 @@ mod answers;
 mod contract;
 mod fingerprint;
 mod node;
+#[cfg(feature = "mcp")]
+mod schema;
 mod text;
 mod tracer;
 mod unsupported;

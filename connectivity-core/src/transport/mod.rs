@@ -11,14 +11,14 @@ mod listener;
 #[cfg(feature = "wire")]
 pub(crate) mod mux;
 #[cfg(feature = "quic")]
-mod quic;
+pub(crate) mod quic;
 mod remote;
 #[cfg(feature = "tls")]
 #[cfg_attr(
     not(all(feature = "http", feature = "quic")),
     allow(dead_code, unused_imports, reason = "each transport takes its part of it")
 )]
-mod tls;
+pub(crate) mod tls;
 #[cfg(feature = "unix")]
 mod unix;
 #[cfg(feature = "wire")]

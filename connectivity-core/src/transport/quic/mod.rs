@@ -6,7 +6,7 @@ mod close;
 mod endpoints;
 mod listener;
 mod restart;
-mod settings;
+pub(crate) mod settings;
 mod threads;
 
 pub use client::QuicTransport;

@@ -41,7 +41,7 @@ pub(super) fn transport() -> Arc<TransportConfig> {
     Arc::new(config)
 }
 
-pub(super) fn endpoint() -> EndpointConfig {
+pub(crate) fn endpoint() -> EndpointConfig {
     let mut config = EndpointConfig::default();
     // Fails only for sizes that QUIC does not have.
     if config.max_udp_payload_size(MTU).is_err() {
@@ -51,7 +51,7 @@ pub(super) fn endpoint() -> EndpointConfig {
 }
 
 /// Binds a UDP socket with room for bursts.
-pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     // What is not granted costs speed, nothing else.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);

@@ -1,0 +1,224 @@
+//! The tools of the admin: a catalogue of their own, in which a write only tries unless it is told otherwise.
+
+mod actions;
+mod shown;
+
+use std::sync::Arc;
+
+use rmcp::model::{CallToolResult, JsonObject};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::catalogue::{Kind, Listed, failed, object, value};
+use crate::context;
+use crate::name::shown as shown_name;
+use crate::router::Router;
+use crate::routes::{Admin, AdminError, Change, RouteSpec};
+
+pub(super) use actions::Action;
+
+/// The most changes that `routes.history` tells.
+const MAX_HISTORY: usize = 1_000;
+
+/// The tools, and what they work on.
+#[derive(Debug)]
+pub(super) struct AdminTools {
+    router: Router,
+    admin: Admin,
+    tools: Arc<Vec<Arc<Listed>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct History {
+    name: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Upsert {
+    name: String,
+    strategy: String,
+    endpoint: Option<String>,
+    config: Option<JsonObject>,
+    dry_run: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetStrategy {
+    name: String,
+    strategy: String,
+    dry_run: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delete {
+    name: String,
+    dry_run: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rollback {
+    generation: u64,
+    name: Option<String>,
+    dry_run: Option<bool>,
+}
+
+/// Why a tool has no answer.
+enum Refusal {
+    Arguments(String),
+    Admin(AdminError),
+}
+
+impl From<AdminError> for Refusal {
+    fn from(error: AdminError) -> Self {
+        Self::Admin(error)
+    }
+}
+
+impl AdminTools {
+    pub(super) fn new(router: Router, admin: Admin) -> Self {
+        let mut tools: Vec<_> = Action::ALL.iter().map(|action| Arc::new(action.listed())).collect();
+        tools.sort_by(|one, other| one.name().cmp(other.name()));
+        Self { router, admin, tools: Arc::new(tools) }
+    }
+
+    pub(super) fn tools(&self) -> Arc<Vec<Arc<Listed>>> {
+        Arc::clone(&self.tools)
+    }
+
+    pub(super) async fn call(&self, tool: &Listed, arguments: JsonObject) -> CallToolResult {
+        let Kind::Admin(action) = tool.kind else { return failed("no tool of the admin") };
+        match self.act(action, arguments).await {
+            Ok(answer) => value(object(answer)),
+            Err(refusal) => {
+                let (kind, message) = told(refusal);
+                failed(json!({ "kind": kind, "name": tool.name(), "message": message }).to_string())
+            }
+        }
+    }
+
+    async fn act(&self, action: Action, arguments: JsonObject) -> Result<Value, Refusal> {
+        match action {
+            Action::List => {
+                read::<Nothing>(arguments)?;
+                let routes: Vec<_> = self.admin.list().await?.iter().map(shown::route).collect();
+                Ok(json!({ "routes": routes }))
+            }
+            Action::Get => {
+                let Named { name } = read(arguments)?;
+                let route = self.admin.get(&name).await?;
+                Ok(json!({ "route": route.as_ref().map(shown::route) }))
+            }
+            Action::History => {
+                let History { name, limit } = read(arguments)?;
+                let changes = self.admin.history(name.as_deref(), limit.unwrap_or(20).min(MAX_HISTORY)).await?;
+                Ok(json!({ "changes": changes.iter().map(shown::change).collect::<Vec<_>>() }))
+            }
+            Action::Inspect => {
+                read::<Nothing>(arguments)?;
+                let inspection = serde_json::to_value(self.router.inspect());
+                inspection.map_err(|cause| Refusal::Arguments(cause.to_string()))
+            }
+            Action::Upsert | Action::SetStrategy | Action::Delete | Action::Rollback => {
+                self.write(action, arguments).await
+            }
+        }
+    }
+
+    async fn write(&self, action: Action, arguments: JsonObject) -> Result<Value, Refusal> {
+        match action {
+            Action::Upsert => {
+                let Upsert { name, strategy, endpoint, config, dry_run } = read(arguments)?;
+                let write = self.begin(action, &name, dry_run);
+                let spec = endpoint.into_iter().fold(RouteSpec::new(name, strategy), RouteSpec::endpoint);
+                let spec = match config {
+                    Some(config) if shown::holds_hidden(&config) => {
+                        return Err(Refusal::Arguments(shown::HIDDEN_AGAIN.to_owned()));
+                    }
+                    Some(config) => spec.config(Value::Object(config).to_string()),
+                    None => spec,
+                };
+                Ok(write.done(write.admin.upsert(spec).await?.as_slice()))
+            }
+            Action::SetStrategy => {
+                let SetStrategy { name, strategy, dry_run } = read(arguments)?;
+                let write = self.begin(action, &name, dry_run);
+                Ok(write.done(write.admin.set_strategy(&name, &strategy).await?.as_slice()))
+            }
+            Action::Delete => {
+                let Delete { name, dry_run } = read(arguments)?;
+                let write = self.begin(action, &name, dry_run);
+                Ok(write.done(write.admin.delete(&name).await?.as_slice()))
+            }
+            _ => {
+                let Rollback { generation, name, dry_run } = read(arguments)?;
+                let write = self.begin(action, name.as_deref().unwrap_or("(all)"), dry_run);
+                Ok(write.done(&write.admin.rollback(generation, name.as_deref()).await?))
+            }
+        }
+    }
+
+    /// Notes who is about to change what. Without a word it is only tried.
+    fn begin(&self, action: Action, name: &str, dry_run: Option<bool>) -> Write {
+        let dry_run = dry_run.unwrap_or(true);
+        let context = context::current();
+        let peer = context.peer().map_or("nobody in particular", |peer| peer.name());
+        tracing::info!(tool = action.name(), route = shown_name(name), peer, dry_run, "a change by a tool");
+        Write { admin: if dry_run { self.admin.dry_run() } else { self.admin.clone() }, dry_run }
+    }
+}
+
+/// A change to be made, or to be tried.
+struct Write {
+    admin: Admin,
+    dry_run: bool,
+}
+
+impl Write {
+    fn done(&self, changes: &[Change]) -> Value {
+        let outcome = match (changes.is_empty(), self.dry_run) {
+            (true, _) => "nothing to change: it is so already",
+            (false, true) => "not done, only tried; `\"dry_run\": false` does it",
+            (false, false) => "done",
+        };
+        let changes: Vec<_> = changes.iter().map(shown::change).collect();
+        json!({ "outcome": outcome, "dry_run": self.dry_run, "changes": changes })
+    }
+}
+
+fn read<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, Refusal> {
+    serde_json::from_value(Value::Object(arguments)).map_err(|cause| Refusal::Arguments(cause.to_string()))
+}
+
+/// A refusal as a word and a text.
+fn told(refusal: Refusal) -> (&'static str, String) {
+    match refusal {
+        Refusal::Arguments(cause) => ("decode", cause),
+        Refusal::Admin(error) => {
+            let kind = match &error {
+                AdminError::Invalid(_) | AdminError::UnknownStrategy { .. } => "invalid",
+                AdminError::NotFound { .. } => "not_found",
+                AdminError::NoSuchGeneration { .. } => "no_such_generation",
+                AdminError::ReadOnly => "read_only",
+                _ => "source",
+            };
+            (kind, error.to_string())
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What there is to call.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool, ToolAnnotations};
+use serde_json::Value;
+use tokio::sync::watch;
+
+#[cfg(feature = "sqlite")]
+use super::admin::AdminTools;
+use super::services::Services;
+use crate::error::Error;
+
+/// A tool as clients see it.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) shown: Tool,
+    pub(super) kind: Kind,
+}
+
+/// What a tool calls.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// A method; its value is wrapped where it is no object.
+    Method { wrap: bool },
+    /// A raw service.
+    Raw(super::RawForm),
+    /// A tool of the admin catalogue.
+    #[cfg(feature = "sqlite")]
+    Admin(super::admin::Action),
+}
+
+impl Listed {
+    pub(super) fn new(name: impl Into<Cow<'static, str>>, docs: impl Into<Cow<'static, str>>, kind: Kind) -> Self {
+        let docs = docs.into();
+        let docs = Some(docs).filter(|docs| !docs.is_empty());
+        Self { shown: Tool::new_with_raw(name, docs, JsonObject::new()), kind }
+    }
+
+    pub(super) fn schemas(mut self, input: Value, output: Option<Value>) -> Self {
+        self.shown.input_schema = Arc::new(object(input));
+        self.shown.output_schema = output.map(object).map(Arc::new);
+        self
+    }
+
+    pub(super) fn annotated(mut self, annotations: ToolAnnotations) -> Self {
+        self.shown.annotations = Some(annotations);
+        self
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.shown.name
+    }
+}
+
+pub(super) fn object(value: Value) -> JsonObject {
+    match value {
+        Value::Object(object) => object,
+        _ => JsonObject::new(),
+    }
+}
+
+/// A set of tools; those of the admin are never among the others.
+#[derive(Debug)]
+pub(super) enum Catalogue {
+    Services(Services),
+    #[cfg(feature = "sqlite")]
+    Admin(AdminTools),
+}
+
+impl Catalogue {
+    /// All tools, by name.
+    pub(super) fn tools(&self) -> Arc<Vec<Arc<Listed>>> {
+        match self {
+            Self::Services(services) => services.tools(),
+            #[cfg(feature = "sqlite")]
+            Self::Admin(admin) => admin.tools(),
+        }
+    }
+
+    pub(super) fn tool(&self, name: &str) -> Option<Arc<Listed>> {
+        let tools = self.tools();
+        let at = tools.binary_search_by(|tool| tool.name().cmp(name)).ok()?;
+        tools.get(at).cloned()
+    }
+
+    /// Calls a tool in the current context.
+    pub(super) async fn call(&self, tool: &Listed, arguments: JsonObject) -> CallToolResult {
+        match self {
+            Self::Services(services) => services.call(tool, arguments).await,
+            #[cfg(feature = "sqlite")]
+            Self::Admin(admin) => admin.call(tool, arguments).await,
+        }
+    }
+
+    /// Says whether whoever calls must have been authenticated, or be on this machine.
+    pub(super) fn is_guarded(&self) -> bool {
+        match self {
+            Self::Services(_) => false,
+            #[cfg(feature = "sqlite")]
+            Self::Admin(_) => true,
+        }
+    }
+
+    pub(super) fn changes(&self) -> Changes<'_> {
+        let tables = match self {
+            Self::Services(services) => Some(services.tables()),
+            #[cfg(feature = "sqlite")]
+            Self::Admin(_) => None,
+        };
+        Changes { catalogue: self, tables, seen: self.tools() }
+    }
+}
+
+/// Waits for changes of the list.
+#[derive(Debug)]
+pub(super) struct Changes<'a> {
+    catalogue: &'a Catalogue,
+    tables: Option<watch::Receiver<u64>>,
+    seen: Arc<Vec<Arc<Listed>>>,
+}
+
+impl Changes<'_> {
+    /// Waits until the list is another than it was.
+    pub(super) async fn next(&mut self) {
+        let Some(tables) = &mut self.tables else { return std::future::pending().await };
+        loop {
+            if tables.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            let now = self.catalogue.tools();
+            let same =
+                now.len() == self.seen.len() && now.iter().zip(&*self.seen).all(|(one, other)| Arc::ptr_eq(one, other));
+            if !same {
+                self.seen = now;
+                return;
+            }
+        }
+    }
+}
+
+/// The result of a call that has a value: an object.
+pub(super) fn value(object: JsonObject) -> CallToolResult {
+    CallToolResult::structured(Value::Object(object))
+}
+
+/// The result of a call that failed, as a text for whoever called. A structured one would have to be of the schema of the value.
+pub(super) fn failed(text: impl Into<String>) -> CallToolResult {
+    CallToolResult::error(vec![ContentBlock::text(text)])
+}
+
+/// The result of a call that got no answer: `{"kind","name","message"}`.
+pub(super) fn refused(error: &Error) -> CallToolResult {
+    failed(serde_json::to_string(error).unwrap_or_else(|_| error.to_string()))
+}

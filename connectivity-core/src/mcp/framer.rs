@@ -1,0 +1,233 @@
+//! Finds where one JSON value ends and the next begins. No I/O.
+//!
+//! Messages come one a line, but a value may also be spread over several lines, end in CRLF, or be followed by the next on the same
+//! line. A value that was cut off does not swallow those after it: what cannot go on where it stands begins anew.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// What was found in the bytes so far.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Framed {
+    /// A value by its brackets; whether it is JSON is for a parser to say.
+    Value(Bytes),
+    /// Bytes that no value can be made of; they are gone.
+    Junk,
+    /// A value of more members than anybody needs; it is gone.
+    TooManyMembers,
+    /// A value longer than the limit. Where it ends is not known.
+    TooLong,
+}
+
+/// Values of more members than this are not parsed: each takes much more memory than its two bytes on the wire.
+const MAX_MEMBERS: usize = 1 << 18;
+
+/// Splits a stream of bytes into values.
+#[derive(Debug)]
+pub(super) struct Framer {
+    buffer: BytesMut,
+    limit: usize,
+    scan: Scan,
+}
+
+/// How far the value at the front of the buffer was looked through.
+#[derive(Debug, Default)]
+struct Scan {
+    at: usize,
+    depth: usize,
+    members: usize,
+    in_string: bool,
+    escaped: bool,
+    /// The last byte that is no whitespace, outside of strings.
+    last: u8,
+}
+
+impl Framer {
+    /// Bounds a value by `limit` bytes.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { buffer: BytesMut::new(), limit, scan: Scan::default() }
+    }
+
+    /// Where to put what was read.
+    pub(super) fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.buffer
+    }
+
+    /// Finds what comes next; `None` until there are more bytes.
+    pub(super) fn next(&mut self) -> Option<Framed> {
+        if self.scan.depth == 0 {
+            let blank = self.buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            self.buffer.advance(blank);
+            match self.buffer.first()? {
+                b'{' | b'[' => {}
+                _ => return self.junk_line(),
+            }
+        }
+        let found = self.scan.run(&self.buffer);
+        match found {
+            None if self.buffer.len() > self.limit => Some(Framed::TooLong),
+            None => None,
+            Some(Found::End(end)) if end > self.limit => Some(Framed::TooLong),
+            Some(Found::End(end)) => {
+                let members = std::mem::take(&mut self.scan).members;
+                let value = self.buffer.split_to(end).freeze();
+                Some(if members > MAX_MEMBERS { Framed::TooManyMembers } else { Framed::Value(value) })
+            }
+            Some(Found::CutOff(end)) => {
+                self.scan = Scan::default();
+                self.buffer.advance(end);
+                Some(Framed::Junk)
+            }
+        }
+    }
+
+    /// Drops a line that begins with none of the brackets, once it is there, and as much of an endless one as there is.
+    fn junk_line(&mut self) -> Option<Framed> {
+        match self.buffer.iter().position(|&byte| byte == b'\n') {
+            Some(end) => {
+                self.buffer.advance(end + 1);
+                Some(Framed::Junk)
+            }
+            None if self.buffer.len() > self.limit => Some(Framed::TooLong),
+            None => None,
+        }
+    }
+}
+
+enum Found {
+    /// The value ends before this byte.
+    End(usize),
+    /// The value ended without its brackets; what may begin anew stands at this byte.
+    CutOff(usize),
+}
+
+impl Scan {
+    fn run(&mut self, bytes: &[u8]) -> Option<Found> {
+        while let Some(&byte) = bytes.get(self.at) {
+            self.at += 1;
+            if self.in_string {
+                if byte == b'\n' {
+                    return Some(Found::CutOff(self.at));
+                }
+                self.string(byte);
+                continue;
+            }
+            match byte {
+                b'{' | b'[' if !self.may_open() => return Some(Found::CutOff(self.at - 1)),
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        return Some(Found::End(self.at));
+                    }
+                }
+                b'"' => self.in_string = true,
+                b',' => self.members += 1,
+                _ => {}
+            }
+            if !byte.is_ascii_whitespace() {
+                self.last = byte;
+            }
+        }
+        None
+    }
+
+    /// A bracket opens at the front, or after one of these.
+    fn may_open(&self) -> bool {
+        self.depth == 0 || matches!(self.last, b':' | b',' | b'[')
+    }
+
+    fn string(&mut self, byte: u8) {
+        match byte {
+            _ if self.escaped => self.escaped = false,
+            b'\\' => self.escaped = true,
+            b'"' => self.in_string = false,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Feeds bytes in pieces of a size.
+    fn frames(bytes: &[u8], piece: usize, limit: usize) -> Vec<Framed> {
+        let mut framer = Framer::new(limit);
+        let mut found = Vec::new();
+        for piece in bytes.chunks(piece) {
+            framer.buffer().extend_from_slice(piece);
+            while let Some(framed) = framer.next() {
+                let is_end = framed == Framed::TooLong;
+                found.push(framed);
+                if is_end {
+                    return found;
+                }
+            }
+        }
+        found
+    }
+
+    fn value(text: &'static str) -> Framed {
+        Framed::Value(Bytes::from_static(text.as_bytes()))
+    }
+
+    #[test]
+    fn values_by_the_line_over_lines_and_after_each_other() {
+        let text = b"{\"a\":1}\n{\"a\":2}\r\n\r\n{\r\n  \"a\": [\r\n    1, {}\n  ]\r\n}\n{\"a\":3}{\"a\":4} [1]\n{\"}\\\"{\":\"\\\\\"}\n";
+        let all = vec![
+            value("{\"a\":1}"),
+            value("{\"a\":2}"),
+            value("{\r\n  \"a\": [\r\n    1, {}\n  ]\r\n}"),
+            value("{\"a\":3}"),
+            value("{\"a\":4}"),
+            value("[1]"),
+            value("{\"}\\\"{\":\"\\\\\"}"),
+        ];
+        for piece in 1..text.len() {
+            assert_eq!(frames(text, piece, 100), all, "{piece}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_or_junk_swallows_nothing_after_it() {
+        for junk in
+            ["hello {\n", "1\n", "}\n", "\"a\n", "{\"a\":1\n", "{\"a\": \"\n", "{\"a\":[1,2\n", "[[]\n", "\u{0}\n"]
+        {
+            let text = format!("{junk}{{\"b\":1}}\n");
+            for piece in 1..=text.len() {
+                assert_eq!(frames(text.as_bytes(), piece, 100), [Framed::Junk, value("{\"b\":1}")], "{junk} {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_endless_value_or_line_is_noticed_at_the_limit() {
+        for start in ["{\"a\":\"", "[", "junk"] {
+            let endless = format!("{start}{}", "x".repeat(100));
+            assert_eq!(frames(endless.as_bytes(), 7, 50), [Framed::TooLong], "{start}");
+        }
+        let fits = format!("[{}]", "1".repeat(48));
+        assert_eq!(frames(fits.as_bytes(), 50, 50).len(), 1);
+        assert_eq!(frames(format!("{fits} ").as_bytes(), 51, 49), [Framed::TooLong]);
+    }
+
+    #[test]
+    fn a_crowded_value_is_left_out() {
+        let crowd = format!("[{}0] {{}}", "0,".repeat(MAX_MEMBERS + 1));
+        assert_eq!(frames(crowd.as_bytes(), 1 << 16, 1 << 20), [Framed::TooManyMembers, value("{}")]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_framed_alike_in_any_pieces(bytes: Vec<u8>, piece in 1..9_usize) {
+            prop_assert_eq!(frames(&bytes, piece, 1000), frames(&bytes, bytes.len().max(1), 1000));
+        }
+
+        #[test]
+        fn bytes_of_json_are_framed_alike_in_any_pieces(text in "[\\[\\]{}\",:\\\\\n 1a]{0,60}", piece in 1..9_usize) {
+            prop_assert_eq!(frames(text.as_bytes(), piece, 1000), frames(text.as_bytes(), text.len().max(1), 1000));
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What rmcp asks of a session: which tools there are, and to call one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmcp::model::{
+    CacheScope, CallToolRequestParams, CallToolResponse, CustomRequest, CustomResult, ErrorCode, ErrorData,
+    Implementation, ListToolsResult, PaginatedRequestParams, ProtocolVersion, RequestMetaObject, ServerCapabilities,
+    ServerConfig, SubscriptionFilter, Tool,
+};
+use rmcp::service::{RequestContext, SubscriptionContext};
+use rmcp::{RoleServer, ServerHandler};
+use serde_json::Value;
+
+use super::Inner;
+use super::wire::{Line, Stage};
+use crate::context::{self, Context, Peer};
+use crate::name::shown;
+
+/// How long a client may take a list of tools for fresh, in milliseconds; who listens for changes hears of them at once.
+const LIST_TTL_MS: u64 = 5_000;
+
+/// The key of a request's `_meta` that asks for less time, in milliseconds.
+const TIMEOUT: &str = "connectivity/timeout-ms";
+
+/// The requests of the protocol that there is a handler for: with params that it cannot read they are wrong, not unknown.
+const KNOWN: &[&str] = &["initialize", "ping", "tools/call", "tools/list", "server/discover", "subscriptions/listen"];
+
+/// One session, or one request over HTTP.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    inner: Arc<Inner>,
+    peer: Option<Peer>,
+    line: Option<Arc<Line>>,
+}
+
+impl Session {
+    /// A session over a stream.
+    pub(super) fn new(inner: Arc<Inner>, peer: Option<Peer>, line: Arc<Line>) -> Self {
+        Self { inner, peer, line: Some(line) }
+    }
+
+    /// A request over HTTP, which tells itself who sent it.
+    pub(super) fn over_http(inner: Arc<Inner>) -> Self {
+        Self { inner, peer: None, line: None }
+    }
+
+    /// What travels with a call: who sent it, until when, and the trace that it is a part of.
+    fn context(&self, request: &RequestContext<RoleServer>) -> Context {
+        let parts = request.extensions.get::<http::request::Parts>();
+        let mut context = parts.and_then(|parts| parts.extensions.get::<Context>()).cloned().unwrap_or_default();
+        let peer = self.peer.as_ref().or_else(|| parts?.extensions.get::<Peer>());
+        if let Some(peer) = peer {
+            context = context.with_peer(peer.clone());
+        }
+        if let Some(trace_parent) = text(&request.meta, "traceparent") {
+            context = context.with_trace_parent(trace_parent);
+        }
+        let asked = request.meta.get(TIMEOUT).and_then(Value::as_u64).map(Duration::from_millis);
+        context.with_timeout(asked.map_or(self.inner.timeout, |asked| asked.min(self.inner.max_timeout)))
+    }
+
+    /// Waits until nobody waits for answers any more.
+    async fn gone(&self, stage: Stage) {
+        match &self.line {
+            Some(line) => line.reached(stage).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn text<'a>(meta: &'a RequestMetaObject, key: &str) -> Option<&'a str> {
+    meta.get(key).and_then(Value::as_str)
+}
+
+impl ServerHandler for Session {
+    fn get_info(&self) -> ServerConfig {
+        let capabilities = ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build();
+        let server = Implementation::new("connectivity", env!("CARGO_PKG_VERSION"));
+        ServerConfig::new(capabilities)
+            .with_server_info(server)
+            // What a client gets that offers a version that we do not know, as from the Go original.
+            .with_protocol_version(ProtocolVersion::V_2025_06_18)
+    }
+
+    async fn list_tools(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        _request: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let tools = self.inner.catalogue.tools().iter().map(|tool| tool.shown.clone()).collect();
+        Ok(ListToolsResult::with_all_items(tools).with_ttl_ms(LIST_TTL_MS).with_cache_scope(CacheScope::Private))
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        self.inner.catalogue.tool(name).map(|tool| tool.shown.clone())
+    }
+
+    async fn call_tool(
+        &self,
+        params: CallToolRequestParams,
+        request: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let Some(tool) = self.inner.catalogue.tool(&params.name) else {
+            return Err(ErrorData::invalid_params(format!("there is no tool {}", shown(&params.name)), None));
+        };
+        let context = self.context(&request);
+        let call = context::scope(context, self.inner.catalogue.call(&tool, params.arguments.unwrap_or_default()));
+        tokio::select! {
+            biased;
+            () = request.ct.cancelled() => Err(nobody_waits()),
+            () = self.gone(Stage::Gone) => Err(nobody_waits()),
+            result = call => Ok(result.into()),
+        }
+    }
+
+    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        Some(requested.clone())
+    }
+
+    /// Tells of changes until the client or the session ends it.
+    async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
+        let mut changes = self.inner.catalogue.changes();
+        loop {
+            tokio::select! {
+                () = subscription.cancelled() => return Ok(()),
+                () = self.gone(Stage::Ending) => return Ok(()),
+                () = changes.next() => {}
+            }
+            if subscription.sink().notify_tool_list_changed().await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let method = shown(&request.method);
+        Err(if KNOWN.contains(&request.method.as_str()) {
+            ErrorData::invalid_params(format!("the params are none of {method}"), None)
+        } else {
+            ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("there is no method {method}"), None)
+        })
+    }
+}
+
+/// The answer to a call whose client has cancelled it, or has gone. It is not sent.
+fn nobody_waits() -> ErrorData {
+    ErrorData::internal_error("cancelled", None)
+}

@@ -1,0 +1,62 @@
+//! Raw services as tools: their bytes in JSON.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rmcp::model::{CallToolResult, ContentBlock, JsonObject};
+use serde_json::{Map, Value, json};
+
+use super::catalogue::{Kind, Listed, value};
+
+/// How the bytes of a raw service stand in the JSON of a tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RawForm {
+    /// The arguments as a whole, an object, are the bytes of the call, as a Go peer sends them; an answer that is a JSON object is
+    /// the result, and any other its text.
+    Json,
+    /// The bytes of the call are the argument `text` or `base64`, and so are those of the answer: `text` where they are UTF-8.
+    Bytes,
+}
+
+pub(super) fn tool(name: &str, form: RawForm) -> Listed {
+    let listed = |docs: &'static str| Listed::new(name.to_owned(), docs, Kind::Raw(form));
+    let bytes = json!({
+        "type": "object",
+        "properties": { "text": { "type": "string" }, "base64": { "type": "string", "contentEncoding": "base64" } },
+        "minProperties": 1, "maxProperties": 1, "additionalProperties": false
+    });
+    match form {
+        RawForm::Json => {
+            listed("A service without a contract: it takes any JSON object.").schemas(json!({ "type": "object" }), None)
+        }
+        RawForm::Bytes => listed("A service of bytes: as `text`, or as `base64`.").schemas(bytes.clone(), Some(bytes)),
+    }
+}
+
+/// The bytes of a call.
+pub(super) fn payload(form: RawForm, mut arguments: JsonObject) -> Result<Vec<u8>, String> {
+    if form == RawForm::Json {
+        return serde_json::to_vec(&arguments).map_err(|cause| cause.to_string());
+    }
+    match (arguments.remove("text"), arguments.remove("base64")) {
+        (Some(Value::String(text)), None) if arguments.is_empty() => Ok(text.into_bytes()),
+        (None, Some(Value::String(text))) if arguments.is_empty() => {
+            STANDARD.decode(text).map_err(|cause| format!("base64: {cause}"))
+        }
+        _ => Err("the arguments are `text` or `base64`, one of them, a text".to_owned()),
+    }
+}
+
+/// The result of a call.
+pub(super) fn result(form: RawForm, bytes: &[u8]) -> CallToolResult {
+    match (form, std::str::from_utf8(bytes)) {
+        (RawForm::Json, text) => match serde_json::from_slice(bytes) {
+            Ok(Value::Object(object)) => value(object),
+            _ => CallToolResult::success(vec![ContentBlock::text(
+                text.map_or_else(|_| STANDARD.encode(bytes), str::to_owned),
+            )]),
+        },
+        (RawForm::Bytes, Ok(text)) => value(Map::from_iter([("text".to_owned(), text.into())])),
+        (RawForm::Bytes, Err(_)) => value(Map::from_iter([("base64".to_owned(), STANDARD.encode(bytes).into())])),
+    }
+}

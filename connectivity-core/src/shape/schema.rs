@@ -1,0 +1,262 @@
+//! A shape as JSON Schema, dialect 2020-12: what JSON a type reads, or writes.
+//!
+//! What a type does only when it is serialized cannot be seen, so a schema of what is written calls no field required: the type may
+//! leave it out. What asks the data what it is (an untagged enum, a flattened struct) has a schema that says little, and nothing false.
+
+use serde_json::{Map, Value, json};
+
+use super::Shape;
+use super::node::{Id, Kind, Member, Node, SelfDescribing, resolve};
+
+/// Types deeper than this within each other are written beside the schema, so that its own nesting stays far below what parsers bear.
+const MAX_INLINE: usize = 16;
+
+impl Shape {
+    /// Writes the JSON Schema (2020-12) of what the type reads; it is meant for a shape that was walked as JSON.
+    ///
+    /// Every field is required that is no `Option`, `#[serde(default)]` or not: who sends it all is understood. Types that are used
+    /// more than once stand under `$defs`.
+    #[must_use]
+    pub fn json_schema(&self) -> Value {
+        Writer::new(&self.0, true).finish()
+    }
+
+    /// The same of what the type writes: no field is required.
+    pub(crate) fn json_schema_of_output(&self) -> Value {
+        Writer::new(&self.0, false).finish()
+    }
+
+    /// Says whether the type is an object in JSON, whatever its value.
+    pub(crate) fn is_object(&self) -> bool {
+        let node = &self.0[resolve(&self.0, 0)];
+        let object = matches!(node.kind, Some(Kind::Struct(_) | Kind::Map(..) | Kind::Error | TAGGED));
+        object && node.others.is_empty()
+    }
+}
+
+const TAGGED: Kind = Kind::Any(SelfDescribing::InternallyTagged);
+
+struct Writer<'a> {
+    nodes: &'a [Node],
+    required: bool,
+    /// Places that stand under `$defs`: used more than once, or within themselves.
+    shared: Vec<bool>,
+    definitions: Map<String, Value>,
+    depth: usize,
+}
+
+impl<'a> Writer<'a> {
+    fn new(nodes: &'a [Node], required: bool) -> Self {
+        Self { nodes, required, shared: Uses::count(nodes), definitions: Map::new(), depth: 0 }
+    }
+
+    fn finish(mut self) -> Value {
+        let mut root = self.place(0);
+        if let Value::Object(root) = &mut root
+            && !self.definitions.is_empty()
+        {
+            root.insert("$defs".to_owned(), Value::Object(self.definitions));
+        }
+        root
+    }
+
+    fn place(&mut self, at: Id) -> Value {
+        let at = resolve(self.nodes, at);
+        let deep = self.depth >= MAX_INLINE && !self.nodes[at].children().is_empty();
+        if !self.shared[at] && !deep {
+            return self.inline(at);
+        }
+        let name = format!("T{at}");
+        if !self.definitions.contains_key(&name) {
+            // Here before its content, which may come by again.
+            self.definitions.insert(name.clone(), Value::Bool(true));
+            let depth = std::mem::take(&mut self.depth);
+            let definition = self.inline(at);
+            self.depth = depth;
+            self.definitions.insert(name.clone(), definition);
+        }
+        json!({ "$ref": format!("#/$defs/{name}") })
+    }
+
+    fn inline(&mut self, at: Id) -> Value {
+        self.depth += 1;
+        let nodes = self.nodes;
+        let node = &nodes[at];
+        let schema = self.kind(node);
+        let schema = match node.others.as_slice() {
+            [] => schema,
+            others => {
+                let others: Vec<_> = others.iter().map(|&other| self.place(other)).collect();
+                any_of(std::iter::once(schema).chain(others).collect())
+            }
+        };
+        self.depth -= 1;
+        schema
+    }
+
+    fn kind(&mut self, node: &Node) -> Value {
+        match &node.kind {
+            Some(Kind::Scalar(word)) => scalar(word),
+            Some(Kind::Error) => error(),
+            Some(Kind::Any(SelfDescribing::InternallyTagged)) => json!({ "type": "object" }),
+            Some(Kind::Identifier) => json!({ "type": "string" }),
+            // A place that others stand beside, or a newtype of nothing but itself.
+            Some(Kind::Is(at) | Kind::Newtype(at)) if !node.others.is_empty() => self.place(*at),
+            Some(Kind::Is(_) | Kind::Newtype(_) | Kind::Any(_)) | None => json!({}),
+            Some(Kind::Option(at)) => nullable(self.place(*at)),
+            Some(Kind::Seq(at)) => json!({ "type": "array", "items": self.place(*at) }),
+            Some(Kind::Map(key, value)) => self.map(*key, *value),
+            Some(Kind::Tuple(places)) => self.tuple(places),
+            Some(Kind::Struct(fields)) => self.fields(fields),
+            Some(Kind::Enum(variants)) => self.variants(variants),
+        }
+    }
+
+    /// A map; one whose keys are names of fields is a struct with `#[serde(flatten)]`.
+    fn map(&mut self, key: Id, value: Id) -> Value {
+        match self.nodes[key].kind {
+            Some(Kind::Identifier) => json!({ "type": "object" }),
+            _ => json!({ "type": "object", "additionalProperties": self.place(value) }),
+        }
+    }
+
+    fn tuple(&mut self, places: &[Id]) -> Value {
+        let len = places.len();
+        let first = places.first().map(|&at| resolve(self.nodes, at));
+        let same = |at: &Id| Some(&self.nodes[resolve(self.nodes, *at)].kind) == first.map(|at| &self.nodes[at].kind);
+        match places.first() {
+            Some(&first) if len > 3 && places.iter().all(same) => {
+                json!({ "type": "array", "items": self.place(first), "minItems": len, "maxItems": len })
+            }
+            Some(_) => {
+                let items: Vec<_> = places.iter().map(|&at| self.place(at)).collect();
+                json!({ "type": "array", "prefixItems": items, "minItems": len, "maxItems": len })
+            }
+            None => json!({ "type": "array", "maxItems": 0 }),
+        }
+    }
+
+    fn fields(&mut self, fields: &[Member]) -> Value {
+        let properties: Map<_, _> = fields.iter().map(|field| (field.name.to_owned(), self.place(field.at))).collect();
+        let required: Vec<_> =
+            fields.iter().filter(|field| self.is_required(field.at)).map(|field| field.name).collect();
+        if required.is_empty() {
+            json!({ "type": "object", "properties": properties })
+        } else {
+            json!({ "type": "object", "properties": properties, "required": required })
+        }
+    }
+
+    /// An option may be missing, but not a newtype of one: that is how serde reads them.
+    fn is_required(&self, field: Id) -> bool {
+        let mut at = field;
+        for _ in 0..self.nodes.len() {
+            match &self.nodes[at] {
+                Node { kind: Some(Kind::Is(next)), others } if others.is_empty() => at = *next,
+                Node { kind: Some(Kind::Option(_)) | None, .. } => return false,
+                _ => break,
+            }
+        }
+        self.required
+    }
+
+    /// Variants without content are texts, the others objects of one key.
+    fn variants(&mut self, variants: &[Member]) -> Value {
+        let is_result = matches!(variants, [ok, err] if ok.name == "Ok" && err.name == "Err");
+        let unit = |at: Id| !is_result && self.nodes[resolve(self.nodes, at)].kind == Some(Kind::Scalar("unit"));
+        let (units, others): (Vec<_>, Vec<_>) = variants.iter().partition(|variant| unit(variant.at));
+        let mut forms = Vec::new();
+        if !units.is_empty() {
+            let names: Vec<_> = units.iter().map(|unit| unit.name).collect();
+            forms.push(json!({ "type": "string", "enum": names }));
+        }
+        for Member { name, at } in others {
+            let content = self.place(*at);
+            let properties = Map::from_iter([((*name).to_owned(), content)]);
+            forms.push(json!({
+                "type": "object", "properties": properties, "required": [name], "additionalProperties": false
+            }));
+        }
+        any_of(forms)
+    }
+}
+
+fn scalar(word: &str) -> Value {
+    match word {
+        "bool" => json!({ "type": "boolean" }),
+        "u8" => json!({ "type": "integer", "minimum": 0, "maximum": u8::MAX }),
+        "u16" => json!({ "type": "integer", "minimum": 0, "maximum": u16::MAX }),
+        "u32" => json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
+        // The bounds of wider numbers are none that every reader of JSON knows exactly.
+        "u64" | "u128" => json!({ "type": "integer", "minimum": 0 }),
+        "i8" => json!({ "type": "integer", "minimum": i8::MIN, "maximum": i8::MAX }),
+        "i16" => json!({ "type": "integer", "minimum": i16::MIN, "maximum": i16::MAX }),
+        "i32" => json!({ "type": "integer", "minimum": i32::MIN, "maximum": i32::MAX }),
+        "i64" | "i128" => json!({ "type": "integer" }),
+        "f32" | "f64" => json!({ "type": "number" }),
+        "char" => json!({ "type": "string", "minLength": 1, "maxLength": 1 }),
+        "string" => json!({ "type": "string" }),
+        "bytes" => json!({ "type": "array", "items": scalar("u8") }),
+        "unit" => json!({ "type": "null" }),
+        _ => json!({}),
+    }
+}
+
+/// The error of this crate.
+fn error() -> Value {
+    let text = scalar("string");
+    json!({ "type": "object", "properties": { "kind": text, "name": text, "message": text }, "required": ["kind"] })
+}
+
+fn nullable(schema: Value) -> Value {
+    match &schema {
+        Value::Object(plain) if plain.is_empty() => schema,
+        _ => any_of(vec![schema, scalar("unit")]),
+    }
+}
+
+fn any_of(mut forms: Vec<Value>) -> Value {
+    match forms.len() {
+        1 => forms.remove(0),
+        // A type without a variant has no value.
+        0 => json!({ "not": {} }),
+        _ => json!({ "anyOf": forms }),
+    }
+}
+
+/// Finds the places that are written once and referred to.
+struct Uses<'a> {
+    nodes: &'a [Node],
+    seen: Vec<bool>,
+    inside: Vec<bool>,
+    shared: Vec<bool>,
+}
+
+impl<'a> Uses<'a> {
+    fn count(nodes: &'a [Node]) -> Vec<bool> {
+        let none = vec![false; nodes.len()];
+        let mut uses = Self { nodes, seen: none.clone(), inside: none.clone(), shared: none };
+        uses.visit(0);
+        uses.shared
+    }
+
+    fn visit(&mut self, at: Id) {
+        let at = resolve(self.nodes, at);
+        if std::mem::replace(&mut self.seen[at], true) {
+            // Lists of numbers and the like are as short as a reference.
+            let short = |&child: &Id| self.nodes[resolve(self.nodes, child)].children().is_empty();
+            let named = matches!(self.nodes[at].kind, Some(Kind::Struct(_) | Kind::Enum(_)));
+            let long = named || !self.nodes[at].children().iter().all(short);
+            self.shared[at] |= self.inside[at] || long;
+            return;
+        }
+        self.inside[at] = true;
+        let nodes = self.nodes;
+        let children = nodes[at].children();
+        children.into_iter().chain(nodes[at].others.iter().copied()).for_each(|child| self.visit(child));
+        self.inside[at] = false;
+    }
+}
+
+#[cfg(test)]
+mod tests;

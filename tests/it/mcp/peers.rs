@@ -1,0 +1,35 @@
+//! Who may call, and who an implementation sees.
+
+use connectivity_core::{McpListener, MemoryRoutes, Server, Tls};
+use serde_json::json;
+use tests::certificates::*;
+use tests::shop::*;
+
+use super::client::*;
+
+#[tokio::test]
+async fn the_name_in_a_client_certificate_is_the_peer() {
+    let (files, clients, strangers) = (Files::new(), ca("clients"), ca("strangers"));
+    let far = far_with(&files, Some(&clients), |listener| listener).await;
+    let agent = Identity::new(Some(&clients), "agent.internal", |_| {});
+    let mut client = Client::begin_as(&far, &format!("MCP1{HELLO}"), Some(&agent)).await;
+    client.next().await;
+    let seen = client.call("billing.seen", json!({})).await;
+    assert_eq!(seen["result"]["structuredContent"]["peer"], "agent.internal", "{seen}");
+    let stranger = Identity::new(Some(&strangers), "agent.internal", |_| {});
+    for shows in [None, Some(&stranger)] {
+        // The handshake of TLS 1.3 is over for the client before the server has looked.
+        let Ok(connection) = Client::dial(&far, "mcp-quic-v1", shows).await else { continue };
+        assert!(connection.closed().await.to_string().contains("certificate"));
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_others_reach_needs_a_rule() {
+    let router = router(&MemoryRoutes::new());
+    let tls = || Tls::self_signed(["localhost"]).unwrap();
+    let start = |listener| Server::builder(&router).expose_all().listener("mcp", listener).start();
+    let error = start(McpListener::new("0.0.0.0:0", tls())).await.unwrap_err().to_string();
+    assert!(error.contains("open_to_everyone"), "{error}");
+    assert!(start(McpListener::new("0.0.0.0:0", tls()).open_to_everyone()).await.is_ok());
+}

@@ -1,0 +1,260 @@
+//! Sessions as byte sequences: what the Go original's client sends, and what it gets.
+
+use serde_json::{Value, json};
+
+use super::client::*;
+
+/// Reads as many answers as a transcript has.
+async fn answers(far: &Far, sent: &str, count: usize) -> Vec<Value> {
+    let mut client = Client::begin(far, sent).await;
+    let mut answers = Vec::new();
+    for _ in 0..count {
+        answers.push(client.next().await);
+    }
+    answers
+}
+
+#[tokio::test]
+async fn the_session_of_the_original() {
+    let far = far().await;
+    let call = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"arguments":{"cents":4200,"order":"a\u003cb"},"name":"billing.charge"}}"#;
+    let sent = format!("MCP1{HELLO}{INITIALIZED}{call}\n");
+    let mut client = Client::begin(&far, &sent).await;
+    let hello = concat!(
+        r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{"listChanged":true}},"#,
+        r#""serverInfo":{"name":"connectivity","version":"0.1.0"}}}"#,
+        "\n"
+    );
+    assert_eq!(client.line().await.unwrap(), hello);
+    let receipt = r#"{"cents":4200,"id":"a<b","served_by":"far"}"#;
+    let answer = format!(
+        r#"{{"jsonrpc":"2.0","id":2,"result":{{"content":[{{"type":"text","text":{}}}],"structuredContent":{receipt},"isError":false}}}}"#,
+        Value::from(receipt)
+    );
+    assert_eq!(client.line().await.unwrap(), answer + "\n");
+    assert_eq!(*far.shop.journal.orders.lock().unwrap(), ["a<b"]);
+}
+
+#[tokio::test]
+async fn odd_forms_that_the_original_reads() {
+    let far = far().await;
+    let quote = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"billing.quote","arguments":{"order":"abc"}}}"#;
+    let pretty = serde_json::to_string_pretty(&serde_json::from_str::<Value>(quote).unwrap()).unwrap();
+    for (label, text) in [
+        ("CRLF", format!("{quote}\r\n")),
+        ("pretty-printed", format!("{pretty}\n")),
+        ("pretty-printed with CRLF", format!("{}\r\n", pretty.replace('\n', "\r\n"))),
+        ("blank lines", format!("\n\r\n  \n{quote}\n")),
+        ("no newline yet", quote.to_owned()),
+        (
+            "an answer with code 0 to a question of nobody",
+            format!(r#"{{"jsonrpc":"2.0","id":9,"error":{{"code":0,"message":"x"}}}}{}{quote}{}"#, "\n", "\n"),
+        ),
+        ("an answer to a question of nobody", format!("{{\"jsonrpc\":\"2.0\",\"id\":9,\"result\":{{}}}}\n{quote}\n")),
+        ("an unknown notification", format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/odd\"}}\n{quote}\n")),
+    ] {
+        let answers = answers(&far, &format!("MCP1{HELLO}{INITIALIZED}{text}"), 2).await;
+        assert_eq!(answers[1]["result"]["structuredContent"], json!({ "result": 3 }), "{label}: {answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn arguments_may_be_null_or_missing_where_there_are_none() {
+    let far = far().await;
+    let mut client = Client::open(&far).await;
+    for params in [json!({ "name": "billing.seen", "arguments": null }), json!({ "name": "billing.seen" })] {
+        let answer = client.ask(2, "tools/call", params).await;
+        assert_eq!(answer["result"]["structuredContent"]["peer"], Value::Null, "{answer}");
+        let left = answer["result"]["structuredContent"]["remaining_ms"].as_u64().unwrap();
+        assert!((1..=30_000).contains(&left), "calls have 30 s: {left}");
+    }
+    let asks_for = json!({ "name": "billing.seen", "_meta": { "connectivity/timeout-ms": 600_000 } });
+    let left =
+        client.ask(3, "tools/call", asks_for).await["result"]["structuredContent"]["remaining_ms"].as_u64().unwrap();
+    assert!((30_001..=300_000).contains(&left), "or what they ask for, to a limit: {left}");
+    let answer = client.call("billing.charge", Value::Null).await;
+    assert_eq!(answer["result"]["isError"], true, "{answer}");
+    assert!(
+        answer["result"]["content"][0]["text"]
+            .as_str()
+            .unwrap()
+            .starts_with(r#"{"kind":"decode","name":"billing.charge""#)
+    );
+}
+
+#[tokio::test]
+async fn every_version_with_a_handshake_is_echoed_and_any_other_answered() {
+    let far = far().await;
+    for (offered, answered) in [
+        ("2025-11-25", "2025-11-25"),
+        ("2025-06-18", "2025-06-18"),
+        ("2025-03-26", "2025-03-26"),
+        ("2024-11-05", "2024-11-05"),
+        ("1999-01-01", "2025-06-18"),
+        ("", "2025-06-18"),
+    ] {
+        let hello = HELLO.replace("2025-06-18", offered);
+        let answers = answers(&far, &format!("MCP1{hello}"), 1).await;
+        assert_eq!(answers[0]["result"]["protocolVersion"], answered, "{offered}: {answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_newest_version_needs_no_handshake() {
+    let far = far().await;
+    let mut client = Client::begin(&far, "MCP1").await;
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let discovered = client.ask(1, "server/discover", json!({ "_meta": meta })).await;
+    assert!(
+        discovered["result"]["supportedVersions"].as_array().unwrap().contains(&json!("2026-07-28")),
+        "{discovered}"
+    );
+    let answer = client
+        .ask(2, "tools/call", json!({ "_meta": meta, "name": "billing.quote", "arguments": { "order": "ab" } }))
+        .await;
+    assert_eq!(answer["result"]["structuredContent"], json!({ "result": 2 }), "{answer}");
+    assert_eq!(answer["result"]["resultType"], "complete", "{answer}");
+    client
+        .say(format!(
+            "{}\n",
+            json!({ "jsonrpc": "2.0", "id": 3, "method": "subscriptions/listen",
+        "params": { "_meta": meta, "notifications": { "toolsListChanged": true } } })
+        ))
+        .await;
+    assert_eq!(client.next().await["method"], "notifications/subscriptions/acknowledged");
+    far.routes.set("billing.charge", "noop", None, "{}");
+    assert_eq!(client.next().await["method"], "notifications/tools/list_changed");
+}
+
+#[tokio::test]
+async fn errors_of_a_contract_and_of_ours_are_results_and_unknown_names_errors() {
+    let far = far().await;
+    let mut client = Client::open(&far).await;
+    let declined = client.call("billing.fail", json!({ "how": "Declined" })).await;
+    assert_eq!(declined["result"], json!({ "content": [{ "type": "text", "text": "\"Declined\"" }], "isError": true }));
+    let panic = client.call("billing.fail", json!({ "how": "Panic" })).await;
+    let text = panic["result"]["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains(r#""kind":"panicked""#) && !text.contains("secret"), "{text}");
+    let late =
+        json!({ "name": "billing.sleep", "arguments": { "ms": 60_000 }, "_meta": { "connectivity/timeout-ms": 1 } });
+    let late = client.ask(7, "tools/call", late).await;
+    assert!(late["result"]["content"][0]["text"].as_str().unwrap().contains(r#""kind":"timeout""#), "{late}");
+    for unknown in ["billing.nothing", "billing", "unlisted", "routes.list", ""] {
+        let answer = client.call(unknown, json!({})).await;
+        assert_eq!(answer["error"]["code"], -32602, "{unknown}: {answer}");
+    }
+    let answer = client.ask(7, "no/such/method", json!({})).await;
+    assert_eq!(answer["error"]["code"], -32601, "{answer}");
+    client.is_alive("errors").await;
+}
+
+#[tokio::test]
+async fn a_cancelled_call_ends_its_work_and_gets_no_answer() {
+    let far = far().await;
+    let mut client = Client::open(&far).await;
+    let journal = &far.shop.journal;
+    let work = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/call",
+        "params": { "name": "billing.work", "arguments": { "order": "17", "ms": 3_600_000 } } });
+    client.say(format!("{work}\n")).await;
+    while journal.began() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 5, "reason": "context canceled" } });
+    client.say(format!("{cancel}\n")).await;
+    client.is_alive("a cancelled call").await;
+    // The work has been dropped: an hour is not over, and the session could not end so long as it went on.
+    client.send.finish().unwrap();
+    assert_eq!(client.line().await, None);
+    assert_eq!((journal.began(), journal.ended()), (1, 0));
+}
+
+#[tokio::test]
+async fn calls_of_a_session_run_at_the_same_time() {
+    let far = far().await;
+    let mut client = Client::open(&far).await;
+    for id in 0..32 {
+        let work = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call",
+            "params": { "name": "billing.sleep", "arguments": { "ms": 3_600_000 } } });
+        client.say(format!("{work}\n")).await;
+    }
+    while far.shop.journal.began() < 32 {
+        tokio::task::yield_now().await;
+    }
+    client.is_alive("32 calls").await;
+}
+
+#[tokio::test]
+async fn what_is_listed() {
+    let far = far().await;
+    let mut client = Client::open(&far).await;
+    let listed = client.ask(2, "tools/list", json!({})).await;
+    let tools = listed["result"]["tools"].as_array().unwrap();
+    let names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    assert_eq!(names, sorted);
+    assert!(names.contains(&"billing.charge") && names.contains(&"echo") && !names.contains(&"unlisted"), "{names:?}");
+    let tool = |name: &str| tools.iter().find(|tool| tool["name"] == name).unwrap();
+    let charge = tool("billing.charge");
+    assert_eq!(charge["description"], "Charges an order.");
+    assert_eq!(charge["annotations"], json!({ "readOnlyHint": false, "idempotentHint": false }));
+    let cents = json!({ "type": "integer", "minimum": 0 });
+    let input = json!({ "type": "object", "properties": { "order": { "type": "string" }, "cents": cents }, "required": ["order", "cents"] });
+    assert_eq!(charge["inputSchema"], input);
+    let text = json!({ "type": "string" });
+    assert_eq!(
+        charge["outputSchema"],
+        json!({ "type": "object", "properties": { "id": text, "cents": cents, "served_by": text } })
+    );
+    let quote = tool("billing.quote");
+    assert_eq!(quote["annotations"], json!({ "readOnlyHint": false, "idempotentHint": true }));
+    assert_eq!(
+        quote["outputSchema"],
+        json!({ "type": "object", "properties": { "result": cents }, "required": ["result"] })
+    );
+    assert_eq!(
+        tool("billing.seen")["annotations"],
+        json!({ "readOnlyHint": true, "destructiveHint": false, "idempotentHint": true })
+    );
+    assert_eq!(client.ask(3, "tools/list", json!({})).await["result"], listed["result"], "always the same");
+}
+
+#[tokio::test]
+async fn a_client_hears_of_tools_that_come_and_go() {
+    let far = far().await;
+    let mut client = Client::open(&far).await;
+    assert!(client.ask(2, "tools/list", json!({})).await["result"]["tools"].is_array());
+    // A row that changes no tool is not told, so the next message is about the second.
+    far.routes.set("billing.charge", "local", None, r#"{"timeout_ms":1000}"#);
+    far.router.reload().await.unwrap();
+    far.routes.set("billing.charge", "noop", None, "{}");
+    far.router.reload().await.unwrap();
+    assert_eq!(client.next().await["method"], "notifications/tools/list_changed");
+    assert_eq!(client.call("billing.charge", json!({})).await["error"]["code"], -32602);
+    far.routes.set("billing.quote", "noop", None, "{}");
+    far.router.reload().await.unwrap();
+    let switched_off = client.call("billing.quote", json!({ "order": "abc" })).await;
+    assert_eq!(switched_off["result"]["structuredContent"], json!({ "result": 7 }), "it has an answer: {switched_off}");
+}
+
+#[tokio::test]
+async fn raw_services_in_both_forms() {
+    let far = far().await;
+    let mut client = Client::open(&far).await;
+    let payload = json!({ "b": 1, "a": [null] });
+    assert_eq!(client.call("echo", payload.clone()).await["result"]["structuredContent"], payload);
+    for bytes in [json!({ "text": "grüß" }), json!({ "base64": "/wA=" })] {
+        assert_eq!(client.call("bytes", bytes.clone()).await["result"]["structuredContent"], bytes);
+    }
+    assert_eq!(
+        client.call("bytes", json!({ "base64": "YQ==" })).await["result"]["structuredContent"],
+        json!({ "text": "a" })
+    );
+    for wrong in [json!({}), json!({ "text": 1 }), json!({ "text": "a", "base64": "" }), json!({ "base64": "?" })] {
+        assert_eq!(client.call("bytes", wrong.clone()).await["result"]["isError"], true, "{wrong}");
+    }
+}
