@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 
 use clap::{Args, Parser, Subcommand};
 use connectivity_core::{
-    Admin, AdminError, Change, Field, Name, Route, RouteRow, RouteSource, RouteSpec, SqliteRoutes,
+    Admin, AdminError, Change, Field, Mcp, Name, Route, RouteRow, RouteSource, RouteSpec, Router, SqliteRoutes,
 };
 
 /// Makes, reads, changes and upgrades a routes file.
@@ -83,6 +83,14 @@ enum Command {
         #[arg(long)]
         name: Option<String>,
     },
+    /// Lets an agent read and change the routes: the tools of the admin, as MCP over standard input and output.
+    ///
+    /// For the configuration of an agent's host: {"command":"connectivity","args":["mcp","routes.db"]}. A change is only tried, unless
+    /// the call says "dry_run": false.
+    Mcp {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 /// Where to write.
@@ -129,6 +137,10 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Rollback { at, generation, name } => {
             change(&at, async |admin| admin.rollback(generation, name.as_deref()).await)
         }
+        Command::Mcp { file } => tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+            let router = Router::open(&file).await?;
+            Ok(Mcp::admin(&router)?.serve_stdio().await?)
+        }),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The program itself, on real files.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// A routes file that the program has made.
 struct File {
@@ -107,4 +108,30 @@ fn every_command_explains_itself() {
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && text.contains("<FILE>"), "{text}");
     }
+}
+
+#[test]
+fn an_agent_has_the_tools_of_the_admin() {
+    let file = File::new();
+    let request = |id: u8, name: &str, arguments: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{name}","arguments":{arguments}}}}}"#
+        )
+    };
+    let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
+    let tried = request(2, "routes.upsert", r#"{"name":"tried","strategy":"noop"}"#);
+    let done = request(3, "routes.upsert", r#"{"name":"done","strategy":"noop","dry_run":false}"#);
+    let session = format!("{hello}\n{tried}\n{done}\n");
+    let mut process = Command::new(env!("CARGO_BIN_EXE_connectivity"))
+        .args(["mcp", file.path.to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    process.stdin.take().unwrap().write_all(session.as_bytes()).unwrap();
+    let output = process.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    holds(&text, &["not done, only tried", r#""outcome":"done""#]);
+    assert_eq!(file.routes(), ["done  noop  -"]);
 }

@@ -184,7 +184,7 @@ impl Mcp {
     /// When the streams break, or a message is too long.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the session and its calls. The runtime's thread that reads the input stays until a line comes.
+    /// Dropping the future ends the session and its calls.
     pub async fn serve_stdio(self) -> io::Result<()> {
         stdio::serve(self.into_inner()).await
     }
