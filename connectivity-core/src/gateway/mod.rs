@@ -125,6 +125,11 @@ impl Gateway {
         axum::Router::new().fallback(answer).with_state(self)
     }
 
+    #[cfg(feature = "mcp")]
+    pub(crate) fn callers(&self) -> Callers {
+        self.0.callers.clone()
+    }
+
     pub(crate) fn is_closed_to_strangers(&self) -> bool {
         self.0.callers.has_bearer()
     }

@@ -41,8 +41,8 @@ impl Session {
     }
 
     /// A request over HTTP, which tells itself who sent it.
-    pub(super) fn over_http(inner: Arc<Inner>) -> Self {
-        Self { inner, peer: None, line: None }
+    pub(super) fn over_http(inner: Arc<Inner>, line: Option<Arc<Line>>) -> Self {
+        Self { inner, peer: None, line }
     }
 
     /// What travels with a call: who sent it, until when, and the trace that it is a part of.

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use http::StatusCode;
+use http::header::{HOST, ORIGIN};
+use http::{HeaderMap, StatusCode};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 
 use super::Inner;
 use super::handler::Session;
+use super::wire::{Line, Stage};
 use crate::context::{self, Peer};
 use crate::error::{Error, ErrorKind};
 use crate::gateway::{Callers, Refusal};
+use crate::transport::Drain;
 
 /// What a request has to pass before it is one.
 #[derive(Clone)]
@@ -22,8 +25,30 @@ struct Door {
     guarded: bool,
 }
 
+impl Door {
+    /// Finds out who sends a request. A page of this very server, by a loopback name that nobody can borrow, is no foreign one.
+    fn identify(&self, headers: &HeaderMap) -> Result<Option<Peer>, (ErrorKind, &'static str)> {
+        if !is_own_page(headers) {
+            return self.callers.identify(headers);
+        }
+        let mut headers = headers.clone();
+        headers.remove(ORIGIN);
+        self.callers.identify(&headers)
+    }
+}
+
+fn is_own_page(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = text(ORIGIN).and_then(|origin| origin.strip_prefix("http://")) else { return false };
+    let name = origin.rsplit_once(':').map_or(origin, |(name, _port)| name);
+    Some(origin) == text(HOST) && LOOPBACK.contains(&name)
+}
+
+/// The names of this machine that a page cannot borrow.
+const LOOPBACK: &[&str] = &["localhost", "127.0.0.1", "[::1]"];
+
 /// Makes the router.
-pub(super) fn router<S>(inner: Arc<Inner>, callers: Callers, hosts: &[String]) -> axum::Router<S>
+pub(super) fn router<S>(inner: Arc<Inner>, callers: Callers, hosts: &[String], drain: Option<Drain>) -> axum::Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
@@ -38,8 +63,21 @@ where
         config.allowed_hosts.extend(hosts.iter().cloned());
     }
     let door = Door { callers, guarded: inner.catalogue.is_guarded() };
-    let service = StreamableHttpService::new(move || Ok(Session::over_http(Arc::clone(&inner))), manager(), config);
+    let line = drain.map(ending);
+    let session = move || Ok(Session::over_http(Arc::clone(&inner), line.clone()));
+    let service = StreamableHttpService::new(session, manager(), config);
     axum::Router::new().fallback_service(service).layer(middleware::from_fn_with_state(door, enter))
+}
+
+/// What ends with the calls of a server.
+fn ending(mut drain: Drain) -> Arc<Line> {
+    let line = Line::new();
+    let ends = Arc::clone(&line);
+    tokio::spawn(async move {
+        drain.begun().await;
+        ends.end(Stage::Ending);
+    });
+    line
 }
 
 fn manager() -> Arc<NeverSessionManager> {
@@ -49,7 +87,7 @@ fn manager() -> Arc<NeverSessionManager> {
 /// Lets in who may call, and notes who it is.
 async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     let around = context::current();
-    match door.callers.identify(request.headers()) {
+    match door.identify(request.headers()) {
         Ok(Some(peer)) => drop(request.extensions_mut().insert(peer)),
         Ok(None) => {}
         Err((kind, message)) => return Refusal::from(Error::new(kind, "mcp", message)).into_response(),

@@ -24,6 +24,7 @@ use std::time::Duration;
 use crate::context::Peer;
 use crate::gateway::Callers;
 use crate::router::Inbound;
+use crate::transport::Drain;
 #[cfg(feature = "sqlite")]
 use crate::{router::Router, routes::SourceError};
 
@@ -195,7 +196,19 @@ impl Mcp {
     /// caller.
     pub fn into_router<S: Clone + Send + Sync + 'static>(self) -> axum::Router<S> {
         let (callers, hosts) = (self.callers.clone(), self.hosts.clone());
-        http::router(self.into_inner(), callers, &hosts)
+        http::router(self.into_inner(), callers, &hosts, None)
+    }
+
+    /// The same, for a server that will stop: who listens for changes must not hold that up.
+    pub(crate) fn into_drained_router(self, drain: Drain) -> axum::Router {
+        let (callers, hosts) = (self.callers.clone(), self.hosts.clone());
+        http::router(self.into_inner(), callers, &hosts, Some(drain))
+    }
+
+    /// Answers the callers of a gateway, by any name of this machine if everybody may call.
+    pub(crate) fn of_gateway(mut self, callers: Callers, any_host: bool) -> Self {
+        self.hosts.extend(any_host.then(|| "*".to_owned()));
+        Self { callers, ..self }
     }
 
     fn into_inner(self) -> Arc<Inner> {

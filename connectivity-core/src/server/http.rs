@@ -17,6 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::client_stream::ClientStream;
 use crate::call::BoxFuture;
+#[cfg(feature = "mcp")]
+use crate::gateway::Callers;
 use crate::gateway::Gateway;
 use crate::router::Inbound;
 use crate::transport::{Drain, Listener, Listening, ServeError};
@@ -38,6 +40,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 type Configure = Box<dyn FnOnce(Gateway) -> Gateway + Send>;
 
+/// Where MCP is answered.
+#[cfg(feature = "mcp")]
+const MCP_PATH: &str = "/mcp";
+
+/// What makes the tools of a server into a router, for the callers of its gateway.
+#[cfg(feature = "mcp")]
+type Tools = Box<dyn FnOnce(Inbound, Callers, bool, Drain) -> axum::Router + Send>;
+
 /// Listens for HTTP/1.1. Limits: head 64 KiB within 15 s, body 16 MiB within 30 s, an answer unread for 15 s, 1,024
 /// connections; a connection over that waits for its turn.
 ///
@@ -46,6 +56,8 @@ type Configure = Box<dyn FnOnce(Gateway) -> Gateway + Send>;
 pub struct HttpListener {
     address: String,
     configure: Vec<Configure>,
+    #[cfg(feature = "mcp")]
+    tools: Option<Tools>,
     open_to_everyone: bool,
     max_connections: usize,
 }
@@ -57,6 +69,8 @@ impl HttpListener {
         Self {
             address: address.into(),
             configure: Vec::new(),
+            #[cfg(feature = "mcp")]
+            tools: None,
             open_to_everyone: false,
             max_connections: MAX_CONNECTIONS,
         }
@@ -76,6 +90,18 @@ impl HttpListener {
         self.gateway(move |gateway| gateway.bearer(name, token))
     }
 
+    /// Answers MCP too, at `/mcp`: what is exposed, as tools, for the same callers. Give `configure` what [`Mcp`](crate::Mcp) should say
+    /// beside that; `|mcp| mcp` does. A raw service called `mcp` cannot be reached here then.
+    #[cfg(feature = "mcp")]
+    #[must_use]
+    pub fn mcp(mut self, configure: impl FnOnce(crate::Mcp) -> crate::Mcp + Send + 'static) -> Self {
+        self.tools = Some(Box::new(move |inbound, callers, any_host, drain| {
+            let mcp = crate::Mcp::new(inbound).of_gateway(callers, any_host);
+            configure(mcp).into_drained_router(drain)
+        }));
+        self
+    }
+
     /// Lets everybody call who can reach the address.
     #[must_use]
     pub fn open_to_everyone(mut self) -> Self {
@@ -90,16 +116,35 @@ impl HttpListener {
         self
     }
 
-    async fn bind(self, inbound: Inbound) -> Result<(TcpListener, SocketAddr, Gateway, usize), ServeError> {
+    async fn bind(self, inbound: Inbound, drain: &Drain) -> Result<Bound, ServeError> {
         let cannot = |cause| ServeError::Bind { address: self.address.clone(), cause };
         let listener = TcpListener::bind(&self.address).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        let gateway = self.configure.into_iter().fold(Gateway::new(inbound), |gateway, configure| configure(gateway));
+        let gateway = Gateway::new(inbound.clone());
+        let gateway = self.configure.into_iter().fold(gateway, |gateway, configure| configure(gateway));
         if !address.ip().to_canonical().is_loopback() && !self.open_to_everyone && !gateway.is_closed_to_strangers() {
             return Err(ServeError::NoIdentityRule { address: address.to_string() });
         }
-        Ok((listener, address, gateway, self.max_connections))
+        #[cfg(feature = "mcp")]
+        let tools = self.tools.map(|tools| tools(inbound, gateway.callers(), self.open_to_everyone, drain.clone()));
+        #[cfg(not(feature = "mcp"))]
+        let _ = drain;
+        let app = gateway.into_router();
+        #[cfg(feature = "mcp")]
+        let app = match tools {
+            Some(tools) => app.nest(MCP_PATH, tools),
+            None => app,
+        };
+        Ok(Bound { listener, address, app, max_connections: self.max_connections })
     }
+}
+
+/// A listener that has its address.
+struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    app: axum::Router,
+    max_connections: usize,
 }
 
 impl fmt::Debug for HttpListener {
@@ -111,8 +156,8 @@ impl fmt::Debug for HttpListener {
 impl Listener for HttpListener {
     fn listen(self: Box<Self>, inbound: Inbound, drain: Drain) -> BoxFuture<'static, Result<Listening, ServeError>> {
         Box::pin(async move {
-            let (listener, address, gateway, max_connections) = self.bind(inbound).await?;
-            Ok(Listening::new(address, serve(listener, gateway.into_router(), max_connections, drain)))
+            let Bound { listener, address, app, max_connections } = self.bind(inbound, &drain).await?;
+            Ok(Listening::new(address, serve(listener, app, max_connections, drain)))
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connectivity_core::{Exposure, Mcp, MemoryRoutes, RawForm, Router, register};
+use connectivity_core::{Exposure, HttpListener, Mcp, MemoryRoutes, RawForm, Router, Server, register};
 use serde_json::{Value, json};
 use tests::shop::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,18 +25,40 @@ fn shop() -> (Router, Shop) {
     (router, shop)
 }
 
+/// What a request of the newest version says of itself.
+fn meta() -> Value {
+    json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    })
+}
+
 fn mcp(router: &Router) -> Mcp {
     Mcp::new(router.inbound(Exposure::services(["billing"])))
 }
 
 pub(super) async fn post(address: &str, headers: &str, body: &str) -> (u16, String) {
+    send(address, "/mcp", headers, body).await
+}
+
+async fn begin(address: &str, path: &str, headers: &str, body: &str) -> TcpStream {
+    begin_as(address, address, path, headers, body).await
+}
+
+async fn begin_as(address: &str, host: &str, path: &str, headers: &str, body: &str) -> TcpStream {
     let request = format!(
-        "POST /mcp HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-type: application/json\r\n\
          accept: application/json, text/event-stream\r\n{headers}content-length: {}\r\n\r\n{body}",
         body.len()
     );
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+async fn send(address: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+    let mut stream = begin(address, path, headers, body).await;
     let mut answer = String::new();
     let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_string(&mut answer)).await;
     read.unwrap().unwrap();
@@ -60,11 +82,7 @@ async fn both_eras_of_the_protocol_are_served() {
     let old = ask(&address, "mcp-protocol-version: 2025-06-18\r\n", "tools/call", quote.clone()).await;
     assert_eq!(old["result"]["structuredContent"], json!({ "result": 3 }), "{old}");
     let mut new = quote;
-    new["_meta"] = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
+    new["_meta"] = meta();
     let headers = "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: billing.quote\r\n";
     let new = ask(&address, headers, "tools/call", new).await;
     assert_eq!(
@@ -95,18 +113,28 @@ async fn a_token_is_asked_for_and_its_name_is_the_peer() {
 #[tokio::test]
 async fn pages_and_borrowed_names_are_refused() {
     let (router, _shop) = shop();
+    for mcp in [mcp(&router), mcp(&router).allow_host("*")] {
+        let address = serve(mcp).await;
+        for origin in
+            ["http://evil.example", "null", "http://localhost:1", "https://localhost", "http://127.0.0.1.evil.example"]
+        {
+            let (status, body) = post(&address, &format!("origin: {origin}\r\n"), HELLO).await;
+            assert_eq!(status, 403, "{origin}: {body}");
+        }
+        assert_eq!(post(&address, &format!("origin: http://{address}\r\n"), HELLO).await.0, 200, "its own page");
+    }
     let address = serve(mcp(&router)).await;
-    let (status, _) = post(&address, "origin: http://evil.example\r\n", HELLO).await;
-    assert_eq!(status, 403);
-    let borrowed = HELLO.len();
-    let request = format!(
-        "POST /mcp HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\ncontent-length: {borrowed}\r\n\r\n{HELLO}"
-    );
-    let mut stream = TcpStream::connect(&address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
+    for (borrowed, origin) in [("evil.example", ""), ("evil.example", "origin: http://evil.example\r\n")] {
+        let mut stream = begin_as(&address, borrowed, "/mcp", origin, HELLO).await;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    }
+    let address = serve(mcp(&router).allow_host("*")).await;
+    let mut stream = begin_as(&address, "evil.example", "/mcp", "origin: http://evil.example\r\n", HELLO).await;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 403 "), "a page that has borrowed this machine's address: {answer}");
 }
 
 #[tokio::test]
@@ -146,4 +174,28 @@ async fn a_client_that_goes_ends_its_call() {
     assert_eq!(told.recv().await, Some("began"));
     client.abort();
     assert_eq!(told.recv().await, Some("ended"));
+}
+
+#[tokio::test]
+async fn a_gateway_answers_both() {
+    let (router, _shop) = shop();
+    let listener = HttpListener::new("127.0.0.1:0").bearer("agent", "s3cret").mcp(|mcp| mcp);
+    let server = Server::builder(&router).expose(["billing"]).listener("http", listener).start().await.unwrap();
+    let address = server.address("http").unwrap();
+    assert_eq!(post(address, "", HELLO).await.0, 401);
+    let token = "authorization: Bearer s3cret\r\n";
+    let quote = json!({ "name": "billing.quote", "arguments": { "order": "abc" } });
+    assert_eq!(ask(address, token, "tools/call", quote).await["result"]["structuredContent"], json!({ "result": 3 }));
+    let (status, body) = send(address, "/billing.quote", token, r#"{"order":"abc"}"#).await;
+    assert_eq!((status, &*body), (200, "3"));
+    // Who listens for changes does not hold up the end.
+    let meta = meta();
+    let listen = json!({ "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen",
+        "params": { "_meta": meta, "notifications": { "toolsListChanged": true } } })
+    .to_string();
+    let headers = format!("{token}mcp-protocol-version: 2026-07-28\r\nmcp-method: subscriptions/listen\r\n");
+    let mut stream = begin(address, "/mcp", &headers, &listen).await;
+    let mut piece = [0; 4096];
+    assert!(stream.read(&mut piece).await.unwrap() > 0);
+    server.shutdown(Duration::from_secs(3600)).await;
 }
