@@ -56,7 +56,8 @@
 //! | write a contract | [`service`](macro@service), [`register!`] |
 //! | send calls | [`Router`], [`RouterBuilder`], [`Error`] |
 //! | say who calls, until when | [`context`] |
-//! | let others call, agents too | [`Server`], [`Gateway`], [`Exposure`] |
+//! | let others call | [`Server`], [`Gateway`], [`Exposure`] |
+//! | let agents call (feature `mcp`) | `Mcp`, `McpListener` |
 //! | say who we are, and whom we trust | [`Tls`], [`RouteTls`] |
 //! | say where rows come from | [`SqliteRoutes`], [`MemoryRoutes`], [`RouteSource`] |
 //! | change rows in code | [`Router::admin`], [`Admin`] |
@@ -67,7 +68,7 @@
 //!
 //! # Features
 //!
-//! Default: `router`, `sqlite`, `http`, `gateway`, `unix`, `quic`. With `default-features = false` remains what a crate of contracts needs: the
+//! Default: `router`, `sqlite`, `http`, `gateway`, `unix`, `quic`. On demand: `mcp`. With `default-features = false` remains what a crate of contracts needs: the
 //! macro, [`Error`], [`context`], the codecs; no SQLite, no transport.
 
 mod call;

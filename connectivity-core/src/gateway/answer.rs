@@ -39,7 +39,7 @@ impl Refusal {
         Self { header: Some((name, HeaderValue::from_static(value))), ..self }
     }
 
-    pub(super) fn bad_request(name: &str, message: &str) -> Self {
+    pub(crate) fn bad_request(name: &str, message: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorKind::Decode, name, message)
     }
 

@@ -18,12 +18,14 @@ use crate::router::Inbound;
 #[cfg(feature = "mcp")]
 pub(crate) use self::answer::Refusal;
 pub(crate) use self::origin::Callers;
+#[cfg(feature = "mcp")]
+pub(crate) use self::question::read_body;
 
 /// The longest request body unless said, in bytes.
 const MAX_BODY: usize = 16 << 20;
 
 /// How long a body may take to arrive unless said.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The most time a call may ask for unless said.
 const MAX_TIMEOUT: Duration = Duration::from_secs(300);

@@ -1,10 +1,13 @@
 //! A request that was understood: what it asks, of which service, in which codec.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
+use bytes::Bytes;
 
 use super::Inner;
 use super::answer::{self, Refusal};
@@ -56,8 +59,7 @@ pub(super) async fn read(gateway: &Inner, head: &Parts, body: Body) -> Result<Qu
         same_contract(method, &head.headers)?;
     }
     let context = context_of(gateway, head, peer).map_err(|message| fail(ErrorKind::Decode, message))?;
-    let body = body::read(&head.headers, body, gateway.max_body, gateway.body_timeout).await;
-    let bytes = body.map_err(|cause| body_refused(&name, &cause, gateway.max_body))?;
+    let bytes = read_body(&name, &head.headers, body, gateway.max_body, gateway.body_timeout).await?;
     let call = match codec {
         Some(codec) => Call::encoded(name, codec, bytes),
         None => Call::raw(name, bytes),
@@ -123,6 +125,18 @@ fn context_of(gateway: &Inner, head: &Parts, peer: Option<Peer>) -> Result<Conte
         Some(peer) => context.with_peer(peer),
         None => context,
     })
+}
+
+/// Reads a body within its limits, or says why not.
+pub(crate) async fn read_body(
+    name: &Name,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    time: Duration,
+) -> Result<Bytes, Refusal> {
+    let body = body::read(headers, body, limit, time).await;
+    body.map_err(|cause| body_refused(name, &cause, limit))
 }
 
 fn body_refused(name: &Name, cause: &BodyError, limit: usize) -> Refusal {

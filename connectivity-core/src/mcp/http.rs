@@ -2,20 +2,23 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use http::HeaderMap;
 use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, StatusCode};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 
 use super::Inner;
+use super::framer::{Framed, Framer};
 use super::handler::Session;
 use super::wire::{Line, Stage};
 use crate::context::{self, Peer};
 use crate::error::{Error, ErrorKind};
-use crate::gateway::{Callers, Refusal};
+use crate::gateway::{BODY_TIMEOUT, Callers, Refusal, read_body};
+use crate::name::Name;
 use crate::transport::Drain;
 
 /// What a request has to pass before it is one.
@@ -23,6 +26,7 @@ use crate::transport::Drain;
 struct Door {
     callers: Callers,
     guarded: bool,
+    max_message: usize,
 }
 
 impl Door {
@@ -62,7 +66,7 @@ where
     } else {
         config.allowed_hosts.extend(hosts.iter().cloned());
     }
-    let door = Door { callers, guarded: inner.catalogue.is_guarded() };
+    let door = Door { callers, guarded: inner.catalogue.is_guarded(), max_message: inner.max_message };
     let line = drain.map(ending);
     let session = move || Ok(Session::over_http(Arc::clone(&inner), line.clone()));
     let service = StreamableHttpService::new(session, manager(), config);
@@ -90,15 +94,34 @@ async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Re
     match door.identify(request.headers()) {
         Ok(Some(peer)) => drop(request.extensions_mut().insert(peer)),
         Ok(None) => {}
-        Err((kind, message)) => return Refusal::from(Error::new(kind, "mcp", message)).into_response(),
+        Err((kind, message)) => return refused(kind, message),
     }
     if door.guarded && request.extensions().get::<Peer>().or(around.peer()).is_none() {
-        let message = "these tools are for callers that were authenticated";
-        return Refusal::from(Error::new(ErrorKind::Unauthenticated, "mcp", message)).into_response();
+        return refused(ErrorKind::Unauthenticated, "these tools are for callers that were authenticated");
     }
     // What an application around this has set goes along with the calls.
     request.extensions_mut().insert(around);
-    let response = next.run(request).await;
-    debug_assert_ne!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
-    response
+    match read(request, door.max_message).await {
+        Ok(request) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn refused(kind: ErrorKind, message: &str) -> Response {
+    Refusal::from(Error::new(kind, NAME, message)).into_response()
+}
+
+/// What errors are about that concern no tool.
+const NAME: Name = Name::from_static("mcp");
+
+/// Reads the body within its limits of length and time, and leaves those out that would need much more memory than they are long.
+async fn read(request: Request, limit: usize) -> Result<Request, Refusal> {
+    let (head, body) = request.into_parts();
+    let bytes = read_body(&NAME, &head.headers, body, limit, BODY_TIMEOUT).await?;
+    let mut framer = Framer::new(limit);
+    framer.buffer().extend_from_slice(&bytes);
+    match framer.next() {
+        Some(Framed::TooManyMembers) => Err(Refusal::bad_request(NAME.as_str(), "the message has too many members")),
+        _ => Ok(Request::from_parts(head, Body::from(bytes))),
+    }
 }

@@ -227,3 +227,6 @@ impl fmt::Debug for Mcp {
         f.debug_struct("Mcp").field("offer", &self.offer).field("callers", &self.callers).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

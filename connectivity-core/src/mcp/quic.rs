@@ -49,7 +49,8 @@ const RECEIVE_WINDOW: u32 = 1 << 20;
 /// How long the last answers may take to arrive before the connection is closed.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Handshakes that wait at the most.
+/// Connections from which on a client has to prove its address first, and handshakes that wait at the most.
+const PENDING_UNPROVEN: usize = 32;
 const MAX_PENDING: usize = 64;
 
 /// What a connection is closed with.
@@ -196,6 +197,14 @@ async fn accept(endpoint: Endpoint, inner: Arc<Inner>, max_sessions: usize, mut 
             incoming = endpoint.accept() => incoming,
         };
         let Some(incoming) = incoming else { break };
+        if !incoming.remote_address_validated()
+            && endpoint.open_connections() > PENDING_UNPROVEN
+            && incoming.may_retry()
+        {
+            // Costs a client a round trip, and a spoofed address everything.
+            let _ = incoming.retry();
+            continue;
+        }
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             incoming.refuse();
             continue;

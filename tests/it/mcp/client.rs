@@ -53,9 +53,13 @@ pub(super) async fn far_with(
     for raw in ["echo", "bytes", "unlisted"] {
         router.register_raw(raw, async |bytes| Ok(bytes)).unwrap();
     }
-    let listener = McpListener::new("127.0.0.1:0", tls)
-        .mcp(|mcp| mcp.raw("echo", RawForm::Json).raw("bytes", RawForm::Bytes).max_message_bytes(1 << 20));
-    let builder = Server::builder(&router).expose(["billing", "echo", "bytes", "unlisted"]);
+    let listener = McpListener::new("127.0.0.1:0", tls).mcp(|mcp| {
+        mcp.raw("echo", RawForm::Json)
+            .raw("bytes", RawForm::Bytes)
+            .raw("late", RawForm::Bytes)
+            .max_message_bytes(1 << 20)
+    });
+    let builder = Server::builder(&router).expose(["billing", "echo", "bytes", "unlisted", "late"]);
     let server = builder.listener("mcp", configure(listener)).start().await.unwrap();
     let address = server.address("mcp").unwrap().parse().unwrap();
     Far { server, router, routes, shop, address, identity }

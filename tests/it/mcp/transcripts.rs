@@ -235,6 +235,12 @@ async fn a_client_hears_of_tools_that_come_and_go() {
     far.router.reload().await.unwrap();
     assert_eq!(client.next().await["method"], "notifications/tools/list_changed");
     assert_eq!(client.call("billing.charge", json!({})).await["error"]["code"], -32602);
+    far.router.register_raw("late", async |bytes| Ok(bytes)).unwrap();
+    assert_eq!(client.next().await["method"], "notifications/tools/list_changed");
+    assert_eq!(
+        client.call("late", json!({ "text": "a" })).await["result"]["structuredContent"],
+        json!({ "text": "a" })
+    );
     far.routes.set("billing.quote", "noop", None, "{}");
     far.router.reload().await.unwrap();
     let switched_off = client.call("billing.quote", json!({ "order": "abc" })).await;
