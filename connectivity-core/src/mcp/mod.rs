@@ -48,7 +48,8 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 /// A tool's description is the doc comment of its method; the schemas of what it takes and gives come from the types, with no derive
 /// of their own; `#[readonly]` and `#[idempotent]` are its annotations. A value that is no object is given as `{"result": ..}`. The error
 /// type of the contract, and what is ours to refuse (`{"kind","name","message"}`), are results with `isError`. Tools come and go with
-/// services, and a row `noop` takes those away that have no answer for it; clients are told.
+/// services, and a row `noop` takes those away that have no answer for it; clients are told, over HTTP those that listen for it (2026-07-28),
+/// since there are no sessions.
 ///
 /// ```no_run
 /// use connectivity_core::{Exposure, Mcp, Router};

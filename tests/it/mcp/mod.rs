@@ -5,4 +5,5 @@ mod client;
 mod hostile;
 mod http;
 mod peers;
+mod schemas;
 mod transcripts;

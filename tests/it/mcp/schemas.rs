@@ -1,0 +1,161 @@
+//! Types of every form through a tool and back, held against the schemas that the tool shows.
+
+use std::collections::BTreeMap;
+
+use connectivity_core::{Error, Exposure, Mcp, MemoryRoutes, register, service};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tests::shop::router;
+
+use super::http::{ask, serve};
+
+#[derive(Serialize, Deserialize)]
+struct Order {
+    id: String,
+    lines: Vec<Line>,
+    note: Option<String>,
+    by_day: BTreeMap<i32, Line>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line(char, u16);
+
+#[derive(Serialize, Deserialize)]
+enum External {
+    Unit,
+    New(u8),
+    Tuple(u8, bool),
+    Struct { x: f64 },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind")]
+enum Internal {
+    A { x: u8 },
+    B,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", content = "value")]
+enum Adjacent {
+    A(Vec<u8>),
+    B(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Untagged {
+    Number(u64),
+    Text(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Tree {
+    value: u8,
+    children: Vec<Self>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Flat {
+    a: u8,
+    #[serde(flatten)]
+    rest: BTreeMap<String, u8>,
+}
+
+#[service]
+trait Shapes {
+    async fn order(&self, value: Order) -> Result<Order, Error>;
+    async fn external(&self, value: External) -> Result<External, Error>;
+    async fn internal(&self, value: Internal) -> Result<Internal, Error>;
+    async fn adjacent(&self, value: Adjacent) -> Result<Adjacent, Error>;
+    async fn untagged(&self, value: Untagged) -> Result<Untagged, Error>;
+    async fn tree(&self, value: Tree) -> Result<Tree, Error>;
+    async fn trees(&self, value: Vec<Tree>) -> Result<Vec<Tree>, Error>;
+    async fn flat(&self, value: Flat) -> Result<Flat, Error>;
+    async fn option(&self, value: Option<u32>) -> Result<Option<u32>, Error>;
+    async fn map(&self, value: BTreeMap<String, i8>) -> Result<BTreeMap<String, i8>, Error>;
+    async fn unit(&self, value: ()) -> Result<(), Error>;
+    async fn tuple(&self, value: (bool, String)) -> Result<(bool, String), Error>;
+}
+
+struct Echo;
+
+macro_rules! echo {
+    ($($method:ident: $type:ty;)+) => {
+        impl Shapes for Echo {$(
+            async fn $method(&self, value: $type) -> Result<$type, Error> {
+                Ok(value)
+            }
+        )+}
+    };
+}
+
+echo! {
+    order: Order;
+    external: External;
+    internal: Internal;
+    adjacent: Adjacent;
+    untagged: Untagged;
+    tree: Tree;
+    trees: Vec<Tree>;
+    flat: Flat;
+    option: Option<u32>;
+    map: BTreeMap<String, i8>;
+    unit: ();
+    tuple: (bool, String);
+}
+
+fn is_valid(schema: &Value, value: &Value) -> bool {
+    jsonschema::draft202012::new(schema).unwrap().is_valid(value)
+}
+
+#[tokio::test]
+async fn every_form_goes_through_a_tool_and_back() {
+    let router = router(&MemoryRoutes::new());
+    register!(router, Shapes => Echo).unwrap();
+    let address = serve(Mcp::new(router.inbound(Exposure::all()))).await;
+    let listed = ask(&address, "", "tools/list", json!({})).await;
+    let tool = |name: &str| {
+        let mut tools = listed["result"]["tools"].as_array().unwrap().iter();
+        tools.find(|tool| tool["name"] == name).unwrap_or_else(|| panic!("{name}"))
+    };
+    let tree = json!({ "value": 1, "children": [{ "value": 2, "children": [] }] });
+    for (method, value, wrong) in [
+        (
+            "order",
+            json!({ "id": "1", "lines": [["a", 1]], "note": "x", "by_day": { "-1": ["b", 2] } }),
+            json!({ "id": 1 }),
+        ),
+        ("external", json!("Unit"), json!("unit")),
+        ("external", json!({ "New": 1 }), json!({ "New": 256 })),
+        ("external", json!({ "Tuple": [1, true] }), json!({ "Tuple": [1] })),
+        ("external", json!({ "Struct": { "x": 0.5 } }), json!({ "Struct": {} })),
+        ("internal", json!({ "kind": "A", "x": 1 }), json!("A")),
+        ("internal", json!({ "kind": "B" }), json!(7)),
+        ("adjacent", json!({ "kind": "A", "value": [1] }), json!({ "kind": "C", "value": [1] })),
+        ("untagged", json!("x"), Value::Null),
+        ("tree", tree.clone(), json!({ "value": 1, "children": [{}] })),
+        ("trees", json!([tree]), json!([[]])),
+        ("flat", json!({ "a": 1, "b": 2 }), json!([])),
+        ("option", json!(1), json!("1")),
+        ("option", Value::Null, json!(-1)),
+        ("map", json!({ "a": -128 }), json!({ "a": -129 })),
+        ("unit", Value::Null, json!({})),
+        ("tuple", json!([true, "x"]), json!([true])),
+    ] {
+        let name = format!("shapes.{method}");
+        let (tool, arguments) = (tool(&name), json!({ "value": value }));
+        assert!(is_valid(&tool["inputSchema"], &arguments), "{tool} {arguments}");
+        let answer = ask(&address, "", "tools/call", json!({ "name": name, "arguments": arguments })).await;
+        let given = &answer["result"]["structuredContent"];
+        assert!(is_valid(&tool["outputSchema"], given), "{tool} {answer}");
+        assert!(*given == value || given["result"] == value, "{answer}");
+        let told: Value = serde_json::from_str(answer["result"]["content"][0]["text"].as_str().unwrap()).unwrap();
+        assert_eq!(told, *given, "the text is the same");
+        let wrong = json!({ "value": wrong });
+        let refused = ask(&address, "", "tools/call", json!({ "name": name, "arguments": wrong })).await;
+        assert_eq!(refused["result"]["isError"], true, "{name} {wrong} {refused}");
+        let says_nothing = method == "untagged";
+        assert!(says_nothing || !is_valid(&tool["inputSchema"], &wrong), "{tool} {wrong}");
+    }
+}
