@@ -320,8 +320,8 @@ async fn every_call_gets_its_own_answer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_are_dropped_leave_nothing_behind() {
     for mut world in World::each("{}").await {
-        // 10,000 are dropped, fewer at once than a connection allows in flight.
-        for _ in 0..20 {
+        // 10,000 are dropped, and never so many at once that HTTP, with a connection for each, has too few.
+        for _ in 0..100 {
             drop_two_of_three(&world).await;
         }
         assert!(world.billing.quote("x").await.is_ok());
@@ -333,7 +333,7 @@ async fn calls_that_are_dropped_leave_nothing_behind() {
 }
 
 async fn drop_two_of_three(world: &World) {
-    let calls: Vec<_> = (0..750)
+    let calls: Vec<_> = (0..150)
         .map(|n| {
             let billing = world.billing.clone();
             let call = tokio::spawn(async move { billing.sleep(if n % 3 == 0 { 0 } else { 600_000 }).await });
