@@ -90,8 +90,3 @@ async fn main() -> Result<(), Box<dyn Error>> {
     router.close(Duration::from_secs(1)).await;
     Ok(())
 }
-
-#[test]
-fn runs_to_its_end() -> Result<(), Box<dyn Error>> {
-    main()
-}

@@ -104,8 +104,3 @@ async fn tell(what: &str, router: &Router) {
         Err(error) => println!("{what}: {}, sent: {}", error.kind(), error.sent().as_str()),
     }
 }
-
-#[test]
-fn runs_to_its_end() -> Result<(), Box<dyn Error>> {
-    main()
-}
