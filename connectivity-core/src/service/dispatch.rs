@@ -45,7 +45,8 @@ pub(crate) fn invoke(dispatch: &dyn Dispatch, call: Call) -> BoxFuture<'static, 
     }
 }
 
-/// For generated code: runs a call of the method `M`, whose arguments `work` takes; see [`invoke`]. All of it is one box.
+/// For generated code: runs a call of the method `M`, whose arguments `work` takes: in the call's context, for no longer than its
+/// deadline, and with a panic turned into an error. All of it is one box.
 pub fn serve<M: Method, F>(
     mut call: Call,
     work: impl FnOnce(<M::Args as Arguments>::Owned) -> F + Send + 'static,
