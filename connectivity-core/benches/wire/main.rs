@@ -141,6 +141,13 @@ async fn main() {
     let there = There::start();
     table::head();
     let bare = Bare::start();
+    // First, for what the others leave free would be taken instead of new memory, and hide it.
+    if wanted("unix", "memory") {
+        memory::unix(&there).await;
+    }
+    if wanted("quic", "memory") {
+        memory::quic(&there, &bare).await;
+    }
     if wanted("unix", "speed") {
         unix(&there).await;
     }
@@ -154,12 +161,6 @@ async fn main() {
         if wanted(strategy, "computing") {
             beside_computing(&there, strategy).await;
         }
-    }
-    if wanted("unix", "memory") {
-        memory::unix(&there).await;
-    }
-    if wanted("quic", "memory") {
-        memory::quic(&there, &bare).await;
     }
 }
 

@@ -255,7 +255,7 @@ impl Drop for EndOf {
 /// The task that reads: until the stream ends, and says why it did.
 async fn read(shared: &Shared, mut reader: impl AsyncRead + Unpin, work: &mpsc::WeakUnboundedSender<Work>) -> String {
     let decoder = Decoder::new(MAX_SMALL_FRAME);
-    let mut buffer = BytesMut::with_capacity(64 * 1024);
+    let mut buffer = BytesMut::with_capacity(16 * 1024);
     loop {
         match reader.read_buf(&mut buffer).await {
             Ok(0) => return "the other side closed the connection".to_owned(),
