@@ -10,7 +10,6 @@ use quinn::{
     Connection, Endpoint, IdleTimeout, Incoming, RecvStream, SendStream, ServerConfig, TransportConfig, VarInt,
 };
 use rustls::pki_types::CertificateDer;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::session::{self, Limits};
@@ -18,6 +17,7 @@ use super::wire::End;
 use super::{Inner, Mcp};
 use crate::call::BoxFuture;
 use crate::router::Inbound;
+use crate::transport::quic::admission::Admission;
 use crate::transport::quic::settings;
 use crate::transport::tls::{self, Tls};
 use crate::transport::{Drain, Listener, Listening, ServeError};
@@ -187,28 +187,16 @@ impl std::fmt::Debug for McpListener {
 }
 
 async fn accept(endpoint: Endpoint, inner: Arc<Inner>, max_sessions: usize, mut drain: Drain) {
-    let places = Arc::new(Semaphore::new(max_sessions));
+    let admission = Admission::new(endpoint, max_sessions, PENDING_UNPROVEN);
     let mut sessions = JoinSet::new();
     loop {
-        let incoming = tokio::select! {
+        let admitted = tokio::select! {
             biased;
             () = drain.begun() => break,
             Some(_) = sessions.join_next(), if !sessions.is_empty() => continue,
-            incoming = endpoint.accept() => incoming,
+            admitted = admission.next() => admitted,
         };
-        let Some(incoming) = incoming else { break };
-        if !incoming.remote_address_validated()
-            && endpoint.open_connections() > PENDING_UNPROVEN
-            && incoming.may_retry()
-        {
-            // Costs a client a round trip, and a spoofed address everything.
-            let _ = incoming.retry();
-            continue;
-        }
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            incoming.refuse();
-            continue;
-        };
+        let Some((incoming, place)) = admitted else { break };
         let (inner, drain) = (Arc::clone(&inner), drain.clone());
         sessions.spawn(async move {
             let _place = place;
@@ -217,15 +205,8 @@ async fn accept(endpoint: Endpoint, inner: Arc<Inner>, max_sessions: usize, mut 
             }
         });
     }
-    loop {
-        tokio::select! {
-            biased;
-            ended = sessions.join_next() => if ended.is_none() { break },
-            Some(incoming) = endpoint.accept() => incoming.refuse(),
-        }
-    }
-    endpoint.close(DONE, b"the server has stopped");
-    let _ = tokio::time::timeout(Duration::from_millis(200), endpoint.wait_idle()).await;
+    let ended = async { while sessions.join_next().await.is_some() {} };
+    admission.close(ended, drain).await;
 }
 
 async fn connection(incoming: Incoming, inner: Arc<Inner>, mut drain: Drain) -> Result<(), quinn::ConnectionError> {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Endpoint, Incoming, ServerConfig, TokioRuntime, VarInt};
+use quinn::{Endpoint, Incoming, ServerConfig, TokioRuntime};
 use rustls::pki_types::CertificateDer;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::admission::Admission;
 use super::threads::Threads;
 use super::{ALPN, bulk, close, restart, settings};
 use crate::call::BoxFuture;
@@ -100,28 +101,16 @@ impl Listener for QuicListener {
 }
 
 async fn accept(endpoint: Endpoint, serving: Serving, threads: Arc<Threads>, mut drain: Drain) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let admission = Admission::new(endpoint, MAX_CONNECTIONS, PENDING_UNPROVEN);
     // Every connection holds a sender: when the last is gone, so are they.
     let (alive, mut gone) = mpsc::channel::<()>(1);
     loop {
-        let incoming = tokio::select! {
+        let admitted = tokio::select! {
             biased;
             () = drain.begun() => break,
-            incoming = endpoint.accept() => incoming,
+            admitted = admission.next() => admitted,
         };
-        let Some(incoming) = incoming else { break };
-        if !incoming.remote_address_validated()
-            && endpoint.open_connections() > PENDING_UNPROVEN
-            && incoming.may_retry()
-        {
-            // Costs a client a round trip, and a spoofed address everything.
-            let _ = incoming.retry();
-            continue;
-        }
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            incoming.refuse();
-            continue;
-        };
+        let Some((incoming, place)) = admitted else { break };
         let (serving, drain, alive) = (serving.of_another_peer(), drain.clone(), alive.clone());
         let thread = threads.deal(bulk::is_marked(&incoming.orig_dst_cid()));
         thread.spawn(async move {
@@ -132,17 +121,11 @@ async fn accept(endpoint: Endpoint, serving: Serving, threads: Arc<Threads>, mut
         });
     }
     drop(alive);
-    loop {
-        tokio::select! {
-            biased;
-            _ = gone.recv() => break,
-            () = drain.over() => break,
-            // Silence would cost the client 5 s before it looks elsewhere.
-            Some(incoming) = endpoint.accept() => incoming.refuse(),
-        }
-    }
-    endpoint.close(VarInt::from_u32(0), b"the server has stopped");
-    let _ = tokio::time::timeout(Duration::from_millis(200), endpoint.wait_idle()).await;
+    let ended = async {
+        // Nothing is ever sent.
+        let _ = gone.recv().await;
+    };
+    admission.close(ended, drain).await;
 }
 
 /// Serves one connection on the thread it was dealt to.

@@ -1,5 +1,6 @@
 //! Strategy `quic`: the frames of `docs/wire.md` over QUIC (RFC 9000), ALPN `connectivity/1`.
 
+pub(crate) mod admission;
 mod bulk;
 mod client;
 mod close;
