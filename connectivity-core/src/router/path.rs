@@ -44,8 +44,8 @@ impl Limits {
 
     /// Gives a call no more time than the row allows.
     fn shorten(self, call: &mut Call) {
-        if let Some(deadline) = self.timeout.and_then(|limit| Instant::now().checked_add(limit)) {
-            *call.context_mut() = std::mem::take(call.context_mut()).with_deadline(deadline);
+        if let Some(limit) = self.timeout {
+            call.context_mut().limit(limit);
         }
     }
 }
