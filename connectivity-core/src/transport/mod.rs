@@ -7,12 +7,18 @@ mod contract;
 mod health;
 #[cfg(any(feature = "http", feature = "gateway"))]
 pub(crate) mod http;
+#[cfg(feature = "wire")]
+mod keeper;
+#[cfg(feature = "wire")]
+mod link;
 mod listener;
 #[cfg(feature = "wire")]
 pub(crate) mod mux;
 #[cfg(feature = "quic")]
 pub(crate) mod quic;
 mod remote;
+#[cfg(feature = "wire")]
+mod remote_name;
 #[cfg(feature = "tls")]
 #[cfg_attr(
     not(all(feature = "http", feature = "quic")),

@@ -3,32 +3,31 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::link::{Answer, Dial, Link};
+use super::link::{Answer, MuxDial};
 use super::request::Outgoing;
 use crate::call::{Call, CallService, Reply};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::name::Name;
 use crate::routes::Route;
 use crate::transport::Remote;
 use crate::transport::contract::{Contracts, Way};
+use crate::transport::link::Link;
+use crate::transport::remote_name::RemoteName;
 use crate::transport::wire::Failure;
 
 /// Sends the calls of one route over a link that other routes may share.
-pub(crate) struct Caller<D> {
+pub(crate) struct Caller<D: MuxDial> {
     link: Arc<Link<D>>,
     contracts: Contracts,
     /// The connection that `contracts` was learned from.
     learned_from: AtomicUsize,
     codec: Codec,
-    /// The name in the row, and what stands for it on the other side.
-    row: Name,
-    remote: Option<Name>,
+    name: RemoteName,
     max_request: usize,
     max_reply: usize,
 }
 
-impl<D: Dial> Caller<D> {
+impl<D: MuxDial> Caller<D> {
     /// Makes a remote of a route and the link to its endpoint.
     pub(crate) fn remote(route: &Route, link: Arc<Link<D>>) -> Remote {
         let config = route.config();
@@ -37,8 +36,7 @@ impl<D: Dial> Caller<D> {
             contracts: Contracts::default(),
             learned_from: AtomicUsize::new(0),
             codec: config.codec().unwrap_or(Codec::Bincode),
-            row: route.name().clone(),
-            remote: config.remote_name().cloned(),
+            name: RemoteName::of(route),
             max_request: config.max_request_bytes(),
             max_reply: config.max_reply_bytes(),
         });
@@ -77,21 +75,12 @@ impl<D: Dial> Caller<D> {
     }
 
     fn outgoing(&self, call: &Call, way: &Way) -> Result<Outgoing, Error> {
-        let outgoing = Outgoing::new(call, self.remote_name(call)?, way.codec, self.max_reply)?;
+        let outgoing = Outgoing::new(call, self.name.of_call(call)?, way.codec, self.max_reply)?;
         let (length, limit) = (outgoing.body.len(), self.max_request);
         if length > limit {
             let message = format_args!("the request has {length} bytes, the route allows {limit}");
             return Err(call.failed(ErrorKind::TooLarge, message).with_sent(Sent::No));
         }
         Ok(outgoing)
-    }
-
-    /// The name of the call on the other side.
-    fn remote_name(&self, call: &Call) -> Result<Name, Error> {
-        let (Some(remote), Some(rest)) = (&self.remote, call.name().strip_prefix(self.row.as_str())) else {
-            return Ok(call.full_name().clone());
-        };
-        let name = Name::parse(&format!("{remote}{rest}"));
-        name.map_err(|cause| call.failed(ErrorKind::RouteInvalid, format_args!("remote_name: {cause}")))
     }
 }

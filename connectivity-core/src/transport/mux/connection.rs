@@ -11,7 +11,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::pending::{Pending, Taken};
 use super::request::Outgoing;
 use super::writer::Writing;
+use crate::call::BoxFuture;
 use crate::codec::Codec;
+use crate::transport::link::Connected;
 use crate::transport::wire::{Decoder, Failure, Frame, MAX_SMALL_FRAME, Role};
 
 /// The most calls that wait on one connection.
@@ -136,30 +138,6 @@ impl Connection {
         Self { unserved: Some(Box::new(unserved)), ..self }
     }
 
-    /// Says whether a new call may go on this connection.
-    pub(crate) fn is_usable(&self) -> bool {
-        self.shared.is_usable() && !self.work.is_closed()
-    }
-
-    /// Says why the connection broke, if it did.
-    pub(crate) fn closed(&self) -> Option<String> {
-        self.shared.pending.closed()
-    }
-
-    /// Ends when no new call may go on this connection; the future does not keep it open.
-    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
-        let shared = Arc::clone(&self.shared);
-        async move {
-            loop {
-                let turn = shared.turn.notified();
-                if !shared.is_usable() {
-                    return;
-                }
-                turn.await;
-            }
-        }
-    }
-
     /// Waits until the other side has answered for the first time: until then it may still refuse the connection.
     ///
     /// # Errors
@@ -196,6 +174,29 @@ impl Connection {
             // The writer drops what it has not sent; everything it has sent is told by `Pending`.
             Err(_dropped) => Outcome::NotSent,
         }
+    }
+}
+
+impl Connected for Connection {
+    fn is_usable(&self) -> bool {
+        self.shared.is_usable() && !self.work.is_closed()
+    }
+
+    fn closed(&self) -> Option<String> {
+        self.shared.pending.closed()
+    }
+
+    fn ended(&self) -> BoxFuture<'static, ()> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            loop {
+                let turn = shared.turn.notified();
+                if !shared.is_usable() {
+                    return;
+                }
+                turn.await;
+            }
+        })
     }
 }
 

@@ -5,7 +5,6 @@
 
 mod caller;
 mod connection;
-mod keeper;
 mod link;
 mod outbox;
 mod pace;
@@ -17,7 +16,7 @@ mod writer;
 
 pub(crate) use caller::Caller;
 pub(crate) use connection::Connection;
-pub(crate) use link::{Dial, DialError, Link};
+pub(crate) use link::MuxDial;
 pub(crate) use serving::{Beginning, Serving, serve};
 #[cfg(feature = "unix")]
 pub(crate) use turns::Shares;

@@ -1,23 +1,17 @@
 //! The client side of strategy `quic`.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, ConnectionError, Endpoint, TransportErrorCode};
-
-use super::endpoints::{self, Endpoints};
-use super::{ALPN, bulk, close, settings};
+use super::dialer::{Connected, Dialer, HANDSHAKE, Target, Traffic, explain};
+use super::endpoints::Endpoints;
+use super::{ALPN, close, settings};
 use crate::call::BoxFuture;
-use crate::routes::{Route, RouteError, RouteTls};
-use crate::transport::mux::{Caller, Connection, Dial, DialError, Link};
+use crate::routes::{Route, RouteError};
+use crate::transport::link::{Dial, DialError, Links};
+use crate::transport::mux::{Caller, Connection, MuxDial};
 use crate::transport::wire::Role;
 use crate::transport::{BuildContext, Remote, Transport, tls};
-
-/// A handshake with one address takes no longer; the deadline of the call ends it earlier.
-const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// The connection of large bodies is kept for so long after the last one.
 const BULK_LINGERS: Duration = Duration::from_secs(10);
@@ -29,7 +23,7 @@ const BULK_LINGERS: Duration = Duration::from_secs(10);
 /// platform, by `ca_file`, or by `pin_sha256`, as the row says.
 #[derive(Clone, Debug, Default)]
 pub struct QuicTransport {
-    links: Arc<Mutex<HashMap<Key, Weak<Link<QuicDial>>>>>,
+    links: Arc<Links<Key, QuicDial>>,
     endpoints: Arc<Endpoints>,
 }
 
@@ -47,22 +41,6 @@ impl QuicTransport {
     pub fn new() -> Self {
         Self::default()
     }
-
-    fn link(&self, target: Target, config: ClientConfig, key: Key) -> Arc<Link<QuicDial>> {
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        links.retain(|_, link| link.strong_count() > 0);
-        if let Some(link) = links.get(&key).and_then(Weak::upgrade) {
-            return link;
-        }
-        let link = Arc::new(Link::new(QuicDial {
-            target,
-            config,
-            endpoints: Arc::clone(&self.endpoints),
-            bulk: tokio::sync::Mutex::default(),
-        }));
-        links.insert(key, Arc::downgrade(&link));
-        link
-    }
 }
 
 impl Transport for QuicTransport {
@@ -73,9 +51,10 @@ impl Transport for QuicTransport {
         // Before the files are read, so that a change in between is seen as one.
         let digest = tls::files_digest(row);
         let key = Key { endpoint: text.to_owned(), tls: format!("{row:?} {digest:?}") };
-        let config = client_config(row)?;
+        let dialer = Dialer::new(target, row, ALPN, settings::transport(), Arc::clone(&self.endpoints))?;
+        let link = self.links.get(key, || QuicDial { dialer, bulk: tokio::sync::Mutex::default() });
         let (row, warning) = (row.clone(), tls::warning(row));
-        let remote = Caller::remote(route, self.link(target, config, key));
+        let remote = Caller::remote(route, link);
         let remote = remote.with_unchanged(move || tls::files_digest(&row) == digest);
         Ok(match warning {
             Some(warning) => remote.with_warnings(move || vec![warning.clone()]),
@@ -84,99 +63,22 @@ impl Transport for QuicTransport {
     }
 }
 
-fn client_config(row: &RouteTls) -> Result<ClientConfig, RouteError> {
-    let config = tls::client_config(row, &[ALPN])?;
-    let crypto = QuicClientConfig::try_from(config);
-    let crypto = crypto.map_err(|cause| RouteError::new(format_args!("no TLS for QUIC: {cause}")))?;
-    let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(settings::transport());
-    Ok(config)
-}
-
-/// The host and port of a row, and the name its certificate must have.
-#[derive(Clone, Debug)]
-struct Target {
-    address: String,
-    server_name: String,
-}
-
-impl Target {
-    fn parse(text: &str, row: &RouteTls) -> Result<Self, RouteError> {
-        let wrong = |what| RouteError::endpoint(format_args!("{what}; write a host and a port, such as 10.0.0.5:4433"));
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("it has no port"))?;
-        if port.parse::<u16>().is_ok_and(|port| port > 0) {
-            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-            let name = tls::server_name(row, host)?;
-            return Ok(Self { address: text.to_owned(), server_name: name.to_str().into_owned() });
-        }
-        Err(wrong("its port is no number from 1 to 65535"))
-    }
-}
-
 /// Connects to one endpoint.
 pub(crate) struct QuicDial {
-    target: Target,
-    config: ClientConfig,
-    endpoints: Arc<Endpoints>,
+    dialer: Dialer,
     /// The connection of large bodies, while anybody needs it.
     bulk: tokio::sync::Mutex<Weak<Connected>>,
 }
 
-/// What a connection is for.
-#[derive(Clone, Copy)]
-enum Traffic {
-    Small,
-    Bulk,
-}
-
-/// A connection, and the endpoint it belongs to: both live on the runtime of the call that dialled.
-struct Connected {
-    connection: quinn::Connection,
-    _endpoint: Arc<Endpoint>,
-}
-
 impl QuicDial {
-    async fn connect(&self, traffic: Traffic) -> Result<Connected, DialError> {
-        let cannot =
-            |cause: &dyn std::fmt::Display| DialError::connect(format_args!("{}: {cause}", self.target.address));
-        let addresses = tokio::net::lookup_host(&self.target.address).await.map_err(|cause| cannot(&cause))?;
-        let mut last = cannot(&"the name has no address");
-        for address in addresses {
-            match self.connect_to(address, traffic).await {
-                Ok(connected) => return Ok(connected),
-                Err(cause) => last = cannot(&cause),
-            }
-        }
-        Err(last)
-    }
-
-    async fn connect_to(&self, address: SocketAddr, traffic: Traffic) -> Result<Connected, String> {
-        let mut config = self.config.clone();
-        let endpoint = match traffic {
-            Traffic::Small => self.endpoints.shared(address),
-            Traffic::Bulk => {
-                config.initial_dst_cid_provider(Arc::new(bulk::marked));
-                endpoints::alone(address)
-            }
-        };
-        let endpoint = endpoint.map_err(|cause| cause.to_string())?;
-        let connecting = endpoint.connect_with(config, address, &self.target.server_name);
-        let connecting = connecting.map_err(|cause| cause.to_string())?;
-        match tokio::time::timeout(HANDSHAKE, connecting).await {
-            Ok(Ok(connection)) => Ok(Connected { connection, _endpoint: endpoint }),
-            Ok(Err(cause)) => Err(explain(&cause)),
-            Err(_elapsed) => Err("nobody answers".to_owned()),
-        }
-    }
-
     /// Opens the stream of small calls, and waits for the other side to answer on it: in TLS 1.3 a client has finished its
     /// handshake before the server has looked at the client's certificate, and a call must not be what finds out.
     async fn shared(&self) -> Result<Connection, DialError> {
-        let connected = self.connect(Traffic::Small).await?;
+        let connected = self.dialer.connect(Traffic::Small).await?;
         let connection = connected.connection.clone();
         let refused = |why: String| {
             let why = connection.close_reason().map_or(why, |cause| explain(&cause));
-            DialError::connect(format_args!("{}: {why}", self.target.address))
+            self.dialer.cannot(why)
         };
         let (writer, reader) = connection.open_bi().await.map_err(|cause| refused(cause.to_string()))?;
         let stream = Connection::start(reader, writer, Role::Shared, connected);
@@ -194,7 +96,7 @@ impl QuicDial {
         if let Some(connected) = bulk.upgrade().filter(|connected| connected.connection.close_reason().is_none()) {
             return Ok(connected);
         }
-        let connected = Arc::new(self.connect(Traffic::Bulk).await?);
+        let connected = Arc::new(self.dialer.connect(Traffic::Bulk).await?);
         *bulk = Arc::downgrade(&connected);
         Ok(connected)
     }
@@ -206,23 +108,6 @@ impl QuicDial {
         let single = Connection::start(reader, writer, Role::Single, Lingering(connected));
         Ok(single.with_unserved(move || close::is_unserved(&connection, stream)))
     }
-}
-
-/// Says in words why a handshake failed; for a certificate, what to do.
-fn explain(cause: &ConnectionError) -> String {
-    match cause {
-        ConnectionError::TransportError(error) => tls::explain_reason(&error.reason).to_owned(),
-        ConnectionError::ConnectionClosed(close) => match crypto_alert(close.error_code) {
-            Some(alert) => tls::explain_alert(alert),
-            None => cause.to_string(),
-        },
-        _ => cause.to_string(),
-    }
-}
-
-/// The TLS alert in a transport error of the other side (RFC 9001, 4.8).
-fn crypto_alert(code: TransportErrorCode) -> Option<u8> {
-    u8::try_from(u64::from(code).checked_sub(0x100)?).ok()
 }
 
 /// Keeps the connection of large bodies for a while after it was used.
@@ -241,26 +126,15 @@ impl Drop for Lingering {
 }
 
 impl Dial for QuicDial {
+    type Connection = Connection;
+
     fn dial(&self) -> BoxFuture<'_, Result<Connection, DialError>> {
         Box::pin(self.shared())
     }
-
-    fn single(&self) -> BoxFuture<'_, Result<Connection, DialError>> {
-        Box::pin(self.one())
-    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_endpoint_is_a_host_and_a_port() {
-        let parse = |text: &str| Target::parse(text, &RouteTls::default());
-        assert_eq!(parse("billing.internal:4433").unwrap().server_name, "billing.internal");
-        assert_eq!(parse("[::1]:4433").unwrap().server_name, "::1");
-        for bad in ["billing", "10.0.0.5:0", "10.0.0.5:x", "10.0.0.5:70000", "https://x:1/"] {
-            assert!(parse(bad).unwrap_err().to_string().contains("10.0.0.5:4433"), "{bad}");
-        }
+impl MuxDial for QuicDial {
+    fn single(&self) -> BoxFuture<'_, Result<Connection, DialError>> {
+        Box::pin(self.one())
     }
 }

@@ -14,7 +14,7 @@ use super::settings;
 ///
 /// One belongs to the runtime whose connections use it, and lives as long as they do.
 #[derive(Debug, Default)]
-pub(super) struct Endpoints(Mutex<HashMap<(Id, bool), Weak<Endpoint>>>);
+pub(crate) struct Endpoints(Mutex<HashMap<(Id, bool), Weak<Endpoint>>>);
 
 impl Endpoints {
     /// Finds or makes an endpoint on this runtime that can reach the address.

@@ -1,7 +1,6 @@
 //! The client side of strategy `unix`.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use tokio::net::UnixStream;
 
@@ -10,7 +9,8 @@ use super::users::Users;
 use crate::call::BoxFuture;
 use crate::error::ErrorKind;
 use crate::routes::{Route, RouteError};
-use crate::transport::mux::{Caller, Connection, Dial, DialError, Link};
+use crate::transport::link::{Dial, DialError, Links};
+use crate::transport::mux::{Caller, Connection, MuxDial};
 use crate::transport::wire::Role;
 use crate::transport::{BuildContext, Remote, Transport};
 
@@ -22,7 +22,7 @@ use crate::transport::{BuildContext, Remote, Transport};
 #[derive(Clone, Debug, Default)]
 pub struct UnixTransport {
     users: Users,
-    links: Arc<Mutex<HashMap<Address, Weak<Link<UnixDial>>>>>,
+    links: Arc<Links<Address, UnixDial>>,
 }
 
 impl UnixTransport {
@@ -38,24 +38,14 @@ impl UnixTransport {
         self.users.allow(user);
         self
     }
-
-    fn link(&self, address: Address) -> Arc<Link<UnixDial>> {
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        links.retain(|_, link| link.strong_count() > 0);
-        if let Some(link) = links.get(&address).and_then(Weak::upgrade) {
-            return link;
-        }
-        let link = Arc::new(Link::new(UnixDial { address: address.clone(), users: self.users.clone() }));
-        links.insert(address, Arc::downgrade(&link));
-        link
-    }
 }
 
 impl Transport for UnixTransport {
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
         let text = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy unix needs one"))?;
         let address = Address::parse(text).map_err(RouteError::endpoint)?;
-        Ok(Caller::remote(route, self.link(address)))
+        let dial = || UnixDial { address: address.clone(), users: self.users.clone() };
+        Ok(Caller::remote(route, self.links.get(address.clone(), dial)))
     }
 }
 
@@ -79,10 +69,14 @@ impl UnixDial {
 }
 
 impl Dial for UnixDial {
+    type Connection = Connection;
+
     fn dial(&self) -> BoxFuture<'_, Result<Connection, DialError>> {
         Box::pin(self.connect(Role::Shared))
     }
+}
 
+impl MuxDial for UnixDial {
     fn single(&self) -> BoxFuture<'_, Result<Connection, DialError>> {
         Box::pin(self.connect(Role::Single))
     }

@@ -1,0 +1,143 @@
+//! Connects to one endpoint, whatever is spoken on it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, ConnectionError, Endpoint, TransportConfig, TransportErrorCode};
+
+use super::bulk;
+use super::endpoints::{self, Endpoints};
+use crate::routes::{RouteError, RouteTls};
+use crate::transport::link::DialError;
+use crate::transport::tls;
+
+/// A handshake with one address takes no longer; the deadline of the call ends it earlier.
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// The host and port of a row, and the name its certificate must have.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    address: String,
+    server_name: String,
+}
+
+impl Target {
+    pub(crate) fn parse(text: &str, row: &RouteTls) -> Result<Self, RouteError> {
+        let wrong = |what| RouteError::endpoint(format_args!("{what}; write a host and a port, such as 10.0.0.5:4433"));
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("it has no port"))?;
+        if port.parse::<u16>().is_ok_and(|port| port > 0) {
+            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+            let name = tls::server_name(row, host)?;
+            return Ok(Self { address: text.to_owned(), server_name: name.to_str().into_owned() });
+        }
+        Err(wrong("its port is no number from 1 to 65535"))
+    }
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy)]
+pub(crate) enum Traffic {
+    Small,
+    Bulk,
+}
+
+/// A connection, and the endpoint it belongs to: both live on the runtime of the call that dialled.
+pub(crate) struct Connected {
+    pub(crate) connection: quinn::Connection,
+    _endpoint: Arc<Endpoint>,
+}
+
+/// Connects to one endpoint.
+pub(crate) struct Dialer {
+    target: Target,
+    config: ClientConfig,
+    endpoints: Arc<Endpoints>,
+}
+
+impl Dialer {
+    /// Checks what a row says of TLS; its files are read here.
+    pub(crate) fn new(
+        target: Target,
+        row: &RouteTls,
+        alpn: &[u8],
+        transport: Arc<TransportConfig>,
+        endpoints: Arc<Endpoints>,
+    ) -> Result<Self, RouteError> {
+        let crypto = QuicClientConfig::try_from(tls::client_config(row, &[alpn])?);
+        let crypto = crypto.map_err(|cause| RouteError::new(format_args!("no TLS for QUIC: {cause}")))?;
+        let mut config = ClientConfig::new(Arc::new(crypto));
+        config.transport_config(transport);
+        Ok(Self { target, config, endpoints })
+    }
+
+    /// Connects to the first address of the name that answers.
+    pub(crate) async fn connect(&self, traffic: Traffic) -> Result<Connected, DialError> {
+        let addresses = tokio::net::lookup_host(&self.target.address).await.map_err(|cause| self.cannot(cause))?;
+        let mut last = self.cannot("the name has no address");
+        for address in addresses {
+            match self.connect_to(address, traffic).await {
+                Ok(connected) => return Ok(connected),
+                Err(cause) => last = self.cannot(cause),
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_to(&self, address: SocketAddr, traffic: Traffic) -> Result<Connected, String> {
+        let mut config = self.config.clone();
+        let endpoint = match traffic {
+            Traffic::Small => self.endpoints.shared(address),
+            Traffic::Bulk => {
+                config.initial_dst_cid_provider(Arc::new(bulk::marked));
+                endpoints::alone(address)
+            }
+        };
+        let endpoint = endpoint.map_err(|cause| cause.to_string())?;
+        let connecting = endpoint.connect_with(config, address, &self.target.server_name);
+        let connecting = connecting.map_err(|cause| cause.to_string())?;
+        match tokio::time::timeout(HANDSHAKE, connecting).await {
+            Ok(Ok(connection)) => Ok(Connected { connection, _endpoint: endpoint }),
+            Ok(Err(cause)) => Err(explain(&cause)),
+            Err(_elapsed) => Err("nobody answers".to_owned()),
+        }
+    }
+
+    /// An error that names the endpoint.
+    pub(crate) fn cannot(&self, cause: impl std::fmt::Display) -> DialError {
+        DialError::connect(format_args!("{}: {cause}", self.target.address))
+    }
+}
+
+/// Says in words why a handshake failed; for a certificate, what to do.
+pub(crate) fn explain(cause: &ConnectionError) -> String {
+    match cause {
+        ConnectionError::TransportError(error) => tls::explain_reason(&error.reason).to_owned(),
+        ConnectionError::ConnectionClosed(close) => match crypto_alert(close.error_code) {
+            Some(alert) => tls::explain_alert(alert),
+            None => cause.to_string(),
+        },
+        _ => cause.to_string(),
+    }
+}
+
+/// The TLS alert in a transport error of the other side (RFC 9001, 4.8).
+fn crypto_alert(code: TransportErrorCode) -> Option<u8> {
+    u8::try_from(u64::from(code).checked_sub(0x100)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_host_and_a_port() {
+        let parse = |text: &str| Target::parse(text, &RouteTls::default());
+        assert_eq!(parse("billing.internal:4433").unwrap().server_name, "billing.internal");
+        assert_eq!(parse("[::1]:4433").unwrap().server_name, "::1");
+        for bad in ["billing", "10.0.0.5:0", "10.0.0.5:x", "10.0.0.5:70000", "https://x:1/"] {
+            assert!(parse(bad).unwrap_err().to_string().contains("10.0.0.5:4433"), "{bad}");
+        }
+    }
+}

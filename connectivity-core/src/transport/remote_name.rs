@@ -1,0 +1,28 @@
+//! What the calls of a row are named on the other side.
+
+use crate::call::Call;
+use crate::error::{Error, ErrorKind};
+use crate::name::Name;
+use crate::routes::Route;
+
+/// The name in a row, and what stands for it on the other side.
+#[derive(Debug)]
+pub(crate) struct RemoteName {
+    row: Name,
+    remote: Option<Name>,
+}
+
+impl RemoteName {
+    pub(crate) fn of(route: &Route) -> Self {
+        Self { row: route.name().clone(), remote: route.config().remote_name().cloned() }
+    }
+
+    /// The name of a call on the other side.
+    pub(crate) fn of_call(&self, call: &Call) -> Result<Name, Error> {
+        let (Some(remote), Some(rest)) = (&self.remote, call.name().strip_prefix(self.row.as_str())) else {
+            return Ok(call.full_name().clone());
+        };
+        let name = Name::parse(&format!("{remote}{rest}"));
+        name.map_err(|cause| call.failed(ErrorKind::RouteInvalid, format_args!("remote_name: {cause}")))
+    }
+}
