@@ -7,6 +7,8 @@ use bytes::Bytes;
 #[cfg(feature = "router")]
 use crate::call::Reply;
 use crate::codec::{Codec, CodecError};
+#[cfg(feature = "mcp")]
+use crate::service::ServiceError;
 use crate::service::{Args, Arguments, Method};
 use crate::shape::{Contract, MethodShape};
 
@@ -68,6 +70,8 @@ pub struct MethodDesc {
     noop: fn() -> Option<Reply>,
     shape: fn(Codec) -> MethodShape,
     transcode: fn(&[u8], Codec, Codec) -> Result<Bytes, CodecError>,
+    #[cfg(feature = "mcp")]
+    is_error: fn(&[u8]) -> bool,
 }
 
 impl MethodDesc {
@@ -96,6 +100,8 @@ impl MethodDesc {
             noop: Reply::noop::<M>,
             shape: MethodShape::of::<M>,
             transcode: Args::<M, <M::Args as Arguments>::Form>::transcode,
+            #[cfg(feature = "mcp")]
+            is_error: |json| Codec::Json.decode::<<M::Err as ServiceError>::Form>(json).is_ok(),
         }
     }
 
@@ -215,6 +221,12 @@ impl MethodDesc {
     }
 
     /// Makes the answer of a `noop` route, if the method has one.
+    /// Says whether JSON is an error of the contract.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn is_error(&self, json: &[u8]) -> bool {
+        (self.is_error)(json)
+    }
+
     #[cfg(feature = "router")]
     pub(crate) fn noop(&self) -> Option<Reply> {
         (self.noop)()

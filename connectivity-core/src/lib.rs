@@ -65,6 +65,7 @@
 //! | see every call | [`layer`], [`Router::layer`], [`Call`], [`Reply`], [`CallService`] |
 //! | bear the failures of others | [`layer`], [`CircuitBreaker`] |
 //! | reach another kind of server | [`HttpTransport`], [`Transport`], [`Listener`] |
+//! | call tools of MCP servers (feature `mcp`) | `McpTransport` |
 //!
 //! # Features
 //!
@@ -135,6 +136,8 @@ pub use service::ServiceRegistry;
 pub use shape::{MethodShape, Shape, Unsupported};
 #[cfg(feature = "http")]
 pub use transport::HttpTransport;
+#[cfg(feature = "mcp")]
+pub use transport::McpTransport;
 #[cfg(feature = "router")]
 pub use transport::{BuildContext, Drain, Listener, Listening, Remote, ServeError, Transport, TransportState};
 #[cfg(feature = "quic")]

@@ -24,3 +24,4 @@ mod reentry;
 mod reload;
 mod secrets;
 mod strategies;
+mod tools;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool, ToolAnnotations};
+use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -150,7 +151,16 @@ pub(super) fn failed(text: impl Into<String>) -> CallToolResult {
     CallToolResult::error(vec![ContentBlock::text(text)])
 }
 
-/// The result of a call that got no answer: `{"kind","name","message"}`.
+/// The result of a call that got no answer: `{"kind","name","message","sent"}`.
 pub(super) fn refused(error: &Error) -> CallToolResult {
-    failed(serde_json::to_string(error).unwrap_or_else(|_| error.to_string()))
+    #[derive(Serialize)]
+    struct Refusal<'a> {
+        kind: &'static str,
+        name: &'a str,
+        message: &'a str,
+        sent: &'static str,
+    }
+    let (kind, sent) = (error.kind().as_str(), error.sent().as_str());
+    let refusal = Refusal { kind, name: error.name(), message: error.message(), sent };
+    failed(serde_json::to_string(&refusal).unwrap_or_else(|_| error.to_string()))
 }

@@ -12,16 +12,15 @@ use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::Value;
 
-use super::Inner;
+use super::message::kind;
 use super::wire::{Line, Stage};
+use super::{Inner, TIMEOUT_MS, TRACE_PARENT};
 use crate::context::{self, Context, Peer};
+use crate::error::ErrorKind;
 use crate::name::shown;
 
 /// How long a client may take a list of tools for fresh, in milliseconds; who listens for changes hears of them at once.
 const LIST_TTL_MS: u64 = 5_000;
-
-/// The key of a request's `_meta` that asks for less time, in milliseconds.
-const TIMEOUT: &str = "connectivity/timeout-ms";
 
 /// The requests of the protocol that there is a handler for: with params that it cannot read they are wrong, not unknown.
 const KNOWN: &[&str] = &["initialize", "ping", "tools/call", "tools/list", "server/discover", "subscriptions/listen"];
@@ -53,10 +52,10 @@ impl Session {
         if let Some(peer) = peer {
             context = context.with_peer(peer.clone());
         }
-        if let Some(trace_parent) = text(&request.meta, "traceparent") {
+        if let Some(trace_parent) = text(&request.meta, TRACE_PARENT) {
             context = context.with_trace_parent(trace_parent);
         }
-        let asked = request.meta.get(TIMEOUT).and_then(Value::as_u64).map(Duration::from_millis);
+        let asked = request.meta.get(TIMEOUT_MS).and_then(Value::as_u64).map(Duration::from_millis);
         context.with_timeout(asked.map_or(self.inner.timeout, |asked| asked.min(self.inner.max_timeout)))
     }
 
@@ -102,7 +101,8 @@ impl ServerHandler for Session {
         request: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let Some(tool) = self.inner.catalogue.tool(&params.name) else {
-            return Err(ErrorData::invalid_params(format!("there is no tool {}", shown(&params.name)), None));
+            let message = format!("there is no tool {}", shown(&params.name));
+            return Err(ErrorData::invalid_params(message, Some(kind(ErrorKind::NotRoutable))));
         };
         let context = self.context(&request);
         let call = context::scope(context, self.inner.catalogue.call(&tool, params.arguments.unwrap_or_default()));

@@ -11,10 +11,10 @@ use http::header::{HOST, ORIGIN};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 
-use super::Inner;
 use super::framer::{Framed, Framer};
 use super::handler::Session;
 use super::wire::{Line, Stage};
+use super::{Inner, MAX_MEMBERS};
 use crate::context::{self, Peer};
 use crate::error::{Error, ErrorKind};
 use crate::gateway::{BODY_TIMEOUT, Callers, Refusal, read_body};
@@ -118,10 +118,10 @@ const NAME: Name = Name::from_static("mcp");
 async fn read(request: Request, limit: usize) -> Result<Request, Refusal> {
     let (head, body) = request.into_parts();
     let bytes = read_body(&NAME, &head.headers, body, limit, BODY_TIMEOUT).await?;
-    let mut framer = Framer::new(limit);
+    let mut framer = Framer::new(limit, MAX_MEMBERS);
     framer.buffer().extend_from_slice(&bytes);
     match framer.next() {
-        Some(Framed::TooManyMembers) => Err(Refusal::bad_request(NAME.as_str(), "the message has too many members")),
+        Some(Framed::TooManyMembers(_)) => Err(Refusal::bad_request(NAME.as_str(), "the message has too many members")),
         _ => Ok(Request::from_parts(head, Body::from(bytes))),
     }
 }

@@ -3,6 +3,8 @@
 use rmcp::model::{ClientJsonRpcMessage, ClientNotification, RequestId};
 use serde_json::{Value, json};
 
+use crate::error::ErrorKind;
+
 /// What to do with a message.
 #[derive(Debug)]
 pub(super) enum Read {
@@ -21,7 +23,16 @@ pub(super) const OVERLOADED: i32 = -32000;
 
 /// Makes the answer that refuses a message.
 pub(super) fn refusal(id: Option<&RequestId>, code: i32, message: &str) -> Value {
-    json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } })
+    let mut error = json!({ "code": code, "message": message });
+    if code == OVERLOADED {
+        error["data"] = kind(ErrorKind::Overloaded);
+    }
+    json!({ "jsonrpc": "2.0", "id": id, "error": error })
+}
+
+/// What stands beside the code of an error where a call did not run: the kind it is for a caller of ours.
+pub(super) fn kind(kind: ErrorKind) -> Value {
+    json!({ "kind": kind.as_str() })
 }
 
 /// Understands a message. A parser that bounds the depth reads it.

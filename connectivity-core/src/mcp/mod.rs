@@ -4,7 +4,7 @@
 #[cfg(feature = "sqlite")]
 mod admin;
 mod catalogue;
-mod framer;
+pub(crate) mod framer;
 mod handler;
 mod http;
 mod message;
@@ -29,6 +29,7 @@ use crate::transport::Drain;
 use crate::{router::Router, routes::SourceError};
 
 pub use quic::McpListener;
+pub(crate) use quic::{ALPN, MAGIC};
 pub use raw::RawForm;
 
 use catalogue::Catalogue;
@@ -36,6 +37,18 @@ use services::Services;
 
 /// The longest message unless said, in bytes.
 const MAX_MESSAGE: usize = 10 << 20;
+
+/// The key of a value that is no object: older clients take nothing else.
+pub(crate) const RESULT: &str = "result";
+
+/// The most commas in a message.
+const MAX_MEMBERS: usize = 1 << 18;
+
+/// The key of a request's `_meta` that gives the call less or more time, in milliseconds.
+pub(crate) const TIMEOUT_MS: &str = "connectivity/timeout-ms";
+
+/// The key of a request's `_meta` with the W3C trace context.
+pub(crate) const TRACE_PARENT: &str = "traceparent";
 
 /// How long a call may take unless its client asks for less or more.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -23,10 +23,10 @@ use crate::transport::tls::{self, Tls};
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
 /// The protocol's name and version, as the handshake agrees on it.
-const ALPN: &[u8] = b"mcp-quic-v1";
+pub(crate) const ALPN: &[u8] = b"mcp-quic-v1";
 
 /// How the stream begins.
-const MAGIC: [u8; 4] = *b"MCP1";
+pub(crate) const MAGIC: [u8; 4] = *b"MCP1";
 
 /// Sessions at once unless said.
 const MAX_SESSIONS: usize = 256;

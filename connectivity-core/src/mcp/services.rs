@@ -7,9 +7,9 @@ use rmcp::model::{CallToolResult, JsonObject, ToolAnnotations};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use super::RawForm;
 use super::catalogue::{Kind, Listed, failed, refused, value};
 use super::raw;
+use super::{RESULT, RawForm};
 use crate::call::Call;
 use crate::codec::Codec;
 use crate::desc::MethodDesc;
@@ -127,9 +127,6 @@ impl Services {
         }))
     }
 }
-
-/// The key of a value that is no object: older clients take nothing else.
-const RESULT: &str = "result";
 
 fn of_method(method: &'static MethodDesc) -> Listed {
     let shape = method.json_shape();

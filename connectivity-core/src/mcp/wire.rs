@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::MAX_MEMBERS;
 use super::framer::{Framed, Framer};
 use super::message::{self, INVALID_REQUEST, OVERLOADED, PARSE_ERROR, Read, refusal};
 
@@ -145,7 +146,7 @@ impl<R: AsyncRead + Unpin + Send + 'static> Wire<R> {
             }
         });
         let (outbox, writing) = (Some(outbox), Some(writing));
-        Self { reader, framer: Framer::new(limit), line, outbox, writing, refusal: None, begun: false }
+        Self { reader, framer: Framer::new(limit, MAX_MEMBERS), line, outbox, writing, refusal: None, begun: false }
     }
 
     /// Puts an answer of ours into the outbox; one that was not taken yet is not lost when this is dropped.
@@ -165,7 +166,7 @@ impl<R: AsyncRead + Unpin + Send + 'static> Wire<R> {
             let read = match self.framer.next()? {
                 Framed::Value(bytes) => message::read(&bytes),
                 Framed::Junk => Read::Refused(refusal(None, PARSE_ERROR, "not JSON")),
-                Framed::TooManyMembers => Read::Refused(refusal(None, INVALID_REQUEST, "too many members")),
+                Framed::TooManyMembers(_) => Read::Refused(refusal(None, INVALID_REQUEST, "too many members")),
                 Framed::TooLong => {
                     self.line.close(End::TooLong);
                     Read::Refused(refusal(None, INVALID_REQUEST, "the message is too long; the session ends"))

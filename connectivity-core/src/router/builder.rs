@@ -138,6 +138,8 @@ fn default_transports() -> HashMap<String, Arc<dyn Transport>> {
     let built_in: &[(&str, Arc<dyn Transport>)] = &[
         #[cfg(feature = "http")]
         ("http", Arc::new(crate::transport::HttpTransport::new())),
+        #[cfg(feature = "mcp")]
+        ("mcp", Arc::new(crate::transport::McpTransport::new())),
         #[cfg(feature = "quic")]
         ("quic", Arc::new(crate::transport::QuicTransport::new())),
         #[cfg(feature = "unix")]

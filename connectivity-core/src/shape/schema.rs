@@ -32,6 +32,12 @@ impl Shape {
         let object = matches!(node.kind, Some(Kind::Struct(_) | Kind::Map(..) | Kind::Error | TAGGED));
         object && node.others.is_empty()
     }
+
+    /// Says whether the type is a text in JSON, whatever its value.
+    pub(crate) fn is_text(&self) -> bool {
+        let node = &self.0[resolve(&self.0, 0)];
+        node.kind == Some(Kind::Scalar("string")) && node.others.is_empty()
+    }
 }
 
 const TAGGED: Kind = Kind::Any(SelfDescribing::InternallyTagged);

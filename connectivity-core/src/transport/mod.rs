@@ -12,6 +12,8 @@ mod keeper;
 #[cfg(feature = "wire")]
 mod link;
 mod listener;
+#[cfg(feature = "mcp")]
+mod mcp;
 #[cfg(feature = "wire")]
 pub(crate) mod mux;
 #[cfg(feature = "quic")]
@@ -34,6 +36,8 @@ use crate::routes::{Route, RouteError};
 
 #[cfg(feature = "http")]
 pub use self::http::HttpTransport;
+#[cfg(feature = "mcp")]
+pub use self::mcp::McpTransport;
 #[cfg(feature = "quic")]
 pub use self::quic::{QuicListener, QuicTransport};
 #[cfg(feature = "unix")]

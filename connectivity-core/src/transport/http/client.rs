@@ -78,19 +78,20 @@ impl HttpTransport {
     pub fn forward_meta<I: IntoIterator<Item: Into<String>>>(self, keys: I) -> Self {
         Self { forwarded_meta: keys.into_iter().map(Into::into).collect(), ..self }
     }
+}
 
-    fn client(&self, endpoint: &Endpoint, tls: &RouteTls) -> Result<Client, RouteError> {
-        let tls = match (endpoint.is_https(), tls.first_key()) {
-            (true, _) => tls::client_config(tls, &[])?,
-            (false, None) => tls::no_tls()?,
-            (false, Some(key)) => {
-                let text = "the endpoint is plain http, which verifies nobody; write https://, or take this key out";
-                return Err(RouteError::config(key, text));
-            }
-        };
-        let host = endpoint.dialled().map(str::to_owned);
-        client(GuardedResolver { guard: self.guard.clone(), host, look_up: system }, tls)
-    }
+/// A client for one endpoint, of whose addresses it dials those that the guard lets through.
+pub(crate) fn guarded_client(guard: &Guard, endpoint: &Endpoint, tls: &RouteTls) -> Result<Client, RouteError> {
+    let tls = match (endpoint.is_https(), tls.first_key()) {
+        (true, _) => tls::client_config(tls, &[])?,
+        (false, None) => tls::no_tls()?,
+        (false, Some(key)) => {
+            let text = "the endpoint is plain http, which verifies nobody; write https://, or take this key out";
+            return Err(RouteError::config(key, text));
+        }
+    };
+    let host = endpoint.dialled().map(str::to_owned);
+    client(GuardedResolver { guard: guard.clone(), host, look_up: system }, tls)
 }
 
 /// A client that dials what the resolver lets through, and nothing that somebody else names: no redirect, no proxy.
@@ -133,7 +134,7 @@ impl Transport for HttpTransport {
         };
         let (files, headers) = (tls::files_digest(config.tls()), own_headers(config)?);
         let caller = Arc::new(Caller {
-            client: self.client(&endpoint, config.tls())?,
+            client: guarded_client(&self.guard, &endpoint, config.tls())?,
             endpoint,
             headers: headers.clone(),
             content_type: raw_content_type(config)?,
@@ -155,7 +156,7 @@ impl Transport for HttpTransport {
     }
 }
 
-fn own_headers(config: &RouteConfig) -> Result<HeaderMap, RouteError> {
+pub(crate) fn own_headers(config: &RouteConfig) -> Result<HeaderMap, RouteError> {
     let mut headers = HeaderMap::new();
     for (name, value) in config.headers() {
         let wrong = |what: &dyn fmt::Display| RouteError::config("headers", format_args!("`{name}`: {what}"));
@@ -216,7 +217,7 @@ impl Caller {
 
     async fn post(&self, call: &Call, headers: HeaderMap, body: Bytes) -> Result<reqwest::Response, Error> {
         let request = self.client.post(self.endpoint.url(call.name())).headers(headers).body(body);
-        request.send().await.map_err(|cause| reply::not_answered(call, &cause))
+        request.send().await.map_err(|cause| reply::failed(call, &cause))
     }
 
     fn headers_for(&self, call: &Call, codec: Option<Codec>, contract: Option<u64>) -> HeaderMap {

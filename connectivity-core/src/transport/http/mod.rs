@@ -8,7 +8,7 @@ mod client;
 #[cfg(feature = "http")]
 mod endpoint;
 #[cfg(feature = "http")]
-mod guard;
+pub(crate) mod guard;
 #[cfg_attr(
     not(all(feature = "http", feature = "gateway")),
     allow(dead_code, reason = "each end of the wire uses its half")
@@ -19,3 +19,9 @@ mod reply;
 
 #[cfg(feature = "http")]
 pub use client::HttpTransport;
+#[cfg(feature = "mcp")]
+pub(crate) use client::{guarded_client, own_headers};
+#[cfg(feature = "mcp")]
+pub(crate) use endpoint::Endpoint;
+#[cfg(feature = "mcp")]
+pub(crate) use reply::{kind_of, not_answered};

@@ -47,7 +47,7 @@ async fn body(call: &Call, mut response: Response, limit: usize) -> Result<Bytes
             Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Err(too_large()),
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body.freeze()),
-            Err(cause) => return Err(not_answered(call, &cause)),
+            Err(cause) => return Err(failed(call, &cause)),
         }
     }
 }
@@ -74,7 +74,7 @@ async fn failure(call: &Call, response: Response) -> Error {
 }
 
 /// What the status of a foreign server means for a call.
-fn kind_of(status: StatusCode) -> ErrorKind {
+pub(crate) fn kind_of(status: StatusCode) -> ErrorKind {
     match status.as_u16() {
         401 => ErrorKind::Unauthenticated,
         403 => ErrorKind::Denied,
@@ -86,19 +86,25 @@ fn kind_of(status: StatusCode) -> ErrorKind {
     }
 }
 
-/// Makes an error of a request without a response: it never left if there was no connection, and nobody can tell otherwise.
-pub(crate) fn not_answered(call: &Call, cause: &reqwest::Error) -> Error {
+/// Makes an error of a request without a response.
+pub(crate) fn failed(call: &Call, cause: &reqwest::Error) -> Error {
+    let (kind, message, sent) = not_answered(cause);
+    call.failed(kind, message).with_sent(sent)
+}
+
+/// Says why a request has no response: it never left if there was no connection, and nobody can tell otherwise.
+pub(crate) fn not_answered(cause: &reqwest::Error) -> (ErrorKind, String, Sent) {
     if let Some(tls) = tls::cause_of(cause).filter(|tls| cause.is_connect() || tls::refuses_us(tls)) {
         // What was sent before a server refused our certificate, it did not read.
-        return call.failed(ErrorKind::Connect, tls::explain(tls)).with_sent(Sent::No);
+        return (ErrorKind::Connect, tls::explain(tls), Sent::No);
     }
     let message = chain(cause);
     if cause.is_connect() {
-        call.failed(ErrorKind::Connect, message)
+        (ErrorKind::Connect, message, Sent::No)
     } else if cause.is_timeout() {
-        call.failed(ErrorKind::Timeout, message)
+        (ErrorKind::Timeout, message, Sent::Maybe)
     } else {
-        call.failed(ErrorKind::Closed, message).with_sent(Sent::Maybe)
+        (ErrorKind::Closed, message, Sent::Maybe)
     }
 }
 

@@ -1,0 +1,111 @@
+//! Sessions over Streamable HTTP.
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use reqwest::header::{ACCEPT, HeaderName, HeaderValue};
+use reqwest::{Client, StatusCode};
+use rmcp::service::ClientInitializeError;
+use rmcp::transport::streamable_http_client::{
+    StreamableHttpClientTransport, StreamableHttpClientTransportConfig, StreamableHttpError,
+};
+
+use super::dial::{quoted, refusal};
+use super::session::{Leaving, MAX_IN_FLIGHT, Session};
+use crate::error::{ErrorKind, Sent};
+use crate::routes::{RouteConfig, RouteError};
+use crate::transport::http::guard::Guard;
+use crate::transport::http::{Endpoint, guarded_client, kind_of, not_answered, own_headers};
+use crate::transport::link::DialError;
+
+/// Headers that the protocol uses itself.
+const RESERVED: &[&str] = &["mcp-session-id", "mcp-protocol-version", "last-event-id"];
+
+/// Begins sessions at one URL.
+pub(super) struct HttpDial {
+    client: Client,
+    url: Arc<str>,
+    headers: HashMap<HeaderName, HeaderValue>,
+    max_message: usize,
+}
+
+impl HttpDial {
+    pub(super) fn new(
+        endpoint: &str,
+        config: &RouteConfig,
+        guard: &Guard,
+        max_message: usize,
+    ) -> Result<Self, RouteError> {
+        // Whatever stands behind the host is the URL's: no name of a method follows it.
+        let endpoint = Endpoint::parse(endpoint, "mcp", guard)?;
+        let endpoint = match &config.tls().server_name {
+            Some(name) => endpoint.asked_as(name)?,
+            None => endpoint,
+        };
+        let headers = own_headers(config)?;
+        if let Some(name) = headers.keys().find(|name| **name == ACCEPT || RESERVED.contains(&name.as_str())) {
+            return Err(RouteError::config("headers", format_args!("`{name}` is the protocol's own")));
+        }
+        Ok(Self {
+            client: guarded_client(guard, &endpoint, config.tls())?,
+            url: endpoint.url("mcp").as_str().into(),
+            headers: headers.into_iter().filter_map(|(name, value)| Some((name?, value))).collect(),
+            max_message,
+        })
+    }
+
+    pub(super) async fn dial(&self) -> Result<Session, DialError> {
+        let config = StreamableHttpClientTransportConfig::with_uri(Arc::clone(&self.url))
+            .max_concurrent_requests(MAX_IN_FLIGHT)
+            .custom_headers(self.headers.clone())
+            .max_sse_event_size(self.max_message)
+            .max_json_response_size(self.max_message)
+            .max_error_response_size(0);
+        let transport = StreamableHttpClientTransport::with_client(self.client.clone(), config);
+        Session::open(transport, Leaving::IsUnknown, explain, || None).await
+    }
+}
+
+fn explain(cause: &ClientInitializeError) -> DialError {
+    match cause {
+        ClientInitializeError::TransportError { error, .. } => {
+            let (kind, message, _sent) = failure(error.error.as_ref());
+            DialError { kind, message }
+        }
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => explain(fallback),
+        _ => DialError::connect(refusal(cause)),
+    }
+}
+
+/// What a failed request means for a call. What a foreign server wrote in place of an answer stays out of it.
+pub(super) fn failure(cause: &(dyn StdError + Send + Sync + 'static)) -> (ErrorKind, String, Sent) {
+    let answered = |kind, message: &str| (kind, message.to_owned(), Sent::Maybe);
+    match cause.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+        Some(StreamableHttpError::Client(cause)) => not_answered(cause),
+        Some(StreamableHttpError::HttpStatus(status)) => of_status(status.status),
+        Some(StreamableHttpError::UnexpectedServerResponse(text)) => match status_in(text) {
+            Some(status) => of_status(status),
+            None => answered(ErrorKind::Decode, "the answer is no message of JSON-RPC"),
+        },
+        Some(StreamableHttpError::AuthRequired(_)) => answered(ErrorKind::Unauthenticated, "status 401"),
+        Some(StreamableHttpError::InsufficientScope(_)) => answered(ErrorKind::Denied, "status 403"),
+        Some(StreamableHttpError::ResponseBodyTooLarge { max_size }) => {
+            (ErrorKind::TooLarge, format!("the answer is over {max_size} bytes"), Sent::Yes)
+        }
+        Some(StreamableHttpError::UnexpectedContentType(_)) => {
+            answered(ErrorKind::Decode, "the answer is neither JSON nor a stream of events")
+        }
+        _ => answered(ErrorKind::Closed, &quoted(&cause.to_string())),
+    }
+}
+
+fn of_status(status: u16) -> (ErrorKind, String, Sent) {
+    let kind = StatusCode::from_u16(status).map_or(ErrorKind::Remote, kind_of);
+    (kind, format!("status {status}"), Sent::Maybe)
+}
+
+/// The status in rmcp's text `HTTP 404 Not Found: ..`: its errors have it nowhere else.
+fn status_in(text: &str) -> Option<u16> {
+    text.strip_prefix("HTTP ")?.get(..3)?.parse().ok()
+}

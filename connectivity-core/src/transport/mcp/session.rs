@@ -1,0 +1,202 @@
+//! One session with a server, which all calls of a link share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rmcp::RoleClient;
+use rmcp::model::{
+    CallToolRequest, CallToolRequestParams, CallToolResult, CancelledNotificationParam, ClientCapabilities,
+    ClientConfig, ClientRequest, ErrorData, Implementation, ProtocolVersion, RequestId, ServerResult,
+};
+use rmcp::service::{
+    ClientInitializeError, ClientLifecycleMode, ClientServiceExt, Peer, PeerRequestOptions,
+    RunningServiceCancellationToken, ServiceError,
+};
+use rmcp::transport::{DynamicTransportError, Transport};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::sieve::Sieve;
+use crate::call::BoxFuture;
+use crate::transport::link::{Connected, DialError};
+
+/// Calls of one session at once, as many as our own server takes; the others wait for their turn.
+pub(super) const MAX_IN_FLIGHT: usize = 128;
+
+/// How long a server may take to begin a session; one that does not know the newest protocol may be silent for 10 s of it.
+const OPENING: Duration = Duration::from_secs(15);
+
+/// How a call of a tool ended.
+pub(super) enum Outcome {
+    Result(CallToolResult),
+    /// The server refused the request.
+    Refused(ErrorData),
+    /// The transport could not do it.
+    Failed(DynamicTransportError),
+    /// The server answered what a call has no use for.
+    Odd(&'static str),
+    /// The session ended before the request left.
+    NotSent(String),
+    /// The session ended while the call waited: it may have run.
+    Lost(String),
+}
+
+/// Says of a request whether it left, and holds one of the session's places until it did and nobody waits for its answer.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    left: AtomicBool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Ticket {
+    pub(super) fn leaves(&self) {
+        self.left.store(true, Ordering::Release);
+    }
+}
+
+/// Whether a transport says of each request when it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    IsTold,
+    IsUnknown,
+}
+
+/// A session.
+pub(super) struct Session {
+    peer: Peer<RoleClient>,
+    places: Arc<Semaphore>,
+    leaving: Leaving,
+    /// Why it ended, once it has.
+    ended: watch::Receiver<Option<String>>,
+    stop: Option<RunningServiceCancellationToken>,
+}
+
+impl Session {
+    /// Begins a session in whichever of the protocol's eras the server speaks. `why` tells why it ended.
+    ///
+    /// # Errors
+    /// As `explain` tells what rmcp met.
+    pub(super) async fn open<T: Transport<RoleClient> + 'static>(
+        transport: T,
+        leaving: Leaving,
+        explain: impl Fn(&ClientInitializeError) -> DialError,
+        why: impl Fn() -> Option<String> + Send + 'static,
+    ) -> Result<Self, DialError> {
+        let us = Implementation::new("connectivity", env!("CARGO_PKG_VERSION"));
+        let us = ClientConfig::new(ClientCapabilities::default(), us);
+        let eras = ClientLifecycleMode::Auto {
+            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+            legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
+        };
+        let opened = us.serve_with_lifecycle(Sieve::new(transport), eras);
+        let running = match tokio::time::timeout(OPENING, opened).await {
+            Ok(opened) => opened.map_err(|cause| explain(&cause))?,
+            Err(_elapsed) => return Err(DialError::connect("the server does not begin a session")),
+        };
+        let (peer, stop) = (running.peer().clone(), running.cancellation_token());
+        check_version(&peer)?;
+        let (end, ended) = watch::channel(None);
+        tokio::spawn(async move {
+            let _ = running.waiting().await;
+            end.send_replace(Some(why().unwrap_or_else(|| "the session has ended".to_owned())));
+        });
+        Ok(Self { peer, places: Arc::new(Semaphore::new(MAX_IN_FLIGHT)), leaving, ended, stop: Some(stop) })
+    }
+
+    /// Calls a tool. Dropping the future cancels the call on the other side too.
+    pub(super) async fn call(&self, params: CallToolRequestParams) -> Outcome {
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return self.not_sent().await };
+        let left = AtomicBool::new(self.leaving == Leaving::IsUnknown);
+        let ticket = Arc::new(Ticket { left, _place: place });
+        let mut request = CallToolRequest::new(params);
+        request.extensions.insert(Arc::clone(&ticket));
+        let request = ClientRequest::CallToolRequest(request);
+        let sent = self.peer.send_request_with_option(request, PeerRequestOptions::no_options()).await;
+        let Ok(handle) = sent else { return self.not_sent().await };
+        let mut cancel = CancelOnDrop { call: Some(handle.id.clone()), peer: &self.peer };
+        let answer = handle.await_response().await;
+        cancel.call = None;
+        match answer {
+            Ok(result) => result_of(result),
+            Err(ServiceError::McpError(error)) => Outcome::Refused(error),
+            Err(_) if !ticket.left.load(Ordering::Acquire) => self.not_sent().await,
+            Err(ServiceError::TransportSend(cause)) => Outcome::Failed(cause),
+            Err(ServiceError::TransportClosed) => Outcome::Lost(self.why().await),
+            Err(_) => Outcome::Odd("is none that a tool gives"),
+        }
+    }
+
+    async fn not_sent(&self) -> Outcome {
+        Outcome::NotSent(self.why().await)
+    }
+
+    /// Waits until it is known why the session ended: a moment, since its tasks end before.
+    async fn why(&self) -> String {
+        let mut ended = self.ended.clone();
+        let why = tokio::time::timeout(Duration::from_secs(1), ended.wait_for(Option::is_some)).await;
+        why.ok().and_then(|why| why.ok()?.clone()).unwrap_or_else(|| "the session's runtime ended".to_owned())
+    }
+}
+
+/// A server that answers a handshake with a version that nobody knows cannot be understood.
+fn check_version(peer: &Peer<RoleClient>) -> Result<(), DialError> {
+    match peer.peer_info() {
+        Some(info) if !ProtocolVersion::KNOWN_VERSIONS.contains(&info.protocol_version) => {
+            let version = crate::name::shown(info.protocol_version.as_str());
+            Err(DialError::connect(format_args!("the server speaks version {version} of MCP, which is not known here")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn result_of(result: ServerResult) -> Outcome {
+    match result {
+        ServerResult::CallToolResult(result) => Outcome::Result(result),
+        // A result may be empty.
+        ServerResult::EmptyResult(_) => Outcome::Result(CallToolResult::default()),
+        ServerResult::InputRequiredResult(_) => Outcome::Odd("asks for input, which a call cannot give"),
+        ServerResult::CreateTaskResult(_) => Outcome::Odd("is a task to ask for later, which a call cannot do"),
+        _ => Outcome::Odd("is none that a tool gives"),
+    }
+}
+
+impl Connected for Session {
+    fn is_usable(&self) -> bool {
+        self.ended.has_changed().is_ok() && self.ended.borrow().is_none()
+    }
+
+    fn closed(&self) -> Option<String> {
+        self.ended.borrow().clone()
+    }
+
+    fn ended(&self) -> BoxFuture<'static, ()> {
+        let mut ended = self.ended.clone();
+        Box::pin(async move {
+            let _ = ended.wait_for(Option::is_some).await;
+        })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            stop.cancel();
+        }
+    }
+}
+
+struct CancelOnDrop<'a> {
+    call: Option<RequestId>,
+    peer: &'a Peer<RoleClient>,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        let (Some(call), Ok(runtime)) = (self.call.take(), tokio::runtime::Handle::try_current()) else { return };
+        let peer = self.peer.clone();
+        runtime.spawn(async move {
+            let params = CancelledNotificationParam::new(Some(call), Some("nobody waits for it any more".to_owned()));
+            let _ = peer.notify_cancelled(params).await;
+        });
+    }
+}

@@ -1,0 +1,159 @@
+//! Calls that a server of ours answers.
+
+use std::time::Duration;
+
+use connectivity_core::{ErrorKind, Sent, Tls, TransportState, context};
+use tests::certificates::*;
+use tests::shop::*;
+
+use super::near::*;
+
+#[tokio::test]
+async fn a_method_is_called_as_the_tool_of_its_name() {
+    let far = Far::start().await;
+    for door in DOORS {
+        let near = Near::of(&far, door).await;
+        let receipt = near.billing.charge("a<b\n", 4200).await.unwrap();
+        assert_eq!(receipt, Receipt { id: "a<b\n".into(), cents: 4200, served_by: "far".into() }, "{door:?}");
+        assert_eq!(near.billing.quote("abc").await.unwrap(), 3, "{door:?}: a value that is no object");
+        near.billing.sleep(0).await.unwrap();
+        assert_eq!(near.billing.fail(Failure::Declined).await.unwrap_err(), BillingError::Declined, "{door:?}");
+        let panicked = connectivity(near.billing.fail(Failure::Panic).await.unwrap_err());
+        assert_eq!((panicked.kind(), panicked.name()), (ErrorKind::Panicked, "billing.fail"), "{door:?}: {panicked}");
+        assert!(!panicked.to_string().contains("secret"), "{panicked}");
+        assert_eq!(near.router.inspect().route("billing").unwrap().transport, Some(TransportState::Connected));
+    }
+}
+
+#[tokio::test]
+async fn what_travels_with_a_call() {
+    let far = Far::start().await;
+    for door in DOORS {
+        let near = Near::of(&far, door).await;
+        let seen = context::timeout(Duration::from_secs(5), near.billing.seen()).await.unwrap().unwrap();
+        let left = seen.remaining_ms.unwrap();
+        assert!((1..=5_000).contains(&left), "{door:?}: {left}");
+    }
+}
+
+#[tokio::test]
+async fn a_raw_service_calls_the_tool_that_its_row_names() {
+    let far = Far::start().await;
+    for door in DOORS {
+        let near = Near::of(&far, door).await;
+        for payload in [r#"{"a":[1,{"b":null}],"c":"x"}"#, "{}"] {
+            let answer = near.router.call("echo", payload).await.unwrap();
+            assert_eq!(answer, payload.as_bytes(), "{door:?}");
+        }
+        assert_eq!(near.router.call("echo", "").await.unwrap(), "{}", "no arguments");
+        for bad in ["[1]", "17", "x", "{"] {
+            let error = near.router.call("echo", bad).await.unwrap_err();
+            assert_eq!((error.kind(), error.sent()), (ErrorKind::Encode, Sent::No), "{door:?}: {bad}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_say_which_tool() {
+    let far = Far::start().await;
+    let (endpoint, config) = far.row(Door::Quic);
+    let near = Near::to(&endpoint, &format!(r#"{config},"remote_name":"billing""#)).await;
+    let set = async |name, keys: &str| near.set(name, &endpoint, &format!("{config}{keys}")).await;
+    set("till", r#","remote_name":"billing.quote""#).await;
+    // A row of one method may name any tool.
+    set("billing.charge", r#","tool_name":"echo""#).await;
+    let error = connectivity(near.billing.charge("a", 1).await.unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::Decode, "the echo is no receipt: {error}");
+    assert_eq!(near.billing.quote("abcd").await.unwrap(), 4, "the other methods go as before");
+    set("billing", r#","tool_name":"echo""#).await;
+    let error = connectivity(near.billing.quote("a").await.unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::RouteInvalid, "{error}");
+    assert!(error.message().contains("tool_name"), "{error}");
+    let error = near.router.call("till", "{}").await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::RouteInvalid, Sent::No), "{error}");
+    set("till", r#","tool_name":"nobody""#).await;
+    let error = near.router.call("till", "{}").await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::NotRoutable, Sent::No), "{error}");
+    assert!(error.message().contains("nobody"), "{error}");
+}
+
+#[tokio::test]
+async fn calls_share_a_session_and_end_with_their_callers() {
+    let far = Far::start().await;
+    for door in DOORS {
+        let near = Near::of(&far, door).await;
+        let call = || {
+            let router = near.router.clone();
+            tokio::spawn(async move { router.call("hold", "{}").await })
+        };
+        let mut calls: Vec<_> = (0..64).map(|_| call()).collect();
+        until_held(&far, 64).await;
+        assert_eq!(near.billing.quote("abc").await.unwrap(), 3, "{door:?}: beside 64 that wait");
+        calls.drain(..).for_each(|call| call.abort());
+        until_held(&far, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn calls_over_the_limit_of_a_session_wait_for_their_turn() {
+    let far = Far::start().await;
+    for door in DOORS {
+        let near = Near::of(&far, door).await;
+        let calls: Vec<_> = (0..500)
+            .map(|n| {
+                let router = near.router.clone();
+                tokio::spawn(async move { router.call("echo", format!(r#"{{"n":{n}}}"#)).await })
+            })
+            .collect();
+        for (n, call) in calls.into_iter().enumerate() {
+            assert_eq!(call.await.unwrap().unwrap(), format!(r#"{{"n":{n}}}"#), "{door:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_call_and_its_work() {
+    let far = Far::start().await;
+    for door in DOORS {
+        let near = Near::of(&far, door).await;
+        let error =
+            context::timeout(Duration::from_millis(300), near.router.call("hold", "{}")).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{door:?}: {error}");
+        until_held(&far, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn sizes_are_bounded_by_the_row() {
+    let far = Far::start().await;
+    for door in DOORS {
+        let (endpoint, config) = far.row(door);
+        let keys = r#""tool_name":"echo","max_request_bytes":2000,"max_reply_bytes":1000"#;
+        let near = Near::of(&far, door).await;
+        near.set("echo", &endpoint, &format!("{config},{keys}")).await;
+        let echo = async |length| near.router.call("echo", format!(r#"{{"x":"{}"}}"#, "x".repeat(length))).await;
+        assert!(echo(900).await.is_ok());
+        let error = echo(3000).await.unwrap_err();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, Sent::No), "{door:?}: {error}");
+        let error = echo(1500).await.unwrap_err();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, Sent::Yes), "{door:?}: {error}");
+        assert!(echo(900).await.is_ok(), "{door:?}: and the session goes on");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_is_called_again() {
+    let (files, identity) = (Files::new(), Identity::new(None, "localhost", |_| {}));
+    let (cert, key) = (files.write("a.pem", &identity.cert), files.write("a.key", &identity.key));
+    let tls = || Tls::from_pem(&cert, &key).unwrap();
+    let far = Far::start_on("127.0.0.1:0", tls()).await;
+    let near = Near::of(&far, Door::Quic).await;
+    assert_eq!(near.billing.quote("abc").await.unwrap(), 3);
+    let address = far.server.address("mcp").unwrap().to_owned();
+    far.server.shutdown(Duration::from_secs(5)).await;
+    let error = connectivity(near.billing.charge("lost", 1).await.unwrap_err());
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
+    let again = Far::start_on(&address, tls()).await;
+    near.billing.charge("found", 1).await.unwrap();
+    assert_eq!(*again.shop.journal.orders.lock().unwrap(), ["found"]);
+}

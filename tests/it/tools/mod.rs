@@ -1,0 +1,4 @@
+//! Strategy `mcp`: calls of services as calls of tools, over QUIC and Streamable HTTP.
+
+mod calls;
+mod near;

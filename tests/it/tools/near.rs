@@ -1,0 +1,136 @@
+//! The caller's side: a router whose rows lead to servers of tools.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use connectivity_core::{
+    Error, HttpListener, Mcp, McpListener, McpTransport, MemoryRoutes, RawForm, Router, Server, Tls, register,
+};
+use tests::shop::*;
+use tokio::sync::watch;
+
+/// A server of tools on two doors: `billing`, `echo`, and `hold`, which counts the calls that are in it and never answers.
+pub(super) struct Far {
+    pub(super) server: Server,
+    pub(super) shop: Shop,
+    held: watch::Receiver<usize>,
+    pin: String,
+}
+
+impl Far {
+    pub(super) async fn start() -> Self {
+        Self::start_on("127.0.0.1:0", Tls::self_signed(["localhost"]).unwrap()).await
+    }
+
+    /// Listens on this port, to one session at a time.
+    pub(super) async fn start_on(quic: &str, tls: Tls) -> Self {
+        let (router, shop) = (router(&MemoryRoutes::new()), Shop::at("far"));
+        register!(router, Billing => shop.clone()).unwrap();
+        router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+        let pin = tls.pin_sha256();
+        let (hold, held) = watch::channel(0);
+        let hold = Arc::new(hold);
+        let in_it = move |_| {
+            let held = Held::new(&hold);
+            async move {
+                let _held = held;
+                std::future::pending().await
+            }
+        };
+        router.register_raw("hold", in_it).unwrap();
+        let raw = |mcp: Mcp| mcp.raw("echo", RawForm::Json).raw("hold", RawForm::Json);
+        let quic = McpListener::new(quic, tls).max_sessions(1).mcp(raw);
+        let http = HttpListener::new("127.0.0.1:0").mcp(raw);
+        let builder = Server::builder(&router).expose(["billing", "echo", "hold"]);
+        let server = builder.listener("mcp", quic).listener("http", http).start().await.unwrap();
+        Self { server, shop, held, pin }
+    }
+
+    /// The endpoint and the config of a row that leads to one of the doors.
+    pub(super) fn row(&self, door: Door) -> (String, String) {
+        match door {
+            Door::Quic => (self.server.address("mcp").unwrap().to_owned(), format!(r#""pin_sha256":"{}""#, self.pin)),
+            Door::Http => {
+                (format!("http://{}/mcp", self.server.address("http").unwrap()), r#""drain_ms":30000"#.to_owned())
+            }
+        }
+    }
+}
+
+/// A call that is in `hold`.
+struct Held(Arc<watch::Sender<usize>>);
+
+impl Held {
+    fn new(count: &Arc<watch::Sender<usize>>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// How the server is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    Quic,
+    Http,
+}
+
+pub(super) const DOORS: [Door; 2] = [Door::Quic, Door::Http];
+
+/// Waits until so many calls are held.
+pub(super) async fn until_held(far: &Far, count: usize) {
+    let mut held = far.held.clone();
+    let held = tokio::time::timeout(Duration::from_secs(20), held.wait_for(|held| *held == count)).await;
+    assert!(held.is_ok(), "{} are held, not {count}", *far.held.borrow());
+}
+
+/// A router that may reach this machine.
+fn near(routes: &MemoryRoutes) -> Router {
+    let builder = Router::builder().transport("mcp", McpTransport::new().allow_internal());
+    builder.source(routes.clone()).build().unwrap()
+}
+
+/// A client whose row leads to a server's door.
+pub(super) struct Near {
+    pub(super) routes: MemoryRoutes,
+    pub(super) router: Router,
+    pub(super) billing: BillingClient,
+}
+
+impl Near {
+    pub(super) async fn of(far: &Far, door: Door) -> Self {
+        let (endpoint, config) = far.row(door);
+        let near = Self::to(&endpoint, &config).await;
+        for raw in ["echo", "hold"] {
+            near.set(raw, &endpoint, &format!(r#"{config},"tool_name":"{raw}""#)).await;
+        }
+        near
+    }
+
+    pub(super) async fn to(endpoint: &str, config: &str) -> Self {
+        let routes = MemoryRoutes::new();
+        let router = near(&routes);
+        let near = Self { billing: BillingClient::new(&router), routes, router };
+        near.set("billing", endpoint, config).await;
+        near
+    }
+
+    /// Writes a row, which is in force when this returns.
+    pub(super) async fn set(&self, name: &str, endpoint: &str, config: &str) {
+        self.routes.set(name, "mcp", Some(endpoint), &format!("{{{config}}}"));
+        self.router.reload().await.unwrap();
+    }
+}
+
+/// The error of ours in a contract's.
+pub(super) fn connectivity(error: BillingError) -> Error {
+    match error {
+        BillingError::Connectivity(error) => error,
+        BillingError::Declined => panic!("declined"),
+    }
+}
