@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::dial::{quoted, refused};
+use super::stream::UNREADABLE;
 use crate::call::{Call, Reply};
 use crate::codec::Codec;
 use crate::desc::MethodDesc;
@@ -172,7 +173,7 @@ pub(super) fn not_run(call: &Call, error: &ErrorData) -> Error {
     match (kind, error.code) {
         (Some(kind), _) => call.failed(*kind, message).with_sent(Sent::No),
         (None, ErrorCode::METHOD_NOT_FOUND) => call.failed(ErrorKind::NotRoutable, message).with_sent(Sent::No),
-        (None, ErrorCode::PARSE_ERROR) => call.failed(ErrorKind::Decode, message).with_sent(Sent::Maybe),
+        (None, UNREADABLE) => call.failed(ErrorKind::Decode, &error.message).with_sent(Sent::Maybe),
         (None, _) => call.failed(ErrorKind::Remote, message).with_sent(Sent::Maybe),
     }
 }

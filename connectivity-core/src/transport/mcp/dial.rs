@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{IdleTimeout, TransportConfig, VarInt};
+use quinn::{Connection, ConnectionError, IdleTimeout, TransportConfig, VarInt};
 use rmcp::service::ClientInitializeError;
 
 use super::http::HttpDial;
@@ -93,38 +93,50 @@ async fn over_quic(dialer: &Dialer, max_message: usize) -> Result<Session, DialE
         writer.write_all(&MAGIC).await.map_err(|cause| cause.to_string())?;
         Ok::<_, String>((writer, reader))
     };
-    let closed = || connection.close_reason().map(|cause| dialer::explain(&cause));
-    let (writer, reader) = stream.await.map_err(|cause| dialer.cannot(closed().unwrap_or(cause)))?;
-    let (why, owner) = (Why::default(), Closing(connected));
+    let (writer, reader) = stream.await.map_err(|cause| dialer.cannot(closed(&connection).unwrap_or(cause)))?;
+    let why = Why::default();
+    let owner = Closing { connected, why: why.clone() };
     let stream = Stream::new(reader, writer, max_message, why.clone(), owner);
-    let explained =
-        |cause: &ClientInitializeError| dialer.cannot(closed().or(why.get()).unwrap_or_else(|| refusal(cause)));
-    let ended = {
-        let (connection, why) = (connection.clone(), why.clone());
-        move || why.get().or_else(|| connection.close_reason().map(|cause| dialer::explain(&cause)))
+    let explained = |cause: &ClientInitializeError| {
+        dialer.cannot(refusal(cause).or_else(|| why.get()).unwrap_or_else(|| NO_SESSION.to_owned()))
     };
-    Session::open(stream, Leaving::IsTold, explained, ended).await
+    let ended = why.clone();
+    Session::open(stream, Leaving::IsTold, explained, move || ended.get()).await
 }
 
-/// Closes the connection with the session.
-pub(super) struct Closing(dialer::Connected);
+/// Closes the connection with the session, if the other side has not.
+struct Closing {
+    connected: dialer::Connected,
+    why: Why,
+}
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        self.0.connection.close(DONE.0, DONE.1);
+        match closed(&self.connected.connection) {
+            Some(cause) => self.why.is_in_fact(cause),
+            None => self.connected.connection.close(DONE.0, DONE.1),
+        }
     }
 }
 
-/// Says why a session was not begun, beside what its transport says.
-pub(super) fn refusal(cause: &ClientInitializeError) -> String {
+/// Says why the other side closed a connection, if it did.
+fn closed(connection: &Connection) -> Option<String> {
+    let cause = connection.close_reason().filter(|cause| *cause != ConnectionError::LocallyClosed)?;
+    Some(dialer::explain(&cause))
+}
+
+/// What is to be said of a server that neither begins a session nor says why.
+pub(super) const NO_SESSION: &str = "the server does not begin a session of MCP";
+
+/// Says why the server itself would not begin a session.
+pub(super) fn refusal(cause: &ClientInitializeError) -> Option<String> {
     match cause {
-        ClientInitializeError::JsonRpcError(error) => refused(error.code.0, &error.message),
+        ClientInitializeError::JsonRpcError(error) => Some(refused(error.code.0, &error.message)),
         ClientInitializeError::LegacyFallbackFailed { fallback, .. } => refusal(fallback),
         ClientInitializeError::NoCompatibleProtocolVersion { .. } => {
-            "the server speaks no version of MCP that is known here".to_owned()
+            Some("the server speaks no version of MCP that is known here".to_owned())
         }
-        ClientInitializeError::ConnectionClosed(_) => "the other side closed the session".to_owned(),
-        _ => "the server does not begin a session of MCP".to_owned(),
+        _ => None,
     }
 }
 

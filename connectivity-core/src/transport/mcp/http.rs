@@ -11,7 +11,7 @@ use rmcp::transport::streamable_http_client::{
     StreamableHttpClientTransport, StreamableHttpClientTransportConfig, StreamableHttpError,
 };
 
-use super::dial::{quoted, refusal};
+use super::dial::{NO_SESSION, quoted, refusal};
 use super::session::{Leaving, MAX_IN_FLIGHT, Session};
 use crate::error::{ErrorKind, Sent};
 use crate::routes::{RouteConfig, RouteError};
@@ -74,7 +74,7 @@ fn explain(cause: &ClientInitializeError) -> DialError {
             DialError { kind, message }
         }
         ClientInitializeError::LegacyFallbackFailed { fallback, .. } => explain(fallback),
-        _ => DialError::connect(refusal(cause)),
+        _ => DialError::connect(refusal(cause).unwrap_or_else(|| NO_SESSION.to_owned())),
     }
 }
 

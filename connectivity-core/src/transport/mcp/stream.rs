@@ -30,6 +30,9 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// An answer of more commas than this is not parsed: each takes much more memory than its bytes on the wire.
 const MAX_MEMBERS: usize = 1 << 20;
 
+/// After so many things in a row that are no messages, a server is given up.
+const MAX_JUNK: usize = 1_000;
+
 /// Why a session has ended, for those who wait for answers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Why(Arc<Mutex<Option<String>>>);
@@ -37,6 +40,11 @@ pub(super) struct Why(Arc<Mutex<Option<String>>>);
 impl Why {
     fn is(&self, cause: &dyn Display) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| cause.to_string());
+    }
+
+    /// Takes the place of what only followed from it.
+    pub(super) fn is_in_fact(&self, cause: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
     }
 
     pub(super) fn get(&self) -> Option<String> {
@@ -51,6 +59,8 @@ pub(super) struct Stream<R, O> {
     why: Why,
     outbox: Option<mpsc::UnboundedSender<Outgoing>>,
     writing: Option<JoinHandle<()>>,
+    /// Messages in a row that could not be understood.
+    junk: usize,
     /// Lives as long as the session does.
     _owner: O,
 }
@@ -78,23 +88,27 @@ impl<R: AsyncRead + Unpin + Send + 'static, O: Send + 'static> Stream<R, O> {
             }
         });
         let framer = Framer::new(limit, MAX_MEMBERS);
-        Self { reader, framer, why, outbox: Some(outbox), writing: Some(writing), _owner: owner }
+        Self { reader, framer, why, outbox: Some(outbox), writing: Some(writing), junk: 0, _owner: owner }
     }
 
     /// Takes an answer that is there already; `None` until more was read.
     fn take(&mut self) -> Option<Result<ServerJsonRpcMessage, String>> {
         loop {
-            match self.framer.next()? {
-                Framed::Value(bytes) => match read(&bytes) {
-                    Some(message) => return Some(Ok(message)),
-                    None => tracing::debug!("a message that answers nothing was passed over"),
-                },
-                Framed::TooManyMembers(bytes) => match id_of(&bytes) {
-                    Some(id) => return Some(Ok(unreadable(id, "it has too many members"))),
-                    None => tracing::debug!("a message of too many members was passed over"),
-                },
-                Framed::Junk => tracing::debug!("what is no message was passed over"),
+            let message = match self.framer.next()? {
+                Framed::Value(bytes) => read(&bytes),
+                Framed::TooManyMembers(bytes) => {
+                    id_of(&bytes).map(|id| unreadable(id, "the answer has too many members"))
+                }
+                Framed::Junk => None,
                 Framed::TooLong => return Some(Err(format!("a message is over {} bytes", self.framer.limit()))),
+            };
+            if let Some(message) = message {
+                self.junk = 0;
+                return Some(Ok(message));
+            }
+            self.junk += 1;
+            if self.junk > MAX_JUNK {
+                return Some(Err("the other side does not speak this protocol".to_owned()));
             }
         }
     }
@@ -176,7 +190,7 @@ fn read(bytes: &Bytes) -> Option<ServerJsonRpcMessage> {
     match serde_json::from_slice(bytes) {
         Ok(message) => Some(message),
         // Whoever waits for it is not left to wait until the deadline.
-        Err(_cause) => id_of(bytes).map(|id| unreadable(id, "it is no message of JSON-RPC")),
+        Err(_cause) => id_of(bytes).map(|id| unreadable(id, "the answer is no message of JSON-RPC")),
     }
 }
 
@@ -191,9 +205,11 @@ fn id_of(bytes: &[u8]) -> Option<RequestId> {
     head.method.is_none().then_some(head.id)
 }
 
-/// Stands for an answer that cannot be read.
+/// The code of what stands for an answer that cannot be read: none of JSON-RPC's, and no server's.
+pub(super) const UNREADABLE: ErrorCode = ErrorCode(i32::MIN);
+
 fn unreadable(id: RequestId, why: &'static str) -> ServerJsonRpcMessage {
-    ServerJsonRpcMessage::error(ErrorData::new(ErrorCode::PARSE_ERROR, why, None), Some(id))
+    ServerJsonRpcMessage::error(ErrorData::new(UNREADABLE, why, None), Some(id))
 }
 
 /// Writes messages, each with its newline, until no more come.

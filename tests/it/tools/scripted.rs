@@ -1,0 +1,143 @@
+//! A server of tools over QUIC that says what a test says, byte by byte.
+
+use std::sync::Arc;
+
+use connectivity_core::BoxFuture;
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::Value;
+use tests::certificates::*;
+
+/// What the Go original's server answers to what begins a session: it knows of no discovery, and names no id to a stranger's.
+pub(super) const NO_DISCOVERY: &str =
+    r#""error":{"code":0,"message":"method \"server/discover\" is invalid during session initialization"}}"#;
+pub(super) const HELLO: &str = concat!(
+    r#""result":{"capabilities":{"logging":{},"tools":{"listChanged":true}},"protocolVersion":"2025-11-25","#,
+    r#""serverInfo":{"name":"horos-mcp","version":"1.0.0"}}}"#
+);
+
+/// What a server does with one session.
+pub(super) type Script = fn(Wire) -> BoxFuture<'static, ()>;
+
+/// A server that is listening.
+pub(super) struct Scripted {
+    endpoint: Endpoint,
+    pin: String,
+}
+
+impl Scripted {
+    pub(super) fn start(script: Script) -> Self {
+        let identity = Identity::new(None, "localhost", |_| {});
+        let endpoint = listen(&identity, b"mcp-quic-v1");
+        let accepting = endpoint.clone();
+        tokio::spawn(async move {
+            while let Some(incoming) = accepting.accept().await {
+                tokio::spawn(async move {
+                    let Ok(connection) = incoming.await else { return };
+                    if let Some(wire) = Wire::accept(connection).await {
+                        script(wire).await;
+                    }
+                });
+            }
+        });
+        Self { endpoint, pin: pin_of(&identity) }
+    }
+
+    pub(super) fn address(&self) -> String {
+        self.endpoint.local_addr().unwrap().to_string()
+    }
+
+    /// The keys of a row that trusts the server.
+    pub(super) fn trust(&self) -> String {
+        format!(r#""pin_sha256":"{}""#, self.pin)
+    }
+}
+
+/// Listens as a server of this identity.
+pub(super) fn listen(identity: &Identity, alpn: &[u8]) -> Endpoint {
+    let cert = CertificateDer::from_pem_slice(identity.cert.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider);
+    let config = config.with_protocol_versions(&[&rustls::version::TLS13]).unwrap().with_no_client_auth();
+    let mut config = config.with_single_cert(vec![cert], key).unwrap();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(config).unwrap()));
+    Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap()
+}
+
+/// One session from the server's side.
+pub(super) struct Wire {
+    pub(super) connection: Connection,
+    pub(super) send: SendStream,
+    receive: RecvStream,
+    buffer: Vec<u8>,
+}
+
+impl Wire {
+    async fn accept(connection: Connection) -> Option<Self> {
+        let (send, mut receive) = connection.accept_bi().await.ok()?;
+        let mut magic = [0; 4];
+        receive.read_exact(&mut magic).await.ok()?;
+        assert_eq!(&magic, b"MCP1");
+        Some(Self { connection, send, receive, buffer: Vec::new() })
+    }
+
+    /// The next line of the client; `None` when it has gone.
+    pub(super) async fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Some(String::from_utf8(line).unwrap());
+            }
+            let mut piece = [0; 4096];
+            let read = self.receive.read(&mut piece).await.ok()??;
+            self.buffer.extend_from_slice(&piece[..read]);
+        }
+    }
+
+    /// The next message, or `Null` when the client has gone.
+    pub(super) async fn next(&mut self) -> Value {
+        self.line().await.map_or(Value::Null, |line| serde_json::from_str(&line).unwrap())
+    }
+
+    /// Says bytes; whether the client has gone meanwhile is its own matter.
+    pub(super) async fn say(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.send.write_all(bytes.as_ref()).await;
+    }
+
+    /// Answers what comes next; `rest` is the message after its id.
+    pub(super) async fn answer(&mut self, rest: &str) -> Value {
+        let asked = self.next().await;
+        self.say(format!("{}\n", reply(&asked, rest))).await;
+        asked
+    }
+
+    /// Begins a session as the original does.
+    pub(super) async fn greet(&mut self) {
+        assert_eq!(self.answer(NO_DISCOVERY).await["method"], "server/discover");
+        assert_eq!(self.answer(HELLO).await["method"], "initialize");
+        assert_eq!(self.next().await["method"], "notifications/initialized");
+    }
+
+    /// Begins a session, and waits for the first call.
+    pub(super) async fn called(&mut self) -> Value {
+        self.greet().await;
+        self.next().await
+    }
+
+    /// Keeps the session until the client ends it.
+    pub(super) async fn hold(self) {
+        self.connection.closed().await;
+    }
+}
+
+/// An answer to a message; `rest` is what comes after its id.
+pub(super) fn reply(asked: &Value, rest: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{},{rest}"#, asked["id"])
+}
+
+/// A result whose structured content is an object.
+pub(super) const FINE: &str = r#""result":{"content":[],"structuredContent":{"fine":true}}}"#;

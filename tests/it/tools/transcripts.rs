@@ -1,0 +1,239 @@
+//! Servers that answer as the Go original does, and others that the protocol lets be.
+
+use connectivity_core::{ErrorKind, Sent};
+use serde_json::{Value, json};
+use tests::shop::*;
+
+use super::near::*;
+use super::scripted::*;
+
+#[tokio::test]
+async fn what_the_original_is_sent() {
+    let server = Scripted::start(|mut wire| {
+        Box::pin(async move {
+            wire.greet().await;
+            let line = wire.line().await.unwrap();
+            // What the original reads, whatever the order of the keys; what only says something to us stands in `_meta`.
+            let mut call: Value = serde_json::from_str(&line).unwrap();
+            assert!(line.ends_with("}\n") && !line.contains('\r'), "{line}");
+            let meta = call["params"].as_object_mut().unwrap().remove("_meta").unwrap();
+            assert!(meta["connectivity/timeout-ms"].as_u64().is_some_and(|ms| (1..=30_000).contains(&ms)), "{meta}");
+            let params = json!({ "name": "billing.charge", "arguments": { "order": "a<b", "cents": 4200 } });
+            let told = json!({ "jsonrpc": "2.0", "id": call["id"], "method": "tools/call", "params": params });
+            let receipt = r#"{"cents":4200,"id":"a<b","served_by":"far"}"#;
+            let content = format!(r#""result":{{"content":[{{"text":{},"type":"text"}}]}}}}"#, Value::from(receipt));
+            let answer = if call == told { reply(&call, &content) } else { reply(&call, NO_DISCOVERY) };
+            wire.say(answer + "\n").await;
+            wire.hold().await;
+        })
+    });
+    let near = Near::to(&server.address(), &server.trust()).await;
+    let receipt = near.billing.charge("a<b", 4200).await.unwrap();
+    assert_eq!(receipt, Receipt { id: "a<b".into(), cents: 4200, served_by: "far".into() });
+}
+
+#[tokio::test]
+async fn odd_forms_that_the_original_writes() {
+    let scripts: &[(&str, Script)] = &[
+        ("CRLF", |wire| form(wire, |answer| format!("{answer}\r\n"))),
+        ("pretty-printed", |wire| form(wire, |answer| format!("{}\n", pretty(answer)))),
+        ("pretty-printed with CRLF", |wire| form(wire, |answer| pretty(answer).replace('\n', "\r\n") + "\r\n")),
+        ("blank lines", |wire| form(wire, |answer| format!("\r\n\n  {answer}\n"))),
+        ("no newline yet", |wire| form(wire, str::to_owned)),
+        ("an error for nobody, with code 0", |wire| {
+            form(wire, |answer| {
+                format!("{{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{{\"code\":0,\"message\":\"x\"}}}}\n{answer}\n")
+            })
+        }),
+    ];
+    for (label, script) in scripts {
+        let server = Scripted::start(*script);
+        let near = Near::to(&server.address(), &server.trust()).await;
+        assert_eq!(near.billing.quote("abc").await.unwrap(), 3, "{label}");
+    }
+}
+
+fn form(mut wire: Wire, write: fn(&str) -> String) -> connectivity_core::BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let call = wire.called().await;
+        wire.say(write(&reply(&call, r#""result":{"content":[{"type":"text","text":"3"}]}}"#))).await;
+        wire.hold().await;
+    })
+}
+
+fn pretty(answer: &str) -> String {
+    serde_json::to_string_pretty(&serde_json::from_str::<Value>(answer).unwrap()).unwrap()
+}
+
+/// What the results of tools mean for the calls of a method and of a raw service. Each session answers one call of each.
+#[tokio::test]
+async fn what_results_mean() {
+    let quote = |answer: &'static str| async move {
+        let near = answering(answer).await;
+        let typed = near.billing.quote("abc").await;
+        (typed.map_err(connectivity), near.router.call("tool", "{}").await)
+    };
+    for (label, answer, typed, raw) in [
+        ("a wrapped value", r#"{"structuredContent":{"result":3},"content":[]}"#, Ok(3), Ok(r#"{"result":3}"#)),
+        ("a bare value", r#"{"structuredContent":3,"content":[]}"#, Ok(3), Ok("3")),
+        ("a text", r#"{"content":[{"type":"text","text":" 3 "}]}"#, Ok(3), Ok(" 3 ")),
+        (
+            "the value before the text",
+            r#"{"content":[{"type":"text","text":"4"}],"structuredContent":{"result":3}}"#,
+            Ok(3),
+            Ok(r#"{"result":3}"#),
+        ),
+        ("nothing", r#"{"content":[]}"#, Err(ErrorKind::Decode), Ok(r#"{"content":[]}"#)),
+        (
+            "a text that is no number",
+            r#"{"content":[{"type":"text","text":"three"}]}"#,
+            Err(ErrorKind::Decode),
+            Ok("three"),
+        ),
+        (
+            "a picture",
+            r#"{"content":[{"type":"image","data":"AA==","mimeType":"image/png"}]}"#,
+            Err(ErrorKind::Decode),
+            Ok(r#"{"content":[{"type":"image","data":"AA==","mimeType":"image/png"}]}"#),
+        ),
+        (
+            "an error",
+            r#"{"content":[{"type":"text","text":"no \u0007 funds"}],"isError":true}"#,
+            Err(ErrorKind::Remote),
+            Err(ErrorKind::Remote),
+        ),
+        (
+            "an error of ours",
+            r#"{"content":[{"type":"text","text":"{\"kind\":\"overloaded\",\"name\":\"x\",\"message\":\"later\",\"sent\":\"no\"}"}],"isError":true}"#,
+            Err(ErrorKind::Overloaded),
+            Err(ErrorKind::Overloaded),
+        ),
+        (
+            "a question",
+            r#"{"resultType":"input_required","inputRequests":{}}"#,
+            Err(ErrorKind::Remote),
+            Err(ErrorKind::Remote),
+        ),
+        ("no result of a tool", "17", Err(ErrorKind::Remote), Err(ErrorKind::Remote)),
+    ] {
+        let (seen_typed, seen_raw) = quote(answer).await;
+        assert_eq!(
+            seen_typed.as_ref().map_err(|error| error.kind()),
+            typed.as_ref().map_err(|kind| *kind),
+            "{label}: {seen_typed:?}"
+        );
+        let seen_raw = seen_raw.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+        assert_eq!(
+            seen_raw.as_deref().map_err(|error| error.kind()),
+            raw.map_err(|kind| kind),
+            "{label}: {seen_raw:?}"
+        );
+        if let Err(error) = seen_raw {
+            assert!(!error.message().contains('\u{7}'), "{label}: {error}");
+        }
+    }
+}
+
+/// A client of a server that answers each call with this result.
+async fn answering(result: &'static str) -> Near {
+    // A script is no closure that could hold the result, so it travels in the names of two tools.
+    let server = Scripted::start(|mut wire| {
+        Box::pin(async move {
+            wire.greet().await;
+            loop {
+                let call = wire.next().await;
+                let Some(tool) = call["params"]["name"].as_str().map(str::to_owned) else { return };
+                wire.say(reply(&call, &format!("\"result\":{tool}}}\n"))).await;
+            }
+        })
+    });
+    let named = format!(r#"{},"tool_name":{}"#, server.trust(), Value::from(result));
+    let near = Near::to(&server.address(), &server.trust()).await;
+    for name in ["billing.quote", "tool"] {
+        near.set(name, &server.address(), &named).await;
+    }
+    near
+}
+
+#[tokio::test]
+async fn an_error_of_the_contract_is_the_callers_own() {
+    let near = answering(r#"{"content":[{"type":"text","text":"\"Declined\""}],"isError":true}"#).await;
+    assert_eq!(near.billing.quote("abc").await.unwrap_err(), BillingError::Declined);
+}
+
+#[tokio::test]
+async fn errors_of_the_protocol() {
+    let scripts: &[(&str, Script, ErrorKind, Sent)] = &[
+        ("code 0", |wire| refuse(wire, r#"{"code":0,"message":"odd"}"#), ErrorKind::Remote, Sent::Maybe),
+        ("no tool", |wire| refuse(wire, r#"{"code":-32602,"message":"unknown tool"}"#), ErrorKind::Remote, Sent::Maybe),
+        ("no method", |wire| refuse(wire, r#"{"code":-32601,"message":"x"}"#), ErrorKind::NotRoutable, Sent::No),
+        (
+            "ours",
+            |wire| refuse(wire, r#"{"code":-32000,"message":"x","data":{"kind":"overloaded"}}"#),
+            ErrorKind::Overloaded,
+            Sent::No,
+        ),
+    ];
+    for (label, script, kind, sent) in scripts {
+        let server = Scripted::start(*script);
+        let near = Near::to(&server.address(), &server.trust()).await;
+        let error = connectivity(near.billing.quote("abc").await.unwrap_err());
+        assert_eq!((error.kind(), error.sent()), (*kind, *sent), "{label}: {error}");
+        assert!(error.message().contains("code"), "{label}: {error}");
+    }
+}
+
+fn refuse(mut wire: Wire, error: &'static str) -> connectivity_core::BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let call = wire.called().await;
+        wire.say(reply(&call, &format!("\"error\":{error}}}\n"))).await;
+        wire.hold().await;
+    })
+}
+
+#[tokio::test]
+async fn the_newest_version_needs_no_handshake() {
+    let server = Scripted::start(|mut wire| {
+        Box::pin(async move {
+            let discovered = r#""result":{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"serverInfo":{"name":"x","version":"1"},"ttlMs":0,"cacheScope":"private"}}"#;
+            assert_eq!(wire.answer(discovered).await["method"], "server/discover");
+            let call = wire.next().await;
+            assert_eq!(call["method"], "tools/call", "{call}");
+            let version = &call["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"];
+            let answer = if version == "2026-07-28" {
+                r#""result":{"resultType":"complete","content":[],"structuredContent":{"result":3}}}"#
+            } else {
+                NO_DISCOVERY
+            };
+            wire.say(reply(&call, answer) + "\n").await;
+            wire.hold().await;
+        })
+    });
+    let near = Near::to(&server.address(), &server.trust()).await;
+    assert_eq!(near.billing.quote("abc").await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_waits_for_is_cancelled_by_its_id() {
+    let server = Scripted::start(|mut wire| {
+        Box::pin(async move {
+            let call = wire.called().await;
+            // The next call may overtake it.
+            let (cancelled, next) = match (wire.next().await, wire.next().await) {
+                (next, cancelled) if next["method"] == "tools/call" => (cancelled, next),
+                (cancelled, next) => (cancelled, next),
+            };
+            let right = cancelled["method"] == "notifications/cancelled"
+                && cancelled["params"]["requestId"] == call["id"]
+                && cancelled["params"]["reason"].is_string();
+            let answer =
+                if right { r#""result":{"structuredContent":{"result":3},"content":[]}}"# } else { NO_DISCOVERY };
+            wire.say(reply(&next, answer) + "\n").await;
+            wire.hold().await;
+        })
+    });
+    let near = Near::to(&server.address(), &format!(r#"{},"timeout_ms":700"#, server.trust())).await;
+    let error = connectivity(near.billing.charge("abc", 1).await.unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert_eq!(near.billing.quote("abc").await.unwrap(), 3);
+}
