@@ -41,6 +41,7 @@ const ALL: &[&str] = &Strategy::BUILT_IN;
 const FRAMED: &[&str] = &["quic", "unix", "http"];
 const ENCRYPTED: &[&str] = &["quic", "http", "mcp", "dbsync"];
 const HTTP: &[&str] = &["http"];
+const URLS: &[&str] = &["http", "mcp"];
 const MCP: &[&str] = &["mcp"];
 const EMBED: &[&str] = &["embed"];
 
@@ -63,7 +64,7 @@ pub(super) const KEYS: &[Key] = &[
     number("drain_ms", ALL, 0, DAY_MS, |c, n| c.drain = Duration::from_millis(n)),
     text("remote_name", ALL, "the name of a service or method", |c, t| put(&mut c.remote_name, Name::parse(t).ok())),
     text("content_type", HTTP, "a type such as `application/json`", |c, t| put(&mut c.content_type, word(t, 256))),
-    Key { name: "headers", users: HTTP, rule: Rule::Headers },
+    Key { name: "headers", users: URLS, rule: Rule::Headers },
     Key { name: "insecure_tls", users: ENCRYPTED, rule: Rule::Flag(|c, yes| c.tls.insecure = yes) },
     text("ca_file", ENCRYPTED, FILE, |c, t| put(&mut c.tls.ca_file, path(t))),
     text("pin_sha256", ENCRYPTED, "64 hex digits", |c, t| put(&mut c.tls.pin_sha256, digest(t))),

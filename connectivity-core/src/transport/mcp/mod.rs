@@ -10,15 +10,14 @@ mod http;
 mod session;
 mod sieve;
 mod stream;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use reqwest::header::HeaderMap;
 
-use crate::routes::{Route, RouteError};
+use crate::routes::{Route, RouteConfig, RouteError};
 use crate::transport::http::guard::Guard;
 use crate::transport::link::{Link, Links};
 use crate::transport::quic::endpoints::Endpoints;
@@ -44,8 +43,18 @@ use dial::McpDial;
 #[derive(Clone)]
 pub struct McpTransport {
     guard: Guard,
-    links: Arc<Links<String, McpDial>>,
+    links: Arc<Links<Key, McpDial>>,
     endpoints: Arc<Endpoints>,
+}
+
+/// What routes must have in common to share a session.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    endpoint: String,
+    /// The TLS keys of the row, and what their files held.
+    tls: String,
+    headers: Vec<(String, Vec<u8>)>,
+    max_reply: usize,
 }
 
 impl McpTransport {
@@ -69,17 +78,34 @@ impl McpTransport {
         self
     }
 
-    /// Finds or makes the link of a route: those that differ in nothing that a session depends on share it.
-    fn link(&self, route: &Route, endpoint: &str) -> Result<Arc<Link<McpDial>>, RouteError> {
-        let config = route.config();
+    /// Finds or makes the link to an endpoint.
+    fn link(&self, endpoint: &str, config: &RouteConfig, made_of: &MadeOf) -> Result<Arc<Link<McpDial>>, RouteError> {
         let dial = if endpoint.contains("://") {
             McpDial::http(endpoint, config, &self.guard)?
         } else {
             McpDial::quic(endpoint, config, Arc::clone(&self.endpoints))?
         };
-        let (tls, limit) = (config.tls(), config.max_reply_bytes());
-        let key = format!("{endpoint} {tls:?} {:?} {limit} {:?}", tls::files_digest(tls), web::own_headers(config)?);
+        let headers = made_of.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_owned()));
+        let key = Key {
+            endpoint: endpoint.to_owned(),
+            tls: format!("{:?} {:?}", config.tls(), made_of.files),
+            headers: headers.collect(),
+            max_reply: config.max_reply_bytes(),
+        };
         Ok(self.links.get(key, || dial))
+    }
+}
+
+/// What stands behind the references of a row, when a route is made of it.
+#[derive(PartialEq)]
+struct MadeOf {
+    files: [u8; 32],
+    headers: HeaderMap,
+}
+
+impl MadeOf {
+    fn read(config: &RouteConfig) -> Result<Self, RouteError> {
+        Ok(Self { files: tls::files_digest(config.tls()), headers: web::own_headers(config)? })
     }
 }
 
@@ -99,10 +125,11 @@ impl Transport for McpTransport {
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
         let endpoint = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy mcp needs one"))?;
         let config = route.config().clone();
-        let (files, headers) = (tls::files_digest(config.tls()), web::own_headers(&config)?);
-        let (remote, unverified) = (Caller::remote(route, self.link(route, endpoint)?), tls::warning(config.tls()));
-        Ok(remote.with_warnings(move || unverified.iter().cloned().collect()).with_unchanged(move || {
-            tls::files_digest(config.tls()) == files && web::own_headers(&config).is_ok_and(|now| now == headers)
-        }))
+        // Before the files are read, so that a change in between is seen as one.
+        let made_of = MadeOf::read(&config)?;
+        let link = self.link(endpoint, &config, &made_of)?;
+        let (remote, unverified) = (Caller::remote(route, link), tls::warning(config.tls()));
+        let remote = remote.with_warnings(move || unverified.iter().cloned().collect());
+        Ok(remote.with_unchanged(move || MadeOf::read(&config).is_ok_and(|now| now == made_of)))
     }
 }
