@@ -37,15 +37,17 @@ const LOOK: Duration = Duration::from_micros(50);
 ///
 /// `billing` goes every way there is, `catalog` does at another rhythm, and `billing.quote` has a row of its own at times, which
 /// beats that of `billing`.
-const ROUND: [(&str, Option<Way>); 22] = [
+const ROUND: [(&str, Option<Way>); 25] = [
     ("billing", Some(Way::Http)),
     ("catalog", Some(Way::Quic)),
     ("billing", Some(Way::Unix)),
+    ("catalog", Some(Way::Mcp)),
     ("billing.quote", Some(Way::Noop)),
     ("billing", Some(Way::Quic)),
     ("billing.quote", Some(Way::Local)),
     ("catalog", Some(Way::Unix)),
     ("billing.quote", Some(Way::Http)),
+    ("billing", Some(Way::Mcp)),
     ("billing", Some(Way::Noop)),
     ("billing.quote", None),
     ("catalog", Some(Way::Http)),
@@ -55,6 +57,7 @@ const ROUND: [(&str, Option<Way>); 22] = [
     ("catalog", Some(Way::Noop)),
     ("billing.quote", Some(Way::Unix)),
     ("billing", Some(Way::Unix)),
+    ("billing.quote", Some(Way::Mcp)),
     ("catalog", Some(Way::Quic)),
     ("billing.quote", None),
     ("billing", Some(Way::Quic)),

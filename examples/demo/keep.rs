@@ -38,7 +38,7 @@ impl Keep {
         let (routes, far) = (monolith.routes(), &monolith.second.far);
         let (routes, here) = (routes.display(), self.gateway.address("http").unwrap_or_default());
         let update = |way| far.update("billing", way).replace(';', " RETURNING *");
-        let [http, quic, unix, local] = [Way::Http, Way::Quic, Way::Unix, Way::Local].map(update);
+        let [http, quic, unix, mcp, local] = [Way::Http, Way::Quic, Way::Unix, Way::Mcp, Way::Local].map(update);
         let there = &far.http;
         format!(
             r#"The rows are yours: {routes}
@@ -46,6 +46,7 @@ impl Keep {
   sqlite3 {routes} "{http}"
   sqlite3 {routes} "{quic}"
   sqlite3 {routes} "{unix}"
+  sqlite3 {routes} "{mcp}"
   sqlite3 {routes} "INSERT INTO routes(service_name, strategy) VALUES ('billing.quote', 'noop') RETURNING *"
   sqlite3 {routes} "{local}"
   sqlite3 {routes} "UPDATE routes SET strategy='htpp' WHERE service_name='billing'"     (a typo: nothing changes)

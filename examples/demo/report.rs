@@ -36,18 +36,19 @@ struct Strategies {
     http: Times,
     quic: Times,
     unix: Times,
+    mcp: Times,
     noop: Times,
 }
 
 impl Strategies {
     /// In the order of [`Way::ALL`].
     fn all(&self) -> [&Times; Way::ALL.len()] {
-        [&self.local, &self.http, &self.quic, &self.unix, &self.noop]
+        [&self.local, &self.http, &self.quic, &self.unix, &self.mcp, &self.noop]
     }
 
     /// How many calls were answered from the second process.
     fn far_calls(&self) -> u64 {
-        [&self.http, &self.quic, &self.unix].map(|times| times.calls).iter().sum()
+        [&self.http, &self.quic, &self.unix, &self.mcp].map(|times| times.calls).iter().sum()
     }
 }
 
@@ -86,7 +87,7 @@ impl Times {
 
 impl Report {
     pub(crate) fn new(total: &Tally, flips: &Histogram<u64>, far: Counts, outage: Option<Duration>) -> Self {
-        let [local, http, quic, unix, noop] = Way::ALL.map(|way| Times::of(&total.times_by_way(way)));
+        let [local, http, quic, unix, mcp, noop] = Way::ALL.map(|way| Times::of(&total.times_by_way(way)));
         let kill = outage.map(|outage| Kill {
             interrupted: total.interrupted,
             may_have_run: total.may_have_run,
@@ -100,7 +101,7 @@ impl Report {
             failed: total.all_failed(),
             misrouted: total.misrouted,
             checked: total.checked,
-            strategies: Strategies { local, http, quic, unix, noop },
+            strategies: Strategies { local, http, quic, unix, mcp, noop },
             far_end: FarEnd { calls: far.calls, without_deadline: far.without_deadline },
             kill,
             flip_in_force: Times::of(flips),

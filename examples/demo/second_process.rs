@@ -18,7 +18,7 @@ use crate::world::World;
 /// How long calls in flight may take to end.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
-/// The hidden argument: a folder, and the addresses for http and quic.
+/// The hidden argument: a folder, and the addresses for http, quic and mcp.
 pub(crate) const SERVE: &str = "--serve";
 
 /// What stands in the folder.
@@ -39,8 +39,8 @@ impl SecondProcess {
     /// Makes it an identity, starts it, and returns when it can be called.
     pub(crate) async fn start(folder: &Path, world: &World) -> Result<Self, Box<dyn Error>> {
         let pin = make_identity(folder)?;
-        let (child, [http, quic]) = start_at(folder, ["127.0.0.1:0"; 2], world).await?;
-        let far = Far { http, quic, unix: folder.join(SOCKET), pin };
+        let (child, [http, quic, mcp]) = start_at(folder, ["127.0.0.1:0"; 3], world).await?;
+        let far = Far { http, quic, mcp, unix: folder.join(SOCKET), pin };
         Ok(Self { folder: folder.to_owned(), far, child: Mutex::new(child) })
     }
 
@@ -51,7 +51,8 @@ impl SecondProcess {
 
     /// Starts another one with the same addresses, identity and journal.
     pub(crate) async fn start_again(&self, world: &World) -> io::Result<()> {
-        let (child, _) = start_at(&self.folder, [&self.far.http, &self.far.quic], world).await?;
+        let Far { http, quic, mcp, .. } = &self.far;
+        let (child, _) = start_at(&self.folder, [http, quic, mcp], world).await?;
         *self.child.lock().await = child;
         Ok(())
     }
@@ -69,16 +70,16 @@ impl SecondProcess {
     }
 }
 
-/// Starts a second process, and tells the addresses it has got for http and quic.
-async fn start_at(folder: &Path, addresses: [&str; 2], world: &World) -> io::Result<(Child, [String; 2])> {
+/// Starts a second process, and tells the addresses it has got for http, quic and mcp.
+async fn start_at(folder: &Path, addresses: [&str; 3], world: &World) -> io::Result<(Child, [String; 3])> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(SERVE).arg(folder).args(addresses);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
     world.arrived(child.id().ok_or_else(gone)?);
     let stdout = child.stdout.take().ok_or_else(gone)?;
     let line = BufReader::new(stdout).lines().next_line().await?.ok_or_else(gone)?;
-    let (http, quic) = line.split_once(' ').ok_or_else(gone)?;
-    Ok((child, [http.to_owned(), quic.to_owned()]))
+    let addresses: Vec<_> = line.split(' ').map(str::to_owned).collect();
+    Ok((child, addresses.try_into().map_err(|_| gone())?))
 }
 
 /// Makes a certificate that nobody vouches for but the pin in a row. It is in files so that it outlives the process which shows

@@ -1,4 +1,4 @@
-//! What the second process does: it serves `billing` and `catalog` over HTTP, QUIC and a Unix socket at once.
+//! What the second process does: it serves `billing` and `catalog` over HTTP, QUIC, a Unix socket, and as tools of MCP, at once.
 //!
 //! It tells its addresses on its first line, and ends when its stdin closes; the system closes it whichever way the first ends.
 
@@ -18,7 +18,7 @@ use crate::signals;
 use crate::signpost::Way;
 
 /// Serves until told to end. The folder holds the identity and the journal, which outlive a process.
-pub(crate) async fn serve(folder: &Path, http: &str, quic: &str) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn serve(folder: &Path, addresses: &[String]) -> Result<(), Box<dyn Error>> {
     // Ctrl-C, and its end, reach all processes of a terminal; the first one needs this one until its last order is through.
     tokio::spawn(signals::ignore_the_terminal());
     let journal = Arc::new(CallBook::open(&folder.join(JOURNAL))?);
@@ -29,18 +29,21 @@ pub(crate) async fn serve(folder: &Path, http: &str, quic: &str) -> Result<(), B
         Catalog => PriceList::new(Some(Arc::clone(&journal))),
         Journal => journal,
     )?;
-    // One server could have all three listeners; there are three so that an answer can say by which one its call came.
+    let [http, quic, mcp] = addresses else { return Err("three addresses, for http, quic and mcp".into()) };
+    // One server could have all listeners; there are four so that an answer can say by which one its call came.
     let tls = Tls::from_pem(folder.join(CERTIFICATE), folder.join(KEY))?;
     let http = server(&router, Way::Http).http(http).start().await?;
-    let quic = server(&router, Way::Quic).quic(quic, tls).start().await?;
+    let quic = server(&router, Way::Quic).quic(quic, tls.clone()).start().await?;
     let unix = server(&router, Way::Unix).unix(folder.join(SOCKET).display().to_string()).start().await?;
+    let mcp = server(&router, Way::Mcp).mcp(mcp, tls).start().await?;
     let address = |server: &Server, way: Way| server.address(way.word()).unwrap_or_default().to_owned();
-    writeln!(io::stdout(), "{} {}", address(&http, Way::Http), address(&quic, Way::Quic))?;
+    let addresses = [address(&http, Way::Http), address(&quic, Way::Quic), address(&mcp, Way::Mcp)];
+    writeln!(io::stdout(), "{}", addresses.join(" "))?;
     tokio::select! {
         () = stdin_closed() => {}
         () = signals::terminate() => {}
     }
-    tokio::join!(http.shutdown(DRAIN), quic.shutdown(DRAIN), unix.shutdown(DRAIN));
+    tokio::join!(http.shutdown(DRAIN), quic.shutdown(DRAIN), unix.shutdown(DRAIN), mcp.shutdown(DRAIN));
     router.close(DRAIN).await;
     // The thread that reads stdin would hold up the runtime until a line comes.
     std::process::exit(0)

@@ -14,14 +14,15 @@ pub(crate) enum Way {
     Http,
     Quic,
     Unix,
+    Mcp,
     Noop,
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 5] = [Self::Local, Self::Http, Self::Quic, Self::Unix, Self::Noop];
+    pub(crate) const ALL: [Self; 6] = [Self::Local, Self::Http, Self::Quic, Self::Unix, Self::Mcp, Self::Noop];
 
     /// Those that lead to the second process.
-    pub(crate) const FAR: [Self; 3] = [Self::Http, Self::Quic, Self::Unix];
+    pub(crate) const FAR: [Self; 4] = [Self::Http, Self::Quic, Self::Unix, Self::Mcp];
 
     pub(crate) fn is_far(self) -> bool {
         Self::FAR.contains(&self)
@@ -39,6 +40,7 @@ impl Way {
             Self::Http => "http",
             Self::Quic => "quic",
             Self::Unix => "unix",
+            Self::Mcp => "mcp",
             Self::Noop => "noop",
         }
     }

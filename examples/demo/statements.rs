@@ -11,9 +11,11 @@ pub(crate) struct Far {
     pub(crate) http: String,
     /// `127.0.0.1:41235`.
     pub(crate) quic: String,
+    /// `127.0.0.1:41236`.
+    pub(crate) mcp: String,
     /// The path of the socket.
     pub(crate) unix: PathBuf,
-    /// The SHA-256 of the certificate that it shows to those who come by `quic`.
+    /// The SHA-256 of the certificate that it shows to those who come by `quic` and `mcp`.
     pub(crate) pin: String,
 }
 
@@ -38,6 +40,7 @@ impl Far {
             Way::Local | Way::Noop => return columns,
             Way::Http => (format!("'http://{}/{row}'", self.http), "'{}'".to_owned()),
             Way::Quic => (format!("'{}'", self.quic), format!("json_object('pin_sha256', '{}')", self.pin)),
+            Way::Mcp => (format!("'{}'", self.mcp), format!("json_object('pin_sha256', '{}')", self.pin)),
             Way::Unix => (format!("'{}'", self.unix.display()), "'{}'".to_owned()),
         };
         columns.extend([("endpoint", endpoint), ("config", config)]);
@@ -56,7 +59,8 @@ mod tests {
 
     #[test]
     fn a_statement_says_all_that_a_row_needs_and_no_more() {
-        let far = Far { http: "h:1".into(), quic: "q:2".into(), unix: "/u.sock".into(), pin: "ab".into() };
+        let far =
+            Far { http: "h:1".into(), quic: "q:2".into(), mcp: "m:3".into(), unix: "/u.sock".into(), pin: "ab".into() };
         assert_eq!(far.update("x", Way::Local), "UPDATE routes SET strategy='local' WHERE service_name='x';");
         assert_eq!(
             far.update("x", Way::Quic),

@@ -42,7 +42,7 @@ impl World {
             Way::Noop => served_by == ServedBy::NOBODY,
             Way::Local => process == self.here,
             // An answer may be looked at after the process that gave it was killed.
-            Way::Http | Way::Quic | Way::Unix => {
+            Way::Http | Way::Quic | Way::Unix | Way::Mcp => {
                 process == self.there() || process == self.killed.load(Ordering::SeqCst)
             }
         };

@@ -33,11 +33,11 @@ fn no_call_is_lost_or_misrouted_while_rows_flip_and_a_process_is_killed() -> Res
         assert!(number(&report, something) > 0, "{something}: {report}");
     }
     let calls = |strategy| number(&report, &format!("/strategies/{strategy}/calls"));
-    let answered: u64 = ["http", "quic", "unix"].map(calls).iter().sum();
+    let answered: u64 = ["http", "quic", "unix", "mcp"].map(calls).iter().sum();
     let lost = ["/kill/may_have_run", "/kill/carried_over"].map(|count| number(&report, count)).iter().sum::<u64>();
     assert!((answered..=answered + lost).contains(&number(&report, "/far_end/calls")), "{report}");
     assert!(number(&report, "/kill/interrupted") > 0 && number(&report, "/kill/back_after_ms") > 0, "{report}");
-    for strategy in ["local", "http", "quic", "unix", "noop"] {
+    for strategy in ["local", "http", "quic", "unix", "mcp", "noop"] {
         assert!(calls(strategy) > 0, "{strategy}: {report}");
         let [p50, p99] =
             ["p50_ns", "p99_ns"].map(|quantile| number(&report, &format!("/strategies/{strategy}/{quantile}")));

@@ -18,10 +18,10 @@ use crate::transport::quic::dialer::{self, Dialer, Target, Traffic};
 use crate::transport::quic::endpoints::Endpoints;
 
 /// A connection that is silent for so long is dead.
-const IDLE: Duration = Duration::from_secs(15);
+const IDLE: Duration = Duration::from_secs(10);
 
 /// So often an idle connection shows that it is alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
 
 /// Unread bytes of one connection.
 const RECEIVE_WINDOW: u32 = 8 << 20;

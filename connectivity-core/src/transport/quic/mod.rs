@@ -7,7 +7,7 @@ mod close;
 pub(crate) mod dialer;
 pub(crate) mod endpoints;
 mod listener;
-mod restart;
+pub(crate) mod restart;
 pub(crate) mod settings;
 mod threads;
 

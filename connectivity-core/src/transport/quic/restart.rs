@@ -12,7 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 const ID: usize = 8;
 
 /// Lets an endpoint be recognised after a restart, by a secret that survives it.
-pub(super) fn survive(config: &mut EndpointConfig, secret: &[u8]) {
+pub(crate) fn survive(config: &mut EndpointConfig, secret: &[u8]) {
     config.reset_key(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));
     config.cid_generator(|| Box::new(Ids(SystemRandom::new())));
 }
