@@ -27,6 +27,21 @@ fn a_service_moves_to_another_router_and_back() -> Result<(), Box<dyn Error>> {
 }
 
 #[test]
+fn two_services_become_tools_of_a_second_process_and_come_back() -> Result<(), Box<dyn Error>> {
+    assert_eq!(
+        printed("tool-calls")?,
+        [
+            "local: answered here",
+            "mcp over QUIC: answered there",
+            "mcp over HTTP: answered there",
+            "local: answered here",
+            "0 calls failed",
+        ]
+    );
+    Ok(())
+}
+
+#[test]
 fn a_service_is_switched_off_and_on() -> Result<(), Box<dyn Error>> {
     let on = [
         "local",
