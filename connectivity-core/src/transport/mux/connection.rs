@@ -4,10 +4,11 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::intake::Intake;
 use super::pending::{Pending, Taken};
 use super::request::Outgoing;
 use super::writer::Writing;
@@ -256,9 +257,9 @@ impl Drop for EndOf {
 /// The task that reads: until the stream ends, and says why it did.
 async fn read(shared: &Shared, mut reader: impl AsyncRead + Unpin, work: &mpsc::WeakUnboundedSender<Work>) -> String {
     let decoder = Decoder::new(MAX_SMALL_FRAME);
-    let mut buffer = BytesMut::with_capacity(16 * 1024);
+    let mut intake = Intake::default();
     loop {
-        match reader.read_buf(&mut buffer).await {
+        match intake.fill(&mut reader).await {
             Ok(0) => return "the other side closed the connection".to_owned(),
             Ok(_) => {}
             Err(cause) => return format!("cannot read: {cause}"),
@@ -267,13 +268,12 @@ async fn read(shared: &Shared, mut reader: impl AsyncRead + Unpin, work: &mpsc::
             shared.turn.notify_waiters();
         }
         loop {
-            match decoder.decode(&mut buffer) {
+            match intake.frame(decoder) {
                 Ok(Some(frame)) => take(shared, frame, work),
                 Ok(None) => break,
                 Err(cause) => return format!("the other side does not speak this protocol: {cause}"),
             }
         }
-        buffer.reserve(16 * 1024);
     }
 }
 
@@ -298,6 +298,8 @@ fn take(shared: &Shared, frame: Frame, work: &mpsc::WeakUnboundedSender<Work>) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
     /// Tells how the task ended that owned it.

@@ -5,6 +5,7 @@
 
 mod caller;
 mod connection;
+mod intake;
 mod link;
 mod outbox;
 mod pace;

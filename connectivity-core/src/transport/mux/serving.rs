@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::intake::Intake;
 use super::outbox::Outbox;
 use super::pace::{Pace, Paces};
 #[cfg(feature = "unix")]
@@ -26,8 +26,7 @@ use crate::name::Name;
 use crate::router::Inbound;
 use crate::transport::Drain;
 use crate::transport::wire::{
-    Declaration, Decoder, Frame, MAX_SECTIONS, MAX_SMALL_FRAME, PREAMBLE, Request, Role, ServerNames, WireError,
-    read_preamble,
+    Declaration, Decoder, Frame, MAX_SECTIONS, MAX_SMALL_FRAME, Request, Role, ServerNames, WireError, read_preamble,
 };
 
 /// How long a client may take for the first bytes of a stream.
@@ -84,13 +83,13 @@ impl Serving {
 /// The first bytes of a stream: what it is for, and what was read after that.
 pub(crate) struct Beginning {
     role: Role,
-    rest: BytesMut,
+    rest: Intake,
 }
 
 impl Beginning {
     /// Reads how a stream begins; `None` when it is none of ours, or takes too long.
     pub(crate) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> Option<Self> {
-        let mut rest = BytesMut::with_capacity(16 * 1024);
+        let mut rest = Intake::default();
         match tokio::time::timeout(PREAMBLE_TIMEOUT, preamble(reader, &mut rest)).await {
             Ok(Ok(role)) => return Some(Self { role, rest }),
             Ok(Err(cause)) => tracing::debug!(%cause, "a stream was not begun"),
@@ -118,7 +117,7 @@ pub(crate) async fn serve<R, W>(
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
 {
-    let Beginning { role, rest: mut buffer } = beginning;
+    let Beginning { role, rest: mut intake } = beginning;
     let (limit, large) = match role {
         Role::Shared => (MAX_SMALL_FRAME, None),
         Role::Single => match serving.turns.clone().wait().await {
@@ -135,7 +134,7 @@ pub(crate) async fn serve<R, W>(
     let _end = EndOfCalls(Arc::clone(&stream));
     let mut cut = drain.clone();
     let reads = async {
-        let ended = reading.run(&mut reader, &mut buffer, &mut drain).await;
+        let ended = reading.run(&mut reader, &mut intake, &mut drain).await;
         stream.outbox.finish();
         ended
     };
@@ -186,13 +185,12 @@ impl Drop for EndOfCalls {
     }
 }
 
-async fn preamble(reader: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> Result<Role, WireError> {
+async fn preamble(reader: &mut (impl AsyncRead + Unpin), intake: &mut Intake) -> Result<Role, WireError> {
     loop {
-        if let Some(bytes) = buffer.first_chunk::<PREAMBLE>().copied() {
-            let _ = buffer.split_to(PREAMBLE);
+        if let Some(bytes) = intake.preamble() {
             return read_preamble(bytes);
         }
-        match reader.read_buf(buffer).await {
+        match intake.fill(reader).await {
             Ok(read) if read > 0 => {}
             _ => return Err(WireError::Preamble),
         }
@@ -243,20 +241,19 @@ impl Reading {
     async fn run(
         &mut self,
         reader: &mut (impl AsyncRead + Unpin),
-        buffer: &mut BytesMut,
+        intake: &mut Intake,
         drain: &mut Drain,
     ) -> std::io::Result<()> {
         let mut draining = false;
         loop {
-            while !self.take_frames(buffer)? {
+            while !self.take_frames(intake)? {
                 self.stream.outbox.ring();
                 let_write().await;
             }
             self.stream.outbox.ring();
-            buffer.reserve(16 * 1024);
             let more = async {
                 self.stream.outbox.room().await;
-                reader.read_buf(buffer).await
+                intake.fill(reader).await
             };
             tokio::select! {
                 // A client that never pauses must not keep the end from being seen.
@@ -274,13 +271,13 @@ impl Reading {
         }
     }
 
-    /// Takes a batch of frames off the buffer; false if there may be more.
-    fn take_frames(&mut self, buffer: &mut BytesMut) -> std::io::Result<bool> {
+    /// Takes a batch of the frames that came in; false if there may be more.
+    fn take_frames(&mut self, intake: &mut Intake) -> std::io::Result<bool> {
         let user = self.stream.serving.user.clone();
         let _user = user.enter();
         self.clock = Instant::now();
         for _ in 0..BATCH {
-            match self.decoder.decode(buffer).and_then(|frame| frame.map(|frame| self.take(frame)).transpose()) {
+            match intake.frame(self.decoder).and_then(|frame| frame.map(|frame| self.take(frame)).transpose()) {
                 Ok(Some(())) => {}
                 Ok(None) => return Ok(true),
                 Err(cause) => return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, cause)),

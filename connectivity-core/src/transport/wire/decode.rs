@@ -67,6 +67,12 @@ impl Decoder {
         let call = frame.get_u64_le();
         read(kind, flags, call, frame).map(Some)
     }
+
+    /// How many bytes the frame lacks that a buffer begins with; 0 while that is not known.
+    pub(crate) fn lacks(self, buffer: &[u8]) -> usize {
+        let length = buffer.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes) as usize);
+        length.map_or(0, |length| (HEAD + length.min(self.limit)).saturating_sub(buffer.len()))
+    }
 }
 
 fn read(kind: u8, flags: u8, call: u64, content: Bytes) -> Result<Frame, WireError> {
