@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use quinn::{Endpoint, TokioRuntime};
 use tokio::runtime::{Handle, Id};
 
-use super::settings;
+use super::{settings, socket};
 
 /// Endpoints that connections share: quinn reads each into megabytes of its own, which bursts of packets fill.
 ///
@@ -25,7 +25,7 @@ impl Endpoints {
             return Ok(endpoint);
         }
         endpoints.retain(|_, endpoint| endpoint.strong_count() > 0);
-        let endpoint = alone(address)?;
+        let endpoint = Arc::new(socket::endpoint(settings::endpoint(), None, bind(address)?)?);
         endpoints.insert(key, Arc::downgrade(&endpoint));
         Ok(endpoint)
     }
@@ -33,10 +33,14 @@ impl Endpoints {
 
 /// Makes an endpoint that nobody shares: large bodies would fill the buffers of small calls.
 pub(super) fn alone(address: SocketAddr) -> io::Result<Arc<Endpoint>> {
+    Endpoint::new(settings::endpoint(), None, bind(address)?, Arc::new(TokioRuntime)).map(Arc::new)
+}
+
+/// Binds a socket that can reach the address.
+fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let local: SocketAddr = match address {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    let socket = settings::bind(local)?;
-    Endpoint::new(settings::endpoint(), None, socket, Arc::new(TokioRuntime)).map(Arc::new)
+    settings::bind(local)
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Endpoint, Incoming, ServerConfig, TokioRuntime};
+use quinn::{Endpoint, Incoming, ServerConfig};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::admission::Admission;
 use super::threads::Threads;
-use super::{ALPN, bulk, close, restart, settings};
+use super::{ALPN, bulk, close, restart, settings, socket};
 use crate::call::BoxFuture;
 use crate::router::Inbound;
 use crate::transport::mux::{Beginning, Serving, serve};
@@ -64,11 +64,11 @@ impl QuicListener {
         }
         let config =
             self.server_config().map_err(|cause| cannot(io::Error::new(io::ErrorKind::InvalidInput, cause)))?;
-        let socket = settings::bind(address).map_err(cannot)?;
+        let bound = settings::bind(address).map_err(cannot)?;
         let mut endpoint = settings::endpoint();
         restart::survive(&mut endpoint, &self.tls.secret());
         let _first = threads.first().enter();
-        Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime)).map_err(cannot)
+        socket::endpoint(endpoint, Some(config), bound).map_err(cannot)
     }
 
     fn server_config(&self) -> Result<ServerConfig, Box<dyn std::error::Error + Send + Sync>> {
