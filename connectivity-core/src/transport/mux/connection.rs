@@ -20,6 +20,31 @@ use crate::transport::wire::{Decoder, Failure, Frame, MAX_SMALL_FRAME, Role};
 /// The most calls that wait on one connection.
 const MAX_IN_FLIGHT: usize = 16 * 1024;
 
+/// A read of so many bytes is part of a long reply: other tasks have a turn before the next one.
+const LONG: usize = 32 * 1024;
+
+/// Where a connection's task reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feed {
+    /// At the socket itself.
+    #[cfg(any(feature = "unix", test))]
+    Socket,
+    /// What another task has read there. That one gives others their turns; if this one did too, it would only come late.
+    #[cfg(feature = "quic")]
+    Task,
+}
+
+impl Feed {
+    fn is_socket(self) -> bool {
+        match self {
+            #[cfg(any(feature = "unix", test))]
+            Self::Socket => true,
+            #[cfg(feature = "quic")]
+            Self::Task => false,
+        }
+    }
+}
+
 /// How a call on a connection ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -104,7 +129,7 @@ impl Shared {
 
 impl Connection {
     /// Takes a stream into use on this runtime. `owner` lives as long as the connection does.
-    pub(crate) fn start<R, W>(reader: R, writer: W, role: Role, owner: impl Any + Send) -> Self
+    pub(crate) fn start<R, W>(feed: Feed, (reader, writer): (R, W), role: Role, owner: impl Any + Send) -> Self
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
@@ -121,7 +146,7 @@ impl Connection {
         let (reading, pongs) = (Arc::clone(&shared), work.downgrade());
         let reading = tokio::spawn(async move {
             let _end = EndOf(Arc::clone(&reading));
-            let why = read(&reading, reader, &pongs).await;
+            let why = read(&reading, feed, reader, &pongs).await;
             reading.close(&why);
         });
         let end = EndOf(Arc::clone(&shared));
@@ -255,15 +280,20 @@ impl Drop for EndOf {
 }
 
 /// The task that reads: until the stream ends, and says why it did.
-async fn read(shared: &Shared, mut reader: impl AsyncRead + Unpin, work: &mpsc::WeakUnboundedSender<Work>) -> String {
+async fn read(
+    shared: &Shared,
+    feed: Feed,
+    mut reader: impl AsyncRead + Unpin,
+    work: &mpsc::WeakUnboundedSender<Work>,
+) -> String {
     let decoder = Decoder::new(MAX_SMALL_FRAME);
     let mut intake = Intake::default();
     loop {
-        match intake.fill(&mut reader).await {
+        let length = match intake.fill(&mut reader).await {
             Ok(0) => return "the other side closed the connection".to_owned(),
-            Ok(_) => {}
+            Ok(length) => length,
             Err(cause) => return format!("cannot read: {cause}"),
-        }
+        };
         if shared.reads.fetch_add(1, Ordering::Relaxed) == 0 {
             shared.turn.notify_waiters();
         }
@@ -273,6 +303,9 @@ async fn read(shared: &Shared, mut reader: impl AsyncRead + Unpin, work: &mpsc::
                 Ok(None) => break,
                 Err(cause) => return format!("the other side does not speak this protocol: {cause}"),
             }
+        }
+        if length > LONG && feed.is_socket() {
+            tokio::task::yield_now().await;
         }
     }
 }
@@ -297,30 +330,4 @@ fn take(shared: &Shared, frame: Frame, work: &mpsc::WeakUnboundedSender<Work>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::AsyncReadExt;
-
-    use super::*;
-
-    /// Tells how the task ended that owned it.
-    struct Owner(Option<oneshot::Sender<bool>>);
-
-    impl Drop for Owner {
-        fn drop(&mut self) {
-            let _ = self.0.take().map(|ended| ended.send(std::thread::panicking()));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_that_the_other_side_closes_ends_in_order() {
-        let (ours, mut theirs) = tokio::io::duplex(1024);
-        let (reader, writer) = tokio::io::split(ours);
-        let (ended, panicked) = oneshot::channel();
-        let connection = Connection::start(reader, writer, Role::Shared, Owner(Some(ended)));
-        // With the preamble read, the writer waits, and hears of the end from the reader.
-        theirs.read_exact(&mut [0; 8]).await.unwrap();
-        drop(theirs);
-        assert!(!panicked.await.unwrap());
-        assert_eq!(connection.closed().unwrap(), "the other side closed the connection");
-    }
-}
+mod tests;

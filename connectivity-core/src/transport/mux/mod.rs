@@ -16,7 +16,7 @@ mod turns;
 mod writer;
 
 pub(crate) use caller::Caller;
-pub(crate) use connection::Connection;
+pub(crate) use connection::{Connection, Feed};
 pub(crate) use link::MuxDial;
 pub(crate) use serving::{Beginning, Serving, serve};
 #[cfg(feature = "unix")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::connection::{Outcome, Place, Shared, Work};
 use super::request::Outgoing;
-use crate::transport::wire::{ClientNames, Encoder, KEPT, RequestHead, Role, write_preamble};
+use crate::transport::wire::{ClientNames, Encoder, KEPT, MAX_SMALL_BODY, RequestHead, Role, write_preamble};
 
 /// Above this many calls in flight the writer lets other tasks run once before it writes, so that one write carries many
 /// frames; below, the pause would cost more than it saves.
@@ -28,6 +28,9 @@ const STUCK: Duration = Duration::from_millis(4500);
 /// Bytes a second below which the other side does not read.
 const SLOWEST: u64 = 256 * 1024;
 
+/// After so much of a long request other tasks of the runtime have a turn: a small call of somebody else's is a matter of microseconds.
+const PIECE: usize = 64 * 1024;
+
 /// How long a large request may wait for its turn on the other side.
 const TURN: Duration = Duration::from_secs(30);
 
@@ -36,6 +39,8 @@ pub(super) struct Writing {
     shared: Arc<Shared>,
     names: ClientNames,
     encoder: Encoder,
+    /// A large body, which is written behind what is encoded without being copied there.
+    body: Bytes,
     /// The other task, until it has ended.
     reading: Option<JoinHandle<()>>,
     patience: Patience,
@@ -65,7 +70,7 @@ impl Writing {
         let mut encoder = Encoder::default();
         encoder.buffer().extend_from_slice(&write_preamble(role));
         let (names, patience) = (ClientNames::default(), Patience::of(role));
-        Self { shared, names, encoder, reading: Some(reading), patience }
+        Self { shared, names, encoder, body: Bytes::new(), reading: Some(reading), patience }
     }
 
     /// Writes what comes out of the queue until the connection ends.
@@ -118,7 +123,10 @@ impl Writing {
             tokio::task::yield_now().await;
         }
         self.encode(first);
-        while let Ok(work) = queue.try_recv() {
+        // Nothing may get between a large body and the beginning of its frame.
+        while self.body.is_empty()
+            && let Ok(work) = queue.try_recv()
+        {
             self.encode(work);
         }
         if self.shared.pending.is_closed() {
@@ -142,19 +150,25 @@ impl Writing {
         if self.encoder.is_empty() {
             return Ok(());
         }
-        let length = self.encoder.len();
+        let encoded = self.encoder.len();
+        let length = encoded + self.body.len();
         let end = Instant::now() + self.patience.stuck + Duration::from_secs(length as u64 / SLOWEST);
-        let bytes = self.encoder.buffer();
-        while !bytes.is_empty() {
-            let written = tokio::time::timeout_at(end, writer.write_buf(bytes)).await;
+        let mut bytes = self.encoder.buffer().chain(&mut self.body);
+        while bytes.has_remaining() {
+            let mut piece = (&mut bytes).take(PIECE);
+            let written = tokio::time::timeout_at(end, writer.write_buf(&mut piece)).await;
             match written {
                 Ok(Ok(0)) | Err(_) => return Err("the other side does not read".to_owned()),
                 Ok(Ok(_)) => {}
                 Ok(Err(cause)) => return Err(format!("cannot write: {cause}")),
             }
+            if bytes.has_remaining() {
+                tokio::task::yield_now().await;
+            }
         }
-        if length > KEPT {
-            *bytes = BytesMut::new();
+        self.body = Bytes::new();
+        if encoded > KEPT {
+            *self.encoder.buffer() = BytesMut::new();
         }
         writer.flush().await.map_err(|cause| format!("cannot write: {cause}"))
     }
@@ -188,7 +202,12 @@ impl Writing {
         // The clock is read for each call: one that is older than the call would give it more time than it has.
         let (now, context) = (Instant::now(), &outgoing.context);
         let head = RequestHead { call, method, declaration, codec: outgoing.codec, context, now };
-        self.encoder.request(&head, &outgoing.body);
+        if outgoing.body.len() > MAX_SMALL_BODY {
+            self.encoder.request_begins(&head, outgoing.body.len());
+            self.body = outgoing.body.clone();
+        } else {
+            self.encoder.request(&head, &outgoing.body);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::{ALPN, close, settings};
 use crate::call::BoxFuture;
 use crate::routes::{Route, RouteError};
 use crate::transport::link::{Dial, DialError, Links};
-use crate::transport::mux::{Caller, Connection, MuxDial};
+use crate::transport::mux::{Caller, Connection, Feed, MuxDial};
 use crate::transport::wire::Role;
 use crate::transport::{BuildContext, Remote, Transport, tls};
 
@@ -81,7 +81,7 @@ impl QuicDial {
             self.dialer.cannot(why)
         };
         let (writer, reader) = connection.open_bi().await.map_err(|cause| refused(cause.to_string()))?;
-        let stream = Connection::start(reader, writer, Role::Shared, connected);
+        let stream = Connection::start(Feed::Task, (reader, writer), Role::Shared, connected);
         match tokio::time::timeout(HANDSHAKE, stream.ready()).await {
             Ok(ready) => ready.map_err(refused)?,
             Err(_elapsed) => return Err(refused("nobody answers".to_owned())),
@@ -105,7 +105,7 @@ impl QuicDial {
         let connected = self.bulk().await?;
         let (writer, reader) = connected.connection.open_bi().await.map_err(DialError::connect)?;
         let (connection, stream) = (connected.connection.clone(), writer.id().index());
-        let single = Connection::start(reader, writer, Role::Single, Lingering(connected));
+        let single = Connection::start(Feed::Task, (reader, writer), Role::Single, Lingering(connected));
         Ok(single.with_unserved(move || close::is_unserved(&connection, stream)))
     }
 }

@@ -10,7 +10,7 @@ use crate::call::BoxFuture;
 use crate::error::ErrorKind;
 use crate::routes::{Route, RouteError};
 use crate::transport::link::{Dial, DialError, Links};
-use crate::transport::mux::{Caller, Connection, MuxDial};
+use crate::transport::mux::{Caller, Connection, Feed, MuxDial};
 use crate::transport::wire::Role;
 use crate::transport::{BuildContext, Remote, Transport};
 
@@ -63,8 +63,7 @@ impl UnixDial {
         self.users
             .check(&stream)
             .map_err(|cause| DialError { kind: ErrorKind::Denied, message: format!("{}: {cause}", self.address) })?;
-        let (reader, writer) = stream.into_split();
-        Ok(Connection::start(reader, writer, role, ()))
+        Ok(Connection::start(Feed::Socket, stream.into_split(), role, ()))
     }
 }
 

@@ -56,6 +56,12 @@ impl Encoder {
     }
 
     pub(crate) fn request(&mut self, head: &RequestHead<'_>, body: &[u8]) {
+        self.request_begins(head, body.len());
+        self.out.extend_from_slice(body);
+    }
+
+    /// Appends a request without its body, which is to follow at once.
+    pub(crate) fn request_begins(&mut self, head: &RequestHead<'_>, body: usize) {
         let start = self.begin(Kind::Request, 0, head.call);
         self.out.put_u32_le(head.method);
         self.out.put_u8(codec_number(head.codec));
@@ -66,8 +72,7 @@ impl Encoder {
         let length = self.out.len() - sections - 2;
         debug_assert!(length <= MAX_SECTIONS, "`Context` bounds metadata and trace parents, `Name` names");
         self.patch(sections, &u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes());
-        self.out.extend_from_slice(body);
-        self.finish(start);
+        self.announce(start, body);
     }
 
     fn sections(&mut self, head: &RequestHead<'_>) {
@@ -161,7 +166,12 @@ impl Encoder {
 
     /// Writes the length of what follows the head into the head.
     fn finish(&mut self, start: usize) {
-        let length = self.out.len() - start - HEAD;
+        self.announce(start, 0);
+    }
+
+    /// As [`finish`](Self::finish), for a frame that so many bytes are to follow of.
+    fn announce(&mut self, start: usize, more: usize) {
+        let length = self.out.len() - start - HEAD + more;
         self.patch(start, &u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
     }
 
