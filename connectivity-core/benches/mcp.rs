@@ -9,6 +9,7 @@
 
 #[path = "wire/load.rs"]
 mod load;
+#[allow(dead_code, reason = "another benchmark uses the rest")]
 #[path = "wire/table.rs"]
 mod table;
 

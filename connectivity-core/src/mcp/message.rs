@@ -37,6 +37,14 @@ pub(super) fn kind(kind: ErrorKind) -> Value {
 
 /// Understands a message. A parser that bounds the depth reads it.
 pub(super) fn read(bytes: &[u8]) -> Read {
+    match serde_json::from_slice(bytes) {
+        Ok(message) => Read::Message(Box::new(message)),
+        Err(_cause) => misread(bytes),
+    }
+}
+
+/// Says what is wrong with what is no message.
+fn misread(bytes: &[u8]) -> Read {
     let value: Value = match serde_json::from_slice(bytes) {
         Ok(value) => value,
         Err(_cause) => return Read::Refused(refusal(None, PARSE_ERROR, "not JSON, or nested too deeply")),

@@ -8,6 +8,7 @@ pub(crate) mod framer;
 mod handler;
 mod http;
 mod message;
+pub(crate) mod outbox;
 mod quic;
 mod raw;
 mod services;

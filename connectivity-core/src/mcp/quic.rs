@@ -18,7 +18,7 @@ use super::{Inner, Mcp};
 use crate::call::BoxFuture;
 use crate::router::Inbound;
 use crate::transport::quic::admission::Admission;
-use crate::transport::quic::{restart, settings};
+use crate::transport::quic::{restart, settings, socket};
 use crate::transport::tls::{self, Tls};
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
@@ -140,10 +140,10 @@ impl McpListener {
         }
         let config =
             self.server_config().map_err(|cause| cannot(io::Error::new(io::ErrorKind::InvalidInput, cause)))?;
-        let socket = settings::bind(address).map_err(cannot)?;
+        let bound = settings::bind(address).map_err(cannot)?;
         let mut endpoint = settings::endpoint();
         restart::survive(&mut endpoint, &self.tls.secret());
-        Endpoint::new(endpoint, Some(config), socket, Arc::new(quinn::TokioRuntime)).map_err(cannot)
+        socket::endpoint(endpoint, Some(config), bound).map_err(cannot)
     }
 
     fn server_config(&self) -> Result<ServerConfig, Box<dyn std::error::Error + Send + Sync>> {

@@ -60,9 +60,10 @@ where
     line.why()
 }
 
-async fn run<R>(inner: &Inner, session: Session, wire: Wire<R>, opening: Option<Duration>)
+async fn run<R, W>(inner: &Inner, session: Session, wire: Wire<R, W>, opening: Option<Duration>)
 where
     R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
 {
     let mut changes = inner.catalogue.changes();
     let opened = session.serve(wire);

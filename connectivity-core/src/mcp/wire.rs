@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,22 +9,16 @@ use rmcp::RoleServer;
 use rmcp::model::{ClientJsonRpcMessage, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::watch;
 
 use super::MAX_MEMBERS;
 use super::framer::{Framed, Framer};
 use super::message::{self, INVALID_REQUEST, OVERLOADED, PARSE_ERROR, Read, refusal};
+use super::outbox::{Leaves, Outbox};
 
 /// Requests of one session at once; what is over it is refused.
 pub(super) const MAX_IN_FLIGHT: usize = 128;
-
-/// Answers that wait to be written.
-const OUTBOX: usize = 16;
-
-/// How much is written between two looks at the clock.
-const PIECE: usize = 64 * 1024;
 
 /// How a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -88,6 +81,11 @@ impl Line {
         self.end(if end == End::Broken { Stage::Gone } else { Stage::Ending });
     }
 
+    fn broken(&self, cause: &io::Error) {
+        tracing::debug!(%cause, "a session's answers could not be written");
+        self.close(End::Broken);
+    }
+
     fn with<T>(&self, change: impl FnOnce(&mut HashSet<RequestId>) -> T) -> T {
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = change(&mut in_flight);
@@ -118,51 +116,59 @@ impl Line {
     }
 }
 
+/// A request is in flight until its answer leaves: answers that nobody reads must not pile up.
+struct Answer {
+    id: RequestId,
+    line: Arc<Line>,
+}
+
+impl Leaves for Answer {
+    fn leaves(&self) {
+        self.line.answered(&self.id);
+    }
+}
+
 /// The transport.
-pub(super) struct Wire<R> {
+pub(super) struct Wire<R, W> {
     reader: R,
     framer: Framer,
     line: Arc<Line>,
-    outbox: Option<mpsc::Sender<Vec<u8>>>,
-    writing: Option<JoinHandle<()>>,
-    /// An answer of ours that is not in the outbox yet.
-    refusal: Option<Vec<u8>>,
+    outbox: Arc<Outbox<W>>,
+    /// An answer of ours that has not left yet: nothing more is read before.
+    refused: bool,
     /// Whether a request has come: before that nothing else is understood.
     begun: bool,
 }
 
-impl<R: AsyncRead + Unpin + Send + 'static> Wire<R> {
+impl<R, W> Wire<R, W>
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
     /// Reads and writes a session. A message is at most `limit` bytes long, and an answer is not left unread for longer than `stall`.
-    pub(super) fn new<W>(reader: R, writer: W, line: Arc<Line>, limit: usize, stall: Option<Duration>) -> Self
-    where
-        W: AsyncWrite + Unpin + Send + 'static,
-    {
-        let (outbox, queue) = mpsc::channel(OUTBOX);
-        let end = Arc::clone(&line);
-        let writing = tokio::spawn(async move {
-            if let Err(cause) = write(queue, writer, stall).await {
-                tracing::debug!(%cause, "a session's answers could not be written");
-                end.close(End::Broken);
-            }
-        });
-        let (outbox, writing) = (Some(outbox), Some(writing));
-        Self { reader, framer: Framer::new(limit, MAX_MEMBERS), line, outbox, writing, refusal: None, begun: false }
+    pub(super) fn new(reader: R, writer: W, line: Arc<Line>, limit: usize, stall: Option<Duration>) -> Self {
+        let outbox = Arc::new(Outbox::new(writer, stall));
+        Self { reader, framer: Framer::new(limit, MAX_MEMBERS), line, outbox, refused: false, begun: false }
     }
 
-    /// Puts an answer of ours into the outbox; one that was not taken yet is not lost when this is dropped.
-    async fn refuse(&mut self) {
-        if let (Some(_), Some(outbox)) = (&self.refusal, &self.outbox)
-            && let Ok(place) = outbox.reserve().await
-            && let Some(refusal) = self.refusal.take()
-        {
-            place.send(refusal);
+    fn refuse(&mut self, refusal: &Value) {
+        let put = serde_json::to_vec(refusal).map_err(io::Error::other).and_then(|bytes| self.outbox.put(bytes, None));
+        self.refused = put.is_ok();
+    }
+
+    /// Waits until an answer of ours has left.
+    async fn refusal_leaves(&mut self) {
+        if self.refused {
+            if let Err(cause) = self.outbox.drained().await {
+                self.line.broken(&cause);
+            }
+            self.refused = false;
         }
-        self.refusal = None;
     }
 
     /// Takes what is there already; `None` until more was read.
     fn take(&mut self) -> Option<ClientJsonRpcMessage> {
-        while self.refusal.is_none() && self.line.end.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+        while !self.refused && self.line.end.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             let read = match self.framer.next()? {
                 Framed::Value(bytes) => message::read(&bytes),
                 Framed::Junk => Read::Refused(refusal(None, PARSE_ERROR, "not JSON")),
@@ -176,9 +182,9 @@ impl<R: AsyncRead + Unpin + Send + 'static> Wire<R> {
                 Read::Message(message) => match self.admit(&message) {
                     Ok(true) => return Some(*message),
                     Ok(false) => {}
-                    Err(refused) => self.refusal = serde_json::to_vec(&refused).ok(),
+                    Err(refused) => self.refuse(&refused),
                 },
-                Read::Refused(refused) => self.refusal = serde_json::to_vec(&refused).ok(),
+                Read::Refused(refused) => self.refuse(&refused),
                 Read::PassedOver => tracing::debug!("a message that asks nothing was passed over"),
             }
         }
@@ -220,39 +226,37 @@ impl<R: AsyncRead + Unpin + Send + 'static> Wire<R> {
     }
 }
 
-impl<R: AsyncRead + Unpin + Send + 'static> Transport<RoleServer> for Wire<R> {
+impl<R, W> Transport<RoleServer> for Wire<R, W>
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
     type Error = io::Error;
 
     fn send(&mut self, message: ServerJsonRpcMessage) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let (outbox, line) = (self.outbox.clone(), Arc::clone(&self.line));
+        let (outbox, line) = (Arc::clone(&self.outbox), Arc::clone(&self.line));
+        let id = match &message {
+            ServerJsonRpcMessage::Response(response) => Some(response.id.clone()),
+            ServerJsonRpcMessage::Error(error) => error.id.clone(),
+            _ => None,
+        };
         async move {
-            let id = match &message {
-                ServerJsonRpcMessage::Response(response) => Some(response.id.clone()),
-                ServerJsonRpcMessage::Error(error) => error.id.clone(),
-                _ => None,
-            };
             let bytes = serde_json::to_vec(&message).map_err(io::Error::other);
             drop(message);
-            let sent = match (bytes, outbox) {
-                (Ok(bytes), Some(outbox)) => outbox.send(bytes).await.map_err(|_gone| io::ErrorKind::BrokenPipe.into()),
-                (Ok(_), None) => Err(io::ErrorKind::NotConnected.into()),
-                (Err(cause), _) => Err(cause),
-            };
-            if let Some(id) = id {
-                line.answered(&id);
-            }
-            sent
+            let answer = id.map(|id| Arc::new(Answer { id, line: Arc::clone(&line) }) as Arc<dyn Leaves>);
+            outbox.put(bytes?, answer)?;
+            outbox.flush().await.inspect_err(|cause| line.broken(cause))
         }
     }
 
     /// Everything in here can be dropped at an `.await` and begun again: rmcp does so whenever something else happens.
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
         loop {
-            self.refuse().await;
+            self.refusal_leaves().await;
             if let Some(message) = self.take() {
                 return Some(message);
             }
-            if self.refusal.is_some() {
+            if self.refused {
                 continue;
             }
             if self.has_ended() {
@@ -269,37 +273,10 @@ impl<R: AsyncRead + Unpin + Send + 'static> Transport<RoleServer> for Wire<R> {
     }
 
     async fn close(&mut self) -> io::Result<()> {
-        self.outbox = None;
-        if let Some(mut writing) = self.writing.take() {
-            let gone = self.line.reached(Stage::Gone);
-            tokio::select! {
-                _ = &mut writing => {}
-                () = gone => writing.abort(),
-            }
+        let finished = self.outbox.finish();
+        tokio::select! {
+            finished = finished => finished,
+            () = self.line.reached(Stage::Gone) => Ok(()),
         }
-        Ok(())
-    }
-}
-
-/// Writes answers, each with its newline, until no more come.
-async fn write<W>(mut queue: mpsc::Receiver<Vec<u8>>, writer: W, stall: Option<Duration>) -> io::Result<()>
-where
-    W: AsyncWrite + Unpin,
-{
-    let mut writer = pin!(writer);
-    while let Some(mut answer) = queue.recv().await {
-        answer.push(b'\n');
-        for piece in answer.chunks(PIECE) {
-            within(stall, writer.write_all(piece)).await?;
-        }
-        within(stall, writer.flush()).await?;
-    }
-    writer.shutdown().await
-}
-
-async fn within(stall: Option<Duration>, work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    match stall {
-        Some(stall) => tokio::time::timeout(stall, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
-        None => work.await,
     }
 }

@@ -94,7 +94,7 @@ async fn over_quic(dialer: &Dialer, max_message: usize) -> Result<Session, DialE
         Ok::<_, String>((writer, reader))
     };
     let (writer, reader) = stream.await.map_err(|cause| dialer.cannot(closed(&connection).unwrap_or(cause)))?;
-    let why = Why::default();
+    let why = Why::new();
     let owner = Closing { connected, why: why.clone() };
     let stream = Stream::new(reader, writer, max_message, why.clone(), owner);
     let explained = |cause: &ClientInitializeError| {

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::sieve::Sieve;
 use crate::call::BoxFuture;
+use crate::mcp::outbox::Leaves;
 use crate::transport::link::{Connected, DialError};
 
 /// Calls of one session at once, as many as our own server takes; the others wait for their turn.
@@ -48,8 +49,8 @@ pub(super) struct Ticket {
     _place: OwnedSemaphorePermit,
 }
 
-impl Ticket {
-    pub(super) fn leaves(&self) {
+impl Leaves for Ticket {
+    fn leaves(&self) {
         self.left.store(true, Ordering::Release);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,18 +11,15 @@ use rmcp::model::{ClientJsonRpcMessage, ErrorCode, ErrorData, GetExtensions, Req
 use rmcp::transport::Transport;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::watch;
 
 use super::session::Ticket;
 use crate::mcp::framer::{Framed, Framer};
+use crate::mcp::outbox::{Leaves, Outbox};
 
 /// How long a server may leave a message unread.
 const STALL: Duration = Duration::from_secs(10);
-
-/// How much is written between two looks at the clock.
-const PIECE: usize = 64 * 1024;
 
 /// How long what was written last may take to leave.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -34,61 +31,59 @@ const MAX_MEMBERS: usize = 1 << 20;
 const MAX_JUNK: usize = 1_000;
 
 /// Why a session has ended, for those who wait for answers.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Why(Arc<Mutex<Option<String>>>);
+#[derive(Clone, Debug)]
+pub(super) struct Why(watch::Sender<Option<String>>);
 
 impl Why {
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::new(None))
+    }
+
     fn is(&self, cause: &dyn Display) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| cause.to_string());
+        self.0.send_if_modified(|why| {
+            let is_first = why.is_none();
+            why.get_or_insert_with(|| cause.to_string());
+            is_first
+        });
     }
 
     /// Takes the place of what only followed from it.
     pub(super) fn is_in_fact(&self, cause: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+        self.0.send_replace(Some(cause));
     }
 
     pub(super) fn get(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.borrow().clone()
+    }
+
+    async fn known(&self) {
+        // The sender is here.
+        let _ = self.0.subscribe().wait_for(Option::is_some).await;
     }
 }
 
 /// The transport.
-pub(super) struct Stream<R, O> {
+pub(super) struct Stream<R, W, O> {
     reader: R,
     framer: Framer,
     why: Why,
-    outbox: Option<mpsc::UnboundedSender<Outgoing>>,
-    writing: Option<JoinHandle<()>>,
+    outbox: Arc<Outbox<W>>,
     /// Messages in a row that could not be understood.
     junk: usize,
     /// Lives as long as the session does.
     _owner: O,
 }
 
-/// A message on its way out.
-struct Outgoing {
-    bytes: Vec<u8>,
-    /// Of a call. It holds one of the session's places, so the outbox has no more calls than a session has places.
-    ticket: Option<Arc<Ticket>>,
-    /// Tells who has to wait until the message has left.
-    written: Option<oneshot::Sender<()>>,
-}
-
-impl<R: AsyncRead + Unpin + Send + 'static, O: Send + 'static> Stream<R, O> {
+impl<R, W, O> Stream<R, W, O>
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+    O: Send + 'static,
+{
     /// Reads and writes a session; an answer is at most `limit` bytes long.
-    pub(super) fn new<W>(reader: R, writer: W, limit: usize, why: Why, owner: O) -> Self
-    where
-        W: AsyncWrite + Unpin + Send + 'static,
-    {
-        let (outbox, queue) = mpsc::unbounded_channel();
-        let broken = why.clone();
-        let writing = tokio::spawn(async move {
-            if let Err(cause) = write(queue, writer).await {
-                broken.is(&format_args!("cannot write: {cause}"));
-            }
-        });
-        let framer = Framer::new(limit, MAX_MEMBERS);
-        Self { reader, framer, why, outbox: Some(outbox), writing: Some(writing), junk: 0, _owner: owner }
+    pub(super) fn new(reader: R, writer: W, limit: usize, why: Why, owner: O) -> Self {
+        let outbox = Arc::new(Outbox::new(writer, Some(STALL)));
+        Self { reader, framer: Framer::new(limit, MAX_MEMBERS), why, outbox, junk: 0, _owner: owner }
     }
 
     /// Takes an answer that is there already; `None` until more was read.
@@ -114,28 +109,29 @@ impl<R: AsyncRead + Unpin + Send + 'static, O: Send + 'static> Stream<R, O> {
     }
 }
 
-impl<R: AsyncRead + Unpin + Send + 'static, O: Send + 'static> Transport<RoleClient> for Stream<R, O> {
+impl<R, W, O> Transport<RoleClient> for Stream<R, W, O>
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+    O: Send + 'static,
+{
     type Error = io::Error;
 
-    /// Puts the message into the outbox at once: a call's cancellation must not overtake it.
+    /// Puts the message into the outbox at once: a call's cancellation must not overtake it. A call holds one of the session's
+    /// places until it has left, so there are no more in the outbox than a session has places; an answer is waited for.
     fn send(&mut self, message: ClientJsonRpcMessage) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let (written, left) = oneshot::channel();
-        let (ticket, written, left) = match &message {
-            ClientJsonRpcMessage::Request(request) => (request.request.extensions().get().cloned(), None, None),
-            ClientJsonRpcMessage::Notification(_) => (None, None, None),
-            _ => (None, Some(written), Some(left)),
+        let (ticket, is_answer): (Option<Arc<Ticket>>, _) = match &message {
+            ClientJsonRpcMessage::Request(request) => (request.request.extensions().get().cloned(), false),
+            ClientJsonRpcMessage::Notification(_) => (None, false),
+            _ => (None, true),
         };
-        let bytes = serde_json::to_vec(&message).map_err(io::Error::other);
-        let sent = bytes.and_then(|bytes| {
-            let outbox = self.outbox.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-            outbox.send(Outgoing { bytes, ticket, written }).map_err(|_gone| io::ErrorKind::BrokenPipe.into())
-        });
+        let put = serde_json::to_vec(&message).map_err(io::Error::other);
+        let put = put.and_then(|bytes| self.outbox.put(bytes, ticket.map(|ticket| ticket as Arc<dyn Leaves>)));
+        let (outbox, why) = (Arc::clone(&self.outbox), self.why.clone());
         async move {
-            sent?;
-            match left {
-                Some(left) => left.await.map_err(|_gone| io::ErrorKind::BrokenPipe.into()),
-                None => Ok(()),
-            }
+            put?;
+            let sent = if is_answer { outbox.drained().await } else { outbox.flush().await };
+            sent.inspect_err(|cause| why.is(&format_args!("cannot write: {cause}")))
         }
     }
 
@@ -151,19 +147,10 @@ impl<R: AsyncRead + Unpin + Send + 'static, O: Send + 'static> Transport<RoleCli
                 None => {}
             }
             self.framer.buffer().reserve(16 * 1024);
-            let ended = async {
-                match &mut self.writing {
-                    Some(writing) => _ = writing.await,
-                    None => std::future::pending().await,
-                }
-            };
             let read = tokio::select! {
                 biased;
                 read = self.reader.read_buf(self.framer.buffer()) => read,
-                () = ended => {
-                    self.writing = None;
-                    return None;
-                }
+                () = self.why.known() => return None,
             };
             match read {
                 Ok(0) => self.why.is(&"the other side closed the session"),
@@ -175,12 +162,8 @@ impl<R: AsyncRead + Unpin + Send + 'static, O: Send + 'static> Transport<RoleCli
     }
 
     async fn close(&mut self) -> io::Result<()> {
-        self.outbox = None;
-        if let Some(mut writing) = self.writing.take()
-            && tokio::time::timeout(GOODBYE, &mut writing).await.is_err()
-        {
-            writing.abort();
-        }
+        // What does not leave in time has nobody to wait for it.
+        let _ = tokio::time::timeout(GOODBYE, self.outbox.finish()).await;
         Ok(())
     }
 }
@@ -210,25 +193,4 @@ pub(super) const UNREADABLE: ErrorCode = ErrorCode(i32::MIN);
 
 fn unreadable(id: RequestId, why: &'static str) -> ServerJsonRpcMessage {
     ServerJsonRpcMessage::error(ErrorData::new(UNREADABLE, why, None), Some(id))
-}
-
-/// Writes messages, each with its newline, until no more come.
-async fn write(mut queue: mpsc::UnboundedReceiver<Outgoing>, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
-    while let Some(Outgoing { mut bytes, ticket, written }) = queue.recv().await {
-        if let Some(ticket) = ticket {
-            ticket.leaves();
-        }
-        bytes.push(b'\n');
-        for piece in bytes.chunks(PIECE) {
-            within(writer.write_all(piece)).await?;
-        }
-        within(writer.flush()).await?;
-        let _ = written.map(|written| written.send(()));
-    }
-    writer.shutdown().await
-}
-
-async fn within(work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    let stuck = |_elapsed| Err(io::Error::new(io::ErrorKind::TimedOut, "the other side does not read"));
-    tokio::time::timeout(STALL, work).await.unwrap_or_else(stuck)
 }

@@ -9,7 +9,7 @@ pub(crate) mod endpoints;
 mod listener;
 pub(crate) mod restart;
 pub(crate) mod settings;
-mod socket;
+pub(crate) mod socket;
 mod threads;
 
 pub use client::QuicTransport;

@@ -14,7 +14,7 @@ use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, ServerConfig, Tok
 const AT_ONCE: usize = 4;
 
 /// Makes an endpoint on the runtime that is entered.
-pub(super) fn endpoint(
+pub(crate) fn endpoint(
     config: EndpointConfig,
     server: Option<ServerConfig>,
     socket: UdpSocket,

@@ -1,0 +1,194 @@
+//! The way out of a session. Messages leave in the order in which they were put in; whoever puts one in also writes, unless somebody
+//! does already: a task of its own for writing would be one more to wake for each message.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::Mutex as AsyncMutex;
+
+/// Hears when its message begins to leave.
+pub(crate) trait Leaves: Send + Sync {
+    fn leaves(&self);
+}
+
+/// The outbox.
+pub(crate) struct Outbox<W> {
+    waiting: Mutex<Waiting>,
+    writing: AsyncMutex<Writing<W>>,
+    /// How long the other side may leave what is written unread.
+    stall: Option<Duration>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    messages: VecDeque<Outgoing>,
+    /// Nothing leaves any more.
+    is_over: bool,
+}
+
+struct Outgoing {
+    bytes: Bytes,
+    hears: Option<Arc<dyn Leaves>>,
+}
+
+struct Writing<W> {
+    writer: W,
+    /// What is left of the message that is leaving; who writes it may be dropped in the middle.
+    rest: Bytes,
+}
+
+impl<W: AsyncWrite + Unpin> Outbox<W> {
+    pub(crate) fn new(writer: W, stall: Option<Duration>) -> Self {
+        let writing = Writing { writer, rest: Bytes::new() };
+        Self { waiting: Mutex::default(), writing: AsyncMutex::new(writing), stall }
+    }
+
+    /// Puts a message in, to which a newline is added.
+    ///
+    /// # Errors
+    /// When nothing leaves any more.
+    pub(crate) fn put(&self, mut message: Vec<u8>, hears: Option<Arc<dyn Leaves>>) -> io::Result<()> {
+        message.push(b'\n');
+        let mut waiting = self.waiting();
+        if waiting.is_over {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        waiting.messages.push_back(Outgoing { bytes: message.into(), hears });
+        Ok(())
+    }
+
+    /// Writes what is there, unless somebody does: then that one goes on until there is nothing.
+    ///
+    /// # Errors
+    /// When the other side does not read, or has gone; what was not written is dropped.
+    ///
+    /// # Cancel safety
+    /// What a dropped future has not written waits for the next one.
+    pub(crate) async fn flush(&self) -> io::Result<()> {
+        while !self.waiting().messages.is_empty() {
+            // Whoever gives it back looks again.
+            let Ok(mut writing) = self.writing.try_lock() else { return Ok(()) };
+            self.write(&mut writing).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is there, and waits until it has left.
+    ///
+    /// # Errors
+    /// As for [`flush`](Self::flush).
+    pub(crate) async fn drained(&self) -> io::Result<()> {
+        let mut writing = self.writing.lock().await;
+        self.write(&mut writing).await
+    }
+
+    /// Says the other side that no more comes, after what is there.
+    pub(crate) async fn finish(&self) -> io::Result<()> {
+        let mut writing = self.writing.lock().await;
+        self.write(&mut writing).await?;
+        self.waiting().is_over = true;
+        writing.writer.shutdown().await
+    }
+
+    async fn write(&self, writing: &mut Writing<W>) -> io::Result<()> {
+        let written = self.write_all(writing).await;
+        if written.is_err() {
+            let mut waiting = self.waiting();
+            waiting.is_over = true;
+            waiting.messages.clear();
+        }
+        written
+    }
+
+    async fn write_all(&self, Writing { writer, rest }: &mut Writing<W>) -> io::Result<()> {
+        loop {
+            while !rest.is_empty() {
+                let written = within(self.stall, writer.write(rest)).await?;
+                if written == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                rest.advance(written);
+            }
+            let Some(next) = self.waiting().messages.pop_front() else { break };
+            if let Some(hears) = next.hears {
+                hears.leaves();
+            }
+            *rest = next.bytes;
+        }
+        within(self.stall, writer.flush()).await
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn within<T>(stall: Option<Duration>, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let stuck = |_elapsed| Err(io::Error::new(io::ErrorKind::TimedOut, "the other side does not read"));
+    match stall {
+        Some(stall) => tokio::time::timeout(stall, work).await.unwrap_or_else(stuck),
+        None => work.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn messages_leave_in_order_whoever_writes() {
+        let (ours, mut theirs) = duplex(64);
+        let outbox = Arc::new(Outbox::new(ours, None));
+        for n in 0..100 {
+            outbox.put(format!("message {n}").into_bytes(), None).unwrap();
+        }
+        let writers: Vec<_> = (0..3)
+            .map(|_| {
+                let outbox = Arc::clone(&outbox);
+                tokio::spawn(async move { outbox.flush().await })
+            })
+            .collect();
+        let mut read = String::new();
+        let reading = async {
+            theirs.read_to_string(&mut read).await.unwrap();
+        };
+        let writing = async {
+            for writer in writers {
+                writer.await.unwrap().unwrap();
+            }
+            outbox.finish().await.unwrap();
+        };
+        tokio::join!(reading, writing);
+        let expected: Vec<_> = (0..100).map(|n| format!("message {n}")).collect();
+        assert_eq!(read.lines().collect::<Vec<_>>(), expected);
+        assert!(outbox.put(Vec::new(), None).is_err(), "nothing leaves any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_that_is_dropped_loses_nothing() {
+        let (ours, mut theirs) = duplex(4);
+        let outbox = Outbox::new(ours, None);
+        outbox.put(b"abcdefgh".to_vec(), None).unwrap();
+        let cut = tokio::time::timeout(Duration::from_secs(1), outbox.drained()).await;
+        assert!(cut.is_err());
+        let mut read = [0; 9];
+        let (written, _) = tokio::join!(outbox.drained(), theirs.read_exact(&mut read));
+        written.unwrap();
+        assert_eq!(&read, b"abcdefgh\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_is_given_up() {
+        let (ours, _theirs) = duplex(4);
+        let outbox = Outbox::new(ours, Some(Duration::from_secs(10)));
+        outbox.put(b"abcdefgh".to_vec(), None).unwrap();
+        assert_eq!(outbox.flush().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(outbox.put(b"more".to_vec(), None).is_err());
+    }
+}
