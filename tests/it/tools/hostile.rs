@@ -79,7 +79,7 @@ const SCRIPTS: &[(&str, Script, Expected)] = &[
     ),
     (
         "notices of odd methods",
-        |wire| before(wire, |_| lines(r#"{"jsonrpc":"2.0","method":"notifications/\u0000","params":[1]}"#, 100)),
+        |wire| before(wire, |_| lines(r#"{"jsonrpc":"2.0","method":"notifications/\u0000","params":[1]}"#, 10_000)),
         FINE_TEXT,
     ),
     (

@@ -233,3 +233,27 @@ async fn a_call_that_nobody_waits_for_is_cancelled_by_its_id() {
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert_eq!(near.billing.quote("abc").await.unwrap(), 3);
 }
+
+#[tokio::test]
+async fn tools_that_change_are_flagged_until_the_next_session() {
+    let server = Scripted::start(|mut wire| {
+        Box::pin(async move {
+            wire.greet().await;
+            let answer = r#""result":{"content":[{"type":"text","text":"3"}]}}"#;
+            wire.answer(answer).await;
+            let call = wire.next().await;
+            let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{}}"#;
+            wire.say(format!("{changed}\n{}\n", reply(&call, answer))).await;
+            // The third call finds the session's end, and may be repeated.
+            wire.next().await;
+        })
+    });
+    let near = Near::to(&server.address(), &server.trust()).await;
+    let flagged = || near.router.inspect().route("billing").unwrap().warnings.iter().any(|text| text.contains("tools"));
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        near.billing.quote("abc").await.unwrap();
+        seen.push(flagged());
+    }
+    assert_eq!(seen, [false, true, false], "the third call was on a session of its own");
+}

@@ -8,6 +8,7 @@ use rmcp::service::ClientInitializeError;
 
 use super::http::HttpDial;
 use super::session::{Leaving, Session};
+use super::sieve::ToolsChanged;
 use super::stream::{Stream, Why};
 use crate::call::BoxFuture;
 use crate::mcp::{ALPN, MAGIC};
@@ -34,7 +35,7 @@ const ENVELOPE: usize = 64 * 1024;
 
 /// Begins sessions with one server.
 pub(super) enum McpDial {
-    Quic { dialer: Dialer, max_message: usize },
+    Quic { dialer: Dialer, max_message: usize, changed: ToolsChanged },
     Http(HttpDial),
 }
 
@@ -46,12 +47,22 @@ impl McpDial {
         }
         let (row, max_message) = (config.tls(), max_message(config));
         let dialer = Dialer::new(Target::parse(endpoint, row)?, row, ALPN, transport(), endpoints)?;
-        Ok(Self::Quic { dialer, max_message })
+        Ok(Self::Quic { dialer, max_message, changed: ToolsChanged::default() })
     }
 
     /// Checks a row whose endpoint is a URL.
     pub(super) fn http(endpoint: &str, config: &RouteConfig, guard: &Guard) -> Result<Self, RouteError> {
         HttpDial::new(endpoint, config, guard, max_message(config)).map(Self::Http)
+    }
+}
+
+impl McpDial {
+    /// What is odd about the server, for `inspect`.
+    pub(super) fn warning(&self) -> Option<String> {
+        match self {
+            Self::Quic { changed, .. } => changed.warning(),
+            Self::Http(http) => http.changed.warning(),
+        }
     }
 }
 
@@ -77,7 +88,7 @@ impl Dial for McpDial {
 
     fn dial(&self) -> BoxFuture<'_, Result<Session, DialError>> {
         match self {
-            Self::Quic { dialer, max_message } => Box::pin(over_quic(dialer, *max_message)),
+            Self::Quic { dialer, max_message, changed } => Box::pin(over_quic(dialer, *max_message, changed.clone())),
             Self::Http(http) => Box::pin(http.dial()),
         }
     }
@@ -85,7 +96,7 @@ impl Dial for McpDial {
 
 /// Opens the one stream of a session. In TLS 1.3 a client has finished its handshake before the server has looked at the client's
 /// certificate; what begins the session finds out, and no call.
-async fn over_quic(dialer: &Dialer, max_message: usize) -> Result<Session, DialError> {
+async fn over_quic(dialer: &Dialer, max_message: usize, changed: ToolsChanged) -> Result<Session, DialError> {
     let connected = dialer.connect(Traffic::Small).await?;
     let connection = connected.connection.clone();
     let stream = async {
@@ -101,7 +112,7 @@ async fn over_quic(dialer: &Dialer, max_message: usize) -> Result<Session, DialE
         dialer.cannot(refusal(cause).or_else(|| why.get()).unwrap_or_else(|| NO_SESSION.to_owned()))
     };
     let ended = why.clone();
-    Session::open(stream, Leaving::IsTold, explained, move || ended.get()).await
+    Session::open(stream, changed, Leaving::IsTold, explained, move || ended.get()).await
 }
 
 /// Closes the connection with the session, if the other side has not.

@@ -13,6 +13,7 @@ use rmcp::transport::streamable_http_client::{
 
 use super::dial::{NO_SESSION, quoted, refusal};
 use super::session::{Leaving, MAX_IN_FLIGHT, Session};
+use super::sieve::ToolsChanged;
 use crate::error::{ErrorKind, Sent};
 use crate::routes::{RouteConfig, RouteError};
 use crate::transport::http::guard::Guard;
@@ -28,6 +29,7 @@ pub(super) struct HttpDial {
     url: Arc<str>,
     headers: HashMap<HeaderName, HeaderValue>,
     max_message: usize,
+    pub(super) changed: ToolsChanged,
 }
 
 impl HttpDial {
@@ -52,6 +54,7 @@ impl HttpDial {
             url: endpoint.url("mcp").as_str().into(),
             headers: headers.into_iter().filter_map(|(name, value)| Some((name?, value))).collect(),
             max_message,
+            changed: ToolsChanged::default(),
         })
     }
 
@@ -63,7 +66,7 @@ impl HttpDial {
             .max_json_response_size(self.max_message)
             .max_error_response_size(0);
         let transport = StreamableHttpClientTransport::with_client(self.client.clone(), config);
-        Session::open(transport, Leaving::IsUnknown, explain, || None).await
+        Session::open(transport, self.changed.clone(), Leaving::IsUnknown, explain, || None).await
     }
 }
 

@@ -128,8 +128,8 @@ impl Transport for McpTransport {
         // Before the files are read, so that a change in between is seen as one.
         let made_of = MadeOf::read(&config)?;
         let link = self.link(endpoint, &config, &made_of)?;
-        let (remote, unverified) = (Caller::remote(route, link), tls::warning(config.tls()));
-        let remote = remote.with_warnings(move || unverified.iter().cloned().collect());
+        let (remote, unverified) = (Caller::remote(route, Arc::clone(&link)), tls::warning(config.tls()));
+        let remote = remote.with_warnings(move || unverified.iter().cloned().chain(link.dial().warning()).collect());
         Ok(remote.with_unchanged(move || MadeOf::read(&config).is_ok_and(|now| now == made_of)))
     }
 }

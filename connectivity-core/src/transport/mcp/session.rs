@@ -16,7 +16,7 @@ use rmcp::service::{
 use rmcp::transport::{DynamicTransportError, Transport};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::sieve::Sieve;
+use super::sieve::{Sieve, ToolsChanged};
 use crate::call::BoxFuture;
 use crate::mcp::outbox::Leaves;
 use crate::transport::link::{Connected, DialError};
@@ -79,6 +79,7 @@ impl Session {
     /// As `explain` tells what rmcp met.
     pub(super) async fn open<T: Transport<RoleClient> + 'static>(
         transport: T,
+        changed: ToolsChanged,
         leaving: Leaving,
         explain: impl Fn(&ClientInitializeError) -> DialError,
         why: impl Fn() -> Option<String> + Send + 'static,
@@ -89,7 +90,7 @@ impl Session {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
             legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
         };
-        let opened = us.serve_with_lifecycle(Sieve::new(transport), eras);
+        let opened = us.serve_with_lifecycle(Sieve::new(transport, changed), eras);
         let running = match tokio::time::timeout(OPENING, opened).await {
             Ok(opened) => opened.map_err(|cause| explain(&cause))?,
             Err(_elapsed) => return Err(DialError::connect("the server does not begin a session")),

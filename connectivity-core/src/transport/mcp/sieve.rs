@@ -2,10 +2,13 @@
 //! that no number of them takes memory or time from calls.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rmcp::RoleClient;
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientResult, ErrorCode, ErrorData, JsonRpcRequest, ServerJsonRpcMessage, ServerRequest,
+    ClientJsonRpcMessage, ClientResult, ErrorCode, ErrorData, JsonRpcRequest, ServerJsonRpcMessage, ServerNotification,
+    ServerRequest,
 };
 use rmcp::transport::Transport;
 
@@ -14,13 +17,27 @@ pub(super) struct Sieve<T: Transport<RoleClient>> {
     inner: T,
     /// The answer to a question of the server, until it has left: nothing more is read before.
     answer: Option<Sending<T::Error>>,
+    changed: ToolsChanged,
+}
+
+/// Whether a server has said, since its session began, that its tools are others now.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ToolsChanged(Arc<AtomicBool>);
+
+impl ToolsChanged {
+    /// What `inspect` says of it.
+    pub(super) fn warning(&self) -> Option<String> {
+        let text = "the server says that its tools have changed since the session began: see that they are still what is called here";
+        self.0.load(Ordering::Relaxed).then(|| text.to_owned())
+    }
 }
 
 type Sending<E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send>>;
 
 impl<T: Transport<RoleClient>> Sieve<T> {
-    pub(super) fn new(inner: T) -> Self {
-        Self { inner, answer: None }
+    pub(super) fn new(inner: T, changed: ToolsChanged) -> Self {
+        changed.0.store(false, Ordering::Relaxed);
+        Self { inner, answer: None, changed }
     }
 }
 
@@ -43,7 +60,12 @@ impl<T: Transport<RoleClient> + 'static> Transport<RoleClient> for Sieve<T> {
                 ServerJsonRpcMessage::Request(request) => {
                     self.answer = Some(Box::pin(self.inner.send(answer_to(request))));
                 }
-                ServerJsonRpcMessage::Notification(_) => {}
+                ServerJsonRpcMessage::Notification(notification) => {
+                    let notice = notification.notification;
+                    if matches!(notice, ServerNotification::ToolListChangedNotification(_)) {
+                        self.changed.0.store(true, Ordering::Relaxed);
+                    }
+                }
                 answer => return Some(answer),
             }
         }

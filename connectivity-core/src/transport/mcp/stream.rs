@@ -90,7 +90,11 @@ where
     fn take(&mut self) -> Option<Result<ServerJsonRpcMessage, String>> {
         loop {
             let message = match self.framer.next()? {
-                Framed::Value(bytes) => read(&bytes),
+                Framed::Value(bytes) => match read(&bytes) {
+                    Understood::Message(message) => Some(*message),
+                    Understood::AsksNothing => continue,
+                    Understood::Not => None,
+                },
                 Framed::TooManyMembers(bytes) => {
                     id_of(&bytes).map(|id| unreadable(id, "the answer has too many members"))
                 }
@@ -168,24 +172,40 @@ where
     }
 }
 
-/// Understands a message; `None` for one that answers nothing. A parser that bounds the depth reads it.
-fn read(bytes: &Bytes) -> Option<ServerJsonRpcMessage> {
+/// What a value is to a client of tools.
+enum Understood {
+    Message(Box<ServerJsonRpcMessage>),
+    /// A notice or a question in a form of its own.
+    AsksNothing,
+    Not,
+}
+
+/// Understands a message. A parser that bounds the depth reads it.
+fn read(bytes: &Bytes) -> Understood {
+    if let Ok(message) = serde_json::from_slice(bytes) {
+        return Understood::Message(Box::new(message));
+    }
     match serde_json::from_slice(bytes) {
-        Ok(message) => Some(message),
+        Ok(Head { method: Some(_), .. }) => Understood::AsksNothing,
         // Whoever waits for it is not left to wait until the deadline.
-        Err(_cause) => id_of(bytes).map(|id| unreadable(id, "the answer is no message of JSON-RPC")),
+        Ok(Head { id: Some(id), .. }) => {
+            Understood::Message(Box::new(unreadable(id, "the answer is no message of JSON-RPC")))
+        }
+        _ => Understood::Not,
     }
 }
 
-/// The call that a message answers, as far as that can be told.
+/// The call that an answer is for, as far as that can be told.
 fn id_of(bytes: &[u8]) -> Option<RequestId> {
-    #[derive(Deserialize)]
-    struct Head {
-        id: RequestId,
-        method: Option<IgnoredAny>,
-    }
     let head: Head = serde_json::from_slice(bytes).ok()?;
-    head.method.is_none().then_some(head.id)
+    head.id.filter(|_| head.method.is_none())
+}
+
+/// What a message is about.
+#[derive(Deserialize)]
+struct Head {
+    id: Option<RequestId>,
+    method: Option<IgnoredAny>,
 }
 
 /// The code of what stands for an answer that cannot be read: none of JSON-RPC's, and no server's.
