@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use connectivity_core::{Error, Exposure, Mcp, MemoryRoutes, register, service};
+use connectivity_core::{
+    Error, Exposure, HttpListener, Mcp, McpTransport, MemoryRoutes, Router, Server, Tls, register, service,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tests::shop::router;
 
 use super::http::{ask, serve};
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Order {
     id: String,
     lines: Vec<Line>,
@@ -17,10 +19,10 @@ struct Order {
     by_day: BTreeMap<i32, Line>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Line(char, u16);
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum External {
     Unit,
     New(u8),
@@ -28,34 +30,34 @@ enum External {
     Struct { x: f64 },
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind")]
 enum Internal {
     A { x: u8 },
     B,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "value")]
 enum Adjacent {
     A(Vec<u8>),
     B(String),
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Untagged {
     Number(u64),
     Text(String),
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Tree {
     value: u8,
     children: Vec<Self>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Flat {
     a: u8,
     #[serde(flatten)]
@@ -157,5 +159,55 @@ async fn every_form_goes_through_a_tool_and_back() {
         assert_eq!(refused["result"]["isError"], true, "{name} {wrong} {refused}");
         let says_nothing = method == "untagged";
         assert!(says_nothing || !is_valid(&tool["inputSchema"], &wrong), "{tool} {wrong}");
+    }
+}
+
+/// Calls a method of a service that has become tools, by QUIC and by HTTP, with values that must come back.
+macro_rules! comes_back {
+    ($client:expr, $($method:ident: $value:expr;)+) => {$(
+        let value = $value;
+        assert_eq!($client.$method(value.clone()).await.unwrap(), value, stringify!($method));
+    )+};
+}
+
+#[tokio::test]
+async fn every_form_comes_back_to_a_typed_client() {
+    let router = router(&MemoryRoutes::new());
+    register!(router, Shapes => Echo).unwrap();
+    let tls = Tls::self_signed(["localhost"]).unwrap();
+    let pinned = format!(r#"{{"pin_sha256":"{}"}}"#, tls.pin_sha256());
+    let http = HttpListener::new("127.0.0.1:0").mcp(|mcp| mcp);
+    let builder = Server::builder(&router).expose_all().mcp("127.0.0.1:0", tls).listener("http", http);
+    let server = builder.start().await.unwrap();
+    let url = format!("http://{}/mcp", server.address("http").unwrap());
+    for (endpoint, config) in [(server.address("mcp").unwrap(), &*pinned), (&url, "{}")] {
+        let routes = MemoryRoutes::new();
+        routes.set("shapes", "mcp", Some(endpoint), config);
+        let near = Router::builder().source(routes).transport("mcp", McpTransport::new().allow_internal());
+        let client = ShapesClient::new(&near.build().unwrap());
+        let leaf = Tree { value: 2, children: Vec::new() };
+        let tree = Tree { value: 1, children: vec![leaf.clone(), leaf] };
+        let by_day = BTreeMap::from([(-1, Line('"', 2))]);
+        comes_back! { client,
+            order: Order { id: "1".into(), lines: vec![Line('a', 1)], note: None, by_day };
+            external: External::Unit;
+            external: External::New(1);
+            external: External::Tuple(1, true);
+            external: External::Struct { x: 0.1 };
+            internal: Internal::A { x: 1 };
+            internal: Internal::B;
+            adjacent: Adjacent::A(vec![1]);
+            adjacent: Adjacent::B("{\"result\":1}".into());
+            untagged: Untagged::Number(u64::MAX);
+            untagged: Untagged::Text("null".into());
+            tree: tree.clone();
+            trees: vec![tree];
+            flat: Flat { a: 1, rest: BTreeMap::from([("b".to_owned(), 2)]) };
+            option: Some(u32::MAX);
+            option: None::<u32>;
+            map: BTreeMap::from([("result".to_owned(), -128)]);
+            unit: ();
+            tuple: (true, "\u{0}\n<".to_owned());
+        }
     }
 }
