@@ -82,8 +82,9 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     /// # Errors
     /// As for [`flush`](Self::flush).
     pub(crate) async fn drained(&self) -> io::Result<()> {
-        let mut writing = self.writing.lock().await;
-        self.write(&mut writing).await
+        self.write(&mut *self.writing.lock().await).await?;
+        // What came in the last moment found the writer taken.
+        self.flush().await
     }
 
     /// Says the other side that no more comes, after what is there.
@@ -137,6 +138,9 @@ async fn within<T>(stall: Option<Duration>, work: impl Future<Output = io::Resul
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use tokio::io::{AsyncReadExt, duplex};
 
     use super::*;
@@ -181,6 +185,65 @@ mod tests {
         let (written, _) = tokio::join!(outbox.drained(), theirs.read_exact(&mut read));
         written.unwrap();
         assert_eq!(&read, b"abcdefgh\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_while_the_last_is_flushed_leaves_too() {
+        let (flushing, mut theirs) = Flushing::new();
+        let outbox = Arc::new(Outbox::new(flushing, None));
+        outbox.put(b"first".to_vec(), None).unwrap();
+        let drained = tokio::spawn({
+            let outbox = Arc::clone(&outbox);
+            async move { outbox.drained().await }
+        });
+        let mut read = [0; 6];
+        theirs.read_exact(&mut read).await.unwrap();
+        outbox.put(b"second".to_vec(), None).unwrap();
+        outbox.flush().await.unwrap();
+        let mut read = [0; 7];
+        let second = tokio::time::timeout(Duration::from_secs(10), theirs.read_exact(&mut read));
+        let (second, drained) = tokio::join!(second, drained);
+        second.expect("it leaves by itself").unwrap();
+        drained.unwrap().unwrap();
+        assert_eq!(&read, b"second\n");
+    }
+
+    /// Takes one turn of the runtime for each flush, as a standard output does.
+    struct Flushing {
+        inner: tokio::io::DuplexStream,
+        turned: bool,
+    }
+
+    impl Flushing {
+        fn new() -> (Self, tokio::io::DuplexStream) {
+            let (ours, theirs) = duplex(64);
+            (Self { inner: ours, turned: false }, theirs)
+        }
+    }
+
+    impl AsyncWrite for Flushing {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.inner).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.turned = !self.turned;
+            if self.turned {
+                let waker = cx.waker().clone();
+                tokio::spawn(async move {
+                    for _ in 0..10 {
+                        tokio::task::yield_now().await;
+                    }
+                    waker.wake();
+                });
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.inner).poll_shutdown(cx)
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! A session's two streams of bytes, as the transport that rmcp runs it on: the framing, and what bounds a client.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(super) enum End {
 pub(super) struct Line {
     stage: watch::Sender<Stage>,
     end: Mutex<Option<End>>,
-    in_flight: Mutex<HashSet<RequestId>>,
+    in_flight: Mutex<HashMap<RequestId, Progress>>,
     idle: watch::Sender<usize>,
 }
 
@@ -86,7 +86,7 @@ impl Line {
         self.close(End::Broken);
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut HashSet<RequestId>) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut HashMap<RequestId, Progress>) -> T) -> T {
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = change(&mut in_flight);
         self.idle.send_replace(in_flight.len());
@@ -96,15 +96,29 @@ impl Line {
     /// Counts a request, or says why it is refused.
     fn admit(&self, id: &RequestId) -> Result<(), Value> {
         self.with(|in_flight| {
-            if in_flight.contains(id) {
+            if in_flight.contains_key(id) {
                 return Err(refusal(Some(id), INVALID_REQUEST, "a request of this id is in flight"));
             }
             if in_flight.len() >= MAX_IN_FLIGHT {
                 return Err(refusal(Some(id), OVERLOADED, "too many requests of this session are in flight"));
             }
-            in_flight.insert(id.clone());
+            in_flight.insert(id.clone(), Progress::Runs);
             Ok(())
         })
+    }
+
+    /// The request has an answer, which counts until it leaves: answers that nobody reads must not pile up.
+    fn answers(&self, id: &RequestId) {
+        self.with(|in_flight| in_flight.get_mut(id).map(|progress| *progress = Progress::Answered));
+    }
+
+    /// A request that still runs gets no answer any more.
+    fn cancelled(&self, id: &RequestId) {
+        self.with(|in_flight| {
+            if in_flight.get(id) == Some(&Progress::Runs) {
+                in_flight.remove(id);
+            }
+        });
     }
 
     fn answered(&self, id: &RequestId) {
@@ -116,7 +130,14 @@ impl Line {
     }
 }
 
-/// A request is in flight until its answer leaves: answers that nobody reads must not pile up.
+/// How far a request in flight has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Runs,
+    Answered,
+}
+
+/// The answer of a request, on its way out.
 struct Answer {
     id: RequestId,
     line: Arc<Line>,
@@ -198,8 +219,7 @@ where
             self.begun = true;
         }
         if let Some(id) = message::cancels(message) {
-            // Its answer will not be sent.
-            self.line.answered(id);
+            self.line.cancelled(id);
         }
         Ok(self.begun)
     }
@@ -240,6 +260,9 @@ where
             ServerJsonRpcMessage::Error(error) => error.id.clone(),
             _ => None,
         };
+        if let Some(id) = &id {
+            line.answers(id);
+        }
         async move {
             let bytes = serde_json::to_vec(&message).map_err(io::Error::other);
             drop(message);

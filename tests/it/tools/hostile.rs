@@ -46,8 +46,16 @@ fn lines(line: &str, count: usize) -> Vec<u8> {
 }
 
 const SCRIPTS: &[(&str, Script, Expected)] = &[
-    ("an endless line", |wire| endless(wire, b"{\"a\":\""), Err((ErrorKind::Closed, "a message is over"))),
-    ("an endless line of junk", |wire| endless(wire, b"aaaa"), Err((ErrorKind::Closed, "a message is over"))),
+    (
+        "an endless line",
+        |wire| endless(wire, b"{\"a\":\""),
+        Err((ErrorKind::TooLarge, "a message of the server is over")),
+    ),
+    (
+        "an endless line of junk",
+        |wire| endless(wire, b"aaaa"),
+        Err((ErrorKind::TooLarge, "a message of the server is over")),
+    ),
     (
         "a deep answer",
         |wire| {
@@ -58,7 +66,7 @@ const SCRIPTS: &[(&str, Script, Expected)] = &[
     (
         "a result of too many members",
         |wire| instead(wire, |call| reply(call, &format!("\"result\":[{}1]}}\n", "1,".repeat(1 << 21))).into()),
-        Err((ErrorKind::Closed, "a message is over")),
+        Err((ErrorKind::TooLarge, "a message of the server is over")),
     ),
     (
         "the answer to another id",

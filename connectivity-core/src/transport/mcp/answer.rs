@@ -50,7 +50,8 @@ impl Forms {
         let too_large =
             || call.failed(ErrorKind::TooLarge, format_args!("the reply is over {limit} bytes")).with_sent(Sent::Yes);
         if result.is_error == Some(true) {
-            return self.error(call, &result);
+            let text = texts(&result.content);
+            return if text.len() > limit { Err(too_large()) } else { self.error(call, &text) };
         }
         let form = call.method().map(|method| self.of(method));
         let bytes = match form {
@@ -68,19 +69,18 @@ impl Forms {
     }
 
     /// An error result: what our own server refuses, the error type of the contract, or a text for people.
-    fn error(&self, call: &Call, result: &CallToolResult) -> Result<Reply, Error> {
-        let text = texts(&result.content);
-        if let Some(refusal) = Refusal::read(&text) {
+    fn error(&self, call: &Call, text: &str) -> Result<Reply, Error> {
+        if let Some(refusal) = Refusal::read(text) {
             let sent = Sent::from_word(&refusal.sent);
             return Err(call.failed(refusal.kind, quoted(&refusal.message)).with_sent(sent));
         }
         if let Some(method) = call.method() {
-            let json = json(text.clone(), self.of(method).error_text);
+            let json = json(text.to_owned(), self.of(method).error_text);
             if method.is_error(&json) {
                 return Ok(Reply::encoded(Codec::Json, json, true));
             }
         }
-        let text = if text.is_empty() { "the tool failed, and does not say why".to_owned() } else { quoted(&text) };
+        let text = if text.is_empty() { "the tool failed, and does not say why".to_owned() } else { quoted(text) };
         Err(call.failed(ErrorKind::Remote, text).with_sent(Sent::Yes))
     }
 }
@@ -165,15 +165,16 @@ fn known_kind<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Error
     known.copied().ok_or_else(|| serde::de::Error::custom("none of our kinds"))
 }
 
-/// What an error of JSON-RPC means for a call. Our own server says the kind beside the code, where the call did not run.
+/// What an error of JSON-RPC means for a call. Our own server says the kind beside the code, of the two that mean that the call did
+/// not run.
 pub(super) fn not_run(call: &Call, error: &ErrorData) -> Error {
     let kind = error.data.as_ref().and_then(|data| data.get("kind")).and_then(Value::as_str);
-    let kind = kind.and_then(|word| ErrorKind::ALL.iter().find(|kind| kind.as_str() == word));
+    let kind = [ErrorKind::NotRoutable, ErrorKind::Overloaded].into_iter().find(|known| kind == Some(known.as_str()));
     let message = refused(error.code.0, &error.message);
     match (kind, error.code) {
-        (Some(kind), _) => call.failed(*kind, message).with_sent(Sent::No),
+        (Some(kind), _) => call.failed(kind, message).with_sent(Sent::No),
         (None, ErrorCode::METHOD_NOT_FOUND) => call.failed(ErrorKind::NotRoutable, message).with_sent(Sent::No),
-        (None, UNREADABLE) => call.failed(ErrorKind::Decode, &error.message).with_sent(Sent::Maybe),
+        (None, UNREADABLE) => call.failed(ErrorKind::Decode, quoted(&error.message)).with_sent(Sent::Maybe),
         (None, _) => call.failed(ErrorKind::Remote, message).with_sent(Sent::Maybe),
     }
 }

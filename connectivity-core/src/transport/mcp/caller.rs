@@ -61,20 +61,37 @@ impl Caller {
             let session = session.map_err(|cause| call.failed(cause.kind, cause.message).with_sent(sent))?;
             request.meta = meta(&call);
             match session.call(request.clone()).await {
-                Outcome::Result(result) => return self.forms.read(&call, result, self.max_reply),
-                Outcome::Refused(error) => return Err(answer::not_run(&call, &error)),
+                Outcome::Result(result) => {
+                    self.reached();
+                    return self.forms.read(&call, result, self.max_reply);
+                }
+                Outcome::Refused(error) => {
+                    self.reached();
+                    return Err(answer::not_run(&call, &error));
+                }
                 Outcome::Odd(what) => {
                     let message = format_args!("the answer {what}");
                     return Err(call.failed(ErrorKind::Remote, message).with_sent(Sent::Maybe));
                 }
                 Outcome::Failed(cause) => return Err(self.failed(&call, http::failure(cause.error.as_ref()))),
                 Outcome::NotSent(cause) => why = cause,
-                Outcome::Lost(cause) if call.is_idempotent() => (lost, why) = (true, cause),
-                Outcome::Lost(cause) => return Err(call.failed(ErrorKind::Closed, cause).with_sent(Sent::Maybe)),
+                Outcome::Lost(cause) if cause.kind == ErrorKind::Closed && call.is_idempotent() => {
+                    (lost, why) = (true, cause.text);
+                }
+                Outcome::Lost(cause) => return Err(call.failed(cause.kind, cause.text).with_sent(Sent::Maybe)),
+                Outcome::BrokenOff => {
+                    let message = "the response ended without an answer";
+                    return Err(call.failed(ErrorKind::Closed, message).with_sent(Sent::Maybe));
+                }
             }
         }
         let sent = if lost { Sent::Maybe } else { Sent::No };
         Err(call.failed(ErrorKind::Closed, why).with_sent(sent))
+    }
+
+    /// Over HTTP a request may have failed since the session began, and the session lives on.
+    fn reached(&self) {
+        let _ = self.link.noted(Ok(()));
     }
 
     /// A request that failed without ending the session: over HTTP each has a connection of its own.

@@ -15,7 +15,7 @@ use crate::mcp::{ALPN, MAGIC};
 use crate::routes::{RouteConfig, RouteError};
 use crate::transport::http::guard::Guard;
 use crate::transport::link::{Dial, DialError};
-use crate::transport::quic::dialer::{self, Dialer, Target, Traffic};
+use crate::transport::quic::dialer::{self, Dialer, HANDSHAKE, Target, Traffic};
 use crate::transport::quic::endpoints::Endpoints;
 
 /// A connection that is silent for so long is dead.
@@ -104,12 +104,16 @@ async fn over_quic(dialer: &Dialer, max_message: usize, changed: ToolsChanged) -
         writer.write_all(&MAGIC).await.map_err(|cause| cause.to_string())?;
         Ok::<_, String>((writer, reader))
     };
-    let (writer, reader) = stream.await.map_err(|cause| dialer.cannot(closed(&connection).unwrap_or(cause)))?;
+    let stream =
+        tokio::time::timeout(HANDSHAKE, stream).await.unwrap_or_else(|_elapsed| Err("it takes no stream".to_owned()));
+    let (writer, reader) = stream.map_err(|cause| dialer.cannot(closed(&connection).unwrap_or(cause)))?;
     let why = Why::new();
     let owner = Closing { connected, why: why.clone() };
     let stream = Stream::new(reader, writer, max_message, why.clone(), owner);
     let explained = |cause: &ClientInitializeError| {
-        dialer.cannot(refusal(cause).or_else(|| why.get()).unwrap_or_else(|| NO_SESSION.to_owned()))
+        dialer.cannot(
+            refusal(cause).or_else(|| why.get().map(|cause| cause.text)).unwrap_or_else(|| NO_SESSION.to_owned()),
+        )
     };
     let ended = why.clone();
     Session::open(stream, changed, Leaving::IsTold, explained, move || ended.get()).await

@@ -17,6 +17,7 @@ use rmcp::transport::{DynamicTransportError, Transport};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::sieve::{Sieve, ToolsChanged};
+use super::stream::Cause;
 use crate::call::BoxFuture;
 use crate::mcp::outbox::Leaves;
 use crate::transport::link::{Connected, DialError};
@@ -39,7 +40,9 @@ pub(super) enum Outcome {
     /// The session ended before the request left.
     NotSent(String),
     /// The session ended while the call waited: it may have run.
-    Lost(String),
+    Lost(Cause),
+    /// The response ended without an answer, and the session goes on: it may have run.
+    BrokenOff,
 }
 
 /// Says of a request whether it left, and holds one of the session's places until it did and nobody waits for its answer.
@@ -68,7 +71,7 @@ pub(super) struct Session {
     places: Arc<Semaphore>,
     leaving: Leaving,
     /// Why it ended, once it has.
-    ended: watch::Receiver<Option<String>>,
+    ended: watch::Receiver<Option<Cause>>,
     stop: Option<RunningServiceCancellationToken>,
 }
 
@@ -82,7 +85,7 @@ impl Session {
         changed: ToolsChanged,
         leaving: Leaving,
         explain: impl Fn(&ClientInitializeError) -> DialError,
-        why: impl Fn() -> Option<String> + Send + 'static,
+        why: impl Fn() -> Option<Cause> + Send + 'static,
     ) -> Result<Self, DialError> {
         let us = Implementation::new("connectivity", env!("CARGO_PKG_VERSION"));
         let us = ClientConfig::new(ClientCapabilities::default(), us);
@@ -100,7 +103,7 @@ impl Session {
         let (end, ended) = watch::channel(None);
         tokio::spawn(async move {
             let _ = running.waiting().await;
-            end.send_replace(Some(why().unwrap_or_else(|| "the session has ended".to_owned())));
+            end.send_replace(Some(why().unwrap_or_else(|| Cause::closed("the session has ended"))));
         });
         Ok(Self { peer, places: Arc::new(Semaphore::new(MAX_IN_FLIGHT)), leaving, ended, stop: Some(stop) })
     }
@@ -115,7 +118,8 @@ impl Session {
         let request = ClientRequest::CallToolRequest(request);
         let sent = self.peer.send_request_with_option(request, PeerRequestOptions::no_options()).await;
         let Ok(handle) = sent else { return self.not_sent().await };
-        let mut cancel = CancelOnDrop { call: Some(handle.id.clone()), peer: &self.peer };
+        let call = Some((handle.id.clone(), Arc::clone(&ticket)));
+        let mut cancel = CancelOnDrop { call, peer: &self.peer };
         let answer = handle.await_response().await;
         cancel.call = None;
         match answer {
@@ -123,20 +127,23 @@ impl Session {
             Err(ServiceError::McpError(error)) => Outcome::Refused(error),
             Err(_) if !ticket.left.load(Ordering::Acquire) => self.not_sent().await,
             Err(ServiceError::TransportSend(cause)) => Outcome::Failed(cause),
+            Err(ServiceError::TransportClosed) if self.leaving == Leaving::IsUnknown && self.is_usable() => {
+                Outcome::BrokenOff
+            }
             Err(ServiceError::TransportClosed) => Outcome::Lost(self.why().await),
             Err(_) => Outcome::Odd("is none that a tool gives"),
         }
     }
 
     async fn not_sent(&self) -> Outcome {
-        Outcome::NotSent(self.why().await)
+        Outcome::NotSent(self.why().await.text)
     }
 
     /// Waits until it is known why the session ended: a moment, since its tasks end before.
-    async fn why(&self) -> String {
+    async fn why(&self) -> Cause {
         let mut ended = self.ended.clone();
         let why = tokio::time::timeout(Duration::from_secs(1), ended.wait_for(Option::is_some)).await;
-        why.ok().and_then(|why| why.ok()?.clone()).unwrap_or_else(|| "the session's runtime ended".to_owned())
+        why.ok().and_then(|why| why.ok()?.clone()).unwrap_or_else(|| Cause::closed("the session's runtime ended"))
     }
 }
 
@@ -168,7 +175,7 @@ impl Connected for Session {
     }
 
     fn closed(&self) -> Option<String> {
-        self.ended.borrow().clone()
+        self.ended.borrow().as_ref().map(|cause| cause.text.clone())
     }
 
     fn ended(&self) -> BoxFuture<'static, ()> {
@@ -188,17 +195,21 @@ impl Drop for Session {
 }
 
 struct CancelOnDrop<'a> {
-    call: Option<RequestId>,
+    call: Option<(RequestId, Arc<Ticket>)>,
     peer: &'a Peer<RoleClient>,
 }
 
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        let (Some(call), Ok(runtime)) = (self.call.take(), tokio::runtime::Handle::try_current()) else { return };
+        let (Some((call, ticket)), Ok(runtime)) = (self.call.take(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
         let peer = self.peer.clone();
         runtime.spawn(async move {
             let params = CancelledNotificationParam::new(Some(call), Some("nobody waits for it any more".to_owned()));
             let _ = peer.notify_cancelled(params).await;
+            // Only now: the call that takes the place must not reach the server first.
+            drop(ticket);
         });
     }
 }

@@ -1,9 +1,11 @@
 //! Lets through what a client of tools has a use for: answers. A server's questions are answered here, its notices passed over, so
 //! that no number of them takes memory or time from calls.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rmcp::RoleClient;
 use rmcp::model::{
@@ -15,10 +17,17 @@ use rmcp::transport::Transport;
 /// A transport of which only answers come.
 pub(super) struct Sieve<T: Transport<RoleClient>> {
     inner: T,
-    /// The answer to a question of the server, until it has left: nothing more is read before.
+    /// The answer to a question of the server that is leaving, and those behind it.
     answer: Option<Sending<T::Error>>,
+    waiting: VecDeque<ClientJsonRpcMessage>,
     changed: ToolsChanged,
 }
+
+/// Answers that wait to leave; questions beyond get none.
+const MAX_WAITING: usize = 16;
+
+/// How long closing may take: over HTTP a session is deleted then.
+const GOODBYE: Duration = Duration::from_secs(6);
 
 /// Whether a server has said, since its session began, that its tools are others now.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +46,7 @@ type Sending<E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send>>;
 impl<T: Transport<RoleClient>> Sieve<T> {
     pub(super) fn new(inner: T, changed: ToolsChanged) -> Self {
         changed.0.store(false, Ordering::Relaxed);
-        Self { inner, answer: None, changed }
+        Self { inner, answer: None, waiting: VecDeque::new(), changed }
     }
 }
 
@@ -51,15 +60,26 @@ impl<T: Transport<RoleClient> + 'static> Transport<RoleClient> for Sieve<T> {
     /// Can be dropped at an `.await` and begun again.
     async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
         loop {
-            if let Some(answer) = &mut self.answer {
-                let sent = answer.await;
-                self.answer = None;
-                sent.ok()?;
+            // A server that never pauses shares the thread with its own session's calls.
+            tokio::task::consume_budget().await;
+            if self.answer.is_none()
+                && let Some(answer) = self.waiting.pop_front()
+            {
+                self.answer = Some(Box::pin(self.inner.send(answer)));
             }
-            match self.inner.receive().await? {
-                ServerJsonRpcMessage::Request(request) => {
-                    self.answer = Some(Box::pin(self.inner.send(answer_to(request))));
+            let message = tokio::select! {
+                biased;
+                // Whether the server takes it is its own affair; that the transport is broken, its next answer tells.
+                () = leaves(&mut self.answer) => {
+                    self.answer = None;
+                    continue;
                 }
+                // Answers to calls do not wait for ours: over HTTP the worker that sends these hands on those.
+                message = self.inner.receive() => message?,
+            };
+            match message {
+                ServerJsonRpcMessage::Request(_) if self.waiting.len() >= MAX_WAITING => {}
+                ServerJsonRpcMessage::Request(request) => self.waiting.push_back(answer_to(request)),
                 ServerJsonRpcMessage::Notification(notification) => {
                     let notice = notification.notification;
                     if matches!(notice, ServerNotification::ToolListChangedNotification(_)) {
@@ -72,7 +92,15 @@ impl<T: Transport<RoleClient> + 'static> Transport<RoleClient> for Sieve<T> {
     }
 
     async fn close(&mut self) -> Result<(), T::Error> {
-        self.inner.close().await
+        self.answer = None;
+        tokio::time::timeout(GOODBYE, self.inner.close()).await.unwrap_or(Ok(()))
+    }
+}
+
+async fn leaves<E>(answer: &mut Option<Sending<E>>) {
+    match answer {
+        Some(answer) => _ = answer.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -83,6 +111,57 @@ fn answer_to(JsonRpcRequest { id, request, .. }: JsonRpcRequest<ServerRequest>) 
         _ => {
             let refusal = ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "this client only calls tools", None);
             ClientJsonRpcMessage::error(refusal, Some(id))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// Gives these messages, and sends nothing, or fails to.
+    struct Busy {
+        messages: VecDeque<serde_json::Value>,
+        sends: Option<io::ErrorKind>,
+    }
+
+    impl Transport<RoleClient> for Busy {
+        type Error = io::Error;
+
+        fn send(&mut self, _answer: ClientJsonRpcMessage) -> impl Future<Output = io::Result<()>> + Send + 'static {
+            let fails = self.sends;
+            async move {
+                match fails {
+                    Some(kind) => Err(kind.into()),
+                    None => std::future::pending().await,
+                }
+            }
+        }
+
+        async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
+            serde_json::from_value(self.messages.pop_front()?).ok()
+        }
+
+        async fn close(&mut self) -> io::Result<()> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_to_calls_wait_for_none_of_ours() {
+        for sends in [None, Some(io::ErrorKind::TimedOut)] {
+            let ask = |n: u32| json!({ "jsonrpc": "2.0", "id": n, "method": "ping" });
+            let answer = json!({ "jsonrpc": "2.0", "id": 7, "result": { "content": [] } });
+            let messages = (0..100).map(ask).chain([answer]).collect();
+            let mut sieve = Sieve::new(Busy { messages, sends }, ToolsChanged::default());
+            let received = tokio::time::timeout(Duration::from_secs(10), sieve.receive()).await;
+            assert!(matches!(received, Ok(Some(ServerJsonRpcMessage::Response(_)))), "{sends:?}: {received:?}");
+            assert!(sieve.waiting.len() <= MAX_WAITING);
+            sieve.close().await.unwrap();
         }
     }
 }

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 
 use super::session::Ticket;
+use crate::error::ErrorKind;
 use crate::mcp::framer::{Framed, Framer};
 use crate::mcp::outbox::{Leaves, Outbox};
 
@@ -30,29 +31,43 @@ const MAX_MEMBERS: usize = 1 << 20;
 /// After so many things in a row that are no messages, a server is given up.
 const MAX_JUNK: usize = 1_000;
 
+/// What ended a session.
+#[derive(Clone, Debug)]
+pub(super) struct Cause {
+    /// `TooLarge` where a call's repetition would end the next session too, else `Closed`.
+    pub(super) kind: ErrorKind,
+    pub(super) text: String,
+}
+
+impl Cause {
+    pub(super) fn closed(text: impl Display) -> Self {
+        Self { kind: ErrorKind::Closed, text: text.to_string() }
+    }
+}
+
 /// Why a session has ended, for those who wait for answers.
 #[derive(Clone, Debug)]
-pub(super) struct Why(watch::Sender<Option<String>>);
+pub(super) struct Why(watch::Sender<Option<Cause>>);
 
 impl Why {
     pub(super) fn new() -> Self {
         Self(watch::Sender::new(None))
     }
 
-    fn is(&self, cause: &dyn Display) {
+    fn is(&self, cause: Cause) {
         self.0.send_if_modified(|why| {
             let is_first = why.is_none();
-            why.get_or_insert_with(|| cause.to_string());
+            why.get_or_insert(cause);
             is_first
         });
     }
 
     /// Takes the place of what only followed from it.
     pub(super) fn is_in_fact(&self, cause: String) {
-        self.0.send_replace(Some(cause));
+        self.0.send_replace(Some(Cause::closed(cause)));
     }
 
-    pub(super) fn get(&self) -> Option<String> {
+    pub(super) fn get(&self) -> Option<Cause> {
         self.0.borrow().clone()
     }
 
@@ -87,7 +102,7 @@ where
     }
 
     /// Takes an answer that is there already; `None` until more was read.
-    fn take(&mut self) -> Option<Result<ServerJsonRpcMessage, String>> {
+    fn take(&mut self) -> Option<Result<ServerJsonRpcMessage, Cause>> {
         loop {
             let message = match self.framer.next()? {
                 Framed::Value(bytes) => match read(&bytes) {
@@ -99,7 +114,10 @@ where
                     id_of(&bytes).map(|id| unreadable(id, "the answer has too many members"))
                 }
                 Framed::Junk => None,
-                Framed::TooLong => return Some(Err(format!("a message is over {} bytes", self.framer.limit()))),
+                Framed::TooLong => {
+                    let text = format!("a message of the server is over {} bytes", self.framer.limit());
+                    return Some(Err(Cause { kind: ErrorKind::TooLarge, text }));
+                }
             };
             if let Some(message) = message {
                 self.junk = 0;
@@ -107,7 +125,7 @@ where
             }
             self.junk += 1;
             if self.junk > MAX_JUNK {
-                return Some(Err("the other side does not speak this protocol".to_owned()));
+                return Some(Err(Cause::closed("the other side does not speak this protocol")));
             }
         }
     }
@@ -135,7 +153,7 @@ where
         async move {
             put?;
             let sent = if is_answer { outbox.drained().await } else { outbox.flush().await };
-            sent.inspect_err(|cause| why.is(&format_args!("cannot write: {cause}")))
+            sent.inspect_err(|cause| why.is(Cause::closed(format_args!("cannot write: {cause}"))))
         }
     }
 
@@ -145,7 +163,7 @@ where
             match self.take() {
                 Some(Ok(message)) => return Some(message),
                 Some(Err(cause)) => {
-                    self.why.is(&cause);
+                    self.why.is(cause);
                     return None;
                 }
                 None => {}
@@ -157,9 +175,9 @@ where
                 () = self.why.known() => return None,
             };
             match read {
-                Ok(0) => self.why.is(&"the other side closed the session"),
+                Ok(0) => self.why.is(Cause::closed("the other side closed the session")),
                 Ok(_) => continue,
-                Err(cause) => self.why.is(&format_args!("cannot read: {cause}")),
+                Err(cause) => self.why.is(Cause::closed(format_args!("cannot read: {cause}"))),
             }
             return None;
         }

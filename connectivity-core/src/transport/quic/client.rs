@@ -80,7 +80,9 @@ impl QuicDial {
             let why = connection.close_reason().map_or(why, |cause| explain(&cause));
             self.dialer.cannot(why)
         };
-        let (writer, reader) = connection.open_bi().await.map_err(|cause| refused(cause.to_string()))?;
+        let opened = tokio::time::timeout(HANDSHAKE, connection.open_bi()).await;
+        let opened = opened.map_err(|_elapsed| refused("it takes no stream".to_owned()))?;
+        let (writer, reader) = opened.map_err(|cause| refused(cause.to_string()))?;
         let stream = Connection::start(Feed::Task, (reader, writer), Role::Shared, connected);
         match tokio::time::timeout(HANDSHAKE, stream.ready()).await {
             Ok(ready) => ready.map_err(refused)?,

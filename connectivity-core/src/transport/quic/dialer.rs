@@ -118,7 +118,8 @@ pub(crate) fn explain(cause: &ConnectionError) -> String {
             Some(alert) => tls::explain_alert(alert),
             None => cause.to_string(),
         },
-        _ => cause.to_string(),
+        // A peer gives the reason of its own close.
+        _ => cause.to_string().escape_debug().to_string(),
     }
 }
 
