@@ -30,6 +30,13 @@ pub(super) fn refusal(id: Option<&RequestId>, code: i32, message: &str) -> Value
     json!({ "jsonrpc": "2.0", "id": id, "error": error })
 }
 
+/// Makes the answer to a request that came while the session ends.
+pub(super) fn too_late(id: &RequestId) -> Value {
+    let mut refused = refusal(Some(id), OVERLOADED, "the server stops, and takes no more requests");
+    refused["error"]["data"] = kind(ErrorKind::Closed);
+    refused
+}
+
 /// What stands beside the code of an error where a call did not run: the kind it is for a caller of ours.
 pub(super) fn kind(kind: ErrorKind) -> Value {
     json!({ "kind": kind.as_str() })

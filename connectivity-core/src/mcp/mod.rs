@@ -42,6 +42,9 @@ const MAX_MESSAGE: usize = 10 << 20;
 /// The key of a value that is no object: older clients take nothing else.
 pub(crate) const RESULT: &str = "result";
 
+/// The notice of a server that it stops: requests that it has not read by then do not run. Others than our client pass it over.
+pub(crate) const LEAVING: &str = "notifications/connectivity/leaving";
+
 /// The most commas in a message.
 const MAX_MEMBERS: usize = 1 << 18;
 

@@ -8,14 +8,15 @@ use std::time::Duration;
 use rmcp::RoleServer;
 use rmcp::model::{ClientJsonRpcMessage, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::MAX_MEMBERS;
 use super::framer::{Framed, Framer};
 use super::message::{self, INVALID_REQUEST, OVERLOADED, PARSE_ERROR, Read, refusal};
 use super::outbox::{Leaves, Outbox};
+use super::{LEAVING, MAX_MEMBERS};
 
 /// Requests of one session at once; what is over it is refused.
 pub(super) const MAX_IN_FLIGHT: usize = 128;
@@ -149,6 +150,41 @@ impl Leaves for Answer {
     }
 }
 
+/// How long a session that is to end refuses requests that were on their way, once all others were answered.
+const LINGER: Duration = Duration::from_millis(200);
+
+/// Whether requests are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    Open,
+    /// Not any more: the client was told, and gets the answers that are under way.
+    Closing,
+    /// There are none: what crossed the notice on its way is refused until then, so that it is known not to have run.
+    Lingering(Instant),
+    Shut,
+}
+
+impl Door {
+    /// Waits until it is moved.
+    async fn next(self, line: &Line) -> Self {
+        match self {
+            Self::Open => {
+                line.reached(Stage::Ending).await;
+                Self::Closing
+            }
+            Self::Closing => {
+                line.is_idle().await;
+                Self::Lingering(Instant::now() + LINGER)
+            }
+            Self::Lingering(until) => {
+                tokio::time::sleep_until(until).await;
+                Self::Shut
+            }
+            Self::Shut => std::future::pending().await,
+        }
+    }
+}
+
 /// The transport.
 pub(super) struct Wire<R, W> {
     reader: R,
@@ -157,6 +193,7 @@ pub(super) struct Wire<R, W> {
     outbox: Arc<Outbox<W>>,
     /// An answer of ours that has not left yet: nothing more is read before.
     refused: bool,
+    door: Door,
     /// Whether a request has come: before that nothing else is understood.
     begun: bool,
 }
@@ -169,7 +206,15 @@ where
     /// Reads and writes a session. A message is at most `limit` bytes long, and an answer is not left unread for longer than `stall`.
     pub(super) fn new(reader: R, writer: W, line: Arc<Line>, limit: usize, stall: Option<Duration>) -> Self {
         let outbox = Arc::new(Outbox::new(writer, stall));
-        Self { reader, framer: Framer::new(limit, MAX_MEMBERS), line, outbox, refused: false, begun: false }
+        Self {
+            reader,
+            framer: Framer::new(limit, MAX_MEMBERS),
+            line,
+            outbox,
+            refused: false,
+            door: Door::Open,
+            begun: false,
+        }
     }
 
     fn refuse(&mut self, refusal: &Value) {
@@ -215,6 +260,9 @@ where
     /// Says whether a message goes on to the session.
     fn admit(&mut self, message: &ClientJsonRpcMessage) -> Result<bool, Value> {
         if let ClientJsonRpcMessage::Request(request) = message {
+            if self.door != Door::Open {
+                return Err(message::too_late(&request.id));
+            }
             self.line.admit(&request.id)?;
             self.begun = true;
         }
@@ -228,7 +276,8 @@ where
         self.framer.buffer().reserve(16 * 1024);
         let ended = tokio::select! {
             biased;
-            () = self.line.reached(Stage::Ending) => return self.line.close(End::Closed),
+            () = self.line.reached(Stage::Gone) => End::Closed,
+            next = self.door.next(&self.line) => return self.pass(next),
             read = self.reader.read_buf(self.framer.buffer()) => match read {
                 Ok(0) => End::Closed,
                 Ok(_) => return,
@@ -239,6 +288,15 @@ where
             },
         };
         self.line.close(ended);
+    }
+
+    fn pass(&mut self, next: Door) {
+        self.door = if self.begun { next } else { Door::Shut };
+        match self.door {
+            Door::Closing => self.refuse(&json!({ "jsonrpc": "2.0", "method": LEAVING })),
+            Door::Shut => self.line.close(End::Closed),
+            Door::Open | Door::Lingering(_) => {}
+        }
     }
 
     fn has_ended(&self) -> bool {

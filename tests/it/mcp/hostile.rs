@@ -197,12 +197,19 @@ async fn a_drain_lets_calls_end_and_takes_no_more() {
     let far = far().await;
     let mut client = Client::open(&far).await;
     let work = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/call",
-        "params": { "name": "billing.work", "arguments": { "order": "17", "ms": 50 } } });
+        "params": { "name": "billing.work", "arguments": { "order": "17", "ms": 300 } } });
     client.say(format!("{work}\n")).await;
     while far.shop.journal.began() == 0 {
         tokio::task::yield_now().await;
     }
     let (address, shutdown) = (far.address, tokio::spawn(far.server.shutdown(Duration::from_secs(20))));
+    assert_eq!(client.next().await["method"], "notifications/connectivity/leaving");
+    let late = client.call("billing.quote", json!({ "order": "18" })).await;
+    assert_eq!(
+        (&late["error"]["code"], &late["error"]["data"]["kind"]),
+        (&(-32000).into(), &"closed".into()),
+        "{late}"
+    );
     let answer = client.next().await;
     assert_eq!(answer["result"]["structuredContent"], json!({ "result": null }), "{answer}");
     assert_eq!(client.line().await, None);

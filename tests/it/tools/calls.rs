@@ -1,5 +1,7 @@
 //! Calls that a server of ours answers.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use connectivity_core::{ErrorKind, Sent, Tls, TransportState, context};
@@ -156,4 +158,65 @@ async fn a_server_that_comes_back_is_called_again() {
     let again = Far::start_on(&address, tls()).await;
     near.billing.charge("found", 1).await.unwrap();
     assert_eq!(*again.shop.journal.orders.lock().unwrap(), ["found"]);
+}
+
+/// A call that found nobody did not run; one that a stop overtakes goes to the next server, or is known not to have run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_loses_no_call() {
+    let (files, identity) = (Files::new(), Identity::new(None, "localhost", |_| {}));
+    let (cert, key) = (files.write("a.pem", &identity.cert), files.write("a.key", &identity.key));
+    let tls = || Tls::from_pem(&cert, &key).unwrap();
+    let mut far = Far::start_on("127.0.0.1:0", tls()).await;
+    let near = Near::of(&far, Door::Quic).await;
+    let address = far.server.address("mcp").unwrap().to_owned();
+    near.billing.quote("a").await.unwrap();
+    let stop = Arc::<AtomicBool>::default();
+    let callers: Vec<_> = (0..32)
+        .map(|caller| {
+            let (billing, stop) = (near.billing.clone(), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut served = Vec::new();
+                for n in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let order = format!("{caller}-{n}");
+                    match billing.charge(&order, 1).await {
+                        Ok(_) => served.push(order),
+                        Err(error) => {
+                            let error = connectivity(error);
+                            assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
+                            tokio::time::sleep(Duration::from_millis(5)).await;
+                        }
+                    }
+                }
+                served
+            })
+        })
+        .collect();
+    let mut journal = Vec::new();
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let next = async {
+            loop {
+                match Far::try_on(&address, tls()).await {
+                    Ok(far) => break far,
+                    Err(_taken) => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        let ((), next) = tokio::join!(far.server.shutdown(Duration::from_secs(10)), next);
+        journal.append(&mut far.shop.journal.orders.lock().unwrap());
+        far = next;
+    }
+    near.billing.charge("last", 1).await.unwrap();
+    stop.store(true, Ordering::Relaxed);
+    let mut served = vec!["last".to_owned()];
+    for caller in callers {
+        served.append(&mut caller.await.unwrap());
+    }
+    journal.append(&mut far.shop.journal.orders.lock().unwrap());
+    served.sort_unstable();
+    journal.sort_unstable();
+    assert_eq!(served, journal, "each call ran once, and was answered");
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connectivity_core::{
-    Error, HttpListener, Mcp, McpListener, McpTransport, MemoryRoutes, RawForm, Router, Server, Tls, register,
+    Error, HttpListener, Mcp, McpListener, McpTransport, MemoryRoutes, RawForm, Router, ServeError, Server, Tls,
+    register,
 };
 use tests::shop::*;
 use tokio::sync::watch;
@@ -24,6 +25,10 @@ impl Far {
 
     /// Listens on this port, to one session at a time.
     pub(super) async fn start_on(quic: &str, tls: Tls) -> Self {
+        Self::try_on(quic, tls).await.unwrap()
+    }
+
+    pub(super) async fn try_on(quic: &str, tls: Tls) -> Result<Self, ServeError> {
         let (router, shop) = (router(&MemoryRoutes::new()), Shop::at("far"));
         register!(router, Billing => shop.clone()).unwrap();
         router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
@@ -42,8 +47,8 @@ impl Far {
         let quic = McpListener::new(quic, tls).max_sessions(1).mcp(raw);
         let http = HttpListener::new("127.0.0.1:0").mcp(raw);
         let builder = Server::builder(&router).expose(["billing", "echo", "hold"]);
-        let server = builder.listener("mcp", quic).listener("http", http).start().await.unwrap();
-        Self { server, shop, held, pin }
+        let server = builder.listener("mcp", quic).listener("http", http).start().await?;
+        Ok(Self { server, shop, held, pin })
     }
 
     /// The endpoint and the config of a row that leads to one of the doors.

@@ -165,10 +165,20 @@ fn known_kind<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Error
     known.copied().ok_or_else(|| serde::de::Error::custom("none of our kinds"))
 }
 
+/// Says whether a server of ours has refused a request because it stops: it did not run.
+pub(super) fn is_too_late(error: &ErrorData) -> bool {
+    kind_of(error) == Some(ErrorKind::Closed.as_str())
+}
+
+/// The kind that our own server says beside the code.
+fn kind_of(error: &ErrorData) -> Option<&str> {
+    error.data.as_ref()?.get("kind")?.as_str()
+}
+
 /// What an error of JSON-RPC means for a call. Our own server says the kind beside the code, of the two that mean that the call did
 /// not run.
 pub(super) fn not_run(call: &Call, error: &ErrorData) -> Error {
-    let kind = error.data.as_ref().and_then(|data| data.get("kind")).and_then(Value::as_str);
+    let kind = kind_of(error);
     let kind = [ErrorKind::NotRoutable, ErrorKind::Overloaded].into_iter().find(|known| kind == Some(known.as_str()));
     let message = refused(error.code.0, &error.message);
     match (kind, error.code) {

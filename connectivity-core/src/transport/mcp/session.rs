@@ -16,7 +16,8 @@ use rmcp::service::{
 use rmcp::transport::{DynamicTransportError, Transport};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::sieve::{Sieve, ToolsChanged};
+use super::answer;
+use super::sieve::{Leave, Sieve, ToolsChanged};
 use super::stream::Cause;
 use crate::call::BoxFuture;
 use crate::mcp::outbox::Leaves;
@@ -70,6 +71,7 @@ pub(super) struct Session {
     peer: Peer<RoleClient>,
     places: Arc<Semaphore>,
     leaving: Leaving,
+    leave: Leave,
     /// Why it ended, once it has.
     ended: watch::Receiver<Option<Cause>>,
     stop: Option<RunningServiceCancellationToken>,
@@ -93,7 +95,8 @@ impl Session {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
             legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
         };
-        let opened = us.serve_with_lifecycle(Sieve::new(transport, changed), eras);
+        let leave = Leave::new();
+        let opened = us.serve_with_lifecycle(Sieve::new(transport, changed, leave.clone()), eras);
         let running = match tokio::time::timeout(OPENING, opened).await {
             Ok(opened) => opened.map_err(|cause| explain(&cause))?,
             Err(_elapsed) => return Err(DialError::connect("the server does not begin a session")),
@@ -105,7 +108,7 @@ impl Session {
             let _ = running.waiting().await;
             end.send_replace(Some(why().unwrap_or_else(|| Cause::closed("the session has ended"))));
         });
-        Ok(Self { peer, places: Arc::new(Semaphore::new(MAX_IN_FLIGHT)), leaving, ended, stop: Some(stop) })
+        Ok(Self { peer, places: Arc::new(Semaphore::new(MAX_IN_FLIGHT)), leaving, leave, ended, stop: Some(stop) })
     }
 
     /// Calls a tool. Dropping the future cancels the call on the other side too.
@@ -124,6 +127,10 @@ impl Session {
         cancel.call = None;
         match answer {
             Ok(result) => result_of(result),
+            Err(ServiceError::McpError(error)) if answer::is_too_late(&error) => {
+                self.leave.take();
+                Outcome::NotSent(error.message.into_owned())
+            }
             Err(ServiceError::McpError(error)) => Outcome::Refused(error),
             Err(_) if !ticket.left.load(Ordering::Acquire) => self.not_sent().await,
             Err(ServiceError::TransportSend(cause)) => Outcome::Failed(cause),
@@ -171,7 +178,7 @@ fn result_of(result: ServerResult) -> Outcome {
 
 impl Connected for Session {
     fn is_usable(&self) -> bool {
-        self.ended.has_changed().is_ok() && self.ended.borrow().is_none()
+        !self.leave.is_taken() && self.ended.has_changed().is_ok() && self.ended.borrow().is_none()
     }
 
     fn closed(&self) -> Option<String> {
@@ -179,9 +186,12 @@ impl Connected for Session {
     }
 
     fn ended(&self) -> BoxFuture<'static, ()> {
-        let mut ended = self.ended.clone();
+        let (mut ended, leaves) = (self.ended.clone(), self.leave.taken());
         Box::pin(async move {
-            let _ = ended.wait_for(Option::is_some).await;
+            tokio::select! {
+                _ = ended.wait_for(Option::is_some) => {}
+                () = leaves => {}
+            }
         })
     }
 }

@@ -13,6 +13,9 @@ use rmcp::model::{
     ServerRequest,
 };
 use rmcp::transport::Transport;
+use tokio::sync::watch;
+
+use crate::mcp::LEAVING;
 
 /// A transport of which only answers come.
 pub(super) struct Sieve<T: Transport<RoleClient>> {
@@ -21,6 +24,35 @@ pub(super) struct Sieve<T: Transport<RoleClient>> {
     answer: Option<Sending<T::Error>>,
     waiting: VecDeque<ClientJsonRpcMessage>,
     changed: ToolsChanged,
+    leaving: Leave,
+}
+
+/// Tells that the server takes no more requests on this session.
+#[derive(Clone, Debug)]
+pub(super) struct Leave(watch::Sender<bool>);
+
+impl Leave {
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::new(false))
+    }
+
+    pub(super) fn take(&self) {
+        self.0.send_replace(true);
+    }
+
+    pub(super) fn is_taken(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    pub(super) fn taken(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut leave = self.0.subscribe();
+        async move {
+            // Without a sender the session has ended, which is told otherwise.
+            if leave.wait_for(|taken| *taken).await.is_err() {
+                std::future::pending().await
+            }
+        }
+    }
 }
 
 /// Answers that wait to leave; questions beyond get none.
@@ -44,9 +76,9 @@ impl ToolsChanged {
 type Sending<E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send>>;
 
 impl<T: Transport<RoleClient>> Sieve<T> {
-    pub(super) fn new(inner: T, changed: ToolsChanged) -> Self {
+    pub(super) fn new(inner: T, changed: ToolsChanged, leaving: Leave) -> Self {
         changed.0.store(false, Ordering::Relaxed);
-        Self { inner, answer: None, waiting: VecDeque::new(), changed }
+        Self { inner, answer: None, waiting: VecDeque::new(), changed, leaving }
     }
 }
 
@@ -80,12 +112,15 @@ impl<T: Transport<RoleClient> + 'static> Transport<RoleClient> for Sieve<T> {
             match message {
                 ServerJsonRpcMessage::Request(_) if self.waiting.len() >= MAX_WAITING => {}
                 ServerJsonRpcMessage::Request(request) => self.waiting.push_back(answer_to(request)),
-                ServerJsonRpcMessage::Notification(notification) => {
-                    let notice = notification.notification;
-                    if matches!(notice, ServerNotification::ToolListChangedNotification(_)) {
+                ServerJsonRpcMessage::Notification(notification) => match notification.notification {
+                    ServerNotification::ToolListChangedNotification(_) => {
                         self.changed.0.store(true, Ordering::Relaxed);
                     }
-                }
+                    ServerNotification::CustomNotification(notice) if notice.method == LEAVING => {
+                        self.leaving.take();
+                    }
+                    _ => {}
+                },
                 answer => return Some(answer),
             }
         }
@@ -157,7 +192,7 @@ mod tests {
             let ask = |n: u32| json!({ "jsonrpc": "2.0", "id": n, "method": "ping" });
             let answer = json!({ "jsonrpc": "2.0", "id": 7, "result": { "content": [] } });
             let messages = (0..100).map(ask).chain([answer]).collect();
-            let mut sieve = Sieve::new(Busy { messages, sends }, ToolsChanged::default());
+            let mut sieve = Sieve::new(Busy { messages, sends }, ToolsChanged::default(), Leave::new());
             let received = tokio::time::timeout(Duration::from_secs(10), sieve.receive()).await;
             assert!(matches!(received, Ok(Some(ServerJsonRpcMessage::Response(_)))), "{sends:?}: {received:?}");
             assert!(sieve.waiting.len() <= MAX_WAITING);
