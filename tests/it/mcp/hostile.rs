@@ -197,7 +197,7 @@ async fn a_drain_lets_calls_end_and_takes_no_more() {
     let far = far().await;
     let mut client = Client::open(&far).await;
     let work = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/call",
-        "params": { "name": "billing.work", "arguments": { "order": "17", "ms": 300 } } });
+        "params": { "name": "billing.work", "arguments": { "order": "17", "ms": 1500 } } });
     client.say(format!("{work}\n")).await;
     while far.shop.journal.began() == 0 {
         tokio::task::yield_now().await;
