@@ -257,3 +257,30 @@ async fn tools_that_change_are_flagged_until_the_next_session() {
     }
     assert_eq!(seen, [false, true, false], "the third call was on a session of its own");
 }
+
+#[tokio::test]
+async fn every_version_with_a_handshake_is_understood() {
+    fn speaks(mut wire: Wire, version: &'static str) -> connectivity_core::BoxFuture<'static, ()> {
+        Box::pin(async move {
+            wire.answer(NO_DISCOVERY).await;
+            assert_eq!(
+                wire.answer(&HELLO.replace("2025-11-25", version)).await["params"]["protocolVersion"],
+                "2025-11-25"
+            );
+            wire.next().await;
+            wire.answer(r#""result":{"content":[{"type":"text","text":"3"}]}}"#).await;
+            wire.hold().await;
+        })
+    }
+    let scripts: &[Script] = &[
+        |wire| speaks(wire, "2025-11-25"),
+        |wire| speaks(wire, "2025-06-18"),
+        |wire| speaks(wire, "2025-03-26"),
+        |wire| speaks(wire, "2024-11-05"),
+    ];
+    for (n, script) in scripts.iter().enumerate() {
+        let server = Scripted::start(*script);
+        let near = Near::to(&server.address(), &server.trust()).await;
+        assert_eq!(near.billing.quote("abc").await.unwrap(), 3, "script {n}");
+    }
+}
