@@ -53,40 +53,44 @@ impl Caller {
     async fn send(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
         let mut request = CallToolRequestParams::new(self.tool(&call)?);
         request.arguments = self.arguments(&call)?;
-        let (mut lost, mut why) = (false, String::new());
+        let (mut may_have_run, mut why) = (false, String::new());
         for _ in 0..SESSIONS {
-            // A repeated call that finds nobody has still been sent once.
-            let sent = if lost { Sent::Maybe } else { Sent::No };
-            let session = self.link.connection().await;
-            let session = session.map_err(|cause| call.failed(cause.kind, cause.message).with_sent(sent))?;
-            request.meta = meta(&call);
-            match session.call(request.clone()).await {
-                Outcome::Result(result) => {
-                    self.reached();
-                    return self.forms.read(&call, result, self.max_reply);
+            let next = match self.link.connection().await {
+                Ok(session) => {
+                    request.meta = meta(&call);
+                    self.next(&call, session.call(request.clone()).await)
                 }
-                Outcome::Refused(error) => {
-                    self.reached();
-                    return Err(answer::not_run(&call, &error));
-                }
-                Outcome::Odd(what) => {
-                    let message = format_args!("the answer {what}");
-                    return Err(call.failed(ErrorKind::Remote, message).with_sent(Sent::Maybe));
-                }
-                Outcome::Failed(cause) => return Err(self.failed(&call, http::failure(cause.error.as_ref()))),
-                Outcome::NotSent(cause) => why = cause,
-                Outcome::Lost(cause) if cause.kind == ErrorKind::Closed && call.is_idempotent() => {
-                    (lost, why) = (true, cause.text);
-                }
-                Outcome::Lost(cause) => return Err(call.failed(cause.kind, cause.text).with_sent(Sent::Maybe)),
-                Outcome::BrokenOff => {
-                    let message = "the response ended without an answer";
-                    return Err(call.failed(ErrorKind::Closed, message).with_sent(Sent::Maybe));
-                }
+                Err(cause) => Next::Done(Err(call.failed(cause.kind, cause.message).with_sent(Sent::No))),
+            };
+            match next {
+                Next::Done(end) => return end.map_err(|error| told_honestly(error, may_have_run)),
+                Next::Again { ran, because } => (may_have_run, why) = (may_have_run || ran, because),
             }
         }
-        let sent = if lost { Sent::Maybe } else { Sent::No };
-        Err(call.failed(ErrorKind::Closed, why).with_sent(sent))
+        Err(told_honestly(call.failed(ErrorKind::Closed, why).with_sent(Sent::No), may_have_run))
+    }
+
+    /// What comes after an attempt: one that was not sent goes on the next session, one that may have run only if it is idempotent.
+    fn next(&self, call: &Call, outcome: Outcome) -> Next {
+        let failed = |kind, message: &str| call.failed(kind, message).with_sent(Sent::Maybe);
+        Next::Done(match outcome {
+            Outcome::NotSent(because) => return Next::Again { ran: false, because },
+            Outcome::Lost(cause) if cause.kind == ErrorKind::Closed && call.is_idempotent() => {
+                return Next::Again { ran: true, because: cause.text };
+            }
+            Outcome::Result(result) => {
+                self.reached();
+                self.forms.read(call, result, self.max_reply)
+            }
+            Outcome::Refused(error) => {
+                self.reached();
+                Err(answer::not_run(call, &error))
+            }
+            Outcome::Odd(what) => Err(failed(ErrorKind::Remote, &format!("the answer {what}"))),
+            Outcome::Failed(cause) => Err(self.failed(call, http::failure(cause.error.as_ref()))),
+            Outcome::Lost(cause) => Err(failed(cause.kind, &cause.text)),
+            Outcome::BrokenOff => Err(failed(ErrorKind::Closed, "the response ended without an answer")),
+        })
     }
 
     /// Over HTTP a request may have failed since the session began, and the session lives on.
@@ -132,6 +136,17 @@ impl Caller {
                 .with_sent(Sent::No)
         })
     }
+}
+
+/// What comes after an attempt.
+enum Next {
+    Done(Result<Reply, Error>),
+    Again { ran: bool, because: String },
+}
+
+/// A repeated call that was refused or found nobody has still been sent once.
+fn told_honestly(error: Error, may_have_run: bool) -> Error {
+    if may_have_run && error.sent() == Sent::No { error.with_sent(Sent::Maybe) } else { error }
 }
 
 /// What goes along with a call.
