@@ -12,7 +12,7 @@ use rmcp::transport::streamable_http_client::{
 };
 
 use super::dial::{NO_SESSION, quoted, refusal};
-use super::session::{Leaving, MAX_IN_FLIGHT, Session};
+use super::session::{Departures, MAX_IN_FLIGHT, Session};
 use super::sieve::ToolsChanged;
 use crate::error::{ErrorKind, Sent};
 use crate::routes::{RouteConfig, RouteError};
@@ -66,7 +66,7 @@ impl HttpDial {
             .max_json_response_size(self.max_message)
             .max_error_response_size(0);
         let transport = StreamableHttpClientTransport::with_client(self.client.clone(), config);
-        Session::open(transport, self.changed.clone(), Leaving::IsUnknown, explain, || None).await
+        Session::open(transport, self.changed.clone(), Departures::AreUnknown, explain, || None).await
     }
 }
 

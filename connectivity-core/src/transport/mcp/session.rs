@@ -61,16 +61,16 @@ impl Leaves for Ticket {
 
 /// Whether a transport says of each request when it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leaving {
-    IsTold,
-    IsUnknown,
+pub(super) enum Departures {
+    AreTold,
+    AreUnknown,
 }
 
 /// A session.
 pub(super) struct Session {
     peer: Peer<RoleClient>,
     places: Arc<Semaphore>,
-    leaving: Leaving,
+    departures: Departures,
     leave: Leave,
     /// Why it ended, once it has.
     ended: watch::Receiver<Option<Cause>>,
@@ -85,7 +85,7 @@ impl Session {
     pub(super) async fn open<T: Transport<RoleClient> + 'static>(
         transport: T,
         changed: ToolsChanged,
-        leaving: Leaving,
+        departures: Departures,
         explain: impl Fn(&ClientInitializeError) -> DialError,
         why: impl Fn() -> Option<Cause> + Send + 'static,
     ) -> Result<Self, DialError> {
@@ -108,13 +108,13 @@ impl Session {
             let _ = running.waiting().await;
             end.send_replace(Some(why().unwrap_or_else(|| Cause::closed("the session has ended"))));
         });
-        Ok(Self { peer, places: Arc::new(Semaphore::new(MAX_IN_FLIGHT)), leaving, leave, ended, stop: Some(stop) })
+        Ok(Self { peer, places: Arc::new(Semaphore::new(MAX_IN_FLIGHT)), departures, leave, ended, stop: Some(stop) })
     }
 
     /// Calls a tool. Dropping the future cancels the call on the other side too.
     pub(super) async fn call(&self, params: CallToolRequestParams) -> Outcome {
         let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return self.not_sent().await };
-        let left = AtomicBool::new(self.leaving == Leaving::IsUnknown);
+        let left = AtomicBool::new(self.departures == Departures::AreUnknown);
         let ticket = Arc::new(Ticket { left, _place: place });
         let mut request = CallToolRequest::new(params);
         request.extensions.insert(Arc::clone(&ticket));
@@ -134,7 +134,7 @@ impl Session {
             Err(ServiceError::McpError(error)) => Outcome::Refused(error),
             Err(_) if !ticket.left.load(Ordering::Acquire) => self.not_sent().await,
             Err(ServiceError::TransportSend(cause)) => Outcome::Failed(cause),
-            Err(ServiceError::TransportClosed) if self.leaving == Leaving::IsUnknown && self.is_usable() => {
+            Err(ServiceError::TransportClosed) if self.departures == Departures::AreUnknown && self.is_usable() => {
                 Outcome::BrokenOff
             }
             Err(ServiceError::TransportClosed) => Outcome::Lost(self.why().await),

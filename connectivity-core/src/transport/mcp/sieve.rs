@@ -24,7 +24,7 @@ pub(super) struct Sieve<T: Transport<RoleClient>> {
     answer: Option<Sending<T::Error>>,
     waiting: VecDeque<ClientJsonRpcMessage>,
     changed: ToolsChanged,
-    leaving: Leave,
+    leave: Leave,
 }
 
 /// Tells that the server takes no more requests on this session.
@@ -76,9 +76,9 @@ impl ToolsChanged {
 type Sending<E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send>>;
 
 impl<T: Transport<RoleClient>> Sieve<T> {
-    pub(super) fn new(inner: T, changed: ToolsChanged, leaving: Leave) -> Self {
+    pub(super) fn new(inner: T, changed: ToolsChanged, leave: Leave) -> Self {
         changed.0.store(false, Ordering::Relaxed);
-        Self { inner, answer: None, waiting: VecDeque::new(), changed, leaving }
+        Self { inner, answer: None, waiting: VecDeque::new(), changed, leave }
     }
 }
 
@@ -117,7 +117,7 @@ impl<T: Transport<RoleClient> + 'static> Transport<RoleClient> for Sieve<T> {
                         self.changed.0.store(true, Ordering::Relaxed);
                     }
                     ServerNotification::CustomNotification(notice) if notice.method == LEAVING => {
-                        self.leaving.take();
+                        self.leave.take();
                     }
                     _ => {}
                 },
