@@ -127,11 +127,7 @@ impl Transport for HttpTransport {
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
         let text = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy http needs one"))?;
         let config = route.config();
-        let endpoint = Endpoint::parse(text, route.name().as_str(), &self.guard)?;
-        let endpoint = match &config.tls().server_name {
-            Some(name) => endpoint.asked_as(name)?,
-            None => endpoint,
-        };
+        let endpoint = Endpoint::of_row(text, route.name().as_str(), config.tls(), &self.guard)?;
         let (files, headers) = (tls::files_digest(config.tls()), own_headers(config)?);
         let caller = Arc::new(Caller {
             client: guarded_client(&self.guard, &endpoint, config.tls())?,

@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-use crate::routes::RouteError;
+use crate::routes::{RouteError, RouteTls};
 use crate::transport::http::guard::Guard;
 
 /// The URL of what a row names.
@@ -16,8 +16,17 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    /// Checks the endpoint of a row, with the name that its TLS keys ask for.
+    pub(crate) fn of_row(text: &str, name: &str, tls: &RouteTls, guard: &Guard) -> Result<Self, RouteError> {
+        let endpoint = Self::parse(text, name, guard)?;
+        match &tls.server_name {
+            Some(server_name) => endpoint.asked_as(server_name),
+            None => Ok(endpoint),
+        }
+    }
+
     /// Checks everything about an endpoint that needs no network.
-    pub(crate) fn parse(text: &str, name: &str, guard: &Guard) -> Result<Self, RouteError> {
+    fn parse(text: &str, name: &str, guard: &Guard) -> Result<Self, RouteError> {
         let wrong =
             |what: &str| RouteError::endpoint(format_args!("{what}; write it like http://10.0.0.5:8080/{name}"));
         let url = Url::parse(text).map_err(|cause| wrong(&format!("it is no URL ({cause})")))?;
@@ -40,14 +49,11 @@ impl Endpoint {
     }
 
     /// Asks for a server of another name at the address that the row names.
-    pub(crate) fn asked_as(mut self, server_name: &str) -> Result<Self, RouteError> {
+    fn asked_as(mut self, server_name: &str) -> Result<Self, RouteError> {
         let host = self.url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
         // An address in the URL would be dialled as it is, past the resolver and its guard.
         if self.url.set_host(Some(server_name)).is_err() || self.url.domain().is_none() {
-            return Err(RouteError::config(
-                "server_name",
-                "on strategy `http` the name of a host goes here, no address",
-            ));
+            return Err(RouteError::config("server_name", "with a URL the name of a host goes here, no address"));
         }
         self.dialled = Some(host);
         Ok(self)

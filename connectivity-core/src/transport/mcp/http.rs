@@ -40,11 +40,7 @@ impl HttpDial {
         max_message: usize,
     ) -> Result<Self, RouteError> {
         // Whatever stands behind the host is the URL's: no name of a method follows it.
-        let endpoint = Endpoint::parse(endpoint, "mcp", guard)?;
-        let endpoint = match &config.tls().server_name {
-            Some(name) => endpoint.asked_as(name)?,
-            None => endpoint,
-        };
+        let endpoint = Endpoint::of_row(endpoint, "mcp", config.tls(), guard)?;
         let headers = own_headers(config)?;
         if let Some(name) = headers.keys().find(|name| **name == ACCEPT || RESERVED.contains(&name.as_str())) {
             return Err(RouteError::config("headers", format_args!("`{name}` is the protocol's own")));
