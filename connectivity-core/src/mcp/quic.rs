@@ -1,14 +1,10 @@
 //! Sessions over QUIC, as the Go original has them: `docs/mcp-over-quic.md`.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{
-    Connection, Endpoint, IdleTimeout, Incoming, RecvStream, SendStream, ServerConfig, TransportConfig, VarInt,
-};
+use quinn::{Connection, Endpoint, IdleTimeout, Incoming, RecvStream, SendStream, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
 use tokio::task::JoinSet;
 
@@ -18,7 +14,7 @@ use super::{Inner, Mcp};
 use crate::call::BoxFuture;
 use crate::router::Inbound;
 use crate::transport::quic::admission::Admission;
-use crate::transport::quic::{restart, settings, socket};
+use crate::transport::quic::binding::Binding;
 use crate::transport::tls::{self, Tls};
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
@@ -131,26 +127,13 @@ impl McpListener {
     }
 
     async fn bind(&self, guarded: bool) -> Result<Endpoint, ServeError> {
-        let cannot = |cause: io::Error| ServeError::Bind { address: self.address.clone(), cause };
-        let mut addresses = tokio::net::lookup_host(&self.address).await.map_err(cannot)?;
-        let address = addresses.next().ok_or_else(|| cannot(io::ErrorKind::AddrNotAvailable.into()))?;
-        let open = self.open_to_everyone && !guarded || address.ip().to_canonical().is_loopback();
-        if !open && !self.tls.is_closed_to_strangers() {
-            return Err(ServeError::NoIdentityRule { address: address.to_string() });
-        }
-        let config =
-            self.server_config().map_err(|cause| cannot(io::Error::new(io::ErrorKind::InvalidInput, cause)))?;
-        let bound = settings::bind(address).map_err(cannot)?;
-        let mut endpoint = settings::endpoint();
-        restart::survive(&mut endpoint, &self.tls.secret());
-        socket::endpoint(endpoint, Some(config), bound).map_err(cannot)
-    }
-
-    fn server_config(&self) -> Result<ServerConfig, Box<dyn std::error::Error + Send + Sync>> {
-        let crypto = QuicServerConfig::try_from(self.tls.server_config(&[ALPN])?)?;
-        let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-        config.transport_config(transport()).max_incoming(MAX_PENDING).incoming_buffer_size_total(1 << 20);
-        Ok(config)
+        let open = self.open_to_everyone && !guarded;
+        let binding = Binding { address: &self.address, tls: &self.tls, open };
+        let address = binding.resolve().await?;
+        binding.bind(address, ALPN, |config| {
+            config.transport_config(transport());
+            config.max_incoming(MAX_PENDING).incoming_buffer_size_total(1 << 20);
+        })
     }
 }
 

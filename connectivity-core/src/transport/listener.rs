@@ -109,7 +109,7 @@ pub enum ServeError {
     },
     /// Others could reach the listener, and nothing says who may call.
     #[error(
-        "{address} can be reached from other machines: say who may call with `bearer(name, token)`, or `open_to_everyone()`"
+        "{address} can be reached from other machines: say who may call with `bearer(name, token)` over HTTP, `Tls::client_ca(file)` over QUIC, or `open_to_everyone()`"
     )]
     NoIdentityRule {
         /// The address.

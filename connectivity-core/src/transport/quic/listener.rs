@@ -1,19 +1,18 @@
 //! The server side of strategy `quic`.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Endpoint, Incoming, ServerConfig};
+use quinn::{Endpoint, Incoming};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::admission::Admission;
+use super::binding::Binding;
 use super::threads::Threads;
-use super::{ALPN, bulk, close, restart, settings, socket};
+use super::{ALPN, bulk, close, settings};
 use crate::call::BoxFuture;
 use crate::router::Inbound;
 use crate::transport::mux::{Beginning, Serving, serve};
@@ -56,26 +55,13 @@ impl QuicListener {
     }
 
     async fn bind(&self, threads: &Threads) -> Result<Endpoint, ServeError> {
-        let cannot = |cause: io::Error| ServeError::Bind { address: self.address.clone(), cause };
-        let mut addresses = tokio::net::lookup_host(&self.address).await.map_err(cannot)?;
-        let address = addresses.next().ok_or_else(|| cannot(io::ErrorKind::AddrNotAvailable.into()))?;
-        if !address.ip().to_canonical().is_loopback() && !self.open_to_everyone && !self.tls.is_closed_to_strangers() {
-            return Err(ServeError::NoIdentityRule { address: address.to_string() });
-        }
-        let config =
-            self.server_config().map_err(|cause| cannot(io::Error::new(io::ErrorKind::InvalidInput, cause)))?;
-        let bound = settings::bind(address).map_err(cannot)?;
-        let mut endpoint = settings::endpoint();
-        restart::survive(&mut endpoint, &self.tls.secret());
+        let binding = Binding { address: &self.address, tls: &self.tls, open: self.open_to_everyone };
+        let address = binding.resolve().await?;
         let _first = threads.first().enter();
-        socket::endpoint(endpoint, Some(config), bound).map_err(cannot)
-    }
-
-    fn server_config(&self) -> Result<ServerConfig, Box<dyn std::error::Error + Send + Sync>> {
-        let crypto = QuicServerConfig::try_from(self.tls.server_config(&[ALPN])?)?;
-        let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-        config.transport_config(settings::transport()).max_incoming(MAX_PENDING).incoming_buffer_size_total(16 << 20);
-        Ok(config)
+        binding.bind(address, ALPN, |config| {
+            config.transport_config(settings::transport());
+            config.max_incoming(MAX_PENDING).incoming_buffer_size_total(16 << 20);
+        })
     }
 }
 

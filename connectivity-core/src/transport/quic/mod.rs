@@ -1,15 +1,16 @@
 //! Strategy `quic`: the frames of `docs/wire.md` over QUIC (RFC 9000), ALPN `connectivity/1`.
 
 pub(crate) mod admission;
+pub(crate) mod binding;
 mod bulk;
 mod client;
 mod close;
 pub(crate) mod dialer;
 pub(crate) mod endpoints;
 mod listener;
-pub(crate) mod restart;
-pub(crate) mod settings;
-pub(crate) mod socket;
+mod restart;
+mod settings;
+mod socket;
 mod threads;
 
 pub use client::QuicTransport;
