@@ -7,6 +7,8 @@
 #![allow(missing_docs, unreachable_pub, reason = "a program of its own")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
 
+#[path = "wire/apart.rs"]
+mod apart;
 #[path = "wire/load.rs"]
 mod load;
 #[allow(dead_code, reason = "another benchmark uses the rest")]
@@ -17,6 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use apart::apart;
 use connectivity_core::{Error, MemoryRoutes, Router, Server, Tls, register, service};
 use load::{Echo, Seen, load};
 use quinn::{ClientConfig, Endpoint, ServerConfig};
@@ -61,24 +64,6 @@ impl Echo for Typed {
     async fn echo(&self) {
         assert_eq!(self.0.echo(WORDS).await.unwrap(), WORDS);
     }
-}
-
-/// Runs on a thread and a runtime of its own until the process ends; gives what `start` makes.
-fn apart<T, F, Fut>(start: F) -> T
-where
-    T: Send + 'static,
-    F: FnOnce() -> Fut + Send + 'static,
-    Fut: Future<Output = T> + Send,
-{
-    let (made, makes) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(async move {
-            made.send(start().await).unwrap();
-            std::future::pending::<()>().await;
-        });
-    });
-    makes.recv().unwrap()
 }
 
 /// A server of ours, and a client by a row that leads to it.

@@ -5,6 +5,8 @@
 #![allow(missing_docs, unreachable_pub, dead_code, reason = "a program of its own, and it needs a part of the module")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
 
+#[path = "wire/apart.rs"]
+mod apart;
 #[path = "wire/table.rs"]
 mod table;
 #[path = "wire/world.rs"]

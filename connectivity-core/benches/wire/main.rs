@@ -7,6 +7,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "a program of its own")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
 
+mod apart;
 mod bare;
 mod bare_quic;
 mod load;

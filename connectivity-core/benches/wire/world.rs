@@ -1,12 +1,13 @@
 //! The service that is called, the process that serves it (a runtime of its own), and the router of its callers.
 
-use std::future::Future;
 use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use connectivity_core::{Error, MemoryRoutes, Router, Server, Tls, register, service};
 use serde::{Deserialize, Serialize};
+
+use crate::apart::apart;
 
 /// Four words: 32 bytes in memory, a little more on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,24 +43,6 @@ impl Billing for Shop {
         }
         Ok(sum)
     }
-}
-
-/// Runs on a thread and a multi-thread runtime of its own until the process ends; gives what `start` makes.
-pub fn apart<T, F, Fut>(start: F) -> T
-where
-    T: Send + 'static,
-    F: FnOnce() -> Fut + Send + 'static,
-    Fut: Future<Output = T> + Send,
-{
-    let (made, makes) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(async move {
-            made.send(start().await).unwrap();
-            std::future::pending::<()>().await;
-        });
-    });
-    makes.recv().unwrap()
 }
 
 /// A server on every strategy that is measured, and how to reach it.
