@@ -80,14 +80,34 @@ impl Cause {
     }
 }
 
+/// Strategies whose transports are there by default once their features, of the same names, are on.
+const OF_FEATURES: [&str; 4] = ["http", "mcp", "quic", "unix"];
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invalid(error) => write!(f, "{error}"),
             Self::NoImplementation => f.write_str(Trouble::NOT_SERVED_HERE),
             Self::NoTransport { word, known } => {
-                write!(f, "strategy: this router has no transport `{word}`; it has {}", known.join(", "))
+                write!(f, "strategy: this router has no transport `{word}`; it has {}", known.join(", "))?;
+                match OF_FEATURES.contains(&word.as_str()) {
+                    true => write!(f, "; `{word}` comes with the feature of connectivity-core of that name"),
+                    false => Ok(()),
+                }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transport_that_is_left_out_of_the_build_is_said_to_be() {
+        let text =
+            |word: &str| Cause::NoTransport { word: word.to_owned(), known: vec!["local".to_owned()] }.to_string();
+        assert!(text("mcp").ends_with("it has local; `mcp` comes with the feature of connectivity-core of that name"));
+        assert!(text("carrier-pigeon").ends_with("it has local"));
     }
 }
