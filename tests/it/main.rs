@@ -15,6 +15,7 @@ mod from_go;
 mod guard;
 mod http;
 mod https;
+mod isolation;
 mod layers;
 mod mcp;
 mod policies;

@@ -4,18 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, Endpoint, IdleTimeout, Incoming, RecvStream, SendStream, TransportConfig, VarInt};
-use rustls::pki_types::CertificateDer;
+use quinn::{Connection, Endpoint, IdleTimeout, RecvStream, SendStream, TransportConfig, VarInt};
 use tokio::task::JoinSet;
 
 use super::session::{self, Limits};
 use super::wire::End;
 use super::{Inner, Mcp};
 use crate::call::BoxFuture;
+use crate::context::Peer;
 use crate::router::Inbound;
-use crate::transport::quic::admission::Admission;
+use crate::transport::quic::admission::{Admission, Admitted, Established};
 use crate::transport::quic::binding::Binding;
-use crate::transport::tls::{self, Tls};
+use crate::transport::tls::Tls;
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
 /// The protocol's name and version, as the handshake agrees on it.
@@ -181,11 +181,10 @@ async fn accept(endpoint: Endpoint, inner: Arc<Inner>, max_sessions: usize, mut 
             Some(_) = sessions.join_next(), if !sessions.is_empty() => continue,
             admitted = admission.next() => admitted,
         };
-        let Some((incoming, place)) = admitted else { break };
+        let Some(admitted) = admitted else { break };
         let (inner, drain) = (Arc::clone(&inner), drain.clone());
         sessions.spawn(async move {
-            let _place = place;
-            if let Err(cause) = connection(incoming, inner, drain).await {
+            if let Err(cause) = connection(admitted, inner, drain).await {
                 tracing::debug!(%cause, "a session's connection ended");
             }
         });
@@ -194,12 +193,12 @@ async fn accept(endpoint: Endpoint, inner: Arc<Inner>, max_sessions: usize, mut 
     admission.close(ended, drain).await;
 }
 
-async fn connection(incoming: Incoming, inner: Arc<Inner>, mut drain: Drain) -> Result<(), quinn::ConnectionError> {
-    let Ok(connection) = tokio::time::timeout(OPENING, incoming.accept()?).await else { return Ok(()) };
-    let connection = connection?;
+async fn connection(admitted: Admitted, inner: Arc<Inner>, mut drain: Drain) -> Result<(), quinn::ConnectionError> {
+    let Some(established) = admitted.establish(OPENING).await? else { return Ok(()) };
+    let Established { connection, peer, place: _place, .. } = established;
     let (code, reason): (_, &[u8]) = match tokio::time::timeout(OPENING, open(&connection)).await {
         Ok(Ok(Some(stream))) => {
-            let ended = session(&connection, stream, inner, drain.clone()).await;
+            let ended = session(&connection, peer, stream, inner, drain.clone()).await;
             // What was written last is still on its way.
             tokio::select! {
                 _ = tokio::time::timeout(LINGER, connection.closed()) => {}
@@ -226,10 +225,13 @@ async fn open(connection: &Connection) -> Result<Option<(SendStream, RecvStream)
     Ok((read.is_ok() && magic == MAGIC).then_some((writer, reader)))
 }
 
-async fn session(connection: &Connection, stream: (SendStream, RecvStream), inner: Arc<Inner>, drain: Drain) -> End {
-    let identity = connection.peer_identity();
-    let certificates = identity.and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
-    let peer = certificates.and_then(|certificates| tls::peer_of(&certificates));
+async fn session(
+    connection: &Connection,
+    peer: Option<Peer>,
+    stream: (SendStream, RecvStream),
+    inner: Arc<Inner>,
+    drain: Drain,
+) -> End {
     let limits = Limits { opening: Some(OPENING), stall: Some(STALL), message: inner.max_message };
     let (writer, reader) = stream;
     tokio::select! {

@@ -16,6 +16,10 @@ mod listener;
 mod mcp;
 #[cfg(feature = "wire")]
 pub(crate) mod mux;
+#[cfg(feature = "wire")]
+mod origin;
+#[cfg(feature = "wire")]
+mod places;
 #[cfg(feature = "quic")]
 pub(crate) mod quic;
 mod remote;
@@ -29,6 +33,8 @@ mod remote_name;
 pub(crate) mod tls;
 #[cfg(feature = "unix")]
 mod unix;
+#[cfg(feature = "wire")]
+mod unsent;
 #[cfg(feature = "wire")]
 pub(crate) mod wire;
 
@@ -48,6 +54,10 @@ pub use remote::{Remote, TransportState};
 pub use tls::{Tls, TlsError};
 
 pub(crate) use listener::DrainSwitch;
+#[cfg(feature = "wire")]
+pub(crate) use origin::Origin;
+#[cfg(feature = "wire")]
+pub(crate) use places::{Place, Places};
 
 /// Turns routes of one strategy into services: `http` is one, and yours can be another.
 ///

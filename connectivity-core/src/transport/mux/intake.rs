@@ -46,6 +46,16 @@ impl Intake {
         Some(bytes)
     }
 
+    /// How many bytes are there that no frame has taken.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The length and the call number that the next frame announces, once its head is there.
+    pub(super) fn head(&self) -> Option<(usize, u64)> {
+        Decoder::head(&self.bytes)
+    }
+
     /// Takes the next frame, or nothing if it is not there whole yet.
     pub(super) fn frame(&mut self, decoder: Decoder) -> Result<Option<Frame>, WireError> {
         let frame = decoder.decode(&mut self.bytes)?;

@@ -1,23 +1,29 @@
 //! Many calls on one byte stream: what `quic` and `unix` share above their sockets.
 //!
-//! A client's [`Connection`] lives on the runtime of its caller: one task writes, one reads. The other side's [`serve`] lives
-//! where its listener puts it, polls implementations once in place, and hands what is pending to the user's runtime.
+//! A client's [`Connection`] lives on the runtime of its caller: one task writes, one reads. The other side's [`serve`] lives on an
+//! [IO thread](io_thread), where methods that have proven quick are polled once; the user's runtime runs all others.
 
 mod caller;
 mod connection;
+mod inline;
+mod inline_policy;
 mod intake;
+mod io_thread;
+mod large_requests;
 mod link;
-mod outbox;
-mod pace;
 mod pending;
+mod reading;
 mod request;
+mod send_queue;
 mod serving;
-mod turns;
+mod stream;
+mod watchdog;
 mod writer;
 
 pub(crate) use caller::Caller;
 pub(crate) use connection::{Connection, Feed};
+pub(crate) use io_thread::IoThreads;
+#[cfg(feature = "quic")]
+pub(crate) use io_thread::{Ended, IoThread};
 pub(crate) use link::MuxDial;
-pub(crate) use serving::{Beginning, Serving, serve};
-#[cfg(feature = "unix")]
-pub(crate) use turns::Shares;
+pub(crate) use serving::{Beginning, Client, Serving, serve};

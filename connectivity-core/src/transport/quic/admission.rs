@@ -1,31 +1,76 @@
 //! Who gets in at a QUIC endpoint, and how it is closed: the same for every protocol that listens on one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Endpoint, Incoming, VarInt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use quinn::{Connection, ConnectionError, Endpoint, Incoming, VarInt};
+use rustls::pki_types::CertificateDer;
 
-use crate::transport::Drain;
+use crate::context::Peer;
+use crate::transport::places::Opening;
+use crate::transport::{Drain, Origin, Place, Places, tls};
 
-/// An endpoint that lets in so many connections.
+/// What a connection is closed with for which there is no place.
+const FULL: (VarInt, &[u8]) = (VarInt::from_u32(2), b"too many connections");
+
+/// A QUIC endpoint and the places of its connections.
 pub(crate) struct Admission {
     endpoint: Endpoint,
-    places: Arc<Semaphore>,
+    places: Places,
     unproven: usize,
 }
 
+/// A connection that may come in.
+pub(crate) struct Admitted {
+    pub(crate) incoming: Incoming,
+    opening: Opening,
+}
+
+/// A connection after its handshake: who is at the other end, and the place that it has.
+pub(crate) struct Established {
+    pub(crate) connection: Connection,
+    pub(crate) peer: Option<Peer>,
+    pub(crate) origin: Origin,
+    pub(crate) place: Place,
+}
+
+impl Admitted {
+    /// Waits for the handshake; `None` if it takes longer than `limit`, or there is no place.
+    pub(crate) async fn establish(self, limit: Duration) -> Result<Option<Established>, ConnectionError> {
+        let Self { incoming, mut opening } = self;
+        let connecting = incoming.accept()?;
+        let address = connecting.remote_address().ip();
+        let connection = match opening.wait(tokio::time::timeout(limit, connecting)).await {
+            Some(Ok(connection)) => connection?,
+            Some(Err(_)) | None => return Ok(None),
+        };
+        let peer = peer_of(&connection);
+        let identity = peer.as_ref().map(|peer| Origin::Identity(peer.name().to_owned()));
+        let origin = identity.unwrap_or(Origin::Address(address));
+        let Some(place) = opening.establish(origin.clone()) else {
+            connection.close(FULL.0, FULL.1);
+            return Ok(None);
+        };
+        Ok(Some(Established { connection, peer, origin, place }))
+    }
+}
+
+/// The client that has shown a certificate.
+fn peer_of(connection: &Connection) -> Option<Peer> {
+    let certificates = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    tls::peer_of(&certificates)
+}
+
 impl Admission {
-    /// Gives an endpoint `places` connections at once; above `unproven` of them a client has to prove its address first.
-    pub(crate) fn new(endpoint: Endpoint, places: usize, unproven: usize) -> Self {
-        Self { endpoint, places: Arc::new(Semaphore::new(places)), unproven }
+    /// Gives an endpoint `limit` connections at once; above `unproven` of them a client has to prove its address first.
+    pub(crate) fn new(endpoint: Endpoint, limit: usize, unproven: usize) -> Self {
+        Self { endpoint, places: Places::new(limit), unproven }
     }
 
-    /// Waits for a connection that may come in, and its place; `None` when the endpoint is closed.
+    /// Waits for a connection that may come in; `None` when the endpoint is closed.
     ///
     /// # Cancel safety
     /// No connection is lost.
-    pub(crate) async fn next(&self) -> Option<(Incoming, OwnedSemaphorePermit)> {
+    pub(crate) async fn next(&self) -> Option<Admitted> {
         loop {
             let incoming = self.endpoint.accept().await?;
             let is_crowded = self.endpoint.open_connections() > self.unproven;
@@ -34,10 +79,8 @@ impl Admission {
                 let _ = incoming.retry();
                 continue;
             }
-            match Arc::clone(&self.places).try_acquire_owned() {
-                Ok(place) => return Some((incoming, place)),
-                Err(_full) => incoming.refuse(),
-            }
+            let opening = self.places.open(Origin::Address(incoming.remote_address().ip()));
+            return Some(Admitted { incoming, opening });
         }
     }
 

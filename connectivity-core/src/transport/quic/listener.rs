@@ -4,19 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Endpoint, Incoming};
-use rustls::pki_types::CertificateDer;
+use quinn::Endpoint;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::admission::Admission;
+use super::admission::{Admission, Admitted, Established};
 use super::binding::Binding;
 use super::threads::Threads;
 use super::{ALPN, bulk, close, settings};
 use crate::call::BoxFuture;
 use crate::router::Inbound;
-use crate::transport::mux::{Beginning, Serving, serve};
-use crate::transport::tls::{self, Tls};
+use crate::transport::mux::{Beginning, Client, Serving, serve};
+use crate::transport::tls::Tls;
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
 /// Connections at once unless said.
@@ -57,7 +56,7 @@ impl QuicListener {
     async fn bind(&self, threads: &Threads) -> Result<Endpoint, ServeError> {
         let binding = Binding { address: &self.address, tls: &self.tls, open: self.open_to_everyone };
         let address = binding.resolve().await?;
-        let _first = threads.first().enter();
+        let _first = threads.first().handle().enter();
         binding.bind(address, ALPN, |config| {
             config.transport_config(settings::transport());
             config.max_incoming(MAX_PENDING).incoming_buffer_size_total(16 << 20);
@@ -73,7 +72,7 @@ impl Listener for QuicListener {
             let endpoint = self.bind(&threads).await?;
             let address: SocketAddr = endpoint.local_addr().map_err(cannot)?;
             let serving = Serving::new(inbound);
-            let accepting = threads.first().spawn(accept(endpoint, serving, Arc::clone(&threads), drain));
+            let accepting = threads.first().handle().spawn(accept(endpoint, serving, Arc::clone(&threads), drain));
             Ok(Listening::new(address, async move {
                 if let Err(cause) = accepting.await {
                     tracing::error!(%cause, "the listener ended");
@@ -96,12 +95,12 @@ async fn accept(endpoint: Endpoint, serving: Serving, threads: Arc<Threads>, mut
             () = drain.begun() => break,
             admitted = admission.next() => admitted,
         };
-        let Some((incoming, place)) = admitted else { break };
-        let (serving, drain, alive) = (serving.of_another_peer(), drain.clone(), alive.clone());
-        let thread = threads.deal(bulk::is_marked(&incoming.orig_dst_cid()));
-        thread.spawn(async move {
-            let _held = (place, alive);
-            if let Err(cause) = connection(incoming, serving, drain).await {
+        let Some(admitted) = admitted else { break };
+        let thread = threads.deal(bulk::is_marked(&admitted.incoming.orig_dst_cid()));
+        let (serving, drain, alive) = (serving.on(thread), drain.clone(), alive.clone());
+        thread.handle().spawn(async move {
+            let _alive = alive;
+            if let Err(cause) = connection(admitted, serving, drain).await {
                 tracing::debug!(%cause, "a connection ended");
             }
         });
@@ -115,15 +114,10 @@ async fn accept(endpoint: Endpoint, serving: Serving, threads: Arc<Threads>, mut
 }
 
 /// Serves one connection on the thread it was dealt to.
-async fn connection(incoming: Incoming, serving: Serving, mut drain: Drain) -> Result<(), quinn::ConnectionError> {
-    let connecting = incoming.accept()?;
-    let connection = match tokio::time::timeout(HANDSHAKE, connecting).await {
-        Ok(connection) => connection?,
-        Err(_elapsed) => return Ok(()),
-    };
-    let identity = connection.peer_identity();
-    let certificates = identity.and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
-    let peer = certificates.and_then(|certificates| tls::peer_of(&certificates));
+async fn connection(admitted: Admitted, serving: Serving, mut drain: Drain) -> Result<(), quinn::ConnectionError> {
+    let Some(established) = admitted.establish(HANDSHAKE).await? else { return Ok(()) };
+    let Established { connection, peer, origin, place: _place } = established;
+    let client = Client { peer, origin };
     let mut streams = JoinSet::new();
     let (mut draining, mut ending) = (false, drain.clone());
     let mut served = 0;
@@ -136,10 +130,10 @@ async fn connection(incoming: Incoming, serving: Serving, mut drain: Drain) -> R
             stream = connection.accept_bi() => match stream {
                 Ok((writer, mut reader)) => {
                     served = writer.id().index() + 1;
-                    let (serving, peer, drain) = (serving.clone(), peer.clone(), drain.clone());
+                    let (serving, client, drain) = (serving.clone(), client.clone(), drain.clone());
                     streams.spawn(async move {
                         if let Some(beginning) = Beginning::read(&mut reader).await {
-                            serve(serving, peer, beginning, reader, writer, drain).await;
+                            serve(serving, client, beginning, reader, writer, drain).await;
                         }
                     });
                 }

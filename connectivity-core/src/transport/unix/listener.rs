@@ -5,22 +5,20 @@ use std::io;
 use std::net::Shutdown;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::address::Address;
-use super::thread::io_thread;
 use super::users::Users;
 use crate::call::BoxFuture;
 use crate::context::Peer;
 use crate::router::Inbound;
-use crate::transport::mux::{Beginning, Serving, Shares, serve};
-use crate::transport::{Drain, Listener, Listening, ServeError};
+use crate::transport::mux::{Beginning, Client, IoThreads, Serving, serve};
+use crate::transport::places::Opening;
+use crate::transport::{Drain, Listener, Listening, Origin, Places, ServeError};
 
 /// Connections at once unless said.
 const MAX_CONNECTIONS: usize = 1024;
@@ -121,9 +119,14 @@ impl Listener for UnixListener {
             let (bound, address) = self.bind()?;
             let serving = Serving::new(inbound);
             let users = self.users;
-            let done = io_thread("connectivity-unix", move || accept(bound, users, serving, drain));
-            let done = done.map_err(|cause| ServeError::Bind { address: address.to_string(), cause })?;
-            Ok(Listening::new(address, done))
+            let started = IoThreads::start("unix", 1);
+            let (threads, ended) = started.map_err(|cause| ServeError::Bind { address: address.to_string(), cause })?;
+            let (thread, serving) = (threads.get(0).handle().clone(), serving.on(threads.get(0)));
+            thread.spawn(async move {
+                accept(bound, users, serving, drain).await;
+                drop(threads);
+            });
+            Ok(Listening::new(address, ended.wait()))
         })
     }
 }
@@ -137,15 +140,13 @@ async fn accept(mut bound: Bound, users: Users, serving: Serving, drain: Drain) 
         Ok(listener) => listener,
         Err(cause) => return tracing::error!(%cause, "the socket cannot be used"),
     };
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let (mut connections, mut shares) = (JoinSet::new(), Shares::default());
-    let mut begin = |connections: &mut JoinSet<()>, stream: UnixStream, peer, place| {
+    let places = Places::new(MAX_CONNECTIONS);
+    let mut connections = JoinSet::new();
+    let begin = |connections: &mut JoinSet<()>, stream: UnixStream, peer| {
         let process = stream.peer_cred().ok().and_then(|process| process.pid());
-        let served = connection(stream, peer, serving.of_peer(process, &mut shares), drain.clone());
-        connections.spawn(async move {
-            served.await;
-            drop(place);
-        });
+        let client = Client { peer: Some(peer), origin: Origin::Process(process) };
+        let opening = places.open(client.origin.clone());
+        connections.spawn(connection(stream, client, opening, serving.clone(), drain.clone()));
     };
     let mut stop = drain.clone();
     loop {
@@ -153,14 +154,14 @@ async fn accept(mut bound: Bound, users: Users, serving: Serving, drain: Drain) 
             biased;
             () = stop.begun() => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            (stream, place, peer) = next(&listener, &places, &users) => begin(&mut connections, stream, peer, place),
+            (stream, peer) = next(&listener, &users) => begin(&mut connections, stream, peer),
         }
     }
     drop(bound);
     // Who is connected may have sent a call already.
     for stream in last(listener) {
         match users.check(&stream) {
-            Ok(user) => begin(&mut connections, stream, peer(user), None),
+            Ok(user) => begin(&mut connections, stream, peer(user)),
             Err(cause) => tracing::warn!(%cause, "a connection was refused"),
         }
     }
@@ -183,16 +184,17 @@ fn peer(user: u32) -> Peer {
 
 /// Serves a connection here, unless it is for one large body: reading and writing that would hold up everybody's small calls, so it
 /// moves to the runtime where the body will be read anyway.
-async fn connection(mut stream: UnixStream, peer: Peer, serving: Serving, drain: Drain) {
-    let Some(beginning) = Beginning::read(&mut stream).await else { return };
+async fn connection(mut stream: UnixStream, client: Client, mut opening: Opening, serving: Serving, drain: Drain) {
+    let Some(Some(beginning)) = opening.wait(Beginning::read(&mut stream)).await else { return };
+    let Some(_place) = opening.establish(client.origin.clone()) else { return };
     if !beginning.is_single() {
         let (reader, writer) = stream.into_split();
-        return serve(serving, Some(peer), beginning, reader, writer, drain).await;
+        return serve(serving, client, beginning, reader, writer, drain).await;
     }
     let user = serving.user().clone();
     let there = async move {
         let (reader, writer) = UnixStream::from_std(stream.into_std()?)?.into_split();
-        serve(serving, Some(peer), beginning, reader, writer, drain).await;
+        serve(serving, client, beginning, reader, writer, drain).await;
         io::Result::Ok(())
     };
     if let Ok(Err(cause)) = user.spawn(there).await {
@@ -200,18 +202,12 @@ async fn connection(mut stream: UnixStream, peer: Peer, serving: Serving, drain:
     }
 }
 
-/// Waits for a place and a peer of an allowed user.
-async fn next(
-    listener: &tokio::net::UnixListener,
-    places: &Arc<Semaphore>,
-    users: &Users,
-) -> (UnixStream, Option<tokio::sync::OwnedSemaphorePermit>, Peer) {
-    // The semaphore is never closed; without a permit the connection would merely go uncounted.
-    let place = Arc::clone(places).acquire_owned().await.ok();
+/// Waits for a peer of an allowed user.
+async fn next(listener: &tokio::net::UnixListener, users: &Users) -> (UnixStream, Peer) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => match users.check(&stream) {
-                Ok(user) => return (stream, place, peer(user)),
+                Ok(user) => return (stream, peer(user)),
                 Err(cause) => tracing::warn!(%cause, "a connection was refused"),
             },
             Err(cause) => {

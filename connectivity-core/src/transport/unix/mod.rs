@@ -3,7 +3,6 @@
 mod address;
 mod client;
 mod listener;
-mod thread;
 mod users;
 
 pub use client::UnixTransport;

@@ -68,6 +68,14 @@ impl Decoder {
         read(kind, flags, call, frame).map(Some)
     }
 
+    /// The length and the call number that a buffer's first frame announces, once its head is there.
+    pub(crate) fn head(buffer: &[u8]) -> Option<(usize, u64)> {
+        let (head, _) = buffer.split_first_chunk::<HEAD>()?;
+        let (length, rest) = head.split_first_chunk::<4>()?;
+        let (_, call) = rest.split_first_chunk::<4>()?;
+        Some((u32::from_le_bytes(*length) as usize, u64::from_le_bytes(*call.first_chunk()?)))
+    }
+
     /// How many bytes the frame lacks that a buffer begins with; 0 while that is not known.
     pub(crate) fn lacks(self, buffer: &[u8]) -> usize {
         let length = buffer.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes) as usize);

@@ -1,4 +1,4 @@
-//! Answers on their way out of one connection of a server.
+//! Replies on their way out of one stream of a server.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,21 +13,22 @@ use tokio::sync::Notify;
 use crate::call::Reply;
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind};
+use crate::transport::unsent::Unsent;
 use crate::transport::wire::{Encoder, KEPT, MAX_SMALL_BODY};
 
-/// Above so many bytes of unread answers no more requests are read.
+/// Backpressure: while this many reply bytes are unsent, no more requests are read and no more replies are encoded.
 const FULL: usize = 4 << 20;
 
-/// Above so many the stream ends: calls that ran already go on making answers that nobody reads.
+/// A stream ends when this many reply bytes are unsent.
 const TOO_FULL: usize = 256 << 20;
 
 /// How long one write may be stuck.
 const STALL: Duration = Duration::from_secs(15);
 
-/// Collects answers from wherever they are made, and is written by one task. Long answers go part by part, each behind the short
-/// ones of that moment, so that nobody waits for somebody else's megabytes.
+/// Collects replies from wherever they are made; one task writes them. Long replies are written part by part, each behind the short
+/// ones of that moment, so that no caller waits for another's megabytes.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(super) struct SendQueue {
     state: Mutex<State>,
     filled: Notify,
     emptied: Notify,
@@ -38,8 +39,10 @@ struct State {
     short: Encoder,
     long: VecDeque<Long>,
     long_bytes: usize,
-    /// No more answers will come: the task ends when all is written.
+    /// No more replies will come: the task ends when all is written.
     finished: bool,
+    /// What this stream counts for among all streams of the process.
+    unsent: Unsent,
 }
 
 #[derive(Debug)]
@@ -50,9 +53,9 @@ struct Long {
     rest: Bytes,
 }
 
-impl Outbox {
-    /// Puts an answer in; one that cannot be encoded becomes a failure.
-    pub(super) fn answer(&self, call: u64, name: &str, codec: Codec, result: Result<Reply, Error>) {
+impl SendQueue {
+    /// Queues a reply; one that cannot be encoded becomes a failure.
+    pub(super) fn reply(&self, call: u64, name: &str, codec: Codec, result: Result<Reply, Error>) {
         let encode =
             AssertUnwindSafe(|| result.and_then(|reply| Ok((reply.is_app_error(), reply.encode(name, codec)?))));
         // A `Serialize` of the user's that panics is one failed call.
@@ -67,36 +70,42 @@ impl Outbox {
             Ok((app_error, (codec, body))) => state.short.reply(call, codec, app_error, &body),
             Err(error) => state.short.failure(call, &error),
         }
+        state.count();
     }
 
-    /// Puts frames in that are no answers.
+    /// Queues frames that are no replies.
     pub(super) fn put(&self, write: impl FnOnce(&mut Encoder)) {
         write(&mut self.lock().short);
     }
 
-    /// Lets the writing task look. Apart from `answer`, so that a batch of requests wakes it once.
-    pub(super) fn ring(&self) {
+    /// Wakes the writing task. Apart from [`reply`](Self::reply), so that a batch of replies wakes it once.
+    pub(super) fn notify(&self) {
         self.filled.notify_one();
     }
 
     /// Lets the writing task end when everything is written.
     pub(super) fn finish(&self) {
         self.lock().finished = true;
-        self.ring();
+        self.notify();
     }
 
-    /// Waits while too many answers are unread.
+    /// Waits while too many reply bytes are unsent, here or in the whole process.
     pub(super) async fn room(&self) {
         loop {
             let emptied = self.emptied.notified();
-            if self.lock().bytes() < FULL {
+            if self.lock().has_room() {
                 return;
             }
             emptied.await;
         }
     }
 
-    /// Writes answers until there will be no more.
+    /// Returns whether [`room`](Self::room) would not wait.
+    pub(super) fn has_room(&self) -> bool {
+        self.lock().has_room()
+    }
+
+    /// Writes replies until there will be no more.
     pub(super) async fn write_to(&self, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
         let mut bytes = BytesMut::new();
         loop {
@@ -117,13 +126,13 @@ impl Outbox {
         }
     }
 
-    /// Exchanges an empty buffer for what is to be written next: all short answers and one part of a long one. False when there will
-    /// be nothing any more.
+    /// Exchanges an empty buffer for what is to be written next: all short replies and one part of a long one. Returns whether there
+    /// will be more.
     fn next(&self, bytes: &mut BytesMut) -> io::Result<bool> {
         let mut state = self.lock();
         let state = &mut *state;
         if state.bytes() > TOO_FULL {
-            return Err(io::Error::other("the client does not read its answers"));
+            return Err(io::Error::other("the client does not read its replies"));
         }
         if let Some(mut long) = state.long.pop_front() {
             let part = long.rest.split_to(long.rest.len().min(MAX_SMALL_BODY));
@@ -139,6 +148,7 @@ impl Outbox {
         }
         let done = state.finished && state.short.is_empty();
         std::mem::swap(state.short.buffer(), bytes);
+        state.count();
         Ok(!done)
     }
 
@@ -161,5 +171,13 @@ async fn write(writer: &mut (impl AsyncWrite + Unpin), bytes: &mut BytesMut) -> 
 impl State {
     fn bytes(&self) -> usize {
         self.short.len() + self.long_bytes
+    }
+
+    fn has_room(&self) -> bool {
+        self.bytes() < FULL && self.unsent.has_room()
+    }
+
+    fn count(&mut self) {
+        self.unsent.set(self.short.len() + self.long_bytes);
     }
 }

@@ -1,0 +1,328 @@
+//! What the reader, the writer and the calls of one stream of a server share.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::inline::InlineCall;
+use super::inline_policy::InlinePolicy;
+use super::io_thread::InlineQueue;
+use super::large_requests::LargePermit;
+use super::send_queue::SendQueue;
+use super::serving::Serving;
+use crate::call::{BoxFuture, Call, Reply};
+use crate::codec::Codec;
+use crate::context::Peer;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::name::Name;
+
+/// Calls in flight on one stream; a call over that is refused as `Overloaded`.
+pub(super) const MAX_IN_FLIGHT: usize = 4096;
+
+/// Calls that the user's runtime has not polled yet; further ones wait in the backlog of their stream. Otherwise one stream's calls
+/// would stand before all others', and each could make a large reply before the first is sent.
+const MAX_UNPOLLED: usize = 32;
+
+/// While bodies of this many bytes wait in the backlog, no more requests are read.
+const FULL_BACKLOG: usize = 4 << 20;
+
+/// One stream of a client.
+pub(super) struct Stream {
+    pub(super) serving: Serving,
+    pub(super) peer: Option<Arc<Peer>>,
+    pub(super) send_queue: SendQueue,
+    calls: Mutex<Calls>,
+    /// Calls that wait for their inline poll.
+    queued: AtomicUsize,
+    /// Calls that wait for their inline poll, or are polled.
+    inline: AtomicUsize,
+    /// Wakes the reader when calls have begun.
+    progress: Notify,
+}
+
+#[derive(Default)]
+struct Calls {
+    /// Calls that run in tasks of their own; without a handle until their task has been started.
+    running: HashMap<u64, Option<AbortHandle>>,
+    /// Calls that were cancelled before their inline poll.
+    cancelled: Vec<u64>,
+    /// Calls on the user's runtime that wait for their first poll, and those that wait to get there.
+    unpolled: usize,
+    backlog: VecDeque<IncomingCall>,
+    backlog_bytes: usize,
+    /// Calls are taken from the backlog: on a runtime that is shut down each would end at once, and take the next.
+    begins: bool,
+    /// The client has gone.
+    closed: bool,
+}
+
+impl Calls {
+    fn take_backlog(&mut self) -> Option<IncomingCall> {
+        let call = self.backlog.pop_front()?;
+        self.backlog_bytes -= call.size;
+        Some(call)
+    }
+}
+
+/// What a method number of this stream stands for.
+pub(super) struct Known {
+    pub(super) name: Name,
+    /// Whether arguments in a positional codec mean the same here.
+    pub(super) same_contract: bool,
+    /// The shape here, in words, for a caller whose contract differs.
+    pub(super) shape: String,
+    pub(super) policy: Arc<InlinePolicy>,
+}
+
+/// A call that was read and has not begun.
+pub(super) struct IncomingCall {
+    pub(super) stream: Arc<Stream>,
+    pub(super) known: Arc<Known>,
+    pub(super) number: u64,
+    pub(super) codec: Codec,
+    pub(super) message: Call,
+    /// Bytes of the body.
+    pub(super) size: usize,
+    /// The memory of a large request, until the call has ended.
+    pub(super) large: Option<LargePermit>,
+}
+
+impl Stream {
+    pub(super) fn new(serving: Serving, peer: Option<Peer>) -> Self {
+        Self {
+            serving,
+            peer: peer.map(Arc::new),
+            send_queue: SendQueue::default(),
+            calls: Mutex::default(),
+            queued: AtomicUsize::new(0),
+            inline: AtomicUsize::new(0),
+            progress: Notify::new(),
+        }
+    }
+
+    /// Lets the task of the stream flush replies and read on.
+    pub(super) fn wake(&self) {
+        self.send_queue.notify();
+        self.progress.notify_one();
+    }
+
+    /// Waits until the calls that were queued for their inline poll have begun.
+    pub(super) async fn inline_begun(&self) {
+        while self.queued.load(Ordering::Acquire) > 0 {
+            self.progress.notified().await;
+        }
+    }
+
+    /// Returns whether more requests may be read: neither too many replies nor too many calls wait.
+    pub(super) fn has_room(&self) -> bool {
+        self.send_queue.has_room() && self.calls().backlog_bytes < FULL_BACKLOG
+    }
+
+    /// Waits for what [`has_room`](Self::has_room) asks.
+    pub(super) async fn room(&self) {
+        self.send_queue.room().await;
+        while self.calls().backlog_bytes >= FULL_BACKLOG {
+            self.progress.notified().await;
+        }
+    }
+
+    /// Counts a call that is queued for its inline poll.
+    pub(super) fn queue_inline(&self) {
+        self.inline.fetch_add(1, Ordering::Relaxed);
+        self.queued.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn begin_inline(&self) {
+        self.queued.fetch_sub(1, Ordering::Release);
+    }
+
+    pub(super) fn end_inline(&self) {
+        self.inline.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many calls are in flight, and whether this number is among those that run.
+    pub(super) fn in_flight(&self, number: u64) -> (usize, bool) {
+        let calls = self.calls();
+        let count = calls.running.len() + calls.backlog.len() + self.inline.load(Ordering::Relaxed);
+        (count, calls.running.contains_key(&number))
+    }
+
+    /// Ends a call whose caller has gone.
+    pub(super) fn cancel(&self, number: u64) {
+        let mut calls = self.calls();
+        if let Some(at) = calls.backlog.iter().position(|call| call.number == number) {
+            let dropped = calls.backlog.remove(at);
+            calls.backlog_bytes -= dropped.as_ref().map_or(0, |call| call.size);
+            return;
+        }
+        match calls.running.remove(&number) {
+            Some(task) => {
+                drop(calls);
+                task.inspect(AbortHandle::abort);
+            }
+            // A call that has ended, or one that waits for its inline poll.
+            None if self.inline.load(Ordering::Relaxed) == 0 => calls.cancelled.clear(),
+            None if calls.cancelled.len() < MAX_IN_FLIGHT => calls.cancelled.push(number),
+            None => {}
+        }
+    }
+
+    /// Ends all calls: the client has gone.
+    pub(super) fn close(&self) {
+        let (running, _backlog) = {
+            let mut calls = self.calls();
+            (calls.closed, calls.backlog_bytes) = (true, 0);
+            (std::mem::take(&mut calls.running), std::mem::take(&mut calls.backlog))
+        };
+        running.into_values().flatten().for_each(|task| task.abort());
+    }
+
+    /// Returns whether somebody waits for a call that has not begun, or has been pending once.
+    pub(super) fn is_wanted(&self, number: u64) -> bool {
+        let mut calls = self.calls();
+        if let Some(at) = calls.cancelled.iter().position(|cancelled| *cancelled == number) {
+            calls.cancelled.swap_remove(at);
+            return false;
+        }
+        !calls.closed
+    }
+
+    /// Begins a call: inline where its method has proven quick, else on the user's runtime.
+    pub(super) fn begin(call: IncomingCall, queue: Option<&InlineQueue>) {
+        match queue.filter(|_| call.known.policy.allows_inline()) {
+            Some(queue) => queue.push(InlineCall::new(call)),
+            None => {
+                let stream = Arc::clone(&call.stream);
+                {
+                    let mut calls = stream.calls();
+                    calls.backlog_bytes += call.size;
+                    calls.backlog.push_back(call);
+                }
+                stream.begin_backlog();
+            }
+        }
+    }
+
+    /// Begins calls of the backlog on the user's runtime, as many as may wait there.
+    fn begin_backlog(self: &Arc<Self>) {
+        if std::mem::replace(&mut self.calls().begins, true) {
+            return;
+        }
+        while let Some(call) = self.next_of_backlog() {
+            Self::spawn(call);
+        }
+    }
+
+    fn next_of_backlog(&self) -> Option<IncomingCall> {
+        let mut calls = self.calls();
+        let next = if calls.unpolled < MAX_UNPOLLED { calls.take_backlog() } else { None };
+        calls.unpolled += usize::from(next.is_some());
+        calls.begins = next.is_some();
+        next
+    }
+
+    fn spawn(call: IncomingCall) {
+        let IncomingCall { stream, known, number, codec, message, large, .. } = call;
+        let unpolled = Unpolled(Arc::clone(&stream));
+        let (inbound, policy) = (stream.serving.inbound.clone(), Arc::clone(&known.policy));
+        stream.spawn_task(&known, number, codec, large, async move {
+            let began = Instant::now();
+            let mut work = inbound.send(message);
+            let first = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
+            policy.record_spawned(began.elapsed());
+            drop(unpolled);
+            match first {
+                Poll::Ready(result) => result,
+                Poll::Pending => work.await,
+            }
+        });
+    }
+
+    /// Lets the user's runtime go on with a call that is pending.
+    pub(super) fn go_on(
+        self: &Arc<Self>,
+        known: &Arc<Known>,
+        number: u64,
+        codec: Codec,
+        work: BoxFuture<'static, Result<Reply, Error>>,
+    ) {
+        if self.is_wanted(number) {
+            self.spawn_task(known, number, codec, None, work);
+        }
+    }
+
+    fn spawn_task(
+        self: &Arc<Self>,
+        known: &Arc<Known>,
+        call: u64,
+        codec: Codec,
+        large: Option<LargePermit>,
+        work: impl Future<Output = Result<Reply, Error>> + Send + 'static,
+    ) {
+        let (stream, known) = (Arc::clone(self), Arc::clone(known));
+        let mut unanswered = Unanswered { stream, call, known, codec, answered: false, _large: large };
+        self.calls().running.insert(call, None);
+        // Not under the lock: on a runtime that is shut down the task is dropped, and answers, before this returns.
+        let task = self.serving.user.spawn(async move {
+            let result = work.await;
+            unanswered.stream.send_queue.room().await;
+            unanswered.answer(result);
+        });
+        let mut calls = self.calls();
+        if calls.closed {
+            task.abort();
+        } else if let Some(running) = calls.running.get_mut(&call) {
+            *running = Some(task.abort_handle());
+        }
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that waits for its first poll on the user's runtime.
+struct Unpolled(Arc<Stream>);
+
+impl Drop for Unpolled {
+    fn drop(&mut self) {
+        self.0.calls().unpolled -= 1;
+        self.0.begin_backlog();
+        self.0.progress.notify_one();
+    }
+}
+
+/// A call that runs in a task of its own. If the task ends without an answer (its runtime is shut down, say), the caller is told.
+struct Unanswered {
+    stream: Arc<Stream>,
+    call: u64,
+    known: Arc<Known>,
+    codec: Codec,
+    answered: bool,
+    _large: Option<LargePermit>,
+}
+
+impl Unanswered {
+    fn answer(&mut self, result: Result<Reply, Error>) {
+        self.stream.calls().running.remove(&self.call);
+        self.stream.send_queue.reply(self.call, self.known.name.as_str(), self.codec, result);
+        self.answered = true;
+        self.stream.send_queue.notify();
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if !self.answered {
+            let message = "the work was cancelled";
+            let error = Error::new(ErrorKind::Cancelled, &self.known.name, message).with_sent(Sent::Maybe);
+            self.answer(Err(error));
+        }
+    }
+}

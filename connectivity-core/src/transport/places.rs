@@ -1,0 +1,202 @@
+//! Connections of one listener, shared out by origin, so that no client keeps the others out.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::Origin;
+
+/// Connections that have not said anything yet: of one origin, and of all.
+const OPENING_OF_ORIGIN: usize = 256;
+const OPENING: usize = 512;
+
+/// The connections of one listener.
+///
+/// A connection is *opening* until its client has shown who it is and what it wants. Whoever comes next takes the place of the
+/// oldest that is still opening, of the same origin or of the one that has the most. An *established* connection keeps its place;
+/// one origin gets half of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Places(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limit: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    opening: HashMap<Origin, VecDeque<(u64, oneshot::Sender<()>)>>,
+    opening_count: usize,
+    established: HashMap<Origin, usize>,
+    established_count: usize,
+}
+
+impl Places {
+    /// Gives a listener `limit` established connections.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self(Arc::new(Inner { limit, state: Mutex::default() }))
+    }
+
+    /// Takes a place for a new connection, if need be from an older one.
+    pub(crate) fn open(&self, origin: Origin) -> Opening {
+        let mut state = self.0.state();
+        if state.opening.get(&origin).is_some_and(|own| own.len() >= OPENING_OF_ORIGIN) {
+            state.evict(&origin);
+        } else if state.opening_count >= OPENING
+            && let Some(most) = state.opening.iter().max_by_key(|(_, own)| own.len()).map(|(origin, _)| origin.clone())
+        {
+            state.evict(&most);
+        }
+        let (evict, evicted) = oneshot::channel();
+        let number = state.next;
+        state.next += 1;
+        state.opening_count += 1;
+        state.opening.entry(origin.clone()).or_default().push_back((number, evict));
+        Opening { places: Arc::clone(&self.0), origin, number, evicted }
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes its place from the oldest connection of an origin.
+    fn evict(&mut self, origin: &Origin) {
+        if let Some((number, evict)) = self.opening.get_mut(origin).and_then(VecDeque::pop_front) {
+            tracing::debug!(?origin, number, "a connection that does not begin makes room for a newer one");
+            let _ = evict.send(());
+            self.opening_count -= 1;
+        }
+    }
+
+    fn remove(&mut self, origin: &Origin, number: u64) {
+        let Some(own) = self.opening.get_mut(origin) else { return };
+        let Some(at) = own.iter().position(|(opening, _)| *opening == number) else { return };
+        own.remove(at);
+        self.opening_count -= 1;
+        if own.is_empty() {
+            self.opening.remove(origin);
+        }
+    }
+}
+
+/// A connection that is opening.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    places: Arc<Inner>,
+    origin: Origin,
+    number: u64,
+    evicted: oneshot::Receiver<()>,
+}
+
+impl Opening {
+    /// Waits for what opens the connection; `None` if a newer one takes its place meanwhile.
+    pub(crate) async fn wait<T>(&mut self, opens: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            opened = opens => Some(opened),
+            _ = &mut self.evicted => None,
+        }
+    }
+
+    /// Gives the connection a lasting place; `None` if there is none for clients of this origin.
+    pub(crate) fn establish(self, origin: Origin) -> Option<Place> {
+        let mut state = self.places.state();
+        let own = state.established.get(&origin).copied().unwrap_or(0);
+        if state.established_count >= self.places.limit || own >= self.places.limit.div_ceil(2) {
+            tracing::warn!(?origin, limit = self.places.limit, "too many connections; one more was refused");
+            return None;
+        }
+        state.established_count += 1;
+        state.established.insert(origin.clone(), own + 1);
+        drop(state);
+        Some(Place { places: Arc::clone(&self.places), origin })
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.places.state().remove(&self.origin, self.number);
+    }
+}
+
+/// The place of an established connection, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    places: Arc<Inner>,
+    origin: Origin,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.places.state();
+        state.established_count -= 1;
+        if let Some(own) = state.established.get_mut(&self.origin) {
+            *own -= 1;
+            if *own == 0 {
+                state.established.remove(&self.origin);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(n: i32) -> Origin {
+        Origin::Process(Some(n))
+    }
+
+    async fn is_evicted(opening: &mut Opening) -> bool {
+        opening.wait(std::future::ready(())).await;
+        opening.evicted.try_recv().is_ok()
+    }
+
+    #[tokio::test]
+    async fn who_does_not_begin_makes_room_for_the_next_the_oldest_first() {
+        let places = Places::new(10);
+        let mut silent: Vec<_> = (0..OPENING_OF_ORIGIN).map(|_| places.open(origin(1))).collect();
+        let mut other = places.open(origin(2));
+        let mut newer: Vec<_> = (0..3).map(|_| places.open(origin(1))).collect();
+        for (n, opening) in silent.iter_mut().enumerate() {
+            assert_eq!(is_evicted(opening).await, n < 3, "{n}");
+        }
+        for opening in newer.iter_mut().chain([&mut other]) {
+            assert!(!is_evicted(opening).await);
+        }
+        drop((silent, newer));
+        assert_eq!(places.0.state().opening_count, 1);
+    }
+
+    #[tokio::test]
+    async fn a_crowd_of_origins_evicts_of_the_one_that_has_the_most() {
+        let places = Places::new(10);
+        let mut greedy: Vec<_> = (0..OPENING_OF_ORIGIN).map(|_| places.open(origin(0))).collect();
+        let crowd: Vec<_> = (1..=OPENING - OPENING_OF_ORIGIN).map(|n| places.open(origin(n as i32))).collect();
+        assert!(!is_evicted(&mut greedy[0]).await);
+        let _one_more = places.open(origin(-1));
+        assert!(is_evicted(&mut greedy[0]).await && !is_evicted(&mut greedy[1]).await);
+        drop(crowd);
+    }
+
+    #[test]
+    fn one_origin_gets_half_of_the_places() {
+        let places = Places::new(4);
+        let establish = |n| places.open(origin(n)).establish(origin(n));
+        let held = [establish(1), establish(1)];
+        assert!(held.iter().all(Option::is_some) && establish(1).is_none());
+        let others = [establish(2), establish(3)];
+        assert!(others.iter().all(Option::is_some) && establish(4).is_none(), "all are taken");
+        drop(held);
+        assert!(establish(1).is_some());
+        drop(others);
+        assert_eq!(places.0.state().established.len(), 0);
+    }
+}
