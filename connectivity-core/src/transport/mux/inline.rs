@@ -3,57 +3,79 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::stream::{IncomingCall, Known, Stream};
+use crate::call::{BoxFuture, Call, Reply};
+use crate::codec::Codec;
 use crate::error::{Error, ErrorKind};
 
 /// A call that waits for its inline poll.
-pub(super) struct InlineCall(IncomingCall);
+pub(super) struct InlineCall {
+    stream: Arc<Stream>,
+    known: Arc<Known>,
+    number: u64,
+    codec: Codec,
+    work: Work,
+}
+
+enum Work {
+    Begun(BoxFuture<'static, Result<Reply, Error>>),
+    /// Layers of the user's may block as well as implementations may: they are called where those are polled.
+    Layered(Box<Call>),
+}
 
 impl InlineCall {
     pub(super) fn new(call: IncomingCall) -> Self {
-        call.stream.queue_inline();
-        Self(call)
+        let IncomingCall { stream, known, number, codec, message, .. } = call;
+        let inbound = &stream.serving.inbound;
+        let work =
+            if inbound.is_layered() { Work::Layered(Box::new(message)) } else { Work::Begun(inbound.send(message)) };
+        Self { stream, known, number, codec, work }
     }
 
     pub(super) fn stream(&self) -> &Arc<Stream> {
-        &self.0.stream
+        &self.stream
     }
 
     pub(super) fn known(&self) -> &Arc<Known> {
-        &self.0.known
+        &self.known
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Polls the implementation once: what is ready at once costs neither a task nor a wake-up, and the user's runtime goes on with
-    /// what is pending. Returns how long the poll took.
-    pub(super) fn poll(self) -> (Arc<Stream>, Duration) {
-        let (stream, began) = (Arc::clone(&self.0.stream), Instant::now());
-        let user = stream.serving.user.clone();
-        let _user = user.enter();
-        poll(self.0);
-        stream.end_inline();
-        (stream, began.elapsed())
-    }
-}
-
-fn poll(call: IncomingCall) {
-    let IncomingCall { stream, known, number, codec, message, .. } = call;
-    if !stream.is_wanted(number) {
-        return;
-    }
-    let first = AssertUnwindSafe(|| {
-        let mut work = stream.serving.inbound.send(message);
-        let poll = work.as_mut().poll(&mut TaskContext::from_waker(Waker::noop()));
-        (work, poll)
-    });
-    // Implementations are caught where they run; this is for a layer of the user's.
-    match catch_unwind(first) {
-        Ok((_, Poll::Ready(result))) => stream.send_queue.reply(number, known.name.as_str(), codec, result),
-        Ok((work, Poll::Pending)) => stream.go_on(&known, number, codec, work),
-        Err(_panic) => {
-            let error = Error::new(ErrorKind::Panicked, &known.name, "a layer of the server");
-            stream.send_queue.reply(number, known.name.as_str(), codec, Err(error));
+    /// what is pending. `clock` is the time of a moment ago, and then of the end.
+    pub(super) fn poll(self, clock: &mut Instant) {
+        let Self { stream, known, number, codec, work } = self;
+        if stream.is_closed() {
+            return;
+        }
+        let first = AssertUnwindSafe(|| {
+            let mut work = match work {
+                Work::Begun(work) => work,
+                Work::Layered(message) => stream.serving.inbound.send(*message),
+            };
+            let poll = work.as_mut().poll(&mut TaskContext::from_waker(Waker::noop()));
+            (work, poll)
+        });
+        // Implementations are caught where they run; this is for a layer of the user's.
+        let first = catch_unwind(first);
+        let began = std::mem::replace(clock, Instant::now());
+        known.policy.record_inline(*clock - began);
+        match first {
+            Ok((_, Poll::Ready(result))) => stream.send_queue.reply(number, known.name.as_str(), codec, result),
+            Ok((work, Poll::Pending)) => {
+                stream.go_on(&known, number, codec, work);
+                // Waking the runtime may have taken a while; that is not the next call's.
+                *clock = Instant::now();
+            }
+            Err(_panic) => {
+                let error = Error::new(ErrorKind::Panicked, &known.name, "a layer of the server");
+                stream.send_queue.reply(number, known.name.as_str(), codec, Err(error));
+            }
         }
     }
 }

@@ -21,13 +21,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::Instant;
 
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
 use super::inline::InlineCall;
-use super::stream::Stream;
+use super::stream::{Known, Stream};
 use super::watchdog::Watchdog;
 
 /// Calls that are polled before replies are flushed: clients go on with the first while the last are computed.
@@ -125,10 +125,11 @@ impl Drop for IoThread {
 pub(super) struct InlineQueue(Arc<Shared>);
 
 impl InlineQueue {
-    pub(super) fn push(&self, call: InlineCall) {
+    /// Queues a batch of calls.
+    pub(super) fn append(&self, calls: &mut VecDeque<InlineCall>) {
         let waker = {
             let mut queue = self.0.queue();
-            queue.calls.push_back(call);
+            queue.calls.append(calls);
             queue.waker.take()
         };
         if let Some(waker) = waker {
@@ -153,16 +154,14 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Queue {
     calls: VecDeque<InlineCall>,
-    /// The call that is polled now: another thread marks its method when the poll overran.
-    running: Option<Running>,
-    /// Streams whose calls were polled, to be woken from inside the runtime: that costs no system call.
-    polled: Vec<Arc<Stream>>,
+    /// What was polled last: when the poll overran, another thread marks the method.
+    running: Option<Arc<Known>>,
+    /// Streams whose calls were polled, and how many. They are woken from inside the runtime: that costs no system call.
+    polled: Vec<(Arc<Stream>, usize)>,
     /// Wakes the runtime's turn.
     waker: Option<Waker>,
     stopped: bool,
 }
-
-type Running = Arc<super::stream::Known>;
 
 /// Why a turn of the runtime ended.
 enum Turn {
@@ -173,7 +172,7 @@ enum Turn {
 impl Shared {
     /// Starts a thread that drives the runtime from here on.
     pub(super) fn take_over(self: &Arc<Self>) -> io::Result<()> {
-        if let Some(blocked) = self.queue().running.take() {
+        if let Some(blocked) = &self.queue().running {
             blocked.policy.overran();
         }
         let shared = Arc::clone(self);
@@ -185,26 +184,47 @@ impl Shared {
         while let Some(runtime) = self.runtime() {
             let turn = runtime.block_on(self.turn());
             drop(runtime);
-            match turn {
-                Turn::CallsWait => {}
+            let go_on = match turn {
+                Turn::CallsWait => self.poll_batch(),
                 Turn::Stopped => return self.end(),
-            }
-            for _ in 0..BATCH {
-                let Some((poll, call)) = self.begin_poll() else { break };
-                let (stream, took) = call.poll();
-                if !self.end_poll(poll, took) {
-                    // Another thread has woken the stream already, before its answer was there.
-                    stream.wake();
-                    return;
-                }
+            };
+            if !go_on {
+                return;
             }
         }
+    }
+
+    /// Polls a batch of calls; false if another thread drives the runtime by now.
+    fn poll_batch(&self) -> bool {
+        let mut poll = self.poll.load(Ordering::Relaxed) + 2 | RUNNING;
+        self.poll.store(poll, Ordering::SeqCst);
+        self.watchdog.notice();
+        let mut clock = Instant::now();
+        for _ in 0..BATCH {
+            let Some(call) = self.next_call() else { break };
+            let stream = Arc::clone(call.stream());
+            {
+                let _user = stream.serving.user.enter();
+                call.poll(&mut clock);
+            }
+            let next = poll + 2;
+            if self.poll.compare_exchange(poll, next, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                // Another thread has woken the stream already, before its reply was there.
+                stream.wake();
+                return false;
+            }
+            poll = next;
+        }
+        self.give_up(poll)
     }
 
     /// Runs the sockets until calls wait to be polled.
     async fn turn(&self) -> Turn {
         let polled = std::mem::take(&mut self.queue().polled);
-        polled.iter().for_each(|stream| stream.wake());
+        for (stream, calls) in polled {
+            stream.end_inline(calls);
+            stream.wake();
+        }
         let mut flushed = false;
         std::future::poll_fn(|cx| {
             let mut queue = self.queue();
@@ -225,32 +245,18 @@ impl Shared {
         .await
     }
 
-    fn begin_poll(&self) -> Option<(u64, InlineCall)> {
-        let call = {
-            let mut queue = self.queue();
-            let call = queue.calls.pop_front()?;
-            call.stream().begin_inline();
-            if !queue.polled.last().is_some_and(|last| Arc::ptr_eq(last, call.stream())) {
-                queue.polled.push(Arc::clone(call.stream()));
-            }
+    /// Takes the next call off the queue, and notes that it is polled.
+    fn next_call(&self) -> Option<InlineCall> {
+        let mut queue = self.queue();
+        let call = queue.calls.pop_front()?;
+        match queue.polled.last_mut() {
+            Some((last, calls)) if Arc::ptr_eq(last, call.stream()) => *calls += 1,
+            _ => queue.polled.push((Arc::clone(call.stream()), 1)),
+        }
+        if !queue.running.as_ref().is_some_and(|running| Arc::ptr_eq(running, call.known())) {
             queue.running = Some(Arc::clone(call.known()));
-            call
-        };
-        let poll = (self.poll.load(Ordering::Relaxed) + 2) | RUNNING;
-        self.poll.store(poll, Ordering::SeqCst);
-        self.watchdog.notice();
-        Some((poll, call))
-    }
-
-    /// Ends an inline poll; false if another thread drives the runtime by now.
-    fn end_poll(&self, poll: u64, took: Duration) -> bool {
-        if self.poll.compare_exchange(poll, poll & !RUNNING, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            return false;
         }
-        if let Some(known) = self.queue().running.take() {
-            known.policy.record_inline(took);
-        }
-        true
+        Some(call)
     }
 
     /// The number of the last inline poll.

@@ -1,5 +1,6 @@
 //! The reader of one stream of a server: frames in, calls begun.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
+use super::inline::InlineCall;
 use super::intake::Intake;
 use super::large_requests::{LargePermit, LargeShare, Progress};
 use super::serving::Serving;
@@ -42,6 +44,8 @@ pub(super) struct Reading {
     large: Option<Large>,
     /// Whether the call of a stream for one has come.
     had_its_call: bool,
+    /// Calls of this batch that are to be polled inline.
+    inline: VecDeque<InlineCall>,
     /// The time of the last batch of frames: one look at the clock is enough for all of them.
     clock: Instant,
 }
@@ -67,7 +71,7 @@ impl Reading {
 
     fn new(stream: Arc<Stream>, limit: usize, large: Option<Large>) -> Self {
         let (names, decoder) = (ServerNames::default(), Decoder::new(limit));
-        Self { stream, names, decoder, large, had_its_call: false, clock: Instant::now() }
+        Self { stream, names, decoder, large, had_its_call: false, inline: VecDeque::new(), clock: Instant::now() }
     }
 
     /// Reads and begins calls until the client closes, or the drain is over.
@@ -144,13 +148,23 @@ impl Reading {
     /// Begins the calls that have come in, batch by batch.
     async fn take_all(&mut self, intake: &mut Intake) -> std::io::Result<()> {
         loop {
-            let all = self.take_batch(intake)?;
+            let all = self.take_batch(intake);
+            self.poll_inline();
+            let all = all?;
             self.stream.send_queue.notify();
-            self.stream.inline_begun().await;
+            self.stream.inline_polled().await;
             if all {
                 return Ok(());
             }
             yield_to_writer().await;
+        }
+    }
+
+    /// Hands the calls of a batch to the thread that polls them.
+    fn poll_inline(&mut self) {
+        if let Some(queue) = self.stream.serving.inline.as_ref().filter(|_| !self.inline.is_empty()) {
+            self.stream.queue_inline(self.inline.len());
+            queue.append(&mut self.inline);
         }
     }
 
@@ -175,7 +189,7 @@ impl Reading {
                 self.had_its_call = self.large.is_some();
                 return self.request(request);
             }
-            Frame::Cancel { call } => self.stream.cancel(call),
+            Frame::Cancel { call } => self.cancel(call),
             Frame::Ping { nonce } => send_queue.put(|encoder| encoder.pong(nonce)),
             Frame::Unsupported { call } => {
                 let error = Error::new(ErrorKind::Unimplemented, "", "this version has no streams of items");
@@ -184,6 +198,13 @@ impl Reading {
             _ => {}
         }
         Ok(())
+    }
+
+    fn cancel(&mut self, number: u64) {
+        match self.inline.iter().position(|call| call.number() == number) {
+            Some(at) => drop(self.inline.remove(at)),
+            None => self.stream.cancel(number),
+        }
     }
 
     fn request(&mut self, request: Request) -> Result<(), WireError> {
@@ -244,10 +265,15 @@ impl Reading {
             None => Call::received(name, Body::Raw(body), context),
         };
         let (stream, codec) = (Arc::clone(&self.stream), codec.unwrap_or(Codec::Json));
-        // Decoding a large body takes a while; that is for the user's runtime.
-        let queue = stream.serving.inline.clone().filter(|_| self.large.is_none());
         let large = self.large.as_mut().and_then(|large| large.permit.take());
-        Stream::begin(IncomingCall { stream, known, number, codec, message, size, large }, queue.as_ref());
+        // Decoding a large body takes a while; that is for the user's runtime.
+        let inline = self.large.is_none() && stream.serving.inline.is_some() && known.policy.allows_inline();
+        let call = IncomingCall { stream, known, number, codec, message, size, large };
+        if inline {
+            self.inline.push_back(InlineCall::new(call));
+        } else {
+            self.stream.begin(call);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
@@ -10,9 +10,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::inline::InlineCall;
 use super::inline_policy::InlinePolicy;
-use super::io_thread::InlineQueue;
 use super::large_requests::LargePermit;
 use super::send_queue::SendQueue;
 use super::serving::Serving;
@@ -38,10 +36,10 @@ pub(super) struct Stream {
     pub(super) peer: Option<Arc<Peer>>,
     pub(super) send_queue: SendQueue,
     calls: Mutex<Calls>,
-    /// Calls that wait for their inline poll.
-    queued: AtomicUsize,
-    /// Calls that wait for their inline poll, or are polled.
+    /// Calls that wait for their inline poll, or are polled; not those whose poll overran.
     inline: AtomicUsize,
+    /// The client has gone.
+    closed: AtomicBool,
     /// Wakes the reader when calls have begun.
     progress: Notify,
 }
@@ -50,16 +48,12 @@ pub(super) struct Stream {
 struct Calls {
     /// Calls that run in tasks of their own; without a handle until their task has been started.
     running: HashMap<u64, Option<AbortHandle>>,
-    /// Calls that were cancelled before their inline poll.
-    cancelled: Vec<u64>,
     /// Calls on the user's runtime that wait for their first poll, and those that wait to get there.
     unpolled: usize,
     backlog: VecDeque<IncomingCall>,
     backlog_bytes: usize,
     /// Calls are taken from the backlog: on a runtime that is shut down each would end at once, and take the next.
     begins: bool,
-    /// The client has gone.
-    closed: bool,
 }
 
 impl Calls {
@@ -100,8 +94,8 @@ impl Stream {
             peer: peer.map(Arc::new),
             send_queue: SendQueue::default(),
             calls: Mutex::default(),
-            queued: AtomicUsize::new(0),
             inline: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
             progress: Notify::new(),
         }
     }
@@ -112,9 +106,9 @@ impl Stream {
         self.progress.notify_one();
     }
 
-    /// Waits until the calls that were queued for their inline poll have begun.
-    pub(super) async fn inline_begun(&self) {
-        while self.queued.load(Ordering::Acquire) > 0 {
+    /// Waits until the calls that were queued for their inline poll have had it.
+    pub(super) async fn inline_polled(&self) {
+        while self.inline.load(Ordering::Acquire) > 0 {
             self.progress.notified().await;
         }
     }
@@ -132,18 +126,14 @@ impl Stream {
         }
     }
 
-    /// Counts a call that is queued for its inline poll.
-    pub(super) fn queue_inline(&self) {
-        self.inline.fetch_add(1, Ordering::Relaxed);
-        self.queued.fetch_add(1, Ordering::Relaxed);
+    /// Counts calls that are queued for their inline poll.
+    pub(super) fn queue_inline(&self, calls: usize) {
+        self.inline.fetch_add(calls, Ordering::Relaxed);
     }
 
-    pub(super) fn begin_inline(&self) {
-        self.queued.fetch_sub(1, Ordering::Release);
-    }
-
-    pub(super) fn end_inline(&self) {
-        self.inline.fetch_sub(1, Ordering::Relaxed);
+    /// Counts calls that have had their inline poll, or that overran.
+    pub(super) fn end_inline(&self, calls: usize) {
+        self.inline.fetch_sub(calls, Ordering::Release);
     }
 
     /// Returns how many calls are in flight, and whether this number is among those that run.
@@ -161,52 +151,35 @@ impl Stream {
             calls.backlog_bytes -= dropped.as_ref().map_or(0, |call| call.size);
             return;
         }
-        match calls.running.remove(&number) {
-            Some(task) => {
-                drop(calls);
-                task.inspect(AbortHandle::abort);
-            }
-            // A call that has ended, or one that waits for its inline poll.
-            None if self.inline.load(Ordering::Relaxed) == 0 => calls.cancelled.clear(),
-            None if calls.cancelled.len() < MAX_IN_FLIGHT => calls.cancelled.push(number),
-            None => {}
-        }
+        let task = calls.running.remove(&number);
+        drop(calls);
+        task.flatten().inspect(AbortHandle::abort);
     }
 
     /// Ends all calls: the client has gone.
     pub(super) fn close(&self) {
         let (running, _backlog) = {
             let mut calls = self.calls();
-            (calls.closed, calls.backlog_bytes) = (true, 0);
+            self.closed.store(true, Ordering::Release);
+            calls.backlog_bytes = 0;
             (std::mem::take(&mut calls.running), std::mem::take(&mut calls.backlog))
         };
         running.into_values().flatten().for_each(|task| task.abort());
     }
 
-    /// Returns whether somebody waits for a call that has not begun, or has been pending once.
-    pub(super) fn is_wanted(&self, number: u64) -> bool {
-        let mut calls = self.calls();
-        if let Some(at) = calls.cancelled.iter().position(|cancelled| *cancelled == number) {
-            calls.cancelled.swap_remove(at);
-            return false;
-        }
-        !calls.closed
+    /// Returns whether the client has gone, and nobody waits for calls any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
-    /// Begins a call: inline where its method has proven quick, else on the user's runtime.
-    pub(super) fn begin(call: IncomingCall, queue: Option<&InlineQueue>) {
-        match queue.filter(|_| call.known.policy.allows_inline()) {
-            Some(queue) => queue.push(InlineCall::new(call)),
-            None => {
-                let stream = Arc::clone(&call.stream);
-                {
-                    let mut calls = stream.calls();
-                    calls.backlog_bytes += call.size;
-                    calls.backlog.push_back(call);
-                }
-                stream.begin_backlog();
-            }
+    /// Begins a call on the user's runtime, once those before it have had their first poll.
+    pub(super) fn begin(self: &Arc<Self>, call: IncomingCall) {
+        {
+            let mut calls = self.calls();
+            calls.backlog_bytes += call.size;
+            calls.backlog.push_back(call);
         }
+        self.begin_backlog();
     }
 
     /// Begins calls of the backlog on the user's runtime, as many as may wait there.
@@ -252,7 +225,7 @@ impl Stream {
         codec: Codec,
         work: BoxFuture<'static, Result<Reply, Error>>,
     ) {
-        if self.is_wanted(number) {
+        if !self.is_closed() {
             self.spawn_task(known, number, codec, None, work);
         }
     }
@@ -275,7 +248,7 @@ impl Stream {
             unanswered.answer(result);
         });
         let mut calls = self.calls();
-        if calls.closed {
+        if self.is_closed() {
             task.abort();
         } else if let Some(running) = calls.running.get_mut(&call) {
             *running = Some(task.abort_handle());
