@@ -226,7 +226,7 @@ async fn a_stopped_process_costs_each_call_its_timeout_and_no_more() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idempotent_call_goes_on_with_the_next_process() {
     for strategy in ["unix"] {
-        let mut world = World::new(strategy, r#""timeout_ms":20000"#).await;
+        let mut world = World::new(strategy, r#""timeout_ms":20000,"retry_max":2"#).await;
         let call = tokio::spawn({
             let billing = world.billing.clone();
             async move { billing.rework("again", 300).await }
@@ -254,7 +254,7 @@ async fn an_idempotent_call_goes_on_with_the_next_process() {
 async fn a_restarted_quic_process_is_noticed_at_once() {
     let (files, identity) = (Files::new(), Identity::new(None, "localhost", |_| {}));
     let identity = vec![files.write("cert.pem", &identity.cert), files.write("key.pem", &identity.key)];
-    let mut world = World::with_identity("quic", r#""timeout_ms":20000"#, identity).await;
+    let mut world = World::with_identity("quic", r#""timeout_ms":20000,"retry_max":1"#, identity).await;
     assert!(world.billing.quote("x").await.is_ok());
     world.kill();
     world.start().await;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::time::Instant;
 
 use super::link::{Dial, Link};
 
@@ -36,8 +37,12 @@ async fn run<D: Dial>(link: Weak<Link<D>>, _end: End) {
     loop {
         match link.upgrade().map(|link| link.ended()) {
             Some(Some(ended)) => {
+                let since = Instant::now();
                 ended.await;
-                waits = self::waits();
+                // A server that lets clients in and throws them out at once is asked ever more seldom.
+                if since.elapsed() > LONGEST_WAIT {
+                    waits = self::waits();
+                }
             }
             Some(None) => {}
             None => return,

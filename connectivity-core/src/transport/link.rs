@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
 use super::TransportState;
+use super::backoff::{DialBackoff, DialFailure};
 use super::health::Health;
 use super::keeper::keep;
 use crate::call::BoxFuture;
@@ -19,11 +20,17 @@ use crate::error::ErrorKind;
 pub(crate) struct DialError {
     pub(crate) kind: ErrorKind,
     pub(crate) message: String,
+    pub(crate) how: DialFailure,
 }
 
 impl DialError {
     pub(crate) fn connect(cause: impl std::fmt::Display) -> Self {
-        Self { kind: ErrorKind::Connect, message: cause.to_string() }
+        Self { kind: ErrorKind::Connect, message: cause.to_string(), how: DialFailure::Refused }
+    }
+
+    /// A connection was made, and ended before its first answer.
+    pub(crate) fn broken(self) -> Self {
+        Self { how: DialFailure::Broken, ..self }
     }
 }
 
@@ -55,10 +62,20 @@ pub(crate) struct Link<D: Dial> {
     /// take the dial with it, or under load none would ever be finished.
     dialling: Mutex<Option<Dialling<D>>>,
     health: Health,
+    backoff: DialBackoff,
+    /// Whether a call was answered on the connection in use. One that ends without that counts as a failed dial.
+    answered: AtomicBool,
     /// Counts connections, so that what was learned of the program at the far end is not believed of the next one.
     dialled: AtomicUsize,
     /// Whether a task keeps the link open.
     kept: Arc<AtomicBool>,
+}
+
+/// Who asks for a dial: the keeper of a link has waits of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum DialledFor {
+    Call,
+    Keeper,
 }
 
 /// The outcome of a dial, once there is one.
@@ -71,6 +88,8 @@ impl<D: Dial> Link<D> {
             current: ArcSwapOption::empty(),
             dialling: Mutex::default(),
             health: Health::new(),
+            backoff: DialBackoff::default(),
+            answered: AtomicBool::new(true),
             dialled: AtomicUsize::new(0),
             kept: Arc::default(),
         }
@@ -102,7 +121,7 @@ impl<D: Dial> Link<D> {
                 return Ok(connection);
             }
             keep(self, &self.kept);
-            let mut dialling = self.dialling();
+            let mut dialling = self.dialling(DialledFor::Call)?;
             // Without an outcome the task's runtime was shut down; the next dial is on ours.
             if let Ok(outcome) = dialling.wait_for(Option::is_some).await
                 && let Some(outcome) = &*outcome
@@ -119,31 +138,59 @@ impl<D: Dial> Link<D> {
 
     /// Dials, unless a call has done so.
     pub(super) fn redial(self: &Arc<Self>) -> Option<Dialling<D>> {
-        self.usable().is_none().then(|| self.dialling())
+        self.usable().is_none().then(|| self.dialling(DialledFor::Keeper).ok()).flatten()
     }
 
-    /// Joins the dial that is under way, or begins one.
-    fn dialling(self: &Arc<Self>) -> Dialling<D> {
+    /// Records that a call was answered.
+    pub(crate) fn answered(&self) {
+        if !self.answered.load(Ordering::Relaxed) {
+            self.answered.store(true, Ordering::Relaxed);
+            self.backoff.reached();
+        }
+    }
+
+    /// Joins the dial that is under way, or begins one if it is due.
+    fn dialling(self: &Arc<Self>, whose: DialledFor) -> Result<Dialling<D>, DialError> {
         let mut current = self.dialling.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(dialling) = current.as_ref().filter(|dialling| is_under_way::<D>(dialling)) {
-            return dialling.clone();
+            return Ok(dialling.clone());
         }
+        if !self.answered.swap(true, Ordering::Relaxed) {
+            let closed = self.current.load().as_ref().and_then(|connection| connection.closed());
+            let cause = closed.unwrap_or_else(|| "the other side takes no calls".to_owned());
+            self.backoff.failed(DialFailure::Broken, cause);
+        }
+        let due = match whose {
+            DialledFor::Call => self.backoff.check().map_err(DialError::connect)?,
+            DialledFor::Keeper => None,
+        };
         self.health.connecting();
         let (outcome, dialling) = watch::channel(None);
         *current = Some(dialling.clone());
         let link = Arc::clone(self);
         tokio::spawn(async move {
+            if let Some(due) = due {
+                tokio::time::sleep_until(due).await;
+            }
             let dialled = link.noted(link.dial.dial().await).map(Arc::new);
-            if let Ok(connection) = &dialled {
-                link.current.store(Some(Arc::clone(connection)));
-                link.dialled.fetch_add(1, Ordering::Relaxed);
+            match &dialled {
+                Ok(connection) => {
+                    link.answered.store(false, Ordering::Relaxed);
+                    link.current.store(Some(Arc::clone(connection)));
+                    link.dialled.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(cause) if whose == DialledFor::Call || cause.how == DialFailure::Broken => {
+                    link.backoff.failed(cause.how, &cause.message);
+                }
+                Err(_) => {}
             }
             outcome.send_replace(Some(dialled));
         });
-        dialling
+        Ok(dialling)
     }
 
-    fn usable(&self) -> Option<Arc<D::Connection>> {
+    /// The connection in use, if a new call may go on it.
+    pub(crate) fn usable(&self) -> Option<Arc<D::Connection>> {
         self.current.load_full().filter(|connection| connection.is_usable())
     }
 

@@ -1,6 +1,8 @@
 //! The way out: what turns a remote route into a service of calls.
 
 #[cfg(any(feature = "http", feature = "wire"))]
+pub(crate) mod backoff;
+#[cfg(any(feature = "http", feature = "wire"))]
 #[cfg_attr(not(all(feature = "http", feature = "wire")), allow(dead_code, reason = "each strategy uses its part"))]
 mod contract;
 #[cfg(any(feature = "http", feature = "wire"))]

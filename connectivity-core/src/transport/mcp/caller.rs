@@ -96,12 +96,13 @@ impl Caller {
     /// Over HTTP a request may have failed since the session began, and the session lives on.
     fn reached(&self) {
         let _ = self.link.noted(Ok(()));
+        self.link.answered();
     }
 
     /// A request that failed without ending the session: over HTTP each has a connection of its own.
     fn failed(&self, call: &Call, (kind, message, sent): (ErrorKind, String, Sent)) -> Error {
         if matches!(kind, ErrorKind::Connect | ErrorKind::Closed) {
-            let _ = self.link.noted::<()>(Err(DialError { kind, message: message.clone() }));
+            let _ = self.link.noted::<()>(Err(DialError { kind, ..DialError::connect(&message) }));
         }
         call.failed(kind, message).with_sent(sent)
     }

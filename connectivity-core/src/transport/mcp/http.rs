@@ -70,7 +70,7 @@ fn explain(cause: &ClientInitializeError) -> DialError {
     match cause {
         ClientInitializeError::TransportError { error, .. } => {
             let (kind, message, _sent) = failure(error.error.as_ref());
-            DialError { kind, message }
+            DialError { kind, ..DialError::connect(message) }
         }
         ClientInitializeError::LegacyFallbackFailed { fallback, .. } => explain(fallback),
         _ => DialError::connect(refusal(cause).unwrap_or_else(|| NO_SESSION.to_owned())),

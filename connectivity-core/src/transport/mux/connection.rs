@@ -1,8 +1,8 @@
 //! The client's side of one stream: a task that writes, a task that reads, and the calls between them.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,8 +17,9 @@ use crate::codec::Codec;
 use crate::transport::link::Connected;
 use crate::transport::wire::{Decoder, Failure, Frame, MAX_SMALL_FRAME, Role};
 
-/// The most calls that wait on one connection.
+/// The most calls that wait on one connection, and the bytes of their bodies: the other side may read slowly.
 const MAX_IN_FLIGHT: usize = 16 * 1024;
+const MAX_BYTES: usize = 256 << 20;
 
 /// A read of so many bytes is part of a long reply: other tasks have a turn before the next one.
 const LONG: usize = 32 * 1024;
@@ -60,6 +61,8 @@ pub(crate) enum Outcome {
     NotSent,
     /// The connection broke while the call waited: it may have run.
     Lost(String),
+    /// The connection broke before the whole request was written: it did not run.
+    CutOff(String),
     /// Too many calls wait already.
     Overloaded,
 }
@@ -73,13 +76,13 @@ pub(super) enum Work {
         place: Place,
     },
     /// Asks for a sign of life.
-    #[cfg(feature = "quic")]
     Ping,
     /// The caller has gone.
     Cancel(u64),
     /// The call has ended here, and its reply still comes in.
     Stop(u64),
-    Pong(u64),
+    /// Answers the last ping.
+    Pong,
 }
 
 /// A stream that calls share.
@@ -95,6 +98,12 @@ pub(crate) struct Connection {
 pub(super) struct Shared {
     pub(super) pending: Pending,
     pub(super) in_flight: AtomicUsize,
+    /// Bytes of the bodies of calls in flight.
+    bytes: AtomicUsize,
+    /// The last ping that has not been answered. A peer that pings without end gets one pong at a time.
+    pong: Mutex<Option<u64>>,
+    /// On a stream for one call: whether its request has been written as a whole.
+    pub(super) written: AtomicBool,
     /// Counts reads, so that the writer sees whether the other side is alive.
     pub(super) reads: AtomicU64,
     /// The other side asked for no more calls.
@@ -115,6 +124,11 @@ impl Shared {
     pub(super) fn close(&self, why: &str) {
         self.pending.close(why);
         self.turn.notify_waiters();
+    }
+
+    /// The ping to answer.
+    pub(super) fn pong(&self) -> MutexGuard<'_, Option<u64>> {
+        self.pong.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_usable(&self) -> bool {
@@ -138,6 +152,9 @@ impl Connection {
         let shared = Arc::new(Shared {
             pending: Pending::default(),
             in_flight: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            pong: Mutex::default(),
+            written: AtomicBool::new(role == Role::Shared),
             reads: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             left: Notify::new(),
@@ -168,7 +185,6 @@ impl Connection {
     ///
     /// # Errors
     /// Why the connection ended instead.
-    #[cfg(feature = "quic")]
     pub(crate) async fn ready(&self) -> Result<(), String> {
         let _ = self.work.send(Work::Ping);
         loop {
@@ -185,7 +201,7 @@ impl Connection {
 
     /// Sends a call and waits for how it ends. Dropping the future cancels the call on the other side too.
     pub(crate) async fn call(&self, outgoing: Outgoing) -> Outcome {
-        let Some(place) = Place::take(&self.shared) else { return Outcome::Overloaded };
+        let Some(place) = Place::take(&self.shared, outgoing.body.len()) else { return Outcome::Overloaded };
         let call = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         if self.work.send(Work::Call { call, outgoing, answer, place }).is_err() {
@@ -196,6 +212,7 @@ impl Connection {
         cancel.call = None;
         match outcome {
             Ok(Outcome::Lost(_)) if self.unserved.as_ref().is_some_and(|unserved| unserved()) => Outcome::NotSent,
+            Ok(Outcome::Lost(why)) if !self.shared.written.load(Ordering::Acquire) => Outcome::CutOff(why),
             Ok(outcome) => outcome,
             // The writer drops what it has not sent; everything it has sent is told by `Pending`.
             Err(_dropped) => Outcome::NotSent,
@@ -233,12 +250,17 @@ impl std::fmt::Debug for Connection {
 }
 
 /// A call that counts as in flight: from when it is queued until it was answered, or forgotten by the writer.
-pub(super) struct Place(Arc<Shared>);
+pub(super) struct Place {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
 
 impl Place {
-    fn take(shared: &Arc<Shared>) -> Option<Self> {
-        let place = Self(Arc::clone(shared));
-        (shared.in_flight.fetch_add(1, Ordering::Relaxed) < MAX_IN_FLIGHT).then_some(place)
+    fn take(shared: &Arc<Shared>, bytes: usize) -> Option<Self> {
+        let place = Self { shared: Arc::clone(shared), bytes };
+        let calls = shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        let before = shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        (calls < MAX_IN_FLIGHT && before < MAX_BYTES).then_some(place)
     }
 }
 
@@ -250,9 +272,10 @@ impl std::fmt::Debug for Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
-        if self.0.is_done() {
-            self.0.left.notify_one();
+        self.shared.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.shared.in_flight.fetch_sub(1, Ordering::AcqRel);
+        if self.shared.is_done() {
+            self.shared.left.notify_one();
         }
     }
 }
@@ -315,7 +338,11 @@ fn take(shared: &Shared, frame: Frame, work: &mpsc::WeakUnboundedSender<Work>) {
     let tell = |item| work.upgrade().is_some_and(|work| work.send(item).is_ok());
     match frame {
         Frame::Goaway => shared.leave(),
-        Frame::Ping { nonce } => _ = tell(Work::Pong(nonce)),
+        Frame::Ping { nonce } => {
+            if shared.pong().replace(nonce).is_none() {
+                tell(Work::Pong);
+            }
+        }
         Frame::Reply(_) | Frame::Part { .. } | Frame::Failure(_) => {
             let call = match &frame {
                 Frame::Part { call, .. } => *call,

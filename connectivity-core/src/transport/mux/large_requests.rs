@@ -179,8 +179,8 @@ mod tests {
         let mut held = Vec::new();
         for n in 0..OF_LISTENER / OF_ORIGIN {
             let share = requests.share_of(&origin(i32::try_from(n).unwrap()));
-            for _ in 0..OF_ORIGIN / (100 << 10) / 2 {
-                held.push(share.acquire(100 << 10).await.unwrap());
+            for _ in 0..OF_ORIGIN / (2 * PIECE) {
+                held.push(share.acquire(2 * PIECE - 1).await.unwrap());
             }
         }
         assert!(requests.share_of(&origin(-1)).acquire(LARGEST).await.is_none());

@@ -80,6 +80,7 @@ impl Writing {
         let mut watch = Watch::default();
         let why = loop {
             if let Err(why) = self.flush(&mut writer).await {
+                self.hear_why().await;
                 break why;
             }
             match self.next(&mut queue, &mut looks, &mut watch).await {
@@ -101,6 +102,13 @@ impl Writing {
         let stuck = tokio::time::timeout(LOOK, goodbye).await.is_err();
         if let Some(reading) = self.reading.take().filter(|_| stuck) {
             reading.abort();
+        }
+    }
+
+    /// Waits for the reason that a server gives for taking no more of a large request.
+    async fn hear_why(&mut self) {
+        if !self.patience.looks && self.reading.is_some() {
+            let _ = tokio::time::timeout(LOOK, ended(&mut self.reading)).await;
         }
     }
 
@@ -166,6 +174,9 @@ impl Writing {
                 tokio::task::yield_now().await;
             }
         }
+        if length > MAX_SMALL_BODY {
+            self.shared.written.store(true, Ordering::Release);
+        }
         self.body = Bytes::new();
         if encoded > KEPT {
             *self.encoder.buffer() = BytesMut::new();
@@ -179,9 +190,12 @@ impl Writing {
             Work::Cancel(call) if self.shared.pending.forget(call) => self.encoder.cancel(call),
             Work::Cancel(_) => {}
             Work::Stop(call) => self.encoder.cancel(call),
-            #[cfg(feature = "quic")]
             Work::Ping => self.encoder.ping(0),
-            Work::Pong(nonce) => self.encoder.pong(nonce),
+            Work::Pong => {
+                if let Some(nonce) = self.shared.pong().take() {
+                    self.encoder.pong(nonce);
+                }
+            }
         }
     }
 

@@ -78,7 +78,7 @@ impl QuicDial {
         let connection = connected.connection.clone();
         let refused = |why: String| {
             let why = connection.close_reason().map_or(why, |cause| explain(&cause));
-            self.dialer.cannot(why)
+            self.dialer.cannot(why).broken()
         };
         let opened = tokio::time::timeout(HANDSHAKE, connection.open_bi()).await;
         let opened = opened.map_err(|_elapsed| refused("it takes no stream".to_owned()))?;

@@ -1,9 +1,12 @@
 //! Connects to one endpoint, whatever is spoken on it.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectionError, Endpoint, TransportConfig, TransportErrorCode};
 
@@ -15,6 +18,9 @@ use crate::transport::tls;
 
 /// A handshake with one address takes no longer; the deadline of the call ends it earlier.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// How long an address is dialled before the next is too.
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// The host and port of a row, and the name its certificate must have.
 #[derive(Clone, Debug)]
@@ -54,6 +60,17 @@ pub(crate) struct Dialer {
     target: Target,
     config: ClientConfig,
     endpoints: Arc<Endpoints>,
+    /// The address that was reached last.
+    reached: Mutex<Option<SocketAddr>>,
+}
+
+/// The order in which addresses are dialled: the one that was reached before, then those of both families in turns (RFC 8305, 4).
+fn in_turns(found: Vec<SocketAddr>, reached: Option<SocketAddr>) -> Vec<SocketAddr> {
+    let first_family = found.first().is_some_and(SocketAddr::is_ipv6);
+    let (one, other): (Vec<_>, Vec<_>) = found.iter().partition(|address| address.is_ipv6() == first_family);
+    let turns = (0..one.len().max(other.len())).flat_map(|n| [one.get(n), other.get(n)]).flatten().copied();
+    let known = reached.filter(|reached| found.contains(reached));
+    known.into_iter().chain(turns.filter(|address| Some(*address) != known)).collect()
 }
 
 impl Dialer {
@@ -69,20 +86,42 @@ impl Dialer {
         let crypto = crypto.map_err(|cause| RouteError::new(format_args!("no TLS for QUIC: {cause}")))?;
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(transport);
-        Ok(Self { target, config, endpoints })
+        Ok(Self { target, config, endpoints, reached: Mutex::default() })
     }
 
-    /// Connects to the first address of the name that answers.
+    /// Connects to the address of the name that answers first: one after the other is dialled, each a moment after the last, as
+    /// RFC 8305 has it. The one that was reached last time is first.
     pub(crate) async fn connect(&self, traffic: Traffic) -> Result<Connected, DialError> {
-        let addresses = tokio::net::lookup_host(&self.target.address).await.map_err(|cause| self.cannot(cause))?;
-        let mut last = self.cannot("the name has no address");
-        for address in addresses {
-            match self.connect_to(address, traffic).await {
-                Ok(connected) => return Ok(connected),
-                Err(cause) => last = self.cannot(cause),
+        let found = tokio::net::lookup_host(&self.target.address).await.map_err(|cause| self.cannot(cause))?;
+        let mut addresses: VecDeque<_> = in_turns(found.collect(), self.reached()).into();
+        let (mut dials, mut last) = (FuturesUnordered::new(), self.cannot("the name has no address"));
+        loop {
+            if let Some(address) = addresses.pop_front() {
+                dials.push(async move { (address, self.connect_to(address, traffic).await) });
+            }
+            let next = async {
+                match addresses.is_empty() {
+                    true => std::future::pending().await,
+                    false => tokio::time::sleep(HEAD_START).await,
+                }
+            };
+            tokio::select! {
+                biased;
+                dialled = dials.next() => match dialled {
+                    Some((address, Ok(connected))) => {
+                        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
+                        return Ok(connected);
+                    }
+                    Some((_, Err(cause))) => last = self.cannot(cause),
+                    None => return Err(last),
+                },
+                () = next => {}
             }
         }
-        Err(last)
+    }
+
+    fn reached(&self) -> Option<SocketAddr> {
+        *self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn connect_to(&self, address: SocketAddr, traffic: Traffic) -> Result<Connected, String> {
@@ -131,6 +170,15 @@ fn crypto_alert(code: TransportErrorCode) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn families_are_dialled_in_turns_and_what_was_reached_first() {
+        let [a, b, c, d] = ["[::1]:1", "[::2]:1", "127.0.0.1:1", "127.0.0.2:1"].map(|text| text.parse().unwrap());
+        assert_eq!(in_turns(vec![a, b, c, d], None), [a, c, b, d]);
+        assert_eq!(in_turns(vec![a, b, c, d], Some(d)), [d, a, c, b]);
+        assert_eq!(in_turns(vec![c, a], Some(b)), [c, a], "it is no address of the name any more");
+        assert!(in_turns(Vec::new(), Some(a)).is_empty());
+    }
 
     #[test]
     fn an_endpoint_is_a_host_and_a_port() {

@@ -1,6 +1,8 @@
 //! The client side of strategy `unix`.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::UnixStream;
 
@@ -13,6 +15,9 @@ use crate::transport::link::{Dial, DialError, Links};
 use crate::transport::mux::{Caller, Connection, Feed, MuxDial};
 use crate::transport::wire::Role;
 use crate::transport::{BuildContext, Remote, Transport};
+
+/// How long a server may take for its first answer.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// Sends calls over Unix sockets: rows with `strategy = 'unix'`, whose endpoint is a path such as `/run/app/billing.sock`, or an
 /// abstract name such as `@billing`.
@@ -57,12 +62,21 @@ pub(crate) struct UnixDial {
 }
 
 impl UnixDial {
+    /// Connects, and waits for the other side to answer: the system lets connections in for a server that takes none.
+    async fn shared(&self) -> Result<Connection, DialError> {
+        let cannot = |cause: &str| DialError::connect(format_args!("{}: {cause}", self.address)).broken();
+        let connection = self.connect(Role::Shared).await?;
+        match tokio::time::timeout(FIRST_ANSWER, connection.ready()).await {
+            Ok(ready) => ready.map_err(|cause| cannot(&cause))?,
+            Err(_elapsed) => return Err(cannot("nobody answers")),
+        }
+        Ok(connection)
+    }
+
     async fn connect(&self, role: Role) -> Result<Connection, DialError> {
-        let cannot = |cause| DialError::connect(format_args!("{}: {cause}", self.address));
+        let cannot = |cause: io::Error| DialError::connect(format_args!("{}: {cause}", self.address));
         let stream = UnixStream::connect(self.address.path()).await.map_err(cannot)?;
-        self.users
-            .check(&stream)
-            .map_err(|cause| DialError { kind: ErrorKind::Denied, message: format!("{}: {cause}", self.address) })?;
+        self.users.check(&stream).map_err(|cause| DialError { kind: ErrorKind::Denied, ..cannot(cause).broken() })?;
         Ok(Connection::start(Feed::Socket, stream.into_split(), role, ()))
     }
 }
@@ -71,7 +85,7 @@ impl Dial for UnixDial {
     type Connection = Connection;
 
     fn dial(&self) -> BoxFuture<'_, Result<Connection, DialError>> {
-        Box::pin(self.connect(Role::Shared))
+        Box::pin(self.shared())
     }
 }
 
