@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{Connection, Endpoint, IdleTimeout, RecvStream, SendStream, TransportConfig, VarInt};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::session::{self, Limits};
@@ -13,8 +14,10 @@ use super::{Inner, Mcp};
 use crate::call::BoxFuture;
 use crate::context::Peer;
 use crate::router::Inbound;
+use crate::transport::mux::{IoThread, IoThreads};
 use crate::transport::quic::admission::{Admission, Admitted, Established};
 use crate::transport::quic::binding::Binding;
+use crate::transport::quic::socket::Freed;
 use crate::transport::tls::Tls;
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
@@ -126,10 +129,11 @@ impl McpListener {
         mcp.into_inner()
     }
 
-    async fn bind(&self, guarded: bool) -> Result<Endpoint, ServeError> {
+    async fn bind(&self, guarded: bool, thread: &IoThread) -> Result<(Endpoint, Freed), ServeError> {
         let open = self.open_to_everyone && !guarded;
         let binding = Binding { address: &self.address, tls: &self.tls, open };
         let address = binding.resolve().await?;
+        let _there = thread.handle().enter();
         binding.bind(address, ALPN, |config| {
             config.transport_config(transport());
             config.max_incoming(MAX_PENDING).incoming_buffer_size_total(1 << 20);
@@ -157,10 +161,21 @@ impl Listener for McpListener {
     ) -> BoxFuture<'static, Result<Listening, ServeError>> {
         Box::pin(async move {
             let inner = self.offered(inbound);
-            let endpoint = self.bind(inner.catalogue.is_guarded()).await?;
             let cannot = |cause| ServeError::Bind { address: self.address.clone(), cause };
+            // Sockets have a thread of their own: keep-alives are answered even where tools block all others.
+            let (threads, ended) = IoThreads::start("mcp", 1).map_err(cannot)?;
+            let (endpoint, freed) = self.bind(inner.catalogue.is_guarded(), threads.get(0)).await?;
             let address: SocketAddr = endpoint.local_addr().map_err(cannot)?;
-            Ok(Listening::new(address, accept(endpoint, inner, self.max_sessions, drain)))
+            let (user, there) = (Handle::current(), threads.get(0).handle().clone());
+            there.spawn(async move {
+                accept(endpoint, inner, user, self.max_sessions, drain).await;
+                drop(threads);
+            });
+            Ok(Listening::new(address, async move {
+                ended.wait().await;
+                // Another server can bind the address from here on.
+                freed.wait().await;
+            }))
         })
     }
 }
@@ -171,7 +186,7 @@ impl std::fmt::Debug for McpListener {
     }
 }
 
-async fn accept(endpoint: Endpoint, inner: Arc<Inner>, max_sessions: usize, mut drain: Drain) {
+async fn accept(endpoint: Endpoint, inner: Arc<Inner>, user: Handle, max_sessions: usize, mut drain: Drain) {
     let admission = Admission::new(endpoint, max_sessions, PENDING_UNPROVEN);
     let mut sessions = JoinSet::new();
     loop {
@@ -182,9 +197,9 @@ async fn accept(endpoint: Endpoint, inner: Arc<Inner>, max_sessions: usize, mut 
             admitted = admission.next() => admitted,
         };
         let Some(admitted) = admitted else { break };
-        let (inner, drain) = (Arc::clone(&inner), drain.clone());
+        let (inner, user, drain) = (Arc::clone(&inner), user.clone(), drain.clone());
         sessions.spawn(async move {
-            if let Err(cause) = connection(admitted, inner, drain).await {
+            if let Err(cause) = connection(admitted, inner, user, drain).await {
                 tracing::debug!(%cause, "a session's connection ended");
             }
         });
@@ -193,12 +208,20 @@ async fn accept(endpoint: Endpoint, inner: Arc<Inner>, max_sessions: usize, mut 
     admission.close(ended, drain).await;
 }
 
-async fn connection(admitted: Admitted, inner: Arc<Inner>, mut drain: Drain) -> Result<(), quinn::ConnectionError> {
+async fn connection(
+    admitted: Admitted,
+    inner: Arc<Inner>,
+    user: Handle,
+    mut drain: Drain,
+) -> Result<(), quinn::ConnectionError> {
     let Some(established) = admitted.establish(OPENING).await? else { return Ok(()) };
     let Established { connection, peer, place: _place, .. } = established;
     let (code, reason): (_, &[u8]) = match tokio::time::timeout(OPENING, open(&connection)).await {
         Ok(Ok(Some(stream))) => {
-            let ended = session(&connection, peer, stream, inner, drain.clone()).await;
+            let mut serving = JoinSet::new();
+            serving.spawn_on(session(connection.clone(), peer, stream, inner, drain.clone()), &user);
+            // The runtime of the session may have ended.
+            let ended = serving.join_next().await.and_then(Result::ok).unwrap_or(End::Broken);
             // What was written last is still on its way.
             tokio::select! {
                 _ = tokio::time::timeout(LINGER, connection.closed()) => {}
@@ -226,7 +249,7 @@ async fn open(connection: &Connection) -> Result<Option<(SendStream, RecvStream)
 }
 
 async fn session(
-    connection: &Connection,
+    connection: Connection,
     peer: Option<Peer>,
     stream: (SendStream, RecvStream),
     inner: Arc<Inner>,

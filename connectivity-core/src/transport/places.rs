@@ -40,6 +40,12 @@ impl Places {
         Self(Arc::new(Inner { limit, state: Mutex::default() }))
     }
 
+    /// Returns whether no connection can be established, whoever asks.
+    #[cfg(feature = "quic")]
+    pub(crate) fn are_taken(&self) -> bool {
+        self.0.state().established_count >= self.0.limit
+    }
+
     /// Takes a place for a new connection, if need be from an older one.
     pub(crate) fn open(&self, origin: Origin) -> Opening {
         let mut state = self.0.state();

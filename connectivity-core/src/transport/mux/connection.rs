@@ -338,11 +338,7 @@ fn take(shared: &Shared, frame: Frame, work: &mpsc::WeakUnboundedSender<Work>) {
     let tell = |item| work.upgrade().is_some_and(|work| work.send(item).is_ok());
     match frame {
         Frame::Goaway => shared.leave(),
-        Frame::Ping { nonce } => {
-            if shared.pong().replace(nonce).is_none() {
-                tell(Work::Pong);
-            }
-        }
+        Frame::Ping { nonce } if shared.pong().replace(nonce).is_none() => _ = tell(Work::Pong),
         Frame::Reply(_) | Frame::Part { .. } | Frame::Failure(_) => {
             let call = match &frame {
                 Frame::Part { call, .. } => *call,

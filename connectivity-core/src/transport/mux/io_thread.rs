@@ -196,7 +196,7 @@ impl Shared {
 
     /// Polls a batch of calls; false if another thread drives the runtime by now.
     fn poll_batch(&self) -> bool {
-        let mut poll = self.poll.load(Ordering::Relaxed) + 2 | RUNNING;
+        let mut poll = (self.poll.load(Ordering::Relaxed) + 2) | RUNNING;
         self.poll.store(poll, Ordering::SeqCst);
         self.watchdog.notice();
         let mut clock = Instant::now();

@@ -79,6 +79,10 @@ impl Admission {
                 let _ = incoming.retry();
                 continue;
             }
+            if self.places.are_taken() {
+                incoming.refuse();
+                continue;
+            }
             let opening = self.places.open(Origin::Address(incoming.remote_address().ip()));
             return Some(Admitted { incoming, opening });
         }

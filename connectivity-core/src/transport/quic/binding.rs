@@ -7,6 +7,7 @@ use std::sync::Arc;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, ServerConfig};
 
+use super::socket::Freed;
 use super::{restart, settings, socket};
 use crate::transport::ServeError;
 use crate::transport::tls::Tls;
@@ -35,7 +36,7 @@ impl Binding<'_> {
         address: SocketAddr,
         alpn: &[u8],
         configure: impl FnOnce(&mut ServerConfig),
-    ) -> Result<Endpoint, ServeError> {
+    ) -> Result<(Endpoint, Freed), ServeError> {
         let invalid = |cause| self.cannot(io::Error::new(io::ErrorKind::InvalidInput, cause));
         let config = self.server_config(alpn, configure).map_err(invalid)?;
         let bound = settings::bind(address).map_err(|cause| self.cannot(cause))?;

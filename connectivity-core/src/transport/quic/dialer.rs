@@ -65,7 +65,7 @@ pub(crate) struct Dialer {
 }
 
 /// The order in which addresses are dialled: the one that was reached before, then those of both families in turns (RFC 8305, 4).
-fn in_turns(found: Vec<SocketAddr>, reached: Option<SocketAddr>) -> Vec<SocketAddr> {
+fn in_turns(found: &[SocketAddr], reached: Option<SocketAddr>) -> Vec<SocketAddr> {
     let first_family = found.first().is_some_and(SocketAddr::is_ipv6);
     let (one, other): (Vec<_>, Vec<_>) = found.iter().partition(|address| address.is_ipv6() == first_family);
     let turns = (0..one.len().max(other.len())).flat_map(|n| [one.get(n), other.get(n)]).flatten().copied();
@@ -93,7 +93,7 @@ impl Dialer {
     /// RFC 8305 has it. The one that was reached last time is first.
     pub(crate) async fn connect(&self, traffic: Traffic) -> Result<Connected, DialError> {
         let found = tokio::net::lookup_host(&self.target.address).await.map_err(|cause| self.cannot(cause))?;
-        let mut addresses: VecDeque<_> = in_turns(found.collect(), self.reached()).into();
+        let mut addresses: VecDeque<_> = in_turns(&found.collect::<Vec<_>>(), self.reached()).into();
         let (mut dials, mut last) = (FuturesUnordered::new(), self.cannot("the name has no address"));
         loop {
             if let Some(address) = addresses.pop_front() {
@@ -174,10 +174,10 @@ mod tests {
     #[test]
     fn families_are_dialled_in_turns_and_what_was_reached_first() {
         let [a, b, c, d] = ["[::1]:1", "[::2]:1", "127.0.0.1:1", "127.0.0.2:1"].map(|text| text.parse().unwrap());
-        assert_eq!(in_turns(vec![a, b, c, d], None), [a, c, b, d]);
-        assert_eq!(in_turns(vec![a, b, c, d], Some(d)), [d, a, c, b]);
-        assert_eq!(in_turns(vec![c, a], Some(b)), [c, a], "it is no address of the name any more");
-        assert!(in_turns(Vec::new(), Some(a)).is_empty());
+        assert_eq!(in_turns(&[a, b, c, d], None), [a, c, b, d]);
+        assert_eq!(in_turns(&[a, b, c, d], Some(d)), [d, a, c, b]);
+        assert_eq!(in_turns(&[c, a], Some(b)), [c, a], "it is no address of the name any more");
+        assert!(in_turns(&[], Some(a)).is_empty());
     }
 
     #[test]

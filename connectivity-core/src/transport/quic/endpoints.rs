@@ -25,7 +25,8 @@ impl Endpoints {
             return Ok(endpoint);
         }
         endpoints.retain(|_, endpoint| endpoint.strong_count() > 0);
-        let endpoint = Arc::new(socket::endpoint(settings::endpoint(), None, bind(address)?)?);
+        let (endpoint, _freed) = socket::endpoint(settings::endpoint(), None, bind(address)?)?;
+        let endpoint = Arc::new(endpoint);
         endpoints.insert(key, Arc::downgrade(&endpoint));
         Ok(endpoint)
     }

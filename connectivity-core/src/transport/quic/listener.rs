@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::admission::{Admission, Admitted, Established};
 use super::binding::Binding;
+use super::socket::Freed;
 use super::threads::Threads;
 use super::{ALPN, bulk, close, settings};
 use crate::call::BoxFuture;
@@ -53,7 +54,7 @@ impl QuicListener {
         self
     }
 
-    async fn bind(&self, threads: &Threads) -> Result<Endpoint, ServeError> {
+    async fn bind(&self, threads: &Threads) -> Result<(Endpoint, Freed), ServeError> {
         let binding = Binding { address: &self.address, tls: &self.tls, open: self.open_to_everyone };
         let address = binding.resolve().await?;
         let _first = threads.first().handle().enter();
@@ -69,7 +70,7 @@ impl Listener for QuicListener {
         Box::pin(async move {
             let cannot = |cause| ServeError::Bind { address: self.address.clone(), cause };
             let (threads, ended) = Threads::start().map_err(cannot)?;
-            let endpoint = self.bind(&threads).await?;
+            let (endpoint, freed) = self.bind(&threads).await?;
             let address: SocketAddr = endpoint.local_addr().map_err(cannot)?;
             let serving = Serving::new(inbound);
             let accepting = threads.first().handle().spawn(accept(endpoint, serving, Arc::clone(&threads), drain));
@@ -80,6 +81,7 @@ impl Listener for QuicListener {
                 drop(threads);
                 // Another server can bind the address from here on.
                 ended.wait().await;
+                freed.wait().await;
             }))
         })
     }

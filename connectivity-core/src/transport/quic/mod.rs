@@ -10,7 +10,7 @@ pub(crate) mod endpoints;
 mod listener;
 mod restart;
 mod settings;
-mod socket;
+pub(crate) mod socket;
 mod threads;
 
 pub use client::QuicTransport;
