@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use connectivity_core::{HttpTransport, McpTransport, MemoryRoutes, RawForm, Router, Server, Tls};
+use connectivity_core::context::{self, Context};
+use connectivity_core::{
+    Error, ErrorKind, HttpTransport, McpTransport, MemoryRoutes, RawForm, Router, Sent, Server, Tls, register,
+};
+use tests::shop::*;
 
 /// A server on every strategy, with an `echo` and a `block` that sleeps on its thread for as many milliseconds as it is told.
 struct World {
@@ -58,22 +62,105 @@ impl World {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 12)]
 async fn a_method_that_blocks_its_thread_holds_up_nobody_and_is_answered_itself() {
-    let world = World::new().await;
+    let world = std::sync::Arc::new(World::new().await);
+    let mut cases = tokio::task::JoinSet::new();
     for (strategy, quick_before) in STRATEGIES.into_iter().flat_map(|strategy| [(strategy, 0), (strategy, 1000)]) {
-        let (bad, good) = (world.client(strategy), world.client(strategy));
-        for _ in 0..quick_before {
-            bad.call("block", r#"{"ms":0}"#).await.unwrap();
+        let world = std::sync::Arc::clone(&world);
+        cases.spawn(async move { blocks(&world, strategy, quick_before).await });
+    }
+    cases.join_all().await;
+}
+
+/// One client calls a method that blocks, after it was quick so many times; another client goes on.
+async fn blocks(world: &World, strategy: &str, quick_before: usize) {
+    let (bad, good) = (world.client(strategy), world.client(strategy));
+    for _ in 0..quick_before {
+        bad.call("block", r#"{"ms":0}"#).await.unwrap();
+    }
+    good.call("echo", "{}").await.unwrap();
+    // Longer than a peer is silent before it is given up.
+    let blocked = tokio::spawn(async move { bad.call("block", r#"{"ms":6000}"#).await });
+    for _ in 0..50 {
+        good.call("echo", "{}").await.unwrap_or_else(|error| panic!("{strategy}: {error}"));
+        tokio::task::yield_now().await;
+    }
+    assert!(!blocked.is_finished(), "{strategy}, after {quick_before}: the others waited for it");
+    blocked.await.unwrap().unwrap_or_else(|error| panic!("{strategy}, after {quick_before}: {error}"));
+}
+
+fn connectivity(error: BillingError) -> Error {
+    match error {
+        BillingError::Connectivity(error) => error,
+        BillingError::Declined => panic!("declined"),
+    }
+}
+
+/// A `billing` whose row allows `concurrency` calls at once, behind a Unix socket; and a client.
+async fn limited(dir: &tempfile::TempDir, concurrency: usize) -> (Shop, Server, MemoryRoutes, Router, BillingClient) {
+    let (there, shop) = (MemoryRoutes::new(), Shop::at("far"));
+    there.set("billing", "local", None, &format!(r#"{{"concurrency":{concurrency}}}"#));
+    let far = router(&there);
+    register!(far, Billing => shop.clone()).unwrap();
+    let path = dir.path().join("far.sock").display().to_string();
+    let server = Server::builder(&far).expose(["billing"]).unix(&path).start().await.unwrap();
+    let here = MemoryRoutes::new();
+    here.set("billing", "unix", Some(&path), "{}");
+    let near = router(&here);
+    let billing = BillingClient::new(&near);
+    (shop, server, there, far, billing)
+}
+
+#[tokio::test]
+async fn work_that_goes_on_when_its_call_has_gone_keeps_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let (shop, _server, _, far, billing) = limited(&dir, 4).await;
+    let local = BillingClient::new(&far);
+    for client in [&billing, &local] {
+        let before = shop.journal.began();
+        for _ in 0..200 {
+            let in_time = Context::new().with_timeout(Duration::from_millis(20));
+            let ended = context::scope(in_time, client.audit(3_600_000)).await.map_err(connectivity);
+            let kind = ended.unwrap_err().kind();
+            assert!(matches!(kind, ErrorKind::Timeout | ErrorKind::Overloaded), "{kind:?}");
+            if kind == ErrorKind::Overloaded {
+                break;
+            }
         }
-        good.call("echo", "{}").await.unwrap();
-        // Longer than a peer is silent before it is given up.
-        let blocked = tokio::spawn(async move { bad.call("block", r#"{"ms":6000}"#).await });
-        for _ in 0..50 {
-            good.call("echo", "{}").await.unwrap_or_else(|error| panic!("{strategy}: {error}"));
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(shop.journal.began() <= 4, "{} run at once, {before} before", shop.journal.began());
+        assert_eq!(connectivity(client.audit(0).await.unwrap_err()).kind(), ErrorKind::Overloaded);
+        assert_eq!(far.inspect().route("billing").unwrap().in_flight, 4);
+    }
+}
+
+#[tokio::test]
+async fn an_edit_of_a_row_forgets_no_call_that_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (shop, _server, there, far, billing) = limited(&dir, 1).await;
+    let running = tokio::spawn({
+        let billing = billing.clone();
+        async move { billing.sleep(3_600_000).await }
+    });
+    while shop.journal.began() == 0 {
+        tokio::task::yield_now().await;
+    }
+    for edit in 0..6 {
+        match edit {
+            0 => there.remove("billing"),
+            1 => there.set("billing", "local", None, r#"{"concurrency":"one"}"#),
+            2 => there.set("billing", "noop", None, r#"{"concurrency":1}"#),
+            _ => there.set("billing", "local", None, &format!(r#"{{"concurrency":1,"timeout_ms":{edit}00000}}"#)),
         }
-        assert!(!blocked.is_finished(), "{strategy}, after {quick_before}: the others waited for it");
-        blocked.await.unwrap().unwrap_or_else(|error| panic!("{strategy}: {error}"));
+        far.reload().await.unwrap();
+        if edit > 2 {
+            let error = connectivity(billing.quote("abc").await.unwrap_err());
+            assert_eq!((error.kind(), error.sent()), (ErrorKind::Overloaded, Sent::No), "after edit {edit}");
+            assert_eq!(far.inspect().route("billing").unwrap().in_flight, 1, "after edit {edit}");
+        }
+    }
+    running.abort();
+    while billing.quote("abc").await.is_err() {
+        tokio::task::yield_now().await;
     }
 }

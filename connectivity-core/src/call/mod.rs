@@ -1,6 +1,7 @@
 //! The envelope that layers and transports see.
 
 mod body;
+mod held;
 mod reply;
 mod route;
 mod service;
@@ -24,6 +25,9 @@ pub use route::RouteTag;
 pub use service::{BoxFuture, CallService};
 
 #[cfg(feature = "router")]
+pub(crate) use held::Held;
+pub(crate) use held::Permits;
+#[cfg(feature = "router")]
 pub(crate) use service::Erased;
 
 /// One call on its way: whose it is, its arguments, and the context that travels with it.
@@ -41,6 +45,8 @@ pub struct Call {
     body: Body,
     context: Context,
     route: Option<Arc<RouteTag>>,
+    /// What a `#[no_cancel]` method holds as long as its work runs.
+    permits: Permits,
 }
 
 impl Call {
@@ -49,24 +55,38 @@ impl Call {
     /// The context of the call is the [current](context::current) one.
     #[must_use]
     pub fn raw(name: Name, bytes: impl Into<Bytes>) -> Self {
-        Self { name, method: None, body: Body::Raw(bytes.into()), context: context::current(), route: None }
+        Self {
+            name,
+            method: None,
+            body: Body::Raw(bytes.into()),
+            context: context::current(),
+            route: None,
+            permits: Permits::default(),
+        }
     }
 
     /// Makes a call of a typed method whose arguments are encoded already.
     #[must_use]
     pub fn encoded(name: Name, codec: Codec, bytes: impl Into<Bytes>) -> Self {
-        Self { name, method: None, body: Body::Encoded(codec, bytes.into()), context: context::current(), route: None }
+        Self {
+            name,
+            method: None,
+            body: Body::Encoded(codec, bytes.into()),
+            context: context::current(),
+            route: None,
+            permits: Permits::default(),
+        }
     }
 
     /// A call as a listener has received it.
     #[cfg(feature = "wire")]
     pub(crate) fn received(name: Name, body: Body, context: Context) -> Self {
-        Self { name, method: None, body, context, route: None }
+        Self { name, method: None, body, context, route: None, permits: Permits::default() }
     }
 
     pub(crate) fn of(method: &'static MethodDesc, body: Body) -> Self {
         let name = Name::from_static(method.full_name());
-        Self { name, method: Some(method), body, context: context::current(), route: None }
+        Self { name, method: Some(method), body, context: context::current(), route: None, permits: Permits::default() }
     }
 
     /// Replaces what travels with the call.
@@ -125,6 +145,22 @@ impl Call {
     #[must_use]
     pub fn is_idempotent(&self) -> bool {
         self.method.is_some_and(MethodDesc::is_idempotent)
+    }
+
+    /// Returns whether the work of the method goes on when nobody waits for it any more.
+    #[cfg(feature = "router")]
+    pub(crate) fn is_no_cancel(&self) -> bool {
+        self.method.is_some_and(MethodDesc::is_no_cancel)
+    }
+
+    /// Gives the call something to hold until its work has ended, be it after its caller has gone.
+    #[cfg(feature = "router")]
+    pub(crate) fn hold(&mut self, permit: Arc<dyn Send + Sync>) {
+        self.permits.push(permit);
+    }
+
+    pub(crate) fn take_permits(&mut self) -> Permits {
+        std::mem::take(&mut self.permits)
     }
 
     /// Shows what travels with the call.
@@ -187,9 +223,9 @@ impl Call {
     /// takes it gets it.
     #[cfg(feature = "router")]
     pub(crate) fn fork(&self) -> Self {
-        let Self { name, method, body, context, route } = self;
+        let Self { name, method, body, context, route, .. } = self;
         let (name, context, route) = (name.clone(), context.clone(), route.clone());
-        Self { name, method: *method, body: body.fork(), context, route }
+        Self { name, method: *method, body: body.fork(), context, route, permits: Permits::default() }
     }
 
     /// Says whether the arguments are gone: an implementation has taken the value, and no fork of the call can be sent any more.

@@ -97,19 +97,22 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if let Some(attempt) = this.attempt.as_mut().as_pin_mut() {
-            let error = match ready!(attempt.poll(cx)) {
+            let result = ready!(attempt.poll(cx));
+            this.attempt.set(None);
+            let error = match result {
                 Ok(reply) => return Poll::Ready(Ok(reply)),
                 Err(error) => error,
             };
-            this.attempt.set(None);
             let Some((call, other)) = this.spare.take().filter(|(call, _)| steps_in(call, &error)) else {
                 return Poll::Ready(Err(error));
             };
             *this.earlier = error.sent();
             *this.other = Some(other.send_last(call));
         }
+        // Polled again after the end, it pends, as a future may.
         let Some(other) = this.other else { return Poll::Pending };
         let result = ready!(other.as_mut().poll(cx));
+        *this.other = None;
         Poll::Ready(result.map_err(|error| with_earlier(error, *this.earlier)))
     }
 }

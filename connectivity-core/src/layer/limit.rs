@@ -2,60 +2,53 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::call::{Call, Reply};
+use super::Gate;
+use crate::call::{Call, Held, Reply};
 use crate::error::{Error, ErrorKind, Sent};
 
-/// Lets so many calls through at once and refuses the next as [`Overloaded`](ErrorKind::Overloaded): none of them waits, and none
+/// Lets `limit` calls through at once and refuses the next as [`Overloaded`](ErrorKind::Overloaded): none of them waits, and none
 /// of the refused ran.
 ///
 /// One layer and its clones count together, whatever they stand around; give each service one of its own with
-/// [`layer_for`](crate::Router::layer_for) where they should not. To let calls wait for a while, use tower's own limit.
+/// [`layer_for`](crate::Router::layer_for) where they should not. A `#[no_cancel]` method counts until its work has ended. To let
+/// calls wait for a while, use tower's own limit.
 #[derive(Clone, Debug)]
-pub struct ConcurrencyLayer(Arc<Gate>);
+pub struct ConcurrencyLayer {
+    gate: Arc<Gate>,
+    limit: usize,
+}
 
 impl ConcurrencyLayer {
     /// Makes the layer; with 0 it refuses every call.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(Gate { busy: AtomicUsize::new(0), limit }))
+        Self { gate: Arc::default(), limit }
     }
 
-    /// Says how many calls are in flight.
+    /// Returns how many calls are in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.0.busy.load(Ordering::Relaxed)
+        self.gate.busy()
+    }
+
+    fn enter(&self) -> Option<InFlightPermit> {
+        self.gate.enter(Some(self.limit)).then(|| InFlightPermit(Arc::clone(&self.gate)))
     }
 }
 
+/// A call that counts as in flight until this is dropped.
 #[derive(Debug)]
-struct Gate {
-    busy: AtomicUsize,
-    limit: usize,
-}
+struct InFlightPermit(Arc<Gate>);
 
-impl Gate {
-    /// Takes a place, if there is one. A caller that is refused leaves no trace, so it keeps no place from another one.
-    fn enter(self: &Arc<Self>) -> Option<Place> {
-        let more = |busy| (busy < self.limit).then_some(busy + 1);
-        let entered = self.busy.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more);
-        entered.ok().map(|_before| Place(Arc::clone(self)))
-    }
-}
-
-/// One of the places, until this is dropped.
-#[derive(Debug)]
-struct Place(Arc<Gate>);
-
-impl Drop for Place {
+impl Drop for InFlightPermit {
     fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::AcqRel);
+        self.0.leave();
     }
 }
 
@@ -63,7 +56,7 @@ impl<S> Layer<S> for ConcurrencyLayer {
     type Service = Concurrency<S>;
 
     fn layer(&self, inner: S) -> Concurrency<S> {
-        Concurrency { inner, gate: Arc::clone(&self.0) }
+        Concurrency { inner, layer: self.clone() }
     }
 }
 
@@ -71,7 +64,7 @@ impl<S> Layer<S> for ConcurrencyLayer {
 #[derive(Clone, Debug)]
 pub struct Concurrency<S> {
     inner: S,
-    gate: Arc<Gate>,
+    layer: ConcurrencyLayer,
 }
 
 impl<S> Service<Call> for Concurrency<S>
@@ -86,12 +79,13 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, call: Call) -> Self::Future {
-        match self.gate.enter() {
-            // The place first, so that a panic inside frees it.
-            Some(place) => ConcurrencyFuture { place: Some(place), refused: None, work: Some(self.inner.call(call)) },
-            None => ConcurrencyFuture { place: None, refused: Some(refuse(&call, self.gate.limit)), work: None },
-        }
+    fn call(&mut self, mut call: Call) -> Self::Future {
+        let Some(permit) = self.layer.enter() else {
+            return ConcurrencyFuture { permit: None, refused: Some(refuse(&call, self.layer.limit)), work: None };
+        };
+        // The permit first, so that a panic inside gives it back.
+        let permit = Held::by(permit, &mut call);
+        ConcurrencyFuture { permit: Some(permit), refused: None, work: Some(self.inner.call(call)) }
     }
 }
 
@@ -106,7 +100,7 @@ pin_project! {
     pub struct ConcurrencyFuture<F> {
         #[pin]
         work: Option<F>,
-        place: Option<Place>,
+        permit: Option<Held<InFlightPermit>>,
         refused: Option<Error>,
     }
 }
@@ -123,7 +117,7 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for ConcurrencyFuture<F> {
         let reply = work.poll(cx);
         if reply.is_ready() {
             // Whoever waits for this future may keep it for a while.
-            *this.place = None;
+            *this.permit = None;
         }
         reply
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod breaker;
 mod fallback;
+mod gate;
 mod limit;
 mod logging;
 mod observe;
@@ -20,6 +21,8 @@ pub use observe::{Observe, ObserveFuture, ObserveLayer};
 pub use recovery::{Recovery, RecoveryFuture, RecoveryLayer};
 pub use retry::{Retry, RetryBudget, RetryFuture, RetryLayer};
 pub use timeout::{Timeout, TimeoutFuture, TimeoutLayer};
+
+pub(crate) use gate::Gate;
 
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Sent};

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::call::{BoxFuture, Call, CallService, Erased, Reply};
+use crate::call::{BoxFuture, Call, CallService, Erased, Held, Reply};
 use crate::desc::MethodDesc;
 use crate::error::{Error, ErrorKind};
 use crate::name::parent;
@@ -219,7 +219,7 @@ impl Bottom {
             return Err(closed(call.name()));
         }
         let local = exposed_local(table.known(call.name()), &self.exposed, call.name())?;
-        let call = match local.find(call.name())? {
+        let mut call = match local.find(call.name())? {
             Some(method) => call.with_method(method),
             None => call,
         };
@@ -229,7 +229,7 @@ impl Bottom {
         if matches!(target.place, Place::Noop) {
             return Ok(target.service().send(call));
         }
-        let admitted = target.admit(&call)?;
+        let admitted = Held::by(target.admit(&call)?, &mut call);
         let work = local.send(call);
         Ok(Box::pin(async move {
             let _admitted = admitted;

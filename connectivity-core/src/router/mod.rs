@@ -2,6 +2,7 @@
 
 mod builder;
 mod core;
+mod flight;
 mod inbound;
 mod inspect;
 mod layers;
@@ -274,19 +275,12 @@ impl Router {
         let stopped = tokio::task::spawn_blocking(move || core.stop_watching());
         let closed = self.0.change(|state| {
             state.closed = true;
-            Ok::<(), std::convert::Infallible>(())
+            Ok::<_, std::convert::Infallible>(state.flights.all())
         });
-        closed.unwrap_or_else(|never| match never {});
-        let table = self.0.table();
-        let targets: Vec<_> = table.slots.iter().filter_map(|slot| slot.target.clone()).collect();
-        let idle = async {
-            for target in &targets {
-                target.idle().await;
-            }
-        };
-        let _ = tokio::time::timeout(limit, idle).await;
+        let flights = closed.unwrap_or_else(|never| match never {});
+        let _ = tokio::time::timeout(limit, flights.idle()).await;
         drop(stopped);
-        targets.iter().map(|target| target.cut()).sum()
+        flights.cut()
     }
 }
 

@@ -1,16 +1,17 @@
 //! What the calls of a route go through between its layers and its place: they are counted, limited and ended in time.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::call::{BoxFuture, Call, CallService, Erased, Reply};
+use crate::call::{BoxFuture, Call, CallService, Erased, Held, Reply};
 use crate::context::timed_out;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
+use crate::router::flight::Flight;
 use crate::routes::RouteConfig;
 
 /// The cap of a remote call whose row names none: no call hangs for ever because somebody forgot a number.
@@ -50,15 +51,11 @@ impl Limits {
     }
 }
 
-/// Calls in flight, and the end of the route they run in.
-#[derive(Default)]
+/// The calls of one route: the row's calls in flight, and the end of the route.
 pub(crate) struct Traffic {
-    in_flight: AtomicUsize,
-    ends: OnceLock<Instant>,
+    flight: Arc<Flight>,
+    ends: Mutex<Option<Instant>>,
     retired: Notify,
-    idle: Notify,
-    /// Whether anybody waits for `idle`; most calls end while nobody does.
-    awaited: AtomicBool,
     cut: AtomicBool,
     /// Touched by calls that fail.
     last_failure: Mutex<Option<Failure>>,
@@ -72,21 +69,21 @@ pub(crate) struct Failure {
 }
 
 impl Traffic {
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+    /// Begins a route of a row.
+    pub(crate) fn new(flight: &Arc<Flight>) -> Arc<Self> {
+        let traffic = Arc::new(Self {
+            flight: Arc::clone(flight),
+            ends: Mutex::default(),
+            retired: Notify::new(),
+            cut: AtomicBool::new(false),
+            last_failure: Mutex::default(),
+        });
+        flight.add_route(&traffic);
+        traffic
     }
 
-    /// Waits until no call is in flight.
-    pub(crate) async fn idle(&self) {
-        // Either this sees the last call gone, or that call sees this: both write before they read, in one order for all.
-        self.awaited.store(true, Ordering::SeqCst);
-        loop {
-            let idle = self.idle.notified();
-            if self.in_flight.load(Ordering::SeqCst) == 0 {
-                return;
-            }
-            idle.await;
-        }
+    pub(crate) fn in_flight(&self) -> usize {
+        self.flight.in_flight()
     }
 
     /// Ends what is in flight now, for good.
@@ -113,23 +110,34 @@ impl Traffic {
         self.last_failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Ends calls at this time, if not earlier.
     pub(crate) fn end_at(&self, end: Instant) {
-        if self.ends.set(end).is_ok() {
-            self.retired.notify_waiters();
-        }
+        let mut ends = self.ends();
+        *ends = Some(ends.map_or(end, |before| before.min(end)));
+        drop(ends);
+        self.retired.notify_waiters();
     }
 
-    /// Ends when the route has been replaced and its drain time is over.
+    fn ends(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Completes when the route has been replaced and its drain time is over.
     async fn drained(&self) {
-        let retired = self.retired.notified();
-        let end = match self.ends.get() {
-            Some(end) => *end,
-            None => {
-                retired.await;
-                self.ends.get().copied().unwrap_or_else(Instant::now)
+        loop {
+            let retired = self.retired.notified();
+            let end = *self.ends();
+            let over = async {
+                match end {
+                    Some(end) => sleep_until(end).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = over => return,
+                () = retired => {}
             }
-        };
-        sleep_until(end).await;
+        }
     }
 }
 
@@ -144,15 +152,13 @@ pub(crate) struct Admitted<T: AsRef<Traffic>>(Arc<T>);
 
 impl<T: AsRef<Traffic>> Admitted<T> {
     pub(crate) fn new(by: Arc<T>, limits: Limits, call: &Call) -> Result<Self, Error> {
-        let admitted = Self(by);
-        let before = admitted.traffic().in_flight.fetch_add(1, Ordering::AcqRel);
-        match limits.concurrency {
-            Some(limit) if before >= limit => {
-                let error = call.failed(ErrorKind::Overloaded, format_args!("the route allows {limit} calls at once"));
-                Err(admitted.traffic().failed(error))
-            }
-            _ => Ok(admitted),
+        let traffic: &Traffic = (*by).as_ref();
+        if traffic.flight.enter(limits.concurrency) {
+            return Ok(Self(by));
         }
+        let limit = limits.concurrency.unwrap_or_default();
+        let error = call.failed(ErrorKind::Overloaded, format_args!("the route allows {limit} calls at once"));
+        Err(traffic.failed(error))
     }
 
     fn traffic(&self) -> &Traffic {
@@ -162,10 +168,7 @@ impl<T: AsRef<Traffic>> Admitted<T> {
 
 impl<T: AsRef<Traffic>> Drop for Admitted<T> {
     fn drop(&mut self) {
-        let traffic = self.traffic();
-        if traffic.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && traffic.awaited.load(Ordering::SeqCst) {
-            traffic.idle.notify_waiters();
-        }
+        self.traffic().flight.leave();
     }
 }
 
@@ -201,6 +204,7 @@ impl Erased for Path {
         if admitted.0.leaves {
             return out(admitted, call);
         }
+        let admitted = Held::by(admitted, &mut call);
         let work = admitted.0.inner.send(call);
         Box::pin(async move {
             // The deadline is kept where the implementation runs.

@@ -14,6 +14,7 @@ use crate::desc::MethodDesc;
 use crate::layer::FallbackLayer;
 use crate::name::{Name, parent};
 use crate::quick::Quick;
+use crate::router::flight::Flights;
 use crate::router::layers::Layers;
 use crate::router::local::{Local, RawService};
 use crate::router::slot::{Cause, Slot, Trouble, is_unchanged};
@@ -36,6 +37,7 @@ pub(crate) struct State {
     pub(crate) node: Option<String>,
     pub(crate) missing_row: MissingRow,
     pub(crate) closed: bool,
+    pub(crate) flights: Flights,
 }
 
 impl State {
@@ -126,7 +128,8 @@ impl State {
             Strategy::Remote(word) if !at_home => self.remote(&route, word)?,
             _ => (self.local(route.name()).map(Place::Local).ok_or(Cause::NoImplementation)?, None),
         };
-        Ok((Target::new(route, place, before), transport))
+        let flight = self.flights.of(route.name());
+        Ok((Target::new(route, place, &flight, before), transport))
     }
 
     fn remote(&self, route: &Route, word: &str) -> Result<(Place, Option<Arc<dyn Transport>>), Cause> {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::call::{Call, CallService, Reply, RouteTag};
 use crate::error::{Error, ErrorKind};
 use crate::layer::breaker::BreakerState;
+use crate::router::flight::Flight;
 use crate::router::local::Local;
 use crate::router::path::{Admitted, Failure, Limits, Path, Traffic};
 use crate::router::policies::Policies;
@@ -35,13 +36,13 @@ pub(crate) struct Target {
 impl Target {
     /// Makes the target of a row. What its policies have learnt goes over from the target before it, where both lead to the same
     /// place.
-    pub(crate) fn new(route: Route, place: Place, before: Option<&Self>) -> Self {
+    pub(crate) fn new(route: Route, place: Place, flight: &Arc<Flight>, before: Option<&Self>) -> Self {
         let remote = matches!(place, Place::Remote(_));
         let limits = Limits::of(route.config(), remote);
         let same = |old: &&Self| old.route.strategy() == route.strategy() && old.route.endpoint() == route.endpoint();
         let learnt = before.filter(same).map(|old| &old.policies);
         let policies = if remote { Policies::of(route.config(), learnt) } else { Policies::default() };
-        Self { route, place, limits, policies, traffic: Arc::default() }
+        Self { route, place, limits, policies, traffic: Traffic::new(flight) }
     }
 
     /// Tells layers by which row a call goes, and how it is really served: a row of another strategy can be at home here.
@@ -66,6 +67,7 @@ impl Target {
         }
     }
 
+    /// Counts the calls in flight of the row, those of its earlier routes among them.
     pub(crate) fn in_flight(&self) -> usize {
         self.traffic.in_flight()
     }
@@ -107,17 +109,6 @@ impl Target {
     /// Counts a call that came from outside against the limit of the row.
     pub(crate) fn admit(&self, call: &Call) -> Result<Admitted<Traffic>, Error> {
         Admitted::new(Arc::clone(&self.traffic), self.limits, call)
-    }
-
-    /// Waits until no call is in flight.
-    pub(crate) async fn idle(&self) {
-        self.traffic.idle().await;
-    }
-
-    /// Ends the calls in flight now; says how many there were.
-    pub(crate) fn cut(&self) -> usize {
-        self.traffic.cut();
-        self.in_flight()
     }
 
     /// Gives calls in flight the time the row allows, then ends them. Called once, when another route has taken the place.

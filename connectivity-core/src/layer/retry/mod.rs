@@ -138,20 +138,26 @@ where
         let mut this = self.project();
         loop {
             if let Some(attempt) = this.attempt.as_mut().as_pin_mut() {
-                let error = match ready!(attempt.poll(cx)) {
-                    Ok(reply) => return Poll::Ready(Ok(reply)),
-                    Err(error) => error,
-                };
+                let result = ready!(attempt.poll(cx));
                 this.attempt.set(None);
-                let again = this.spare.as_ref().and_then(|spare| this.retry.policy.again(spare, &error, *this.failed));
-                let Some(at) = again else { return Poll::Ready(Err(with_earlier(error, *this.earlier))) };
+                let again = match &result {
+                    Ok(_) => None,
+                    Err(error) => {
+                        let spare = this.spare.as_ref();
+                        spare.and_then(|spare| this.retry.policy.again(spare, error, *this.failed))
+                    }
+                };
+                let (Some(at), Err(error)) = (again, &result) else {
+                    // Polled again after this, it pends, as a future may.
+                    *this.spare = None;
+                    return Poll::Ready(result.map_err(|error| with_earlier(error, *this.earlier)));
+                };
                 *this.failed += 1;
                 *this.earlier = more(*this.earlier, error.sent());
                 *this.pause = Some(Box::pin(sleep_until(at)));
             }
-            if let Some(pause) = this.pause {
-                ready!(pause.as_mut().poll(cx));
-            }
+            let Some(pause) = this.pause else { return Poll::Pending };
+            ready!(pause.as_mut().poll(cx));
             *this.pause = None;
             let last = *this.failed >= this.retry.policy.max;
             let call = if last { this.spare.take() } else { this.spare.as_ref().map(Call::fork) };

@@ -25,6 +25,20 @@ async fn a_call_is_made_once_more_than_the_maximum_at_the_most() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_future_that_is_polled_again_after_its_end_sends_nothing() {
+    for answers in [true, false] {
+        let far = Far::new(move |_| if answers { Ok(Reply::raw("yes")) } else { Err(error(ErrorKind::Denied)) });
+        let mut service = RetryLayer::new(3).layer(far.service.clone());
+        let mut future = std::pin::pin!(Service::call(&mut service, repeatable()));
+        assert_eq!(future.as_mut().await.is_ok(), answers);
+        assert!(crate::layer::testing::poll_once(future.as_mut()).is_pending());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(crate::layer::testing::poll_once(future).is_pending());
+        assert_eq!(far.calls(), 1, "answered: {answers}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_ends_with_the_first_answer() {
     let far = Far::new(|n| if n < 2 { Err(error(ErrorKind::Overloaded)) } else { Ok(Reply::raw("yes")) });
     assert!(retrying(&RetryLayer::new(5), &far).send(once()).await.is_ok());

@@ -12,10 +12,11 @@ use super::inline::InlineCall;
 use super::intake::Intake;
 use super::large_requests::{LargePermit, LargeShare, Progress};
 use super::serving::Serving;
-use super::stream::{IncomingCall, Known, MAX_IN_FLIGHT, Stream};
+use super::stream::{Detached, IncomingCall, Known, MAX_IN_FLIGHT, Stream};
 use crate::call::{Body, Call};
 use crate::codec::Codec;
 use crate::context::Context;
+use crate::desc::MethodDesc;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
 use crate::transport::Drain;
@@ -260,10 +261,13 @@ impl Reading {
     fn begin(&mut self, request: Request, known: Arc<Known>, context: Context) {
         let Request { call: number, codec, body, .. } = request;
         let (name, size) = (known.name.clone(), body.len());
-        let message = match codec {
+        let mut message = match codec {
             Some(codec) => Call::received(name, Body::Encoded(codec, body), context),
             None => Call::received(name, Body::Raw(body), context),
         };
+        if known.no_cancel {
+            message.hold(Arc::new(Detached::new(&self.stream)));
+        }
         let (stream, codec) = (Arc::clone(&self.stream), codec.unwrap_or(Codec::Json));
         let large = self.large.as_mut().and_then(|large| large.permit.take());
         // Decoding a large body takes a while; that is for the user's runtime.
@@ -318,6 +322,7 @@ impl Known {
         let method = serving.inbound.method(name.as_str()).ok().flatten();
         let same_contract = method.is_none_or(|method| fingerprint == Some(method.fingerprint()));
         let shape = method.filter(|_| !same_contract).map(|method| method.contract().text.clone()).unwrap_or_default();
-        Self { policy: serving.policies.of(name.as_str()), name, same_contract, shape }
+        let no_cancel = method.is_some_and(MethodDesc::is_no_cancel);
+        Self { policy: serving.policies.of(name.as_str()), name, same_contract, shape, no_cancel }
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Stream {
     inline: AtomicUsize,
     /// The client has gone.
     closed: AtomicBool,
+    /// Work that goes on when its call was cancelled: it counts until it has ended.
+    detached: AtomicUsize,
     /// Wakes the reader when calls have begun.
     progress: Notify,
 }
@@ -72,6 +74,8 @@ pub(super) struct Known {
     /// The shape here, in words, for a caller whose contract differs.
     pub(super) shape: String,
     pub(super) policy: Arc<InlinePolicy>,
+    /// Whether its work goes on when nobody waits for it.
+    pub(super) no_cancel: bool,
 }
 
 /// A call that was read and has not begun.
@@ -96,6 +100,7 @@ impl Stream {
             calls: Mutex::default(),
             inline: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            detached: AtomicUsize::new(0),
             progress: Notify::new(),
         }
     }
@@ -139,8 +144,8 @@ impl Stream {
     /// Returns how many calls are in flight, and whether this number is among those that run.
     pub(super) fn in_flight(&self, number: u64) -> (usize, bool) {
         let calls = self.calls();
-        let count = calls.running.len() + calls.backlog.len() + self.inline.load(Ordering::Relaxed);
-        (count, calls.running.contains_key(&number))
+        let attached = calls.running.len() + calls.backlog.len() + self.inline.load(Ordering::Relaxed);
+        (attached.max(self.detached.load(Ordering::Relaxed)), calls.running.contains_key(&number))
     }
 
     /// Ends a call whose caller has gone.
@@ -257,6 +262,22 @@ impl Stream {
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Work of a `#[no_cancel]` method, until it has ended.
+pub(super) struct Detached(Arc<Stream>);
+
+impl Detached {
+    pub(super) fn new(stream: &Arc<Stream>) -> Self {
+        stream.detached.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(stream))
+    }
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        self.0.detached.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
