@@ -60,10 +60,16 @@ impl DialBackoff {
         if !self.failing.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let state = self.state();
-        match state.due.filter(|due| Instant::now() < *due) {
-            Some(_) if state.how == DialFailure::Broken => Err(state.cause.clone()),
-            due => Ok(due),
+        let mut state = self.state();
+        let due = state.due.filter(|due| Instant::now() < *due);
+        match (state.how, due) {
+            (DialFailure::Broken, Some(_)) => Err(state.cause.clone()),
+            (DialFailure::Broken, None) if state.due.is_some() => {
+                // One call looks whether connections last by now; the others wait for what it finds.
+                state.due = Some(Instant::now() + LONGEST_WAIT);
+                Ok(None)
+            }
+            (_, due) => Ok(due),
         }
     }
 

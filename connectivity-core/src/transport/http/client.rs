@@ -4,25 +4,32 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use ipnet::IpNet;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, redirect};
+use tokio::sync::Semaphore;
 
 use crate::call::{Call, CallService, Reply};
 use crate::codec::Codec;
+use crate::context::timed_out;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::routes::{Route, RouteConfig, RouteError, RouteTls};
+use crate::transport::backoff::{DialBackoff, DialFailure};
 use crate::transport::contract::{Contracts, Way};
 use crate::transport::health::Health;
 use crate::transport::http::endpoint::Endpoint;
 use crate::transport::http::guard::{Addresses, Guard, GuardedResolver, system};
+use crate::transport::http::sending::Departure;
 use crate::transport::http::{headers, reply};
 use crate::transport::tls;
 use crate::transport::{BuildContext, Remote, Transport};
 
 /// A dial that takes longer has failed; the deadline of the call ends it earlier.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections of one route at once. Calls over that wait for one, within their deadline: a server has a limit too, and whoever is
+/// over it is reset.
+const MAX_CONNECTIONS: usize = 256;
 
 /// Idle connections are given up before our gateway (15 s) or another common server closes them under a request.
 const POOL_IDLE: Duration = Duration::from_secs(8);
@@ -31,6 +38,8 @@ const POOL_IDLE: Duration = Duration::from_secs(8);
 ///
 /// Public addresses only, unless told otherwise: whoever may write a row must not thereby reach this machine or its network.
 /// The address that is judged is the one that is dialled, at each connect; redirects and environment proxies are off.
+///
+/// A route has up to 256 connections; further calls wait for one until their deadline.
 ///
 /// Of an https endpoint the certificate is verified, by the roots of the platform unless the row says otherwise: `ca_file`,
 /// `pin_sha256` (this very certificate, whatever its issuer, name and dates), `insecure_tls` (anything). `server_name` asks the
@@ -138,6 +147,8 @@ impl Transport for HttpTransport {
             forwarded_meta: Arc::clone(&self.forwarded_meta),
             max_request: config.max_request_bytes(),
             max_reply: config.max_reply_bytes(),
+            connections: Semaphore::new(MAX_CONNECTIONS),
+            backoff: DialBackoff::default(),
             health: Health::new(),
             contracts: Contracts::default(),
         });
@@ -180,6 +191,9 @@ struct Caller {
     forwarded_meta: Arc<[String]>,
     max_request: usize,
     max_reply: usize,
+    /// HTTP/1.1 has a connection for each call. Calls wait for one of these.
+    connections: Semaphore,
+    backoff: DialBackoff,
     health: Health,
     contracts: Contracts,
 }
@@ -195,15 +209,30 @@ impl Caller {
         }
     }
 
+    /// Sends a call, and ends it at its deadline: only here is it known whether anything was sent by then.
     async fn attempt(&self, call: &Call, way: &Way) -> Result<Reply, Error> {
+        let departure = Departure::default();
+        let exchange = self.exchange(call, way, &departure);
+        let Some(deadline) = call.context().deadline() else { return exchange.await };
+        tokio::time::timeout_at(deadline, exchange).await.unwrap_or_else(|_elapsed| {
+            let sent = if departure.has_begun() { Sent::Maybe } else { Sent::No };
+            Err(timed_out(call.name()).with_sent(sent))
+        })
+    }
+
+    async fn exchange(&self, call: &Call, way: &Way, departure: &Departure) -> Result<Reply, Error> {
         let (codec, body) = call.encode(way.codec)?;
         if body.len() > self.max_request {
             let message = format!("the request has {} bytes, the route allows {}", body.len(), self.max_request);
             return Err(call.failed(ErrorKind::TooLarge, message).with_sent(Sent::No));
         }
+        // The semaphore is never closed; without a permit the connection would merely go uncounted.
+        let _connection = self.connections.acquire().await.ok();
+        self.dial_is_due(call).await?;
         let headers = self.headers_for(call, codec, way.contract);
-        let response = self.post(call, headers, body).await;
-        let response = response.inspect_err(|error| self.health.failed(error.message().into()))?;
+        let response = self.post(call, headers, departure.body(body)).await;
+        let response = response.inspect_err(|error| self.not_reached(error))?;
+        self.backoff.reached();
         self.health.reached();
         if let Some(there) = response.headers().get(headers::CONTRACT).and_then(headers::read_contract) {
             self.contracts.answered(call, way, there);
@@ -211,7 +240,25 @@ impl Caller {
         way.judge(call, reply::read(call, codec, response, self.max_reply).await)
     }
 
-    async fn post(&self, call: &Call, headers: HeaderMap, body: Bytes) -> Result<reqwest::Response, Error> {
+    /// Waits until a call may connect to an endpoint that could not be reached; where connections break, it fails at once.
+    async fn dial_is_due(&self, call: &Call) -> Result<(), Error> {
+        let due = self.backoff.check().map_err(|cause| call.failed(ErrorKind::Connect, cause).with_sent(Sent::No))?;
+        if let Some(due) = due {
+            tokio::time::sleep_until(due).await;
+        }
+        Ok(())
+    }
+
+    fn not_reached(&self, error: &Error) {
+        self.health.failed(error.message().into());
+        match error.kind() {
+            ErrorKind::Connect => self.backoff.failed(DialFailure::Refused, error.message()),
+            ErrorKind::Closed => self.backoff.failed(DialFailure::Broken, error.message()),
+            _ => {}
+        }
+    }
+
+    async fn post(&self, call: &Call, headers: HeaderMap, body: reqwest::Body) -> Result<reqwest::Response, Error> {
         let request = self.client.post(self.endpoint.url(call.name())).headers(headers).body(body);
         request.send().await.map_err(|cause| reply::failed(call, &cause))
     }

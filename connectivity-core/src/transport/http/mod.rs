@@ -16,6 +16,8 @@ pub(crate) mod guard;
 pub(crate) mod headers;
 #[cfg(feature = "http")]
 mod reply;
+#[cfg(feature = "http")]
+mod sending;
 
 #[cfg(feature = "http")]
 pub use client::HttpTransport;
