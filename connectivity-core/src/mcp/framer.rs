@@ -14,9 +14,17 @@ pub(crate) enum Framed {
     Junk,
     /// A value of more members than anybody needs: not to be parsed.
     TooManyMembers(Bytes),
-    /// A value longer than the limit. Where it ends is not known.
-    TooLong,
+    /// A value longer than the limit, by its first bytes: the rest is passed over.
+    TooLong(Bytes),
+    /// More of it than anybody means well with, or a line of junk without end.
+    Endless,
 }
+
+/// What is kept of a value that is too long: enough to find out who waits for an answer.
+const KEPT: usize = 4 * 1024;
+
+/// A value of more than so many times the limit is not passed over any more.
+const ENDLESS: usize = 3;
 
 /// Splits a stream of bytes into values.
 #[derive(Debug)]
@@ -25,6 +33,8 @@ pub(crate) struct Framer {
     limit: usize,
     max_members: usize,
     scan: Scan,
+    /// Bytes of a value that is passed over.
+    skipped: usize,
 }
 
 /// How far the value at the front of the buffer was looked through.
@@ -42,7 +52,7 @@ struct Scan {
 impl Framer {
     /// Bounds a value by its bytes, and by its commas: a member takes much more memory than its two bytes on the wire.
     pub(crate) fn new(limit: usize, max_members: usize) -> Self {
-        Self { buffer: BytesMut::new(), limit, max_members, scan: Scan::default() }
+        Self { buffer: BytesMut::new(), limit, max_members, scan: Scan::default(), skipped: 0 }
     }
 
     /// The longest value, in bytes.
@@ -57,6 +67,9 @@ impl Framer {
 
     /// Finds what comes next; `None` until there are more bytes.
     pub(crate) fn next(&mut self) -> Option<Framed> {
+        if self.skipped > 0 && !self.skip() {
+            return (self.skipped > self.limit.saturating_mul(ENDLESS)).then_some(Framed::Endless);
+        }
         if self.scan.depth == 0 {
             let blank = self.buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
             self.buffer.advance(blank);
@@ -67,9 +80,18 @@ impl Framer {
         }
         let found = self.scan.run(&self.buffer);
         match found {
-            None if self.buffer.len() > self.limit => Some(Framed::TooLong),
+            None if self.buffer.len() > self.limit => {
+                let kept = self.kept();
+                self.drop_scanned();
+                Some(Framed::TooLong(kept))
+            }
             None => None,
-            Some(Found::End(end)) if end > self.limit => Some(Framed::TooLong),
+            Some(Found::End(end)) if end > self.limit => {
+                let kept = self.kept();
+                self.buffer.advance(end);
+                self.scan = Scan::default();
+                Some(Framed::TooLong(kept))
+            }
             Some(Found::End(end)) => {
                 let members = std::mem::take(&mut self.scan).members;
                 let value = self.buffer.split_to(end).freeze();
@@ -90,9 +112,35 @@ impl Framer {
                 self.buffer.advance(end + 1);
                 Some(Framed::Junk)
             }
-            None if self.buffer.len() > self.limit => Some(Framed::TooLong),
+            None if self.buffer.len() > self.limit => Some(Framed::Endless),
             None => None,
         }
+    }
+
+    /// Passes over the rest of a value that is too long; returns whether it has ended.
+    fn skip(&mut self) -> bool {
+        match self.scan.run(&self.buffer) {
+            Some(Found::End(end) | Found::CutOff(end)) => {
+                self.buffer.advance(end);
+                (self.scan, self.skipped) = (Scan::default(), 0);
+                true
+            }
+            None => {
+                self.drop_scanned();
+                false
+            }
+        }
+    }
+
+    fn kept(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.buffer[..self.buffer.len().min(KEPT)])
+    }
+
+    /// Drops all bytes that are there: they belong to a value that is passed over.
+    fn drop_scanned(&mut self) {
+        self.skipped += self.buffer.len();
+        self.buffer = BytesMut::new();
+        self.scan.at = 0;
     }
 }
 
@@ -164,7 +212,7 @@ mod tests {
         for piece in bytes.chunks(piece) {
             framer.buffer().extend_from_slice(piece);
             while let Some(framed) = framer.next() {
-                let is_end = framed == Framed::TooLong;
+                let is_end = framed == Framed::Endless;
                 found.push(framed);
                 if is_end {
                     return found;
@@ -208,14 +256,28 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_value_or_line_is_noticed_at_the_limit() {
-        for start in ["{\"a\":\"", "[", "junk"] {
-            let endless = format!("{start}{}", "x".repeat(100));
-            assert_eq!(frames(endless.as_bytes(), 7, 50), [Framed::TooLong], "{start}");
+    fn a_value_that_is_too_long_is_passed_over_and_an_endless_one_is_noticed() {
+        for start in ["{\"a\":\"", "["] {
+            let endless = format!("{start}{}", "x".repeat(200));
+            let found = frames(endless.as_bytes(), 7, 50);
+            assert!(
+                matches!(&found[..], [Framed::TooLong(kept), Framed::Endless] if kept.starts_with(start.as_bytes()))
+            );
         }
+        assert_eq!(frames(format!("junk{}", "x".repeat(100)).as_bytes(), 7, 50), [Framed::Endless]);
         let fits = format!("[{}]", "1".repeat(48));
         assert_eq!(frames(fits.as_bytes(), 50, 50).len(), 1);
-        assert_eq!(frames(format!("{fits} ").as_bytes(), 51, 49), [Framed::TooLong]);
+        for piece in 1..120 {
+            for long in [
+                "[[1,1],[\"]\\\"]\",1111111111111111111111111111111]]",
+                "{\"a\":\"1111111111111111111111111111111111111111\"}",
+            ] {
+                let found = frames(format!("{long} {{\"b\":1}}{fits}").as_bytes(), piece, 40);
+                let [Framed::TooLong(kept), after @ .., Framed::TooLong(_)] = &found[..] else { panic!("{found:?}") };
+                assert!(long.as_bytes().starts_with(kept), "{piece}");
+                assert_eq!(after, [value("{\"b\":1}")], "{piece}");
+            }
+        }
     }
 
     #[test]

@@ -1,20 +1,25 @@
 //! What rmcp asks of a session: which tools there are, and to call one.
 
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CustomRequest, CustomResult, ErrorCode, ErrorData,
-    Implementation, ListToolsResult, PaginatedRequestParams, ProtocolVersion, RequestMetaObject, ServerCapabilities,
-    ServerConfig, SubscriptionFilter, Tool,
+    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult,
+    ErrorCode, ErrorData, Implementation, ListToolsResult, PaginatedRequestParams, ProtocolVersion, RequestId,
+    RequestMetaObject, ServerCapabilities, ServerConfig, SubscriptionFilter, Tool,
 };
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::Value;
+use tokio::time::Instant;
 
-use super::message::kind;
+use super::message::{OVERLOADED, kind};
 use super::wire::{Line, Stage};
-use super::{Inner, TIMEOUT_MS, TRACE_PARENT};
+use super::{Inner, OURS, TIMEOUT_MS, TRACE_PARENT};
 use crate::context::{self, Context, Peer};
 use crate::error::ErrorKind;
 use crate::name::shown;
@@ -59,6 +64,31 @@ impl Session {
         context.with_timeout(asked.map_or(self.inner.timeout, |asked| asked.min(self.inner.max_timeout)))
     }
 
+    /// Runs a call once there is room for its answer.
+    async fn in_turn(
+        &self,
+        id: &RequestId,
+        deadline: Option<Instant>,
+        call: impl Future<Output = CallToolResult>,
+    ) -> Result<CallToolResult, ErrorData> {
+        let Some(line) = &self.line else { return Ok(call.await) };
+        let begins = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, line.begin()).await,
+            None => Ok(line.begin().await),
+        };
+        let turn = begins.map_err(|_elapsed| not_begun())?;
+        let mut call = pin!(call);
+        let result = match poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
+            Poll::Ready(result) => result,
+            Poll::Pending => {
+                drop(turn);
+                call.await
+            }
+        };
+        line.made(id, size(&result));
+        Ok(result)
+    }
+
     /// Waits until nobody waits for answers any more.
     async fn gone(&self, stage: Stage) {
         match &self.line {
@@ -74,7 +104,9 @@ fn text<'a>(meta: &'a RequestMetaObject, key: &str) -> Option<&'a str> {
 
 impl ServerHandler for Session {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build();
+        let ours = BTreeMap::from([(OURS.to_owned(), serde_json::Map::new())]);
+        let capabilities = ServerCapabilities::builder().enable_experimental_with(ours);
+        let capabilities = capabilities.enable_tools().enable_tool_list_changed().build();
         let server = Implementation::new("connectivity", env!("CARGO_PKG_VERSION"));
         ServerConfig::new(capabilities)
             .with_server_info(server)
@@ -105,12 +137,13 @@ impl ServerHandler for Session {
             return Err(ErrorData::invalid_params(message, Some(kind(ErrorKind::NotRoutable))));
         };
         let context = self.context(&request);
-        let call = context::scope(context, self.inner.catalogue.call(&tool, params.arguments.unwrap_or_default()));
+        let (deadline, arguments) = (context.deadline(), params.arguments.unwrap_or_default());
+        let call = context::scope(context, self.inner.catalogue.call(&tool, arguments));
         tokio::select! {
             biased;
             () = request.ct.cancelled() => Err(nobody_waits()),
             () = self.gone(Stage::Gone) => Err(nobody_waits()),
-            result = call => Ok(result.into()),
+            result = self.in_turn(&request.id, deadline, call) => result.map(Into::into),
         }
     }
 
@@ -145,6 +178,18 @@ impl ServerHandler for Session {
             ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("there is no method {method}"), None)
         })
     }
+}
+
+/// About how long an answer is: its texts say all of it, and its structured content says that again.
+fn size(result: &CallToolResult) -> usize {
+    let texts = result.content.iter().filter_map(ContentBlock::as_text);
+    2 * texts.map(|text| text.text.len()).sum::<usize>()
+}
+
+/// The answer to a call whose time has passed before its turn came.
+fn not_begun() -> ErrorData {
+    let message = "the answers of this session are not read fast enough";
+    ErrorData::new(ErrorCode(OVERLOADED), message, Some(kind(ErrorKind::Overloaded)))
 }
 
 /// The answer to a call whose client has cancelled it, or has gone. It is not sent.

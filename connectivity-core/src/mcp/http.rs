@@ -16,7 +16,7 @@ use super::handler::Session;
 use super::wire::{Line, Stage};
 use super::{Inner, MAX_MEMBERS};
 use crate::context::{self, Peer};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Sent};
 use crate::gateway::{BODY_TIMEOUT, Callers, Refusal, read_body};
 use crate::name::Name;
 use crate::transport::Drain;
@@ -121,7 +121,10 @@ async fn read(request: Request, limit: usize) -> Result<Request, Refusal> {
     let mut framer = Framer::new(limit, MAX_MEMBERS);
     framer.buffer().extend_from_slice(&bytes);
     match framer.next() {
-        Some(Framed::TooManyMembers(_)) => Err(Refusal::bad_request(NAME.as_str(), "the message has too many members")),
+        Some(Framed::TooManyMembers(_)) => {
+            let text = "the message has too many members";
+            Err(Error::new(ErrorKind::TooLarge, NAME, text).with_sent(Sent::No).into())
+        }
         _ => Ok(Request::from_parts(head, Body::from(bytes))),
     }
 }

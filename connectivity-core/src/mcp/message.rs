@@ -1,6 +1,9 @@
 //! One message of a client: understood, answered at once, or passed over.
 
+use std::borrow::Cow;
+
 use rmcp::model::{ClientJsonRpcMessage, ClientNotification, RequestId};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use crate::error::ErrorKind;
@@ -30,6 +33,62 @@ pub(super) fn refusal(id: Option<&RequestId>, code: i32, message: &str) -> Value
     json!({ "jsonrpc": "2.0", "id": id, "error": error })
 }
 
+/// Makes the answer to a request that is too large to be looked at.
+pub(super) fn too_large(id: Option<&RequestId>, message: &str) -> Value {
+    let mut refused = refusal(id, INVALID_REQUEST, message);
+    refused["error"]["data"] = kind(ErrorKind::TooLarge);
+    refused
+}
+
+/// What a message is about.
+#[derive(Deserialize)]
+pub(crate) struct Head<'a> {
+    /// Also an id that is none, such as null.
+    #[serde(default, deserialize_with = "there")]
+    pub(crate) id: Option<Value>,
+    #[serde(default, borrow)]
+    pub(crate) method: Option<Cow<'a, str>>,
+}
+
+fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+impl Head<'_> {
+    /// The id that an answer has to name.
+    pub(super) fn request_id(self) -> Option<RequestId> {
+        serde_json::from_value(self.id?).ok()
+    }
+}
+
+/// Reads what a message is about, for next to nothing; `None` where that is in no usual form.
+pub(crate) fn head(bytes: &[u8]) -> Option<Head<'_>> {
+    serde_json::from_slice(bytes).ok()
+}
+
+/// Finds the id in the first bytes of a message: its value, if it is whole, of the key of the outermost object.
+pub(super) fn id_in(beginning: &[u8]) -> Option<RequestId> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for (at, byte) in beginning.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => {
+                let key = beginning[at..].strip_prefix(b"\"id\"").filter(|_| depth == 1 && !in_string);
+                if let Some(value) = key.and_then(|rest| rest.trim_ascii_start().strip_prefix(b":")) {
+                    let id: Option<Result<Value, _>> = serde_json::Deserializer::from_slice(value).into_iter().next();
+                    return id?.ok().and_then(|id| serde_json::from_value(id).ok());
+                }
+                in_string = !in_string;
+            }
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// Makes the answer to a request that came while the session ends.
 pub(super) fn too_late(id: &RequestId) -> Value {
     let mut refused = refusal(Some(id), OVERLOADED, "the server stops, and takes no more requests");
@@ -44,10 +103,18 @@ pub(super) fn kind(kind: ErrorKind) -> Value {
 
 /// Understands a message. A parser that bounds the depth reads it.
 pub(super) fn read(bytes: &[u8]) -> Read {
+    if head(bytes).is_some_and(|head| head.id.is_none() && head.method.is_some_and(|method| !is_heard(&method))) {
+        return Read::PassedOver;
+    }
     match serde_json::from_slice(bytes) {
         Ok(message) => Read::Message(Box::new(message)),
         Err(_cause) => misread(bytes),
     }
+}
+
+/// The notices of a client that mean something here. The others cost no more than a look.
+fn is_heard(method: &str) -> bool {
+    matches!(method, "notifications/cancelled" | "notifications/initialized")
 }
 
 /// Says what is wrong with what is no message.
@@ -81,5 +148,24 @@ pub(super) fn cancels(message: &ClientJsonRpcMessage) -> Option<&RequestId> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_a_message_is_found_in_its_beginning() {
+        for (text, id) in [
+            (r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"x":[1,2"#, Some(json!(7))),
+            (r#"{"params":{"id":1,"a":"\"id\":2"}, "id" : "x-7" ,"me"#, Some(json!("x-7"))),
+            (r#"{"id":"cut o"#, None),
+            (r#"{"id":{"a":1},"x"#, None),
+            (r#"{"a":"id","b":["id",3]"#, None),
+            (r#"["id",7"#, None),
+        ] {
+            assert_eq!(id_in(text.as_bytes()), id.map(|id| serde_json::from_value(id).unwrap()), "{text}");
+        }
     }
 }

@@ -7,7 +7,7 @@ mod catalogue;
 pub(crate) mod framer;
 mod handler;
 mod http;
-mod message;
+pub(crate) mod message;
 pub(crate) mod outbox;
 mod quic;
 mod raw;
@@ -44,6 +44,9 @@ pub(crate) const RESULT: &str = "result";
 
 /// The notice of a server that it stops: requests that it has not read by then do not run. Others than our client pass it over.
 pub(crate) const LEAVING: &str = "notifications/connectivity/leaving";
+
+/// The experimental capability by which a client of this crate knows a server of this crate.
+pub(crate) const OURS: &str = "connectivity";
 
 /// The most commas in a message.
 const MAX_MEMBERS: usize = 1 << 18;

@@ -10,7 +10,7 @@ use rmcp::model::{ClientJsonRpcMessage, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{MutexGuard, watch};
 use tokio::time::Instant;
 
 use super::framer::{Framed, Framer};
@@ -20,6 +20,9 @@ use super::{LEAVING, MAX_MEMBERS};
 
 /// Requests of one session at once; what is over it is refused.
 pub(super) const MAX_IN_FLIGHT: usize = 128;
+
+/// Backpressure: no call of a session begins while this many bytes of its answers are unsent.
+const MAX_UNSENT: usize = 4 << 20;
 
 /// How a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -50,6 +53,10 @@ pub(super) struct Line {
     end: Mutex<Option<End>>,
     in_flight: Mutex<HashMap<RequestId, Progress>>,
     idle: watch::Sender<usize>,
+    /// Bytes of answers that have been made and have not left.
+    unsent: watch::Sender<usize>,
+    /// Calls begin one after the other, so that the next one sees what the last has made.
+    begins: tokio::sync::Mutex<()>,
 }
 
 impl Line {
@@ -59,6 +66,8 @@ impl Line {
             end: Mutex::default(),
             in_flight: Mutex::default(),
             idle: watch::Sender::new(0),
+            unsent: watch::Sender::new(0),
+            begins: tokio::sync::Mutex::default(),
         })
     }
 
@@ -103,27 +112,51 @@ impl Line {
             if in_flight.len() >= MAX_IN_FLIGHT {
                 return Err(refusal(Some(id), OVERLOADED, "too many requests of this session are in flight"));
             }
-            in_flight.insert(id.clone(), Progress::Runs);
+            in_flight.insert(id.clone(), Progress { made: 0, answered: false });
             Ok(())
         })
     }
 
     /// The request has an answer, which counts until it leaves: answers that nobody reads must not pile up.
     fn answers(&self, id: &RequestId) {
-        self.with(|in_flight| in_flight.get_mut(id).map(|progress| *progress = Progress::Answered));
+        self.with(|in_flight| in_flight.get_mut(id).map(|progress| progress.answered = true));
     }
 
     /// A request that still runs gets no answer any more.
     fn cancelled(&self, id: &RequestId) {
+        let runs = |progress: &Progress| !progress.answered;
+        let ended = self.with(|in_flight| in_flight.get(id).is_some_and(runs).then(|| in_flight.remove(id)).flatten());
+        self.sent(ended);
+    }
+
+    fn answered(&self, id: &RequestId) {
+        let ended = self.with(|in_flight| in_flight.remove(id));
+        self.sent(ended);
+    }
+
+    /// The answer of a request has been made, and is so long.
+    pub(super) fn made(&self, id: &RequestId, bytes: usize) {
         self.with(|in_flight| {
-            if in_flight.get(id) == Some(&Progress::Runs) {
-                in_flight.remove(id);
+            if let Some(progress) = in_flight.get_mut(id) {
+                progress.made = bytes;
+                self.unsent.send_modify(|unsent| *unsent += bytes);
             }
         });
     }
 
-    fn answered(&self, id: &RequestId) {
-        self.with(|in_flight| in_flight.remove(id));
+    fn sent(&self, ended: Option<Progress>) {
+        if let Some(Progress { made: 1.., .. }) = ended {
+            let made = ended.map_or(0, |progress| progress.made);
+            self.unsent.send_modify(|unsent| *unsent = unsent.saturating_sub(made));
+        }
+    }
+
+    /// Waits until a call may begin: its turn, and room for its answer.
+    pub(super) async fn begin(&self) -> MutexGuard<'_, ()> {
+        let turn = self.begins.lock().await;
+        // The sender lives as long as this does.
+        let _ = self.unsent.subscribe().wait_for(|unsent| *unsent < MAX_UNSENT).await;
+        turn
     }
 
     async fn is_idle(&self) {
@@ -133,9 +166,10 @@ impl Line {
 
 /// How far a request in flight has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    Runs,
-    Answered,
+struct Progress {
+    /// Bytes of its answer, once that has been made.
+    made: usize,
+    answered: bool,
 }
 
 /// The answer of a request, on its way out.
@@ -238,8 +272,15 @@ where
             let read = match self.framer.next()? {
                 Framed::Value(bytes) => message::read(&bytes),
                 Framed::Junk => Read::Refused(refusal(None, PARSE_ERROR, "not JSON")),
-                Framed::TooManyMembers(_) => Read::Refused(refusal(None, INVALID_REQUEST, "too many members")),
-                Framed::TooLong => {
+                Framed::TooManyMembers(bytes) => {
+                    let id = message::head(&bytes).and_then(message::Head::request_id);
+                    Read::Refused(message::too_large(id.as_ref(), "the message has too many members"))
+                }
+                Framed::TooLong(beginning) => {
+                    let text = format!("the message is over {} bytes", self.framer.limit());
+                    Read::Refused(message::too_large(message::id_in(&beginning).as_ref(), &text))
+                }
+                Framed::Endless => {
                     self.line.close(End::TooLong);
                     Read::Refused(refusal(None, INVALID_REQUEST, "the message is too long; the session ends"))
                 }

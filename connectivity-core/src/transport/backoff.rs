@@ -8,7 +8,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
 /// Failures in a row after which calls still dial at once: a server that was just restarted is found by the next call.
-const FREE: u32 = 3;
+const FREE: u32 = 5;
 
 /// The waits before calls dial again where connections break. Jitter doubles them at the most, so a server that has been mended is
 /// found within a second.
@@ -49,6 +49,8 @@ struct State {
     waits: Option<ExponentialBackoff>,
     /// When the next dial is due.
     due: Option<Instant>,
+    /// The last failure that was counted.
+    last: Option<Instant>,
 }
 
 impl DialBackoff {
@@ -75,8 +77,16 @@ impl DialBackoff {
 
     /// Records a dial without success.
     pub(crate) fn failed(&self, how: DialFailure, cause: impl Into<String>) {
+        self.failed_since(Instant::now(), how, cause);
+    }
+
+    /// Records a dial, begun at `began`, without success. Of those that were under way together one counts.
+    pub(crate) fn failed_since(&self, began: Instant, how: DialFailure, cause: impl Into<String>) {
         let mut state = self.state();
-        (state.how, state.cause) = (how, cause.into());
+        if state.last.is_some_and(|last| began < last) {
+            return;
+        }
+        (state.how, state.cause, state.last) = (how, cause.into(), Some(Instant::now()));
         let wait = match how {
             DialFailure::Refused => {
                 state.refused = state.refused.saturating_add(1);

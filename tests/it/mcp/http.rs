@@ -145,7 +145,7 @@ async fn a_body_is_bounded() {
     assert_eq!(post(&address, "", HELLO).await.0, 200);
     let address = serve(mcp(&router)).await;
     let crowd = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"a":[{}0]}}}}"#, "0,".repeat(400_000));
-    assert_eq!(post(&address, "", &crowd).await.0, 400);
+    assert_eq!(post(&address, "", &crowd).await.0, 413);
     for (junk, statuses) in [("", 400..500), ("[]", 400..500), ("{", 400..500), ("null", 400..500)] {
         let (status, body) = post(&address, "", junk).await;
         assert!(statuses.contains(&status), "{junk}: {status} {body}");

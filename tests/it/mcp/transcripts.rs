@@ -21,8 +21,8 @@ async fn the_session_of_the_original() {
     let sent = format!("MCP1{HELLO}{INITIALIZED}{call}\n");
     let mut client = Client::begin(&far, &sent).await;
     let hello = concat!(
-        r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{"listChanged":true}},"#,
-        r#""serverInfo":{"name":"connectivity","version":"0.1.0"}}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{"experimental":{"connectivity":{}},"#,
+        r#""tools":{"listChanged":true}},"serverInfo":{"name":"connectivity","version":"0.1.0"}}}"#,
         "\n"
     );
     assert_eq!(client.line().await.unwrap(), hello);

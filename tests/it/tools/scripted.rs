@@ -117,8 +117,18 @@ impl Wire {
 
     /// Begins a session as the original does.
     pub(super) async fn greet(&mut self) {
+        self.greet_as(HELLO).await;
+    }
+
+    /// Begins a session as a server of ours does, and waits for the first call.
+    pub(super) async fn called_ours(&mut self) -> Value {
+        self.greet_as(&HELLO.replace(r#""logging":{}"#, r#""experimental":{"connectivity":{}}"#)).await;
+        self.next().await
+    }
+
+    async fn greet_as(&mut self, hello: &str) {
         assert_eq!(self.answer(NO_DISCOVERY).await["method"], "server/discover");
-        assert_eq!(self.answer(HELLO).await["method"], "initialize");
+        assert_eq!(self.answer(hello).await["method"], "initialize");
         assert_eq!(self.next().await["method"], "notifications/initialized");
     }
 

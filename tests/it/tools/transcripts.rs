@@ -103,10 +103,10 @@ async fn what_results_mean() {
             Err(ErrorKind::Remote),
         ),
         (
-            "an error of ours",
+            "words of ours by another server",
             r#"{"content":[{"type":"text","text":"{\"kind\":\"overloaded\",\"name\":\"x\",\"message\":\"later\",\"sent\":\"no\"}"}],"isError":true}"#,
-            Err(ErrorKind::Overloaded),
-            Err(ErrorKind::Overloaded),
+            Err(ErrorKind::Remote),
+            Err(ErrorKind::Remote),
         ),
         (
             "a question",
@@ -162,29 +162,59 @@ async fn errors_of_the_protocol() {
     let scripts: &[(&str, Script, ErrorKind, Sent)] = &[
         ("code 0", |wire| refuse(wire, r#"{"code":0,"message":"odd"}"#), ErrorKind::Remote, Sent::Maybe),
         ("no tool", |wire| refuse(wire, r#"{"code":-32602,"message":"unknown tool"}"#), ErrorKind::Remote, Sent::Maybe),
-        ("no method", |wire| refuse(wire, r#"{"code":-32601,"message":"x"}"#), ErrorKind::NotRoutable, Sent::No),
-        (
-            "ours",
-            |wire| refuse(wire, r#"{"code":-32000,"message":"x","data":{"kind":"overloaded"}}"#),
-            ErrorKind::Overloaded,
-            Sent::No,
-        ),
+        ("no method", |wire| refuse(wire, r#"{"code":-32601,"message":"x"}"#), ErrorKind::NotRoutable, Sent::Maybe),
+        ("overloaded, by another", |wire| refuse(wire, OVERLOADED), ErrorKind::Remote, Sent::Maybe),
+        ("closed, by another", |wire| refuse(wire, CLOSED), ErrorKind::Remote, Sent::Maybe),
+        ("no method of ours", |wire| refuse_as_ours(wire, METHOD, ""), ErrorKind::NotRoutable, Sent::No),
+        ("overloaded", |wire| refuse_as_ours(wire, OVERLOADED, ""), ErrorKind::Overloaded, Sent::No),
+        ("too large", |wire| refuse_as_ours(wire, TOO_LARGE, ""), ErrorKind::TooLarge, Sent::No),
+        ("closed without a notice", |wire| refuse_as_ours(wire, CLOSED, ""), ErrorKind::Remote, Sent::Maybe),
     ];
     for (label, script, kind, sent) in scripts {
         let server = Scripted::start(*script);
         let near = Near::to(&server.address(), &server.trust()).await;
-        let error = connectivity(near.billing.quote("abc").await.unwrap_err());
+        // It is not idempotent; a second call would meet a session that has nothing to say.
+        let error = connectivity(near.billing.charge("abc", 1).await.unwrap_err());
         assert_eq!((error.kind(), error.sent()), (*kind, *sent), "{label}: {error}");
         assert!(error.message().contains("code"), "{label}: {error}");
     }
+    let server = Scripted::start(|wire| {
+        let leaves = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/connectivity/leaving\"}\n";
+        refuse_as_ours(wire, CLOSED, leaves)
+    });
+    let near = Near::to(&server.address(), &server.trust()).await;
+    let error = connectivity(near.billing.charge("abc", 1).await.unwrap_err());
+    assert_eq!(error.sent(), Sent::No, "each session has left: {error}");
 }
+
+const METHOD: &str = r#"{"code":-32601,"message":"x"}"#;
+const OVERLOADED: &str = r#"{"code":-32000,"message":"x","data":{"kind":"overloaded"}}"#;
+const TOO_LARGE: &str = r#"{"code":-32600,"message":"x","data":{"kind":"too_large"}}"#;
+const CLOSED: &str = r#"{"code":-32000,"message":"x","data":{"kind":"closed"}}"#;
 
 fn refuse(mut wire: Wire, error: &'static str) -> connectivity_core::BoxFuture<'static, ()> {
     Box::pin(async move {
         let call = wire.called().await;
-        wire.say(reply(&call, &format!("\"error\":{error}}}\n"))).await;
-        wire.hold().await;
+        refuse_call(wire, &call, error).await;
     })
+}
+
+/// Refuses a call as a server of ours, after this notice.
+fn refuse_as_ours(
+    mut wire: Wire,
+    error: &'static str,
+    notice: &'static str,
+) -> connectivity_core::BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let call = wire.called_ours().await;
+        wire.say(notice).await;
+        refuse_call(wire, &call, error).await;
+    })
+}
+
+async fn refuse_call(mut wire: Wire, call: &Value, error: &str) {
+    wire.say(reply(call, &format!("\"error\":{error}}}\n"))).await;
+    wire.hold().await;
 }
 
 #[tokio::test]
@@ -248,7 +278,7 @@ async fn tools_that_change_are_flagged_until_the_next_session() {
             wire.next().await;
         })
     });
-    let near = Near::to(&server.address(), &server.trust()).await;
+    let near = Near::to(&server.address(), &format!(r#"{},"retry_max":1"#, server.trust())).await;
     let flagged = || near.router.inspect().route("billing").unwrap().warnings.iter().any(|text| text.contains("tools"));
     let mut seen = Vec::new();
     for _ in 0..3 {

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, redirect};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::call::{Call, CallService, Reply};
 use crate::codec::Codec;
@@ -229,9 +230,10 @@ impl Caller {
         // The semaphore is never closed; without a permit the connection would merely go uncounted.
         let _connection = self.connections.acquire().await.ok();
         self.dial_is_due(call).await?;
+        let began = Instant::now();
         let headers = self.headers_for(call, codec, way.contract);
         let response = self.post(call, headers, departure.body(body)).await;
-        let response = response.inspect_err(|error| self.not_reached(error))?;
+        let response = response.inspect_err(|error| self.not_reached(began, error))?;
         self.backoff.reached();
         self.health.reached();
         if let Some(there) = response.headers().get(headers::CONTRACT).and_then(headers::read_contract) {
@@ -249,13 +251,14 @@ impl Caller {
         Ok(())
     }
 
-    fn not_reached(&self, error: &Error) {
+    fn not_reached(&self, began: Instant, error: &Error) {
         self.health.failed(error.message().into());
-        match error.kind() {
-            ErrorKind::Connect => self.backoff.failed(DialFailure::Refused, error.message()),
-            ErrorKind::Closed => self.backoff.failed(DialFailure::Broken, error.message()),
-            _ => {}
-        }
+        let how = match error.kind() {
+            ErrorKind::Connect => DialFailure::Refused,
+            ErrorKind::Closed => DialFailure::Broken,
+            _ => return,
+        };
+        self.backoff.failed_since(began, how, error.message());
     }
 
     async fn post(&self, call: &Call, headers: HeaderMap, body: reqwest::Body) -> Result<reqwest::Response, Error> {

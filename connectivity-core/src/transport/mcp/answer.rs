@@ -45,13 +45,14 @@ impl Forms {
         })
     }
 
-    /// Makes the reply of a call from a result of at most `limit` bytes.
-    pub(super) fn read(&self, call: &Call, result: CallToolResult, limit: usize) -> Result<Reply, Error> {
+    /// Makes the reply of a call from a result of at most `limit` bytes. What an error result says of the kind of a failure is
+    /// believed of a server of ours only.
+    pub(super) fn read(&self, call: &Call, result: CallToolResult, limit: usize, ours: bool) -> Result<Reply, Error> {
         let too_large =
             || call.failed(ErrorKind::TooLarge, format_args!("the reply is over {limit} bytes")).with_sent(Sent::Yes);
         if result.is_error == Some(true) {
             let text = texts(&result.content);
-            return if text.len() > limit { Err(too_large()) } else { self.error(call, &text) };
+            return if text.len() > limit { Err(too_large()) } else { self.error(call, &text, ours) };
         }
         let form = call.method().map(|method| self.of(method));
         let bytes = match form {
@@ -69,8 +70,8 @@ impl Forms {
     }
 
     /// An error result: what our own server refuses, the error type of the contract, or a text for people.
-    fn error(&self, call: &Call, text: &str) -> Result<Reply, Error> {
-        if let Some(refusal) = Refusal::read(text) {
+    fn error(&self, call: &Call, text: &str, ours: bool) -> Result<Reply, Error> {
+        if let Some(refusal) = Refusal::read(text).filter(|_| ours) {
             let sent = Sent::from_word(&refusal.sent);
             return Err(call.failed(refusal.kind, quoted(&refusal.message)).with_sent(sent));
         }
@@ -140,7 +141,8 @@ fn json(text: String, is_text: bool) -> Bytes {
     text.into()
 }
 
-/// What our own server writes for a call that it has no answer to.
+/// What our own server writes for a call that it has no answer to. It says whether the call ran, which no error type does: one that is
+/// [`Error`] itself was handed on by an implementation, and is about another call.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Refusal {
@@ -149,7 +151,6 @@ struct Refusal {
     #[serde(rename = "name")]
     _name: String,
     message: String,
-    #[serde(default)]
     sent: String,
 }
 
@@ -175,15 +176,18 @@ fn kind_of(error: &ErrorData) -> Option<&str> {
     error.data.as_ref()?.get("kind")?.as_str()
 }
 
-/// What an error of JSON-RPC means for a call. Our own server says the kind beside the code, of the two that mean that the call did
-/// not run.
-pub(super) fn not_run(call: &Call, error: &ErrorData) -> Error {
-    let kind = kind_of(error);
-    let kind = [ErrorKind::NotRoutable, ErrorKind::Overloaded].into_iter().find(|known| kind == Some(known.as_str()));
+/// What an error of JSON-RPC means for a call. Our own server says the kind beside the code where the call did not run; of others
+/// such a word may be about anything.
+pub(super) fn refused_by(call: &Call, error: &ErrorData, ours: bool) -> Error {
+    let kind = kind_of(error).filter(|_| ours);
+    let known = [ErrorKind::NotRoutable, ErrorKind::Overloaded, ErrorKind::TooLarge];
+    let kind = known.into_iter().find(|known| kind == Some(known.as_str()));
     let message = refused(error.code.0, &error.message);
     match (kind, error.code) {
         (Some(kind), _) => call.failed(kind, message).with_sent(Sent::No),
-        (None, ErrorCode::METHOD_NOT_FOUND) => call.failed(ErrorKind::NotRoutable, message).with_sent(Sent::No),
+        (None, ErrorCode::METHOD_NOT_FOUND) => {
+            call.failed(ErrorKind::NotRoutable, message).with_sent(if ours { Sent::No } else { Sent::Maybe })
+        }
         (None, UNREADABLE) => call.failed(ErrorKind::Decode, quoted(&error.message)).with_sent(Sent::Maybe),
         (None, _) => call.failed(ErrorKind::Remote, message).with_sent(Sent::Maybe),
     }

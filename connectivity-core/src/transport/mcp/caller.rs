@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::answer::{self, Forms};
 use super::dial::McpDial;
 use super::http;
-use super::session::Outcome;
+use super::session::{Outcome, Session};
 use crate::call::{Call, CallService, Reply};
 use crate::codec::Codec;
+use crate::context::timed_out;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::mcp::{TIMEOUT_MS, TRACE_PARENT};
 use crate::routes::Route;
@@ -53,38 +54,41 @@ impl Caller {
     async fn send(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
         let mut request = CallToolRequestParams::new(self.tool(&call)?);
         request.arguments = self.arguments(&call)?;
-        let (mut may_have_run, mut why) = (false, String::new());
+        let mut why = String::new();
         for _ in 0..SESSIONS {
-            let next = match self.link.connection().await {
-                Ok(session) => {
-                    request.meta = meta(&call);
-                    self.next(&call, session.call(request.clone()).await)
-                }
-                Err(cause) => Next::Done(Err(call.failed(cause.kind, cause.message).with_sent(Sent::No))),
-            };
-            match next {
-                Next::Done(end) => return end.map_err(|error| told_honestly(error, may_have_run)),
-                Next::Again { ran, because } => (may_have_run, why) = (may_have_run || ran, because),
+            let session = self.session(&call).await?;
+            request.meta = meta(&call);
+            match self.next(&call, &session, session.call(request.clone(), call.context().deadline()).await) {
+                Next::Done(end) => return end,
+                Next::Again(because) => why = because,
             }
         }
-        Err(told_honestly(call.failed(ErrorKind::Closed, why).with_sent(Sent::No), may_have_run))
+        Err(call.failed(ErrorKind::Closed, why).with_sent(Sent::No))
     }
 
-    /// What comes after an attempt: one that was not sent goes on the next session, one that may have run only if it is idempotent.
-    fn next(&self, call: &Call, outcome: Outcome) -> Next {
+    /// Gets the session within the deadline of a call: nothing was sent when that ends first.
+    async fn session(&self, call: &Call) -> Result<Arc<Session>, Error> {
+        let session = match call.context().deadline() {
+            Some(deadline) => tokio::time::timeout_at(deadline, self.link.connection()).await,
+            None => Ok(self.link.connection().await),
+        };
+        let not_sent = |cause: DialError| call.failed(cause.kind, cause.message).with_sent(Sent::No);
+        session.map_err(|_elapsed| timed_out(call.name()).with_sent(Sent::No))?.map_err(not_sent)
+    }
+
+    /// What comes after an attempt: one that was not sent goes on the next session. One that may have run is the row's to retry.
+    fn next(&self, call: &Call, session: &Session, outcome: Outcome) -> Next {
         let failed = |kind, message: &str| call.failed(kind, message).with_sent(Sent::Maybe);
         Next::Done(match outcome {
-            Outcome::NotSent(because) => return Next::Again { ran: false, because },
-            Outcome::Lost(cause) if cause.kind == ErrorKind::Closed && call.is_idempotent() => {
-                return Next::Again { ran: true, because: cause.text };
-            }
+            Outcome::NotSent(because) => return Next::Again(because),
+            Outcome::NoTime => Err(timed_out(call.name()).with_sent(Sent::No)),
             Outcome::Result(result) => {
                 self.reached();
-                self.forms.read(call, result, self.max_reply)
+                self.forms.read(call, result, self.max_reply, session.is_ours())
             }
             Outcome::Refused(error) => {
                 self.reached();
-                Err(answer::not_run(call, &error))
+                Err(answer::refused_by(call, &error, session.is_ours()))
             }
             Outcome::Odd(what) => Err(failed(ErrorKind::Remote, &format!("the answer {what}"))),
             Outcome::Failed(cause) => Err(self.failed(call, http::failure(cause.error.as_ref()))),
@@ -142,12 +146,7 @@ impl Caller {
 /// What comes after an attempt.
 enum Next {
     Done(Result<Reply, Error>),
-    Again { ran: bool, because: String },
-}
-
-/// A repeated call that was refused or found nobody has still been sent once.
-fn told_honestly(error: Error, may_have_run: bool) -> Error {
-    if may_have_run && error.sent() == Sent::No { error.with_sent(Sent::Maybe) } else { error }
+    Again(String),
 }
 
 /// What goes along with a call.

@@ -101,7 +101,9 @@ pub(super) fn failure(cause: &(dyn StdError + Send + Sync + 'static)) -> (ErrorK
 
 fn of_status(status: u16) -> (ErrorKind, String, Sent) {
     let kind = StatusCode::from_u16(status).map_or(ErrorKind::Remote, kind_of);
-    (kind, format!("status {status}"), Sent::Maybe)
+    // A request that is too large was not looked at.
+    let sent = if kind == ErrorKind::TooLarge { Sent::No } else { Sent::Maybe };
+    (kind, format!("status {status}"), sent)
 }
 
 /// The status in rmcp's text `HTTP 404 Not Found: ..`: its errors have it nowhere else.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use rmcp::RoleClient;
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, CallToolResult, CancelledNotificationParam, ClientCapabilities,
-    ClientConfig, ClientRequest, ErrorData, Implementation, ProtocolVersion, RequestId, ServerResult,
+    ClientConfig, ClientRequest, ErrorData, Implementation, ProtocolVersion, RequestId, ServerCapabilities,
+    ServerResult,
 };
 use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, ClientServiceExt, Peer, PeerRequestOptions,
@@ -15,11 +16,13 @@ use rmcp::service::{
 };
 use rmcp::transport::{DynamicTransportError, Transport};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 
 use super::answer;
 use super::sieve::{Leave, Sieve, ToolsChanged};
 use super::stream::Cause;
 use crate::call::BoxFuture;
+use crate::mcp::OURS;
 use crate::mcp::outbox::Leaves;
 use crate::transport::link::{Connected, DialError};
 
@@ -40,6 +43,8 @@ pub(super) enum Outcome {
     Odd(&'static str),
     /// The session ended before the request left.
     NotSent(String),
+    /// The deadline ended before the request had one of the session's places.
+    NoTime,
     /// The session ended while the call waited: it may have run.
     Lost(Cause),
     /// The response ended without an answer, and the session goes on: it may have run.
@@ -72,6 +77,8 @@ pub(super) struct Session {
     places: Arc<Semaphore>,
     departures: Departures,
     leave: Leave,
+    /// The server is one of this crate.
+    ours: bool,
     /// Why it ended, once it has.
     ended: watch::Receiver<Option<Cause>>,
     stop: Option<RunningServiceCancellationToken>,
@@ -103,17 +110,30 @@ impl Session {
         };
         let (peer, stop) = (running.peer().clone(), running.cancellation_token());
         check_version(&peer)?;
+        let ours = peer.peer_info().is_some_and(|info| is_ours(&info.capabilities));
         let (end, ended) = watch::channel(None);
         tokio::spawn(async move {
             let _ = running.waiting().await;
             end.send_replace(Some(why().unwrap_or_else(|| Cause::closed("the session has ended"))));
         });
-        Ok(Self { peer, places: Arc::new(Semaphore::new(MAX_IN_FLIGHT)), departures, leave, ended, stop: Some(stop) })
+        let places = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
+        Ok(Self { peer, places, departures, leave, ours, ended, stop: Some(stop) })
+    }
+
+    /// Returns whether the server is one of this crate: then its words about a call that it refuses are believed.
+    pub(super) fn is_ours(&self) -> bool {
+        self.ours
     }
 
     /// Calls a tool. Dropping the future cancels the call on the other side too.
-    pub(super) async fn call(&self, params: CallToolRequestParams) -> Outcome {
-        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return self.not_sent().await };
+    pub(super) async fn call(&self, params: CallToolRequestParams, deadline: Option<Instant>) -> Outcome {
+        let place = Arc::clone(&self.places).acquire_owned();
+        let place = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, place).await,
+            None => Ok(place.await),
+        };
+        let Ok(place) = place else { return Outcome::NoTime };
+        let Ok(place) = place else { return self.not_sent().await };
         let left = AtomicBool::new(self.departures == Departures::AreUnknown);
         let ticket = Arc::new(Ticket { left, _place: place });
         let mut request = CallToolRequest::new(params);
@@ -127,8 +147,8 @@ impl Session {
         cancel.call = None;
         match answer {
             Ok(result) => result_of(result),
-            Err(ServiceError::McpError(error)) if answer::is_too_late(&error) => {
-                self.leave.take();
+            // It has said so beforehand, on this session.
+            Err(ServiceError::McpError(error)) if self.ours && self.leave.is_taken() && answer::is_too_late(&error) => {
                 Outcome::NotSent(error.message.into_owned())
             }
             Err(ServiceError::McpError(error)) => Outcome::Refused(error),
@@ -152,6 +172,10 @@ impl Session {
         let why = tokio::time::timeout(Duration::from_secs(1), ended.wait_for(Option::is_some)).await;
         why.ok().and_then(|why| why.ok()?.clone()).unwrap_or_else(|| Cause::closed("the session's runtime ended"))
     }
+}
+
+fn is_ours(capabilities: &ServerCapabilities) -> bool {
+    capabilities.experimental.as_ref().is_some_and(|known| known.contains_key(OURS))
 }
 
 /// A server that answers a handshake with a version that nobody knows cannot be understood.

@@ -18,6 +18,7 @@ use super::session::Ticket;
 use crate::error::ErrorKind;
 use crate::mcp::framer::{Framed, Framer};
 use crate::mcp::outbox::{Leaves, Outbox};
+use crate::mcp::{LEAVING, message};
 
 /// How long a server may leave a message unread.
 const STALL: Duration = Duration::from_secs(10);
@@ -27,6 +28,9 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// An answer of more commas than this is not parsed: each takes much more memory than its bytes on the wire.
 const MAX_MEMBERS: usize = 1 << 20;
+
+/// The notice that is heard once.
+const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
 
 /// After so many things in a row that are no messages, a server is given up.
 const MAX_JUNK: usize = 1_000;
@@ -85,6 +89,8 @@ pub(super) struct Stream<R, W, O> {
     outbox: Arc<Outbox<W>>,
     /// Messages in a row that could not be understood.
     junk: usize,
+    /// The server has said that its tools have changed.
+    tools_changed: bool,
     /// Lives as long as the session does.
     _owner: O,
 }
@@ -98,13 +104,32 @@ where
     /// Reads and writes a session; an answer is at most `limit` bytes long.
     pub(super) fn new(reader: R, writer: W, limit: usize, why: Why, owner: O) -> Self {
         let outbox = Arc::new(Outbox::new(writer, Some(STALL)));
-        Self { reader, framer: Framer::new(limit, MAX_MEMBERS), why, outbox, junk: 0, _owner: owner }
+        Self {
+            reader,
+            framer: Framer::new(limit, MAX_MEMBERS),
+            why,
+            outbox,
+            junk: 0,
+            tools_changed: false,
+            _owner: owner,
+        }
+    }
+
+    /// Returns whether a message is a notice that says nothing new. A flood of them costs no more than a look at each.
+    fn is_old_news(&mut self, bytes: &[u8]) -> bool {
+        let head = message::head(bytes).filter(|head| head.id.is_none());
+        match head.and_then(|head| head.method).as_deref() {
+            None | Some(LEAVING) => false,
+            Some(TOOLS_CHANGED) => std::mem::replace(&mut self.tools_changed, true),
+            Some(_) => true,
+        }
     }
 
     /// Takes an answer that is there already; `None` until more was read.
     fn take(&mut self) -> Option<Result<ServerJsonRpcMessage, Cause>> {
         loop {
             let message = match self.framer.next()? {
+                Framed::Value(bytes) if self.is_old_news(&bytes) => continue,
                 Framed::Value(bytes) => match read(&bytes) {
                     Understood::Message(message) => Some(*message),
                     Understood::AsksNothing => continue,
@@ -114,7 +139,7 @@ where
                     id_of(&bytes).map(|id| unreadable(id, "the answer has too many members"))
                 }
                 Framed::Junk => None,
-                Framed::TooLong => {
+                Framed::TooLong(_) | Framed::Endless => {
                     let text = format!("a message of the server is over {} bytes", self.framer.limit());
                     return Some(Err(Cause { kind: ErrorKind::TooLarge, text }));
                 }
