@@ -23,6 +23,7 @@ mod processes;
 mod quic;
 mod reentry;
 mod reload;
+mod repetition;
 mod secrets;
 mod strategies;
 mod tools;

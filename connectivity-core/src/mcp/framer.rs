@@ -81,13 +81,13 @@ impl Framer {
         let found = self.scan.run(&self.buffer);
         match found {
             None if self.buffer.len() > self.limit => {
-                let kept = self.kept();
+                let kept = self.kept(self.buffer.len());
                 self.drop_scanned();
                 Some(Framed::TooLong(kept))
             }
             None => None,
             Some(Found::End(end)) if end > self.limit => {
-                let kept = self.kept();
+                let kept = self.kept(end);
                 self.buffer.advance(end);
                 self.scan = Scan::default();
                 Some(Framed::TooLong(kept))
@@ -132,8 +132,8 @@ impl Framer {
         }
     }
 
-    fn kept(&self) -> Bytes {
-        Bytes::copy_from_slice(&self.buffer[..self.buffer.len().min(KEPT)])
+    fn kept(&self, length: usize) -> Bytes {
+        Bytes::copy_from_slice(&self.buffer[..length.min(KEPT)])
     }
 
     /// Drops all bytes that are there: they belong to a value that is passed over.

@@ -1,0 +1,275 @@
+//! What is sent, how often, and what is said of it: poisons, servers that close at once, time limits that end before a connection
+//! is there, errors of nested calls.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use connectivity_core::{
+    Error, ErrorKind, HttpListener, HttpTransport, Mcp, McpListener, McpTransport, MemoryRoutes, RawForm, Router, Sent,
+    Server, Tls, register, service,
+};
+use serde::{Deserialize, Serialize};
+use tests::shop::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket, UnixListener};
+
+/// Long enough for anything that works.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A process with an implementation of its own, that reaches this machine.
+fn here() -> (MemoryRoutes, Router, BillingClient) {
+    let routes = MemoryRoutes::new();
+    let builder = Router::builder().source(routes.clone()).transport("http", HttpTransport::new().allow_internal());
+    let router = builder.transport("mcp", McpTransport::new().allow_internal()).build().unwrap();
+    register!(router, Billing => Shop::at("here")).unwrap();
+    let billing = BillingClient::new(&router);
+    (routes, router, billing)
+}
+
+fn connectivity(error: BillingError) -> Error {
+    match error {
+        BillingError::Connectivity(error) => error,
+        BillingError::Declined => panic!("declined"),
+    }
+}
+
+/// The reply of `docs/wire.md` to the ping that begins a connection.
+const PONG: [u8; 16] = [0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// A Unix server that lets clients in, answers their first ping, and hangs up when a call comes. It counts both.
+fn poisoned(path: &std::path::Path) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let (connections, calls) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let (counted, called, listener) = (Arc::clone(&connections), Arc::clone(&calls), UnixListener::bind(path).unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            // The preamble and a ping.
+            if client.read_exact(&mut [0; 24]).await.is_err() || client.write_all(&PONG).await.is_err() {
+                continue;
+            }
+            let called = Arc::clone(&called);
+            tokio::spawn(async move {
+                if client.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {
+                    called.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    (connections, calls)
+}
+
+#[tokio::test]
+async fn a_call_that_ends_its_connection_arrives_as_often_as_its_row_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("poisoned.sock");
+    let (_, calls) = poisoned(&path);
+    let (routes, router, billing) = here();
+    for (retries, arrives) in [(0, 1), (2, 3)] {
+        routes.set("billing", "unix", path.to_str(), &format!(r#"{{"retry_max":{retries},"retry_backoff_ms":1}}"#));
+        router.reload().await.unwrap();
+        calls.store(0, Ordering::SeqCst);
+        let error = connectivity(billing.quote("abc").await.unwrap_err());
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Closed, Sent::Maybe), "{retries} retries");
+        assert_eq!(calls.load(Ordering::SeqCst), arrives, "{retries} retries");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_closes_at_once_is_dialled_now_and_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("closes.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let http = format!("http://{}/billing", tcp.local_addr().unwrap());
+    let dials = Arc::<AtomicUsize>::default();
+    for strategy in ["unix", "http"] {
+        let (routes, router, billing) = here();
+        let endpoint = if strategy == "unix" { path.to_str().unwrap() } else { &http };
+        routes.set("billing", strategy, Some(endpoint), "{}");
+        router.reload().await.unwrap();
+        dials.store(0, Ordering::SeqCst);
+        let (mut failed, began) = (0, tokio::time::Instant::now());
+        let callers: Vec<_> = (0..16)
+            .map(|_| {
+                let billing = billing.clone();
+                tokio::spawn(async move {
+                    let mut failed = 0;
+                    while began.elapsed() < Duration::from_secs(2) {
+                        let error = connectivity(billing.charge("abc", 1).await.unwrap_err());
+                        assert!(matches!(error.kind(), ErrorKind::Connect | ErrorKind::Closed), "{error}");
+                        failed += 1;
+                        tokio::task::yield_now().await;
+                    }
+                    failed
+                })
+            })
+            .collect();
+        let serving = async {
+            loop {
+                tokio::select! {
+                    client = listener.accept() => drop(client.unwrap()),
+                    client = tcp.accept() => drop(client.unwrap()),
+                }
+                dials.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let calling = async {
+            for caller in callers {
+                failed += caller.await.unwrap();
+            }
+        };
+        tokio::select! {
+            () = serving => {}
+            () = calling => {}
+        }
+        let dials = dials.load(Ordering::SeqCst);
+        // The first few at once, and of sixteen callers of http each may have had one under way.
+        assert!(dials < 150 && dials < failed, "{strategy}: {dials} dials for {failed} calls");
+    }
+}
+
+/// A TCP listener that accepts nobody, and whose backlog is full.
+async fn full() -> (tokio::net::TcpListener, Vec<tokio::task::JoinHandle<()>>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        match tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+            Ok(stream) => {
+                let stream = stream.unwrap();
+                waiting.push(tokio::spawn(async move {
+                    let _held = stream;
+                    std::future::pending().await
+                }));
+            }
+            Err(_full) => return (listener, waiting),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_time_limit_that_ends_before_a_connection_is_there_has_sent_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let unix = dir.path().join("silent.sock");
+    let _unix = std::os::unix::net::UnixListener::bind(&unix).unwrap();
+    let (udp, (tcp, _waiting)) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), full().await);
+    let (quic, tcp) = (udp.local_addr().unwrap().to_string(), tcp.local_addr().unwrap());
+    let (routes, router, billing) = here();
+    for (strategy, endpoint) in [
+        ("unix", unix.display().to_string()),
+        ("quic", quic.clone()),
+        ("http", format!("http://{tcp}/billing")),
+        ("mcp", quic),
+        ("mcp", format!("http://{tcp}/mcp")),
+    ] {
+        let limit = r#""timeout_ms":700"#;
+        routes.set("billing", strategy, Some(&endpoint), &format!("{{{limit}}}"));
+        router.reload().await.unwrap();
+        let error = connectivity(billing.charge("abc", 1).await.unwrap_err());
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No), "{strategy} {endpoint}");
+        routes.set("billing", strategy, Some(&endpoint), &format!(r#"{{{limit},"fallback":"local"}}"#));
+        router.reload().await.unwrap();
+        assert_eq!(billing.charge("abc", 1).await.unwrap().served_by, "here", "{strategy} {endpoint}");
+    }
+}
+
+/// A contract whose errors can be those of a call further away.
+#[service]
+trait Relay {
+    #[idempotent]
+    async fn plain(&self) -> Result<u64, Error>;
+    #[idempotent]
+    async fn wrapped(&self) -> Result<u64, RelayError>;
+}
+
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+enum RelayError {
+    #[error(transparent)]
+    Connectivity(#[from] Error),
+}
+
+struct Nested(Arc<AtomicUsize>);
+
+impl Nested {
+    fn fails(&self) -> Error {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        // As the error of a call of the same name that did not leave this process.
+        Error::new(ErrorKind::Connect, "relay.plain", "nobody there")
+    }
+}
+
+impl Relay for Nested {
+    async fn plain(&self) -> Result<u64, Error> {
+        Err(self.fails())
+    }
+
+    async fn wrapped(&self) -> Result<u64, RelayError> {
+        Err(self.fails().into())
+    }
+}
+
+#[tokio::test]
+async fn the_error_of_a_nested_call_is_an_answer_on_every_strategy() {
+    let (dir, runs) = (tempfile::tempdir().unwrap(), Arc::<AtomicUsize>::default());
+    let far = router(&MemoryRoutes::new());
+    register!(far, Relay => Nested(Arc::clone(&runs))).unwrap();
+    let (tls, path) = (Tls::self_signed(["localhost"]).unwrap(), dir.path().join("far.sock").display().to_string());
+    let http = HttpListener::new("127.0.0.1:0").mcp(|mcp| mcp);
+    let builder = Server::builder(&far).expose(["relay"]).unix(&path).quic("127.0.0.1:0", tls.clone());
+    let server = builder.listener("http", http).mcp("127.0.0.1:0", tls.clone()).start().await.unwrap();
+    let address = |strategy| server.address(strategy).unwrap().to_owned();
+    let pin = format!(r#","pin_sha256":"{}""#, tls.pin_sha256());
+    for (strategy, endpoint, config) in [
+        ("unix", path.clone(), ""),
+        ("quic", address("quic"), &*pin),
+        ("http", format!("http://{}/relay", address("http")), ""),
+        ("mcp", address("mcp"), &pin),
+        ("mcp", format!("http://{}/mcp", address("http")), ""),
+    ] {
+        let (routes, router, _) = here();
+        routes.set("relay", strategy, Some(&endpoint), &format!(r#"{{"retry_max":2,"retry_backoff_ms":1{config}}}"#));
+        router.reload().await.unwrap();
+        let relay = RelayClient::new(&router);
+        runs.store(0, Ordering::SeqCst);
+        let plain = relay.plain().await.unwrap_err();
+        let RelayError::Connectivity(wrapped) = relay.wrapped().await.unwrap_err();
+        for error in [plain, wrapped] {
+            assert!(error.is_relayed() && error.sent() != Sent::No, "{strategy} {endpoint}: {error:?}");
+            assert_eq!(error.kind(), ErrorKind::Connect, "{strategy} {endpoint}");
+        }
+        assert_eq!(runs.load(Ordering::SeqCst), 2, "{strategy} {endpoint}: each ran once");
+    }
+}
+
+/// A server of tools with room for messages of 1 MiB, and a router with a row for its `echo`.
+#[tokio::test]
+async fn a_request_that_a_server_of_tools_refuses_for_its_size_is_answered_at_once() {
+    let far = router(&MemoryRoutes::new());
+    far.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+    let tls = Tls::self_signed(["localhost"]).unwrap();
+    let raw = |mcp: Mcp| mcp.raw("echo", RawForm::Json).max_message_bytes(1 << 20);
+    let quic = McpListener::new("127.0.0.1:0", tls.clone()).mcp(raw);
+    let http = HttpListener::new("127.0.0.1:0").mcp(raw);
+    let builder = Server::builder(&far).expose(["echo"]).listener("mcp", quic).listener("http", http);
+    let server = builder.start().await.unwrap();
+    let crowd = format!(r#"{{"a":[{}0]}}"#, "0,".repeat(263_000));
+    let long = format!(r#"{{"a":"{}"}}"#, "x".repeat((1 << 20) + 1000));
+    let pin = format!(r#""tool_name":"echo","pin_sha256":"{}""#, tls.pin_sha256());
+    for (endpoint, config) in [
+        (server.address("mcp").unwrap().to_owned(), &*pin),
+        (format!("http://{}/mcp", server.address("http").unwrap()), r#""tool_name":"echo""#),
+    ] {
+        let (routes, router, _) = here();
+        routes.set("echo", "mcp", Some(&endpoint), &format!("{{{config}}}"));
+        router.reload().await.unwrap();
+        for large in [&crowd, &long] {
+            let call = tokio::time::timeout(PATIENCE, router.call("echo", large.clone()));
+            let error = call.await.expect("it is answered").unwrap_err();
+            assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, Sent::No), "{endpoint}: {error}");
+            assert_eq!(router.call("echo", r#"{"a":1}"#).await.unwrap(), r#"{"a":1}"#, "{endpoint}: it goes on");
+        }
+    }
+}
