@@ -7,6 +7,7 @@
 )]
 
 mod admin;
+mod bounds;
 mod calls;
 mod contract;
 mod faults;

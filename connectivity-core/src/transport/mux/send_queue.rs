@@ -105,8 +105,8 @@ impl SendQueue {
         self.lock().has_room()
     }
 
-    /// Writes replies until there will be no more.
-    pub(super) async fn write_to(&self, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
+    /// Writes replies until there will be no more. After each write there may be room again.
+    pub(super) async fn write_to(&self, mut writer: impl AsyncWrite + Unpin, written: impl Fn()) -> io::Result<()> {
         let mut bytes = BytesMut::new();
         loop {
             let filled = self.filled.notified();
@@ -123,6 +123,7 @@ impl SendQueue {
                 bytes = BytesMut::new();
             }
             self.emptied.notify_waiters();
+            written();
         }
     }
 

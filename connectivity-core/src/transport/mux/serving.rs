@@ -117,7 +117,7 @@ pub(crate) async fn serve<R, W>(
     let ended = tokio::select! {
         // In this order the writer sees in the same turn what the reader has put into the queue.
         biased;
-        ended = both(reads, stream.send_queue.write_to(writer)) => ended,
+        ended = both(reads, stream.send_queue.write_to(writer, || stream.begin_backlog())) => ended,
         () = over(&mut cut) => Ok(()),
     };
     if let Err(cause) = ended {

@@ -40,6 +40,8 @@ pub(super) struct Stream {
     inline: AtomicUsize,
     /// The client has gone.
     closed: AtomicBool,
+    /// Calls that have ended and wait for room in the send queue.
+    unsent: AtomicUsize,
     /// Work that goes on when its call was cancelled: it counts until it has ended.
     detached: AtomicUsize,
     /// Wakes the reader when calls have begun.
@@ -100,6 +102,7 @@ impl Stream {
             calls: Mutex::default(),
             inline: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            unsent: AtomicUsize::new(0),
             detached: AtomicUsize::new(0),
             progress: Notify::new(),
         }
@@ -128,6 +131,14 @@ impl Stream {
         self.send_queue.room().await;
         while self.calls().backlog_bytes >= FULL_BACKLOG {
             self.progress.notified().await;
+        }
+    }
+
+    /// Waits until a reply may be queued. No further call of the backlog begins meanwhile.
+    async fn room_for_reply(self: &Arc<Self>) {
+        if !self.send_queue.has_room() {
+            let _unsent = UnsentReply::new(self);
+            self.send_queue.room().await;
         }
     }
 
@@ -187,10 +198,13 @@ impl Stream {
         self.begin_backlog();
     }
 
-    /// Begins calls of the backlog on the user's runtime, as many as may wait there.
-    fn begin_backlog(self: &Arc<Self>) {
-        if std::mem::replace(&mut self.calls().begins, true) {
-            return;
+    /// Begins calls of the backlog on the user's runtime, as many as may wait there, while there is room for their replies.
+    pub(super) fn begin_backlog(self: &Arc<Self>) {
+        {
+            let mut calls = self.calls();
+            if calls.backlog.is_empty() || std::mem::replace(&mut calls.begins, true) {
+                return;
+            }
         }
         while let Some(call) = self.next_of_backlog() {
             Self::spawn(call);
@@ -198,8 +212,9 @@ impl Stream {
     }
 
     fn next_of_backlog(&self) -> Option<IncomingCall> {
+        let has_room = self.send_queue.has_room() && self.unsent.load(Ordering::Acquire) == 0;
         let mut calls = self.calls();
-        let next = if calls.unpolled < MAX_UNPOLLED { calls.take_backlog() } else { None };
+        let next = if calls.unpolled < MAX_UNPOLLED && has_room { calls.take_backlog() } else { None };
         calls.unpolled += usize::from(next.is_some());
         calls.begins = next.is_some();
         next
@@ -249,7 +264,7 @@ impl Stream {
         // Not under the lock: on a runtime that is shut down the task is dropped, and answers, before this returns.
         let task = self.serving.user.spawn(async move {
             let result = work.await;
-            unanswered.stream.send_queue.room().await;
+            unanswered.stream.room_for_reply().await;
             unanswered.answer(result);
         });
         let mut calls = self.calls();
@@ -289,6 +304,24 @@ impl Drop for Unpolled {
         self.0.calls().unpolled -= 1;
         self.0.begin_backlog();
         self.0.progress.notify_one();
+    }
+}
+
+/// A call that has ended and waits for room in the send queue.
+struct UnsentReply<'a>(&'a Arc<Stream>);
+
+impl<'a> UnsentReply<'a> {
+    fn new(stream: &'a Arc<Stream>) -> Self {
+        stream.unsent.fetch_add(1, Ordering::AcqRel);
+        Self(stream)
+    }
+}
+
+impl Drop for UnsentReply<'_> {
+    fn drop(&mut self) {
+        if self.0.unsent.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.begin_backlog();
+        }
     }
 }
 

@@ -1,0 +1,98 @@
+//! What one peer can take of this process's memory. A binary of its own: nothing else may run beside it.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests have no users, and a failed unwrap is a failed test")]
+
+#[path = "../it/frames/bytes.rs"]
+mod frames;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use connectivity_core::{MemoryRoutes, Router, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Mutex;
+
+use frames::{PREAMBLE, frame, request};
+
+/// One test at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// The memory of this process, in MiB.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() / 256
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_reads_hold_up_the_calls_that_would_make_more() {
+    let _alone = ALONE.lock().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("far.sock").display().to_string();
+    let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
+    let began = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&began);
+    let large = move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async { Ok(Bytes::from(vec![7; 1 << 20])) }
+    };
+    router.register_raw("large", large).unwrap();
+    router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+    let _server = Server::builder(&router).expose(["echo", "large"]).unix(&path).start().await.unwrap();
+    let routes = MemoryRoutes::new();
+    routes.set("echo", "unix", Some(&path), "{}");
+    let near = Router::builder().source(routes).build().unwrap();
+    near.call("echo", "x").await.unwrap();
+
+    let mut greedy = UnixStream::connect(&path).await.unwrap();
+    let mut requests = PREAMBLE.to_vec();
+    for call in 1..=3000 {
+        requests.extend(request(call, 0, (call == 1).then_some("large"), b""));
+    }
+    let before = resident();
+    greedy.write_all(&requests).await.unwrap();
+    // Until the server has met its limit: calls that have begun are counted, and those of others go on.
+    let mut seen = 0;
+    for _ in 0..50 {
+        near.call("echo", "x").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let now = began.load(Ordering::SeqCst);
+        if now > 0 && now == seen {
+            break;
+        }
+        seen = now;
+    }
+    assert!((1..200).contains(&seen), "{seen} calls have made a mebibyte each");
+    assert!(resident() < before + 250, "{} MiB, {before} before", resident());
+    // What was held up goes on as it is read.
+    let mut read = vec![0; 1 << 20];
+    let reading = async {
+        while began.load(Ordering::SeqCst) < 1000 {
+            greedy.read_exact(&mut read).await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), reading).await.expect("calls go on");
+    assert!(resident() < before + 250, "{} MiB, {before} before", resident());
+}
+
+#[tokio::test]
+async fn a_server_that_pings_without_end_and_does_not_read_fills_nobodys_memory() {
+    let _alone = ALONE.lock().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pings.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let pings = frame(6, 7, b"").repeat(4096);
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        client.read_exact(&mut [0; 24]).await.unwrap();
+        client.write_all(&frame(7, 0, b"")).await.unwrap();
+        while client.write_all(&pings).await.is_ok() {}
+    });
+    let routes = MemoryRoutes::new();
+    routes.set("echo", "unix", path.to_str(), r#"{"timeout_ms":2000}"#);
+    let near = Router::builder().source(routes).build().unwrap();
+    let before = resident();
+    assert!(near.call("echo", "x").await.is_err());
+    assert!(resident() < before + 50, "{} MiB, {before} before", resident());
+}
