@@ -12,11 +12,16 @@ pub trait Echo: Clone + Send + Sync + 'static {
 pub struct Seen {
     pub per_second: f64,
     pub p50: Duration,
+    pub p99: Duration,
 }
 
 impl Seen {
     pub fn p50_us(&self) -> f64 {
         self.p50.as_secs_f64() * 1e6
+    }
+
+    pub fn p99_us(&self) -> f64 {
+        self.p99.as_secs_f64() * 1e6
     }
 }
 
@@ -31,7 +36,7 @@ pub async fn load(echo: &impl Echo, callers: usize, time: Duration) -> Seen {
     }
     let took = began.elapsed();
     all.sort_unstable();
-    Seen { per_second: all.len() as f64 / took.as_secs_f64(), p50: all[all.len() / 2] }
+    Seen { per_second: all.len() as f64 / took.as_secs_f64(), p50: all[all.len() / 2], p99: all[all.len() * 99 / 100] }
 }
 
 async fn caller(echo: impl Echo, end: Instant) -> Vec<Duration> {

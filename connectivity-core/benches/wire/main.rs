@@ -137,6 +137,27 @@ async fn beside_computing(there: &There, strategy: &str) {
     table::plain(&what, "us", &times, AtMost(1000.0));
 }
 
+/// Calls of one client beside another's that block their thread: 5 ms at every twentieth call, or 12 s once.
+async fn beside_blocking(there: &There, strategy: &str) {
+    for (what, millis) in [("blocks 5 ms every 20 calls", 0), ("blocks 12 s", 12_000)] {
+        let ((_bad_router, bad), (_router, client)) = (there.client(strategy), there.client(strategy));
+        let blocking = tokio::spawn(async move {
+            loop {
+                bad.block(millis).await.unwrap();
+            }
+        });
+        let (mut p50, mut p99) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let seen = load(&Typed(client.clone()), 1, ROUND).await;
+            p50.push(seen.p50_us());
+            p99.push(seen.p99_us());
+        }
+        blocking.abort();
+        table::plain(&format!("{strategy}, beside another client that {what}: p50"), "us", &p50, None);
+        table::plain(&format!("{strategy}, beside another client that {what}: p99"), "us", &p99, AtMost(2000.0));
+    }
+}
+
 #[tokio::main]
 async fn main() {
     let there = There::start();
@@ -161,6 +182,9 @@ async fn main() {
         }
         if wanted(strategy, "computing") {
             beside_computing(&there, strategy).await;
+        }
+        if wanted(strategy, "blocking") {
+            beside_blocking(&there, strategy).await;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use connectivity_core::{Error, MemoryRoutes, Router, Server, Tls, register, service};
@@ -20,11 +21,16 @@ pub trait Billing {
     /// Gives a text back.
     async fn copy(&self, text: String) -> Result<String, Error>;
 
+    /// Blocks its thread for 5 ms at every twentieth call, or for as long as it is told.
+    async fn block(&self, millis: u64) -> Result<u64, Error>;
+
     /// Computes for so long.
     async fn compute(&self, micros: u64) -> Result<u64, Error>;
 }
 
-struct Shop;
+/// Counts the calls of `block`.
+#[derive(Default)]
+struct Shop(AtomicU64);
 
 impl Billing for Shop {
     async fn echo(&self, words: Words) -> Result<Words, Error> {
@@ -33,6 +39,15 @@ impl Billing for Shop {
 
     async fn copy(&self, text: String) -> Result<String, Error> {
         Ok(text)
+    }
+
+    async fn block(&self, millis: u64) -> Result<u64, Error> {
+        let calls = self.0.fetch_add(1, Ordering::Relaxed);
+        let millis = if millis == 0 && calls.is_multiple_of(20) { 5 } else { millis };
+        if millis > 0 {
+            std::thread::sleep(Duration::from_millis(millis));
+        }
+        Ok(calls)
     }
 
     async fn compute(&self, micros: u64) -> Result<u64, Error> {
@@ -58,7 +73,7 @@ impl There {
         apart(async || {
             let dir = tempfile::tempdir().unwrap();
             let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
-            register!(router, Billing => Shop).unwrap();
+            register!(router, Billing => Shop::default()).unwrap();
             router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
             let tls = Tls::self_signed(["localhost"]).unwrap();
             let pin = tls.pin_sha256();
