@@ -4,7 +4,7 @@
 //! server with a runtime of its own; callers are on the runtime of `#[tokio::main]`. Ours has what a user has: a typed method, a
 //! router, a deadline, schemas. Bare rmcp has its client's default handshake, and an echo of arguments. They run in turns, and a
 //! ratio is the median of the ratios of the rounds.
-#![allow(missing_docs, unreachable_pub, reason = "a program of its own")]
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "a program of its own")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
 
 #[path = "wire/apart.rs"]

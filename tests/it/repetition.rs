@@ -273,3 +273,62 @@ async fn a_request_that_a_server_of_tools_refuses_for_its_size_is_answered_at_on
         }
     }
 }
+
+/// A server of tools over HTTP that keeps sessions, forgets them when told, and refuses unknown ones with 400. It says no more of
+/// a call of the tool `odd` either.
+async fn forgetful(sessions: Arc<AtomicUsize>, calls: Arc<AtomicUsize>) -> std::net::SocketAddr {
+    use axum::http::{HeaderMap, StatusCode};
+    use serde_json::{Value, json};
+    let answer = async move |headers: HeaderMap, body: String| {
+        let message: Value = serde_json::from_str(&body).unwrap();
+        let known =
+            headers.get("mcp-session-id").is_some_and(|id| id == sessions.load(Ordering::SeqCst).to_string().as_str());
+        let mut out = HeaderMap::new();
+        out.insert("content-type", "application/json".parse().unwrap());
+        let result = match message["method"].as_str() {
+            Some("server/discover") => return (StatusCode::NOT_FOUND, out, String::new()),
+            Some("initialize") => {
+                let id = sessions.fetch_add(1, Ordering::SeqCst) + 1;
+                out.insert("mcp-session-id", id.to_string().parse().unwrap());
+                json!({ "protocolVersion": "2025-06-18", "capabilities": { "tools": {} },
+                    "serverInfo": { "name": "forgetful", "version": "1" } })
+            }
+            _ if !known => return (StatusCode::BAD_REQUEST, out, "unknown session".to_owned()),
+            Some("tools/call") => {
+                calls.fetch_add(1, Ordering::SeqCst);
+                if message["params"]["name"] == "odd" {
+                    return (StatusCode::BAD_REQUEST, out, "odd".to_owned());
+                }
+                json!({ "content": [], "structuredContent": { "fine": true } })
+            }
+            Some("ping") => json!({}),
+            _ => return (StatusCode::ACCEPTED, HeaderMap::new(), String::new()),
+        };
+        let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result });
+        (StatusCode::OK, out, answer.to_string())
+    };
+    let app = axum::Router::new().route("/mcp", axum::routing::post(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    address
+}
+
+#[tokio::test]
+async fn a_session_that_its_server_has_forgotten_is_begun_anew_and_a_refused_call_is_not_repeated() {
+    let (sessions, calls) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let endpoint = format!("http://{}/mcp", forgetful(Arc::clone(&sessions), Arc::clone(&calls)).await);
+    let (routes, router, _) = here();
+    routes.set("fine", "mcp", Some(&endpoint), r#"{"tool_name":"fine"}"#);
+    routes.set("odd", "mcp", Some(&endpoint), r#"{"tool_name":"odd"}"#);
+    router.reload().await.unwrap();
+    assert_eq!(router.call("fine", "{}").await.unwrap(), r#"{"fine":true}"#);
+    // As after a restart: the number of the session is another one.
+    sessions.fetch_add(10, Ordering::SeqCst);
+    assert_eq!(router.call("fine", "{}").await.unwrap(), r#"{"fine":true}"#, "on a new session");
+    assert_eq!((sessions.load(Ordering::SeqCst), calls.load(Ordering::SeqCst)), (12, 2));
+    let error = router.call("odd", "{}").await.unwrap_err();
+    assert_eq!(error.sent(), Sent::Maybe, "{error}");
+    assert_eq!((sessions.load(Ordering::SeqCst), calls.load(Ordering::SeqCst)), (12, 3), "the session is known");
+    assert_eq!(router.call("fine", "{}").await.unwrap(), r#"{"fine":true}"#, "and goes on");
+}

@@ -9,7 +9,10 @@ use super::Call;
 
 /// Permits that are given back when the work of a call has ended. Most calls have none of their own: whoever waits for them does.
 #[derive(Default)]
-pub(crate) struct Permits(Vec<Arc<dyn Send + Sync>>);
+pub(crate) struct Permits(
+    #[cfg_attr(not(feature = "router"), allow(dead_code, reason = "only a router admits calls"))]
+    Vec<Arc<dyn Send + Sync>>,
+);
 
 impl Permits {
     #[cfg(feature = "router")]

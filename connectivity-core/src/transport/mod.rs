@@ -1,6 +1,7 @@
 //! The way out: what turns a remote route into a service of calls.
 
 #[cfg(any(feature = "http", feature = "wire"))]
+#[cfg_attr(not(all(feature = "http", feature = "wire")), allow(dead_code, reason = "each strategy uses its part"))]
 pub(crate) mod backoff;
 #[cfg(any(feature = "http", feature = "wire"))]
 #[cfg_attr(not(all(feature = "http", feature = "wire")), allow(dead_code, reason = "each strategy uses its part"))]
@@ -59,7 +60,7 @@ pub(crate) use listener::DrainSwitch;
 #[cfg(feature = "wire")]
 pub(crate) use origin::Origin;
 #[cfg(feature = "wire")]
-pub(crate) use places::{Place, Places};
+pub(crate) use places::Places;
 
 /// Turns routes of one strategy into services: `http` is one, and yours can be another.
 ///

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use reqwest::header::{ACCEPT, HeaderName, HeaderValue};
 use reqwest::{Client, StatusCode};
 use rmcp::service::ClientInitializeError;
+use rmcp::transport::DynamicTransportError;
 use rmcp::transport::streamable_http_client::{
     StreamableHttpClientTransport, StreamableHttpClientTransportConfig, StreamableHttpError,
 };
@@ -104,6 +105,17 @@ fn of_status(status: u16) -> (ErrorKind, String, Sent) {
     // A request that is too large was not looked at.
     let sent = if kind == ErrorKind::TooLarge { Sent::No } else { Sent::Maybe };
     (kind, format!("status {status}"), sent)
+}
+
+/// Returns whether the server has answered a request with the status 400.
+pub(super) fn is_bad_request(cause: &DynamicTransportError) -> bool {
+    let cause = cause.error.downcast_ref::<StreamableHttpError<reqwest::Error>>();
+    let status = match cause {
+        Some(StreamableHttpError::HttpStatus(status)) => Some(status.status),
+        Some(StreamableHttpError::UnexpectedServerResponse(text)) => status_in(text),
+        _ => None,
+    };
+    status == Some(400)
 }
 
 /// The status in rmcp's text `HTTP 404 Not Found: ..`: its errors have it nowhere else.

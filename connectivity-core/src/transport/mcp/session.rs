@@ -7,8 +7,8 @@ use std::time::Duration;
 use rmcp::RoleClient;
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, CallToolResult, CancelledNotificationParam, ClientCapabilities,
-    ClientConfig, ClientRequest, ErrorData, Implementation, ProtocolVersion, RequestId, ServerCapabilities,
-    ServerResult,
+    ClientConfig, ClientRequest, ErrorData, Implementation, PingRequest, ProtocolVersion, RequestId,
+    ServerCapabilities, ServerResult,
 };
 use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, ClientServiceExt, Peer, PeerRequestOptions,
@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::answer;
+use super::http;
 use super::sieve::{Leave, Sieve, ToolsChanged};
 use super::stream::Cause;
 use crate::call::BoxFuture;
@@ -31,6 +32,9 @@ pub(super) const MAX_IN_FLIGHT: usize = 128;
 
 /// How long a server may take to begin a session; one that does not know the newest protocol may be silent for 10 s of it.
 const OPENING: Duration = Duration::from_secs(15);
+
+/// How long a server may take to say whether it knows a session.
+const PING: Duration = Duration::from_secs(5);
 
 /// How a call of a tool ended.
 pub(super) enum Outcome {
@@ -79,6 +83,8 @@ pub(super) struct Session {
     leave: Leave,
     /// The server is one of this crate.
     ours: bool,
+    /// The server has answered a call.
+    answered: AtomicBool,
     /// Why it ended, once it has.
     ended: watch::Receiver<Option<Cause>>,
     stop: Option<RunningServiceCancellationToken>,
@@ -117,7 +123,7 @@ impl Session {
             end.send_replace(Some(why().unwrap_or_else(|| Cause::closed("the session has ended"))));
         });
         let places = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
-        Ok(Self { peer, places, departures, leave, ours, ended, stop: Some(stop) })
+        Ok(Self { peer, places, departures, leave, ours, answered: AtomicBool::new(false), ended, stop: Some(stop) })
     }
 
     /// Returns whether the server is one of this crate: then its words about a call that it refuses are believed.
@@ -145,6 +151,9 @@ impl Session {
         let mut cancel = CancelOnDrop { call, peer: &self.peer };
         let answer = handle.await_response().await;
         cancel.call = None;
+        if matches!(answer, Ok(_) | Err(ServiceError::McpError(_))) {
+            self.answered.store(true, Ordering::Relaxed);
+        }
         match answer {
             Ok(result) => result_of(result),
             // It has said so beforehand, on this session.
@@ -153,6 +162,10 @@ impl Session {
             }
             Err(ServiceError::McpError(error)) => Outcome::Refused(error),
             Err(_) if !ticket.left.load(Ordering::Acquire) => self.not_sent().await,
+            Err(ServiceError::TransportSend(cause)) if self.is_forgotten(&cause).await => {
+                self.leave.take();
+                Outcome::NotSent("the server has forgotten the session".to_owned())
+            }
             Err(ServiceError::TransportSend(cause)) => Outcome::Failed(cause),
             Err(ServiceError::TransportClosed) if self.departures == Departures::AreUnknown && self.is_usable() => {
                 Outcome::BrokenOff
@@ -160,6 +173,19 @@ impl Session {
             Err(ServiceError::TransportClosed) => Outcome::Lost(self.why().await),
             Err(_) => Outcome::Odd("is none that a tool gives"),
         }
+    }
+
+    /// Over HTTP: returns whether a request failed because the server, which has answered before, does not know the session any more.
+    /// Many say so by a status 400, which may as well be about the request: then the server answers a ping.
+    async fn is_forgotten(&self, cause: &DynamicTransportError) -> bool {
+        let has_session =
+            self.peer.peer_info().is_some_and(|info| info.protocol_version != ProtocolVersion::V_2026_07_28);
+        if !has_session || !self.answered.load(Ordering::Relaxed) || !http::is_bad_request(cause) {
+            return false;
+        }
+        let ping = self.peer.send_request(ClientRequest::PingRequest(PingRequest::default()));
+        let ping = tokio::time::timeout(PING, ping).await;
+        matches!(ping, Ok(Err(ServiceError::TransportSend(cause))) if http::is_bad_request(&cause))
     }
 
     async fn not_sent(&self) -> Outcome {

@@ -6,8 +6,8 @@ use quinn::{Connection, ConnectionError, Endpoint, Incoming, VarInt};
 use rustls::pki_types::CertificateDer;
 
 use crate::context::Peer;
-use crate::transport::places::Opening;
-use crate::transport::{Drain, Origin, Place, Places, tls};
+use crate::transport::places::{Opening, Place};
+use crate::transport::{Drain, Origin, Places, tls};
 
 /// What a connection is closed with for which there is no place.
 const FULL: (VarInt, &[u8]) = (VarInt::from_u32(2), b"too many connections");
