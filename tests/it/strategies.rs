@@ -165,10 +165,18 @@ async fn claims_and_deadlines_travel() {
 #[tokio::test]
 async fn a_call_ends_at_its_deadline_and_its_work_with_it() {
     for mut world in World::each(r#"{"timeout_ms":100}"#).await {
-        let error = connectivity(world.billing.sleep(60_000).await.unwrap_err());
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::Maybe), "{}", world.strategy);
+        let journal = Arc::clone(&world.shop.journal);
+        // The limit counts from the caller's side: on a busy machine it may pass before the work begins, or a connection is there.
+        for _ in 0..200 {
+            let error = connectivity(world.billing.sleep(60_000).await.unwrap_err());
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{}", world.strategy);
+            if journal.began() > 0 {
+                assert_eq!(error.sent(), Sent::Maybe, "{}", world.strategy);
+                break;
+            }
+        }
         world.stop(Duration::from_secs(5)).await;
-        assert_eq!((world.shop.journal.began(), world.shop.journal.ended()), (1, 0), "{}", world.strategy);
+        assert!(journal.began() > 0 && journal.ended() == 0, "{}", world.strategy);
     }
 }
 
