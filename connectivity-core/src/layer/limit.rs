@@ -109,8 +109,8 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for ConcurrencyFuture<F> {
     type Output = Result<Reply, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Some(work) = this.work.as_pin_mut() else {
+        let mut this = self.project();
+        let Some(work) = this.work.as_mut().as_pin_mut() else {
             // Polled again after the end, it pends, as a future may.
             return this.refused.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
         };
@@ -118,6 +118,7 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for ConcurrencyFuture<F> {
         if reply.is_ready() {
             // Whoever waits for this future may keep it for a while.
             *this.permit = None;
+            this.work.set(None);
         }
         reply
     }

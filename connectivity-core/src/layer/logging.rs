@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -72,7 +72,7 @@ where
     fn call(&mut self, call: Call) -> Self::Future {
         let heard = tracing::enabled!(target: TARGET, Level::ERROR) || tracing::enabled!(target: TARGET, Level::DEBUG);
         let entry = heard.then(|| Entry::of(&call));
-        LoggingFuture { work: self.inner.call(call), entry }
+        LoggingFuture { work: Some(self.inner.call(call)), entry }
     }
 }
 
@@ -82,7 +82,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct LoggingFuture<F> {
         #[pin]
-        work: F,
+        work: Option<F>,
         entry: Option<Entry>,
     }
 }
@@ -91,12 +91,15 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for LoggingFuture<F> {
     type Output = Result<Reply, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let poll = this.work.poll(cx);
-        if let (Poll::Ready(reply), Some(entry)) = (&poll, this.entry.take_if(|_| poll.is_ready())) {
-            entry.write(reply);
+        let mut this = self.project();
+        // Polled again after the end, it pends, as a future may.
+        let Some(work) = this.work.as_mut().as_pin_mut() else { return Poll::Pending };
+        let reply = ready!(work.poll(cx));
+        this.work.set(None);
+        if let Some(entry) = this.entry.take() {
+            entry.write(&reply);
         }
-        poll
+        Poll::Ready(reply)
     }
 }
 

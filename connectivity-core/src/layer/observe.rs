@@ -4,7 +4,7 @@ mod series;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -70,7 +70,7 @@ where
     fn call(&mut self, call: Call) -> Self::Future {
         let series = self.all.of(&call);
         let measure = Measure { series, start: Instant::now(), outcome: Outcome::Failed(ErrorKind::Cancelled) };
-        ObserveFuture { work: self.inner.call(call), measure: Some(measure) }
+        ObserveFuture { work: Some(self.inner.call(call)), measure: Some(measure) }
     }
 }
 
@@ -80,7 +80,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ObserveFuture<F> {
         #[pin]
-        work: F,
+        work: Option<F>,
         measure: Option<Measure>,
     }
 }
@@ -89,14 +89,15 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for ObserveFuture<F> {
     type Output = Result<Reply, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let poll = this.work.poll(cx);
-        if let Poll::Ready(reply) = &poll
-            && let Some(mut measure) = this.measure.take()
-        {
-            measure.outcome = Outcome::of(reply);
+        let mut this = self.project();
+        // Polled again after the end, it pends, as a future may.
+        let Some(work) = this.work.as_mut().as_pin_mut() else { return Poll::Pending };
+        let reply = ready!(work.poll(cx));
+        this.work.set(None);
+        if let Some(mut measure) = this.measure.take() {
+            measure.outcome = Outcome::of(&reply);
         }
-        poll
+        Poll::Ready(reply)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A panic is an error of one call.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -90,12 +90,14 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for RecoveryFuture<F> {
     type Output = Result<Reply, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        match this.work.as_pin_mut() {
-            Some(work) => work.poll(cx),
+        let mut this = self.project();
+        let Some(work) = this.work.as_mut().as_pin_mut() else {
             // Polled again after the end, it pends, as a future may.
-            None => this.failed.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
-        }
+            return this.failed.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+        };
+        let reply = ready!(work.poll(cx));
+        this.work.set(None);
+        Poll::Ready(reply)
     }
 }
 

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
 
 use tower::ServiceBuilder;
+use tower_layer::Layer;
+use tower_service::Service;
 
 use super::*;
 use crate::call::{Body, CallService, Reply};
@@ -128,4 +132,40 @@ async fn a_value_that_an_attempt_has_taken_is_not_sent_again() {
     let error = CallService::new(stack).send(Call::of(Quote::DESC, body)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed, "the first error, as it is: {error}");
     assert_eq!(taken.load(Ordering::SeqCst), 1);
+}
+
+/// Polls a call under a layer to its end, and once more.
+async fn poll_after_the_end<L>(layer: L, fails: bool) -> Poll<Result<Reply, Error>>
+where
+    L: Layer<CallService>,
+    L::Service: Service<Call, Response = Reply, Error = Error>,
+{
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    // An `async` block panics when it is polled after its end, and a call that is sent again is at its end at once.
+    let inner = CallService::from_fn(move |_call| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async move { if fails { Err(error(ErrorKind::Decode)) } else { testing::answer() } }
+    });
+    let mut future = Box::pin(layer.layer(inner).call(repeatable()));
+    assert_eq!(future.as_mut().await.is_err(), fails);
+    let again = testing::poll_once(future.as_mut());
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "it is sent once");
+    again
+}
+
+#[tokio::test]
+async fn a_future_that_is_polled_after_its_end_pends() {
+    for fails in [false, true] {
+        let far = Far::new(|_| Ok(Reply::raw("here")));
+        assert!(poll_after_the_end(RetryLayer::new(3), fails).await.is_pending());
+        assert!(poll_after_the_end(FallbackLayer::new(far.service.clone()), fails).await.is_pending());
+        assert!(poll_after_the_end(BreakerLayer::new(CircuitBreaker::default()), fails).await.is_pending());
+        assert!(poll_after_the_end(ConcurrencyLayer::new(3), fails).await.is_pending());
+        assert!(poll_after_the_end(RecoveryLayer::new(), fails).await.is_pending());
+        assert!(poll_after_the_end(TimeoutLayer::new(Duration::from_secs(60)), fails).await.is_pending());
+        assert!(poll_after_the_end(LoggingLayer::new(), fails).await.is_pending());
+        assert!(poll_after_the_end(ObserveLayer::new(), fails).await.is_pending());
+        assert_eq!(far.calls(), 0, "nobody steps in after the end");
+    }
 }

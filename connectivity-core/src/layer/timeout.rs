@@ -1,7 +1,7 @@
 //! A call ends in time.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
@@ -60,7 +60,7 @@ where
     fn call(&mut self, mut call: Call) -> Self::Future {
         call.context_mut().limit(self.limit);
         let (deadline, name) = (call.context().deadline(), call.full_name().clone());
-        TimeoutFuture { work: Within::new(deadline, name, self.inner.call(call)) }
+        TimeoutFuture { work: Some(Within::new(deadline, name, self.inner.call(call))) }
     }
 }
 
@@ -70,7 +70,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct TimeoutFuture<F> {
         #[pin]
-        work: Within<F>,
+        work: Option<Within<F>>,
     }
 }
 
@@ -78,7 +78,12 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for TimeoutFuture<F> {
     type Output = Result<Reply, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().work.poll(cx)
+        let mut work = self.project().work;
+        // Polled again after the end, it pends, as a future may.
+        let Some(running) = work.as_mut().as_pin_mut() else { return Poll::Pending };
+        let reply = ready!(running.poll(cx));
+        work.set(None);
+        Poll::Ready(reply)
     }
 }
 

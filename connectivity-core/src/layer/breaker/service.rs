@@ -95,8 +95,9 @@ where
     type Output = Result<Reply, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Some(attempt) = this.attempt.as_pin_mut() else {
+        let mut this = self.project();
+        let Some(attempt) = this.attempt.as_mut().as_pin_mut() else {
+            // Polled again after the end, it pends, as a future may.
             return this.refused.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
         };
         // Out of the future while it is polled: a panic drops the permit as it unwinds, and so is told from a cancellation.
@@ -105,6 +106,7 @@ where
             *this.held = held;
             return Poll::Pending;
         };
+        this.attempt.set(None);
         if let Some(held) = held {
             held.judge(&result);
         }
