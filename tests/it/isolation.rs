@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use connectivity_core::context::{self, Context};
+use connectivity_core::layer::ConcurrencyLayer;
 use connectivity_core::{
     Error, ErrorKind, HttpTransport, McpTransport, MemoryRoutes, RawForm, Router, Sent, Server, Tls, register,
 };
@@ -133,6 +134,57 @@ async fn work_that_goes_on_when_its_call_has_gone_keeps_its_place() {
         assert_eq!(connectivity(client.audit(0).await.unwrap_err()).kind(), ErrorKind::Overloaded);
         assert_eq!(far.inspect().route("billing").unwrap().in_flight, 4);
     }
+}
+
+#[tokio::test]
+async fn work_that_goes_on_keeps_its_place_in_a_layer_until_it_has_ended() {
+    tokio::join!(a_layer_around_calls("local"), a_layer_around_calls("fallback"), a_layer_around_calls("outside"));
+}
+
+/// Under a fallback the second attempt of a call is the one that runs.
+async fn a_layer_around_calls(case: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let (layer, routes, shop) = (ConcurrencyLayer::new(2), MemoryRoutes::new(), Shop::at("far"));
+    let (path, nobody) = (dir.path().join("far.sock"), dir.path().join("nobody.sock"));
+    if case == "fallback" {
+        routes.set("billing", "unix", nobody.to_str(), r#"{"fallback":"local"}"#);
+    }
+    let far = router(&routes);
+    register!(far, Billing => shop.clone()).unwrap();
+    if case != "outside" {
+        far.layer_for("billing", layer.clone());
+        return goes_on(case, &BillingClient::new(&far), &layer, &shop).await;
+    }
+    let builder = Server::builder(&far).expose(["billing"]).layer(layer.clone());
+    let _server = builder.unix(path.display().to_string()).start().await.unwrap();
+    let here = MemoryRoutes::new();
+    here.set("billing", "unix", path.to_str(), "{}");
+    goes_on(case, &BillingClient::new(&router(&here)), &layer, &shop).await;
+}
+
+/// Gives up two calls whose work goes on, under a layer that allows two.
+async fn goes_on(case: &str, billing: &BillingClient, layer: &ConcurrencyLayer, shop: &Shop) {
+    for more in 1..=2 {
+        let mut call = Box::pin(billing.audit(5000));
+        tokio::select! {
+            _ = &mut call => panic!("it takes five seconds"),
+            () = until(|| shop.journal.began() == more) => {}
+        }
+    }
+    assert_eq!(layer.in_flight(), 2, "{case}: the callers have gone, the work has not");
+    let error = connectivity(billing.audit(0).await.unwrap_err());
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Overloaded, Sent::No), "{case}");
+    until(|| layer.in_flight() == 0).await;
+    assert_eq!(shop.journal.ended(), 2, "{case}");
+}
+
+async fn until(reached: impl Fn() -> bool) {
+    let reaching = async {
+        while !reached() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reaching).await.expect("within 20 s");
 }
 
 #[tokio::test]

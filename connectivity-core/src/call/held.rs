@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Call;
 
 /// Permits that are given back when the work of a call has ended. Most calls have none of their own: whoever waits for them does.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Permits(
     #[cfg_attr(not(feature = "router"), allow(dead_code, reason = "only a router admits calls"))]
     Vec<Arc<dyn Send + Sync>>,

@@ -220,12 +220,12 @@ impl Call {
     }
 
     /// The same call once more, for a layer that may have to repeat it. Nothing is encoded or copied: of a value, the first that
-    /// takes it gets it.
+    /// takes it gets it. Permits are shared: whichever attempt runs, its work counts.
     #[cfg(feature = "router")]
     pub(crate) fn fork(&self) -> Self {
-        let Self { name, method, body, context, route, .. } = self;
-        let (name, context, route) = (name.clone(), context.clone(), route.clone());
-        Self { name, method: *method, body: body.fork(), context, route, permits: Permits::default() }
+        let Self { name, method, body, context, route, permits } = self;
+        let (name, context, route, permits) = (name.clone(), context.clone(), route.clone(), permits.clone());
+        Self { name, method: *method, body: body.fork(), context, route, permits }
     }
 
     /// Says whether the arguments are gone: an implementation has taken the value, and no fork of the call can be sent any more.

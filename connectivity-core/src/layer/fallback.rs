@@ -99,11 +99,12 @@ where
         if let Some(attempt) = this.attempt.as_mut().as_pin_mut() {
             let result = ready!(attempt.poll(cx));
             this.attempt.set(None);
+            let spare = this.spare.take();
             let error = match result {
                 Ok(reply) => return Poll::Ready(Ok(reply)),
                 Err(error) => error,
             };
-            let Some((call, other)) = this.spare.take().filter(|(call, _)| steps_in(call, &error)) else {
+            let Some((call, other)) = spare.filter(|(call, _)| steps_in(call, &error)) else {
                 return Poll::Ready(Err(error));
             };
             *this.earlier = error.sent();
