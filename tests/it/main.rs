@@ -9,6 +9,7 @@
 mod admin;
 mod bounds;
 mod calls;
+mod connections;
 mod contract;
 mod faults;
 mod frames;

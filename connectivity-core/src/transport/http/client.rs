@@ -215,10 +215,8 @@ impl Caller {
         let departure = Departure::default();
         let exchange = self.exchange(call, way, &departure);
         let Some(deadline) = call.context().deadline() else { return exchange.await };
-        tokio::time::timeout_at(deadline, exchange).await.unwrap_or_else(|_elapsed| {
-            let sent = if departure.has_begun() { Sent::Maybe } else { Sent::No };
-            Err(timed_out(call.name()).with_sent(sent))
-        })
+        let ended = tokio::time::timeout_at(deadline, exchange).await;
+        ended.unwrap_or_else(|_elapsed| Err(departure.judge(timed_out(call.name()))))
     }
 
     async fn exchange(&self, call: &Call, way: &Way, departure: &Departure) -> Result<Reply, Error> {
@@ -233,7 +231,7 @@ impl Caller {
         let began = Instant::now();
         let headers = self.headers_for(call, codec, way.contract);
         let response = self.post(call, headers, departure.body(body)).await;
-        let response = response.inspect_err(|error| self.not_reached(began, error))?;
+        let response = response.map_err(|error| departure.judge(error)).inspect_err(|e| self.not_reached(began, e))?;
         self.backoff.reached();
         self.health.reached();
         if let Some(there) = response.headers().get(headers::CONTRACT).and_then(headers::read_contract) {

@@ -9,13 +9,16 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::error::{Error, Sent};
+
 /// Whether a request has begun to leave. Until then it surely did not run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Departure(Arc<AtomicBool>);
 
 impl Departure {
-    pub(super) fn has_begun(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    /// Makes the error of a request without a response say `No` where nothing has left.
+    pub(super) fn judge(&self, error: Error) -> Error {
+        if self.0.load(Ordering::Acquire) { error } else { error.with_sent(Sent::No) }
     }
 
     fn begins(&self) {
@@ -28,7 +31,8 @@ impl Departure {
     }
 }
 
-/// hyper polls it when the connection is there and the head of the request is written, and asks of an empty one only whether it ends.
+/// hyper asks whether it has ended once a connection is there, straight before it writes the head of the request. It polls the
+/// body later: a large head is partly sent by then, and an empty body is never polled.
 struct Sending {
     bytes: Bytes,
     departure: Departure,
@@ -45,11 +49,8 @@ impl Body for Sending {
     }
 
     fn is_end_stream(&self) -> bool {
-        let is_empty = self.bytes.is_empty();
-        if is_empty {
-            self.departure.begins();
-        }
-        is_empty
+        self.departure.begins();
+        self.bytes.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -1,0 +1,180 @@
+//! What the http client makes of connections: how many there are, and what is said of calls that end before one is there.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use connectivity_core::context::{self, Context};
+use connectivity_core::{Error, ErrorKind, HttpTransport, MemoryRoutes, Router, Sent};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+/// A router with a raw service `echo` at an endpoint.
+fn near(endpoint: &str, config: &str) -> Router {
+    let routes = MemoryRoutes::new();
+    routes.set("echo", "http", Some(endpoint), config);
+    let builder = Router::builder().source(routes);
+    builder.transport("http", HttpTransport::new().allow_internal()).build().unwrap()
+}
+
+async fn within(ms: u64, near: &Router, body: &'static str) -> Result<bytes::Bytes, Error> {
+    let context = Context::new().with_timeout(Duration::from_millis(ms));
+    context::scope(context, near.call("echo", body)).await
+}
+
+async fn until(reached: impl Fn() -> bool) {
+    let reaching = async {
+        while !reached() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reaching).await.expect("within 20 s");
+}
+
+/// A server that reads requests, and answers those whose body is `quick`. Returns its address and how many connections have a
+/// request.
+async fn slow() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let requests = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&requests);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let counted = Arc::clone(&counted);
+            tokio::spawn(async move {
+                let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+                while !request.ends_with(b"slow") && !request.ends_with(b"quick") {
+                    match client.read(&mut piece).await {
+                        Ok(read) if read > 0 => request.extend_from_slice(&piece[..read]),
+                        _ => return,
+                    }
+                }
+                counted.fetch_add(1, Ordering::SeqCst);
+                if request.ends_with(b"quick") {
+                    let _ = client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+                }
+                // Until the client goes.
+                let _ = client.read(&mut piece).await;
+            });
+        }
+    });
+    (format!("http://{address}/echo"), requests)
+}
+
+#[tokio::test]
+async fn a_call_waits_for_a_connection_until_its_deadline_and_those_that_go_make_room() {
+    let (endpoint, requests) = slow().await;
+    let near = near(&endpoint, r#"{"timeout_ms":600000}"#);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..256 {
+        let near = near.clone();
+        calls.spawn(async move { near.call("echo", "slow").await.map(drop) });
+    }
+    until(|| requests.load(Ordering::SeqCst) == 256).await;
+    let error = within(300, &near, "quick").await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No));
+    assert_eq!(requests.load(Ordering::SeqCst), 256, "it waited");
+    let waiting = tokio::spawn({
+        let near = near.clone();
+        async move { near.call("echo", "quick").await }
+    });
+    // One that waits and is given up is not in the way of the others.
+    drop(within(10, &near, "quick").await);
+    calls.abort_all();
+    assert_eq!(waiting.await.unwrap().unwrap(), "ok");
+}
+
+#[tokio::test]
+async fn a_call_that_ends_during_the_handshake_has_sent_nothing_whatever_its_body() {
+    // It lets clients in and never says a word.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let near = near(&format!("https://{}/echo", listener.local_addr().unwrap()), r#"{"insecure_tls":true}"#);
+    for body in ["", "some"] {
+        let error = within(500, &near, body).await.unwrap_err();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No), "{body:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_the_request_has_sent_nothing() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}/echo", listener.local_addr().unwrap());
+    let (mut unsent, rounds) = (0, 20);
+    for _ in 0..rounds {
+        let near = near(&endpoint, "{}");
+        let body = if unsent % 2 == 0 { "some" } else { "" };
+        let mut call = Box::pin(near.call("echo", body));
+        tokio::select! {
+            biased;
+            reply = &mut call => panic!("nobody has answered: {reply:?}"),
+            () = tokio::task::yield_now() => {}
+        }
+        // This thread is the client's: it finds the connection made and ended.
+        let (mut server, _) = listener.accept().unwrap();
+        server.shutdown(Shutdown::Write).unwrap();
+        let error = call.await.unwrap_err();
+        let mut request = Vec::new();
+        server.read_to_end(&mut request).unwrap();
+        let sent = if request.is_empty() { Sent::No } else { Sent::Maybe };
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Closed, sent), "{} bytes, {error}", request.len());
+        unsent += usize::from(request.is_empty());
+    }
+    assert!(unsent > 0, "the request left each time");
+}
+
+#[tokio::test]
+async fn a_call_that_ends_while_its_head_leaves_may_have_run() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let large = dir.path().join("large");
+    std::fs::write(&large, "x".repeat(64 << 10)).unwrap();
+    // As much as a row can ask for, so that it does not fit into the buffers on the way.
+    let headers: Vec<_> = (0..64).map(|n| format!(r#""x-{n}":"file:{}""#, large.display())).collect();
+    let config = format!(r#"{{"headers":{{{}}}}}"#, headers.join(","));
+    for body in ["", "some"] {
+        let near = near(&format!("http://{}/echo", listener.local_addr().unwrap()), &config);
+        let mut call = Box::pin(within(3000, &near, body));
+        let error = (&mut call).await.unwrap_err();
+        let (mut server, _) = listener.accept().unwrap();
+        let began = server.read(&mut [0; 4]).unwrap() > 0;
+        let sent = if began { Sent::Maybe } else { Sent::No };
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, sent), "{body:?}");
+    }
+}
+
+/// Answers one request of each connection as if more could follow, closes it, and says so.
+fn answers_once(listener: std::net::TcpListener, closed: std::sync::mpsc::Sender<()>) {
+    std::thread::spawn(move || {
+        while let Ok((mut client, _)) = listener.accept() {
+            let mut request = Vec::new();
+            while !request.ends_with(b"some") {
+                let mut piece = [0; 4096];
+                let read = client.read(&mut piece).unwrap_or(0);
+                request.extend_from_slice(&piece[..read]);
+                if read == 0 {
+                    break;
+                }
+            }
+            let _ = client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+            drop(client);
+            if closed.send(()).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_request_on_a_connection_that_was_closed_before_goes_out_on_the_next() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let near = near(&format!("http://{}/echo", listener.local_addr().unwrap()), "{}");
+    let (closed, is_closed) = std::sync::mpsc::channel();
+    answers_once(listener, closed);
+    for round in 0..50 {
+        assert_eq!(near.call("echo", "some").await.unwrap(), "ok", "call {round}");
+        // This thread is the client's: it finds the connection closed only during the next call.
+        is_closed.recv_timeout(Duration::from_secs(20)).unwrap();
+    }
+}
