@@ -86,7 +86,7 @@ impl Framer {
                 Some(Framed::TooLong(kept))
             }
             None => None,
-            Some(Found::End(end)) if end > self.limit => {
+            Some(Found::End(end) | Found::CutOff(end)) if end > self.limit => {
                 let kept = self.kept(end);
                 self.buffer.advance(end);
                 self.scan = Scan::default();
@@ -107,14 +107,12 @@ impl Framer {
 
     /// Drops a line that begins with none of the brackets, once it is there, and as much of an endless one as there is.
     fn junk_line(&mut self) -> Option<Framed> {
-        match self.buffer.iter().position(|&byte| byte == b'\n') {
-            Some(end) => {
-                self.buffer.advance(end + 1);
-                Some(Framed::Junk)
-            }
-            None if self.buffer.len() > self.limit => Some(Framed::Endless),
-            None => None,
+        let end = self.buffer.iter().position(|&byte| byte == b'\n');
+        if end.unwrap_or(self.buffer.len()) > self.limit {
+            return Some(Framed::Endless);
         }
+        self.buffer.advance(end? + 1);
+        Some(Framed::Junk)
     }
 
     /// Passes over the rest of a value that is too long; returns whether it has ended.
@@ -218,8 +216,18 @@ mod tests {
                     return found;
                 }
             }
+            assert!(framer.buffer().len() <= limit, "no more is buffered than a value may have");
         }
         found
+    }
+
+    /// Returns what was found, without the first bytes of values that are too long: how many are kept depends on the pieces.
+    fn without_kept(found: Vec<Framed>) -> Vec<Framed> {
+        let without = |framed| match framed {
+            Framed::TooLong(_) => Framed::TooLong(Bytes::new()),
+            framed => framed,
+        };
+        found.into_iter().map(without).collect()
     }
 
     fn value(text: &'static str) -> Framed {
@@ -296,6 +304,31 @@ mod tests {
         #[test]
         fn bytes_of_json_are_framed_alike_in_any_pieces(text in "[\\[\\]{}\",:\\\\\n 1a]{0,60}", piece in 1..9_usize) {
             prop_assert_eq!(frames(text.as_bytes(), piece, 1000), frames(text.as_bytes(), text.len().max(1), 1000));
+        }
+
+        #[test]
+        fn what_is_too_long_is_passed_over_alike_in_any_pieces(
+            text in "[\\[\\]{}\",:\\\\\n 1a]{0,80}",
+            piece in 1..9_usize,
+            // A value of at most 80 bytes is none without end.
+            limit in 27..60_usize,
+        ) {
+            let found = without_kept(frames(text.as_bytes(), piece, limit));
+            prop_assert_eq!(found, without_kept(frames(text.as_bytes(), text.len().max(1), limit)));
+        }
+
+        #[test]
+        fn values_around_a_long_one_are_found(
+            values in proptest::collection::vec("\\{\"a\":\\[\"[a\\]}{]{0,150}\",1\\]\\}[ \n]{0,2}", 1..8),
+            piece in 1..90_usize,
+        ) {
+            const LIMIT: usize = 60;
+            let expected = values.iter().map(|value| match value.trim_ascii_end() {
+                long if long.len() > LIMIT => Framed::TooLong(Bytes::new()),
+                fits => Framed::Value(Bytes::copy_from_slice(fits.as_bytes())),
+            });
+            let expected: Vec<_> = expected.collect();
+            prop_assert_eq!(without_kept(frames(values.concat().as_bytes(), piece, LIMIT)), expected);
         }
     }
 }
