@@ -118,7 +118,7 @@ where
     /// Returns whether a message is a notice that says nothing new. A flood of them costs no more than a look at each.
     fn is_old_news(&mut self, bytes: &[u8]) -> bool {
         let head = message::head(bytes).filter(|head| head.id.is_none());
-        match head.and_then(|head| head.method).as_deref() {
+        match head.as_ref().and_then(message::Head::method) {
             None | Some(LEAVING) => false,
             Some(TOOLS_CHANGED) => std::mem::replace(&mut self.tools_changed, true),
             Some(_) => true,
