@@ -1,10 +1,7 @@
 //! What rmcp asks of a session: which tools there are, and to call one.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use rmcp::model::{
@@ -65,26 +62,18 @@ impl Session {
     }
 
     /// Runs a call once there is room for its answer.
-    async fn in_turn(
+    async fn with_room(
         &self,
         id: &RequestId,
         deadline: Option<Instant>,
         call: impl Future<Output = CallToolResult>,
     ) -> Result<CallToolResult, ErrorData> {
         let Some(line) = &self.line else { return Ok(call.await) };
-        let begins = match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, line.begin()).await,
-            None => Ok(line.begin().await),
-        };
-        let turn = begins.map_err(|_elapsed| not_begun())?;
-        let mut call = pin!(call);
-        let result = match poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
-            Poll::Ready(result) => result,
-            Poll::Pending => {
-                drop(turn);
-                call.await
-            }
-        };
+        match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, line.room()).await.map_err(|_elapsed| not_begun())?,
+            None => line.room().await,
+        }
+        let result = call.await;
         line.made(id, size(&result));
         Ok(result)
     }
@@ -143,7 +132,7 @@ impl ServerHandler for Session {
             biased;
             () = request.ct.cancelled() => Err(nobody_waits()),
             () = self.gone(Stage::Gone) => Err(nobody_waits()),
-            result = self.in_turn(&request.id, deadline, call) => result.map(Into::into),
+            result = self.with_room(&request.id, deadline, call) => result.map(Into::into),
         }
     }
 
@@ -186,7 +175,7 @@ fn size(result: &CallToolResult) -> usize {
     2 * texts.map(|text| text.text.len()).sum::<usize>()
 }
 
-/// The answer to a call whose time has passed before its turn came.
+/// The answer to a call whose time has passed before there was room for its answer.
 fn not_begun() -> ErrorData {
     let message = "the answers of this session are not read fast enough";
     ErrorData::new(ErrorCode(OVERLOADED), message, Some(kind(ErrorKind::Overloaded)))

@@ -10,7 +10,7 @@ use rmcp::model::{ClientJsonRpcMessage, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::{MutexGuard, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::framer::{Framed, Framer};
@@ -21,7 +21,7 @@ use super::{LEAVING, MAX_MEMBERS};
 /// Requests of one session at once; what is over it is refused.
 pub(super) const MAX_IN_FLIGHT: usize = 128;
 
-/// Backpressure: no call of a session begins while this many bytes of its answers are unsent.
+/// Backpressure: no call of a session begins, and no request is read, while this many bytes of its answers are unsent.
 const MAX_UNSENT: usize = 4 << 20;
 
 /// How a session stands.
@@ -55,8 +55,6 @@ pub(super) struct Line {
     idle: watch::Sender<usize>,
     /// Bytes of answers that have been made and have not left.
     unsent: watch::Sender<usize>,
-    /// Calls begin one after the other, so that the next one sees what the last has made.
-    begins: tokio::sync::Mutex<()>,
 }
 
 impl Line {
@@ -67,7 +65,6 @@ impl Line {
             in_flight: Mutex::default(),
             idle: watch::Sender::new(0),
             unsent: watch::Sender::new(0),
-            begins: tokio::sync::Mutex::default(),
         })
     }
 
@@ -151,12 +148,11 @@ impl Line {
         }
     }
 
-    /// Waits until a call may begin: its turn, and room for its answer.
-    pub(super) async fn begin(&self) -> MutexGuard<'_, ()> {
-        let turn = self.begins.lock().await;
+    /// Waits until there is room for more answers. Calls hold no lock meanwhile: one that blocks its thread
+    /// must not keep the others of its session from beginning.
+    pub(super) async fn room(&self) {
         // The sender lives as long as this does.
         let _ = self.unsent.subscribe().wait_for(|unsent| *unsent < MAX_UNSENT).await;
-        turn
     }
 
     async fn is_idle(&self) {
@@ -314,12 +310,17 @@ where
     }
 
     async fn read(&mut self) {
-        self.framer.buffer().reserve(16 * 1024);
+        let buffer = self.framer.buffer();
+        buffer.reserve(16 * 1024);
+        let read = async {
+            self.line.room().await;
+            self.reader.read_buf(buffer).await
+        };
         let ended = tokio::select! {
             biased;
             () = self.line.reached(Stage::Gone) => End::Closed,
             next = self.door.next(&self.line) => return self.pass(next),
-            read = self.reader.read_buf(self.framer.buffer()) => match read {
+            read = read => match read {
                 Ok(0) => End::Closed,
                 Ok(_) => return,
                 Err(cause) => {

@@ -7,3 +7,4 @@ mod http;
 mod peers;
 mod schemas;
 mod transcripts;
+mod unread;
