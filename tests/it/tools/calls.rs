@@ -114,6 +114,26 @@ async fn calls_over_the_limit_of_a_session_wait_for_their_turn() {
 }
 
 #[tokio::test]
+async fn a_deadline_that_ends_before_a_call_had_its_turn_has_sent_nothing() {
+    let far = Far::start().await;
+    for door in DOORS {
+        let near = Near::of(&far, door).await;
+        let held: Vec<_> = (0..128)
+            .map(|_| {
+                let router = near.router.clone();
+                tokio::spawn(async move { router.call("hold", "{}").await })
+            })
+            .collect();
+        until_held(&far, 128).await;
+        let late = context::timeout(Duration::from_millis(300), near.billing.charge("abc", 1)).await.unwrap();
+        let error = connectivity(late.unwrap_err());
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No), "{door:?}: {error}");
+        held.iter().for_each(tokio::task::JoinHandle::abort);
+        until_held(&far, 0).await;
+    }
+}
+
+#[tokio::test]
 async fn a_deadline_ends_a_call_and_its_work() {
     let far = Far::start().await;
     for door in DOORS {
