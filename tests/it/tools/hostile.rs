@@ -259,13 +259,15 @@ async fn every_call_ends_in_time_and_others_go_on() {
     for (n, (label, script, expected)) in SCRIPTS.iter().enumerate() {
         let server = Scripted::start(*script);
         let name = format!("tool{n}");
-        let keys = format!(r#"{},"tool_name":"t","timeout_ms":5000,"max_reply_bytes":100000"#, server.trust());
+        // Those that end by themselves have as long as a busy machine takes.
+        let limit = if *expected == TIMEOUT { 5_000 } else { 20_000 };
+        let keys = format!(r#"{},"tool_name":"t","timeout_ms":{limit},"max_reply_bytes":100000"#, server.trust());
         near.set(&name, &server.address(), &keys).await;
         let router = near.router.clone();
         ends.push((label, expected, server, tokio::spawn(async move { router.call(&name, "{}").await })));
     }
     for (label, expected, _server, end) in ends {
-        let end = tokio::time::timeout(Duration::from_secs(20), end).await;
+        let end = tokio::time::timeout(Duration::from_secs(60), end).await;
         let end = end.unwrap_or_else(|_| panic!("{label}: the call does not end")).unwrap();
         match (&end, expected) {
             (Ok(text), Ok(expected)) => assert_eq!(text, expected, "{label}"),
