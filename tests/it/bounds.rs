@@ -1,5 +1,7 @@
 //! What one peer can take: large bodies, connections. Others go on. What it can take of memory is in the binary `memory`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +21,8 @@ struct World {
     server: Server,
     path: String,
     pin: String,
+    /// Calls that have begun to hold.
+    held: Arc<AtomicUsize>,
     release: tokio::sync::watch::Sender<bool>,
     _dir: tempfile::TempDir,
 }
@@ -30,8 +34,11 @@ impl World {
         let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
         let (release, released) = tokio::sync::watch::channel(false);
         router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+        let held = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&held);
         let hold = move |bytes: Bytes| {
             let mut released = released.clone();
+            count.fetch_add(1, Ordering::SeqCst);
             async move {
                 let _ = released.wait_for(|released| *released).await;
                 Ok(bytes)
@@ -44,7 +51,7 @@ impl World {
         let mcp = McpListener::new("127.0.0.1:0", tls.clone()).mcp(raw);
         let builder = Server::builder(&router).expose(["echo", "hold"]).listener("mcp", mcp);
         let server = builder.unix(&path).quic("127.0.0.1:0", tls).http("127.0.0.1:0").start().await.unwrap();
-        Self { server, path, pin, release, _dir: dir }
+        Self { server, path, pin, held, release, _dir: dir }
     }
 
     fn client(&self, strategy: &str, config: &str) -> Router {
@@ -121,9 +128,16 @@ async fn a_large_request_that_runs_keeps_no_other_from_beginning() {
             let near = near.clone();
             tokio::spawn(async move { near.call(name, vec![7; 100_000]).await.map(|answer| answer.len()) })
         };
-        let running: Vec<_> = (0..9).map(|_| call("hold")).collect();
-        let ninth = tokio::time::timeout(PATIENCE, call("echo")).await.expect("it begins").unwrap();
-        assert_eq!(ninth.unwrap(), 100_000, "{strategy}");
+        world.held.store(0, Ordering::SeqCst);
+        let running: Vec<_> = (0..24).map(|_| call("hold")).collect();
+        let all_begin = async {
+            while world.held.load(Ordering::SeqCst) < running.len() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, all_begin).await.expect("they begin");
+        let next = tokio::time::timeout(PATIENCE, call("echo")).await.expect("it begins").unwrap();
+        assert_eq!(next.unwrap(), 100_000, "{strategy}");
         assert!(running.iter().all(|call| !call.is_finished()));
         world.release.send_replace(true);
         for call in running {

@@ -1,5 +1,7 @@
 //! One bad call is nobody else's: implementations that block their thread, peers that send without end or never read.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use connectivity_core::context::{self, Context};
@@ -9,7 +11,27 @@ use connectivity_core::{
 };
 use tests::shop::*;
 
-/// A server on every strategy, with an `echo` and a `block` that sleeps on its thread for as many milliseconds as it is told.
+/// Gates that threads wait at; the first is always open.
+static GATES: Gates = Gates { open: Mutex::new(BTreeSet::new()), opened: Condvar::new() };
+
+struct Gates {
+    open: Mutex<BTreeSet<usize>>,
+    opened: Condvar,
+}
+
+impl Gates {
+    fn wait(&self, gate: usize) {
+        let open = self.open.lock().unwrap();
+        drop(self.opened.wait_while(open, |open| gate > 0 && !open.contains(&gate)).unwrap());
+    }
+
+    fn open(&self, gate: usize) {
+        self.open.lock().unwrap().insert(gate);
+        self.opened.notify_all();
+    }
+}
+
+/// A server on every strategy, with an `echo` and a `block` that blocks its thread at the gate that it is told.
 struct World {
     server: Server,
     pin: String,
@@ -17,6 +39,19 @@ struct World {
 }
 
 impl World {
+    /// Starts on a runtime of its own, as another process would have: what blocks there blocks no client.
+    fn apart() -> Self {
+        let (started, starts) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(12).enable_all().build().unwrap();
+            runtime.block_on(async move {
+                started.send(Self::new().await).unwrap();
+                std::future::pending::<()>().await;
+            });
+        });
+        starts.recv().unwrap()
+    }
+
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
@@ -24,7 +59,7 @@ impl World {
         router
             .register_raw("block", async |bytes: bytes::Bytes| {
                 let digits = String::from_utf8_lossy(&bytes).chars().filter(char::is_ascii_digit).collect::<String>();
-                std::thread::sleep(Duration::from_millis(digits.parse().unwrap()));
+                GATES.wait(digits.parse().unwrap());
                 Ok(bytes)
             })
             .unwrap();
@@ -61,34 +96,41 @@ impl World {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 12)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_method_that_blocks_its_thread_holds_up_nobody_and_is_answered_itself() {
-    let world = std::sync::Arc::new(World::new().await);
+    let world = Arc::new(World::apart());
     let mut cases = tokio::task::JoinSet::new();
-    for (strategy, quick_before) in
-        ["unix", "quic", "mcp"].into_iter().flat_map(|strategy| [(strategy, 0), (strategy, 1000)])
-    {
-        let world = std::sync::Arc::clone(&world);
-        cases.spawn(async move { blocks(&world, strategy, quick_before).await });
+    for (case, strategy) in ["unix", "quic", "mcp"].into_iter().enumerate() {
+        for (gate, quick_before) in [(2 * case + 1, 0), (2 * case + 2, 1000)] {
+            let world = Arc::clone(&world);
+            cases.spawn(async move { blocks(&world, strategy, gate, quick_before).await });
+        }
     }
     cases.join_all().await;
 }
 
 /// One client calls a method that blocks, after it was quick so many times; another client goes on.
-async fn blocks(world: &World, strategy: &str, quick_before: usize) {
+async fn blocks(world: &World, strategy: &str, gate: usize, quick_before: usize) {
     let (bad, good) = (world.client(strategy), world.client(strategy));
     for _ in 0..quick_before {
-        bad.call("block", r#"{"ms":0}"#).await.unwrap();
+        bad.call("block", r#"{"gate":0}"#).await.unwrap();
     }
-    good.call("echo", "{}").await.unwrap();
-    // Longer than a peer is silent before it is given up.
-    let blocked = tokio::spawn(async move { bad.call("block", r#"{"ms":6000}"#).await });
     for _ in 0..50 {
-        good.call("echo", "{}").await.unwrap_or_else(|error| panic!("{strategy}: {error}"));
-        tokio::task::yield_now().await;
+        good.call("echo", "{}").await.unwrap();
     }
-    // Tools run on the user's runtime, where others may wait for a thread: but their session goes on.
-    assert!(strategy == "mcp" || !blocked.is_finished(), "{strategy}, after {quick_before}: the others waited for it");
+    let blocked = tokio::spawn(async move { bad.call("block", format!(r#"{{"gate":{gate}}}"#)).await });
+    // Longer than a peer is silent before it is given up.
+    let enough = tokio::time::Instant::now() + Duration::from_secs(6);
+    for call in 0.. {
+        let echo = good.call("echo", "{}").await;
+        echo.unwrap_or_else(|error| panic!("{strategy}, after {quick_before}, call {call}: {error}"));
+        if call >= 50 && tokio::time::Instant::now() > enough {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!blocked.is_finished(), "{strategy}, after {quick_before}: nobody has opened its gate");
+    GATES.open(gate);
     blocked.await.unwrap().unwrap_or_else(|error| panic!("{strategy}, after {quick_before}: {error}"));
 }
 

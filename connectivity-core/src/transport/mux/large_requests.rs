@@ -66,7 +66,37 @@ pub(super) struct LargeShare {
 
 /// The memory of one large request, until this is dropped.
 #[derive(Debug)]
-pub(super) struct LargePermit(#[expect(dead_code, reason = "it is held")] [OwnedSemaphorePermit; 2]);
+pub(super) struct LargePermit {
+    _memory: [OwnedSemaphorePermit; 2],
+    running: Option<Arc<dyn Streams>>,
+}
+
+/// A connection whose client may have a limited number of streams. A stream whose request has been read does not count: it only waits
+/// for its call, which may take as long as it likes.
+pub(crate) trait Streams: std::fmt::Debug + Send + Sync {
+    /// The call of one more stream runs.
+    fn begin(&self);
+
+    /// Such a call has ended.
+    fn end(&self);
+}
+
+impl LargePermit {
+    /// The request has been read as a whole: from now on its call runs.
+    pub(super) fn run(mut self, streams: Option<&Arc<dyn Streams>>) -> Self {
+        self.running = streams.map(Arc::clone);
+        self.running.as_ref().inspect(|streams| streams.begin());
+        self
+    }
+}
+
+impl Drop for LargePermit {
+    fn drop(&mut self) {
+        if let Some(streams) = &self.running {
+            streams.end();
+        }
+    }
+}
 
 impl LargeShare {
     /// Waits for the memory of a body; `None` if there was none in time.
@@ -77,7 +107,7 @@ impl LargeShare {
         let both = async {
             let own = Arc::clone(&self.own).acquire_many_owned(pieces).await.ok()?;
             let all = Arc::clone(&self.listener.all).acquire_many_owned(pieces).await.ok()?;
-            Some(LargePermit([own, all]))
+            Some(LargePermit { _memory: [own, all], running: None })
         };
         timeout(WAIT, both).await.ok()?
     }

@@ -25,5 +25,7 @@ pub(crate) use connection::{Connection, Feed};
 pub(crate) use io_thread::IoThreads;
 #[cfg(feature = "quic")]
 pub(crate) use io_thread::{Ended, IoThread};
+#[cfg(feature = "quic")]
+pub(crate) use large_requests::Streams;
 pub(crate) use link::MuxDial;
 pub(crate) use serving::{Beginning, Client, Serving, serve};

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::inline::InlineCall;
 use super::intake::Intake;
-use super::large_requests::{LargePermit, LargeShare, Progress};
+use super::large_requests::{LargePermit, LargeShare, Progress, Streams};
 use super::serving::Serving;
 use super::stream::{Detached, IncomingCall, Known, MAX_IN_FLIGHT, Stream};
 use crate::call::{Body, Call};
@@ -56,6 +56,7 @@ struct Large {
     share: LargeShare,
     progress: Progress,
     permit: Option<LargePermit>,
+    streams: Option<Arc<dyn Streams>>,
 }
 
 impl Reading {
@@ -65,8 +66,8 @@ impl Reading {
     }
 
     /// Reads a stream for one call, whose body takes memory of a share.
-    pub(super) fn single(stream: Arc<Stream>, share: LargeShare) -> Self {
-        let large = Large { progress: Progress::new(share.clone()), share, permit: None };
+    pub(super) fn single(stream: Arc<Stream>, share: LargeShare, streams: Option<Arc<dyn Streams>>) -> Self {
+        let large = Large { progress: Progress::new(share.clone()), share, permit: None, streams };
         Self::new(stream, MAX_LARGE_FRAME, Some(large))
     }
 
@@ -269,7 +270,7 @@ impl Reading {
             message.hold(Arc::new(Detached::new(&self.stream)));
         }
         let (stream, codec) = (Arc::clone(&self.stream), codec.unwrap_or(Codec::Json));
-        let large = self.large.as_mut().and_then(|large| large.permit.take());
+        let large = self.large.as_mut().and_then(|large| Some(large.permit.take()?.run(large.streams.as_ref())));
         // Decoding a large body takes a while; that is for the user's runtime.
         let inline = self.large.is_none() && stream.serving.inline.is_some() && known.policy.allows_inline();
         let call = IncomingCall { stream, known, number, codec, message, size, large };

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use super::inline_policy::InlinePolicies;
 use super::intake::Intake;
 use super::io_thread::{InlineQueue, IoThread};
-use super::large_requests::LargeRequests;
+use super::large_requests::{LargeRequests, Streams};
 use super::reading::Reading;
 use super::stream::Stream;
 use crate::context::Peer;
@@ -60,6 +60,8 @@ impl Serving {
 pub(crate) struct Client {
     pub(crate) peer: Option<Peer>,
     pub(crate) origin: Origin,
+    /// Its connection, where that counts streams.
+    pub(crate) streams: Option<Arc<dyn Streams>>,
 }
 
 /// The first bytes of a stream: what it is for, and what was read after that.
@@ -103,7 +105,7 @@ pub(crate) async fn serve<R, W>(
     let share = matches!(role, Role::Single).then(|| serving.large.share_of(&client.origin));
     let stream = Arc::new(Stream::new(serving, client.peer));
     let mut reading = match share {
-        Some(share) => Reading::single(Arc::clone(&stream), share),
+        Some(share) => Reading::single(Arc::clone(&stream), share, client.streams),
         None => Reading::shared(Arc::clone(&stream)),
     };
     // When the client has gone, or this future is dropped, nobody waits for what still runs.

@@ -1,10 +1,10 @@
 //! The server side of strategy `quic`.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use quinn::Endpoint;
+use quinn::{Connection, Endpoint};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -15,7 +15,7 @@ use super::threads::Threads;
 use super::{ALPN, bulk, close, settings};
 use crate::call::BoxFuture;
 use crate::router::Inbound;
-use crate::transport::mux::{Beginning, Client, Serving, serve};
+use crate::transport::mux::{Beginning, Client, Serving, Streams, serve};
 use crate::transport::tls::Tls;
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
@@ -115,11 +115,37 @@ async fn accept(endpoint: Endpoint, serving: Serving, threads: Arc<Threads>, mut
     admission.close(ended, drain).await;
 }
 
+/// The large calls of a connection that run: a client may have as many streams more.
+#[derive(Debug)]
+struct Running {
+    connection: Connection,
+    calls: Mutex<u32>,
+}
+
+impl Running {
+    fn change(&self, change: impl FnOnce(u32) -> u32) {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        *calls = change(*calls);
+        self.connection.set_max_concurrent_bi_streams(settings::MAX_STREAMS.saturating_add(*calls).into());
+    }
+}
+
+impl Streams for Running {
+    fn begin(&self) {
+        self.change(|calls| calls + 1);
+    }
+
+    fn end(&self) {
+        self.change(|calls| calls - 1);
+    }
+}
+
 /// Serves one connection on the thread it was dealt to.
 async fn connection(admitted: Admitted, serving: Serving, mut drain: Drain) -> Result<(), quinn::ConnectionError> {
     let Some(established) = admitted.establish(HANDSHAKE).await? else { return Ok(()) };
     let Established { connection, peer, origin, place: _place } = established;
-    let client = Client { peer, origin };
+    let running = Running { connection: connection.clone(), calls: Mutex::default() };
+    let client = Client { peer, origin, streams: Some(Arc::new(running)) };
     let mut streams = JoinSet::new();
     let (mut draining, mut ending) = (false, drain.clone());
     let mut served = 0;

@@ -20,9 +20,9 @@ const IDLE: Duration = Duration::from_secs(5);
 /// So often an idle connection shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
-/// Streams of one connection: that of small calls, and eight large bodies. Further bodies wait at their client: on streams that wait
-/// here they would fill the window that the others need.
-const MAX_STREAMS: u32 = 9;
+/// Streams of one connection: that of small calls, and eight large bodies on their way. Further bodies wait at their client: on streams
+/// that wait here they would fill the window that the others need.
+pub(super) const MAX_STREAMS: u32 = 9;
 
 /// Unread bytes of one connection; quinn has no limit by default.
 const RECEIVE_WINDOW: u32 = 32 << 20;

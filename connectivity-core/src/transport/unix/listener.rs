@@ -144,7 +144,7 @@ async fn accept(mut bound: Bound, users: Users, serving: Serving, drain: Drain) 
     let mut connections = JoinSet::new();
     let begin = |connections: &mut JoinSet<()>, stream: UnixStream, peer| {
         let process = stream.peer_cred().ok().and_then(|process| process.pid());
-        let client = Client { peer: Some(peer), origin: Origin::Process(process) };
+        let client = Client { peer: Some(peer), origin: Origin::Process(process), streams: None };
         let opening = places.open(client.origin.clone());
         connections.spawn(connection(stream, client, opening, serving.clone(), drain.clone()));
     };
