@@ -174,7 +174,8 @@ async fn kills_of_one(strategy: &'static str) {
             }
         }
         world.start().await;
-        assert!(world.billing.quote("x").await.is_ok(), "{strategy}: the first call after it is up");
+        let first = world.billing.quote("x").await;
+        assert!(first.is_ok(), "{strategy}: the first call after it is up: {first:?}");
     }
     assert_eq!(answered + interrupted, KILLS * CALLS);
     assert!(interrupted > 0, "{strategy}: the kills hit nothing");

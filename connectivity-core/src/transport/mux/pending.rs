@@ -29,7 +29,7 @@ struct Calls {
 
 /// One call that waits.
 #[derive(Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     answer: oneshot::Sender<Outcome>,
     max_reply: usize,
     _place: Place,
@@ -66,6 +66,12 @@ impl Pending {
     /// Forgets a call whose caller has gone; false if it was answered already.
     pub(super) fn forget(&self, call: u64) -> bool {
         self.lock().waiting.remove(&call).is_some()
+    }
+
+    /// Takes calls back whose requests did not leave. When what it returns is dropped, their callers hear that nothing was sent.
+    pub(super) fn take_back(&self, calls: &[u64]) -> Vec<Waiting> {
+        let mut waiting = self.lock();
+        calls.iter().filter_map(|call| waiting.waiting.remove(call)).collect()
     }
 
     /// Hands an answer to whoever waits for it.

@@ -39,11 +39,19 @@ pub(super) struct Writing {
     shared: Arc<Shared>,
     names: ClientNames,
     encoder: Encoder,
+    /// The calls whose requests are in `encoder`.
+    batch: Vec<u64>,
     /// A large body, which is written behind what is encoded without being copied there.
     body: Bytes,
     /// The other task, until it has ended.
     reading: Option<JoinHandle<()>>,
     patience: Patience,
+}
+
+/// Why a batch could not be written, and whether any byte of it was.
+struct Stuck {
+    why: String,
+    wrote: bool,
 }
 
 /// How long the writer waits for the other side.
@@ -70,7 +78,7 @@ impl Writing {
         let mut encoder = Encoder::default();
         encoder.buffer().extend_from_slice(&write_preamble(role));
         let (names, patience) = (ClientNames::default(), Patience::of(role));
-        Self { shared, names, encoder, body: Bytes::new(), reading: Some(reading), patience }
+        Self { shared, names, encoder, batch: Vec::new(), body: Bytes::new(), reading: Some(reading), patience }
     }
 
     /// Writes what comes out of the queue until the connection ends.
@@ -78,10 +86,17 @@ impl Writing {
         let mut looks = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watch = Watch::default();
+        let mut unsent = Vec::new();
         let why = loop {
-            if let Err(why) = self.flush(&mut writer).await {
-                self.hear_why().await;
-                break why;
+            match self.flush(&mut writer).await {
+                Ok(()) => {}
+                Err(Stuck { why, wrote }) => {
+                    if !wrote {
+                        unsent = self.shared.pending.take_back(&self.batch);
+                    }
+                    self.hear_why().await;
+                    break why;
+                }
             }
             match self.next(&mut queue, &mut looks, &mut watch).await {
                 Ok(true) => {}
@@ -90,8 +105,8 @@ impl Writing {
             }
         };
         self.shared.close(&why);
-        // What waits in the queue was not sent, and hears so now.
-        drop(queue);
+        // What waits in the queue, or was to be written next, was not sent, and hears so now.
+        drop((queue, unsent));
         // A moment for the other side to close in its turn; one that is stuck must not keep the socket.
         let goodbye = async {
             let _ = writer.shutdown().await;
@@ -154,7 +169,7 @@ impl Writing {
         }
     }
 
-    async fn flush(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> Result<(), String> {
+    async fn flush(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> Result<(), Stuck> {
         if self.encoder.is_empty() {
             return Ok(());
         }
@@ -162,13 +177,14 @@ impl Writing {
         let length = encoded + self.body.len();
         let end = Instant::now() + self.patience.stuck + Duration::from_secs(length as u64 / SLOWEST);
         let mut bytes = self.encoder.buffer().chain(&mut self.body);
+        let mut wrote = false;
         while bytes.has_remaining() {
             let mut piece = (&mut bytes).take(PIECE);
             let written = tokio::time::timeout_at(end, writer.write_buf(&mut piece)).await;
             match written {
-                Ok(Ok(0)) | Err(_) => return Err("the other side does not read".to_owned()),
-                Ok(Ok(_)) => {}
-                Ok(Err(cause)) => return Err(format!("cannot write: {cause}")),
+                Ok(Ok(0)) | Err(_) => return Err(Stuck { why: "the other side does not read".to_owned(), wrote }),
+                Ok(Ok(_)) => wrote = true,
+                Ok(Err(cause)) => return Err(Stuck { why: format!("cannot write: {cause}"), wrote }),
             }
             if bytes.has_remaining() {
                 tokio::task::yield_now().await;
@@ -181,7 +197,8 @@ impl Writing {
         if encoded > KEPT {
             *self.encoder.buffer() = BytesMut::new();
         }
-        writer.flush().await.map_err(|cause| format!("cannot write: {cause}"))
+        self.batch.clear();
+        writer.flush().await.map_err(|cause| Stuck { why: format!("cannot write: {cause}"), wrote })
     }
 
     fn encode(&mut self, work: Work) {
@@ -212,6 +229,7 @@ impl Writing {
             return;
         }
         let fingerprint = || outgoing.method.map_or(0, |method| method.fingerprint());
+        self.batch.push(call);
         let declaration = is_new.then(|| (outgoing.name.as_str(), fingerprint()));
         // The clock is read for each call: one that is older than the call would give it more time than it has.
         let (now, context) = (Instant::now(), &outgoing.context);
