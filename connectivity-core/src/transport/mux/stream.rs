@@ -212,8 +212,9 @@ impl Stream {
     }
 
     fn next_of_backlog(&self) -> Option<IncomingCall> {
-        let has_room = self.send_queue.has_room() && self.unsent.load(Ordering::Acquire) == 0;
         let mut calls = self.calls();
+        // Under the lock: whoever makes room and finds that somebody begins calls already relies on that one to see it.
+        let has_room = self.send_queue.has_room() && self.unsent.load(Ordering::Acquire) == 0;
         let next = if calls.unpolled < MAX_UNPOLLED && has_room { calls.take_backlog() } else { None };
         calls.unpolled += usize::from(next.is_some());
         calls.begins = next.is_some();
