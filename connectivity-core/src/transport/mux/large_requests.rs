@@ -162,13 +162,13 @@ impl Progress {
             tokio::time::sleep_until(self.look).await;
             self.look = Instant::now() + LOOK;
             self.looks += 1;
-            let stalls = received - self.last < LEAST && self.share.is_contended();
+            let stalls = received.saturating_sub(self.last) < LEAST && self.share.is_contended();
             self.last = received;
             if stalls {
                 return;
             }
             if self.looks == LOOKS {
-                let creeps = received - self.earlier < LEAST;
+                let creeps = received.saturating_sub(self.earlier) < LEAST;
                 (self.looks, self.earlier) = (0, received);
                 if creeps {
                     return;
@@ -231,5 +231,14 @@ mod tests {
         }
         let _waiting = Waiting::new(&share.listener);
         assert!(timeout(2 * LOOK, progress.too_slow(8 * LEAST)).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_that_is_passed_over_is_no_progress() {
+        let share = LargeRequests::new().share_of(&origin(1));
+        let _waiting = Waiting::new(&share.listener);
+        let mut progress = Progress::new(share.clone());
+        assert!(timeout(LOOK, progress.too_slow(2 * LEAST)).await.is_err());
+        assert!(timeout(2 * LOOK, progress.too_slow(0)).await.is_ok(), "what was there has been taken");
     }
 }
