@@ -4,11 +4,12 @@
 //! server with a runtime of its own; callers are on the runtime of `#[tokio::main]`. Ours has what a user has: a typed method, a
 //! router, a deadline, schemas. Bare rmcp has its client's default handshake, and an echo of arguments. They run in turns, and a
 //! ratio is the median of the ratios of the rounds.
-#![allow(dead_code, missing_docs, unreachable_pub, reason = "a program of its own")]
+#![allow(missing_docs, unreachable_pub, reason = "a program of its own")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
 
 #[path = "wire/apart.rs"]
 mod apart;
+#[allow(dead_code, reason = "another benchmark uses the rest")]
 #[path = "wire/load.rs"]
 mod load;
 #[allow(dead_code, reason = "another benchmark uses the rest")]

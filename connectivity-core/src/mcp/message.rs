@@ -1,8 +1,10 @@
 //! One message of a client: understood, answered at once, or passed over.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use rmcp::model::{ClientJsonRpcMessage, ClientNotification, RequestId};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
@@ -54,8 +56,54 @@ pub(crate) struct Head<'a> {
 #[derive(Deserialize)]
 struct Method<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// Reads an id that is there. What can be none is looked through without being kept: a peer may make it as long as a message.
 fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+    deserializer.deserialize_any(IdVisitor).map(Some)
+}
+
+/// Keeps numbers and texts; anything else is null.
+struct IdVisitor;
+
+impl<'de> Visitor<'de> for IdVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an id")
+    }
+
+    fn visit_u64<E>(self, id: u64) -> Result<Value, E> {
+        Ok(id.into())
+    }
+
+    fn visit_i64<E>(self, id: i64) -> Result<Value, E> {
+        Ok(id.into())
+    }
+
+    fn visit_f64<E>(self, _id: f64) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_str<E>(self, id: &str) -> Result<Value, E> {
+        Ok(id.into())
+    }
+
+    fn visit_bool<E>(self, _id: bool) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut id: A) -> Result<Value, A::Error> {
+        while id.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Value::Null)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut id: A) -> Result<Value, A::Error> {
+        while id.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Value::Null)
+    }
 }
 
 impl Head<'_> {
@@ -64,7 +112,7 @@ impl Head<'_> {
     }
 
     /// The id that an answer has to name.
-    pub(super) fn request_id(self) -> Option<RequestId> {
+    pub(crate) fn request_id(self) -> Option<RequestId> {
         serde_json::from_value(self.id?).ok()
     }
 }
@@ -168,6 +216,23 @@ mod tests {
         let looked = head(br#"{"jsonrpc":"2.0","method":"notifications/message","params":{"a":[1,{"b":2}]}}"#).unwrap();
         assert!(looked.id.is_none() && looked.method() == Some("notifications/message"));
         assert!(matches!(looked.method, Some(Method(Cow::Borrowed(_)))));
+    }
+
+    #[test]
+    fn an_id_that_is_none_is_there_and_not_kept() {
+        for (id, kept) in [
+            ("7", json!(7)),
+            ("-7", json!(-7)),
+            (r#""x\n""#, json!("x\n")),
+            ("1.5", Value::Null),
+            ("null", Value::Null),
+            ("true", Value::Null),
+            (r#"[1,[2,{"a":3}]]"#, Value::Null),
+            (r#"{"a":[1]}"#, Value::Null),
+        ] {
+            assert_eq!(head(format!(r#"{{"id":{id}}}"#).as_bytes()).unwrap().id, Some(kept), "{id}");
+        }
+        assert_eq!(head(b"{}").unwrap().id, None);
     }
 
     #[test]

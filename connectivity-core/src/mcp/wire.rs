@@ -142,8 +142,8 @@ impl Line {
     }
 
     fn sent(&self, ended: Option<Progress>) {
-        if let Some(Progress { made: 1.., .. }) = ended {
-            let made = ended.map_or(0, |progress| progress.made);
+        let made = ended.map_or(0, |progress| progress.made);
+        if made > 0 {
             self.unsent.send_modify(|unsent| *unsent = unsent.saturating_sub(made));
         }
     }

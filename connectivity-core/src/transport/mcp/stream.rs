@@ -9,8 +9,6 @@ use bytes::Bytes;
 use rmcp::RoleClient;
 use rmcp::model::{ClientJsonRpcMessage, ErrorCode, ErrorData, GetExtensions, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 
@@ -228,27 +226,19 @@ fn read(bytes: &Bytes) -> Understood {
     if let Ok(message) = serde_json::from_slice(bytes) {
         return Understood::Message(Box::new(message));
     }
-    match serde_json::from_slice(bytes) {
-        Ok(Head { method: Some(_), .. }) => Understood::AsksNothing,
+    match message::head(bytes) {
+        Some(head) if head.method().is_some() => Understood::AsksNothing,
         // Whoever waits for it is not left to wait until the deadline.
-        Ok(Head { id: Some(id), .. }) => {
+        Some(head) => head.request_id().map_or(Understood::Not, |id| {
             Understood::Message(Box::new(unreadable(id, "the answer is no message of JSON-RPC")))
-        }
-        _ => Understood::Not,
+        }),
+        None => Understood::Not,
     }
 }
 
 /// The call that an answer is for, as far as that can be told.
 fn id_of(bytes: &[u8]) -> Option<RequestId> {
-    let head: Head = serde_json::from_slice(bytes).ok()?;
-    head.id.filter(|_| head.method.is_none())
-}
-
-/// What a message is about.
-#[derive(Deserialize)]
-struct Head {
-    id: Option<RequestId>,
-    method: Option<IgnoredAny>,
+    message::head(bytes).filter(|head| head.method().is_none())?.request_id()
 }
 
 /// The code of what stands for an answer that cannot be read: none of JSON-RPC's, and no server's.
