@@ -103,7 +103,7 @@ async fn large_requests_that_stop_hold_up_no_other() {
 async fn many_large_requests_of_one_client_are_all_served() {
     let world = World::new().await;
     for strategy in ["unix", "quic", "http", "mcp"] {
-        let near = world.client(strategy, r#""timeout_ms":60000"#);
+        let near = world.client(strategy, r#""timeout_ms":240000"#);
         let body = Bytes::from(format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20)));
         let calls: Vec<_> = (0..64)
             .map(|_| {
@@ -112,7 +112,7 @@ async fn many_large_requests_of_one_client_are_all_served() {
             })
             .collect();
         for call in calls {
-            let call = tokio::time::timeout(2 * PATIENCE, call).await.expect("it is served").unwrap();
+            let call = tokio::time::timeout(8 * PATIENCE, call).await.expect("it is served").unwrap();
             assert!(call.unwrap_or_else(|error| panic!("{strategy}: {error}")), "{strategy}");
         }
     }
@@ -121,7 +121,7 @@ async fn many_large_requests_of_one_client_are_all_served() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_request_that_runs_keeps_no_other_from_beginning() {
     let world = World::new().await;
-    for strategy in ["unix", "quic"] {
+    for strategy in ["unix", "quic", "http"] {
         world.release.send_replace(false);
         let near = world.client(strategy, r#""timeout_ms":60000"#);
         let call = |name| {

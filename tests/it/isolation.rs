@@ -12,22 +12,33 @@ use connectivity_core::{
 use tests::shop::*;
 
 /// Gates that threads wait at; the first is always open.
-static GATES: Gates = Gates { open: Mutex::new(BTreeSet::new()), opened: Condvar::new() };
+static GATES: Gates = Gates { state: Mutex::new((BTreeSet::new(), BTreeSet::new())), changed: Condvar::new() };
 
 struct Gates {
-    open: Mutex<BTreeSet<usize>>,
-    opened: Condvar,
+    /// Those that are open, and those that somebody has come to.
+    state: Mutex<(BTreeSet<usize>, BTreeSet<usize>)>,
+    changed: Condvar,
 }
 
 impl Gates {
     fn wait(&self, gate: usize) {
-        let open = self.open.lock().unwrap();
-        drop(self.opened.wait_while(open, |open| gate > 0 && !open.contains(&gate)).unwrap());
+        let mut state = self.state.lock().unwrap();
+        state.1.insert(gate);
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |(open, _)| gate > 0 && !open.contains(&gate)).unwrap());
+    }
+
+    /// Waits until somebody stands at each of these.
+    fn reached(&self, gates: &[usize]) {
+        let state = self.state.lock().unwrap();
+        let missing = |state: &mut (BTreeSet<usize>, BTreeSet<usize>)| !gates.iter().all(|gate| state.1.contains(gate));
+        let waited = self.changed.wait_timeout_while(state, Duration::from_secs(30), missing).unwrap().1;
+        assert!(!waited.timed_out(), "nobody has come to {gates:?}");
     }
 
     fn open(&self, gate: usize) {
-        self.open.lock().unwrap().insert(gate);
-        self.opened.notify_all();
+        self.state.lock().unwrap().0.insert(gate);
+        self.changed.notify_all();
     }
 }
 
@@ -40,10 +51,11 @@ struct World {
 
 impl World {
     /// Starts on a runtime of its own, as another process would have: what blocks there blocks no client.
-    fn apart() -> Self {
+    fn apart(threads: usize) -> Self {
         let (started, starts) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(12).enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
             runtime.block_on(async move {
                 started.send(Self::new().await).unwrap();
                 std::future::pending::<()>().await;
@@ -76,7 +88,7 @@ impl World {
     /// A client of its own, with connections of its own.
     fn client(&self, strategy: &str) -> Router {
         let routes = MemoryRoutes::new();
-        for name in ["echo", "block"] {
+        for name in ["echo", "block", "nobody"] {
             let address = |strategy| self.server.address(strategy).unwrap();
             let (word, endpoint, config) = match strategy {
                 "unix" => ("unix", self.dir.path().join("far.sock").display().to_string(), String::new()),
@@ -98,9 +110,9 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_method_that_blocks_its_thread_holds_up_nobody_and_is_answered_itself() {
-    let world = Arc::new(World::apart());
+    let world = Arc::new(World::apart(16));
     let mut cases = tokio::task::JoinSet::new();
-    for (case, strategy) in ["unix", "quic", "mcp"].into_iter().enumerate() {
+    for (case, strategy) in ["unix", "quic", "http", "mcp", "mcp over http"].into_iter().enumerate() {
         for (gate, quick_before) in [(2 * case + 1, 0), (2 * case + 2, 1000)] {
             let world = Arc::clone(&world);
             cases.spawn(async move { blocks(&world, strategy, gate, quick_before).await });
@@ -132,6 +144,31 @@ async fn blocks(world: &World, strategy: &str, gate: usize, quick_before: usize)
     assert!(!blocked.is_finished(), "{strategy}, after {quick_before}: nobody has opened its gate");
     GATES.open(gate);
     blocked.await.unwrap().unwrap_or_else(|error| panic!("{strategy}, after {quick_before}: {error}"));
+}
+
+/// The first gate of the test below: the cases above have those before it.
+const FIRST: usize = 100;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sockets_go_on_while_all_threads_of_the_runtime_are_blocked() {
+    let world = World::apart(2);
+    for (case, strategy) in ["unix", "quic", "http", "mcp"].into_iter().enumerate() {
+        let good = world.client(strategy);
+        good.call("echo", "{}").await.unwrap();
+        let gates = [0, 1].map(|n| FIRST + 2 * case + n);
+        let blocked = gates.map(|gate| {
+            let bad = world.client(strategy);
+            tokio::spawn(async move { bad.call("block", format!(r#"{{"gate":{gate}}}"#)).await })
+        });
+        tokio::task::block_in_place(|| GATES.reached(&gates));
+        // What needs no implementation is answered.
+        let refused = good.call("nobody", "{}").await.unwrap_err();
+        assert_eq!((refused.kind(), refused.sent()), (ErrorKind::NotRoutable, Sent::No), "{strategy}: {refused}");
+        gates.iter().for_each(|gate| GATES.open(*gate));
+        for blocked in blocked {
+            blocked.await.unwrap().unwrap_or_else(|error| panic!("{strategy}: {error}"));
+        }
+    }
 }
 
 fn connectivity(error: BillingError) -> Error {

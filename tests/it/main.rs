@@ -16,6 +16,7 @@ mod frames;
 mod from_go;
 mod guard;
 mod http;
+mod http_limits;
 mod https;
 mod isolation;
 mod layers;

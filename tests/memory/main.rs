@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use connectivity_core::{MemoryRoutes, Router, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Mutex;
 
 use frames::{PREAMBLE, frame, request};
@@ -95,4 +95,78 @@ async fn a_server_that_pings_without_end_and_does_not_read_fills_nobodys_memory(
     let before = resident();
     assert!(near.call("echo", "x").await.is_err());
     assert!(resident() < before + 50, "{} MiB, {before} before", resident());
+}
+
+/// An HTTP server with `echo`, and `large`, which answers with a mebibyte and counts its calls.
+async fn http() -> (Server, String, Arc<AtomicUsize>) {
+    let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
+    let began = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&began);
+    let large = move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async { Ok(Bytes::from(vec![7; 1 << 20])) }
+    };
+    router.register_raw("large", large).unwrap();
+    router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+    let server = Server::builder(&router).expose(["echo", "large"]).http("127.0.0.1:0").start().await.unwrap();
+    let address = server.address("http").unwrap().to_owned();
+    (server, address, began)
+}
+
+fn head(name: &str, length: usize) -> Vec<u8> {
+    format!("POST /{name} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n").into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_over_http_that_nobody_reads_hold_up_the_calls_that_would_make_more() {
+    let _alone = ALONE.lock().await;
+    let (_server, address, began) = http().await;
+    let before = resident();
+    let mut greedy = Vec::new();
+    for _ in 0..600 {
+        let socket = TcpSocket::new_v4().unwrap();
+        // What the system keeps for a connection is not this process's.
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
+        stream.write_all(&head("large", 0)).await.unwrap();
+        greedy.push(stream);
+    }
+    let mut seen = 0;
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let now = began.load(Ordering::SeqCst);
+        if now > 0 && now == seen {
+            break;
+        }
+        seen = now;
+    }
+    assert!((1..200).contains(&seen), "{seen} calls have made a mebibyte each");
+    assert!(resident() < before + 250, "{} MiB, {before} before", resident());
+    // What was held up goes on as it is read.
+    for stream in &mut greedy[..300] {
+        let reading = stream.read_exact(&mut [0; 12]);
+        tokio::time::timeout(Duration::from_secs(20), reading).await.expect("it is answered").unwrap();
+        stream.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+    }
+    assert!(began.load(Ordering::SeqCst) >= 300);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_over_http_that_stop_fill_nobodys_memory() {
+    let _alone = ALONE.lock().await;
+    let (_server, address, _) = http().await;
+    let before = resident();
+    let piece = vec![7; 15 << 20];
+    let mut stopped = Vec::new();
+    for _ in 0..40 {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        stream.write_all(&head("echo", 16 << 20)).await.unwrap();
+        // What is not read fills the buffers of the system, and then waits here.
+        let _ = tokio::time::timeout(Duration::from_millis(100), stream.write_all(&piece)).await;
+        stopped.push(stream);
+    }
+    // Each of them gives up the memory of its body for the next, if it must.
+    assert!(resident() < before + 250, "{} MiB, {before} before", resident());
 }

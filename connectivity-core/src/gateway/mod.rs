@@ -14,9 +14,11 @@ use axum::response::Response;
 
 use crate::context::Peer;
 use crate::router::Inbound;
+use crate::transport::io::Workplace;
 
-#[cfg(feature = "mcp")]
 pub(crate) use self::answer::Refusal;
+#[cfg(feature = "mcp")]
+pub(crate) use self::body::BodyLimits;
 pub(crate) use self::origin::Callers;
 #[cfg(feature = "mcp")]
 pub(crate) use self::question::read_body;
@@ -61,6 +63,8 @@ struct Inner {
     max_body: usize,
     body_timeout: Duration,
     max_timeout: Duration,
+    /// Where implementations run.
+    work: Workplace,
 }
 
 impl Gateway {
@@ -74,17 +78,19 @@ impl Gateway {
             max_body: MAX_BODY,
             body_timeout: BODY_TIMEOUT,
             max_timeout: MAX_TIMEOUT,
+            work: Workplace::default(),
         }))
     }
 
     fn with(self, change: impl FnOnce(&mut Inner)) -> Self {
-        let Inner { inbound, callers, max_body, body_timeout, max_timeout } = &*self.0;
+        let Inner { inbound, callers, max_body, body_timeout, max_timeout, work } = &*self.0;
         let mut inner = Inner {
             inbound: inbound.clone(),
             callers: callers.clone(),
             max_body: *max_body,
             body_timeout: *body_timeout,
             max_timeout: *max_timeout,
+            work: work.clone(),
         };
         change(&mut inner);
         Self(Arc::new(inner))
@@ -127,6 +133,11 @@ impl Gateway {
         axum::Router::new().fallback(answer).with_state(self)
     }
 
+    /// Answers requests that come in on an IO thread.
+    pub(crate) fn at(self, work: Workplace) -> Self {
+        self.with(|inner| inner.work = work)
+    }
+
     #[cfg(feature = "mcp")]
     pub(crate) fn callers(&self) -> Callers {
         self.0.callers.clone()
@@ -149,7 +160,7 @@ impl fmt::Debug for Gateway {
 async fn answer(State(gateway): State<Gateway>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     match question::read(&gateway.0, &head, body).await {
-        Ok(question) => question.ask(&gateway.0.inbound).await,
+        Ok(question) => question.ask(&gateway.0).await,
         Err(refusal) => refusal.into_response(),
     }
 }

@@ -1,7 +1,5 @@
 //! A request that was understood: what it asks, of which service, in which codec.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -11,7 +9,7 @@ use bytes::Bytes;
 
 use super::Inner;
 use super::answer::{self, Refusal};
-use super::body::{self, BodyError};
+use super::body::{self, BodyError, BodyLimits};
 use crate::call::Call;
 use crate::codec::Codec;
 use crate::context::{self, Context, Peer};
@@ -20,19 +18,34 @@ use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
 use crate::router::Inbound;
 use crate::transport::http::headers;
+use crate::transport::large_requests::LargePermit;
 
 /// A call that came as a request, the codec its answer goes in, and the fingerprint that its sender asked for.
 pub(super) struct Question {
     call: Call,
     codec: Option<Codec>,
     contract: Option<u64>,
+    /// The length of its body.
+    bytes: usize,
+    /// The memory of a large body, until the call has ended.
+    _large: Option<LargePermit>,
 }
 
 impl Question {
-    pub(super) async fn ask(self, inbound: &Inbound) -> Response {
-        let name = self.call.name().to_owned();
+    /// Calls the implementation, and makes a response of what it says.
+    pub(super) async fn ask(self, gateway: &Inner) -> Response {
+        let (name, inbound) = (self.call.name().to_owned(), gateway.inbound.clone());
+        let (called, bytes) = (name.clone(), self.bytes);
+        let response = gateway.work.run(&name, bytes, async move { self.response(&called, &inbound).await }).await;
+        response.unwrap_or_else(|| {
+            let error = Error::new(ErrorKind::Cancelled, &name, "the work was cancelled");
+            Refusal::from(error.with_sent(Sent::Maybe)).into_response()
+        })
+    }
+
+    async fn response(self, name: &str, inbound: &Inbound) -> Response {
         let mut response = match inbound.send(self.call).await {
-            Ok(reply) => answer::reply(&name, &reply, self.codec),
+            Ok(reply) => answer::reply(name, &reply, self.codec),
             Err(error) => Refusal::from(error).into_response(),
         };
         if let Some(contract) = self.contract {
@@ -59,14 +72,16 @@ pub(super) async fn read(gateway: &Inner, head: &Parts, body: Body) -> Result<Qu
         same_contract(method, &head.headers)?;
     }
     let context = context_of(gateway, head, peer).map_err(|message| fail(ErrorKind::Decode, message))?;
-    let bytes = read_body(&name, &head.headers, body, gateway.max_body, gateway.body_timeout).await?;
+    let limits = BodyLimits { bytes: gateway.max_body, time: gateway.body_timeout };
+    let (bytes, large) = read_body(&name, head, body, limits).await?;
+    let length = bytes.len();
     let call = match codec {
         Some(codec) => Call::encoded(name, codec, bytes),
         None => Call::raw(name, bytes),
     };
     let contract = method.filter(|_| head.headers.contains_key(headers::CONTRACT)).map(MethodDesc::fingerprint);
     let codec = codec.map(|codec| method.map_or(codec, |method| method.codec(codec)));
-    Ok(Question { call: call.with_context(context), codec, contract })
+    Ok(Question { call: call.with_context(context), codec, contract, bytes: length, _large: large })
 }
 
 /// Refuses bincode of a contract that is not this one: its bytes could decode, and mean something else.
@@ -130,13 +145,12 @@ fn context_of(gateway: &Inner, head: &Parts, peer: Option<Peer>) -> Result<Conte
 /// Reads a body within its limits, or says why not.
 pub(crate) async fn read_body(
     name: &Name,
-    headers: &HeaderMap,
+    head: &Parts,
     body: Body,
-    limit: usize,
-    time: Duration,
-) -> Result<Bytes, Refusal> {
-    let body = body::read(headers, body, limit, time).await;
-    body.map_err(|cause| body_refused(name, &cause, limit))
+    limits: BodyLimits,
+) -> Result<(Bytes, Option<LargePermit>), Refusal> {
+    let body = body::read(head, body, limits).await;
+    body.map_err(|cause| body_refused(name, &cause, limits.bytes))
 }
 
 fn body_refused(name: &Name, cause: &BodyError, limit: usize) -> Refusal {
@@ -145,6 +159,9 @@ fn body_refused(name: &Name, cause: &BodyError, limit: usize) -> Refusal {
             Error::new(ErrorKind::TooLarge, name, format!("the body is over {limit} bytes")).with_sent(Sent::No),
         ),
         BodyError::TooSlow => Refusal::too_slow(name),
+        BodyError::Crowded => Refusal::from(
+            Error::new(ErrorKind::Overloaded, name, "too many large requests are under way").with_sent(Sent::No),
+        ),
         BodyError::Broken => Refusal::bad_request(name.as_str(), "the body ended early"),
     }
 }

@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult,
-    ErrorCode, ErrorData, Implementation, ListToolsResult, PaginatedRequestParams, ProtocolVersion, RequestId,
-    RequestMetaObject, ServerCapabilities, ServerConfig, SubscriptionFilter, Tool,
+    ErrorCode, ErrorData, Implementation, JsonObject, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
+    RequestId, RequestMetaObject, ServerCapabilities, ServerConfig, SubscriptionFilter, Tool,
 };
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::catalogue::{Listed, refused};
 use super::message::{OVERLOADED, kind};
 use super::wire::{Line, Stage};
 use super::{Inner, OURS, TIMEOUT_MS, TRACE_PARENT};
 use crate::context::{self, Context, Peer};
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind, Sent};
 use crate::name::shown;
 
 /// How long a client may take a list of tools for fresh, in milliseconds; who listens for changes hears of them at once.
@@ -61,7 +62,28 @@ impl Session {
         context.with_timeout(asked.map_or(self.inner.timeout, |asked| asked.min(self.inner.max_timeout)))
     }
 
-    /// Runs a call once there is room for its answer.
+    /// Calls a tool where its implementation belongs.
+    async fn call(
+        &self,
+        id: &RequestId,
+        tool: Arc<Listed>,
+        context: Context,
+        arguments: JsonObject,
+    ) -> Result<CallToolResult, ErrorData> {
+        let (session, id, called) = (self.clone(), id.clone(), Arc::clone(&tool));
+        let deadline = context.deadline();
+        let work = context::scope(context, async move {
+            session.with_room(&id, deadline, session.inner.catalogue.call(&called, arguments)).await
+        });
+        let result = self.inner.work.run(tool.name(), 0, work).await;
+        result.unwrap_or_else(|| {
+            let error = Error::new(ErrorKind::Cancelled, tool.name(), "the work was cancelled");
+            Ok(refused(&error.with_sent(Sent::Maybe)))
+        })
+    }
+
+    /// Runs a call once there is room for its answer. Nothing comes between the two: of many calls that wait, those that find no room
+    /// any more wait on.
     async fn with_room(
         &self,
         id: &RequestId,
@@ -126,13 +148,12 @@ impl ServerHandler for Session {
             return Err(ErrorData::invalid_params(message, Some(kind(ErrorKind::NotRoutable))));
         };
         let context = self.context(&request);
-        let (deadline, arguments) = (context.deadline(), params.arguments.unwrap_or_default());
-        let call = context::scope(context, self.inner.catalogue.call(&tool, arguments));
+        let arguments = params.arguments.unwrap_or_default();
         tokio::select! {
             biased;
             () = request.ct.cancelled() => Err(nobody_waits()),
             () = self.gone(Stage::Gone) => Err(nobody_waits()),
-            result = self.with_room(&request.id, deadline, call) => result.map(Into::into),
+            result = self.call(&request.id, tool, context, arguments) => result.map(Into::into),
         }
     }
 
@@ -170,7 +191,7 @@ impl ServerHandler for Session {
 }
 
 /// About how long an answer is: its texts say all of it, and its structured content says that again.
-fn size(result: &CallToolResult) -> usize {
+pub(super) fn size(result: &CallToolResult) -> usize {
     let texts = result.content.iter().filter_map(ContentBlock::as_text);
     2 * texts.map(|text| text.text.len()).sum::<usize>()
 }

@@ -6,10 +6,14 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{HOST, ORIGIN};
+use http::request::Parts;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 use super::framer::{Framed, Framer};
 use super::handler::Session;
@@ -17,7 +21,7 @@ use super::wire::{Line, Stage};
 use super::{Inner, MAX_MEMBERS};
 use crate::context::{self, Peer};
 use crate::error::{Error, ErrorKind, Sent};
-use crate::gateway::{BODY_TIMEOUT, Callers, Refusal, read_body};
+use crate::gateway::{BODY_TIMEOUT, BodyLimits, Callers, Refusal, read_body};
 use crate::name::Name;
 use crate::transport::Drain;
 
@@ -27,6 +31,8 @@ struct Door {
     callers: Callers,
     guarded: bool,
     max_message: usize,
+    /// Where requests are answered, unless where they come in.
+    user: Option<Handle>,
 }
 
 impl Door {
@@ -52,7 +58,12 @@ fn is_own_page(headers: &HeaderMap) -> bool {
 const LOOPBACK: &[&str] = &["localhost", "127.0.0.1", "[::1]"];
 
 /// Makes the router.
-pub(super) fn router<S>(inner: Arc<Inner>, callers: Callers, hosts: &[String], drain: Option<Drain>) -> axum::Router<S>
+pub(super) fn router<S>(
+    inner: Arc<Inner>,
+    callers: Callers,
+    hosts: &[String],
+    server: Option<(Drain, Handle)>,
+) -> axum::Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
@@ -66,7 +77,8 @@ where
     } else {
         config.allowed_hosts.extend(hosts.iter().cloned());
     }
-    let door = Door { callers, guarded: inner.catalogue.is_guarded(), max_message: inner.max_message };
+    let (drain, user) = server.unzip();
+    let door = Door { callers, guarded: inner.catalogue.is_guarded(), max_message: inner.max_message, user };
     let line = drain.map(ending);
     let session = move || Ok(Session::over_http(Arc::clone(&inner), line.clone()));
     let service = StreamableHttpService::new(session, manager(), config);
@@ -101,10 +113,30 @@ async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Re
     }
     // What an application around this has set goes along with the calls.
     request.extensions_mut().insert(around);
-    match read(request, door.max_message).await {
-        Ok(request) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
-    }
+    let (head, body) = request.into_parts();
+    let limits = BodyLimits { bytes: door.max_message, time: BODY_TIMEOUT };
+    let (bytes, large) = match read_body(&NAME, &head, body, limits).await {
+        Ok(read) => read,
+        Err(refusal) => return refusal.into_response(),
+    };
+    run(door.user.as_ref(), async move {
+        let _memory = large;
+        match checked(head, bytes, door.max_message) {
+            Ok(request) => next.run(request).await,
+            Err(refusal) => refusal.into_response(),
+        }
+    })
+    .await
+}
+
+/// Answers a request. One that came in on an IO thread is answered elsewhere: reading and writing JSON can take a while.
+async fn run(user: Option<&Handle>, answer: impl Future<Output = Response> + Send + 'static) -> Response {
+    let Some(user) = user else { return answer.await };
+    // The task ends with this future, when the client has gone.
+    let mut task = JoinSet::new();
+    task.spawn_on(answer, user);
+    let response = task.join_next().await.and_then(Result::ok);
+    response.unwrap_or_else(|| refused(ErrorKind::Cancelled, "the work was cancelled"))
 }
 
 fn refused(kind: ErrorKind, message: &str) -> Response {
@@ -114,10 +146,8 @@ fn refused(kind: ErrorKind, message: &str) -> Response {
 /// What errors are about that concern no tool.
 const NAME: Name = Name::from_static("mcp");
 
-/// Reads the body within its limits of length and time, and leaves those out that would need much more memory than they are long.
-async fn read(request: Request, limit: usize) -> Result<Request, Refusal> {
-    let (head, body) = request.into_parts();
-    let bytes = read_body(&NAME, &head.headers, body, limit, BODY_TIMEOUT).await?;
+/// Leaves requests out that would need much more memory than they are long.
+fn checked(head: Parts, bytes: Bytes, limit: usize) -> Result<Request, Refusal> {
     let mut framer = Framer::new(limit, MAX_MEMBERS);
     framer.buffer().extend_from_slice(&bytes);
     match framer.next() {

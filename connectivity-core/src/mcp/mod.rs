@@ -22,10 +22,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use crate::context::Peer;
 use crate::gateway::Callers;
 use crate::router::Inbound;
 use crate::transport::Drain;
+use crate::transport::io::Workplace;
 #[cfg(feature = "sqlite")]
 use crate::{router::Router, routes::SourceError};
 
@@ -116,6 +119,8 @@ struct Inner {
     timeout: Duration,
     max_timeout: Duration,
     max_message: usize,
+    /// Where tools are called.
+    work: Workplace,
 }
 
 impl Mcp {
@@ -208,7 +213,7 @@ impl Mcp {
     /// # Cancel safety
     /// Dropping the future ends the session and its calls.
     pub async fn serve_stdio(self) -> io::Result<()> {
-        stdio::serve(self.into_inner()).await
+        stdio::serve(self.into_inner(Workplace::default())).await
     }
 
     /// Makes an axum router that answers MCP at its root: mount it at a path of its own, such as `/mcp`.
@@ -217,13 +222,14 @@ impl Mcp {
     /// caller.
     pub fn into_router<S: Clone + Send + Sync + 'static>(self) -> axum::Router<S> {
         let (callers, hosts) = (self.callers.clone(), self.hosts.clone());
-        http::router(self.into_inner(), callers, &hosts, None)
+        http::router(self.into_inner(Workplace::default()), callers, &hosts, None)
     }
 
-    /// The same, for a server that will stop: who listens for changes must not hold that up.
+    /// The same, for a server that will stop: who listens for changes must not hold that up. Its requests come in on IO threads,
+    /// and are answered on the runtime that this is called on.
     pub(crate) fn into_drained_router(self, drain: Drain) -> axum::Router {
         let (callers, hosts) = (self.callers.clone(), self.hosts.clone());
-        http::router(self.into_inner(), callers, &hosts, Some(drain))
+        http::router(self.into_inner(Workplace::default()), callers, &hosts, Some((drain, Handle::current())))
     }
 
     /// Answers the callers of a gateway, by any name of this machine if everybody may call.
@@ -232,14 +238,14 @@ impl Mcp {
         Self { callers, ..self }
     }
 
-    fn into_inner(self) -> Arc<Inner> {
+    fn into_inner(self, work: Workplace) -> Arc<Inner> {
         let Self { offer, raw, timeout, max_timeout, max_message, .. } = self;
         let catalogue = match offer {
             Offer::Services(inbound) => Catalogue::Services(Services::new(inbound, raw)),
             #[cfg(feature = "sqlite")]
             Offer::Admin(router, admin) => Catalogue::Admin(admin::AdminTools::new(router, admin)),
         };
-        Arc::new(Inner { catalogue, timeout, max_timeout, max_message })
+        Arc::new(Inner { catalogue, timeout, max_timeout, max_message, work })
     }
 }
 

@@ -14,7 +14,7 @@ use super::{Inner, Mcp};
 use crate::call::BoxFuture;
 use crate::context::Peer;
 use crate::router::Inbound;
-use crate::transport::mux::{IoThread, IoThreads};
+use crate::transport::io::{InlinePolicies, IoThread, IoThreads, Work, Workplace};
 use crate::transport::quic::admission::{Admission, Admitted, Established};
 use crate::transport::quic::binding::Binding;
 use crate::transport::quic::socket::Freed;
@@ -121,15 +121,15 @@ impl McpListener {
         self
     }
 
-    fn offered(&mut self, inbound: Inbound) -> Arc<Inner> {
+    fn offered(&mut self, inbound: Inbound, work: Workplace) -> Arc<Inner> {
         let mcp = match std::mem::replace(&mut self.offer, Offer::OfServer(Vec::new())) {
             Offer::Own(mcp) => *mcp,
             Offer::OfServer(all) => all.into_iter().fold(Mcp::new(inbound), |mcp, configure| configure(mcp)),
         };
-        mcp.into_inner()
+        mcp.into_inner(work)
     }
 
-    async fn bind(&self, guarded: bool, thread: &IoThread) -> Result<(Endpoint, Freed), ServeError> {
+    async fn bind(&self, guarded: bool, thread: &IoThread<Work>) -> Result<(Endpoint, Freed), ServeError> {
         let open = self.open_to_everyone && !guarded;
         let binding = Binding { address: &self.address, tls: &self.tls, open };
         let address = binding.resolve().await?;
@@ -160,15 +160,17 @@ impl Listener for McpListener {
         drain: Drain,
     ) -> BoxFuture<'static, Result<Listening, ServeError>> {
         Box::pin(async move {
-            let inner = self.offered(inbound);
-            let cannot = |cause| ServeError::Bind { address: self.address.clone(), cause };
+            let named = self.address.clone();
+            let cannot = |cause| ServeError::Bind { address: named.clone(), cause };
             // Sockets have a thread of their own: keep-alives are answered even where tools block all others.
             let (threads, ended) = IoThreads::start("mcp", 1).map_err(cannot)?;
+            let work = Workplace::apart(threads.get(0), Handle::current(), InlinePolicies::default());
+            let inner = self.offered(inbound, work);
             let (endpoint, freed) = self.bind(inner.catalogue.is_guarded(), threads.get(0)).await?;
             let address: SocketAddr = endpoint.local_addr().map_err(cannot)?;
-            let (user, there) = (Handle::current(), threads.get(0).handle().clone());
+            let there = threads.get(0).handle().clone();
             there.spawn(async move {
-                accept(endpoint, inner, user, self.max_sessions, drain).await;
+                accept(endpoint, inner, self.max_sessions, drain).await;
                 drop(threads);
             });
             Ok(Listening::new(address, async move {
@@ -186,7 +188,7 @@ impl std::fmt::Debug for McpListener {
     }
 }
 
-async fn accept(endpoint: Endpoint, inner: Arc<Inner>, user: Handle, max_sessions: usize, mut drain: Drain) {
+async fn accept(endpoint: Endpoint, inner: Arc<Inner>, max_sessions: usize, mut drain: Drain) {
     let admission = Admission::new(endpoint, max_sessions, PENDING_UNPROVEN);
     let mut sessions = JoinSet::new();
     loop {
@@ -197,9 +199,9 @@ async fn accept(endpoint: Endpoint, inner: Arc<Inner>, user: Handle, max_session
             admitted = admission.next() => admitted,
         };
         let Some(admitted) = admitted else { break };
-        let (inner, user, drain) = (Arc::clone(&inner), user.clone(), drain.clone());
+        let (inner, drain) = (Arc::clone(&inner), drain.clone());
         sessions.spawn(async move {
-            if let Err(cause) = connection(admitted, inner, user, drain).await {
+            if let Err(cause) = connection(admitted, inner, drain).await {
                 tracing::debug!(%cause, "a session's connection ended");
             }
         });
@@ -208,20 +210,12 @@ async fn accept(endpoint: Endpoint, inner: Arc<Inner>, user: Handle, max_session
     admission.close(ended, drain).await;
 }
 
-async fn connection(
-    admitted: Admitted,
-    inner: Arc<Inner>,
-    user: Handle,
-    mut drain: Drain,
-) -> Result<(), quinn::ConnectionError> {
+async fn connection(admitted: Admitted, inner: Arc<Inner>, mut drain: Drain) -> Result<(), quinn::ConnectionError> {
     let Some(established) = admitted.establish(OPENING).await? else { return Ok(()) };
     let Established { connection, peer, place: _place, .. } = established;
     let (code, reason): (_, &[u8]) = match tokio::time::timeout(OPENING, open(&connection)).await {
         Ok(Ok(Some(stream))) => {
-            let mut serving = JoinSet::new();
-            serving.spawn_on(session(connection.clone(), peer, stream, inner, drain.clone()), &user);
-            // The runtime of the session may have ended.
-            let ended = serving.join_next().await.and_then(Result::ok).unwrap_or(End::Broken);
+            let ended = session(connection.clone(), peer, stream, inner, drain.clone()).await;
             // What was written last is still on its way.
             tokio::select! {
                 _ = tokio::time::timeout(LINGER, connection.closed()) => {}

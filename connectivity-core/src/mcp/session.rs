@@ -38,7 +38,8 @@ where
     let line = Line::new();
     // Whoever drops this future has no use for what is under way.
     let _end = EndOfSession(Arc::clone(&line));
-    let wire = Wire::new(reader, writer, Arc::clone(&line), limits.message, limits.stall);
+    let user = inner.work.user().cloned();
+    let wire = Wire::new(reader, writer, Arc::clone(&line), limits.message, limits.stall, user);
     let serving = run(&inner, Session::new(Arc::clone(&inner), peer, Arc::clone(&line)), wire, limits.opening);
     let ends = async {
         match drain {

@@ -36,7 +36,7 @@ impl Client {
         let (near, far) = tokio::io::duplex(1 << 12);
         let (reader, writer) = tokio::io::split(far);
         let session = tokio::spawn(async move {
-            let ended = serve(mcp.into_inner(), None, (reader, writer), LIMITS, None).await;
+            let ended = serve(mcp.into_inner(Workplace::default()), None, (reader, writer), LIMITS, None).await;
             drop(router);
             ended
         });

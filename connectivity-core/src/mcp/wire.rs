@@ -5,15 +5,19 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rmcp::RoleServer;
-use rmcp::model::{ClientJsonRpcMessage, RequestId, ServerJsonRpcMessage};
+use rmcp::model::{ClientJsonRpcMessage, RequestId, ServerJsonRpcMessage, ServerResult};
 use rmcp::transport::Transport;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::framer::{Framed, Framer};
+use super::handler::size;
 use super::message::{self, INVALID_REQUEST, OVERLOADED, PARSE_ERROR, Read, refusal};
 use super::outbox::{Leaves, Outbox};
 use super::{LEAVING, MAX_MEMBERS};
@@ -23,6 +27,12 @@ pub(super) const MAX_IN_FLIGHT: usize = 128;
 
 /// Backpressure: no call of a session begins, and no request is read, while this many bytes of its answers are unsent.
 const MAX_UNSENT: usize = 4 << 20;
+
+/// Reading and writing a message of more bytes takes longer than sockets should wait.
+const LARGE: usize = 64 * 1024;
+
+/// A list of more tools is a large message.
+const MANY_TOOLS: usize = 64;
 
 /// How a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -160,6 +170,16 @@ impl Line {
     }
 }
 
+/// Returns whether an answer takes a while to be written as JSON.
+fn is_large(message: &ServerJsonRpcMessage) -> bool {
+    let ServerJsonRpcMessage::Response(response) = message else { return false };
+    match &response.result {
+        ServerResult::CallToolResult(result) => size(result) > LARGE,
+        ServerResult::ListToolsResult(list) => list.tools.len() > MANY_TOOLS,
+        _ => false,
+    }
+}
+
 /// How far a request in flight has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Progress {
@@ -226,6 +246,10 @@ pub(super) struct Wire<R, W> {
     door: Door,
     /// Whether a request has come: before that nothing else is understood.
     begun: bool,
+    /// Where large messages are read and written, unless here: JSON takes a while, and this may be an IO thread.
+    user: Option<Handle>,
+    /// A large message that is being read there.
+    reading: Option<JoinHandle<Read>>,
 }
 
 impl<R, W> Wire<R, W>
@@ -234,7 +258,14 @@ where
     W: AsyncWrite + Unpin + Send + 'static,
 {
     /// Reads and writes a session. A message is at most `limit` bytes long, and an answer is not left unread for longer than `stall`.
-    pub(super) fn new(reader: R, writer: W, line: Arc<Line>, limit: usize, stall: Option<Duration>) -> Self {
+    pub(super) fn new(
+        reader: R,
+        writer: W,
+        line: Arc<Line>,
+        limit: usize,
+        stall: Option<Duration>,
+        user: Option<Handle>,
+    ) -> Self {
         let outbox = Arc::new(Outbox::new(writer, stall));
         Self {
             reader,
@@ -244,6 +275,8 @@ where
             refused: false,
             door: Door::Open,
             begun: false,
+            user,
+            reading: None,
         }
     }
 
@@ -264,9 +297,9 @@ where
 
     /// Takes what is there already; `None` until more was read.
     fn take(&mut self) -> Option<ClientJsonRpcMessage> {
-        while !self.refused && self.line.end.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+        while !self.refused && !self.has_ended() {
             let read = match self.framer.next()? {
-                Framed::Value(bytes) => message::read(&bytes),
+                Framed::Value(bytes) => self.parse(bytes)?,
                 Framed::Junk => Read::Refused(refusal(None, PARSE_ERROR, "not JSON")),
                 Framed::TooManyMembers(bytes) => {
                     let id = message::head(&bytes).and_then(message::Head::request_id);
@@ -281,15 +314,46 @@ where
                     Read::Refused(refusal(None, INVALID_REQUEST, "the message is too long; the session ends"))
                 }
             };
-            match read {
-                Read::Message(message) => match self.admit(&message) {
-                    Ok(true) => return Some(*message),
-                    Ok(false) => {}
-                    Err(refused) => self.refuse(&refused),
-                },
-                Read::Refused(refused) => self.refuse(&refused),
-                Read::PassedOver => tracing::debug!("a message that asks nothing was passed over"),
+            if let Some(message) = self.accept(read) {
+                return Some(message);
             }
+        }
+        None
+    }
+
+    /// Reads a message, here or, a large one, elsewhere.
+    fn parse(&mut self, bytes: Bytes) -> Option<Read> {
+        match self.user.as_ref().filter(|_| bytes.len() > LARGE) {
+            Some(user) => self.reading = Some(user.spawn(async move { message::read(&bytes) })),
+            None => return Some(message::read(&bytes)),
+        }
+        None
+    }
+
+    /// Waits for a large message that is read elsewhere.
+    async fn parsed(&mut self) -> Option<ClientJsonRpcMessage> {
+        let read = self.reading.as_mut()?.await;
+        self.reading = None;
+        match read {
+            Ok(read) => self.accept(read),
+            Err(_) => {
+                // The user's runtime is shut down.
+                self.line.close(End::Broken);
+                None
+            }
+        }
+    }
+
+    /// Takes, refuses or passes over a message.
+    fn accept(&mut self, read: Read) -> Option<ClientJsonRpcMessage> {
+        match read {
+            Read::Message(message) => match self.admit(&message) {
+                Ok(true) => return Some(*message),
+                Ok(false) => {}
+                Err(refused) => self.refuse(&refused),
+            },
+            Read::Refused(refused) => self.refuse(&refused),
+            Read::PassedOver => tracing::debug!("a message that asks nothing was passed over"),
         }
         None
     }
@@ -363,9 +427,13 @@ where
         if let Some(id) = &id {
             line.answers(id);
         }
+        let elsewhere = self.user.clone().filter(|_| is_large(&message));
         async move {
-            let bytes = serde_json::to_vec(&message).map_err(io::Error::other);
-            drop(message);
+            let encode = move || serde_json::to_vec(&message).map_err(io::Error::other);
+            let bytes = match elsewhere {
+                Some(user) => user.spawn(async move { encode() }).await.map_err(io::Error::other)?,
+                None => encode(),
+            };
             let answer = id.map(|id| Arc::new(Answer { id, line: Arc::clone(&line) }) as Arc<dyn Leaves>);
             outbox.put(bytes?, answer)?;
             outbox.flush().await.inspect_err(|cause| line.broken(cause))
@@ -376,10 +444,14 @@ where
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
         loop {
             self.refusal_leaves().await;
-            if let Some(message) = self.take() {
-                return Some(message);
+            let message = match self.reading {
+                Some(_) => self.parsed().await,
+                None => self.take(),
+            };
+            if message.is_some() {
+                return message;
             }
-            if self.refused {
+            if self.refused || self.reading.is_some() {
                 continue;
             }
             if self.has_ended() {

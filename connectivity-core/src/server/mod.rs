@@ -1,8 +1,6 @@
 //! A server: the exposed services of a router behind one or more listeners.
 
 #[cfg(feature = "gateway")]
-mod client_stream;
-#[cfg(feature = "gateway")]
 mod http;
 
 use std::fmt;

@@ -10,8 +10,14 @@ mod contract;
 mod health;
 #[cfg(any(feature = "http", feature = "gateway"))]
 pub(crate) mod http;
+#[cfg(any(feature = "wire", feature = "gateway"))]
+#[cfg_attr(not(feature = "mcp"), allow(dead_code, unused_imports, reason = "each listener uses its part"))]
+pub(crate) mod io;
 #[cfg(feature = "wire")]
 mod keeper;
+#[cfg(any(feature = "wire", feature = "gateway"))]
+#[cfg_attr(not(feature = "mcp"), allow(dead_code, unused_imports, reason = "each listener uses its part"))]
+pub(crate) mod large_requests;
 #[cfg(feature = "wire")]
 mod link;
 mod listener;
@@ -19,10 +25,12 @@ mod listener;
 mod mcp;
 #[cfg(feature = "wire")]
 pub(crate) mod mux;
-#[cfg(feature = "wire")]
+#[cfg(any(feature = "wire", feature = "gateway"))]
+#[cfg_attr(not(feature = "mcp"), allow(dead_code, unused_imports, reason = "each listener uses its part"))]
 mod origin;
-#[cfg(feature = "wire")]
-mod places;
+#[cfg(any(feature = "wire", feature = "gateway"))]
+#[cfg_attr(not(feature = "mcp"), allow(dead_code, unused_imports, reason = "each listener uses its part"))]
+pub(crate) mod places;
 #[cfg(feature = "quic")]
 pub(crate) mod quic;
 mod remote;
@@ -36,8 +44,8 @@ mod remote_name;
 pub(crate) mod tls;
 #[cfg(feature = "unix")]
 mod unix;
-#[cfg(feature = "wire")]
-mod unsent;
+#[cfg(any(feature = "wire", feature = "gateway"))]
+pub(crate) mod unsent;
 #[cfg(feature = "wire")]
 pub(crate) mod wire;
 
@@ -57,9 +65,9 @@ pub use remote::{Remote, TransportState};
 pub use tls::{Tls, TlsError};
 
 pub(crate) use listener::DrainSwitch;
-#[cfg(feature = "wire")]
+#[cfg(any(feature = "wire", feature = "gateway"))]
 pub(crate) use origin::Origin;
-#[cfg(feature = "wire")]
+#[cfg(any(feature = "wire", feature = "gateway"))]
 pub(crate) use places::Places;
 
 /// Turns routes of one strategy into services: `http` is one, and yours can be another.

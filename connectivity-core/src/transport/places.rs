@@ -2,8 +2,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "gateway")]
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::Origin;
 
@@ -15,14 +20,26 @@ const OPENING: usize = 512;
 ///
 /// A connection is *opening* until its client has shown who it is and what it wants. Whoever comes next takes the place of the
 /// oldest that is still opening, of the same origin or of the one that has the most. An *established* connection keeps its place;
-/// one origin gets half of them.
+/// one origin does not get all of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Places(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    limit: usize,
+    limits: Limits,
     state: Mutex<State>,
+    freed: Notify,
+}
+
+/// The most connections of each kind.
+#[derive(Debug)]
+struct Limits {
+    established: usize,
+    established_of_origin: usize,
+    opening: usize,
+    opening_of_origin: usize,
+    /// Both kinds together.
+    all: usize,
 }
 
 #[derive(Debug, Default)]
@@ -35,23 +52,57 @@ struct State {
 }
 
 impl Places {
-    /// Gives a listener `limit` established connections.
+    /// For connections that are established until they end: `limit` of them, half of those for one origin.
+    #[cfg(feature = "wire")]
     pub(crate) fn new(limit: usize) -> Self {
-        Self(Arc::new(Inner { limit, state: Mutex::default() }))
+        Self::with(Limits {
+            established: limit,
+            established_of_origin: limit.div_ceil(2),
+            opening: OPENING,
+            opening_of_origin: OPENING_OF_ORIGIN,
+            all: usize::MAX,
+        })
+    }
+
+    /// For connections that are established while a request runs, and open anew after it: `limit` of both kinds. One origin, which may
+    /// be a proxy, leaves an eighth of them to others.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn of_requests(limit: usize) -> Self {
+        Self::with(Limits {
+            established: limit,
+            established_of_origin: limit - limit / 8,
+            opening: limit,
+            opening_of_origin: limit,
+            all: limit,
+        })
+    }
+
+    fn with(limits: Limits) -> Self {
+        Self(Arc::new(Inner { limits, state: Mutex::default(), freed: Notify::new() }))
     }
 
     /// Returns whether no connection can be established, whoever asks.
-    #[cfg(feature = "quic")]
     pub(crate) fn are_taken(&self) -> bool {
-        self.0.state().established_count >= self.0.limit
+        self.0.state().established_count >= self.0.limits.established
+    }
+
+    /// Waits until a connection may open.
+    #[cfg(feature = "gateway")]
+    pub(crate) async fn room(&self) {
+        while self.are_taken() {
+            self.0.freed.notified().await;
+        }
     }
 
     /// Takes a place for a new connection, if need be from an older one.
     pub(crate) fn open(&self, origin: Origin) -> Opening {
         let mut state = self.0.state();
-        if state.opening.get(&origin).is_some_and(|own| own.len() >= OPENING_OF_ORIGIN) {
+        let limits = &self.0.limits;
+        let is_full =
+            state.opening_count >= limits.opening || state.opening_count + state.established_count >= limits.all;
+        if state.opening.get(&origin).is_some_and(|own| own.len() >= limits.opening_of_origin) {
             state.evict(&origin);
-        } else if state.opening_count >= OPENING
+        } else if is_full
             && let Some(most) = state.opening.iter().max_by_key(|(_, own)| own.len()).map(|(origin, _)| origin.clone())
         {
             state.evict(&most);
@@ -111,12 +162,24 @@ impl Opening {
         }
     }
 
+    /// Waits until a newer connection takes the place of this one.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn poll_evicted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.evicted).poll(cx).map(drop)
+    }
+
+    /// Returns whether a newer connection has taken the place of this one.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn is_evicted(&mut self) -> bool {
+        self.evicted.try_recv().is_ok()
+    }
+
     /// Gives the connection a lasting place; `None` if there is none for clients of this origin.
     pub(crate) fn establish(self, origin: Origin) -> Option<Place> {
         let mut state = self.places.state();
-        let own = state.established.get(&origin).copied().unwrap_or(0);
-        if state.established_count >= self.places.limit || own >= self.places.limit.div_ceil(2) {
-            tracing::warn!(?origin, limit = self.places.limit, "too many connections; one more was refused");
+        let (limits, own) = (&self.places.limits, state.established.get(&origin).copied().unwrap_or(0));
+        if state.established_count >= limits.established || own >= limits.established_of_origin {
+            tracing::warn!(?origin, limit = limits.established, "too many connections; one more was refused");
             return None;
         }
         state.established_count += 1;
@@ -149,6 +212,8 @@ impl Drop for Place {
                 state.established.remove(&self.origin);
             }
         }
+        drop(state);
+        self.places.freed.notify_one();
     }
 }
 

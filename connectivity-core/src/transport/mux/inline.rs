@@ -9,9 +9,10 @@ use super::stream::{IncomingCall, Known, Stream};
 use crate::call::{BoxFuture, Call, Reply};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind};
+use crate::transport::io::{InlineCall, InlinePolicy, Waiter};
 
 /// A call that waits for its inline poll.
-pub(super) struct InlineCall {
+pub(crate) struct StreamCall {
     stream: Arc<Stream>,
     known: Arc<Known>,
     number: u64,
@@ -25,7 +26,7 @@ enum Work {
     Layered(Box<Call>),
 }
 
-impl InlineCall {
+impl StreamCall {
     pub(super) fn new(call: IncomingCall) -> Self {
         let IncomingCall { stream, known, number, codec, message, .. } = call;
         let inbound = &stream.serving.inbound;
@@ -34,25 +35,29 @@ impl InlineCall {
         Self { stream, known, number, codec, work }
     }
 
-    pub(super) fn stream(&self) -> &Arc<Stream> {
-        &self.stream
-    }
-
-    pub(super) fn known(&self) -> &Arc<Known> {
-        &self.known
-    }
-
     pub(super) fn number(&self) -> u64 {
         self.number
     }
+}
 
-    /// Polls the implementation once: what is ready at once costs neither a task nor a wake-up, and the user's runtime goes on with
-    /// what is pending. `clock` is the time of a moment ago, and then of the end.
-    pub(super) fn poll(self, clock: &mut Instant) {
+impl InlineCall for StreamCall {
+    type Waiter = Arc<Stream>;
+
+    fn waiter(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    fn policy(&self) -> &Arc<InlinePolicy> {
+        &self.known.policy
+    }
+
+    /// What is ready at once costs neither a task nor a wake-up; the user's runtime goes on with what is pending.
+    fn poll(self, clock: &mut Instant) {
         let Self { stream, known, number, codec, work } = self;
         if stream.is_closed() {
             return;
         }
+        let _user = stream.serving.user.enter();
         let first = AssertUnwindSafe(|| {
             let mut work = match work {
                 Work::Begun(work) => work,
@@ -77,5 +82,20 @@ impl InlineCall {
                 stream.send_queue.reply(number, known.name.as_str(), codec, Err(error));
             }
         }
+    }
+}
+
+impl Waiter for Arc<Stream> {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self, other)
+    }
+
+    fn polled(&self, calls: usize) {
+        self.end_inline(calls);
+        self.wake();
+    }
+
+    fn overran(&self) {
+        self.wake();
     }
 }

@@ -1,15 +1,12 @@
 //! Many calls on one byte stream: what `quic` and `unix` share above their sockets.
 //!
 //! A client's [`Connection`] lives on the runtime of its caller: one task writes, one reads. The other side's [`serve`] lives on an
-//! [IO thread](io_thread), where methods that have proven quick are polled once; the user's runtime runs all others.
+//! [IO thread](super::io), where methods that have proven quick are polled once; the user's runtime runs all others.
 
 mod caller;
 mod connection;
 mod inline;
-mod inline_policy;
 mod intake;
-mod io_thread;
-mod large_requests;
 mod link;
 mod pending;
 mod reading;
@@ -17,15 +14,10 @@ mod request;
 mod send_queue;
 mod serving;
 mod stream;
-mod watchdog;
 mod writer;
 
 pub(crate) use caller::Caller;
 pub(crate) use connection::{Connection, Feed};
-pub(crate) use io_thread::IoThreads;
-#[cfg(feature = "quic")]
-pub(crate) use io_thread::{Ended, IoThread};
-#[cfg(feature = "quic")]
-pub(crate) use large_requests::Streams;
+pub(crate) use inline::StreamCall;
 pub(crate) use link::MuxDial;
 pub(crate) use serving::{Beginning, Client, Serving, serve};

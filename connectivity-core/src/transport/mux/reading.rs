@@ -8,9 +8,8 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
-use super::inline::InlineCall;
+use super::inline::StreamCall;
 use super::intake::Intake;
-use super::large_requests::{LargePermit, LargeShare, Progress, Streams};
 use super::serving::Serving;
 use super::stream::{Detached, IncomingCall, Known, MAX_IN_FLIGHT, Stream};
 use crate::call::{Body, Call};
@@ -20,6 +19,7 @@ use crate::desc::MethodDesc;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
 use crate::transport::Drain;
+use crate::transport::large_requests::{LargePermit, LargeShare, Progress, Streams};
 use crate::transport::wire::{
     Declaration, Decoder, Frame, MAX_SECTIONS, MAX_SMALL_BODY, MAX_SMALL_FRAME, Request, ServerNames, WireError,
 };
@@ -46,7 +46,7 @@ pub(super) struct Reading {
     /// Whether the call of a stream for one has come.
     had_its_call: bool,
     /// Calls of this batch that are to be polled inline.
-    inline: VecDeque<InlineCall>,
+    inline: VecDeque<StreamCall>,
     /// The time of the last batch of frames: one look at the clock is enough for all of them.
     clock: Instant,
 }
@@ -275,7 +275,7 @@ impl Reading {
         let inline = self.large.is_none() && stream.serving.inline.is_some() && known.policy.allows_inline();
         let call = IncomingCall { stream, known, number, codec, message, size, large };
         if inline {
-            self.inline.push_back(InlineCall::new(call));
+            self.inline.push_back(StreamCall::new(call));
         } else {
             self.stream.begin(call);
         }

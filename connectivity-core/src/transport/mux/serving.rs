@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 
-use super::inline_policy::InlinePolicies;
+use super::inline::StreamCall;
 use super::intake::Intake;
-use super::io_thread::{InlineQueue, IoThread};
-use super::large_requests::{LargeRequests, Streams};
 use super::reading::Reading;
 use super::stream::Stream;
 use crate::context::Peer;
 use crate::router::Inbound;
+use crate::transport::io::{InlinePolicies, InlineQueue, IoThread};
+use crate::transport::large_requests::{LargeRequests, Streams};
 use crate::transport::wire::{Role, WireError, read_preamble};
 use crate::transport::{Drain, Origin};
 
@@ -32,7 +32,7 @@ pub(crate) struct Serving {
     pub(super) user: Handle,
     pub(super) policies: InlinePolicies,
     /// Where calls are polled inline, on a connection of an IO thread.
-    pub(super) inline: Option<InlineQueue>,
+    pub(super) inline: Option<InlineQueue<StreamCall>>,
     large: LargeRequests,
 }
 
@@ -44,7 +44,7 @@ impl Serving {
     }
 
     /// For connections of an IO thread.
-    pub(crate) fn on(&self, thread: &IoThread) -> Self {
+    pub(crate) fn on(&self, thread: &IoThread<StreamCall>) -> Self {
         Self { inline: Some(thread.queue()), ..self.clone() }
     }
 

@@ -10,8 +10,6 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::inline_policy::InlinePolicy;
-use super::large_requests::LargePermit;
 use super::send_queue::SendQueue;
 use super::serving::Serving;
 use crate::call::{BoxFuture, Call, Reply};
@@ -19,6 +17,8 @@ use crate::codec::Codec;
 use crate::context::Peer;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
+use crate::transport::io::InlinePolicy;
+use crate::transport::large_requests::LargePermit;
 
 /// Calls in flight on one stream; a call over that is refused as `Overloaded`.
 pub(super) const MAX_IN_FLIGHT: usize = 4096;
@@ -31,7 +31,7 @@ const MAX_UNPOLLED: usize = 32;
 const FULL_BACKLOG: usize = 4 << 20;
 
 /// One stream of a client.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     pub(super) serving: Serving,
     pub(super) peer: Option<Arc<Peer>>,
     pub(super) send_queue: SendQueue,

@@ -5,7 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::transport::mux::{Ended, IoThread, IoThreads};
+use crate::transport::io::{Ended, IoThread, IoThreads};
+use crate::transport::mux::StreamCall;
 
 /// Threads for small calls; the first also reads the socket.
 const SMALL: usize = 2;
@@ -13,7 +14,7 @@ const SMALL: usize = 2;
 /// The threads of one listener. They end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Threads {
-    threads: IoThreads,
+    threads: IoThreads<StreamCall>,
     next: AtomicUsize,
 }
 
@@ -24,12 +25,12 @@ impl Threads {
     }
 
     /// The thread that reads the socket.
-    pub(super) fn first(&self) -> &IoThread {
+    pub(super) fn first(&self) -> &IoThread<StreamCall> {
         self.threads.get(0)
     }
 
     /// The thread of the connection that is accepted next, and of all its streams.
-    pub(super) fn deal(&self, is_bulk: bool) -> &IoThread {
+    pub(super) fn deal(&self, is_bulk: bool) -> &IoThread<StreamCall> {
         let at = if is_bulk { SMALL } else { self.next.fetch_add(1, Ordering::Relaxed) % SMALL };
         self.threads.get(at)
     }

@@ -16,7 +16,8 @@ use super::users::Users;
 use crate::call::BoxFuture;
 use crate::context::Peer;
 use crate::router::Inbound;
-use crate::transport::mux::{Beginning, Client, IoThreads, Serving, serve};
+use crate::transport::io::IoThreads;
+use crate::transport::mux::{Beginning, Client, Serving, StreamCall, serve};
 use crate::transport::places::Opening;
 use crate::transport::{Drain, Listener, Listening, Origin, Places, ServeError};
 
@@ -119,7 +120,7 @@ impl Listener for UnixListener {
             let (bound, address) = self.bind()?;
             let serving = Serving::new(inbound);
             let users = self.users;
-            let started = IoThreads::start("unix", 1);
+            let started = IoThreads::<StreamCall>::start("unix", 1);
             let (threads, ended) = started.map_err(|cause| ServeError::Bind { address: address.to_string(), cause })?;
             let (thread, serving) = (threads.get(0).handle().clone(), serving.on(threads.get(0)));
             thread.spawn(async move {

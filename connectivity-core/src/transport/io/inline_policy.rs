@@ -20,7 +20,7 @@ const LONGEST_PROOF: u32 = PROOF << 16;
 /// the system's, which took the processor away. A poll that [overran](Self::overran) sends it back at once, and its next proof is
 /// sixteen times as long.
 #[derive(Debug)]
-pub(super) struct InlinePolicy {
+pub(crate) struct InlinePolicy {
     /// Quick polls that are still missing; 0 while the method is polled inline.
     unproven: AtomicU32,
     /// Whether the last inline poll was slow.
@@ -36,12 +36,12 @@ impl Default for InlinePolicy {
 
 impl InlinePolicy {
     /// Returns whether the next call may be polled inline.
-    pub(super) fn allows_inline(&self) -> bool {
+    pub(crate) fn allows_inline(&self) -> bool {
         self.unproven.load(Ordering::Relaxed) == 0
     }
 
     /// Records how long a first poll on the user's runtime took.
-    pub(super) fn record_spawned(&self, took: Duration) {
+    pub(crate) fn record_spawned(&self, took: Duration) {
         if took > SLOW {
             self.unproven.store(self.proof(), Ordering::Relaxed);
         } else {
@@ -51,7 +51,7 @@ impl InlinePolicy {
     }
 
     /// Records how long an inline poll took.
-    pub(super) fn record_inline(&self, took: Duration) {
+    pub(crate) fn record_inline(&self, took: Duration) {
         let (slow, was_slow) = (took > SLOW, self.was_slow.load(Ordering::Relaxed));
         if slow != was_slow {
             self.was_slow.store(slow, Ordering::Relaxed);
@@ -62,7 +62,7 @@ impl InlinePolicy {
     }
 
     /// Records that an inline poll has blocked its thread, and still does.
-    pub(super) fn overran(&self) {
+    pub(crate) fn overran(&self) {
         self.overruns.fetch_add(1, Ordering::Relaxed);
         self.unproven.store(self.proof(), Ordering::Relaxed);
     }
@@ -75,12 +75,12 @@ impl InlinePolicy {
 
 /// The policies of a listener's methods, shared by its connections.
 #[derive(Clone, Debug, Default)]
-pub(super) struct InlinePolicies(Arc<Mutex<HashMap<String, Arc<InlinePolicy>>>>);
+pub(crate) struct InlinePolicies(Arc<Mutex<HashMap<String, Arc<InlinePolicy>>>>);
 
 impl InlinePolicies {
     /// Returns the policy of a method, by its full name. The caller passes only names that are served here, so a peer cannot fill
     /// the map.
-    pub(super) fn of(&self, name: &str) -> Arc<InlinePolicy> {
+    pub(crate) fn of(&self, name: &str) -> Arc<InlinePolicy> {
         let mut policies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match policies.get(name) {
             Some(policy) => Arc::clone(policy),

@@ -3,40 +3,32 @@
 //! `axum::serve` sets no timer, so this loop builds hyper's connections itself: a client that sends its headers, its body or
 //! reads its answer too slowly is cut off, and the loop goes on whatever `accept` says.
 
+mod accept;
+mod client_stream;
+mod requests;
+mod seat;
+mod unsent;
+
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 
-use super::client_stream::ClientStream;
+use self::accept::Accepting;
 use crate::call::BoxFuture;
 #[cfg(feature = "mcp")]
 use crate::gateway::Callers;
 use crate::gateway::Gateway;
 use crate::router::Inbound;
+use crate::transport::io::{InlinePolicies, IoThread, IoThreads, Work, Workplace};
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
-/// How long a client may take for the head of a request, and how long a connection may idle between two.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// How long a client may leave an answer unread.
-const STALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// The threads of a listener; connections are dealt to them in turn, and the first accepts.
+const THREADS: usize = 2;
 
 /// Connections at once unless said.
 const MAX_CONNECTIONS: usize = 1024;
-
-/// The longest head of a request, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
-
-/// The pause after an `accept` that failed: out of descriptors, say. The loop goes on.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 type Configure = Box<dyn FnOnce(Gateway) -> Gateway + Send>;
 
@@ -48,8 +40,14 @@ const MCP_PATH: &str = "/mcp";
 #[cfg(feature = "mcp")]
 type Tools = Box<dyn FnOnce(Inbound, Callers, bool, Drain) -> axum::Router + Send>;
 
-/// Listens for HTTP/1.1. Limits: head 64 KiB within 15 s, body 16 MiB within 30 s, an answer unread for 15 s, 1,024
-/// connections; a connection over that waits for its turn.
+/// Listens for HTTP/1.1. Limits: head 64 KiB within 15 s, body 16 MiB within 30 s, an answer unread for 15 s, 1,024 connections.
+///
+/// A connection over that takes the place of one of which no request runs, the oldest of the address that has the most; while requests
+/// run on all, it waits. One address runs at most seven eighths of the requests; one over that is refused as `Overloaded`, as is one
+/// that waits for 15 s while its address leaves 64 MiB of answers unread.
+///
+/// Sockets have threads of their own, so that implementations that block theirs hold up no connection. Methods that have proven quick
+/// are polled there once.
 ///
 /// An address that other machines can reach needs a rule who may call: [`bearer`](Self::bearer), or
 /// [`open_to_everyone`](Self::open_to_everyone). TLS is the matter of a proxy in front, or of another strategy.
@@ -118,8 +116,8 @@ impl HttpListener {
 
     async fn bind(self, inbound: Inbound, drain: &Drain) -> Result<Bound, ServeError> {
         let cannot = |cause| ServeError::Bind { address: self.address.clone(), cause };
-        let listener = TcpListener::bind(&self.address).await.map_err(cannot)?;
-        let address = listener.local_addr().map_err(cannot)?;
+        let socket = TcpListener::bind(&self.address).await.map_err(cannot)?;
+        let address = socket.local_addr().map_err(cannot)?;
         let gateway = Gateway::new(inbound.clone());
         let gateway = self.configure.into_iter().fold(gateway, |gateway, configure| configure(gateway));
         if !address.ip().to_canonical().is_loopback() && !self.open_to_everyone && !gateway.is_closed_to_strangers() {
@@ -129,22 +127,43 @@ impl HttpListener {
         let tools = self.tools.map(|tools| tools(inbound, gateway.callers(), self.open_to_everyone, drain.clone()));
         #[cfg(not(feature = "mcp"))]
         let _ = drain;
-        let app = gateway.into_router();
-        #[cfg(feature = "mcp")]
-        let app = match tools {
-            Some(tools) => app.nest(MCP_PATH, tools),
-            None => app,
+        let app = App {
+            gateway,
+            #[cfg(feature = "mcp")]
+            tools,
         };
-        Ok(Bound { listener, address, app, max_connections: self.max_connections })
+        // It is registered with a runtime again by the thread that accepts.
+        let socket = socket.into_std().map_err(cannot)?;
+        Ok(Bound { socket, address, app })
     }
 }
 
 /// A listener that has its address.
 struct Bound {
-    listener: TcpListener,
+    socket: std::net::TcpListener,
     address: SocketAddr,
-    app: axum::Router,
-    max_connections: usize,
+    app: App,
+}
+
+/// What a listener answers with.
+struct App {
+    gateway: Gateway,
+    #[cfg(feature = "mcp")]
+    tools: Option<axum::Router>,
+}
+
+impl App {
+    /// Makes the router for the connections of one IO thread.
+    fn on(&self, thread: &IoThread<Work>, policies: &InlinePolicies) -> axum::Router {
+        let work = Workplace::apart(thread, Handle::current(), policies.clone());
+        let app = self.gateway.clone().at(work).into_router();
+        #[cfg(feature = "mcp")]
+        let app = match &self.tools {
+            Some(tools) => app.nest(MCP_PATH, tools.clone()),
+            None => app,
+        };
+        app
+    }
 }
 
 impl fmt::Debug for HttpListener {
@@ -156,71 +175,19 @@ impl fmt::Debug for HttpListener {
 impl Listener for HttpListener {
     fn listen(self: Box<Self>, inbound: Inbound, drain: Drain) -> BoxFuture<'static, Result<Listening, ServeError>> {
         Box::pin(async move {
-            let Bound { listener, address, app, max_connections } = self.bind(inbound, &drain).await?;
-            Ok(Listening::new(address, serve(listener, app, max_connections, drain)))
+            let (asked, max_connections) = (self.address.clone(), self.max_connections);
+            let Bound { socket, address, app } = self.bind(inbound, &drain).await?;
+            let started = IoThreads::start("http", THREADS);
+            let (threads, ended) = started.map_err(|cause| ServeError::Bind { address: asked, cause })?;
+            let policies = InlinePolicies::default();
+            let apps = (0..THREADS).map(|n| (threads.get(n).handle().clone(), app.on(threads.get(n), &policies)));
+            let accepting = Accepting::new(apps.collect(), max_connections, drain);
+            let first = threads.get(0).handle().clone();
+            first.spawn(async move {
+                accepting.run(socket).await;
+                drop(threads);
+            });
+            Ok(Listening::new(address, ended.wait()))
         })
-    }
-}
-
-async fn serve(listener: TcpListener, app: axum::Router, max_connections: usize, mut drain: Drain) {
-    let places = Arc::new(Semaphore::new(max_connections));
-    let connections = GracefulShutdown::new();
-    loop {
-        tokio::select! {
-            biased;
-            () = drain.begun() => break,
-            (stream, place) = accept(&listener, &places) => {
-                let connection = connection(stream, app.clone());
-                let watched = connections.watch(connection);
-                let mut cut = drain.clone();
-                tokio::spawn(async move {
-                    let _place = place;
-                    tokio::select! {
-                        ended = watched => note_end(ended),
-                        () = cut.over() => {}
-                    }
-                });
-            }
-        }
-    }
-    drop(listener);
-    tokio::select! {
-        () = connections.shutdown() => {}
-        () = drain.over() => {}
-    }
-}
-
-/// Waits for a place and a client, in this order: who finds no place waits in the backlog of the system.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    // The semaphore is never closed; without a permit the connection would merely go uncounted.
-    let place = Arc::clone(places).acquire_owned().await.ok();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
-            Err(cause) => {
-                tracing::warn!(%cause, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-type Connection = http1::Connection<TokioIo<ClientStream<TcpStream>>, TowerToHyperService<axum::Router>>;
-
-fn connection(stream: TcpStream, app: axum::Router) -> Connection {
-    if let Err(cause) = stream.set_nodelay(true) {
-        tracing::debug!(%cause, "TCP_NODELAY");
-    }
-    let io = TokioIo::new(ClientStream::new(stream, STALL_TIMEOUT));
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(io, TowerToHyperService::new(app))
-}
-
-fn note_end(ended: Result<(), hyper::Error>) {
-    if let Err(cause) = ended {
-        tracing::debug!(%cause, "a connection ended");
     }
 }

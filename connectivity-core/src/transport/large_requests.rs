@@ -18,7 +18,7 @@ const OF_ORIGIN: usize = 128 << 20;
 const PIECE: usize = 64 * 1024;
 
 /// How long a large request may wait for memory.
-pub(super) const WAIT: Duration = Duration::from_secs(30);
+pub(crate) const WAIT: Duration = Duration::from_secs(30);
 
 /// How often the progress of a body is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ const LOOKS: u32 = 10;
 
 /// The large requests of one listener.
 #[derive(Clone, Debug)]
-pub(super) struct LargeRequests(Arc<Inner>);
+pub(crate) struct LargeRequests(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -39,13 +39,13 @@ struct Inner {
 }
 
 impl LargeRequests {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let all = Arc::new(Semaphore::new(OF_LISTENER / PIECE));
         Self(Arc::new(Inner { all, origins: Mutex::default(), waiting: AtomicUsize::new(0) }))
     }
 
     /// The share of an origin: the one that it has, while any of its connections is open.
-    pub(super) fn share_of(&self, origin: &Origin) -> LargeShare {
+    pub(crate) fn share_of(&self, origin: &Origin) -> LargeShare {
         let mut origins = self.0.origins.lock().unwrap_or_else(PoisonError::into_inner);
         let own = origins.get(origin).and_then(Weak::upgrade).unwrap_or_else(|| {
             origins.retain(|_, share| share.strong_count() > 0);
@@ -59,14 +59,14 @@ impl LargeRequests {
 
 /// What one origin may take.
 #[derive(Clone, Debug)]
-pub(super) struct LargeShare {
+pub(crate) struct LargeShare {
     listener: Arc<Inner>,
     own: Arc<Semaphore>,
 }
 
 /// The memory of one large request, until this is dropped.
 #[derive(Debug)]
-pub(super) struct LargePermit {
+pub(crate) struct LargePermit {
     _memory: [OwnedSemaphorePermit; 2],
     running: Option<Arc<dyn Streams>>,
 }
@@ -83,7 +83,7 @@ pub(crate) trait Streams: std::fmt::Debug + Send + Sync {
 
 impl LargePermit {
     /// The request has been read as a whole: from now on its call runs.
-    pub(super) fn run(mut self, streams: Option<&Arc<dyn Streams>>) -> Self {
+    pub(crate) fn run(mut self, streams: Option<&Arc<dyn Streams>>) -> Self {
         self.running = streams.map(Arc::clone);
         self.running.as_ref().inspect(|streams| streams.begin());
         self
@@ -100,7 +100,7 @@ impl Drop for LargePermit {
 
 impl LargeShare {
     /// Waits for the memory of a body; `None` if there was none in time.
-    pub(super) async fn acquire(&self, bytes: usize) -> Option<LargePermit> {
+    pub(crate) async fn acquire(&self, bytes: usize) -> Option<LargePermit> {
         // No request is larger than a share, so none waits for ever.
         let pieces = u32::try_from(bytes.min(OF_ORIGIN).div_ceil(PIECE)).unwrap_or(u32::MAX);
         let _waiting = Waiting::new(&self.listener);
@@ -134,7 +134,7 @@ impl Drop for Waiting<'_> {
 
 /// Watches that a body arrives at least so fast.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     share: LargeShare,
     look: Instant,
     looks: u32,
@@ -144,12 +144,12 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(share: LargeShare) -> Self {
+    pub(crate) fn new(share: LargeShare) -> Self {
         Self { share, look: Instant::now() + LOOK, looks: 0, last: 0, earlier: 0 }
     }
 
     /// The time that was spent waiting for memory does not count.
-    pub(super) fn resume(&mut self) {
+    pub(crate) fn resume(&mut self) {
         self.look = Instant::now() + LOOK;
     }
 
@@ -157,7 +157,7 @@ impl Progress {
     ///
     /// # Cancel safety
     /// It goes on where it was.
-    pub(super) async fn too_slow(&mut self, received: usize) {
+    pub(crate) async fn too_slow(&mut self, received: usize) {
         loop {
             tokio::time::sleep_until(self.look).await;
             self.look = Instant::now() + LOOK;

@@ -6,25 +6,38 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use super::io_thread::Shared;
-
 /// How often the watchdog looks while calls come in. A poll that spans two looks has overrun.
 const LOOK: Duration = Duration::from_micros(500);
 
 /// After this many looks without an inline poll the watchdog sleeps until there is one.
 const QUIET: u32 = 20;
 
+/// A runtime of sockets, as the watchdog sees it.
+pub(super) trait Watched: Send + Sync {
+    /// Starts a thread that drives the runtime from here on.
+    fn take_over(self: Arc<Self>) -> io::Result<()>;
+
+    /// Returns the number of the last inline poll.
+    fn poll(&self) -> u64;
+
+    /// Takes the runtime from the thread whose poll this is; false if the poll does not run any more.
+    fn give_up(&self, poll: u64) -> bool;
+
+    /// Returns whether the runtime was dropped.
+    fn has_ended(&self) -> bool;
+}
+
 /// Watches the IO threads of one listener. Its thread ends with the last of them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Watchdog {
-    threads: Mutex<Vec<Weak<Shared>>>,
+    threads: Mutex<Vec<Weak<dyn Watched>>>,
     asleep: AtomicBool,
     thread: OnceLock<Thread>,
 }
 
 impl Watchdog {
     /// Starts watching these threads.
-    pub(super) fn start(self: &Arc<Self>, threads: Vec<Weak<Shared>>) -> io::Result<()> {
+    pub(super) fn start(self: &Arc<Self>, threads: Vec<Weak<dyn Watched>>) -> io::Result<()> {
         *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
         let watchdog = Arc::clone(self);
         let started = thread::Builder::new().name("connectivity-watch".to_owned()).spawn(move || watchdog.run())?;
@@ -49,7 +62,7 @@ impl Watchdog {
 
     fn run(&self) {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut watched: Vec<_> = threads.into_iter().map(Watched::new).collect();
+        let mut watched: Vec<_> = threads.into_iter().map(Sight::new).collect();
         let mut quiet = 0;
         loop {
             let mut is_busy = false;
@@ -74,7 +87,7 @@ impl Watchdog {
     }
 
     /// Sleeps until an inline poll begins, or a thread ends.
-    fn doze(&self, watched: &mut [Watched]) {
+    fn doze(&self, watched: &mut [Sight]) {
         self.asleep.store(true, Ordering::SeqCst);
         if !watched.iter_mut().any(|thread| thread.look() != Some(false)) {
             thread::park();
@@ -84,15 +97,15 @@ impl Watchdog {
 }
 
 /// One thread, and what the last look saw of it.
-struct Watched {
-    thread: Weak<Shared>,
+struct Sight {
+    thread: Weak<dyn Watched>,
     poll: u64,
     /// Nobody drives the runtime, because no thread could be started.
     orphaned: bool,
 }
 
-impl Watched {
-    fn new(thread: Weak<Shared>) -> Self {
+impl Sight {
+    fn new(thread: Weak<dyn Watched>) -> Self {
         Self { thread, poll: 0, orphaned: false }
     }
 
@@ -103,7 +116,7 @@ impl Watched {
         let poll = thread.poll();
         let overran = poll == self.poll && thread.give_up(poll);
         if overran || self.orphaned {
-            let driven = thread.take_over();
+            let driven = Arc::clone(&thread).take_over();
             self.orphaned = driven.is_err();
             if let Err(cause) = driven {
                 tracing::error!(%cause, "no thread for sockets whose own an implementation blocks");

@@ -1,0 +1,101 @@
+//! The requests of one connection: each has a place and room for its answer before it is begun.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONNECTION, HeaderValue};
+use axum::http::{Request, Response};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tower::ServiceExt;
+
+use super::seat::{Busy, Seat};
+use super::unsent::OfOrigin;
+use crate::call::BoxFuture;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::gateway::Refusal;
+use crate::name::Name;
+use crate::transport::large_requests::LargeShare;
+
+/// How long a request may wait until the answers of its origin are read.
+const WAIT: Duration = Duration::from_secs(15);
+
+/// What the requests of one connection need.
+#[derive(Clone)]
+pub(super) struct Requests {
+    pub(super) app: axum::Router,
+    pub(super) seat: Arc<Seat>,
+    pub(super) unsent: Arc<OfOrigin>,
+    pub(super) large: LargeShare,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Requests {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move { Ok(this.answer(request).await) })
+    }
+}
+
+impl Requests {
+    async fn answer(self, mut request: Request<Incoming>) -> Response<Answer> {
+        let Self { app, seat, unsent, large } = self;
+        let busy = seat.begin();
+        let response = if busy.is_none() {
+            refused(&request, "too many requests of this address are under way")
+        } else if tokio::time::timeout(WAIT, unsent.room()).await.is_err() {
+            refused(&request, "the answers to this address are not read fast enough")
+        } else {
+            request.extensions_mut().insert(large);
+            match app.oneshot(request.map(Body::new)).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        };
+        response.map(|body| Answer { body, unsent, _busy: busy })
+    }
+}
+
+/// Refuses a request before it is read, which makes its connection unfit for another.
+fn refused(request: &Request<Incoming>, message: &str) -> Response<Body> {
+    let path = request.uri().path();
+    let name =
+        Name::parse(path.strip_prefix('/').unwrap_or(path)).map_or_else(|_| String::new(), |name| name.to_string());
+    let error = Error::new(ErrorKind::Overloaded, name, message).with_sent(Sent::No);
+    let mut response = Refusal::from(error).into_response();
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// The body of an answer. Its request runs until it is gone, and its bytes count until they were sent.
+pub(super) struct Answer {
+    body: Body,
+    unsent: Arc<OfOrigin>,
+    _busy: Option<Busy>,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| Ok(frame?.map_data(|piece| self.unsent.count(piece)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

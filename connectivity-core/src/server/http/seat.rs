@@ -1,0 +1,80 @@
+//! The place of one connection among those of its listener.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use crate::transport::places::{Opening, Place};
+use crate::transport::{Origin, Places};
+
+/// A connection's place. While no request of the connection runs, a newer connection may take it.
+#[derive(Debug)]
+pub(super) struct Seat {
+    places: Places,
+    origin: Origin,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle(Opening),
+    /// So many requests run; the next may begin in the moment before the last one's answer is let go.
+    Busy(usize, Place),
+    /// A newer connection has the place, or it is refused to this one.
+    Lost,
+}
+
+impl Seat {
+    pub(super) fn new(places: Places, origin: Origin) -> Arc<Self> {
+        let state = Mutex::new(State::Idle(places.open(origin.clone())));
+        Arc::new(Self { places, origin, state })
+    }
+
+    /// Begins a request; `None` if the connection has no place for it.
+    pub(super) fn begin(self: &Arc<Self>) -> Option<Busy> {
+        let mut state = self.state();
+        *state = match std::mem::replace(&mut *state, State::Lost) {
+            State::Idle(opening) => self.establish(opening),
+            State::Busy(requests, place) => State::Busy(requests + 1, place),
+            State::Lost => State::Lost,
+        };
+        matches!(*state, State::Busy(..)).then(|| Busy(Arc::clone(self)))
+    }
+
+    fn establish(&self, mut opening: Opening) -> State {
+        if opening.is_evicted() {
+            return State::Lost;
+        }
+        opening.establish(self.origin.clone()).map_or(State::Lost, |place| State::Busy(1, place))
+    }
+
+    /// Waits until a newer connection takes the place while no request runs.
+    pub(super) fn poll_evicted(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut *self.state() {
+            State::Idle(opening) => opening.poll_evicted(cx),
+            // The task of the connection looks again when its request has ended.
+            State::Busy(..) | State::Lost => Poll::Pending,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that runs, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Seat>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        *state = match std::mem::replace(&mut *state, State::Lost) {
+            State::Busy(1, place) => {
+                drop(place);
+                State::Idle(self.0.places.open(self.0.origin.clone()))
+            }
+            State::Busy(requests, place) => State::Busy(requests - 1, place),
+            other => other,
+        };
+    }
+}

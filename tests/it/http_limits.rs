@@ -1,0 +1,111 @@
+//! What one address can take of an HTTP listener: connections, requests, memory. Others go on.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use connectivity_core::{HttpListener, MemoryRoutes, Router, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// Long enough for anything that works; what is cut off for its silence takes 15 s.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A listener with so many connections, and an `echo`.
+async fn world(max_connections: usize) -> (Server, SocketAddr) {
+    let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
+    router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+    let http = HttpListener::new("127.0.0.1:0").max_connections(max_connections);
+    let server = Server::builder(&router).expose(["echo"]).listener("http", http).start().await.unwrap();
+    let address = server.address("http").unwrap().parse().unwrap();
+    (server, address)
+}
+
+/// Connects from an address of this machine.
+async fn connect(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+fn head(length: usize) -> String {
+    format!("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n")
+}
+
+/// Sends a whole request, and reads the status of its answer.
+async fn ask(stream: &mut TcpStream) -> Option<String> {
+    stream.write_all(format!("{}x", head(1)).as_bytes()).await.ok()?;
+    let mut answer = vec![0; 4096];
+    let read = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await.expect("it is answered").ok()?;
+    let text = String::from_utf8_lossy(&answer[..read]).into_owned();
+    Some(text.get(9..12)?.to_owned())
+}
+
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    let read = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 1])).await;
+    matches!(read, Ok(Ok(0) | Err(_)))
+}
+
+#[tokio::test]
+async fn connections_without_a_request_make_room_for_newer_ones_the_oldest_first() {
+    let (_server, address) = world(16).await;
+    let (mut silent, mut idle) = (Vec::new(), Vec::new());
+    for n in 0..40 {
+        let mut stream = connect("127.0.0.1", address).await;
+        if n % 2 == 0 {
+            silent.push(stream);
+        } else {
+            assert_eq!(ask(&mut stream).await.as_deref(), Some("200"), "{n}");
+            idle.push(stream);
+        }
+    }
+    assert!(is_closed(&mut silent[0]).await && is_closed(&mut idle[0]).await);
+    let last = idle.last_mut().unwrap();
+    assert_eq!(ask(last).await.as_deref(), Some("200"), "the newest goes on");
+}
+
+#[tokio::test]
+async fn requests_of_one_address_leave_room_for_others() {
+    let (_server, address) = world(16).await;
+    let mut unfinished = Vec::new();
+    for _ in 0..14 {
+        let mut stream = connect("127.0.0.1", address).await;
+        let head = head(10).replace("host: x", "host: x\r\nexpect: 100-continue");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 25];
+        tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("its body is awaited").unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+        unfinished.push(stream);
+    }
+    let mut refused = connect("127.0.0.1", address).await;
+    assert_eq!(ask(&mut refused).await.as_deref(), Some("429"), "its address has its share");
+    for _ in 0..10 {
+        let mut other = connect("127.0.0.2", address).await;
+        assert_eq!(ask(&mut other).await.as_deref(), Some("200"));
+    }
+    // A request that ends makes room.
+    let mut first = unfinished.swap_remove(0);
+    first.write_all(b"0123456789").await.unwrap();
+    assert!(!is_closed(&mut first).await, "it has an answer");
+    let mut next = connect("127.0.0.1", address).await;
+    assert_eq!(ask(&mut next).await.as_deref(), Some("200"));
+}
+
+#[tokio::test]
+async fn large_bodies_that_stop_hold_up_no_other() {
+    let (_server, address) = world(1024).await;
+    let mut stopped = Vec::new();
+    // Twice the memory that one address has for large requests.
+    for _ in 0..16 {
+        let mut stream = connect("127.0.0.1", address).await;
+        stream.write_all(head(16 << 20).as_bytes()).await.unwrap();
+        stream.write_all(&[7; 70_000]).await.unwrap();
+        stopped.push(stream);
+    }
+    let mut honest = connect("127.0.0.1", address).await;
+    let large = [head(300_000).as_bytes(), &[7; 300_000]].concat();
+    honest.write_all(&large).await.unwrap();
+    let mut answer = vec![0; 300_000];
+    let answered = tokio::time::timeout(3 * PATIENCE, honest.read_exact(&mut answer)).await;
+    answered.expect("it is served").unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+}
