@@ -13,20 +13,24 @@ use crate::error::{Error, Sent};
 
 /// Whether a request has begun to leave. Until then it surely did not run.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Departure(Arc<AtomicBool>);
+pub(crate) struct Departure(Arc<AtomicBool>);
 
 impl Departure {
     /// Makes the error of a request without a response say `No` where nothing has left.
-    pub(super) fn judge(&self, error: Error) -> Error {
-        if self.0.load(Ordering::Acquire) { error } else { error.with_sent(Sent::No) }
+    pub(crate) fn judge(&self, error: Error) -> Error {
+        if self.has_begun() { error } else { error.with_sent(Sent::No) }
     }
 
-    fn begins(&self) {
+    pub(crate) fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn begins(&self) {
         self.0.store(true, Ordering::Release);
     }
 
     /// Makes a body of these bytes.
-    pub(super) fn body(&self, bytes: Bytes) -> reqwest::Body {
+    pub(crate) fn body(&self, bytes: Bytes) -> reqwest::Body {
         reqwest::Body::wrap(Sending { bytes, departure: self.clone() })
     }
 }
