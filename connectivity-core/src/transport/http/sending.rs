@@ -2,18 +2,26 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::error::{Error, Sent};
 
 /// Whether a request has begun to leave. Until then it surely did not run.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Departure(Arc<AtomicBool>);
+pub(crate) struct Departure(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    has_begun: AtomicBool,
+    /// Kept from other calls until there is a connection.
+    turn: Mutex<Option<OwnedMutexGuard<()>>>,
+}
 
 impl Departure {
     /// Makes the error of a request without a response say `No` where nothing has left.
@@ -22,11 +30,22 @@ impl Departure {
     }
 
     pub(crate) fn has_begun(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.has_begun.load(Ordering::Acquire)
     }
 
     pub(crate) fn begins(&self) {
-        self.0.store(true, Ordering::Release);
+        if !self.0.has_begun.swap(true, Ordering::AcqRel) {
+            self.turn().take();
+        }
+    }
+
+    /// Keeps a turn until the request leaves, or has failed.
+    pub(super) fn keep(&self, turn: OwnedMutexGuard<()>) {
+        *self.turn() = Some(turn);
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Option<OwnedMutexGuard<()>>> {
+        self.0.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a body of these bytes.
