@@ -1,9 +1,11 @@
 //! One bad call is nobody else's: implementations that block their thread, peers that send without end or never read.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use connectivity_core::context::{self, Context};
 use connectivity_core::layer::ConcurrencyLayer;
 use connectivity_core::{
@@ -29,6 +31,27 @@ impl Gates {
         self.open.lock().unwrap().insert(gate);
         self.opened.notify_all();
     }
+}
+
+/// Calls that linger.
+static LINGERING: AtomicUsize = AtomicUsize::new(0);
+
+/// Waits at the gate that it is told, on its thread, and never ends after that; without a gate it ends at once.
+async fn linger(gate: Bytes) -> Result<Bytes, Error> {
+    struct Lingers;
+    impl Drop for Lingers {
+        fn drop(&mut self) {
+            LINGERING.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    let gate_number = String::from_utf8_lossy(&gate).parse().unwrap();
+    if gate_number == 0 {
+        return Ok(gate);
+    }
+    LINGERING.fetch_add(1, Ordering::SeqCst);
+    let _lingers = Lingers;
+    GATES.wait(gate_number);
+    std::future::pending().await
 }
 
 /// A server on every strategy, with an `echo` and a `block` that blocks its thread at the gate that it is told.
@@ -57,18 +80,20 @@ impl World {
         let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
         router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
         router
-            .register_raw("block", async |bytes: bytes::Bytes| {
+            .register_raw("block", async |bytes: Bytes| {
                 let digits = String::from_utf8_lossy(&bytes).chars().filter(char::is_ascii_digit).collect::<String>();
                 GATES.wait(digits.parse().unwrap());
                 Ok(bytes)
             })
             .unwrap();
+        router.register_raw("linger", linger).unwrap();
         let tls = Tls::self_signed(["localhost"]).unwrap();
         let pin = tls.pin_sha256();
         let raw = |mcp: connectivity_core::Mcp| mcp.raw("echo", RawForm::Json).raw("block", RawForm::Json);
         let mcp = connectivity_core::McpListener::new("127.0.0.1:0", tls.clone()).mcp(raw);
         let http = connectivity_core::HttpListener::new("127.0.0.1:0").mcp(raw);
-        let builder = Server::builder(&router).expose(["echo", "block"]).listener("http", http).listener("mcp", mcp);
+        let builder =
+            Server::builder(&router).expose(["echo", "block", "linger"]).listener("http", http).listener("mcp", mcp);
         let builder = builder.unix(dir.path().join("far.sock").display().to_string()).quic("127.0.0.1:0", tls);
         Self { server: builder.start().await.unwrap(), pin, dir }
     }
@@ -76,7 +101,7 @@ impl World {
     /// A client of its own, with connections of its own.
     fn client(&self, strategy: &str) -> Router {
         let routes = MemoryRoutes::new();
-        for name in ["echo", "block"] {
+        for name in ["echo", "block", "linger"] {
             let address = |strategy| self.server.address(strategy).unwrap();
             let (word, endpoint, config) = match strategy {
                 "unix" => ("unix", self.dir.path().join("far.sock").display().to_string(), String::new()),
@@ -132,6 +157,27 @@ async fn blocks(world: &World, strategy: &str, gate: usize, quick_before: usize)
     assert!(!blocked.is_finished(), "{strategy}, after {quick_before}: nobody has opened its gate");
     GATES.open(gate);
     blocked.await.unwrap().unwrap_or_else(|error| panic!("{strategy}, after {quick_before}: {error}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_cancelled_while_it_blocks_its_thread_ends_when_it_stops_to() {
+    let world = World::apart();
+    for (strategy, gate) in [("unix", 101), ("quic", 102)] {
+        let near = world.client(strategy);
+        // So that it is polled where its request is read.
+        for _ in 0..1000 {
+            near.call("linger", "0").await.unwrap();
+        }
+        let (caller, text) = (near.clone(), gate.to_string());
+        let call = tokio::spawn(async move { caller.call("linger", text).await });
+        until(|| LINGERING.load(Ordering::SeqCst) == 1).await;
+        call.abort();
+        assert!(call.await.unwrap_err().is_cancelled());
+        // What was said before this has arrived.
+        near.call("echo", "x").await.unwrap();
+        GATES.open(gate);
+        until(|| LINGERING.load(Ordering::SeqCst) == 0).await;
+    }
 }
 
 fn connectivity(error: BillingError) -> Error {

@@ -53,6 +53,7 @@ impl InlineCall {
         if stream.is_closed() {
             return;
         }
+        let _polling = stream.begin_poll();
         let first = AssertUnwindSafe(|| {
             let mut work = match work {
                 Work::Begun(work) => work,
