@@ -81,8 +81,8 @@ impl Ticket {
 }
 
 impl Leaves for Ticket {
-    fn leaves(&self) {
-        self.departure.begins();
+    fn leaves(&self) -> bool {
+        self.departure.begins()
     }
 }
 
@@ -182,7 +182,7 @@ impl Session {
             None => Ok(answer.await),
         };
         let Ok(answer) = answer else {
-            return if ticket.departure.has_begun() { Outcome::OutOfTime } else { Outcome::NoTime };
+            return if ticket.departure.withdraw() { Outcome::NoTime } else { Outcome::OutOfTime };
         };
         cancel.call = None;
         let outcome = self.outcome(answer, &ticket).await;
