@@ -34,8 +34,9 @@ fn packet_type(datagram: &[u8]) -> Option<u8> {
 const INITIAL: u8 = 0;
 const RETRY: u8 = 3;
 
-/// Begins so many handshakes, all from one address, and leaves them there: of what a client says only the beginnings get through to
-/// the server, of what the server says only the question whether the address is right. Returns once the server has answered to all.
+/// Begins so many handshakes, all from one address, and leaves them there: of what a client says
+/// only the beginnings get through to the server, of what the server says only the question whether
+/// the address is right. Returns once the server has answered to all.
 async fn leave_unfinished(server: &str, alpn: &[u8]) -> impl Sized + use<> {
     let (near, far) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
     far.connect(server).await.unwrap();

@@ -36,7 +36,8 @@ impl Gates {
 /// Calls that linger.
 static LINGERING: AtomicUsize = AtomicUsize::new(0);
 
-/// Waits at the gate that it is told, on its thread, and never ends after that; without a gate it ends at once.
+/// Waits at the gate that it is told, on its thread, and never ends after that; without a gate it
+/// ends at once.
 async fn linger(gate: Bytes) -> Result<Bytes, Error> {
     struct Lingers;
     impl Drop for Lingers {

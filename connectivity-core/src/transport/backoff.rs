@@ -75,8 +75,8 @@ impl DialBackoff {
         }
     }
 
-    /// Returns whether nobody was there when an endpoint was dialled last. Where each call makes a connection of its own, one dials at
-    /// a time then.
+    /// Returns whether nobody was there when an endpoint was dialled last. Where each call makes a
+    /// connection of its own, one dials at a time then.
     #[cfg(feature = "http")]
     pub(crate) fn is_refused(&self) -> bool {
         self.failing.load(Ordering::Relaxed) && self.state().how == DialFailure::Refused

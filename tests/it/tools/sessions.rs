@@ -25,7 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What a server answers with status 400, given the request.
 type BadRequest = fn(&Value) -> Option<Value>;
 
-/// A server that keeps sessions, and refuses those that it does not know; the tool `odd` it refuses in the same words.
+/// A server that keeps sessions, and refuses those that it does not know; the tool `odd` it refuses
+/// in the same words.
 #[derive(Clone)]
 struct Forgetful {
     refuses: BadRequest,
@@ -179,7 +180,8 @@ async fn read(stream: &mut TcpStream) -> Option<Value> {
     }
 }
 
-/// Answers one request on a connection, or hangs up, until it is told to stop: then it accepts nobody any more.
+/// Answers one request on a connection, or hangs up, until it is told to stop: then it accepts
+/// nobody any more.
 async fn web(listener: TcpListener, mut stopped: watch::Receiver<bool>, answer: fn(&Value) -> Option<Value>) {
     loop {
         let stops = async { drop(stopped.wait_for(|stopped| *stopped).await) };

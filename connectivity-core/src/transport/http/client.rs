@@ -243,8 +243,9 @@ impl Caller {
         way.judge(call, reply::read(call, codec, response, self.max_reply).await)
     }
 
-    /// Waits until a call may connect to an endpoint that could not be reached; where connections break, it fails at once. Where
-    /// nobody was there one call dials at a time, and those that wait fail with it.
+    /// Waits until a call may connect to an endpoint that could not be reached; where connections
+    /// break, it fails at once. Where nobody was there one call dials at a time, and those that
+    /// wait fail with it.
     async fn dial_is_due(&self, call: &Call, departure: &Departure) -> Result<(), Error> {
         let not_there = |cause: String| call.failed(ErrorKind::Connect, cause).with_sent(Sent::No);
         if self.backoff.is_refused() {
@@ -377,7 +378,8 @@ mod tests {
         }
         calls.join_all().await;
         let refused = dials.load(Ordering::SeqCst);
-        // The first of each caller were under way together, and then one dial had an answer for all.
+        // The first of each caller were under way together, and then one dial had an answer for
+        // all.
         assert!(refused <= CALLERS + 2 * CALLS, "{refused} dials for {} calls", CALLERS * CALLS);
 
         let server = TcpListener::bind(SocketAddr::from((CANARY, port))).unwrap();

@@ -29,7 +29,8 @@ const HAS_BEGUN: u8 = 1;
 const WITHDRAWN: u8 = 2;
 
 impl Departure {
-    /// Makes the error of a request without a response say `No` where nothing has left, and now nothing will.
+    /// Makes the error of a request without a response say `No` where nothing has left, and now
+    /// nothing will.
     pub(crate) fn judge(&self, error: Error) -> Error {
         if self.withdraw() { error.with_sent(Sent::No) } else { error }
     }

@@ -85,8 +85,9 @@ impl Caller {
         session.map_err(|_elapsed| timed_out(call.name()).with_sent(Sent::No))?.map_err(not_sent)
     }
 
-    /// Returns whether a refusal, in words that a server also has for a session that it does not know, was for that: a ping, which
-    /// it has refused so on the old session, it answers on a new one. Then the request did not run.
+    /// Returns whether a refusal, in words that a server also has for a session that it does not
+    /// know, was for that: a ping, which it has refused so on the old session, it answers on a new
+    /// one. Then the request did not run.
     async fn is_forgotten(&self, call: &Call) -> bool {
         match self.session(call).await {
             Ok(session) => session.is_known().await,

@@ -1,5 +1,5 @@
-//! The requests of a session over HTTP. rmcp's own client says neither when a request begins to leave nor with which status a
-//! refusal came; what becomes of a call depends on both.
+//! The requests of a session over HTTP. rmcp's own client says neither when a request begins to
+//! leave nor with which status a refusal came; what becomes of a call depends on both.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -42,7 +42,8 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// Returns whether it can mean that the session is not known. Many servers say so by a status 400.
+    /// Returns whether it can mean that the session is not known. Many servers say so by a status
+    /// 400.
     pub(super) fn may_be_of_session(&self) -> bool {
         self.in_session && self.status == StatusCode::BAD_REQUEST
     }
@@ -226,7 +227,8 @@ async fn body(mut response: Response, limit: usize) -> Result<Bytes, Failure> {
     Ok(body.freeze())
 }
 
-/// A stream of events, none of which is longer than the limit: what reads them keeps one until it is whole.
+/// A stream of events, none of which is longer than the limit: what reads them keeps one until it
+/// is whole.
 struct Bounded {
     body: reqwest::Body,
     limit: usize,

@@ -60,8 +60,8 @@ pub(super) enum Outcome {
     BrokenOff,
 }
 
-/// Says of a request whether it left and how it was refused, and holds one of the session's places until it left and nobody waits
-/// for its answer.
+/// Says of a request whether it left and how it was refused, and holds one of the session's places
+/// until it left and nobody waits for its answer.
 #[derive(Debug, Default)]
 pub(super) struct Ticket {
     pub(super) departure: Departure,

@@ -183,7 +183,8 @@ where
     /// Can be dropped at an `.await` and begun again: rmcp does so whenever something else happens.
     async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
         loop {
-            // A stream of QUIC has no budget of its own: one that always has more must not keep the thread.
+            // A stream of QUIC has no budget of its own: one that always has more must not keep the
+            // thread.
             tokio::task::consume_budget().await;
             match self.take() {
                 Some(Ok(message)) => return Some(message),

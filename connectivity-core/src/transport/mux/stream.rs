@@ -188,7 +188,8 @@ impl Stream {
         }
     }
 
-    /// Counts an inline poll for as long as it runs. What is cancelled meanwhile does not go on after it.
+    /// Counts an inline poll for as long as it runs. What is cancelled meanwhile does not go on
+    /// after it.
     pub(super) fn begin_poll(&self) -> Polling<'_> {
         self.polling.fetch_add(1, Ordering::Relaxed);
         Polling(self)

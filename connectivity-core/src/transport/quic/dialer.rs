@@ -95,8 +95,8 @@ impl Dialer {
         self.connect_to_first(&found.collect::<Vec<_>>(), traffic).await
     }
 
-    /// Dials one address after the other, each a moment after the last, as RFC 8305 has it. The one that was reached last time is
-    /// first.
+    /// Dials one address after the other, each a moment after the last, as RFC 8305 has it. The one
+    /// that was reached last time is first.
     async fn connect_to_first(&self, found: &[SocketAddr], traffic: Traffic) -> Result<Connected, DialError> {
         let mut addresses: VecDeque<_> = in_turns(found, self.reached()).into();
         let (mut dials, mut last) = (FuturesUnordered::new(), self.cannot("the name has no address"));

@@ -121,7 +121,8 @@ async fn a_long_reply_is_read_while_others_have_turns() {
     assert!(had >= 10, "{had} turns");
 }
 
-/// Has pongs whenever it is read, as a stream of QUIC has bytes: no socket is asked, which would count. It ends after so many.
+/// Has pongs whenever it is read, as a stream of QUIC has bytes: no socket is asked, which would
+/// count. It ends after so many.
 #[cfg(feature = "quic")]
 struct Flood(usize);
 
