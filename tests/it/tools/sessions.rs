@@ -108,17 +108,17 @@ async fn call(router: &Router, tool: &'static str) -> Result<Bytes, Error> {
     tokio::time::timeout(PATIENCE, router.call(tool, "{}")).await.expect("the call ends")
 }
 
-fn error_with(id: Value) -> Value {
+fn error_with(id: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "error": { "code": -32000, "message": "no valid session" }, "id": id })
 }
 
 /// Bodies of a status 400, as servers have them.
 const REFUSALS: &[(&str, BadRequest)] = &[
     ("no body", |_| None),
-    ("the id null", |_| Some(error_with(Value::Null))),
+    ("the id null", |_| Some(error_with(&Value::Null))),
     ("no id", |_| Some(json!({ "jsonrpc": "2.0", "error": { "code": -32000, "message": "no valid session" } }))),
-    ("an id of its own", |_| Some(error_with("server-error".into()))),
-    ("the id", |asked| Some(error_with(asked["id"].clone()))),
+    ("an id of its own", |_| Some(error_with(&"server-error".into()))),
+    ("the id", |asked| Some(error_with(&asked["id"]))),
 ];
 
 #[tokio::test]
