@@ -1,9 +1,11 @@
 //! One bad call is nobody else's: implementations that block their thread, peers that send without end or never read.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use connectivity_core::context::{self, Context};
 use connectivity_core::layer::ConcurrencyLayer;
 use connectivity_core::{
@@ -42,6 +44,28 @@ impl Gates {
     }
 }
 
+/// Calls that linger.
+static LINGERING: AtomicUsize = AtomicUsize::new(0);
+
+/// Waits at the gate that it is told, on its thread, and never ends after that; without a gate it
+/// ends at once.
+async fn linger(gate: Bytes) -> Result<Bytes, Error> {
+    struct Lingers;
+    impl Drop for Lingers {
+        fn drop(&mut self) {
+            LINGERING.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    let gate_number = String::from_utf8_lossy(&gate).parse().unwrap();
+    if gate_number == 0 {
+        return Ok(gate);
+    }
+    LINGERING.fetch_add(1, Ordering::SeqCst);
+    let _lingers = Lingers;
+    GATES.wait(gate_number);
+    std::future::pending().await
+}
+
 /// A server on every strategy, with an `echo` and a `block` that blocks its thread at the gate that it is told.
 struct World {
     server: Server,
@@ -69,18 +93,20 @@ impl World {
         let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
         router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
         router
-            .register_raw("block", async |bytes: bytes::Bytes| {
+            .register_raw("block", async |bytes: Bytes| {
                 let digits = String::from_utf8_lossy(&bytes).chars().filter(char::is_ascii_digit).collect::<String>();
                 GATES.wait(digits.parse().unwrap());
                 Ok(bytes)
             })
             .unwrap();
+        router.register_raw("linger", linger).unwrap();
         let tls = Tls::self_signed(["localhost"]).unwrap();
         let pin = tls.pin_sha256();
         let raw = |mcp: connectivity_core::Mcp| mcp.raw("echo", RawForm::Json).raw("block", RawForm::Json);
         let mcp = connectivity_core::McpListener::new("127.0.0.1:0", tls.clone()).mcp(raw);
         let http = connectivity_core::HttpListener::new("127.0.0.1:0").mcp(raw);
-        let builder = Server::builder(&router).expose(["echo", "block"]).listener("http", http).listener("mcp", mcp);
+        let builder =
+            Server::builder(&router).expose(["echo", "block", "linger"]).listener("http", http).listener("mcp", mcp);
         let builder = builder.unix(dir.path().join("far.sock").display().to_string()).quic("127.0.0.1:0", tls);
         Self { server: builder.start().await.unwrap(), pin, dir }
     }
@@ -88,7 +114,7 @@ impl World {
     /// A client of its own, with connections of its own.
     fn client(&self, strategy: &str) -> Router {
         let routes = MemoryRoutes::new();
-        for name in ["echo", "block", "nobody"] {
+        for name in ["echo", "block", "linger", "nobody"] {
             let address = |strategy| self.server.address(strategy).unwrap();
             let (word, endpoint, config) = match strategy {
                 "unix" => ("unix", self.dir.path().join("far.sock").display().to_string(), String::new()),
@@ -168,6 +194,27 @@ async fn sockets_go_on_while_all_threads_of_the_runtime_are_blocked() {
         for blocked in blocked {
             blocked.await.unwrap().unwrap_or_else(|error| panic!("{strategy}: {error}"));
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_cancelled_while_it_blocks_its_thread_ends_when_it_stops_to() {
+    let world = World::apart(12);
+    for (strategy, gate) in [("unix", 201), ("quic", 202)] {
+        let near = world.client(strategy);
+        // So that it is polled where its request is read.
+        for _ in 0..1000 {
+            near.call("linger", "0").await.unwrap();
+        }
+        let (caller, text) = (near.clone(), gate.to_string());
+        let call = tokio::spawn(async move { caller.call("linger", text).await });
+        until(|| LINGERING.load(Ordering::SeqCst) == 1).await;
+        call.abort();
+        assert!(call.await.unwrap_err().is_cancelled());
+        // What was said before this has arrived.
+        near.call("echo", "x").await.unwrap();
+        GATES.open(gate);
+        until(|| LINGERING.load(Ordering::SeqCst) == 0).await;
     }
 }
 

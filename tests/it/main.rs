@@ -15,6 +15,7 @@ mod faults;
 mod frames;
 mod from_go;
 mod guard;
+mod handshakes;
 mod http;
 mod http_limits;
 mod https;

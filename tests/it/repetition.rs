@@ -279,6 +279,45 @@ async fn a_request_that_a_server_of_tools_refuses_for_its_size_is_answered_at_on
     }
 }
 
+#[tokio::test]
+async fn a_request_over_the_limit_of_a_server_of_http_is_refused_at_once() {
+    let far = router(&MemoryRoutes::new());
+    far.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+    let http = HttpListener::new("127.0.0.1:0").gateway(|gateway| gateway.max_body_bytes(10 << 20));
+    let http = http.mcp(|mcp| mcp.raw("echo", RawForm::Json).max_message_bytes(10 << 20));
+    let server = Server::builder(&far).expose(["echo"]).listener("http", http).start().await.unwrap();
+    let address = server.address("http").unwrap();
+    let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(11 << 20));
+    for (strategy, endpoint, config) in [
+        ("http", format!("http://{address}/echo"), "{}"),
+        ("mcp", format!("http://{address}/mcp"), r#"{"tool_name":"echo"}"#),
+    ] {
+        let (routes, router, _) = here();
+        routes.set("echo", strategy, Some(&endpoint), config);
+        router.reload().await.unwrap();
+        for _ in 0..3 {
+            let call = tokio::time::timeout(PATIENCE, router.call("echo", large.clone()));
+            let error = call.await.expect("it is answered").unwrap_err();
+            assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, Sent::No), "{strategy}: {error}");
+            assert_eq!(router.call("echo", r#"{"a":1}"#).await.unwrap(), r#"{"a":1}"#, "{strategy}: it goes on");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_413_of_a_server_that_is_not_ours_says_nothing_of_the_call() {
+    let refuses = async || axum::http::StatusCode::PAYLOAD_TOO_LARGE;
+    let app = axum::Router::new().route("/echo", axum::routing::post(refuses));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}/echo", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, app).into_future());
+    let (routes, router, _) = here();
+    routes.set("echo", "http", Some(&endpoint), "{}");
+    router.reload().await.unwrap();
+    let error = router.call("echo", "x").await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, Sent::Maybe), "{error}");
+}
+
 /// A server of tools over HTTP that keeps sessions, forgets them when told, and refuses unknown ones with `unknown`. It says no
 /// more of a call of the tool `odd` than 400 either.
 async fn forgetful(unknown: u16, sessions: Arc<AtomicUsize>, calls: Arc<AtomicUsize>) -> std::net::SocketAddr {

@@ -175,7 +175,9 @@ impl Mcp {
         Self { max_timeout: limit, ..self }
     }
 
-    /// Bounds a message: 10 MiB unless said. Over HTTP a longer one is answered with 413; over a stream it ends its session.
+    /// Bounds a message: 10 MiB unless said. A longer one is refused as too large: over HTTP with
+    /// 413, over a stream by an error with its id, and the session goes on. One without end, three
+    /// times the limit, ends it.
     #[must_use]
     pub fn max_message_bytes(self, limit: usize) -> Self {
         Self { max_message: limit, ..self }
@@ -207,8 +209,11 @@ impl Mcp {
     /// Serves one session over the standard input and output of this process, until its input ends. Nothing else may write to the
     /// output: let logs go to the standard error.
     ///
+    /// The host that started the process may leave answers unread for as long as it likes. While 4
+    /// MiB of them wait, no further call begins and no request is read.
+    ///
     /// # Errors
-    /// When the streams break, or a message is too long.
+    /// When the streams break, or a message has no end.
     ///
     /// # Cancel safety
     /// Dropping the future ends the session and its calls.

@@ -12,7 +12,8 @@ use tokio::sync::Mutex as AsyncMutex;
 
 /// Hears when its message begins to leave.
 pub(crate) trait Leaves: Send + Sync {
-    fn leaves(&self);
+    /// Returns whether it is still wanted to.
+    fn leaves(&self) -> bool;
 }
 
 /// The outbox.
@@ -115,10 +116,9 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
                 rest.advance(written);
             }
             let Some(next) = self.waiting().messages.pop_front() else { break };
-            if let Some(hears) = next.hears {
-                hears.leaves();
+            if next.hears.is_none_or(|hears| hears.leaves()) {
+                *rest = next.bytes;
             }
-            *rest = next.bytes;
         }
         within(self.stall, writer.flush()).await
     }
@@ -185,6 +185,26 @@ mod tests {
         let (written, _) = tokio::join!(outbox.drained(), theirs.read_exact(&mut read));
         written.unwrap();
         assert_eq!(&read, b"abcdefgh\n");
+    }
+
+    struct Unwanted;
+
+    impl Leaves for Unwanted {
+        fn leaves(&self) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_wants_any_more_does_not_leave() {
+        let mut written = Vec::new();
+        let outbox = Outbox::new(&mut written, None);
+        outbox.put(b"a".to_vec(), None).unwrap();
+        outbox.put(b"b".to_vec(), Some(Arc::new(Unwanted))).unwrap();
+        outbox.put(b"c".to_vec(), None).unwrap();
+        outbox.drained().await.unwrap();
+        drop(outbox);
+        assert_eq!(written, b"a\nc\n");
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,11 +19,13 @@ const PIECE: usize = 64 * 1024;
 
 /// Serves the one session that there is.
 pub(super) async fn serve(inner: Arc<Inner>) -> io::Result<()> {
+    // No limit for a host that does not read: it has nobody else to keep waiting, and backpressure
+    // bounds what waits for it.
     let limits = Limits { opening: None, stall: None, message: inner.max_message };
     let streams = (Stdin::open()?, tokio::io::stdout());
     match session::serve(inner, None, streams, limits, None).await {
         End::Closed => Ok(()),
-        End::TooLong => Err(io::Error::new(io::ErrorKind::InvalidData, "a message was longer than the limit")),
+        End::TooLong => Err(io::Error::new(io::ErrorKind::InvalidData, "a message had no end")),
         End::Broken => Err(io::ErrorKind::BrokenPipe.into()),
     }
 }

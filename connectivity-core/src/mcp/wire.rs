@@ -195,8 +195,9 @@ struct Answer {
 }
 
 impl Leaves for Answer {
-    fn leaves(&self) {
+    fn leaves(&self) -> bool {
         self.line.answered(&self.id);
+        true
     }
 }
 

@@ -75,6 +75,20 @@ impl DialBackoff {
         }
     }
 
+    /// Returns whether nobody was there when an endpoint was dialled last. Where each call makes a
+    /// connection of its own, one dials at a time then.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_refused(&self) -> bool {
+        self.failing.load(Ordering::Relaxed) && self.state().how == DialFailure::Refused
+    }
+
+    /// Says why a dial failed that has ended since `asked`, if one has.
+    #[cfg(feature = "http")]
+    pub(crate) fn failed_after(&self, asked: Instant) -> Option<String> {
+        let state = self.state();
+        state.last.is_some_and(|last| last >= asked).then(|| state.cause.clone())
+    }
+
     /// Records a dial without success.
     pub(crate) fn failed(&self, how: DialFailure, cause: impl Into<String>) {
         self.failed_since(Instant::now(), how, cause);

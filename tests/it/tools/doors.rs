@@ -156,9 +156,14 @@ async fn web(State((answer, _)): State<(Answer, Arc<AtomicUsize>)>, body: Bytes)
     if asked["method"] != "server/discover" {
         return answer(&asked);
     }
+    typed("application/json", discovered(&asked).to_string())
+}
+
+/// What a server of the newest era answers to the question what it is.
+pub(super) fn discovered(asked: &Value) -> Value {
     let found = json!({ "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} },
         "serverInfo": { "name": "x", "version": "1" }, "ttlMs": 0, "cacheScope": "private" });
-    typed("application/json", json!({ "jsonrpc": "2.0", "id": asked["id"], "result": found }).to_string())
+    json!({ "jsonrpc": "2.0", "id": asked["id"], "result": found })
 }
 
 /// The address of a web server, and how often somebody came where nobody should.
@@ -175,7 +180,7 @@ async fn serve(answer: Answer) -> (String, Arc<AtomicUsize>) {
     (url, canary)
 }
 
-fn typed(kind: &'static str, body: impl Into<Body>) -> Response {
+pub(super) fn typed(kind: &'static str, body: impl Into<Body>) -> Response {
     ([(header::CONTENT_TYPE, kind)], body.into()).into_response()
 }
 
@@ -193,6 +198,7 @@ async fn what_web_servers_answer_in_place_of_tools() {
         ("401", |_| (StatusCode::UNAUTHORIZED, SECRET).into_response(), ErrorKind::Unauthenticated, "status 401"),
         ("403", |_| (StatusCode::FORBIDDEN, SECRET).into_response(), ErrorKind::Denied, "status 403"),
         ("404", |_| (StatusCode::NOT_FOUND, SECRET).into_response(), ErrorKind::NotRoutable, "status 404"),
+        ("413", |_| (StatusCode::PAYLOAD_TOO_LARGE, SECRET).into_response(), ErrorKind::TooLarge, "status 413"),
         ("429", |_| (StatusCode::TOO_MANY_REQUESTS, SECRET).into_response(), ErrorKind::Overloaded, "status 429"),
         ("500", |_| (StatusCode::INTERNAL_SERVER_ERROR, SECRET).into_response(), ErrorKind::Remote, "status 500"),
         ("503", |_| (StatusCode::SERVICE_UNAVAILABLE, SECRET).into_response(), ErrorKind::Overloaded, "status 503"),

@@ -5,4 +5,5 @@ mod doors;
 mod hostile;
 mod near;
 mod scripted;
+mod sessions;
 mod transcripts;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, redirect};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 
 use crate::call::{Call, CallService, Reply};
@@ -150,6 +150,7 @@ impl Transport for HttpTransport {
             max_reply: config.max_reply_bytes(),
             connections: Semaphore::new(MAX_CONNECTIONS),
             backoff: DialBackoff::default(),
+            dialling: Arc::default(),
             health: Health::new(),
             contracts: Contracts::default(),
         });
@@ -195,6 +196,8 @@ struct Caller {
     /// HTTP/1.1 has a connection for each call. Calls wait for one of these.
     connections: Semaphore,
     backoff: DialBackoff,
+    /// Held by the call that dials an endpoint where nobody was.
+    dialling: Arc<Mutex<()>>,
     health: Health,
     contracts: Contracts,
 }
@@ -227,7 +230,7 @@ impl Caller {
         }
         // The semaphore is never closed; without a permit the connection would merely go uncounted.
         let _connection = self.connections.acquire().await.ok();
-        self.dial_is_due(call).await?;
+        self.dial_is_due(call, departure).await?;
         let began = Instant::now();
         let headers = self.headers_for(call, codec, way.contract);
         let response = self.post(call, headers, departure.body(body)).await;
@@ -240,9 +243,19 @@ impl Caller {
         way.judge(call, reply::read(call, codec, response, self.max_reply).await)
     }
 
-    /// Waits until a call may connect to an endpoint that could not be reached; where connections break, it fails at once.
-    async fn dial_is_due(&self, call: &Call) -> Result<(), Error> {
-        let due = self.backoff.check().map_err(|cause| call.failed(ErrorKind::Connect, cause).with_sent(Sent::No))?;
+    /// Waits until a call may connect to an endpoint that could not be reached; where connections
+    /// break, it fails at once. Where nobody was there one call dials at a time, and those that
+    /// wait fail with it.
+    async fn dial_is_due(&self, call: &Call, departure: &Departure) -> Result<(), Error> {
+        let not_there = |cause: String| call.failed(ErrorKind::Connect, cause).with_sent(Sent::No);
+        if self.backoff.is_refused() {
+            let asked = Instant::now();
+            departure.keep(Arc::clone(&self.dialling).lock_owned().await);
+            if let Some(cause) = self.backoff.failed_after(asked) {
+                return Err(not_there(cause));
+            }
+        }
+        let due = self.backoff.check().map_err(not_there)?;
         if let Some(due) = due {
             tokio::time::sleep_until(due).await;
         }
@@ -299,6 +312,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::name::Name;
 
     const CANARY: [u8; 4] = [127, 0, 0, 1];
     const SERVER: [u8; 4] = [127, 0, 0, 2];
@@ -313,6 +327,67 @@ mod tests {
                 return (canary, server, port);
             }
         }
+    }
+
+    /// A caller of `billing` at a port of this machine, and how often it dials.
+    fn caller_at(port: u16) -> (Arc<Caller>, Arc<AtomicUsize>) {
+        let dials = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&dials);
+        let look_up = move |_host| -> Addresses {
+            count.fetch_add(1, Ordering::SeqCst);
+            Box::pin(std::future::ready(Ok(vec![SocketAddr::from((CANARY, 0))])))
+        };
+        let mut guard = Guard::new();
+        guard.allow_internal();
+        let url = format!("http://billing.example:{port}/billing");
+        let endpoint = Endpoint::of_row(&url, "billing", &RouteTls::default(), &guard).unwrap();
+        let caller = Caller {
+            client: client(GuardedResolver { guard, host: None, look_up }, tls::no_tls().unwrap()).unwrap(),
+            endpoint,
+            headers: HeaderMap::new(),
+            content_type: HeaderValue::from_static(headers::OCTET_STREAM),
+            codec: Codec::Json,
+            forwarded_meta: Arc::default(),
+            max_request: usize::MAX,
+            max_reply: usize::MAX,
+            connections: Semaphore::new(MAX_CONNECTIONS),
+            backoff: DialBackoff::default(),
+            dialling: Arc::default(),
+            health: Health::new(),
+            contracts: Contracts::default(),
+        };
+        (Arc::new(caller), dials)
+    }
+
+    #[tokio::test]
+    async fn where_nobody_is_one_call_dials_for_all() {
+        const CALLERS: usize = 16;
+        const CALLS: usize = 25;
+        let call = || Call::raw(Name::from_static("billing"), "x");
+        let port = TcpListener::bind(SocketAddr::from((CANARY, 0))).unwrap().local_addr().unwrap().port();
+        let (caller, dials) = caller_at(port);
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..CALLERS {
+            let caller = Arc::clone(&caller);
+            calls.spawn(async move {
+                for _ in 0..CALLS {
+                    let error = Arc::clone(&caller).send(call()).await.unwrap_err();
+                    assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
+                }
+            });
+        }
+        calls.join_all().await;
+        let refused = dials.load(Ordering::SeqCst);
+        // The first of each caller were under way together, and then one dial had an answer for
+        // all.
+        assert!(refused <= CALLERS + 2 * CALLS, "{refused} dials for {} calls", CALLERS * CALLS);
+
+        let server = TcpListener::bind(SocketAddr::from((CANARY, port))).unwrap();
+        answer(server);
+        for _ in 0..3 {
+            Arc::clone(&caller).send(call()).await.expect("the server is back");
+        }
+        assert_eq!(dials.load(Ordering::SeqCst), refused + 3, "each found it at once");
     }
 
     /// Answers each connection once and closes it, so that the next request needs another look-up.

@@ -26,4 +26,6 @@ pub(crate) use client::{guarded_client, own_headers};
 #[cfg(feature = "mcp")]
 pub(crate) use endpoint::Endpoint;
 #[cfg(feature = "mcp")]
-pub(crate) use reply::{kind_of, not_answered};
+pub(crate) use reply::{kind_of, not_answered, sent_of};
+#[cfg(feature = "mcp")]
+pub(crate) use sending::Departure;

@@ -1,7 +1,7 @@
 //! Reading the answer of an HTTP server, which can be anybody.
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
@@ -67,10 +67,17 @@ async fn failure(call: &Call, response: Response) -> Error {
     let Some(kind) = word(headers::ERROR) else {
         return call.failed(kind_of(status), format_args!("status {status}")).with_sent(Sent::Maybe);
     };
-    let sent = word(headers::SENT).map_or(Sent::Maybe, |word| Sent::from_word(&word));
+    let sent = sent_of(response.headers()).unwrap_or(Sent::Maybe);
     let body = body(call, response, MAX_FAILURE).await.unwrap_or_default();
     let message = serde_json::from_slice::<Failure>(&body).map(|failure| failure.message).unwrap_or_default();
     call.failed(ErrorKind::from_word(&kind), message.escape_debug()).with_sent(sent)
+}
+
+/// What a failure of our own server says of whether the call ran; `None` if it is none of ours.
+pub(crate) fn sent_of(headers: &HeaderMap) -> Option<Sent> {
+    headers.get(headers::ERROR)?;
+    let word = headers.get(headers::SENT).and_then(|value| value.to_str().ok());
+    Some(word.map_or(Sent::Maybe, Sent::from_word))
 }
 
 /// What the status of a foreign server means for a call.

@@ -22,6 +22,9 @@ use crate::transport::remote_name::RemoteName;
 /// How often a call looks for another session after one ended before the call was sent.
 const SESSIONS: usize = 4;
 
+/// Why a call goes on another session.
+const FORGOTTEN: &str = "the server has forgotten the session";
+
 /// Sends the calls of one route over a link that other routes may share.
 pub(super) struct Caller {
     link: Arc<Link<McpDial>>,
@@ -54,11 +57,17 @@ impl Caller {
     async fn send(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
         let mut request = CallToolRequestParams::new(self.tool(&call)?);
         request.arguments = self.arguments(&call)?;
-        let mut why = String::new();
+        let (mut why, mut was_forgotten) = (String::new(), false);
         for _ in 0..SESSIONS {
             let session = self.session(&call).await?;
             request.meta = meta(&call);
-            match self.next(&call, &session, session.call(request.clone(), call.context().deadline()).await) {
+            let mut outcome = session.call(request.clone(), call.context().deadline()).await;
+            if let Outcome::Unknown(refusal) = outcome {
+                let is_forgotten = !was_forgotten && self.is_forgotten(&call).await;
+                was_forgotten = true;
+                outcome = if is_forgotten { Outcome::NotSent(FORGOTTEN.to_owned()) } else { *refusal };
+            }
+            match self.next(&call, &session, outcome) {
                 Next::Done(end) => return end,
                 Next::Again(because) => why = because,
             }
@@ -76,12 +85,24 @@ impl Caller {
         session.map_err(|_elapsed| timed_out(call.name()).with_sent(Sent::No))?.map_err(not_sent)
     }
 
+    /// Returns whether a refusal, in words that a server also has for a session that it does not
+    /// know, was for that: a ping, which it has refused so on the old session, it answers on a new
+    /// one. Then the request did not run.
+    async fn is_forgotten(&self, call: &Call) -> bool {
+        match self.session(call).await {
+            Ok(session) => session.is_known().await,
+            Err(_) => false,
+        }
+    }
+
     /// What comes after an attempt: one that was not sent goes on the next session. One that may have run is the row's to retry.
     fn next(&self, call: &Call, session: &Session, outcome: Outcome) -> Next {
         let failed = |kind, message: &str| call.failed(kind, message).with_sent(Sent::Maybe);
         Next::Done(match outcome {
             Outcome::NotSent(because) => return Next::Again(because),
             Outcome::NoTime => Err(timed_out(call.name()).with_sent(Sent::No)),
+            Outcome::OutOfTime => Err(timed_out(call.name())),
+            Outcome::Unknown(refusal) => return self.next(call, session, *refusal),
             Outcome::Result(result) => {
                 self.reached();
                 self.forms.read(call, result, self.max_reply, session.is_ours())
@@ -91,7 +112,10 @@ impl Caller {
                 Err(answer::refused_by(call, &error, session.is_ours()))
             }
             Outcome::Odd(what) => Err(failed(ErrorKind::Remote, &format!("the answer {what}"))),
-            Outcome::Failed(cause) => Err(self.failed(call, http::failure(cause.error.as_ref()))),
+            Outcome::Failed(cause, told) => {
+                let (kind, message, sent) = http::failure(cause.error.as_ref());
+                Err(self.failed(call, (kind, message, told.unwrap_or(sent))))
+            }
             Outcome::Lost(cause) => Err(failed(cause.kind, &cause.text)),
             Outcome::BrokenOff => Err(failed(ErrorKind::Closed, "the response ended without an answer")),
         })

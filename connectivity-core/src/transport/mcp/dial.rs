@@ -7,7 +7,7 @@ use quinn::{Connection, ConnectionError, IdleTimeout, TransportConfig, VarInt};
 use rmcp::service::ClientInitializeError;
 
 use super::http::HttpDial;
-use super::session::{Departures, Session};
+use super::session::{Answers, Session};
 use super::sieve::ToolsChanged;
 use super::stream::{Stream, Why};
 use crate::call::BoxFuture;
@@ -116,7 +116,7 @@ async fn over_quic(dialer: &Dialer, max_message: usize, changed: ToolsChanged) -
         )
     };
     let ended = why.clone();
-    Session::open(stream, changed, Departures::AreTold, explained, move || ended.get()).await
+    Session::open(stream, changed, Answers::OnOneStream, explained, move || ended.get()).await
 }
 
 /// Closes the connection with the session, if the other side has not.

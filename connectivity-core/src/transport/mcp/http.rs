@@ -7,13 +7,13 @@ use std::sync::Arc;
 use reqwest::header::{ACCEPT, HeaderName, HeaderValue};
 use reqwest::{Client, StatusCode};
 use rmcp::service::ClientInitializeError;
-use rmcp::transport::DynamicTransportError;
 use rmcp::transport::streamable_http_client::{
     StreamableHttpClientTransport, StreamableHttpClientTransportConfig, StreamableHttpError,
 };
 
 use super::dial::{NO_SESSION, quoted, refusal};
-use super::session::{Departures, MAX_IN_FLIGHT, Session};
+use super::requests::Requests;
+use super::session::{Answers, MAX_IN_FLIGHT, Session};
 use super::sieve::ToolsChanged;
 use crate::error::{ErrorKind, Sent};
 use crate::routes::{RouteConfig, RouteError};
@@ -60,10 +60,9 @@ impl HttpDial {
             .max_concurrent_requests(MAX_IN_FLIGHT)
             .custom_headers(self.headers.clone())
             .max_sse_event_size(self.max_message)
-            .max_json_response_size(self.max_message)
-            .max_error_response_size(0);
-        let transport = StreamableHttpClientTransport::with_client(self.client.clone(), config);
-        Session::open(transport, self.changed.clone(), Departures::AreUnknown, explain, || None).await
+            .max_json_response_size(self.max_message);
+        let transport = StreamableHttpClientTransport::with_client(Requests(self.client.clone()), config);
+        Session::open(transport, self.changed.clone(), Answers::InResponses, explain, || None).await
     }
 }
 
@@ -84,12 +83,9 @@ pub(super) fn failure(cause: &(dyn StdError + Send + Sync + 'static)) -> (ErrorK
     match cause.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
         Some(StreamableHttpError::Client(cause)) => not_answered(cause),
         Some(StreamableHttpError::HttpStatus(status)) => of_status(status.status),
-        Some(StreamableHttpError::UnexpectedServerResponse(text)) => match status_in(text) {
-            Some(status) => of_status(status),
-            None => answered(ErrorKind::Decode, "the answer is no message of JSON-RPC"),
-        },
-        Some(StreamableHttpError::AuthRequired(_)) => answered(ErrorKind::Unauthenticated, "status 401"),
-        Some(StreamableHttpError::InsufficientScope(_)) => answered(ErrorKind::Denied, "status 403"),
+        Some(StreamableHttpError::Deserialize(_) | StreamableHttpError::UnexpectedServerResponse(_)) => {
+            answered(ErrorKind::Decode, "the answer is no message of JSON-RPC")
+        }
         Some(StreamableHttpError::ResponseBodyTooLarge { max_size }) => {
             (ErrorKind::TooLarge, format!("the answer is over {max_size} bytes"), Sent::Yes)
         }
@@ -102,23 +98,5 @@ pub(super) fn failure(cause: &(dyn StdError + Send + Sync + 'static)) -> (ErrorK
 
 fn of_status(status: u16) -> (ErrorKind, String, Sent) {
     let kind = StatusCode::from_u16(status).map_or(ErrorKind::Remote, kind_of);
-    // A request that is too large was not looked at.
-    let sent = if kind == ErrorKind::TooLarge { Sent::No } else { Sent::Maybe };
-    (kind, format!("status {status}"), sent)
-}
-
-/// Returns whether the server has answered a request with the status 400.
-pub(super) fn is_bad_request(cause: &DynamicTransportError) -> bool {
-    let cause = cause.error.downcast_ref::<StreamableHttpError<reqwest::Error>>();
-    let status = match cause {
-        Some(StreamableHttpError::HttpStatus(status)) => Some(status.status),
-        Some(StreamableHttpError::UnexpectedServerResponse(text)) => status_in(text),
-        _ => None,
-    };
-    status == Some(400)
-}
-
-/// The status in rmcp's text `HTTP 404 Not Found: ..`: its errors have it nowhere else.
-fn status_in(text: &str) -> Option<u16> {
-    text.strip_prefix("HTTP ")?.get(..3)?.parse().ok()
+    (kind, format!("status {status}"), Sent::Maybe)
 }

@@ -7,6 +7,7 @@ mod answer;
 mod caller;
 mod dial;
 mod http;
+mod requests;
 mod session;
 mod sieve;
 mod stream;

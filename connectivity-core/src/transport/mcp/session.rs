@@ -1,7 +1,6 @@
 //! One session with a server, which all calls of a link share.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rmcp::RoleClient;
@@ -15,16 +14,18 @@ use rmcp::service::{
     RunningServiceCancellationToken, ServiceError,
 };
 use rmcp::transport::{DynamicTransportError, Transport};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::answer;
-use super::http;
+use super::requests::Refusal;
 use super::sieve::{Leave, Sieve, ToolsChanged};
 use super::stream::Cause;
 use crate::call::BoxFuture;
+use crate::error::Sent;
 use crate::mcp::OURS;
 use crate::mcp::outbox::Leaves;
+use crate::transport::http::Departure;
 use crate::transport::link::{Connected, DialError};
 
 /// Calls of one session at once, as many as our own server takes; the others wait for their turn.
@@ -41,50 +42,77 @@ pub(super) enum Outcome {
     Result(CallToolResult),
     /// The server refused the request.
     Refused(ErrorData),
-    /// The transport could not do it.
-    Failed(DynamicTransportError),
+    /// The transport could not do it, and may know whether it may have run.
+    Failed(DynamicTransportError, Option<Sent>),
+    /// The server refused it as it refuses everything of a session that it does not know.
+    Unknown(Box<Self>),
     /// The server answered what a call has no use for.
     Odd(&'static str),
     /// The session ended before the request left.
     NotSent(String),
-    /// The deadline ended before the request had one of the session's places.
+    /// The deadline ended before the request began to leave.
     NoTime,
+    /// The deadline ended after that.
+    OutOfTime,
     /// The session ended while the call waited: it may have run.
     Lost(Cause),
     /// The response ended without an answer, and the session goes on: it may have run.
     BrokenOff,
 }
 
-/// Says of a request whether it left, and holds one of the session's places until it did and nobody waits for its answer.
-#[derive(Debug)]
+/// Says of a request whether it left and how it was refused, and holds one of the session's places
+/// until it left and nobody waits for its answer.
+#[derive(Debug, Default)]
 pub(super) struct Ticket {
-    left: AtomicBool,
-    _place: OwnedSemaphorePermit,
+    pub(super) departure: Departure,
+    refusal: OnceLock<Refusal>,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
-impl Leaves for Ticket {
-    fn leaves(&self) {
-        self.left.store(true, Ordering::Release);
+impl Ticket {
+    pub(super) fn refused(&self, refusal: Refusal) {
+        let _ = self.refusal.set(refusal);
+    }
+
+    /// Returns whether a request was refused as one of a session that is not known.
+    fn is_unknown(&self) -> bool {
+        self.refusal.get().is_some_and(Refusal::may_be_of_session)
     }
 }
 
-/// Whether a transport says of each request when it leaves.
+impl Leaves for Ticket {
+    fn leaves(&self) -> bool {
+        self.departure.begins()
+    }
+}
+
+/// Where the answers of a session come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Departures {
-    AreTold,
-    AreUnknown,
+pub(super) enum Answers {
+    OnOneStream,
+    /// Each has a response of HTTP, which can end without one.
+    InResponses,
+}
+
+/// What a server makes of a ping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pinged {
+    Answered,
+    /// It does not know the session, or refuses every ping.
+    Refused,
+    Unanswered,
 }
 
 /// A session.
 pub(super) struct Session {
     peer: Peer<RoleClient>,
     places: Arc<Semaphore>,
-    departures: Departures,
+    answers: Answers,
     leave: Leave,
     /// The server is one of this crate.
     ours: bool,
-    /// The server has answered a call.
-    answered: AtomicBool,
+    /// The server answers a ping on this session.
+    known: OnceCell<bool>,
     /// Why it ended, once it has.
     ended: watch::Receiver<Option<Cause>>,
     stop: Option<RunningServiceCancellationToken>,
@@ -98,7 +126,7 @@ impl Session {
     pub(super) async fn open<T: Transport<RoleClient> + 'static>(
         transport: T,
         changed: ToolsChanged,
-        departures: Departures,
+        answers: Answers,
         explain: impl Fn(&ClientInitializeError) -> DialError,
         why: impl Fn() -> Option<Cause> + Send + 'static,
     ) -> Result<Self, DialError> {
@@ -123,7 +151,7 @@ impl Session {
             end.send_replace(Some(why().unwrap_or_else(|| Cause::closed("the session has ended"))));
         });
         let places = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
-        Ok(Self { peer, places, departures, leave, ours, answered: AtomicBool::new(false), ended, stop: Some(stop) })
+        Ok(Self { peer, places, answers, leave, ours, known: OnceCell::new(), ended, stop: Some(stop) })
     }
 
     /// Returns whether the server is one of this crate: then its words about a call that it refuses are believed.
@@ -140,8 +168,7 @@ impl Session {
         };
         let Ok(place) = place else { return Outcome::NoTime };
         let Ok(place) = place else { return self.not_sent().await };
-        let left = AtomicBool::new(self.departures == Departures::AreUnknown);
-        let ticket = Arc::new(Ticket { left, _place: place });
+        let ticket = Arc::new(Ticket { _place: Some(place), ..Ticket::default() });
         let mut request = CallToolRequest::new(params);
         request.extensions.insert(Arc::clone(&ticket));
         let request = ClientRequest::CallToolRequest(request);
@@ -149,11 +176,24 @@ impl Session {
         let Ok(handle) = sent else { return self.not_sent().await };
         let call = Some((handle.id.clone(), Arc::clone(&ticket)));
         let mut cancel = CancelOnDrop { call, peer: &self.peer };
-        let answer = handle.await_response().await;
+        let answer = handle.await_response();
+        let answer = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, answer).await,
+            None => Ok(answer.await),
+        };
+        let Ok(answer) = answer else {
+            return if ticket.departure.withdraw() { Outcome::NoTime } else { Outcome::OutOfTime };
+        };
         cancel.call = None;
-        if matches!(answer, Ok(_) | Err(ServiceError::McpError(_))) {
-            self.answered.store(true, Ordering::Relaxed);
+        let outcome = self.outcome(answer, &ticket).await;
+        if ticket.is_unknown() && self.ping().await == Pinged::Refused {
+            self.leave.take();
+            return Outcome::Unknown(Box::new(outcome));
         }
+        outcome
+    }
+
+    async fn outcome(&self, answer: Result<ServerResult, ServiceError>, ticket: &Ticket) -> Outcome {
         match answer {
             Ok(result) => result_of(result),
             // It has said so beforehand, on this session.
@@ -161,13 +201,14 @@ impl Session {
                 Outcome::NotSent(error.message.into_owned())
             }
             Err(ServiceError::McpError(error)) => Outcome::Refused(error),
-            Err(_) if !ticket.left.load(Ordering::Acquire) => self.not_sent().await,
-            Err(ServiceError::TransportSend(cause)) if self.is_forgotten(&cause).await => {
-                self.leave.take();
-                Outcome::NotSent("the server has forgotten the session".to_owned())
+            Err(ServiceError::TransportSend(cause)) if self.answers == Answers::InResponses => {
+                let told = ticket.refusal.get().and_then(|refusal| refusal.sent).filter(|_| self.ours);
+                let left = ticket.departure.has_begun();
+                Outcome::Failed(cause, if left { told } else { Some(Sent::No) })
             }
-            Err(ServiceError::TransportSend(cause)) => Outcome::Failed(cause),
-            Err(ServiceError::TransportClosed) if self.departures == Departures::AreUnknown && self.is_usable() => {
+            Err(_) if !ticket.departure.has_begun() => self.not_sent().await,
+            Err(ServiceError::TransportSend(cause)) => Outcome::Failed(cause, None),
+            Err(ServiceError::TransportClosed) if self.answers == Answers::InResponses && self.is_usable() => {
                 Outcome::BrokenOff
             }
             Err(ServiceError::TransportClosed) => Outcome::Lost(self.why().await),
@@ -175,17 +216,21 @@ impl Session {
         }
     }
 
-    /// Over HTTP: returns whether a request failed because the server, which has answered before, does not know the session any more.
-    /// Many say so by a status 400, which may as well be about the request: then the server answers a ping.
-    async fn is_forgotten(&self, cause: &DynamicTransportError) -> bool {
-        let has_session =
-            self.peer.peer_info().is_some_and(|info| info.protocol_version != ProtocolVersion::V_2026_07_28);
-        if !has_session || !self.answered.load(Ordering::Relaxed) || !http::is_bad_request(cause) {
-            return false;
+    /// Returns whether the server answers a ping on this session.
+    pub(super) async fn is_known(&self) -> bool {
+        *self.known.get_or_init(|| async { self.ping().await == Pinged::Answered }).await
+    }
+
+    async fn ping(&self) -> Pinged {
+        let (ticket, mut ping) = (Arc::<Ticket>::default(), PingRequest::default());
+        ping.extensions.insert(Arc::clone(&ticket));
+        let answer = self.peer.send_request(ClientRequest::PingRequest(ping));
+        match tokio::time::timeout(PING, answer).await {
+            _ if ticket.is_unknown() => Pinged::Refused,
+            // One that it does not implement is an answer too.
+            Ok(Ok(_) | Err(ServiceError::McpError(_))) => Pinged::Answered,
+            _ => Pinged::Unanswered,
         }
-        let ping = self.peer.send_request(ClientRequest::PingRequest(PingRequest::default()));
-        let ping = tokio::time::timeout(PING, ping).await;
-        matches!(ping, Ok(Err(ServiceError::TransportSend(cause))) if http::is_bad_request(&cause))
     }
 
     async fn not_sent(&self) -> Outcome {

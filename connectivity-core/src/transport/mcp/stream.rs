@@ -183,6 +183,9 @@ where
     /// Can be dropped at an `.await` and begun again: rmcp does so whenever something else happens.
     async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
         loop {
+            // A stream of QUIC has no budget of its own: one that always has more must not keep the
+            // thread.
+            tokio::task::consume_budget().await;
             match self.take() {
                 Some(Ok(message)) => return Some(message),
                 Some(Err(cause)) => {
@@ -246,4 +249,37 @@ pub(super) const UNREADABLE: ErrorCode = ErrorCode(i32::MIN);
 
 fn unreadable(id: RequestId, why: &'static str) -> ServerJsonRpcMessage {
     ServerJsonRpcMessage::error(ErrorData::new(UNREADABLE, why, None), Some(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::ReadBuf;
+
+    use super::*;
+
+    /// Has notices that say nothing new whenever it is read, until so many bytes are left.
+    struct Flood(usize);
+
+    impl AsyncRead for Flood {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            let notice = b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n";
+            while buffer.remaining() >= notice.len() && self.0 >= notice.len() {
+                buffer.put_slice(notice);
+                self.0 -= notice.len();
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_pauses_leaves_the_thread_to_others() {
+        let mut stream = Stream::new(Flood(16 << 20), tokio::io::sink(), 1 << 20, Why::new(), ());
+        let reading = tokio::spawn(async move { stream.receive().await });
+        tokio::task::yield_now().await;
+        assert!(!reading.is_finished(), "all was read in one go");
+        assert!(reading.await.unwrap().is_none());
+    }
 }

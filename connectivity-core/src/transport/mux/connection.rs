@@ -312,6 +312,9 @@ async fn read(
     let decoder = Decoder::new(MAX_SMALL_FRAME);
     let mut intake = Intake::default();
     loop {
+        // A stream of QUIC has no budget of its own: one that always has more must not keep the
+        // thread.
+        tokio::task::consume_budget().await;
         let length = match intake.fill(&mut reader).await {
             Ok(0) => return "the other side closed the connection".to_owned(),
             Ok(length) => length,

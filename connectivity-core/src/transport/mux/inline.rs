@@ -58,6 +58,7 @@ impl InlineCall for StreamCall {
             return;
         }
         let _user = stream.serving.user.enter();
+        let _polling = stream.begin_poll();
         let first = AssertUnwindSafe(|| {
             let mut work = match work {
                 Work::Begun(work) => work,

@@ -1,6 +1,6 @@
 //! What the reader, the writer and the calls of one stream of a server share.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +38,10 @@ pub(crate) struct Stream {
     calls: Mutex<Calls>,
     /// Calls that wait for their inline poll, or are polled; not those whose poll overran.
     inline: AtomicUsize,
+    /// Inline polls that run; those that overran run beside the next.
+    polling: AtomicUsize,
+    /// Whether calls were cancelled that may be polled.
+    cancels: AtomicBool,
     /// The client has gone.
     closed: AtomicBool,
     /// Calls that have ended and wait for room in the send queue.
@@ -52,6 +56,8 @@ pub(crate) struct Stream {
 struct Calls {
     /// Calls that run in tasks of their own; without a handle until their task has been started.
     running: HashMap<u64, Option<AbortHandle>>,
+    /// Calls that were cancelled while polls ran, and may be what is polled.
+    cancelled: HashSet<u64>,
     /// Calls on the user's runtime that wait for their first poll, and those that wait to get there.
     unpolled: usize,
     backlog: VecDeque<IncomingCall>,
@@ -101,6 +107,8 @@ impl Stream {
             send_queue: SendQueue::default(),
             calls: Mutex::default(),
             inline: AtomicUsize::new(0),
+            polling: AtomicUsize::new(0),
+            cancels: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             unsent: AtomicUsize::new(0),
             detached: AtomicUsize::new(0),
@@ -167,9 +175,24 @@ impl Stream {
             calls.backlog_bytes -= dropped.as_ref().map_or(0, |call| call.size);
             return;
         }
-        let task = calls.running.remove(&number);
-        drop(calls);
-        task.flatten().inspect(AbortHandle::abort);
+        match calls.running.remove(&number) {
+            Some(task) => {
+                drop(calls);
+                task.inspect(AbortHandle::abort);
+            }
+            None if self.polling.load(Ordering::Acquire) > 0 && calls.cancelled.len() < MAX_IN_FLIGHT => {
+                calls.cancelled.insert(number);
+                self.cancels.store(true, Ordering::Release);
+            }
+            None => {}
+        }
+    }
+
+    /// Counts an inline poll for as long as it runs. What is cancelled meanwhile does not go on
+    /// after it.
+    pub(super) fn begin_poll(&self) -> Polling<'_> {
+        self.polling.fetch_add(1, Ordering::Relaxed);
+        Polling(self)
     }
 
     /// Ends all calls: the client has gone.
@@ -238,6 +261,16 @@ impl Stream {
         });
     }
 
+    /// Notes that a call runs, unless it was cancelled during its inline poll.
+    fn runs(&self, call: u64) -> bool {
+        let mut calls = self.calls();
+        let goes_on = !calls.cancelled.remove(&call);
+        if goes_on {
+            calls.running.insert(call, None);
+        }
+        goes_on
+    }
+
     /// Lets the user's runtime go on with a call that is pending.
     pub(super) fn go_on(
         self: &Arc<Self>,
@@ -259,9 +292,11 @@ impl Stream {
         large: Option<LargePermit>,
         work: impl Future<Output = Result<Reply, Error>> + Send + 'static,
     ) {
+        if !self.runs(call) {
+            return;
+        }
         let (stream, known) = (Arc::clone(self), Arc::clone(known));
         let mut unanswered = Unanswered { stream, call, known, codec, answered: false, _large: large };
-        self.calls().running.insert(call, None);
         // Not under the lock: on a runtime that is shut down the task is dropped, and answers, before this returns.
         let task = self.serving.user.spawn(async move {
             let result = work.await;
@@ -269,15 +304,32 @@ impl Stream {
             unanswered.answer(result);
         });
         let mut calls = self.calls();
-        if self.is_closed() {
-            task.abort();
-        } else if let Some(running) = calls.running.get_mut(&call) {
-            *running = Some(task.abort_handle());
+        match calls.running.get_mut(&call) {
+            Some(running) if !self.is_closed() => *running = Some(task.abort_handle()),
+            // Cancelled since, or over.
+            _ => task.abort(),
         }
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An inline poll that runs.
+pub(super) struct Polling<'a>(&'a Stream);
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        let is_last = self.0.polling.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last && self.0.cancels.load(Ordering::Acquire) {
+            let mut calls = self.0.calls();
+            // Another may have begun, and its call have been cancelled.
+            if self.0.polling.load(Ordering::Acquire) == 0 {
+                calls.cancelled.clear();
+                self.0.cancels.store(false, Ordering::Release);
+            }
+        }
     }
 }
 

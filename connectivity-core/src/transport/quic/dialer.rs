@@ -89,11 +89,16 @@ impl Dialer {
         Ok(Self { target, config, endpoints, reached: Mutex::default() })
     }
 
-    /// Connects to the address of the name that answers first: one after the other is dialled, each a moment after the last, as
-    /// RFC 8305 has it. The one that was reached last time is first.
+    /// Connects to the address of the name that answers first.
     pub(crate) async fn connect(&self, traffic: Traffic) -> Result<Connected, DialError> {
         let found = tokio::net::lookup_host(&self.target.address).await.map_err(|cause| self.cannot(cause))?;
-        let mut addresses: VecDeque<_> = in_turns(&found.collect::<Vec<_>>(), self.reached()).into();
+        self.connect_to_first(&found.collect::<Vec<_>>(), traffic).await
+    }
+
+    /// Dials one address after the other, each a moment after the last, as RFC 8305 has it. The one
+    /// that was reached last time is first.
+    async fn connect_to_first(&self, found: &[SocketAddr], traffic: Traffic) -> Result<Connected, DialError> {
+        let mut addresses: VecDeque<_> = in_turns(found, self.reached()).into();
         let (mut dials, mut last) = (FuturesUnordered::new(), self.cannot("the name has no address"));
         loop {
             if let Some(address) = addresses.pop_front() {
@@ -169,7 +174,13 @@ fn crypto_alert(code: TransportErrorCode) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
+    use quinn::ServerConfig;
+    use quinn::crypto::rustls::QuicServerConfig;
+
     use super::*;
+    use crate::transport::tls::Tls;
 
     #[test]
     fn families_are_dialled_in_turns_and_what_was_reached_first() {
@@ -178,6 +189,34 @@ mod tests {
         assert_eq!(in_turns(&[a, b, c, d], Some(d)), [d, a, c, b]);
         assert_eq!(in_turns(&[c, a], Some(b)), [c, a], "it is no address of the name any more");
         assert!(in_turns(&[], Some(a)).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_silent_first_address_of_a_name_costs_a_moment() {
+        for alpn in [&b"connectivity/1"[..], b"mcp-quic-v1"] {
+            let identity = Tls::self_signed(["localhost"]).unwrap();
+            let crypto = QuicServerConfig::try_from(identity.server_config(&[alpn]).unwrap()).unwrap();
+            let config = ServerConfig::with_crypto(Arc::new(crypto));
+            let server = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+            let there = server.local_addr().unwrap();
+            tokio::spawn(async move {
+                while let Some(incoming) = server.accept().await {
+                    tokio::spawn(incoming.into_future());
+                }
+            });
+            // Nobody is there, and datagrams say nothing of that.
+            let silent = SocketAddr::from((Ipv6Addr::LOCALHOST, there.port()));
+            let row = RouteTls { insecure: true, ..RouteTls::default() };
+            let target = Target::parse(&format!("localhost:{}", there.port()), &row).unwrap();
+            let dialer = Dialer::new(target, &row, alpn, Arc::default(), Arc::default()).unwrap();
+            let found = [silent, there];
+            for _ in 0..2 {
+                let dialled = dialer.connect_to_first(&found, Traffic::Small);
+                let dialled = tokio::time::timeout(HANDSHAKE, dialled).await.expect("nobody waits for the first");
+                assert_eq!(dialled.ok().unwrap().connection.remote_address(), there);
+            }
+            assert_eq!(dialer.reached(), Some(there), "it is dialled first from then on");
+        }
     }
 
     #[test]

@@ -120,3 +120,34 @@ async fn a_long_reply_is_read_while_others_have_turns() {
     let had = turns.load(Ordering::Relaxed) - before;
     assert!(had >= 10, "{had} turns");
 }
+
+/// Has pongs whenever it is read, as a stream of QUIC has bytes: no socket is asked, which would
+/// count. It ends after so many.
+#[cfg(feature = "quic")]
+struct Flood(usize);
+
+#[cfg(feature = "quic")]
+impl AsyncRead for Flood {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut TaskContext<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        const PONG: [u8; 16] = [0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        while buffer.remaining() >= PONG.len() && self.0 > 0 {
+            buffer.put_slice(&PONG);
+            self.0 -= 1;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(feature = "quic")]
+#[tokio::test]
+async fn a_server_that_never_pauses_leaves_the_thread_to_others() {
+    let connection = Connection::start(Feed::Task, (Flood(1 << 20), tokio::io::sink()), Role::Shared, ());
+    tokio::task::yield_now().await;
+    tokio::task::yield_now().await;
+    assert_eq!(connection.closed(), None, "all was read in one go");
+    connection.ended().await;
+}

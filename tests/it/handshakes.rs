@@ -1,0 +1,108 @@
+//! Handshakes that are begun over QUIC and left there.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use connectivity_core::{McpListener, McpTransport, MemoryRoutes, QuicListener, RawForm, Router, Server, Tls};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Endpoint};
+use tests::certificates::*;
+use tokio::net::UdpSocket;
+
+/// Long enough for anything that works.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// More than a server lets begin at once.
+const HANDSHAKES: usize = 1100;
+
+/// A client that shows no certificate, and would trust nobody.
+fn stranger(alpn: &[u8]) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider);
+    let config = config.with_protocol_versions(&[&rustls::version::TLS13]).unwrap();
+    let mut config = config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()))
+}
+
+/// The type of a packet with a long header (RFC 9000, 17.2).
+fn packet_type(datagram: &[u8]) -> Option<u8> {
+    datagram.first().filter(|byte| **byte & 0x80 != 0).map(|byte| (byte >> 4) & 3)
+}
+
+const INITIAL: u8 = 0;
+const RETRY: u8 = 3;
+
+/// Begins so many handshakes, all from one address, and leaves them there: of what a client says
+/// only the beginnings get through to the server, of what the server says only the question whether
+/// the address is right. Returns once the server has answered to all.
+async fn leave_unfinished(server: &str, alpn: &[u8]) -> impl Sized + use<> {
+    let (near, far) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    far.connect(server).await.unwrap();
+    let address = near.local_addr().unwrap();
+    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let client = endpoint.local_addr().unwrap();
+    let (answered, mut answers) = tokio::sync::watch::channel(0);
+    let relay = tokio::spawn(async move {
+        let (mut begins, mut answer, mut ids) = ([0; 2048], [0; 2048], HashSet::new());
+        loop {
+            tokio::select! {
+                read = near.recv(&mut begins) => {
+                    let datagram = &begins[..read.unwrap()];
+                    if packet_type(datagram) == Some(INITIAL) {
+                        let _ = far.send(datagram).await;
+                    }
+                }
+                read = far.recv(&mut answer) => {
+                    let Ok(read) = read else { continue };
+                    let datagram = &answer[..read];
+                    match packet_type(datagram) {
+                        Some(RETRY) => drop(near.send_to(datagram, client).await),
+                        Some(_) => {
+                            let length = usize::from(datagram[5]);
+                            if ids.insert(datagram[6..6 + length].to_vec()) {
+                                answered.send_modify(|count| *count += 1);
+                            }
+                        }
+                        None => {}
+                    }
+                }
+            }
+        }
+    });
+    let mut begun = Vec::new();
+    for count in 1..=HANDSHAKES {
+        begun.push(endpoint.connect_with(stranger(alpn), address, "localhost").unwrap());
+        // No more under way than a socket's buffer holds.
+        let keeps_up = answers.wait_for(|answered| *answered + 32 >= count);
+        tokio::time::timeout(PATIENCE, keeps_up).await.expect("the server answers").unwrap();
+    }
+    tokio::time::timeout(PATIENCE, answers.wait_for(|count| *count == HANDSHAKES)).await.unwrap().unwrap();
+    (begun, endpoint, relay)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handshakes_that_are_left_unfinished_keep_no_good_client_out() {
+    let (files, authority) = (Files::new(), ca("ours"));
+    let identity = Identity::new(Some(&authority), "127.0.0.1", |_| {});
+    let (cert, key) = (files.write("server.pem", &identity.cert), files.write("server.key", &identity.key));
+    let tls = Tls::from_pem(cert, key).unwrap().client_ca(files.write("ca.pem", &authority.pem())).unwrap();
+    let far = Router::builder().source(MemoryRoutes::new()).build().unwrap();
+    far.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+    let mcp = McpListener::new("127.0.0.1:0", tls.clone()).mcp(|mcp| mcp.raw("echo", RawForm::Json));
+    let builder = Server::builder(&far).expose(["echo"]).listener("mcp", mcp);
+    let server = builder.listener("quic", QuicListener::new("127.0.0.1:0", tls)).start().await.unwrap();
+    let shows = files.shows(&Identity::new(Some(&authority), "orders.internal", |_| {}));
+    let ca_file = files.write("ca.pem", &authority.pem());
+    for (strategy, alpn, keys) in [("quic", "connectivity/1", ""), ("mcp", "mcp-quic-v1", r#","tool_name":"echo""#)] {
+        let address = server.address(strategy).unwrap();
+        let _unfinished = leave_unfinished(address, alpn.as_bytes()).await;
+        let routes = MemoryRoutes::new();
+        let config = format!(r#"{{"timeout_ms":2000,"ca_file":{ca_file:?},{shows}{keys}}}"#);
+        routes.set("echo", strategy, Some(address), &config);
+        let builder = Router::builder().source(routes).transport("mcp", McpTransport::new());
+        let near = builder.build().unwrap();
+        assert_eq!(near.call("echo", r#"{"a":1}"#).await.unwrap(), r#"{"a":1}"#, "{strategy}");
+    }
+}
