@@ -97,14 +97,14 @@ async fn a_server_that_pings_without_end_and_does_not_read_fills_nobodys_memory(
     assert!(resident() < before + 50, "{} MiB, {before} before", resident());
 }
 
-/// An HTTP server with `echo`, and `large`, which answers with a mebibyte and counts its calls.
+/// An HTTP server with `echo`, and `large`, which answers with more than the system buffers and counts its calls.
 async fn http() -> (Server, String, Arc<AtomicUsize>) {
     let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
     let began = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&began);
     let large = move |_| {
         count.fetch_add(1, Ordering::SeqCst);
-        async { Ok(Bytes::from(vec![7; 1 << 20])) }
+        async { Ok(Bytes::from(vec![7; 16 << 20])) }
     };
     router.register_raw("large", large).unwrap();
     router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
@@ -123,7 +123,7 @@ async fn answers_over_http_that_nobody_reads_hold_up_the_calls_that_would_make_m
     let (_server, address, began) = http().await;
     let before = resident();
     let mut greedy = Vec::new();
-    for _ in 0..600 {
+    for _ in 0..80 {
         let socket = TcpSocket::new_v4().unwrap();
         // What the system keeps for a connection is not this process's.
         socket.set_recv_buffer_size(4096).unwrap();
@@ -140,17 +140,19 @@ async fn answers_over_http_that_nobody_reads_hold_up_the_calls_that_would_make_m
         }
         seen = now;
     }
-    assert!((1..200).contains(&seen), "{seen} calls have made a mebibyte each");
-    assert!(resident() < before + 250, "{} MiB, {before} before", resident());
-    // What was held up goes on as it is read.
-    for stream in &mut greedy[..300] {
-        let reading = stream.read_exact(&mut [0; 12]);
-        tokio::time::timeout(Duration::from_secs(20), reading).await.expect("it is answered").unwrap();
-        stream.shutdown().await.unwrap();
+    assert!((1..30).contains(&seen), "{seen} calls have made 16 MiB each");
+    assert!(resident() < before + 400, "{} MiB, {before} before", resident());
+    // What was held up goes on as answers are read.
+    for stream in &mut greedy {
+        let _ = stream.shutdown().await;
         let mut rest = Vec::new();
-        tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+        // What was refused, or cut off for its silence, ends at once.
+        let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await.expect("it ends");
+        if began.load(Ordering::SeqCst) > seen {
+            break;
+        }
     }
-    assert!(began.load(Ordering::SeqCst) >= 300);
+    assert!(began.load(Ordering::SeqCst) > seen, "{seen} began, and no more");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

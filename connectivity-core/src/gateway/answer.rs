@@ -1,10 +1,14 @@
 //! Answers and refusals as HTTP responses.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use super::unsent::{Counted, OfOrigin};
 use crate::call::Reply;
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
@@ -12,12 +16,16 @@ use crate::name::Name;
 use crate::transport::http::headers;
 
 /// Makes the response of an answer: the value in 200, the error of the contract in 422.
-pub(super) fn reply(name: &str, reply: &Reply, codec: Option<Codec>) -> Response {
+pub(super) fn reply(name: &str, reply: &Reply, codec: Option<Codec>, unsent: Option<&Arc<OfOrigin>>) -> Response {
     let status = if reply.is_app_error() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     match reply.encode(name, codec.unwrap_or(Codec::Json)) {
         Ok((codec, bytes)) => {
             let content_type = codec.map_or(headers::OCTET_STREAM, headers::content_type);
-            (status, [(CONTENT_TYPE, content_type)], Body::from(bytes)).into_response()
+            let Some(unsent) = unsent else {
+                return (status, [(CONTENT_TYPE, content_type)], Body::from(bytes)).into_response();
+            };
+            let body = Body::from(unsent.count(bytes.into()));
+            (status, [(CONTENT_TYPE, content_type)], Extension(Counted), body).into_response()
         }
         Err(error) => Refusal::from(error).into_response(),
     }

@@ -4,6 +4,7 @@ mod answer;
 mod body;
 mod origin;
 mod question;
+mod unsent;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub(crate) use self::body::BodyLimits;
 pub(crate) use self::origin::Callers;
 #[cfg(feature = "mcp")]
 pub(crate) use self::question::read_body;
+pub(crate) use self::unsent::{Counted, OfOrigin, UNREAD, UnsentAnswers};
 
 /// The longest request body unless said, in bytes.
 const MAX_BODY: usize = 16 << 20;

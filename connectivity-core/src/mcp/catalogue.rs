@@ -62,6 +62,9 @@ pub(super) fn object(value: Value) -> JsonObject {
     }
 }
 
+/// All tools of a catalogue at one moment, by name.
+pub(super) type Tools = Arc<Vec<Arc<Listed>>>;
+
 /// A set of tools; those of the admin are never among the others.
 #[derive(Debug)]
 pub(super) enum Catalogue {
@@ -72,7 +75,7 @@ pub(super) enum Catalogue {
 
 impl Catalogue {
     /// All tools, by name.
-    pub(super) fn tools(&self) -> Arc<Vec<Arc<Listed>>> {
+    pub(super) fn tools(&self) -> Tools {
         match self {
             Self::Services(services) => services.tools(),
             #[cfg(feature = "sqlite")]
@@ -105,12 +108,17 @@ impl Catalogue {
     }
 
     pub(super) fn changes(&self) -> Changes<'_> {
+        self.changes_since(self.tools())
+    }
+
+    /// Waits for changes of a list that was seen before.
+    pub(super) fn changes_since(&self, seen: Tools) -> Changes<'_> {
         let tables = match self {
             Self::Services(services) => Some(services.tables()),
             #[cfg(feature = "sqlite")]
             Self::Admin(_) => None,
         };
-        Changes { catalogue: self, tables, seen: self.tools() }
+        Changes { catalogue: self, tables, seen }
     }
 }
 
@@ -119,7 +127,7 @@ impl Catalogue {
 pub(super) struct Changes<'a> {
     catalogue: &'a Catalogue,
     tables: Option<watch::Receiver<u64>>,
-    seen: Arc<Vec<Arc<Listed>>>,
+    seen: Tools,
 }
 
 impl Changes<'_> {
@@ -127,15 +135,15 @@ impl Changes<'_> {
     pub(super) async fn next(&mut self) {
         let Some(tables) = &mut self.tables else { return std::future::pending().await };
         loop {
-            if tables.changed().await.is_err() {
-                return std::future::pending().await;
-            }
             let now = self.catalogue.tools();
             let same =
                 now.len() == self.seen.len() && now.iter().zip(&*self.seen).all(|(one, other)| Arc::ptr_eq(one, other));
             if !same {
                 self.seen = now;
                 return;
+            }
+            if tables.changed().await.is_err() {
+                return std::future::pending().await;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What rmcp asks of a session: which tools there are, and to call one.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rmcp::model::{
@@ -14,7 +14,7 @@ use rmcp::{RoleServer, ServerHandler};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::catalogue::{Listed, refused};
+use super::catalogue::{Listed, Tools, refused};
 use super::message::{OVERLOADED, kind};
 use super::wire::{Line, Stage};
 use super::{Inner, OURS, TIMEOUT_MS, TRACE_PARENT};
@@ -34,17 +34,21 @@ pub(super) struct Session {
     inner: Arc<Inner>,
     peer: Option<Peer>,
     line: Option<Arc<Line>>,
+    /// The tools that the client was told of last: it listens for changes of these.
+    told: Arc<Mutex<Tools>>,
 }
 
 impl Session {
     /// A session over a stream.
     pub(super) fn new(inner: Arc<Inner>, peer: Option<Peer>, line: Arc<Line>) -> Self {
-        Self { inner, peer, line: Some(line) }
+        let told = Arc::new(Mutex::new(inner.catalogue.tools()));
+        Self { inner, peer, line: Some(line), told }
     }
 
     /// A request over HTTP, which tells itself who sent it.
     pub(super) fn over_http(inner: Arc<Inner>, line: Option<Arc<Line>>) -> Self {
-        Self { inner, peer: None, line }
+        let told = Arc::new(Mutex::new(inner.catalogue.tools()));
+        Self { inner, peer: None, line, told }
     }
 
     /// What travels with a call: who sent it, until when, and the trace that it is a part of.
@@ -100,6 +104,10 @@ impl Session {
         Ok(result)
     }
 
+    fn told(&self) -> MutexGuard<'_, Tools> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until nobody waits for answers any more.
     async fn gone(&self, stage: Stage) {
         match &self.line {
@@ -130,7 +138,9 @@ impl ServerHandler for Session {
         _page: Option<PaginatedRequestParams>,
         _request: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tools = self.inner.catalogue.tools().iter().map(|tool| tool.shown.clone()).collect();
+        let now = self.inner.catalogue.tools();
+        let tools = now.iter().map(|tool| tool.shown.clone()).collect();
+        *self.told() = now;
         Ok(ListToolsResult::with_all_items(tools).with_ttl_ms(LIST_TTL_MS).with_cache_scope(CacheScope::Private))
     }
 
@@ -163,7 +173,8 @@ impl ServerHandler for Session {
 
     /// Tells of changes until the client or the session ends it.
     async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
-        let mut changes = self.inner.catalogue.changes();
+        let told = Arc::clone(&self.told());
+        let mut changes = self.inner.catalogue.changes_since(told);
         loop {
             tokio::select! {
                 () = subscription.cancelled() => return Ok(()),

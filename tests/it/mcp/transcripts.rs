@@ -131,6 +131,25 @@ async fn the_newest_version_needs_no_handshake() {
 }
 
 #[tokio::test]
+async fn who_listens_hears_of_what_has_changed_since_the_list_was_told() {
+    let far = far().await;
+    let mut client = Client::begin(&far, "MCP1").await;
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let told = client.ask(1, "tools/list", json!({ "_meta": meta })).await;
+    assert!(told.to_string().contains("billing.charge"), "{told}");
+    far.routes.set("billing.charge", "noop", None, "{}");
+    let listen = json!({ "_meta": meta, "notifications": { "toolsListChanged": true } });
+    let listen = json!({ "jsonrpc": "2.0", "id": 2, "method": "subscriptions/listen", "params": listen });
+    client.say(format!("{listen}\n")).await;
+    assert_eq!(client.next().await["method"], "notifications/subscriptions/acknowledged");
+    assert_eq!(client.next().await["method"], "notifications/tools/list_changed");
+}
+
+#[tokio::test]
 async fn errors_of_a_contract_and_of_ours_are_results_and_unknown_names_errors() {
     let far = far().await;
     let mut client = Client::open(&far).await;

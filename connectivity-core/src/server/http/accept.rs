@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::client_stream::ClientStream;
 use super::requests::Requests;
 use super::seat::Seat;
-use super::unsent::UnsentAnswers;
+use crate::gateway::UnsentAnswers;
 use crate::transport::large_requests::LargeRequests;
 use crate::transport::{Drain, Origin, Places};
 

@@ -7,7 +7,6 @@ mod accept;
 mod client_stream;
 mod requests;
 mod seat;
-mod unsent;
 
 use std::fmt;
 use std::net::SocketAddr;

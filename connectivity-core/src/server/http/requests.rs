@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONNECTION, HeaderValue};
@@ -15,15 +14,11 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use super::seat::{Busy, Seat};
-use super::unsent::OfOrigin;
 use crate::call::BoxFuture;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::gateway::Refusal;
+use crate::gateway::{Counted, OfOrigin, Refusal, UNREAD};
 use crate::name::Name;
 use crate::transport::large_requests::LargeShare;
-
-/// How long a request may wait until the answers of its origin are read.
-const WAIT: Duration = Duration::from_secs(15);
 
 /// What the requests of one connection need.
 #[derive(Clone)]
@@ -51,15 +46,18 @@ impl Requests {
         let busy = seat.begin();
         let response = if busy.is_none() {
             refused(&request, "too many requests of this address are under way")
-        } else if tokio::time::timeout(WAIT, unsent.room()).await.is_err() {
-            refused(&request, "the answers to this address are not read fast enough")
+        } else if !unsent.room().await {
+            refused(&request, UNREAD)
         } else {
             request.extensions_mut().insert(large);
+            request.extensions_mut().insert(Arc::clone(&unsent));
             match app.oneshot(request.map(Body::new)).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             }
         };
+        let counted = response.extensions().get::<Counted>().is_some();
+        let unsent = Some(unsent).filter(|_| !counted);
         response.map(|body| Answer { body, unsent, _busy: busy })
     }
 }
@@ -78,7 +76,8 @@ fn refused(request: &Request<Incoming>, message: &str) -> Response<Body> {
 /// The body of an answer. Its request runs until it is gone, and its bytes count until they were sent.
 pub(super) struct Answer {
     body: Body,
-    unsent: Arc<OfOrigin>,
+    /// Where its bytes count, unless they do already.
+    unsent: Option<Arc<OfOrigin>>,
     _busy: Option<Busy>,
 }
 
@@ -88,7 +87,11 @@ impl http_body::Body for Answer {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        Poll::Ready(frame.map(|frame| Ok(frame?.map_data(|piece| self.unsent.count(piece)))))
+        let count = |piece| match &self.unsent {
+            Some(unsent) => unsent.count(piece),
+            None => piece,
+        };
+        Poll::Ready(frame.map(|frame| Ok(frame?.map_data(count))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::transport::Origin;
 use crate::transport::unsent::Unsent;
@@ -12,16 +14,26 @@ use crate::transport::unsent::Unsent;
 /// Backpressure: no request of an origin is begun while this many bytes of its answers are unsent.
 const OF_ORIGIN: usize = 64 << 20;
 
+/// How long a request may wait for that.
+const WAIT: Duration = Duration::from_secs(15);
+
 /// Shorter answers do not count: what the system buffers for a connection is more.
 const COUNTED: usize = 64 * 1024;
 
+/// Why a request is refused that has waited for too long.
+pub(crate) const UNREAD: &str = "the answers to this address are not read fast enough";
+
+/// Marks a response whose body counts already.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted;
+
 /// The unsent answers of a listener.
 #[derive(Clone, Debug, Default)]
-pub(super) struct UnsentAnswers(Arc<Mutex<HashMap<Origin, Weak<OfOrigin>>>>);
+pub(crate) struct UnsentAnswers(Arc<Mutex<HashMap<Origin, Weak<OfOrigin>>>>);
 
 impl UnsentAnswers {
     /// Those of one origin: of all its connections.
-    pub(super) fn of(&self, origin: &Origin) -> Arc<OfOrigin> {
+    pub(crate) fn of(&self, origin: &Origin) -> Arc<OfOrigin> {
         let mut origins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         origins.get(origin).and_then(Weak::upgrade).unwrap_or_else(|| {
             origins.retain(|_, own| own.strong_count() > 0);
@@ -34,7 +46,7 @@ impl UnsentAnswers {
 
 /// The unsent answers of one origin.
 #[derive(Debug)]
-pub(super) struct OfOrigin(watch::Sender<Sum>);
+pub(crate) struct OfOrigin(watch::Sender<Sum>);
 
 #[derive(Debug, Default)]
 struct Sum {
@@ -43,19 +55,19 @@ struct Sum {
 }
 
 impl OfOrigin {
-    /// Waits until another answer may be made.
-    pub(super) async fn room(&self) {
-        // The sender lives as long as this does.
-        let _ = self.0.subscribe().wait_for(|sum| sum.bytes < OF_ORIGIN && sum.of_process.has_room()).await;
+    /// Waits until another answer may be made; false if that takes too long.
+    pub(crate) async fn room(&self) -> bool {
+        let mut sum = self.0.subscribe();
+        timeout(WAIT, sum.wait_for(|sum| sum.bytes < OF_ORIGIN && sum.of_process.has_room())).await.is_ok()
     }
 
     /// Counts a piece of an answer until it was sent, which is when whoever writes it drops it.
-    pub(super) fn count(self: &Arc<Self>, piece: Bytes) -> Bytes {
+    pub(crate) fn count(self: &Arc<Self>, piece: Bytes) -> Bytes {
         if piece.len() < COUNTED {
             return piece;
         }
         self.change(|bytes| bytes + piece.len());
-        Bytes::from_owner(Counted { piece, of: Arc::clone(self) })
+        Bytes::from_owner(CountedPiece { piece, of: Arc::clone(self) })
     }
 
     fn change(&self, change: impl FnOnce(usize) -> usize) {
@@ -66,18 +78,18 @@ impl OfOrigin {
     }
 }
 
-struct Counted {
+struct CountedPiece {
     piece: Bytes,
     of: Arc<OfOrigin>,
 }
 
-impl AsRef<[u8]> for Counted {
+impl AsRef<[u8]> for CountedPiece {
     fn as_ref(&self) -> &[u8] {
         &self.piece
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountedPiece {
     fn drop(&mut self) {
         self.of.change(|bytes| bytes - self.piece.len());
     }
