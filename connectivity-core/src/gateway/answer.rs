@@ -24,7 +24,7 @@ pub(super) fn reply(name: &str, reply: &Reply, codec: Option<Codec>, unsent: Opt
             let Some(unsent) = unsent else {
                 return (status, [(CONTENT_TYPE, content_type)], Body::from(bytes)).into_response();
             };
-            let body = Body::from(unsent.count(bytes.into()));
+            let body = Body::from(unsent.count(bytes));
             (status, [(CONTENT_TYPE, content_type)], Extension(Counted), body).into_response()
         }
         Err(error) => Refusal::from(error).into_response(),

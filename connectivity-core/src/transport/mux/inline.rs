@@ -88,7 +88,7 @@ impl InlineCall for StreamCall {
 
 impl Waiter for Arc<Stream> {
     fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(self, other)
+        Self::ptr_eq(self, other)
     }
 
     fn polled(&self, calls: usize) {
