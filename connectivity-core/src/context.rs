@@ -75,9 +75,16 @@ where
 /// Dropping the returned future drops the inner one.
 pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output, Error> {
     let context = current().with_timeout(limit);
-    let deadline = context.deadline().unwrap_or_else(|| Instant::now() + limit);
+    let deadline = context.deadline().unwrap_or_else(|| after(limit));
     let scoped = scope(context, future);
     tokio::time::timeout_at(deadline, scoped).await.map_err(|_elapsed| timed_out(&serving()))
+}
+
+/// The time after a limit, which is as long as can be where the clock does not reach so far.
+pub(crate) fn after(limit: Duration) -> Instant {
+    const AGES: Duration = Duration::from_secs(30 * 365 * 86_400);
+    let now = Instant::now();
+    now.checked_add(limit).unwrap_or_else(|| now + AGES)
 }
 
 pub(crate) fn timed_out(name: &str) -> Error {

@@ -66,6 +66,14 @@ impl Error {
         self
     }
 
+    /// Adds to the message what the reader should know beside the cause.
+    #[cfg(feature = "router")]
+    pub(crate) fn with_note(mut self, note: &str) -> Self {
+        let message = std::mem::take(&mut self.0.message);
+        self.0.message = bounded(format!("{message} ({note})"));
+        self
+    }
+
     /// Marks an error that an implementation got from a call of its own, or made up: it says nothing about whether the call of that
     /// implementation ran, and it did.
     #[cfg(feature = "router")]

@@ -157,14 +157,19 @@ struct FromGoExamples;
 
 /// Registers implementations with a router: `register!(router, Billing => Stripe)?`.
 ///
-/// Only the trait has to be imported. Several services may stand in one call, separated by commas; the first failure ends it.
+/// Only the trait has to be imported. Several services may stand in one call, separated by commas; after the first failure none is
+/// registered, nor made. An implementation can be any expression: `register!(router, Billing => connect().await?)?`.
 #[macro_export]
 macro_rules! register {
     ($router:expr, $($service:path => $implementation:expr),+ $(,)?) => {
-        (|| {
+        {
             let router = &$router;
-            $(router.register(<_ as $service>::__into_service($implementation))?;)+
-            ::core::result::Result::Ok::<(), $crate::RegisterError>(())
-        })()
+            let registered = ::core::result::Result::Ok::<(), $crate::RegisterError>(());
+            $(let registered = match registered {
+                ::core::result::Result::Ok(()) => router.register(<_ as $service>::__into_service($implementation)),
+                failed => failed,
+            };)+
+            registered
+        }
     };
 }

@@ -84,10 +84,23 @@ async fn raw_services_speak_to_go_peers_in_both_directions() {
     let router = Router::builder().source(routes).transport("http", http).build().unwrap();
     assert_eq!(router.call("thumb", "png").await.unwrap(), "png");
     let error = router.call("broken", "png").await.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.sent(), error.message()),
-        (ErrorKind::Remote, Sent::Maybe, "status 500 Internal Server Error")
-    );
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Remote, Sent::Maybe));
+    assert_eq!(error.message(), format!("status 500 Internal Server Error of {address}"));
+}
+
+#[tokio::test]
+async fn an_error_tells_which_server_it_is_about() {
+    let far = far().await;
+    let (_router, billing) = near(&format!("http://{}/biling", far.address), "{}").await;
+    let BillingError::Connectivity(error) = billing.quote("abc").await.unwrap_err() else { panic!("declined") };
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::NotRoutable, Sent::No));
+    assert!(error.message().starts_with(&format!("{} says: ", far.address)), "{error}");
+
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_router, billing) = near(&format!("http://{nobody}/billing"), "{}").await;
+    let BillingError::Connectivity(error) = billing.quote("abc").await.unwrap_err() else { panic!("declined") };
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No));
+    assert!(error.message().starts_with(&format!("{nobody}: ")), "{error}");
 }
 
 /// Sends one request as written and returns the status line and the rest.

@@ -140,6 +140,77 @@ async fn a_row_that_is_bad_from_the_start_never_falls_back_to_local() {
 }
 
 #[tokio::test]
+async fn a_bad_row_of_a_method_leaves_its_calls_to_the_row_of_the_service() {
+    let world = World::new();
+    for served_by in ["far", "here"] {
+        match served_by {
+            "far" => world.row("billing", "mark", "far", "{}").await,
+            _ => world.row("billing", "local", "", "{}").await,
+        }
+        world.row("billing.charge", "mark", "b", r#"{"timeout_ms":0}"#).await;
+        assert_eq!(world.served_by().await, Ok(served_by.into()));
+        assert!(matches!(world.state("billing.charge"), RouteState::Bad { .. }));
+    }
+    world.row("billing.charge", "mark", "own", "{}").await;
+    assert_eq!(world.served_by().await, Ok("own".into()));
+}
+
+#[tokio::test]
+async fn a_failure_tells_that_the_row_which_should_have_replaced_the_route_is_bad() {
+    let routes = MemoryRoutes::new();
+    let row = |strategy, endpoint, config: &str| routes.set("billing", strategy, Some(endpoint), config);
+    row("unix", "/nowhere/billing.sock", "{}");
+    let router = Router::builder().source(routes.clone()).build().unwrap();
+    let message = async || router.call("billing", "x").await.unwrap_err().message().to_owned();
+    assert!(!message().await.contains("its row is bad"));
+    row("http", "http://example.com/b", r#"{"timeout_ms":0}"#);
+    router.reload().await.unwrap();
+    let told = message().await;
+    assert!(told.contains("(its row is bad since 20") && told.contains("config.timeout_ms"), "{told}");
+    row("unix", "/nowhere/billing.sock", "{}");
+    router.reload().await.unwrap();
+    assert!(!message().await.contains("its row is bad"), "it was mended");
+}
+
+#[tokio::test]
+async fn an_implementation_can_be_any_expression() -> Result<(), Box<dyn std::error::Error>> {
+    async fn connect() -> std::io::Result<Shop> {
+        Ok(Shop::at("here"))
+    }
+    let router = Router::builder().source(MemoryRoutes::new()).build()?;
+    register!(router, Billing => connect().await?)?;
+    assert_eq!(BillingClient::new(&router).quote("abc").await, Ok(3));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_transport_has_a_name_that_rows_can_say() {
+    let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
+    for name in ["local", "noop", "My Own", ""] {
+        assert!(router.add_transport(name, Marks::default()).is_err(), "{name}");
+        let builder = Router::builder().source(MemoryRoutes::new()).transport(name, Marks::default());
+        assert!(builder.build().is_err(), "{name}");
+    }
+    router.add_transport("my-own", Marks::default()).unwrap();
+}
+
+#[tokio::test]
+async fn a_limit_can_be_as_long_as_can_be() {
+    let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
+    router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+    let http = connectivity_core::HttpListener::new("127.0.0.1:0").max_connections(usize::MAX);
+    let http = http.gateway(|gateway| gateway.body_timeout(Duration::MAX).max_timeout(Duration::MAX));
+    let server = Server::builder(&router).expose(["echo"]).listener("http", http).start().await.unwrap();
+    let routes = MemoryRoutes::new();
+    routes.set("echo", "http", Some(&format!("http://{}/echo", server.address("http").unwrap())), "{}");
+    let near = Router::builder().source(routes).transport("http", HttpTransport::new().allow_internal());
+    let near = near.layer(connectivity_core::layer::RetryLayer::new(1).backoff(Duration::MAX)).build().unwrap();
+    let call = connectivity_core::context::timeout(Duration::MAX, near.call("echo", "x"));
+    assert_eq!(call.await.unwrap().unwrap(), "x");
+    server.shutdown(Duration::MAX).await;
+}
+
+#[tokio::test]
 async fn since_when_a_row_is_bad_does_not_move_while_it_stays_so() {
     let world = World::new();
     let since = |world: &World| match world.state("billing") {

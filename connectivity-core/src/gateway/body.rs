@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::Instant;
 
+use crate::context::after;
 use crate::transport::large_requests::{LargePermit, LargeShare, Progress};
 
 /// A body of more bytes takes memory of its origin's share, where it came to a listener of ours.
@@ -48,7 +49,7 @@ pub(super) async fn read(
         first: Bytes::new(),
         rest: BytesMut::new(),
         most: announced.unwrap_or(limits.bytes),
-        deadline: Instant::now() + limits.time,
+        deadline: after(limits.time),
         memory: head.extensions.get::<LargeShare>().cloned().map(Memory::new),
     };
     while reading.piece().await? {}

@@ -18,7 +18,7 @@ use crate::router::reload::State;
 use crate::router::{MissingRow, Router};
 #[cfg(feature = "sqlite")]
 use crate::routes::SqliteRoutes;
-use crate::routes::{RouteSource, SourceError};
+use crate::routes::{RouteSource, SourceError, Strategy};
 use crate::transport::Transport;
 
 /// Settings of a [`Router`]: which process it is, where its rows come from, which transports and layers it has.
@@ -118,6 +118,7 @@ impl RouterBuilder {
         let source = self.source.clone().ok_or(OpenError::NoSource)?;
         let state = self.into_state();
         let words: Vec<_> = state.transports.keys().map(String::as_str).collect();
+        words.iter().try_for_each(|word| check_transport(word))?;
         source.add_strategies(&words)?;
         let core = Arc::new(Core::new(state, source));
         core.reload()?;
@@ -131,6 +132,14 @@ impl RouterBuilder {
         let (node, missing_row, layers) = (self.node, self.missing_row, self.layers);
         State { transports, node, missing_row, layers, ..State::default() }
     }
+}
+
+/// Checks that rows can name a transport.
+pub(super) fn check_transport(strategy: &str) -> Result<(), SourceError> {
+    if Strategy::parse(strategy).map_err(SourceError::new)?.is_remote() {
+        return Ok(());
+    }
+    Err(SourceError::new(format_args!("rows that say `{strategy}` use no transport: give yours another name")))
 }
 
 /// The transports that a router has unless told otherwise.

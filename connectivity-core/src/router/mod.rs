@@ -119,8 +119,10 @@ impl Router {
     /// Adds a transport, or replaces the one of that name. Rows that name it are in force before this returns.
     ///
     /// # Errors
-    /// When the source refuses the name as a word for `routes.strategy`.
+    /// When the name is none of a strategy, or `local` or `noop`, which need no transport; when the source refuses it as a word for
+    /// `routes.strategy`.
     pub fn add_transport(&self, strategy: &str, transport: impl Transport) -> Result<(), SourceError> {
+        builder::check_transport(strategy)?;
         self.0.source().add_strategies(&[strategy])?;
         self.0.change(|state| {
             state.transports.insert(strategy.to_owned(), Arc::new(transport));
@@ -259,6 +261,23 @@ impl Router {
     #[must_use]
     pub fn inbound(&self, exposed: Exposure) -> Inbound {
         Inbound::new(Arc::clone(&self.0), exposed)
+    }
+
+    /// Notes what is exposed and not registered: by mistake, or not yet.
+    pub(crate) fn note_unknown(&self, exposed: &Exposure) {
+        let table = self.0.table();
+        for name in exposed.names().into_iter().flatten() {
+            if table.known(name).is_none_or(|known| known.local.is_none()) {
+                let mut registered: Vec<_> = table.services.iter().filter(|(_, known)| known.local.is_some()).collect();
+                registered.sort_by_key(|(name, _)| *name);
+                let registered: Vec<_> = registered.iter().map(|(name, _)| name.as_str()).collect();
+                tracing::warn!(
+                    name,
+                    ?registered,
+                    "what is exposed is not registered here, and cannot be called until it is"
+                );
+            }
+        }
     }
 
     /// Closes the router: new calls fail as [`Closed`](ErrorKind::Closed), calls in flight get `limit` to end. Always returns.

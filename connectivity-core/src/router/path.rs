@@ -59,6 +59,8 @@ pub(crate) struct Traffic {
     cut: AtomicBool,
     /// Touched by calls that fail.
     last_failure: Mutex<Option<Failure>>,
+    /// What is wrong with a newer row of that name; read by calls that fail.
+    trouble: Mutex<Option<String>>,
 }
 
 /// A call that failed, and when.
@@ -77,6 +79,7 @@ impl Traffic {
             retired: Notify::new(),
             cut: AtomicBool::new(false),
             last_failure: Mutex::default(),
+            trouble: Mutex::default(),
         });
         flight.add_route(&traffic);
         traffic
@@ -100,8 +103,16 @@ impl Traffic {
         self.failure().clone()
     }
 
-    /// Takes note of a failure, and hands it on.
+    pub(crate) fn set_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// Takes note of a failure, and hands it on. It says so if the route should have been replaced by now.
     fn failed(&self, error: Error) -> Error {
+        let error = match &*self.trouble.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(trouble) if !error.is_relayed() => error.with_note(trouble),
+            _ => error,
+        };
         *self.failure() = Some(Failure { error: error.clone(), at: SystemTime::now() });
         error
     }

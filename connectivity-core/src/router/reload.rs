@@ -100,7 +100,7 @@ impl State {
         let same = before.and_then(|slot| slot.trouble.as_ref()).filter(|trouble| trouble.cause == cause);
         let since = same.map_or_else(SystemTime::now, |trouble| trouble.since);
         if same.is_none() {
-            tracing::warn!(name = %row.shown_name(), %cause, "a row is bad; the last good route of its name stays in force, if there was one");
+            tracing::warn!(name = %row.shown_name(), %cause, "a row is bad; the last good route of its name stays in force, or that of its service");
         }
         self.finish(row, name, target, transport, Some(Trouble { cause, since }))
     }
@@ -113,6 +113,9 @@ impl State {
         transport: Option<Arc<dyn Transport>>,
         trouble: Option<Trouble>,
     ) -> Slot {
+        if let Some(target) = &target {
+            target.set_trouble(trouble.as_ref());
+        }
         let ready = target.as_deref().map(|target| self.ready(target));
         let stand_in = target.as_deref().is_some_and(|target| self.stand_in(target).is_some());
         Slot { row: row.clone(), name, target, ready, trouble, transport, layers: self.layers_version, stand_in }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::error::ErrorKind;
+use crate::layer::breaker::utc;
 use crate::name::Name;
 use crate::router::table::Ready;
 use crate::router::target::Target;
@@ -61,6 +62,12 @@ pub(crate) struct Trouble {
 impl Trouble {
     pub(crate) const NOT_SERVED_HERE: &str =
         "its row says local, and nothing of this name is registered in this process";
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "its row is bad since {}, so the route before it is in force: {}", utc(self.since), self.cause)
+    }
 }
 
 /// Why a row is not in force.

@@ -88,10 +88,16 @@ impl Table {
         Self { generation, slots, by_name, services, missing_row, closed }
     }
 
-    /// Finds the row for a name: its own, or that of the service before its last dot.
+    /// Finds the row for a name: its own, or that of the service before its last dot. A row of a method's own that is bad, and never was
+    /// good, does not change where its calls go: they go by the row of the service.
     pub(crate) fn slot(&self, name: &str) -> Option<&Arc<Slot>> {
-        let at = self.by_name.get(name).or_else(|| self.by_name.get(parent(name)?))?;
-        self.slots.get(*at)
+        let of = |name: &str| self.slots.get(*self.by_name.get(name)?);
+        let of_service = || parent(name).and_then(of);
+        match of(name) {
+            Some(own) if own.trouble.is_none() || own.target.is_some() => Some(own),
+            Some(own) => of_service().filter(|service| service.target.is_some()).or(Some(own)),
+            None => of_service(),
+        }
     }
 
     /// Finds what this process knows of the service that a name belongs to. Methods are what a typed service has; a raw one is

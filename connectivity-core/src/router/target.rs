@@ -3,15 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use crate::call::{Call, CallService, Reply, RouteTag};
+use crate::context::after;
 use crate::error::{Error, ErrorKind};
 use crate::layer::breaker::BreakerState;
 use crate::router::flight::Flight;
 use crate::router::local::Local;
 use crate::router::path::{Admitted, Failure, Limits, Path, Traffic};
 use crate::router::policies::Policies;
+use crate::router::slot::Trouble;
 use crate::router::table::closed;
 use crate::routes::{Route, Strategy};
 use crate::transport::Remote;
@@ -82,6 +82,11 @@ impl Target {
         self.policies.breaker()
     }
 
+    /// Notes what is wrong with the row that should have replaced this route: failures of its calls tell that.
+    pub(crate) fn set_trouble(&self, trouble: Option<&Trouble>) {
+        self.traffic.set_trouble(trouble.map(Trouble::to_string));
+    }
+
     /// The last failure of a call through this route.
     pub(crate) fn last_failure(&self) -> Option<Failure> {
         self.traffic.last_failure()
@@ -113,7 +118,7 @@ impl Target {
 
     /// Gives calls in flight the time the row allows, then ends them. Called once, when another route has taken the place.
     pub(crate) fn retire(&self) {
-        self.traffic.end_at(Instant::now() + self.limits.drain());
+        self.traffic.end_at(after(self.limits.drain()));
     }
 }
 

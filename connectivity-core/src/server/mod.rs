@@ -60,7 +60,7 @@ impl Server {
         self.switch.begin(limit);
         let ended = async { while self.listeners.join_next().await.is_some() {} };
         // Listeners cut what is left at the limit; the second is for those that do not.
-        let _ = tokio::time::timeout(limit + Duration::from_secs(1), ended).await;
+        let _ = tokio::time::timeout(limit.saturating_add(Duration::from_secs(1)), ended).await;
         self.listeners.abort_all();
     }
 }
@@ -146,6 +146,7 @@ impl ServerBuilder {
         if self.listeners.is_empty() {
             return Err(ServeError::NoListener);
         }
+        self.router.note_unknown(&exposed);
         let inbound = self.layers.into_iter().fold(self.router.inbound(exposed), |inbound, layer| layer(inbound));
         let (switch, drain) = Drain::new();
         let mut server = Server { switch, addresses: Vec::new(), listeners: JoinSet::new() };

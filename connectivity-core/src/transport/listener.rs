@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::call::BoxFuture;
+use crate::context::after;
 use crate::router::Inbound;
 
 /// Takes calls from outside for an [`Inbound`], on the runtime that starts it: HTTP is one, and yours can be another.
@@ -80,7 +81,7 @@ pub(crate) struct DrainSwitch(watch::Sender<Option<Instant>>);
 
 impl DrainSwitch {
     pub(crate) fn begin(&self, limit: Duration) {
-        let end = Instant::now() + limit;
+        let end = after(limit);
         self.0.send_modify(|drain| *drain = Some(drain.map_or(end, |before| before.min(end))));
     }
 }

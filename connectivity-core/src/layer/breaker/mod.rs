@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 pub use service::{Breaker, BreakerFuture, BreakerLayer};
 pub use state::BreakerState;
-pub(crate) use state::serialize_utc;
+pub(crate) use state::{serialize_utc, utc};
 
 /// Counts the failures of a far end, and refuses calls to it while there are too many.
 ///

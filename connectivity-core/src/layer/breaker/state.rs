@@ -57,7 +57,7 @@ pub(crate) fn serialize_utc<S: Serializer>(time: &SystemTime, serializer: S) -> 
 }
 
 /// Writes a time as a person and a program can read it; what lies before 1970 or after 9999 is cut to these.
-fn utc(time: SystemTime) -> String {
+pub(crate) fn utc(time: SystemTime) -> String {
     const LAST: u64 = 253_402_300_799;
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().min(LAST);
     let (mut days, second) = (seconds / 86_400, seconds % 86_400);

@@ -21,6 +21,7 @@ pub use budget::RetryBudget;
 
 use super::{may_repeat, more, with_earlier};
 use crate::call::{Call, Reply};
+use crate::context::after;
 use crate::error::{Error, ErrorKind, Sent};
 
 /// What may pass by itself. An open circuit may too, but it knows when: asking again meanwhile would only be refused again.
@@ -182,7 +183,7 @@ impl Policy {
         if failed >= self.max || !may_repeat(spare, error, PASSING) {
             return None;
         }
-        let at = Instant::now() + wait(self.backoff, failed, HasherRng::default().next_f64());
+        let at = after(wait(self.backoff, failed, HasherRng::default().next_f64()));
         let in_time = spare.context().deadline().is_none_or(|deadline| at < deadline);
         (in_time && self.budget.withdraw()).then_some(at)
     }
@@ -193,5 +194,5 @@ impl Policy {
 fn wait(backoff: Duration, waited: u32, chance: f64) -> Duration {
     let whole = backoff.saturating_mul(1 << waited.min(20)).min(LONGEST.max(backoff));
     let half = whole / 2;
-    half + half.mul_f64(chance.clamp(0.0, 1.0))
+    half.saturating_add(half.mul_f64(chance.clamp(0.0, 1.0)))
 }

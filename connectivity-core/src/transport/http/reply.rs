@@ -64,13 +64,26 @@ async fn failure(call: &Call, response: Response) -> Error {
     let status = response.status();
     let word =
         |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
+    let at = authority(response.url());
     let Some(kind) = word(headers::ERROR) else {
-        return call.failed(kind_of(status), format_args!("status {status}")).with_sent(Sent::Maybe);
+        return call.failed(kind_of(status), format_args!("status {status} of {at}")).with_sent(Sent::Maybe);
     };
     let sent = sent_of(response.headers()).unwrap_or(Sent::Maybe);
     let body = body(call, response, MAX_FAILURE).await.unwrap_or_default();
     let message = serde_json::from_slice::<Failure>(&body).map(|failure| failure.message).unwrap_or_default();
-    call.failed(ErrorKind::from_word(&kind), message.escape_debug()).with_sent(sent)
+    let (kind, message) = (ErrorKind::from_word(&kind), message.escape_debug());
+    match kind {
+        // Or it would read as what this process says of its own routes.
+        ErrorKind::NotRoutable => call.failed(kind, format_args!("{at} says: {message}")),
+        _ => call.failed(kind, message),
+    }
+    .with_sent(sent)
+}
+
+/// Names the server of an endpoint; the rest of a URL can be anything an operator typed.
+fn authority(url: &reqwest::Url) -> String {
+    let port = url.port_or_known_default().unwrap_or_default();
+    format!("{}:{port}", url.host_str().unwrap_or_default())
 }
 
 /// What a failure of our own server says of whether the call ran; `None` if it is none of ours.
@@ -107,7 +120,8 @@ pub(crate) fn not_answered(cause: &reqwest::Error) -> (ErrorKind, String, Sent) 
     }
     let message = chain(cause);
     if cause.is_connect() {
-        (ErrorKind::Connect, message, Sent::No)
+        let at = cause.url().map(authority).unwrap_or_default();
+        (ErrorKind::Connect, format!("{at}: {message}"), Sent::No)
     } else if cause.is_timeout() {
         (ErrorKind::Timeout, message, Sent::Maybe)
     } else {
