@@ -53,6 +53,33 @@ impl ServiceDesc {
     pub fn method(&self, full_name: &str) -> Option<&'static MethodDesc> {
         self.methods.iter().copied().find(|method| method.full_name == full_name)
     }
+
+    /// Says in words how a client's contract, which this is, differs from that of an implementation.
+    #[cfg(feature = "router")]
+    pub(crate) fn difference(&self, here: &Self) -> String {
+        let lacks = |one: &Self, other: &Self| {
+            one.methods.iter().find(|method| other.method(method.full_name).is_none()).map(|method| method.name)
+        };
+        if let Some(method) = lacks(here, self) {
+            return format!("the client has no method `{method}`");
+        }
+        if let Some(method) = lacks(self, here) {
+            return format!("only the client has a method `{method}`");
+        }
+        let pairs = self.methods.iter().filter_map(|there| Some((there, here.method(there.full_name)?)));
+        let differ = pairs.into_iter().find(|(there, here)| there.fingerprint() != here.fingerprint());
+        match differ {
+            Some((there, here)) => {
+                format!(
+                    "`{}` is `{}` for the client, and `{}` here",
+                    here.name,
+                    there.contract().text,
+                    here.contract().text
+                )
+            }
+            None => "the methods are the same, of two traits: two versions of one crate may be linked".to_owned(),
+        }
+    }
 }
 
 /// Describes a method: its names, its arguments, and what its author said about repeating and cancelling it.

@@ -229,6 +229,17 @@ fn warnings(router: &Router) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn an_implementation_of_another_contract_than_that_of_a_client_is_refused_with_the_difference() {
+    let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
+    let _client = v1::OrdersClient::new(&router);
+    let refused = register!(router, v2::Orders => Ran::default()).unwrap_err().to_string();
+    assert!(refused.starts_with("`orders` cannot be registered: a client of another contract"), "{refused}");
+    assert!(refused.ends_with("the client has no method `track`"), "{refused}");
+    let refused = router.register_raw("orders", async |bytes| Ok(bytes)).unwrap_err().to_string();
+    assert!(refused.ends_with("that client is of a typed service, and this one is raw"), "{refused}");
+}
+
+#[tokio::test]
 async fn equal_contracts_go_as_bincode_without_a_word() {
     for strategy in STRATEGIES {
         let far = new_far(strategy, &anywhere(strategy)).await;

@@ -91,6 +91,26 @@ async fn requests_of_one_address_leave_room_for_others() {
 }
 
 #[tokio::test]
+async fn a_request_names_one_host() {
+    let (_server, address) = world(16).await;
+    for (hosts, status) in [
+        ("host: x\r\n", "200"),
+        ("host: [::1]:80\r\n", "200"),
+        ("", "400"),
+        ("host: x\r\nhost: x\r\n", "400"),
+        ("host: x y\r\n", "400"),
+        ("host: \r\n", "400"),
+    ] {
+        let mut stream = connect("127.0.0.1", address).await;
+        let request = head(1).replace("host: x\r\n", hosts) + "x";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("it is answered").unwrap();
+        assert_eq!(&answer[9..], status.as_bytes(), "{hosts:?}");
+    }
+}
+
+#[tokio::test]
 async fn large_bodies_that_stop_hold_up_no_other() {
     let (_server, address) = world(1024).await;
     let mut stopped = Vec::new();

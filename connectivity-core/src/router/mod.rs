@@ -72,8 +72,18 @@ impl Router {
         let desc = dispatch.desc();
         let name = Name::from_static(desc.name());
         self.add_local(&name, |state| {
+            if state.raw.contains_key(&name) {
+                return Err(RegisterError::AlreadyRegistered(name.clone()));
+            }
             let cell = state.cells.entry(name.clone()).or_insert_with(|| Arc::new(ServiceCell::new(desc)));
-            !state.raw.contains_key(&name) && cell.set_local(typed, dispatch)
+            match cell.set_local(typed, dispatch) {
+                true => Ok(()),
+                false if cell.local().is_some() => Err(RegisterError::AlreadyRegistered(name.clone())),
+                false => {
+                    let differs = cell.desc().difference(desc);
+                    Err(RegisterError::OtherContract { name: name.clone(), differs })
+                }
+            }
         })
     }
 
@@ -95,23 +105,28 @@ impl Router {
     pub fn register_raw(&self, name: &str, service: impl RawService) -> Result<(), RegisterError> {
         let name = Name::parse(name)?;
         self.add_local(&name, |state| {
-            let free = !state.cells.contains_key(&name) && !state.raw.contains_key(&name);
-            if free {
-                state.raw.insert(name.clone(), Arc::new(service));
+            if state.cells.get(&name).is_some_and(|cell| cell.local().is_none()) {
+                let differs = "that client is of a typed service, and this one is raw".to_owned();
+                return Err(RegisterError::OtherContract { name: name.clone(), differs });
             }
-            free
+            if state.cells.contains_key(&name) || state.raw.contains_key(&name) {
+                return Err(RegisterError::AlreadyRegistered(name.clone()));
+            }
+            state.raw.insert(name.clone(), Arc::new(service));
+            Ok(())
         })
     }
 
-    fn add_local(&self, name: &Name, add: impl FnOnce(&mut State) -> bool) -> Result<(), RegisterError> {
+    fn add_local(
+        &self,
+        name: &Name,
+        add: impl FnOnce(&mut State) -> Result<(), RegisterError>,
+    ) -> Result<(), RegisterError> {
         self.0.change(|state| {
             if state.closed {
                 return Err(RegisterError::Closed(name.clone()));
             }
-            if !add(state) {
-                return Err(RegisterError::AlreadyRegistered(name.clone()));
-            }
-            Ok(())
+            add(state)
         })?;
         self.0.add_missing_row(name).map_err(|cause| RegisterError::Row { name: name.clone(), cause })
     }
@@ -322,6 +337,14 @@ pub enum RegisterError {
     /// A service of this name is registered already.
     #[error("`{0}` is registered already")]
     AlreadyRegistered(Name),
+    /// A client of another contract under this name was made in this process before.
+    #[error("`{name}` cannot be registered: a client of another contract was made here under this name: {differs}")]
+    OtherContract {
+        /// The service.
+        name: Name,
+        /// How the two contracts differ.
+        differs: String,
+    },
     /// The text is no name.
     #[error(transparent)]
     Name(#[from] NameError),

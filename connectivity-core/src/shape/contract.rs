@@ -14,10 +14,7 @@ const MAX_TEXT: usize = 400;
 #[derive(Debug)]
 pub(crate) struct Contract {
     pub(crate) fingerprint: u64,
-    #[cfg_attr(
-        not(any(feature = "http", feature = "gateway", feature = "wire")),
-        expect(dead_code, reason = "only a wire on which contracts are compared tells them")
-    )]
+    #[cfg_attr(not(feature = "router"), expect(dead_code, reason = "only where contracts are compared they are told"))]
     pub(crate) text: String,
     pub(crate) unsupported: Option<Unsupported>,
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
-use axum::http::header::{CONNECTION, HeaderValue};
-use axum::http::{Request, Response};
+use axum::http::header::{CONNECTION, HOST, HeaderValue};
+use axum::http::uri::Authority;
+use axum::http::{Request, Response, Version};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -44,7 +45,9 @@ impl Requests {
     async fn answer(self, mut request: Request<Incoming>) -> Response<Answer> {
         let Self { app, seat, unsent, large } = self;
         let busy = seat.begin();
-        let response = if busy.is_none() {
+        let response = if !names_one_host(&request) {
+            closing(Refusal::bad_request("", "a request of HTTP/1.1 names one host"))
+        } else if busy.is_none() {
             refused(&request, "too many requests of this address are under way")
         } else if !unsent.room().await {
             refused(&request, UNREAD)
@@ -62,13 +65,29 @@ impl Requests {
     }
 }
 
-/// Refuses a request before it is read, which makes its connection unfit for another.
+/// Returns whether a request says to whom it is addressed, as RFC 9112 (3.2) demands: where proxies and servers take different ones
+/// for the host, one of them can be led astray.
+fn names_one_host(request: &Request<Incoming>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Authority::try_from(host.as_bytes()).is_ok(),
+        (None, None) => request.version() < Version::HTTP_11,
+        _ => false,
+    }
+}
+
+/// Refuses a request before it is read.
 fn refused(request: &Request<Incoming>, message: &str) -> Response<Body> {
     let path = request.uri().path();
     let name =
         Name::parse(path.strip_prefix('/').unwrap_or(path)).map_or_else(|_| String::new(), |name| name.to_string());
     let error = Error::new(ErrorKind::Overloaded, name, message).with_sent(Sent::No);
-    let mut response = Refusal::from(error).into_response();
+    closing(Refusal::from(error))
+}
+
+/// What is not read makes its connection unfit for another request.
+fn closing(refusal: Refusal) -> Response<Body> {
+    let mut response = refusal.into_response();
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
