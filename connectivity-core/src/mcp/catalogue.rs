@@ -18,6 +18,37 @@ use crate::error::Error;
 pub(super) struct Listed {
     pub(super) shown: Tool,
     pub(super) kind: Kind,
+    /// What it is called here, where clients may know it by a plain name.
+    name: Cow<'static, str>,
+}
+
+/// How the names of tools are spelled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// As methods and services are called.
+    #[default]
+    Full,
+    /// With letters, digits, `_` and `-` only, 64 at most.
+    Plain,
+}
+
+/// The longest plain name.
+const MAX_PLAIN: usize = 64;
+
+impl Spelling {
+    /// Gives a tool the name that clients know it by; `None` if it can have none.
+    pub(super) fn spell(self, mut tool: Listed) -> Option<Listed> {
+        if self == Self::Full {
+            return Some(tool);
+        }
+        let plain = tool.name().replace('.', "__");
+        if plain.len() > MAX_PLAIN {
+            tracing::warn!(tool = tool.name(), "its plain name is longer than 64 characters; it is left out");
+            return None;
+        }
+        tool.shown.name = plain.into();
+        Some(tool)
+    }
 }
 
 /// What a tool calls.
@@ -34,9 +65,9 @@ pub(super) enum Kind {
 
 impl Listed {
     pub(super) fn new(name: impl Into<Cow<'static, str>>, docs: impl Into<Cow<'static, str>>, kind: Kind) -> Self {
-        let docs = docs.into();
+        let (name, docs) = (name.into(), docs.into());
         let docs = Some(docs).filter(|docs| !docs.is_empty());
-        Self { shown: Tool::new_with_raw(name, docs, JsonObject::new()), kind }
+        Self { shown: Tool::new_with_raw(name.clone(), docs, JsonObject::new()), kind, name }
     }
 
     pub(super) fn schemas(mut self, input: Value, output: Option<Value>) -> Self {
@@ -51,7 +82,7 @@ impl Listed {
     }
 
     pub(super) fn name(&self) -> &str {
-        &self.shown.name
+        &self.name
     }
 }
 
@@ -62,8 +93,26 @@ pub(super) fn object(value: Value) -> JsonObject {
     }
 }
 
-/// All tools of a catalogue at one moment, by name.
+/// All tools of a catalogue at one moment, in the order of the names that clients know them by.
 pub(super) type Tools = Arc<Vec<Arc<Listed>>>;
+
+/// Brings tools in the order of their names, and leaves those out whose name is taken.
+pub(super) fn in_order(tools: impl Iterator<Item = Arc<Listed>>) -> Tools {
+    let mut tools: Vec<_> = tools.collect();
+    tools.sort_by(|one, other| one.shown.name.cmp(&other.shown.name));
+    tools.dedup_by(|second, first| {
+        let is_taken = second.shown.name == first.shown.name;
+        if is_taken {
+            tracing::warn!(
+                tool = second.name(),
+                other = first.name(),
+                "two tools have one name; the second is left out"
+            );
+        }
+        is_taken
+    });
+    Arc::new(tools)
+}
 
 /// A set of tools; those of the admin are never among the others.
 #[derive(Debug)]
@@ -85,7 +134,7 @@ impl Catalogue {
 
     pub(super) fn tool(&self, name: &str) -> Option<Arc<Listed>> {
         let tools = self.tools();
-        let at = tools.binary_search_by(|tool| tool.name().cmp(name)).ok()?;
+        let at = tools.binary_search_by(|tool| (*tool.shown.name).cmp(name)).ok()?;
         tools.get(at).cloned()
     }
 

@@ -37,6 +37,9 @@ pub(crate) struct Framer {
     skipped: usize,
 }
 
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// How far the value at the front of the buffer was looked through.
 #[derive(Debug, Default)]
 struct Scan {
@@ -71,10 +74,10 @@ impl Framer {
             return (self.skipped > self.limit.saturating_mul(ENDLESS)).then_some(Framed::Endless);
         }
         if self.scan.depth == 0 {
-            let blank = self.buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-            self.buffer.advance(blank);
+            self.skip_blank();
             match self.buffer.first()? {
                 b'{' | b'[' => {}
+                _ if BYTE_ORDER_MARK.starts_with(&self.buffer) => return None,
                 _ => return self.junk_line(),
             }
         }
@@ -102,6 +105,18 @@ impl Framer {
                 self.buffer.advance(end);
                 Some(Framed::Junk)
             }
+        }
+    }
+
+    /// Drops what may stand between values: whitespace, and the mark that some programs begin with.
+    fn skip_blank(&mut self) {
+        loop {
+            let blank = self.buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            self.buffer.advance(blank);
+            if !self.buffer.starts_with(BYTE_ORDER_MARK) {
+                return;
+            }
+            self.buffer.advance(BYTE_ORDER_MARK.len());
         }
     }
 
@@ -232,6 +247,20 @@ mod tests {
 
     fn value(text: &'static str) -> Framed {
         Framed::Value(Bytes::from_static(text.as_bytes()))
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_however_it_arrives() {
+        for cut in 0..6 {
+            let bytes = "\u{feff}{}\n".as_bytes();
+            let mut framer = Framer::new(100, 100);
+            framer.buffer().extend_from_slice(&bytes[..cut]);
+            let early = framer.next();
+            assert!(early.is_none() || cut >= 5, "{cut}: {early:?}");
+            framer.buffer().extend_from_slice(&bytes[cut..]);
+            let found = early.or_else(|| framer.next());
+            assert!(matches!(&found, Some(Framed::Value(value)) if value == "{}"), "{cut}: {found:?}");
+        }
     }
 
     #[test]

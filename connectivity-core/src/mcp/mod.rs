@@ -36,7 +36,7 @@ pub use quic::McpListener;
 pub(crate) use quic::{ALPN, MAGIC};
 pub use raw::RawForm;
 
-use catalogue::Catalogue;
+use catalogue::{Catalogue, Spelling};
 use services::Services;
 
 /// The longest message unless said, in bytes.
@@ -100,6 +100,7 @@ pub struct Mcp {
     raw: HashMap<String, RawForm>,
     callers: Callers,
     hosts: Vec<String>,
+    spelling: Spelling,
     timeout: Duration,
     max_timeout: Duration,
     max_message: usize,
@@ -150,6 +151,7 @@ impl Mcp {
             raw: HashMap::new(),
             callers: Callers::default(),
             hosts: Vec::new(),
+            spelling: Spelling::Full,
             timeout: TIMEOUT,
             max_timeout: MAX_TIMEOUT,
             max_message: MAX_MESSAGE,
@@ -161,6 +163,13 @@ impl Mcp {
     pub fn raw(mut self, name: impl Into<String>, form: RawForm) -> Self {
         self.raw.insert(name.into(), form);
         self
+    }
+
+    /// Names tools for hosts of agents that take letters, digits, `_` and `-` only, 64 at most: `billing__charge` for
+    /// `billing.charge`. A tool whose name would be longer, or that of another, is left out, and the log says so.
+    #[must_use]
+    pub fn plain_names(self) -> Self {
+        Self { spelling: Spelling::Plain, ..self }
     }
 
     /// Bounds a call whose client asks for nothing: 30 s unless said.
@@ -244,11 +253,11 @@ impl Mcp {
     }
 
     fn into_inner(self, work: Workplace) -> Arc<Inner> {
-        let Self { offer, raw, timeout, max_timeout, max_message, .. } = self;
+        let Self { offer, raw, spelling, timeout, max_timeout, max_message, .. } = self;
         let catalogue = match offer {
-            Offer::Services(inbound) => Catalogue::Services(Services::new(inbound, raw)),
+            Offer::Services(inbound) => Catalogue::Services(Services::new(inbound, raw, spelling)),
             #[cfg(feature = "sqlite")]
-            Offer::Admin(router, admin) => Catalogue::Admin(admin::AdminTools::new(router, admin)),
+            Offer::Admin(router, admin) => Catalogue::Admin(admin::AdminTools::new(router, admin, spelling)),
         };
         Arc::new(Inner { catalogue, timeout, max_timeout, max_message, work })
     }

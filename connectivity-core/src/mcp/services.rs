@@ -7,7 +7,7 @@ use rmcp::model::{CallToolResult, JsonObject, ToolAnnotations};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use super::catalogue::{Kind, Listed, failed, refused, value};
+use super::catalogue::{Kind, Listed, Spelling, Tools, failed, in_order, refused, value};
 use super::raw;
 use super::{RESULT, RawForm};
 use crate::call::Call;
@@ -25,6 +25,7 @@ pub(super) struct Services {
     inbound: Inbound,
     /// What raw services look like; the others are no tools.
     raw: HashMap<String, RawForm>,
+    spelling: Spelling,
     known: Mutex<Known>,
 }
 
@@ -32,27 +33,27 @@ pub(super) struct Services {
 #[derive(Debug, Default)]
 struct Known {
     table: Option<u64>,
-    list: Arc<Vec<Arc<Listed>>>,
+    list: Tools,
     made: HashMap<String, (usize, Arc<Listed>)>,
 }
 
 impl Services {
-    pub(super) fn new(inbound: Inbound, raw: HashMap<String, RawForm>) -> Self {
-        Self { inbound, raw, known: Mutex::default() }
+    pub(super) fn new(inbound: Inbound, raw: HashMap<String, RawForm>, spelling: Spelling) -> Self {
+        Self { inbound, raw, spelling, known: Mutex::default() }
     }
 
     pub(super) fn tables(&self) -> watch::Receiver<u64> {
         self.inbound.tables()
     }
 
-    pub(super) fn tools(&self) -> Arc<Vec<Arc<Listed>>> {
+    pub(super) fn tools(&self) -> Tools {
         // Before the list, so that a table that comes meanwhile makes another one.
         let table = *self.inbound.tables().borrow();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.table != Some(table) {
             let callable = self.inbound.listed();
-            let list = callable.iter().filter_map(|callable| self.made(&mut known, callable)).collect();
-            (known.table, known.list) = (Some(table), Arc::new(list));
+            let list = in_order(callable.iter().filter_map(|callable| self.made(&mut known, callable)));
+            (known.table, known.list) = (Some(table), list);
         }
         Arc::clone(&known.list)
     }
@@ -67,7 +68,7 @@ impl Services {
         {
             return Some(Arc::clone(tool));
         }
-        let tool = Arc::new(self.make(callable)?);
+        let tool = Arc::new(self.spelling.spell(self.make(callable)?)?);
         known.made.insert(callable.name().to_owned(), (identity, Arc::clone(&tool)));
         Some(tool)
     }

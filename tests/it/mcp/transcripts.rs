@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::*;
+use tests::certificates::Files;
 
 /// Reads as many answers as a transcript has.
 async fn answers(far: &Far, sent: &str, count: usize) -> Vec<Value> {
@@ -128,6 +129,22 @@ async fn the_newest_version_needs_no_handshake() {
     assert_eq!(client.next().await["method"], "notifications/subscriptions/acknowledged");
     far.routes.set("billing.charge", "noop", None, "{}");
     assert_eq!(client.next().await["method"], "notifications/tools/list_changed");
+}
+
+#[tokio::test]
+async fn plain_names_are_for_hosts_that_take_no_dots() {
+    let far = far_with(&Files::new(), None, |listener| listener.mcp(connectivity_core::Mcp::plain_names)).await;
+    let mut client = Client::open(&far).await;
+    let listed = client.ask(2, "tools/list", json!({})).await;
+    let names: Vec<_> =
+        listed["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    let is_plain =
+        |name: &&str| name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    assert!(names.iter().all(is_plain) && names.contains(&"billing__charge"), "{names:?}");
+    let quoted = client.call("billing__quote", json!({ "order": "abc" })).await;
+    assert_eq!(quoted["result"]["structuredContent"], json!({ "result": 3 }), "{quoted}");
+    let unknown = client.call("billing.quote", json!({ "order": "abc" })).await;
+    assert!(unknown["error"]["message"].as_str().unwrap().contains("there is no tool"), "{unknown}");
 }
 
 #[tokio::test]

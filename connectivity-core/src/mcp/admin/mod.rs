@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::catalogue::{Kind, Listed, failed, object, value};
+use super::catalogue::{Kind, Listed, Spelling, Tools, failed, in_order, object, value};
 use crate::context;
 use crate::name::shown as shown_name;
 use crate::router::Router;
@@ -26,7 +26,7 @@ const MAX_HISTORY: usize = 1_000;
 pub(super) struct AdminTools {
     router: Router,
     admin: Admin,
-    tools: Arc<Vec<Arc<Listed>>>,
+    tools: Tools,
 }
 
 #[derive(Deserialize)]
@@ -92,13 +92,12 @@ impl From<AdminError> for Refusal {
 }
 
 impl AdminTools {
-    pub(super) fn new(router: Router, admin: Admin) -> Self {
-        let mut tools: Vec<_> = Action::ALL.iter().map(|action| Arc::new(action.listed())).collect();
-        tools.sort_by(|one, other| one.name().cmp(other.name()));
-        Self { router, admin, tools: Arc::new(tools) }
+    pub(super) fn new(router: Router, admin: Admin, spelling: Spelling) -> Self {
+        let tools = Action::ALL.iter().filter_map(|action| spelling.spell(action.listed()));
+        Self { router, admin, tools: in_order(tools.map(Arc::new)) }
     }
 
-    pub(super) fn tools(&self) -> Arc<Vec<Arc<Listed>>> {
+    pub(super) fn tools(&self) -> Tools {
         Arc::clone(&self.tools)
     }
 

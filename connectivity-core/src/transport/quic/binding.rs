@@ -41,7 +41,8 @@ impl Binding<'_> {
         let config = self.server_config(alpn, configure).map_err(invalid)?;
         let bound = settings::bind(address).map_err(|cause| self.cannot(cause))?;
         let mut endpoint = settings::endpoint();
-        restart::survive(&mut endpoint, &self.tls.secret());
+        let port = bound.local_addr().map_err(|cause| self.cannot(cause))?.port();
+        restart::survive(&mut endpoint, &self.tls.secret(), alpn, port);
         socket::endpoint(endpoint, Some(config), bound).map_err(|cause| self.cannot(cause))
     }
 
