@@ -16,6 +16,7 @@ struct Noted {
     reading: Option<(SourceError, Instant)>,
     looking: Option<(SourceError, Instant)>,
     no_events: Option<String>,
+    refused_words: Vec<String>,
 }
 
 impl Notes {
@@ -40,6 +41,19 @@ impl Notes {
     /// Notes whether the operating system tells of changes.
     pub(super) fn events(&self, trouble: Option<String>) {
         self.lock().no_events = trouble;
+    }
+
+    /// Notes strategy words that the table cannot hold.
+    pub(super) fn refused_words(&self, words: &[&str]) {
+        let mut noted = self.lock();
+        let new = words.iter().filter(|word| !noted.refused_words.iter().any(|known| known == *word));
+        let new: Vec<_> = new.map(|word| (*word).to_owned()).collect();
+        noted.refused_words.extend(new);
+    }
+
+    /// Returns the words noted by [`refused_words`](Self::refused_words).
+    pub(super) fn refused_words_noted(&self) -> Vec<String> {
+        self.lock().refused_words.clone()
     }
 
     /// Tells all that is noted.

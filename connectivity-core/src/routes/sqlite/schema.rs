@@ -168,16 +168,21 @@ pub(super) fn troubles(connection: &Connection) -> rusqlite::Result<Vec<String>>
 
 /// The triggers as SQLite itself would store them for this file: made in memory, because it trims their text its own way.
 fn wanted(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
-    let go_words: Option<String> = meta(connection, "go_words")?;
-    // Checked, because they become part of a statement and anybody may have written them.
-    let checked = |words: String| words.split(',').filter(|w| Strategy::parse(w).is_ok()).map(str::to_owned).collect();
-    let go_words: Option<Vec<String>> = go_words.map(checked);
+    let go_words = go_words(connection)?;
     let memory = Connection::open_in_memory()?;
     if go_words.is_some() {
         memory.execute_batch("CREATE TABLE routes (service_name, strategy, endpoint, config, updated_at)")?;
     }
     create(&memory, go_words.as_deref())?;
     triggers(&memory)
+}
+
+/// The words that the CHECK of a Go-made table allows; `None` where the table can hold any.
+pub(super) fn go_words(connection: &Connection) -> rusqlite::Result<Option<Vec<String>>> {
+    let words: Option<String> = meta(connection, "go_words")?;
+    // Checked, because they become part of a statement and anybody may have written them.
+    let checked = |words: String| words.split(',').filter(|w| Strategy::parse(w).is_ok()).map(str::to_owned).collect();
+    Ok(words.map(checked))
 }
 
 /// Our triggers, by name.

@@ -15,6 +15,7 @@ use super::schema::{self, Found};
 use crate::name::Name;
 use crate::routes::row::RouteRow;
 use crate::routes::source::{Added, Snapshot, SourceError};
+use crate::routes::strategy::Strategy;
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,14 +133,40 @@ impl Store {
         Ok(added.map_or(Added::ReadOnly, Added::Rows))
     }
 
-    /// Adds strategy words, unless the file cannot be written.
+    /// Adds strategy words, unless the file cannot be written. A word that the CHECK of a Go-made
+    /// table refuses is noted instead: the other words work, so the file can be used.
     pub(super) fn add_strategies(&self, words: &[&str]) -> Result<(), SourceError> {
-        let known = self.with_reader("reading strategies", |connection| known_words(connection))?;
-        let unknown: Vec<&str> = words.iter().copied().filter(|word| known.iter().all(|k| k != word)).collect();
+        let unknown = self.unknown_words(words)?;
         if unknown.is_empty() {
             return Ok(());
         }
-        self.write("adding strategies", |tx| schema::add_words(tx, &unknown)).map(drop)
+        let narrow = self.with_reader("reading strategies", |connection| schema::go_words(connection))?;
+        let fits = |word: &str| narrow.as_ref().is_none_or(|words| words.iter().any(|known| known == word));
+        let is_word = |word: &str| Strategy::parse(word).is_ok();
+        let (refused, addable) = unknown.into_iter().partition::<Vec<_>, _>(|word| is_word(word) && !fits(word));
+        self.notes.refused_words(&refused);
+        if addable.is_empty() {
+            return Ok(());
+        }
+        self.write("adding strategies", |tx| schema::add_words(tx, &addable)).map(drop)
+    }
+
+    fn unknown_words<'a>(&self, words: &[&'a str]) -> Result<Vec<&'a str>, SourceError> {
+        let known = self.with_reader("reading strategies", |connection| known_words(connection))?;
+        Ok(words.iter().copied().filter(|word| known.iter().all(|k| k != word)).collect())
+    }
+
+    /// Strategies of this process that no row can use.
+    fn refused_words(&self) -> Option<String> {
+        let noted = self.notes.refused_words_noted();
+        let refused = self.unknown_words(&noted.iter().map(String::as_str).collect::<Vec<_>>()).unwrap_or_default();
+        (!refused.is_empty()).then(|| {
+            format!(
+                "no row can use `{}`: the table `routes` was made by the Go original and holds only its own strategies; \
+                 stop the Go routers and rebuild it: connectivity init --upgrade",
+                refused.join("`, `")
+            )
+        })
     }
 
     /// Everything that is wrong with the file itself.
@@ -151,6 +178,7 @@ impl Store {
             Err(_) if !warnings.is_empty() => {}
             Err(e) => warnings.push(e.to_string()),
         }
+        warnings.extend(self.refused_words());
         warnings.extend(file::permissions(&self.path));
         warnings
     }
