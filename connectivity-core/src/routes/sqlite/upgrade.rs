@@ -6,8 +6,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::columns::{field, select};
 use super::connection::{self, Mode, about, explain};
+use super::handle::Handle;
 use super::schema::{self, Found};
-use super::store::Handle;
 use crate::routes::row::RouteRow;
 use crate::routes::source::SourceError;
 
