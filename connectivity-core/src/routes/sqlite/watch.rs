@@ -51,7 +51,8 @@ pub(super) fn start_with(store: Arc<Store>, changed: ChangeFn, listen: Listen) -
         events: None,
         bell: bell.clone(),
         handover: Handover::new(changed),
-        second_looks: SECOND_LOOKS,
+        // The event of a commit that has begun may have come before anybody listened.
+        second_looks: 0,
         blind: false,
     };
     watcher.listen();
@@ -100,6 +101,7 @@ impl Watcher {
             Ok(Seen::Commit) => self.handover.note(),
             Ok(Seen::OtherFile) => {
                 self.listen();
+                self.second_looks = 0;
                 self.handover.note();
             }
         }

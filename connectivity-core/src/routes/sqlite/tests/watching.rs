@@ -329,6 +329,21 @@ fn a_file_whose_head_is_overwritten_is_told_and_read_again_when_it_is_back() {
 }
 
 #[test]
+fn a_commit_just_after_the_start_is_seen_soon() {
+    let (file, routes) = File::ours();
+    let (send, changes) = mpsc::channel();
+    // As if the event of the commit came just before the system was asked to tell of any.
+    let late = |_: &Store, _: &Bell| notify::recommended_watcher(|_| {});
+    let _guard = start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), late).unwrap();
+    changes.recv_timeout(LONG).unwrap();
+    let start = Instant::now();
+    file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local')").unwrap();
+    changes.recv_timeout(LONG).unwrap();
+    // The slow look alone would come after a second.
+    assert!(start.elapsed() < Duration::from_millis(800), "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_file_that_goes_and_comes_back_is_told_and_then_forgotten() {
     let watched = Watched::new();
     watched.until_generation(1);
