@@ -58,6 +58,19 @@ impl Sidecars {
     }
 }
 
+/// Returns whether commits may stand beside the file: in a log, or in a journal to be rolled back.
+pub(super) fn has_log(path: &Path) -> bool {
+    let has_content = |suffix| fs::metadata(beside(path, suffix)).is_ok_and(|metadata| metadata.len() > 0);
+    has_content("-wal") || has_content("-journal")
+}
+
+/// Returns whether nobody may write the directory, not even the one user who could.
+pub(super) fn is_in_sealed_directory(path: &Path) -> bool {
+    let directory = beside(path, "").parent().map(fs::metadata);
+    // Elsewhere the attribute of a directory says nothing about the files in it.
+    cfg!(unix) && directory.is_some_and(|found| found.is_ok_and(|metadata| metadata.permissions().readonly()))
+}
+
 /// SQLite puts them beside the file itself, not beside a link to it.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut path = fs::canonicalize(path).map_or_else(|_| path.into(), OsString::from);

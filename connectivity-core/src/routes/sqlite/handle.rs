@@ -7,13 +7,14 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::connection::{self, Mode, about};
-use super::file::Stamp;
+use super::file::{self, Stamp};
 use crate::routes::source::SourceError;
 
 /// A connection, and the file that it has open.
 pub(super) struct Handle {
     pub(super) connection: Connection,
     pub(super) stamp: Stamp,
+    mode: Mode,
 }
 
 impl Handle {
@@ -25,9 +26,12 @@ impl Handle {
             }
             stamp => stamp.ok(),
         };
-        let connection = connection::open(path, mode)?;
+        let (connection, mode) = match mode {
+            Mode::ReadOnly => connection::open_read_only(path)?,
+            mode => (connection::open(path, mode)?, mode),
+        };
         let stamp = stamp.map_or_else(|| Stamp::of(path), Ok).map_err(|e| unreachable_file(path, &e))?;
-        Ok(Self { connection, stamp })
+        Ok(Self { connection, stamp, mode })
     }
 
     /// Opens a file again that had rows. One that is empty now is about to be written: SQLite would
@@ -42,7 +46,13 @@ impl Handle {
     /// Returns what the path means now, if that is not what this handle has read.
     pub(super) fn outdated(&self, path: &Path) -> Result<Option<Stamp>, SourceError> {
         let now = Stamp::of(path).map_err(|e| unreachable_file(path, &e))?;
-        Ok((now != self.stamp).then_some(now))
+        let has_unread_log = self.is_immutable() && file::has_log(path);
+        Ok((now != self.stamp || has_unread_log).then_some(now))
+    }
+
+    /// Returns whether the file is read as one that nobody writes.
+    pub(super) fn is_immutable(&self) -> bool {
+        self.mode == Mode::Immutable
     }
 
     /// Closes the connection without its last act, which is to write the log into the file and to

@@ -64,8 +64,12 @@ impl SqliteRoutes {
 
     /// Opens a routes file that this process must never write: it is read and watched, and nothing is added.
     ///
+    /// A file without a `-wal` may stand in a directory that cannot be written, as in an image or a
+    /// mounted config; [`warnings`](RouteSource::warnings) then say what cannot be noticed there.
+    ///
     /// # Errors
-    /// When the file is missing, is no database, or has no table `routes`.
+    /// When the file is missing, is no database, or has no table `routes`; when it has a `-wal` in a
+    /// directory that cannot be written.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, SourceError> {
         Self::with(path.as_ref(), Access::ReadOnly)
     }

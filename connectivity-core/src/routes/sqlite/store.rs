@@ -18,6 +18,10 @@ use crate::routes::row::RouteRow;
 use crate::routes::source::{Added, Snapshot, SourceError};
 use crate::routes::strategy::Strategy;
 
+const IMMUTABLE: &str = "the directory cannot be written, so the file is read as it stands: a commit of another \
+     process is noticed once it is in the file itself (PRAGMA wal_checkpoint), and one that is written while rows are \
+     read may be seen half";
+
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
@@ -214,6 +218,8 @@ impl Store {
     /// Everything that is wrong with the file itself.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = self.notes.tell();
+        let immutable = self.with_current("looking how it is open", |reader| Ok(reader.handle.is_immutable()));
+        warnings.extend(immutable.is_ok_and(|immutable| immutable).then(|| IMMUTABLE.to_owned()));
         match self.with_reader("comparing triggers", |connection| schema::troubles(connection)) {
             Ok(troubles) => warnings.extend(troubles),
             // Reading fails for the same reason and is noted already.

@@ -61,7 +61,10 @@ fn config(field: &Field) -> serde_json::Value {
     match field {
         Field::Null => serde_json::json!({}),
         Field::Text(text) if text.is_empty() => serde_json::json!({}),
-        Field::Text(text) => serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into()),
+        Field::Text(text) => match serde_json::from_str(text) {
+            Ok(serde_json::Value::Null) => serde_json::json!({}),
+            json => json.unwrap_or_else(|_| text.as_str().into()),
+        },
         Field::Other { .. } => serde_json::Value::Null,
     }
 }

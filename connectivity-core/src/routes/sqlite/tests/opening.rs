@@ -142,3 +142,27 @@ fn what_everybody_may_write_is_told() {
     let warnings = routes.warnings();
     assert!(warnings[0].contains("routes file") && warnings[1].contains("the directory"), "{warnings:?}");
 }
+
+/// A directory without write permission: an image, a mounted config. The one who may write everywhere keeps to it as well.
+#[cfg(unix)]
+#[test]
+fn a_file_in_a_directory_that_nobody_may_write_is_read_and_nothing_is_made_there() {
+    use std::os::unix::fs::PermissionsExt;
+    let (file, routes) = File::ours();
+    routes.add_missing(&[&super::name("billing")]).unwrap();
+    drop(routes);
+    let allow = |mode| fs::set_permissions(file.dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+    let files = || fs::read_dir(file.dir.path()).unwrap().count();
+    allow(0o555);
+    let routes = SqliteRoutes::open_read_only(&file.path).unwrap();
+    assert_eq!(routes.read().unwrap().rows.len(), 1);
+    let warnings = routes.warnings();
+    assert!(warnings[0].starts_with("the directory cannot be written"), "{warnings:?}");
+    assert_eq!(files(), 1, "neither -wal nor -shm");
+    // As when whoever mounts it puts another content there.
+    allow(0o755);
+    file.sql("INSERT INTO routes(service_name, strategy) VALUES ('mail', 'noop')").unwrap();
+    allow(0o555);
+    assert_eq!((routes.read().unwrap().rows.len(), files()), (2, 1));
+    allow(0o755);
+}
