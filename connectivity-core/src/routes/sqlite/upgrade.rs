@@ -62,7 +62,7 @@ fn run(connection: &mut Connection) -> rusqlite::Result<UpgradeReport> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let rebuilt = schema::is_narrow(&tx)?;
     // Views and triggers first: they would name a table that is not there while it is renamed.
-    drop_ours(&tx)?;
+    schema::drop_ours(&tx)?;
     let mut left_out = Vec::new();
     if rebuilt {
         left_out = nameless(&tx)?;
@@ -73,13 +73,6 @@ fn run(connection: &mut Connection) -> rusqlite::Result<UpgradeReport> {
     schema::apply_in(&tx)?;
     tx.commit()?;
     Ok(UpgradeReport { rebuilt, left_out })
-}
-
-fn drop_ours(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    for name in schema::triggers(tx)?.keys() {
-        tx.execute_batch(&format!("DROP TRIGGER \"{}\"", name.replace('"', "\"\"")))?;
-    }
-    tx.execute_batch("DROP VIEW IF EXISTS history; DROP VIEW IF EXISTS set_route")
 }
 
 /// Somebody else's indexes and triggers on the table, which a rebuild takes with it.

@@ -112,11 +112,22 @@ fn altered_triggers_are_told_and_rewritten_by_an_upgrade() {
 }
 
 #[test]
+fn an_older_schema_gets_the_triggers_of_this_version() {
+    let (file, _routes) = File::ours();
+    file.sql("UPDATE meta SET value = 1 WHERE key = 'schema'; DROP TRIGGER cn_strategies_renamed").unwrap();
+    file.sql("DROP TRIGGER cn_set_route; DROP VIEW set_route; CREATE VIEW set_route AS SELECT 1").unwrap();
+    let routes = SqliteRoutes::open(&file.path).unwrap();
+    assert_eq!(routes.warnings(), [] as [&str; 0]);
+    assert_eq!(file.number("SELECT value FROM meta WHERE key = 'schema'"), 2);
+    file.sql("SELECT service_name FROM set_route").unwrap();
+}
+
+#[test]
 fn a_newer_schema_is_used_and_left_alone() {
     let (file, _routes) = File::ours();
-    file.sql("UPDATE meta SET value = 2 WHERE key = 'schema'; DROP TRIGGER cn_generation").unwrap();
+    file.sql("UPDATE meta SET value = 3 WHERE key = 'schema'; DROP TRIGGER cn_generation").unwrap();
     let routes = SqliteRoutes::open(&file.path).unwrap();
-    assert!(routes.warnings()[0].starts_with("the schema is version 2"), "{:?}", routes.warnings());
+    assert!(routes.warnings()[0].starts_with("the schema is version 3"), "{:?}", routes.warnings());
     assert_eq!(file.number("SELECT count(*) FROM sqlite_schema WHERE name = 'cn_generation'"), 0);
 }
 
