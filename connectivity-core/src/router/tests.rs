@@ -123,3 +123,14 @@ fn a_noop_row_that_is_gone_is_told_where_calls_go_somewhere_now() {
     let told = told("billing");
     assert!(told.len() == 1 && told[0].starts_with("WARN") && told[0].contains("name=billing"), "{told:?}");
 }
+
+#[test]
+fn a_local_row_of_a_name_that_is_not_registered_has_a_warning() {
+    let routes = MemoryRoutes::new();
+    routes.set("biling", "local", None, "{}");
+    let router = quiet(&routes);
+    let warnings = || router.inspect().route("biling").unwrap().warnings.clone();
+    assert_eq!(warnings(), ["its row says local, and nothing of this name is registered in this process"]);
+    router.register_raw("biling", async |bytes| Ok(bytes)).unwrap();
+    assert_eq!(warnings(), [""; 0]);
+}
