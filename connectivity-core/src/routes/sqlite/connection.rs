@@ -4,12 +4,17 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::file;
 use crate::routes::source::SourceError;
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest value that SQLite makes or loads for us. What a table holds beyond 1 MiB is not
+/// loaded, but a view has to make a value before its length is known.
+const MAX_VALUE: i32 = 64 << 20;
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +66,7 @@ fn connect(path: &Path, mode: Mode) -> rusqlite::Result<Connection> {
         _ => Connection::open_with_flags(path, flags(mode))?,
     };
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
     // FULL, because the file is small and precious; triggers make it as slow as it is anyway.
     connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA synchronous = FULL")?;
     if !matches!(mode, Mode::Create | Mode::Write) {
@@ -136,6 +142,7 @@ fn advice(code: ErrorCode) -> Option<&'static str> {
         }
         ErrorCode::DiskFull => "make room on the disk",
         ErrorCode::SystemIoFailure => NO_WAL,
+        ErrorCode::TooBig => "a value is longer than 64 MiB; change or delete its row in a shell",
         _ => return None,
     })
 }

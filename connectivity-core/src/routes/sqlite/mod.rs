@@ -10,6 +10,7 @@ mod handle;
 mod history;
 mod lineage;
 mod notes;
+mod rows;
 mod schema;
 mod store;
 #[cfg(test)]

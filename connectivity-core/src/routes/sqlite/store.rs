@@ -2,19 +2,18 @@
 
 use std::fmt;
 use std::path::{self, Path, PathBuf};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use super::columns::{field, select};
 use super::connection::{self, Mode, about, explain};
 use super::file;
 use super::handle::Handle;
 use super::lineage::Lineage;
 use super::notes::Notes;
+use super::rows;
 use super::schema::{self, Found};
 use crate::name::Name;
-use crate::routes::row::RouteRow;
 use crate::routes::source::{Added, Snapshot, SourceError};
 use crate::routes::strategy::Strategy;
 
@@ -87,7 +86,7 @@ impl Store {
     /// Reads every row as of one moment.
     pub(super) fn read(&self) -> Result<Snapshot, SourceError> {
         let result = self.with_current("reading routes", |reader| {
-            let (snapshot, seen) = read_rows(&mut reader.handle.connection)?;
+            let (snapshot, seen) = rows::read(&mut reader.handle.connection)?;
             reader.seen = Some(seen);
             Ok(snapshot)
         });
@@ -330,21 +329,6 @@ fn in_transaction<T>(
         Finish::Commit(value) => tx.commit().map(|()| value),
         Finish::Undo(value) => tx.rollback().map(|()| value),
     }
-}
-
-/// Always reads in full: 0.3 ms for 1,000 rows, 30 ms for 100,000, and no way to miss a change that left no history.
-fn read_rows(connection: &mut Connection) -> rusqlite::Result<(Snapshot, Lineage)> {
-    static SELECT: LazyLock<String> =
-        LazyLock::new(|| format!("SELECT {} FROM routes", select(&["service_name", "strategy", "endpoint", "config"])));
-    let tx = connection.transaction()?;
-    let generation = schema::meta::<i64>(&tx, "generation")?.unwrap_or(0);
-    let seen = Lineage::read(&tx, generation)?;
-    let mut statement = tx.prepare(&SELECT)?;
-    let rows = statement.query_map([], |row| {
-        Ok(RouteRow::from_fields(field(row, 0)?, field(row, 1)?, field(row, 2)?, field(row, 3)?))
-    })?;
-    let rows = rows.collect::<rusqlite::Result<_>>()?;
-    Ok((Snapshot { generation: u64::try_from(generation).unwrap_or(0), rows }, seen))
 }
 
 fn missing<'a>(connection: &Connection, names: &[&'a Name]) -> rusqlite::Result<Vec<&'a Name>> {

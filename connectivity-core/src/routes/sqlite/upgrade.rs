@@ -4,9 +4,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::columns::{field, select};
 use super::connection::{self, Mode, about, explain};
 use super::handle::Handle;
+use super::rows;
 use super::schema::{self, Found};
 use crate::routes::row::RouteRow;
 use crate::routes::source::SourceError;
@@ -86,10 +86,7 @@ fn objects_of_others(tx: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
 }
 
 fn nameless(tx: &Transaction<'_>) -> rusqlite::Result<Vec<RouteRow>> {
-    let sql = format!("SELECT {} FROM routes WHERE service_name IS NULL", select(&COLUMNS[..4]));
+    let sql = format!("SELECT {} FROM routes WHERE service_name IS NULL", rows::columns());
     let mut statement = tx.prepare(&sql)?;
-    let rows = statement.query_map([], |row| {
-        Ok(RouteRow::from_fields(field(row, 0)?, field(row, 1)?, field(row, 2)?, field(row, 3)?))
-    })?;
-    rows.collect()
+    rows::bounded(statement.query_map([], rows::row)?, |row| row)
 }

@@ -131,8 +131,7 @@ fn text(field: &Field) -> Option<&str> {
 }
 
 fn row(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<RouteRow>> {
-    let row = stored::read(tx, Some(name))?.pop();
-    Ok(row.map(stored::StoredRoute::into_row))
+    Ok(stored::read(tx, name)?.map(stored::StoredRoute::into_row))
 }
 
 pub(super) fn not_found(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<AdminError> {

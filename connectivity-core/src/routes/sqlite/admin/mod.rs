@@ -90,7 +90,7 @@ impl Admin {
     /// When the file cannot be read.
     pub async fn list(&self) -> Result<Vec<StoredRoute>, AdminError> {
         let store = Arc::clone(&self.store);
-        blocking(move || Ok(store.with_reader("reading routes", |connection| stored::read(connection, None))?)).await
+        blocking(move || Ok(store.with_reader("reading routes", |connection| stored::read_all(connection))?)).await
     }
 
     /// Reads the row of one name, if there is one.
@@ -99,8 +99,7 @@ impl Admin {
     /// When the file cannot be read.
     pub async fn get(&self, name: &str) -> Result<Option<StoredRoute>, AdminError> {
         let (store, name) = (Arc::clone(&self.store), name.to_owned());
-        let read = move || Ok(store.with_reader("reading routes", |connection| stored::read(connection, Some(&name)))?);
-        Ok(blocking(read).await?.pop())
+        blocking(move || Ok(store.with_reader("reading routes", |connection| stored::read(connection, &name))?)).await
     }
 
     /// Adds a row, or changes the one of that name. What the spec does not state stays as it is. Says what changed, if anything did.

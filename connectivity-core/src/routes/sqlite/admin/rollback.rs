@@ -22,7 +22,7 @@ pub(super) fn rollback(tx: &Transaction<'_>, generation: u64, name: Option<&str>
         }
     }
     if let Some(name) = name.filter(|name| !then.contains_key(*name))
-        && stored::read(tx, Some(name))?.is_empty()
+        && stored::read(tx, name)?.is_none()
     {
         return Err(not_found(tx, name)?.into());
     }
@@ -30,7 +30,7 @@ pub(super) fn rollback(tx: &Transaction<'_>, generation: u64, name: Option<&str>
 }
 
 fn restore(tx: &Transaction<'_>, name: &str, row: Option<RouteRow>) -> Result<(), Refusal> {
-    let now = stored::read(tx, Some(name))?.pop().map(stored::StoredRoute::into_row);
+    let now = stored::read(tx, name)?.map(stored::StoredRoute::into_row);
     match row {
         row if row == now => Ok(()),
         None => tx.execute("DELETE FROM routes WHERE service_name = ?1", [name]).map(drop).map_err(Refusal::Sqlite),
