@@ -135,7 +135,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         }
         Command::Delete { at, name } => change(&at, async |admin| Ok(admin.delete(&name).await?.into_iter().collect())),
         Command::Rollback { at, generation, name } => {
-            change(&at, async |admin| admin.rollback(generation, name.as_deref()).await)
+            change(&at, async |admin| Ok(admin.rollback(generation, name.as_deref()).await?.changes))
         }
         Command::Mcp { file } => tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
             let router = Router::open(&file).await?;

@@ -25,7 +25,7 @@ use super::source::{Added, ChangeFn, RouteSource, Snapshot, SourceError, WatchGu
 use crate::name::Name;
 use store::{Access, Store};
 
-pub use admin::{Admin, AdminError, RouteSpec, StoredRoute};
+pub use admin::{Admin, AdminError, RollbackReport, RouteSpec, StoredRoute};
 pub use history::{Change, ChangeKind};
 pub use upgrade::UpgradeReport;
 

@@ -3,7 +3,7 @@
 mod edit;
 mod error;
 mod rollback;
-mod stored;
+pub(super) mod stored;
 
 use std::fmt;
 use std::path::Path;
@@ -17,6 +17,7 @@ use crate::routes::source::SourceError;
 
 pub use edit::RouteSpec;
 pub use error::AdminError;
+pub use rollback::RollbackReport;
 pub use stored::StoredRoute;
 
 use error::Refusal;
@@ -138,14 +139,17 @@ impl Admin {
     }
 
     /// Puts every row, or the one named, back to what it was at a generation: all in one transaction, as new changes, so that this
-    /// can be rolled back in turn. Says what changed, newest first; rows whose name is no text are left alone.
+    /// can be rolled back in turn. Rows whose name is no text are left alone; those that were bad at that generation are restored
+    /// too, where the file takes them, and are named in the report.
     ///
     /// # Errors
     /// [`NoSuchGeneration`](AdminError::NoSuchGeneration) when the history does not reach back that far;
-    /// [`Invalid`](AdminError::Invalid) when a row of that time would be bad today. No row is changed then.
-    pub async fn rollback(&self, generation: u64, name: Option<&str>) -> Result<Vec<Change>, AdminError> {
+    /// [`Invalid`](AdminError::Invalid) when the one row that is named would be bad today. No row is changed then.
+    pub async fn rollback(&self, generation: u64, name: Option<&str>) -> Result<RollbackReport, AdminError> {
         let name = name.map(str::to_owned);
-        self.write("rolling back", move |tx| rollback::rollback(tx, generation, name.as_deref())).await
+        let rollback = move |tx: &Transaction<'_>| rollback::rollback(tx, generation, name.as_deref());
+        let (bad, changes) = self.write("rolling back", rollback).await?;
+        Ok(RollbackReport { changes, bad })
     }
 
     async fn change(
@@ -153,42 +157,42 @@ impl Admin {
         what: &'static str,
         change: impl FnOnce(&Transaction<'_>) -> Result<(), Refusal> + Send + 'static,
     ) -> Result<Option<Change>, AdminError> {
-        let mut changes = self.write(what, change).await?;
+        let ((), mut changes) = self.write(what, change).await?;
         Ok(changes.pop())
     }
 
     /// Makes changes in one transaction, or tries them; tells what the history then says of it.
-    async fn write(
+    async fn write<T: Send + 'static>(
         &self,
         what: &'static str,
-        change: impl FnOnce(&Transaction<'_>) -> Result<(), Refusal> + Send + 'static,
-    ) -> Result<Vec<Change>, AdminError> {
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<(T, Vec<Change>), AdminError> {
         let admin = self.clone();
         blocking(move || {
-            let changes = admin.store.transact(what, |tx| match told(tx, change) {
-                Ok(changes) if admin.dry => Ok(Finish::Undo(Ok(changes))),
-                Ok(changes) => Ok(Finish::Commit(Ok(changes))),
+            let done = admin.store.transact(what, |tx| match told(tx, change) {
+                Ok(done) if admin.dry => Ok(Finish::Undo(Ok(done))),
+                Ok(done) => Ok(Finish::Commit(Ok(done))),
                 Err(Refusal::Admin(error)) => Ok(Finish::Undo(Err(error))),
                 Err(Refusal::Sqlite(error)) => Err(error),
             })?;
-            let changes = changes.ok_or(AdminError::ReadOnly)??;
+            let done = done.ok_or(AdminError::ReadOnly)??;
             if let Some(changed) = admin.changed.filter(|_| !admin.dry) {
                 changed();
             }
-            Ok(changes)
+            Ok(done)
         })
         .await
     }
 }
 
 /// Makes a change, and reads from the history what it did: the triggers know best.
-fn told(
+fn told<T>(
     tx: &Transaction<'_>,
-    change: impl FnOnce(&Transaction<'_>) -> Result<(), Refusal>,
-) -> Result<Vec<Change>, Refusal> {
+    change: impl FnOnce(&Transaction<'_>) -> Result<T, Refusal>,
+) -> Result<(T, Vec<Change>), Refusal> {
     let before = history::newest(tx)?;
-    change(tx)?;
-    Ok(history::since(tx, None, before)?)
+    let outcome = change(tx)?;
+    Ok((outcome, history::since(tx, None, before)?))
 }
 
 async fn blocking<T: Send + 'static>(
