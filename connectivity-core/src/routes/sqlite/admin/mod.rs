@@ -65,6 +65,9 @@ impl Admin {
     ///
     /// # Errors
     /// As [`SqliteRoutes::open`](super::SqliteRoutes::open).
+    ///
+    /// # Cancel safety
+    /// A file that is being brought up to date is so all or nothing, even if the future is dropped.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, AdminError> {
         let path = path.as_ref().to_owned();
         blocking(move || Ok(Self::of(Arc::new(Store::open(&path, Access::Existing)?)))).await
@@ -89,6 +92,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the file cannot be read.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer; it changes no row.
     pub async fn list(&self) -> Result<Vec<StoredRoute>, AdminError> {
         let store = Arc::clone(&self.store);
         blocking(move || Ok(store.with_reader("reading routes", |connection| stored::read_all(connection))?)).await
@@ -98,6 +104,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the file cannot be read.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer; it changes no row.
     pub async fn get(&self, name: &str) -> Result<Option<StoredRoute>, AdminError> {
         let (store, name) = (Arc::clone(&self.store), name.to_owned());
         blocking(move || Ok(store.with_reader("reading routes", |connection| stored::read(connection, &name))?)).await
@@ -107,6 +116,10 @@ impl Admin {
     ///
     /// # Errors
     /// [`Invalid`](AdminError::Invalid) or [`UnknownStrategy`](AdminError::UnknownStrategy) when the row would be bad.
+    ///
+    /// # Cancel safety
+    /// The change may still be made when the future is dropped, and then as a whole: [`history`](Self::history) tells
+    /// whether it was.
     pub async fn upsert(&self, spec: RouteSpec) -> Result<Option<Change>, AdminError> {
         self.change("changing a route", move |tx| edit::upsert(tx, &spec)).await
     }
@@ -115,6 +128,10 @@ impl Admin {
     ///
     /// # Errors
     /// [`NotFound`](AdminError::NotFound) when no row has this name; else as [`upsert`](Self::upsert).
+    ///
+    /// # Cancel safety
+    /// The change may still be made when the future is dropped, and then as a whole: [`history`](Self::history) tells
+    /// whether it was.
     pub async fn set_strategy(&self, name: &str, strategy: &str) -> Result<Option<Change>, AdminError> {
         let spec = RouteSpec::new(name, strategy);
         self.change("changing a route", move |tx| edit::set_strategy(tx, &spec)).await
@@ -124,6 +141,10 @@ impl Admin {
     ///
     /// # Errors
     /// [`NotFound`](AdminError::NotFound) when no row has this name.
+    ///
+    /// # Cancel safety
+    /// The change may still be made when the future is dropped, and then as a whole: [`history`](Self::history) tells
+    /// whether it was.
     pub async fn delete(&self, name: &str) -> Result<Option<Change>, AdminError> {
         let name = name.to_owned();
         self.change("deleting a route", move |tx| edit::delete(tx, &name)).await
@@ -133,6 +154,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the file cannot be read.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer; it changes no row.
     pub async fn history(&self, name: Option<&str>, limit: usize) -> Result<Vec<Change>, AdminError> {
         let (store, name) = (Arc::clone(&self.store), name.map(str::to_owned));
         blocking(move || Ok(history::read(&store, name.as_deref(), limit)?)).await
@@ -145,6 +169,10 @@ impl Admin {
     /// # Errors
     /// [`NoSuchGeneration`](AdminError::NoSuchGeneration) when the history does not reach back that far;
     /// [`Invalid`](AdminError::Invalid) when the one row that is named would be bad today. No row is changed then.
+    ///
+    /// # Cancel safety
+    /// The change may still be made when the future is dropped, and then as a whole: [`history`](Self::history) tells
+    /// whether it was.
     pub async fn rollback(&self, generation: u64, name: Option<&str>) -> Result<RollbackReport, AdminError> {
         let name = name.map(str::to_owned);
         let rollback = move |tx: &Transaction<'_>| rollback::rollback(tx, generation, name.as_deref());
