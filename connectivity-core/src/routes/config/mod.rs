@@ -80,7 +80,8 @@ pub struct RouteConfig {
 }
 
 impl RouteConfig {
-    /// Checks the text of a row; an empty one means `{}`, and so does `null`, which the Go original writes.
+    /// Checks the text of a row; an empty one means `{}`, and so does `null`, which the Go original
+    /// writes.
     ///
     /// # Errors
     /// Names the key, the kind of what stands there, and what is allowed. The value of a header or of `api_key` is never

@@ -1,6 +1,8 @@
 //! Routes in a SQLite file that any sqlite3 shell, and the Go original, may edit.
 //!
 //! `schema.sql` says what a typo meets; [`store`] reads and writes; [`watch`] notices commits of anybody.
+//! What is done to the file past SQLite makes no commit: each [`handle`] knows which file it has open
+//! and how that stood, and [`lineage`] tells a checkpoint from a copy over the file.
 
 mod admin;
 mod columns;

@@ -16,7 +16,8 @@ const MAX_BYTES: usize = 256 << 20;
 
 /// Reads every row, and the state of the file that they belong to.
 ///
-/// Always reads in full: 0.3 ms for 1,000 rows, 30 ms for 100,000, and no way to miss a change that left no history.
+/// Always reads in full: 0.3 ms for 1,000 rows, 30 ms for 100,000, and no way to miss a change that
+/// left no history.
 pub(super) fn read(connection: &mut Connection) -> rusqlite::Result<(Snapshot, Lineage)> {
     static SELECT: LazyLock<String> = LazyLock::new(|| format!("SELECT {} FROM routes", columns()));
     let tx = connection.transaction()?;

@@ -118,8 +118,8 @@ impl Admin {
     /// [`Invalid`](AdminError::Invalid) or [`UnknownStrategy`](AdminError::UnknownStrategy) when the row would be bad.
     ///
     /// # Cancel safety
-    /// The change may still be made when the future is dropped, and then as a whole: [`history`](Self::history) tells
-    /// whether it was.
+    /// The change may still be made when the future is dropped, and then as a whole:
+    /// [`history`](Self::history) tells whether it was.
     pub async fn upsert(&self, spec: RouteSpec) -> Result<Option<Change>, AdminError> {
         self.change("changing a route", move |tx| edit::upsert(tx, &spec)).await
     }
@@ -130,8 +130,8 @@ impl Admin {
     /// [`NotFound`](AdminError::NotFound) when no row has this name; else as [`upsert`](Self::upsert).
     ///
     /// # Cancel safety
-    /// The change may still be made when the future is dropped, and then as a whole: [`history`](Self::history) tells
-    /// whether it was.
+    /// The change may still be made when the future is dropped, and then as a whole:
+    /// [`history`](Self::history) tells whether it was.
     pub async fn set_strategy(&self, name: &str, strategy: &str) -> Result<Option<Change>, AdminError> {
         let spec = RouteSpec::new(name, strategy);
         self.change("changing a route", move |tx| edit::set_strategy(tx, &spec)).await
@@ -143,8 +143,8 @@ impl Admin {
     /// [`NotFound`](AdminError::NotFound) when no row has this name.
     ///
     /// # Cancel safety
-    /// The change may still be made when the future is dropped, and then as a whole: [`history`](Self::history) tells
-    /// whether it was.
+    /// The change may still be made when the future is dropped, and then as a whole:
+    /// [`history`](Self::history) tells whether it was.
     pub async fn delete(&self, name: &str) -> Result<Option<Change>, AdminError> {
         let name = name.to_owned();
         self.change("deleting a route", move |tx| edit::delete(tx, &name)).await
@@ -162,17 +162,19 @@ impl Admin {
         blocking(move || Ok(history::read(&store, name.as_deref(), limit)?)).await
     }
 
-    /// Puts every row, or the one named, back to what it was at a generation: all in one transaction, as new changes, so that this
-    /// can be rolled back in turn. Rows whose name is no text are left alone; those that were bad at that generation are restored
-    /// too, where the file takes them, and are named in the report.
+    /// Puts every row, or the one named, back to what it was at a generation: all in one transaction,
+    /// as new changes, so that this can be rolled back in turn. Rows whose name is no text are left
+    /// alone. Those that were bad at that generation are restored too, where the file takes them, and
+    /// are named in the report.
     ///
     /// # Errors
-    /// [`NoSuchGeneration`](AdminError::NoSuchGeneration) when the history does not reach back that far;
-    /// [`Invalid`](AdminError::Invalid) when the one row that is named would be bad today. No row is changed then.
+    /// [`NoSuchGeneration`](AdminError::NoSuchGeneration) when the history does not reach back that
+    /// far; [`Invalid`](AdminError::Invalid) when the one row that is named would be bad today. No row
+    /// is changed then.
     ///
     /// # Cancel safety
-    /// The change may still be made when the future is dropped, and then as a whole: [`history`](Self::history) tells
-    /// whether it was.
+    /// The change may still be made when the future is dropped, and then as a whole:
+    /// [`history`](Self::history) tells whether it was.
     pub async fn rollback(&self, generation: u64, name: Option<&str>) -> Result<RollbackReport, AdminError> {
         let name = name.map(str::to_owned);
         let rollback = move |tx: &Transaction<'_>| rollback::rollback(tx, generation, name.as_deref());

@@ -17,8 +17,8 @@ use crate::routes::sqlite::history::{self, Change};
 pub struct RollbackReport {
     /// What changed, newest first.
     pub changes: Vec<Change>,
-    /// Rows that were bad at that generation. Each text names one, says what is wrong with it, and whether it is now what it was
-    /// then, or stays as it was before the rollback because the file refuses it.
+    /// Rows that were bad at that generation. Each text names one, says what is wrong with it, and
+    /// whether it is now what it was then, or stays as it is because the file refuses it.
     pub bad: Vec<RouteError>,
 }
 
