@@ -1,15 +1,16 @@
 //! `connectivity`: makes, reads, changes and upgrades a routes file.
-#![allow(clippy::print_stdout, reason = "this program talks to a person")]
 
 use std::error::Error;
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::UNIX_EPOCH;
 
 use clap::{Args, Parser, Subcommand};
 use connectivity_core::{
-    Admin, AdminError, Change, Field, Mcp, Name, Route, RouteRow, RouteSource, RouteSpec, Router, SqliteRoutes,
+    Admin, AdminError, Change, Field, Mcp, Name, RollbackReport, Route, RouteError, RouteRow, RouteSource, RouteSpec,
+    Router, SqliteRoutes,
 };
 
 /// Makes, reads, changes and upgrades a routes file.
@@ -104,38 +105,50 @@ struct At {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
+    let command = Arguments::parse().command;
+    // Not locked: `mcp` writes from other threads.
+    let mut out = io::stdout();
+    match run(command, &mut out).and_then(|()| Ok(out.flush()?)) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has read enough, as `head` does.
+        Err(error) if is_closed_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("connectivity: {error}");
+            tell(format_args!("connectivity: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(command: Command) -> Result<(), Box<dyn Error>> {
+fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Prints a line to standard error. Nobody is left to be told when that fails.
+fn tell(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+fn run(command: Command, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     match command {
-        Command::Init { upgrade: true, file } => upgrade(&file),
+        Command::Init { upgrade: true, file } => upgrade(&file, out),
         Command::Init { upgrade: false, file } => {
             warn(SqliteRoutes::open_or_create(&file)?.warnings());
-            println!("{} is ready", file.display());
-            Ok(())
+            Ok(writeln!(out, "{} is ready", file.display())?)
         }
-        Command::Routes { file } => routes(&SqliteRoutes::open_read_only(file)?),
+        Command::Routes { file } => routes(&SqliteRoutes::open_read_only(file)?, out),
         Command::History { file, name, limit } => {
             let changes = SqliteRoutes::open_read_only(file)?.history(name.as_ref(), limit)?;
-            changes.iter().for_each(print_change);
-            Ok(())
+            Ok(changes.iter().try_for_each(|change| print_change(change, out))?)
         }
         Command::Set { at, name, strategy, endpoint, config } => {
             let spec = RouteSpec::new(name, strategy);
             let spec = endpoint.into_iter().fold(spec, RouteSpec::endpoint);
             let spec = config.into_iter().fold(spec, RouteSpec::config);
-            change(&at, async |admin| Ok(admin.upsert(spec).await?.into_iter().collect()))
+            change(&at, out, async |admin| Ok(admin.upsert(spec).await?.into()))
         }
-        Command::Delete { at, name } => change(&at, async |admin| Ok(admin.delete(&name).await?.into_iter().collect())),
+        Command::Delete { at, name } => change(&at, out, async |admin| Ok(admin.delete(&name).await?.into())),
         Command::Rollback { at, generation, name } => {
-            change(&at, async |admin| admin.rollback(generation, name.as_deref()).await)
+            change(&at, out, async |admin| Ok(admin.rollback(generation, name.as_deref()).await?.into()))
         }
         Command::Mcp { file } => tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
             let router = Router::open(&file).await?;
@@ -144,42 +157,65 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
     }
 }
 
+/// What a command changed, and what is wrong with it.
+struct Done {
+    changes: Vec<Change>,
+    bad: Vec<RouteError>,
+}
+
+impl From<Option<Change>> for Done {
+    fn from(change: Option<Change>) -> Self {
+        Self { changes: change.into_iter().collect(), bad: Vec::new() }
+    }
+}
+
+impl From<RollbackReport> for Done {
+    fn from(report: RollbackReport) -> Self {
+        Self { changes: report.changes, bad: report.bad }
+    }
+}
+
 /// Makes changes, or tries them, and prints what they come to.
-fn change(at: &At, change: impl AsyncFnOnce(Admin) -> Result<Vec<Change>, AdminError>) -> Result<(), Box<dyn Error>> {
-    let changes = tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+fn change(
+    at: &At,
+    out: &mut impl Write,
+    change: impl AsyncFnOnce(Admin) -> Result<Done, AdminError>,
+) -> Result<(), Box<dyn Error>> {
+    let Done { changes, bad } = tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
         let admin = Admin::open(&at.file).await?;
         change(if at.dry_run { admin.dry_run() } else { admin }).await
     })?;
     match (changes.is_empty(), at.dry_run) {
-        (true, _) => println!("nothing to change: it is so already"),
-        (false, true) => println!("not done, only tried:"),
-        (false, false) => println!("done:"),
+        (true, _) => writeln!(out, "nothing to change: it is so already")?,
+        (false, true) => writeln!(out, "not done, only tried:")?,
+        (false, false) => writeln!(out, "done:")?,
     }
     for one in &changes {
-        print_change(one);
+        print_change(one, out)?;
         let route = one.after.as_ref().and_then(|row| Route::parse(row).ok());
         warn(route.iter().flat_map(|route| route.config().warnings()));
     }
+    warn(bad);
     Ok(())
 }
 
-fn upgrade(file: &PathBuf) -> Result<(), Box<dyn Error>> {
+fn upgrade(file: &PathBuf, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let report = SqliteRoutes::upgrade(file)?;
     warn(report.left_out.iter().map(|row| format!("left out, because it has no name: {}", shown(row))));
-    println!("{} {}", file.display(), if report.rebuilt { "was rebuilt" } else { "needed no rebuild" });
-    Ok(())
+    let rebuilt = if report.rebuilt { "was rebuilt" } else { "needed no rebuild" };
+    Ok(writeln!(out, "{} {rebuilt}", file.display())?)
 }
 
 /// Prints the rows; a bad one is no failure of this program.
-fn routes(source: &SqliteRoutes) -> Result<(), Box<dyn Error>> {
+fn routes(source: &SqliteRoutes, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let snapshot = source.read()?;
     warn(source.warnings());
-    println!("generation {}, {} routes", snapshot.generation, snapshot.rows.len());
+    writeln!(out, "generation {}, {} routes", snapshot.generation, snapshot.rows.len())?;
     for row in &snapshot.rows {
-        println!("{}", shown(row));
+        writeln!(out, "{}", shown(row))?;
         match Route::parse(row) {
             Ok(route) => warn(route.config().warnings()),
-            Err(cause) => println!("    bad: {cause}"),
+            Err(cause) => writeln!(out, "    bad: {cause}")?,
         }
     }
     Ok(())
@@ -187,23 +223,24 @@ fn routes(source: &SqliteRoutes) -> Result<(), Box<dyn Error>> {
 
 fn warn(warnings: impl IntoIterator<Item: Display>) {
     for warning in warnings {
-        eprintln!("    warning: {warning}");
+        tell(format_args!("    warning: {warning}"));
     }
 }
 
-fn print_change(change: &Change) {
+fn print_change(change: &Change, out: &mut impl Write) -> io::Result<()> {
     let seconds = change.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let side = |row: &Option<RouteRow>| row.as_ref().map_or_else(|| "-".to_owned(), shown);
     let config = |row: &Option<RouteRow>| row.as_ref().map(|row| row.config().clone());
     let both = change.before.is_some() && change.after.is_some();
-    println!(
+    writeln!(
+        out,
         "{:>6}  {seconds}  {:?}  {}  =>  {}{}",
         change.generation,
         change.kind,
         side(&change.before),
         side(&change.after),
         if both && config(&change.before) != config(&change.after) { "  (another config)" } else { "" }
-    );
+    )
 }
 
 /// One line for a row. The config is left out: it may hold header values.

@@ -102,6 +102,49 @@ fn what_is_wrong_is_told_and_fails() {
 }
 
 #[test]
+fn whoever_stops_reading_is_no_error() {
+    let file = File::new();
+    for strategy in ["local", "noop"] {
+        file.set(&["billing", "--strategy", strategy, "--config", r#"{"tool_name":"t"}"#]).unwrap();
+    }
+    let commands: [&[&str]; 6] = [
+        &["init", "FILE"],
+        &["routes", "FILE"],
+        &["history", "FILE"],
+        &["set", "FILE", "billing", "--strategy", "local"],
+        &["rollback", "FILE", "1"],
+        &["delete", "FILE", "billing"],
+    ];
+    for command in commands {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let arguments = command.iter().map(|argument| match *argument {
+            "FILE" => file.path.as_os_str(),
+            argument => argument.as_ref(),
+        });
+        let output = Command::new(env!("CARGO_BIN_EXE_connectivity")).args(arguments).stdout(writer).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && told.is_empty(), "{command:?}: {:?}: {told}", output.status);
+    }
+    assert_eq!(file.routes(), [""; 0], "what was asked for is done");
+}
+
+#[test]
+fn a_rollback_names_the_rows_that_were_bad() {
+    let file = File::new();
+    let sql = r#"INSERT INTO routes(service_name, strategy, config) VALUES ('billing', 'local', '{"timeout_ms":"5"}')"#;
+    assert!(Command::new("sqlite3").arg(&file.path).arg(sql).status().unwrap().success());
+    file.set(&["billing", "--strategy", "local", "--config", "{}"]).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_connectivity"))
+        .args(["rollback", file.path.to_str().unwrap(), "1"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    holds(&text, &["warning: the row `billing` is bad, as it was then: config.timeout_ms"]);
+    assert!(output.status.success());
+}
+
+#[test]
 fn every_command_explains_itself() {
     for command in ["init", "routes", "history", "set", "delete", "rollback"] {
         let output = Command::new(env!("CARGO_BIN_EXE_connectivity")).args([command, "--help"]).output().unwrap();

@@ -127,7 +127,9 @@ pub use routes::{
     RouteSource, RouteTls, RouteWarning, SecretRef, Snapshot, SourceError, Strategy, WatchGuard,
 };
 #[cfg(feature = "sqlite")]
-pub use routes::{Admin, AdminError, Change, ChangeKind, RouteSpec, SqliteRoutes, StoredRoute, UpgradeReport};
+pub use routes::{
+    Admin, AdminError, Change, ChangeKind, RollbackReport, RouteSpec, SqliteRoutes, StoredRoute, UpgradeReport,
+};
 #[cfg(feature = "gateway")]
 pub use server::HttpListener;
 #[cfg(feature = "router")]

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::name::Name;
 use crate::router::recheck::{self, Recheck};
 use crate::router::reentry::Building;
-use crate::router::reload::{State, retire_replaced};
+use crate::router::reload::{State, retire_replaced, warn_of_switched_on};
 use crate::router::table::Table;
 use crate::routes::{Added, RouteSource, Snapshot, SourceError, WatchGuard};
 use crate::service::{Form, Host, Plan, ServiceCell};
@@ -137,6 +137,7 @@ impl Core {
             cell.set_fast(State::fast_methods(cell, &new));
         }
         retire_replaced(&old, &new);
+        warn_of_switched_on(&old, &new);
         #[cfg(feature = "mcp")]
         self.tables.send_modify(|count| *count += 1);
     }

@@ -151,7 +151,11 @@ fn route(table: &Table, slot: &Slot) -> RouteInfo {
         transport: remote.map(|remote| shown(remote.state())),
         breaker: target.and_then(Target::breaker),
         last_error: target.and_then(Target::last_failure).map(LastError::from),
-        warnings: target.map(|target| warnings(target, slot.stand_in)).unwrap_or_default(),
+        warnings: match target {
+            Some(target) => warnings(target, slot.stand_in),
+            None if slot.trouble.is_none() => vec![Trouble::NOT_SERVED_HERE.to_owned()],
+            None => Vec::new(),
+        },
     }
 }
 

@@ -251,3 +251,21 @@ pub(crate) fn retire_replaced(old: &Table, new: &Table) {
         target.retire();
     }
 }
+
+/// Warns of rows `noop` that are gone: what was switched off runs again, and nothing else says so.
+pub(crate) fn warn_of_switched_on(old: &Table, new: &Table) {
+    let names = old.slots.iter().filter(|slot| is_noop(slot)).filter_map(|slot| slot.name.as_ref());
+    for name in names.filter(|name| !new.has_row(name) && new.resolve(name.as_str()).is_ok()) {
+        match new.slot(name.as_str()) {
+            Some(slot) if is_noop(slot) => {}
+            Some(_) => tracing::warn!(%name, "its row `noop` is gone: calls go by the row of the service again"),
+            None => {
+                tracing::warn!(%name, "its row `noop` is gone: calls go to the implementation in this process again")
+            }
+        }
+    }
+}
+
+fn is_noop(slot: &Slot) -> bool {
+    slot.target.as_deref().is_some_and(|target| matches!(target.place, Place::Noop))
+}

@@ -100,6 +100,11 @@ impl Table {
         }
     }
 
+    /// Returns whether a name has a row of its own.
+    pub(crate) fn has_row(&self, name: &Name) -> bool {
+        self.by_name.contains_key(name)
+    }
+
     /// Finds what this process knows of the service that a name belongs to. Methods are what a typed service has; a raw one is
     /// called by its own name only.
     pub(crate) fn known(&self, name: &str) -> Option<&Known> {

@@ -104,3 +104,33 @@ fn a_bad_row_is_logged_when_it_turns_bad_and_a_reload_of_good_ones_says_nothing(
     let hostile = told("\u{1b}[2J", "{}");
     assert!(hostile.len() == 1 && !hostile[0].contains('\u{1b}'), "{hostile:?}");
 }
+
+#[test]
+fn a_noop_row_that_is_gone_is_told_where_calls_go_somewhere_now() {
+    let (routes, log) = (MemoryRoutes::new(), Log::default());
+    routes.set("billing", "noop", None, "{}");
+    routes.set("billing.quote", "noop", None, "{}");
+    routes.set("elsewhere", "noop", None, "{}");
+    let router = quiet(&routes);
+    router.register_raw("billing", async |bytes| Ok(bytes)).unwrap();
+    let told = |name: &str| {
+        routes.remove(name);
+        with_default(log.clone(), || router.0.reload().unwrap());
+        log.take()
+    };
+    assert_eq!(told("billing.quote"), [""; 0], "the row of the service switches it off still");
+    assert_eq!(told("elsewhere"), [""; 0], "nothing is called that here");
+    let told = told("billing");
+    assert!(told.len() == 1 && told[0].starts_with("WARN") && told[0].contains("name=billing"), "{told:?}");
+}
+
+#[test]
+fn a_local_row_of_a_name_that_is_not_registered_has_a_warning() {
+    let routes = MemoryRoutes::new();
+    routes.set("biling", "local", None, "{}");
+    let router = quiet(&routes);
+    let warnings = || router.inspect().route("biling").unwrap().warnings.clone();
+    assert_eq!(warnings(), ["its row says local, and nothing of this name is registered in this process"]);
+    router.register_raw("biling", async |bytes| Ok(bytes)).unwrap();
+    assert_eq!(warnings(), [""; 0]);
+}

@@ -22,5 +22,7 @@ pub use route::Route;
 pub use row::{Field, RouteRow};
 pub use source::{Added, ChangeFn, RouteSource, Snapshot, SourceError, WatchGuard};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{Admin, AdminError, Change, ChangeKind, RouteSpec, SqliteRoutes, StoredRoute, UpgradeReport};
+pub use sqlite::{
+    Admin, AdminError, Change, ChangeKind, RollbackReport, RouteSpec, SqliteRoutes, StoredRoute, UpgradeReport,
+};
 pub use strategy::Strategy;

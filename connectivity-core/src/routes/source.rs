@@ -39,7 +39,8 @@ pub trait RouteSource: Send + Sync + 'static {
     fn add_missing(&self, names: &[&Name]) -> Result<Added, SourceError>;
 
     /// Makes strategy words known that rows may use: a router's own transports. A source that cannot be written, or
-    /// that knows no such list, has nothing to do.
+    /// that knows no such list, has nothing to do. A word that rows cannot hold in this source is one of its
+    /// [`warnings`](Self::warnings), because rows with other words work.
     ///
     /// # Errors
     /// When the source refuses a word.

@@ -93,8 +93,11 @@ impl Action {
                 )
             }
             Self::Upsert | Self::SetStrategy | Self::Delete | Self::Rollback => {
-                let properties =
+                let mut properties =
                     json!({ "outcome": { "type": "string" }, "dry_run": { "type": "boolean" }, "changes": changes });
+                if self == Self::Rollback {
+                    properties["bad"] = json!({ "type": "array", "items": { "type": "string" } });
+                }
                 (properties, json!(["outcome", "dry_run", "changes"]))
             }
         };

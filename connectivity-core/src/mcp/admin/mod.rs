@@ -168,7 +168,10 @@ impl AdminTools {
             _ => {
                 let Rollback { generation, name, dry_run } = read(arguments)?;
                 let write = self.begin(action, name.as_deref().unwrap_or("(all)"), dry_run);
-                Ok(write.done(&write.admin.rollback(generation, name.as_deref()).await?))
+                let report = write.admin.rollback(generation, name.as_deref()).await?;
+                let mut done = write.done(&report.changes);
+                done["bad"] = report.bad.iter().map(ToString::to_string).collect();
+                Ok(done)
             }
         }
     }

@@ -80,14 +80,15 @@ pub struct RouteConfig {
 }
 
 impl RouteConfig {
-    /// Checks the text of a row; an empty one means `{}`.
+    /// Checks the text of a row; an empty one means `{}`, and so does `null`, which the Go original
+    /// writes.
     ///
     /// # Errors
     /// Names the key, the kind of what stands there, and what is allowed. The value of a header or of `api_key` is never
     /// part of the text.
     pub fn parse(text: &str, strategy: &Strategy) -> Result<Self, RouteError> {
         let mut config = Self::defaults();
-        if text.is_empty() {
+        if text.is_empty() || text.trim_ascii() == "null" {
             return Ok(config);
         }
         for (key, value) in &json::object(text)? {

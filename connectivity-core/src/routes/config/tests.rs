@@ -140,7 +140,6 @@ fn tls_keys_land_in_one_place() {
 #[test]
 fn what_is_no_object_is_refused() {
     refused("[]", "config: it is a list; write a JSON object such as");
-    refused("null", "it is null");
     refused(r#""x""#, "it is a text");
     refused("timeout_ms=500", "config: it is no JSON");
     refused("{a:1}", "no JSON");
@@ -204,4 +203,13 @@ fn a_key_of_another_strategy_warns_only_where_a_transport_would_read_it() {
     for strategy in ["mcp", "local", "noop", "mine"] {
         assert_eq!(warnings(strategy), [], "{strategy}");
     }
+}
+
+#[test]
+fn null_is_an_empty_config() {
+    for json in ["null", " null\n"] {
+        let config = parse(json, "quic").unwrap();
+        assert_eq!((config.json(), config.warnings()), ("{}", &[][..]));
+    }
+    assert!(parse("[null]", "quic").is_err());
 }

@@ -4,11 +4,17 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::file;
 use crate::routes::source::SourceError;
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest value that SQLite makes or loads for us. What a table holds beyond 1 MiB is not
+/// loaded, but a view has to make a value before its length is known.
+const MAX_VALUE: i32 = 64 << 20;
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,33 +25,77 @@ pub(super) enum Mode {
     Write,
     /// Only read; the file system may be asked to make the `-shm` file that readers share.
     Read,
-    /// Only read, and touch nothing.
+    /// Only read, and touch nothing but the `-shm` file.
     ReadOnly,
+    /// Only read a file that nobody writes meanwhile, without locks and without files beside it.
+    Immutable,
 }
 
 /// Opens a connection with our settings.
 pub(super) fn open(path: &Path, mode: Mode) -> Result<Connection, SourceError> {
-    let connect = || {
-        let connection = Connection::open_with_flags(path, flags(mode))?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        // FULL, because the file is small and precious; triggers make it as slow as it is anyway.
-        connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA synchronous = FULL")?;
-        if matches!(mode, Mode::Read | Mode::ReadOnly) {
-            connection.execute_batch("PRAGMA query_only = ON")?;
-        }
-        Ok(connection)
-    };
-    connect().map_err(|e| explain(path, "cannot be opened", &e))
+    connect(path, mode).map_err(|e| explain(path, "cannot be opened", &e))
 }
 
-/// No `SQLITE_OPEN_URI`: a path is a path, whatever it looks like.
+/// Opens a connection that only reads, and returns how: in a directory that cannot be written the
+/// index of the log cannot be made, and a file without a log is read as it stands.
+pub(super) fn open_read_only(path: &Path) -> Result<(Connection, Mode), SourceError> {
+    let has_log = file::has_log(path);
+    let immutable = || open(path, Mode::Immutable).map(|connection| (connection, Mode::Immutable));
+    if !has_log && file::is_in_sealed_directory(path) {
+        return immutable();
+    }
+    let probed = connect(path, Mode::ReadOnly).and_then(|connection| data_version(&connection).map(|_| connection));
+    match probed {
+        Ok(connection) => Ok((connection, Mode::ReadOnly)),
+        Err(e) if !is_denied(&e) => Err(explain(path, "cannot be opened", &e)),
+        Err(_) if !has_log => immutable(),
+        Err(e) => Err(about(path, format_args!("cannot be opened: {e}; {LOG_WITHOUT_INDEX}"))),
+    }
+}
+
+const LOG_WITHOUT_INDEX: &str = "there is a -wal, which can be read only by who may write a -shm beside it; let this \
+     user write the directory, or empty the log: sqlite3 FILE 'PRAGMA wal_checkpoint(TRUNCATE)'";
+
+fn is_denied(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+}
+
+fn connect(path: &Path, mode: Mode) -> rusqlite::Result<Connection> {
+    let connection = match mode {
+        Mode::Immutable => Connection::open_with_flags(immutable_uri(path), flags(mode))?,
+        _ => Connection::open_with_flags(path, flags(mode))?,
+    };
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
+    // FULL, because the file is small and precious; triggers make it as slow as it is anyway.
+    connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA synchronous = FULL")?;
+    if !matches!(mode, Mode::Create | Mode::Write) {
+        connection.execute_batch("PRAGMA query_only = ON")?;
+    }
+    Ok(connection)
+}
+
+/// No `SQLITE_OPEN_URI` unless the URI is ours: a path is a path, whatever it looks like.
 fn flags(mode: Mode) -> OpenFlags {
     let access = match mode {
         Mode::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
         Mode::Write | Mode::Read => OpenFlags::SQLITE_OPEN_READ_WRITE,
         Mode::ReadOnly => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        Mode::Immutable => OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
     };
     access | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+/// There is no flag for it, only a parameter of a URI.
+fn immutable_uri(path: &Path) -> String {
+    let bytes = path.as_os_str().as_encoded_bytes().iter();
+    let encoded = bytes.map(|byte| match byte {
+        b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(*byte).to_string(),
+        b'\\' if cfg!(windows) => "/".to_owned(),
+        byte => format!("%{byte:02X}"),
+    });
+    let root = if cfg!(windows) { "/" } else { "" };
+    format!("file:{root}{}?immutable=1", encoded.collect::<String>())
 }
 
 /// Turns the write-ahead log on: without it a writer would lock out every reader, and the watching.
@@ -92,6 +142,7 @@ fn advice(code: ErrorCode) -> Option<&'static str> {
         }
         ErrorCode::DiskFull => "make room on the disk",
         ErrorCode::SystemIoFailure => NO_WAL,
+        ErrorCode::TooBig => "a value is longer than 64 MiB; change or delete its row in a shell",
         _ => return None,
     })
 }

@@ -1,18 +1,81 @@
-//! Which file a path means right now, and who may write it.
+//! Which file a path means right now, what stands beside it, and who may write it.
+//!
+//! Nothing here opens a file: closing a second handle of a database would drop this process's locks
+//! on it.
 
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Tells one file from another that took its place under the same path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileId(u64, u64);
 
-impl FileId {
-    /// Looks without opening: closing a second handle of a database would drop this process's locks on it.
+/// Shows that somebody wrote the database file itself: a checkpoint, or a copy over it, which
+/// SQLite does not notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) file: FileId,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
     pub(super) fn of(path: &Path) -> io::Result<Self> {
-        fs::metadata(path).map(|metadata| Self::from(&metadata))
+        let metadata = fs::metadata(path)?;
+        let (length, modified) = (metadata.len(), metadata.modified().ok());
+        Ok(Self { file: FileId::from(&metadata), length, modified })
     }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
+/// The write-ahead log and its index, which SQLite keeps beside the file while it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sidecars {
+    log: Option<FileId>,
+    index: Option<FileId>,
+}
+
+impl Sidecars {
+    pub(super) fn of(path: &Path) -> Self {
+        let file = |suffix| fs::metadata(beside(path, suffix)).ok().map(|metadata| FileId::from(&metadata));
+        Self { log: file("-wal"), index: file("-shm") }
+    }
+
+    /// Returns whether one that stood here is gone, or is another file `now`.
+    pub(super) fn lost(&self, now: &Self) -> bool {
+        let lost = |before: Option<FileId>, now| before.is_some() && before != now;
+        lost(self.log, now.log) || lost(self.index, now.index)
+    }
+
+    pub(super) const fn has_log(&self) -> bool {
+        self.log.is_some()
+    }
+}
+
+/// Returns whether commits may stand beside the file: in a log, or in a journal to be rolled back.
+pub(super) fn has_log(path: &Path) -> bool {
+    let has_content = |suffix| fs::metadata(beside(path, suffix)).is_ok_and(|metadata| metadata.len() > 0);
+    has_content("-wal") || has_content("-journal")
+}
+
+/// Returns whether nobody may write the directory, not even the one user who could.
+pub(super) fn is_in_sealed_directory(path: &Path) -> bool {
+    let directory = beside(path, "").parent().map(fs::metadata);
+    // Elsewhere the attribute of a directory says nothing about the files in it.
+    cfg!(unix) && directory.is_some_and(|found| found.is_ok_and(|metadata| metadata.permissions().readonly()))
+}
+
+/// SQLite puts them beside the file itself, not beside a link to it.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = fs::canonicalize(path).map_or_else(|_| path.into(), OsString::from);
+    path.push(suffix);
+    path.into()
 }
 
 #[cfg(unix)]

@@ -11,7 +11,7 @@ CREATE TRIGGER IF NOT EXISTS cn_routes_check_insert BEFORE INSERT ON routes BEGI
      WHERE NOT EXISTS (SELECT 1 FROM strategies WHERE name = NEW.strategy);
     SELECT RAISE(ABORT, 'routes.config: must be a JSON object such as {"timeout_ms":500}, or NULL')
      WHERE NEW.config IS NOT NULL AND CASE WHEN typeof(NEW.config) <> 'text' OR NOT json_valid(NEW.config)
-           OR instr(NEW.config, char(0)) THEN 1 ELSE json_type(NEW.config) <> 'object' END;
+           OR instr(NEW.config, char(0)) THEN 1 ELSE json_type(NEW.config) NOT IN ('object', 'null') END;
     DELETE FROM route_pending;
     INSERT INTO route_pending SELECT service_name, strategy, endpoint, config FROM routes WHERE service_name = NEW.service_name;
 END;

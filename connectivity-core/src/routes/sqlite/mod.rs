@@ -1,13 +1,18 @@
 //! Routes in a SQLite file that any sqlite3 shell, and the Go original, may edit.
 //!
 //! `schema.sql` says what a typo meets; [`store`] reads and writes; [`watch`] notices commits of anybody.
+//! What is done to the file past SQLite makes no commit: each [`handle`] knows which file it has open
+//! and how that stood, and [`lineage`] tells a checkpoint from a copy over the file.
 
 mod admin;
 mod columns;
 mod connection;
 mod file;
+mod handle;
 mod history;
+mod lineage;
 mod notes;
+mod rows;
 mod schema;
 mod store;
 #[cfg(test)]
@@ -22,7 +27,7 @@ use super::source::{Added, ChangeFn, RouteSource, Snapshot, SourceError, WatchGu
 use crate::name::Name;
 use store::{Access, Store};
 
-pub use admin::{Admin, AdminError, RouteSpec, StoredRoute};
+pub use admin::{Admin, AdminError, RollbackReport, RouteSpec, StoredRoute};
 pub use history::{Change, ChangeKind};
 pub use upgrade::UpgradeReport;
 
@@ -62,8 +67,12 @@ impl SqliteRoutes {
 
     /// Opens a routes file that this process must never write: it is read and watched, and nothing is added.
     ///
+    /// A file without a `-wal` may stand in a directory that cannot be written, as in an image or a
+    /// mounted config; [`warnings`](RouteSource::warnings) then say what cannot be noticed there.
+    ///
     /// # Errors
-    /// When the file is missing, is no database, or has no table `routes`.
+    /// When the file is missing, is no database, or has no table `routes`; when it has a `-wal` in a
+    /// directory that cannot be written.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, SourceError> {
         Self::with(path.as_ref(), Access::ReadOnly)
     }

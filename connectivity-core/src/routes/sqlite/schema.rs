@@ -8,9 +8,10 @@ use crate::routes::strategy::Strategy;
 
 const SCHEMA: &str = include_str!("schema.sql");
 const GO_MADE: &str = include_str!("go_made.sql");
+const ROW_NUMBERS: &str = include_str!("row_numbers.sql");
 
 /// The version of the schema that this code makes; it stands in `meta`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// What stands in the file instead of a usable schema.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,15 +49,30 @@ pub(super) fn apply(connection: &mut Connection) -> rusqlite::Result<()> {
 
 pub(super) fn apply_in(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     let words = probe(tx)?;
-    create(tx, words.as_deref())
+    if meta::<i64>(tx, "schema")?.is_some_and(|version| version < VERSION) {
+        drop_ours(tx)?;
+        tx.execute("UPDATE meta SET value = ?1 WHERE key = 'schema'", [VERSION])?;
+    }
+    create(tx, tx, words.as_deref())
 }
 
-/// Runs the scripts; `go_words` are what the CHECK of a Go-made table allows.
-fn create(connection: &Connection, go_words: Option<&[String]>) -> rusqlite::Result<()> {
+/// Drops our triggers and views, whose text differs between versions.
+pub(super) fn drop_ours(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    for name in triggers(tx)?.keys() {
+        tx.execute_batch(&format!("DROP TRIGGER \"{}\"", name.replace('"', "\"\"")))?;
+    }
+    tx.execute_batch("DROP VIEW IF EXISTS history; DROP VIEW IF EXISTS set_route")
+}
+
+/// Runs the scripts for a file; `go_words` are what the CHECK of a Go-made table allows.
+fn create(connection: &Connection, file: &Connection, go_words: Option<&[String]>) -> rusqlite::Result<()> {
     if go_words.is_some() {
         connection.execute_batch(GO_MADE)?;
     }
     connection.execute_batch(SCHEMA)?;
+    if has_row_numbers(file)? {
+        connection.execute_batch(ROW_NUMBERS)?;
+    }
     connection.execute_batch("DROP TRIGGER IF EXISTS cn_strategies_go; DELETE FROM meta WHERE key = 'go_words'")?;
     match go_words {
         Some(words) => {
@@ -66,6 +82,12 @@ fn create(connection: &Connection, go_words: Option<&[String]>) -> rusqlite::Res
         }
         None => add_words(connection, &Strategy::BUILT_IN),
     }
+}
+
+fn has_row_numbers(connection: &Connection) -> rusqlite::Result<bool> {
+    let query =
+        "SELECT 1 FROM pragma_table_list WHERE schema = 'main' AND name = 'routes' AND type = 'table' AND wr = 0";
+    connection.prepare(query)?.exists([])
 }
 
 /// Adds words that `routes.strategy` may hold.
@@ -168,16 +190,21 @@ pub(super) fn troubles(connection: &Connection) -> rusqlite::Result<Vec<String>>
 
 /// The triggers as SQLite itself would store them for this file: made in memory, because it trims their text its own way.
 fn wanted(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
-    let go_words: Option<String> = meta(connection, "go_words")?;
-    // Checked, because they become part of a statement and anybody may have written them.
-    let checked = |words: String| words.split(',').filter(|w| Strategy::parse(w).is_ok()).map(str::to_owned).collect();
-    let go_words: Option<Vec<String>> = go_words.map(checked);
+    let go_words = go_words(connection)?;
     let memory = Connection::open_in_memory()?;
     if go_words.is_some() {
         memory.execute_batch("CREATE TABLE routes (service_name, strategy, endpoint, config, updated_at)")?;
     }
-    create(&memory, go_words.as_deref())?;
+    create(&memory, connection, go_words.as_deref())?;
     triggers(&memory)
+}
+
+/// The words that the CHECK of a Go-made table allows; `None` where the table can hold any.
+pub(super) fn go_words(connection: &Connection) -> rusqlite::Result<Option<Vec<String>>> {
+    let words: Option<String> = meta(connection, "go_words")?;
+    // Checked, because they become part of a statement and anybody may have written them.
+    let checked = |words: String| words.split(',').filter(|w| Strategy::parse(w).is_ok()).map(str::to_owned).collect();
+    Ok(words.map(checked))
 }
 
 /// Our triggers, by name.

@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS route_history (
 CREATE TABLE IF NOT EXISTS route_pending (service_name, strategy, endpoint, config);
 
 INSERT OR IGNORE INTO meta(key, value)
-VALUES ('schema', 1), ('generation', 0), ('history_keep', 10000), ('file_id', lower(hex(randomblob(16))));
+VALUES ('schema', 2), ('generation', 0), ('history_keep', 10000), ('file_id', lower(hex(randomblob(16))));
 
 -- A typo fails here. Checks look at changed columns only, so that an old odd row can still be moved or deleted.
 
@@ -49,7 +49,7 @@ CREATE TRIGGER IF NOT EXISTS cn_routes_check_insert BEFORE INSERT ON routes BEGI
      WHERE NOT EXISTS (SELECT 1 FROM strategies WHERE name = NEW.strategy);
     SELECT RAISE(ABORT, 'routes.config: must be a JSON object such as {"timeout_ms":500}, or NULL')
      WHERE NEW.config IS NOT NULL AND CASE WHEN typeof(NEW.config) <> 'text' OR NOT json_valid(NEW.config)
-           OR instr(NEW.config, char(0)) THEN 1 ELSE json_type(NEW.config) <> 'object' END;
+           OR instr(NEW.config, char(0)) THEN 1 ELSE json_type(NEW.config) NOT IN ('object', 'null') END;
     DELETE FROM route_pending;
     INSERT INTO route_pending SELECT service_name, strategy, endpoint, config FROM routes WHERE service_name = NEW.service_name;
 END;
@@ -73,12 +73,17 @@ END;
 CREATE TRIGGER IF NOT EXISTS cn_routes_check_config BEFORE UPDATE OF config ON routes
 WHEN NEW.config IS NOT OLD.config AND NEW.config IS NOT NULL
  AND CASE WHEN typeof(NEW.config) <> 'text' OR NOT json_valid(NEW.config) OR instr(NEW.config, char(0))
-     THEN 1 ELSE json_type(NEW.config) <> 'object' END BEGIN
+     THEN 1 ELSE json_type(NEW.config) NOT IN ('object', 'null') END BEGIN
     SELECT RAISE(ABORT, 'routes.config: must be a JSON object such as {"timeout_ms":500}, or NULL');
 END;
 
 CREATE TRIGGER IF NOT EXISTS cn_strategies_in_use BEFORE DELETE ON strategies
 WHEN EXISTS (SELECT 1 FROM routes WHERE strategy = OLD.name) BEGIN
+    SELECT RAISE(ABORT, 'strategies: routes still use this strategy; move them first');
+END;
+
+CREATE TRIGGER IF NOT EXISTS cn_strategies_renamed BEFORE UPDATE OF name ON strategies
+WHEN NEW.name IS NOT OLD.name AND EXISTS (SELECT 1 FROM routes WHERE strategy = OLD.name) BEGIN
     SELECT RAISE(ABORT, 'strategies: routes still use this strategy; move them first');
 END;
 
@@ -132,11 +137,13 @@ SELECT id AS generation, strftime('%Y-%m-%d %H:%M:%S', at_ms / 1000, 'unixepoch'
        old_strategy, old_endpoint, old_config, new_strategy, new_endpoint, new_config
   FROM route_history ORDER BY id DESC;
 
--- INSERT INTO set_route refuses a name that is not there, where an UPDATE would change 0 rows in silence.
+-- INSERT INTO set_route refuses a name that is not there, where an UPDATE would change 0 rows in silence. What is not
+-- stated stays; an empty endpoint takes it away.
 CREATE VIEW IF NOT EXISTS set_route AS SELECT service_name, strategy, endpoint, config FROM routes;
 CREATE TRIGGER IF NOT EXISTS cn_set_route INSTEAD OF INSERT ON set_route BEGIN
     SELECT RAISE(ABORT, 'set_route: no route of this name. The names there are: SELECT service_name FROM routes;')
      WHERE NOT EXISTS (SELECT 1 FROM routes WHERE service_name = NEW.service_name);
-    UPDATE routes SET strategy = NEW.strategy, endpoint = NEW.endpoint, config = coalesce(NEW.config, config)
+    UPDATE routes SET strategy = NEW.strategy, endpoint = nullif(coalesce(NEW.endpoint, endpoint), ''),
+           config = coalesce(NEW.config, config)
      WHERE service_name = NEW.service_name;
 END;

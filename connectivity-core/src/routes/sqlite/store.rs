@@ -1,20 +1,25 @@
 //! The open file: one connection that reads rows, one that writes when there is something to write.
 
 use std::fmt;
-use std::io;
 use std::path::{self, Path, PathBuf};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use super::columns::{field, select};
 use super::connection::{self, Mode, about, explain};
-use super::file::{self, FileId};
+use super::file;
+use super::handle::Handle;
+use super::lineage::Lineage;
 use super::notes::Notes;
+use super::rows;
 use super::schema::{self, Found};
 use crate::name::Name;
-use crate::routes::row::RouteRow;
 use crate::routes::source::{Added, Snapshot, SourceError};
+use crate::routes::strategy::Strategy;
+
+const IMMUTABLE: &str = "the directory cannot be written, so the file is read as it stands: a commit of another \
+     process is noticed once it is in the file itself (PRAGMA wal_checkpoint), and one that is written while rows are \
+     read may be seen half";
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +33,8 @@ pub(super) enum Access {
 pub(super) struct Store {
     path: PathBuf,
     access: Access,
-    reader: Mutex<Handle>,
+    /// None after everything was closed.
+    reader: Mutex<Option<Reader>>,
     writer: Mutex<Option<Handle>>,
     pub(super) notes: Notes,
 }
@@ -39,32 +45,16 @@ pub(super) enum Finish<T> {
     Undo(T),
 }
 
-/// A connection, and the file that it has open.
-pub(super) struct Handle {
-    pub(super) connection: Connection,
-    pub(super) file: FileId,
+/// The connection that reads rows, and what it has read.
+struct Reader {
+    handle: Handle,
+    seen: Option<Lineage>,
 }
 
-impl Handle {
-    pub(super) fn open(path: &Path, mode: Mode) -> Result<Self, SourceError> {
-        // The file first: if it is replaced in between, the next comparison notices.
-        let file = match FileId::of(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound || mode != Mode::Create => {
-                return Err(unreachable_file(path, &e));
-            }
-            file => file.ok(),
-        };
-        let connection = connection::open(path, mode)?;
-        let file = file.map_or_else(|| FileId::of(path), Ok).map_err(|e| unreachable_file(path, &e))?;
-        Ok(Self { connection, file })
+impl From<Handle> for Reader {
+    fn from(handle: Handle) -> Self {
+        Self { handle, seen: None }
     }
-}
-
-pub(super) fn unreachable_file(path: &Path, error: &io::Error) -> SourceError {
-    about(
-        path,
-        format_args!("{error}; check the path and that its volume is mounted; `connectivity init` makes a new file"),
-    )
 }
 
 impl Store {
@@ -80,7 +70,7 @@ impl Store {
         }
         let reader = Handle::open(&path, reader_mode(access))?;
         refuse_others(&path, &find_table(&path, &reader.connection)?)?;
-        let (reader, writer) = (Mutex::new(reader), Mutex::new(None));
+        let (reader, writer) = (Mutex::new(Some(reader.into())), Mutex::new(None));
         Ok(Self { path, access, reader, writer, notes: Notes::default() })
     }
 
@@ -90,12 +80,16 @@ impl Store {
 
     /// Opens one more connection that only reads.
     pub(super) fn connect(&self) -> Result<Handle, SourceError> {
-        Handle::open(&self.path, reader_mode(self.access))
+        Handle::reopen(&self.path, reader_mode(self.access))
     }
 
     /// Reads every row as of one moment.
     pub(super) fn read(&self) -> Result<Snapshot, SourceError> {
-        let result = self.with_reader("reading routes", read_rows);
+        let result = self.with_current("reading routes", |reader| {
+            let (snapshot, seen) = rows::read(&mut reader.handle.connection)?;
+            reader.seen = Some(seen);
+            Ok(snapshot)
+        });
         self.notes.reading(&result);
         result
     }
@@ -106,13 +100,65 @@ impl Store {
         what: &str,
         query: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, SourceError> {
+        self.with_current(what, |reader| query(&mut reader.handle.connection))
+    }
+
+    fn with_current<T>(
+        &self,
+        what: &str,
+        query: impl FnOnce(&mut Reader) -> rusqlite::Result<T>,
+    ) -> Result<T, SourceError> {
         let mut reader = lock(&self.reader);
-        let file = FileId::of(&self.path).map_err(|e| unreachable_file(&self.path, &e))?;
-        if file != reader.file {
-            self.notes.replaced(file);
-            *reader = self.connect()?;
+        let current = match reader.take() {
+            Some(open) => self.renewed(open, &mut reader)?,
+            None => self.connect()?.into(),
+        };
+        query(reader.insert(current)).map_err(|e| explain(&self.path, what, &e))
+    }
+
+    /// Opens the reader anew if somebody wrote the file itself. SQLite notices commits only: pages that
+    /// it has cached would be served for ever. A reader that cannot be replaced is put back.
+    fn renewed(&self, reader: Reader, back: &mut Option<Reader>) -> Result<Reader, SourceError> {
+        match self.successor(&reader) {
+            Ok(None) => Ok(reader),
+            Ok(Some(fresh)) => {
+                reader.handle.abandon();
+                Ok(fresh.into())
+            }
+            Err(e) => {
+                *back = Some(reader);
+                Err(e)
+            }
         }
-        query(&mut reader.connection).map_err(|e| explain(&self.path, what, &e))
+    }
+
+    fn successor(&self, reader: &Reader) -> Result<Option<Handle>, SourceError> {
+        let Some(now) = reader.handle.outdated(&self.path)? else { return Ok(None) };
+        let fresh = self.connect()?;
+        if now.file != reader.handle.stamp.file {
+            self.notes.replaced(now.file);
+        } else if let Some(seen) = reader.seen.as_ref().filter(|seen| seen.is_newest(&reader.handle.connection)) {
+            let continued = seen.continues_in(&fresh.connection);
+            if !continued.map_err(|e| explain(&self.path, "comparing with the content before", &e))? {
+                self.notes.overwritten();
+            }
+        }
+        Ok(Some(fresh))
+    }
+
+    /// Closes all connections to files that are no longer what their names mean; they are opened anew
+    /// when they are used. SQLite lets the connections of a process share the index of the log, so a
+    /// new one would get the lost index as long as an old connection is open.
+    pub(super) fn close_all(&self, look: Handle, rescue: bool) {
+        let (mut reader, mut writer) = (lock(&self.reader), lock(&self.writer));
+        let handles = [Some(look), reader.take().map(|reader| reader.handle), writer.take()];
+        for handle in handles.into_iter().flatten() {
+            match rescue {
+                // The last one writes the commits of the deleted log into the file.
+                true => drop(handle),
+                false => handle.abandon(),
+            }
+        }
     }
 
     /// Adds `name, local` for each name that has no row.
@@ -132,25 +178,54 @@ impl Store {
         Ok(added.map_or(Added::ReadOnly, Added::Rows))
     }
 
-    /// Adds strategy words, unless the file cannot be written.
+    /// Adds strategy words, unless the file cannot be written. A word that the CHECK of a Go-made
+    /// table refuses is noted instead: the other words work, so the file can be used.
     pub(super) fn add_strategies(&self, words: &[&str]) -> Result<(), SourceError> {
-        let known = self.with_reader("reading strategies", |connection| known_words(connection))?;
-        let unknown: Vec<&str> = words.iter().copied().filter(|word| known.iter().all(|k| k != word)).collect();
+        let unknown = self.unknown_words(words)?;
         if unknown.is_empty() {
             return Ok(());
         }
-        self.write("adding strategies", |tx| schema::add_words(tx, &unknown)).map(drop)
+        let narrow = self.with_reader("reading strategies", |connection| schema::go_words(connection))?;
+        let fits = |word: &str| narrow.as_ref().is_none_or(|words| words.iter().any(|known| known == word));
+        let is_word = |word: &str| Strategy::parse(word).is_ok();
+        let (refused, addable) = unknown.into_iter().partition::<Vec<_>, _>(|word| is_word(word) && !fits(word));
+        self.notes.refused_words(&refused);
+        if addable.is_empty() {
+            return Ok(());
+        }
+        self.write("adding strategies", |tx| schema::add_words(tx, &addable)).map(drop)
+    }
+
+    fn unknown_words<'a>(&self, words: &[&'a str]) -> Result<Vec<&'a str>, SourceError> {
+        let known = self.with_reader("reading strategies", |connection| known_words(connection))?;
+        Ok(words.iter().copied().filter(|word| known.iter().all(|k| k != word)).collect())
+    }
+
+    /// Strategies of this process that no row can use.
+    fn refused_words(&self) -> Option<String> {
+        let noted = self.notes.refused_words_noted();
+        let refused = self.unknown_words(&noted.iter().map(String::as_str).collect::<Vec<_>>()).unwrap_or_default();
+        (!refused.is_empty()).then(|| {
+            format!(
+                "no row can use `{}`: the table `routes` was made by the Go original and holds only its own strategies; \
+                 stop the Go routers and rebuild it: connectivity init --upgrade",
+                refused.join("`, `")
+            )
+        })
     }
 
     /// Everything that is wrong with the file itself.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = self.notes.tell();
+        let immutable = self.with_current("looking how it is open", |reader| Ok(reader.handle.is_immutable()));
+        warnings.extend(immutable.is_ok_and(|immutable| immutable).then(|| IMMUTABLE.to_owned()));
         match self.with_reader("comparing triggers", |connection| schema::troubles(connection)) {
             Ok(troubles) => warnings.extend(troubles),
             // Reading fails for the same reason and is noted already.
             Err(_) if !warnings.is_empty() => {}
             Err(e) => warnings.push(e.to_string()),
         }
+        warnings.extend(self.refused_words());
         warnings.extend(file::permissions(&self.path));
         warnings
     }
@@ -173,10 +248,13 @@ impl Store {
             return Ok(None);
         }
         let mut writer = lock(&self.writer);
-        let file = FileId::of(&self.path).map_err(|e| unreachable_file(&self.path, &e))?;
-        let handle = match writer.take().filter(|handle| handle.file == file) {
-            Some(handle) => handle,
-            None => Handle::open(&self.path, Mode::Write)?,
+        let handle = match writer.take() {
+            Some(handle) if handle.outdated(&self.path)?.is_none() => handle,
+            outdated => {
+                let fresh = Handle::reopen(&self.path, Mode::Write)?;
+                outdated.into_iter().for_each(Handle::abandon);
+                fresh
+            }
         };
         let result = in_transaction(&mut writer.insert(handle).connection, change);
         match result {
@@ -251,19 +329,6 @@ fn in_transaction<T>(
         Finish::Commit(value) => tx.commit().map(|()| value),
         Finish::Undo(value) => tx.rollback().map(|()| value),
     }
-}
-
-/// Always reads in full: 0.3 ms for 1,000 rows, 30 ms for 100,000, and no way to miss a change that left no history.
-fn read_rows(connection: &mut Connection) -> rusqlite::Result<Snapshot> {
-    static SELECT: LazyLock<String> =
-        LazyLock::new(|| format!("SELECT {} FROM routes", select(&["service_name", "strategy", "endpoint", "config"])));
-    let tx = connection.transaction()?;
-    let generation = schema::meta::<i64>(&tx, "generation")?.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-    let mut statement = tx.prepare(&SELECT)?;
-    let rows = statement.query_map([], |row| {
-        Ok(RouteRow::from_fields(field(row, 0)?, field(row, 1)?, field(row, 2)?, field(row, 3)?))
-    })?;
-    Ok(Snapshot { generation, rows: rows.collect::<rusqlite::Result<_>>()? })
 }
 
 fn missing<'a>(connection: &Connection, names: &[&'a Name]) -> rusqlite::Result<Vec<&'a Name>> {

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::columns::{field, select};
 use super::connection::{self, Mode, about, explain};
+use super::handle::Handle;
+use super::rows;
 use super::schema::{self, Found};
-use super::store::Handle;
 use crate::routes::row::RouteRow;
 use crate::routes::source::SourceError;
 
@@ -62,7 +62,7 @@ fn run(connection: &mut Connection) -> rusqlite::Result<UpgradeReport> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let rebuilt = schema::is_narrow(&tx)?;
     // Views and triggers first: they would name a table that is not there while it is renamed.
-    drop_ours(&tx)?;
+    schema::drop_ours(&tx)?;
     let mut left_out = Vec::new();
     if rebuilt {
         left_out = nameless(&tx)?;
@@ -73,13 +73,6 @@ fn run(connection: &mut Connection) -> rusqlite::Result<UpgradeReport> {
     schema::apply_in(&tx)?;
     tx.commit()?;
     Ok(UpgradeReport { rebuilt, left_out })
-}
-
-fn drop_ours(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    for name in schema::triggers(tx)?.keys() {
-        tx.execute_batch(&format!("DROP TRIGGER \"{}\"", name.replace('"', "\"\"")))?;
-    }
-    tx.execute_batch("DROP VIEW IF EXISTS history; DROP VIEW IF EXISTS set_route")
 }
 
 /// Somebody else's indexes and triggers on the table, which a rebuild takes with it.
@@ -93,10 +86,7 @@ fn objects_of_others(tx: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
 }
 
 fn nameless(tx: &Transaction<'_>) -> rusqlite::Result<Vec<RouteRow>> {
-    let sql = format!("SELECT {} FROM routes WHERE service_name IS NULL", select(&COLUMNS[..4]));
+    let sql = format!("SELECT {} FROM routes WHERE service_name IS NULL", rows::columns());
     let mut statement = tx.prepare(&sql)?;
-    let rows = statement.query_map([], |row| {
-        Ok(RouteRow::from_fields(field(row, 0)?, field(row, 1)?, field(row, 2)?, field(row, 3)?))
-    })?;
-    rows.collect()
+    rows::bounded(statement.query_map([], rows::row)?, |row| row)
 }

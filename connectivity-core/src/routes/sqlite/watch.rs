@@ -15,8 +15,9 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use rusqlite::Connection;
 
 use super::connection::{about, data_version, explain};
-use super::file::FileId;
-use super::store::{Handle, Store, unreachable_file};
+use super::file::Sidecars;
+use super::handle::Handle;
+use super::store::Store;
 use crate::routes::source::{ChangeFn, SourceError, WatchGuard};
 use crate::routes::wake::{Bell, Ear, Handover, Heard};
 
@@ -50,7 +51,9 @@ pub(super) fn start_with(store: Arc<Store>, changed: ChangeFn, listen: Listen) -
         events: None,
         bell: bell.clone(),
         handover: Handover::new(changed),
-        second_looks: SECOND_LOOKS,
+        // The event of a commit that has begun may have come before anybody listened.
+        second_looks: 0,
+        blind: false,
     };
     watcher.listen();
     let thread = thread::Builder::new()
@@ -69,6 +72,8 @@ struct Watcher {
     handover: Handover,
     /// Second looks taken since the last event.
     second_looks: u32,
+    /// Whether the last look failed.
+    blind: bool,
 }
 
 impl Watcher {
@@ -87,12 +92,16 @@ impl Watcher {
     fn look(&mut self) {
         let seen = self.look.again(&self.store);
         self.store.notes.looking(&seen);
+        self.blind &= seen.is_err();
         match seen {
-            // A failed look is told on `inspect`, and the next one comes anyway.
+            // A failed look is told on `inspect`, and the next one comes anyway. The first one is
+            // handed over, so that the reload fails too, which is logged.
+            Err(_) if !std::mem::replace(&mut self.blind, true) => self.handover.note(),
             Ok(Seen::Same) | Err(_) => {}
             Ok(Seen::Commit) => self.handover.note(),
             Ok(Seen::OtherFile) => {
                 self.listen();
+                self.second_looks = 0;
                 self.handover.note();
             }
         }
@@ -119,6 +128,7 @@ impl Watcher {
 struct Look {
     handle: Option<Handle>,
     version: i64,
+    sidecars: Sidecars,
 }
 
 enum Seen {
@@ -131,21 +141,52 @@ impl Look {
     fn open(store: &Store) -> Result<Self, SourceError> {
         let handle = store.connect()?;
         let version = version(store, &handle.connection)?;
-        Ok(Self { handle: Some(handle), version })
+        // After the first look, which makes the log and its index where there are none.
+        Ok(Self { handle: Some(handle), version, sidecars: Sidecars::of(store.path()) })
     }
 
     /// Looks again; after a failure everything counts as changed.
     fn again(&mut self, store: &Store) -> Result<Seen, SourceError> {
-        let file = FileId::of(store.path()).map_err(|e| unreachable_file(store.path(), &e))?;
-        let Some(handle) = self.handle.as_ref().filter(|handle| handle.file == file) else {
-            if self.handle.is_some() {
-                store.notes.replaced(file);
-            }
+        let Some(handle) = &self.handle else {
             *self = Self::open(store)?;
             return Ok(Seen::OtherFile);
         };
+        let outdated = handle.outdated(store.path())?;
+        let sidecars = Sidecars::of(store.path());
+        match outdated {
+            Some(now) if now.file != handle.stamp.file => {
+                store.notes.replaced(now.file);
+                self.reopen(store)?;
+                Ok(Seen::OtherFile)
+            }
+            _ if self.sidecars.lost(&sidecars) => {
+                store.notes.lost_sidecars();
+                // A log of somebody else counts now, or the file is not the one that ours belongs to.
+                let rescue = !sidecars.has_log() && outdated.is_none();
+                self.handle.take().into_iter().for_each(|look| store.close_all(look, rescue));
+                *self = Self::open(store)?;
+                Ok(Seen::OtherFile)
+            }
+            // A checkpoint, or a copy over the file, which is no commit: the store compares the two.
+            Some(_) => {
+                self.reopen(store)?;
+                Ok(Seen::Commit)
+            }
+            None => self.compare(store, sidecars),
+        }
+    }
+
+    fn reopen(&mut self, store: &Store) -> Result<(), SourceError> {
+        let before = std::mem::replace(self, Self::open(store)?);
+        before.handle.into_iter().for_each(Handle::abandon);
+        Ok(())
+    }
+
+    fn compare(&mut self, store: &Store, sidecars: Sidecars) -> Result<Seen, SourceError> {
+        let Some(handle) = &self.handle else { return Ok(Seen::Same) };
         let version = version(store, &handle.connection).inspect_err(|_| self.handle = None)?;
         let before = std::mem::replace(&mut self.version, version);
+        self.sidecars = sidecars;
         Ok(if before == version { Seen::Same } else { Seen::Commit })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rusqlite::Transaction;
+use rusqlite::{Statement, Transaction};
 
 use super::error::{AdminError, Refusal};
 use super::stored;
@@ -91,36 +91,53 @@ pub(super) fn delete(tx: &Transaction<'_>, name: &str) -> Result<(), Refusal> {
 
 fn write(tx: &Transaction<'_>, spec: &RouteSpec, before: Option<&RouteRow>) -> Result<(), Refusal> {
     let row = spec.row(before);
-    let route = check(tx, &row)?;
+    let route = check(&known(tx)?, &row)?;
     // What stood there before is the router's to warn of: an old mistake must not be in the way of a move.
     let mut stated = route.config().warnings().iter().filter(|_| spec.config.is_some());
     if let Some(error) = stated.find_map(RouteWarning::refusal) {
         return Err(error.into());
     }
-    put(tx, &row).map_err(Refusal::Sqlite)
+    Put::prepare(tx)?.row(&row).map_err(Refusal::Sqlite)
+}
+
+/// The words that the file knows as strategies, sorted.
+pub(super) fn known(tx: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
+    let mut known = known_words(tx)?;
+    known.sort();
+    Ok(known)
 }
 
 /// Checks a row as a router does, and its strategy against what the file allows.
-pub(super) fn check(tx: &Transaction<'_>, row: &RouteRow) -> Result<Route, Refusal> {
-    let mut known = known_words(tx)?;
-    known.sort();
+pub(super) fn check(known: &[String], row: &RouteRow) -> Result<Route, AdminError> {
     match row.strategy() {
         Field::Text(word) if !known.contains(word) => {
-            Err(AdminError::UnknownStrategy { word: shown(word), known }.into())
+            Err(AdminError::UnknownStrategy { word: shown(word), known: known.to_vec() })
         }
         _ => Ok(Route::parse(row)?),
     }
 }
 
-/// Writes a row whose columns are texts or NULL. One that says the same already makes no change.
-pub(super) fn put(tx: &Transaction<'_>, row: &RouteRow) -> rusqlite::Result<()> {
-    let columns = [row.strategy(), row.endpoint(), row.config(), row.name()].map(text);
-    // Not ON CONFLICT, which lets the triggers of an INSERT run first.
-    let updated = "UPDATE routes SET strategy = ?1, endpoint = ?2, config = ?3 WHERE service_name = ?4";
-    if tx.execute(updated, columns)? == 0 {
-        tx.execute("INSERT INTO routes(strategy, endpoint, config, service_name) VALUES (?1, ?2, ?3, ?4)", columns)?;
+/// Writes rows whose columns are texts or NULL. One that says the same already makes no change.
+pub(super) struct Put<'tx> {
+    update: Statement<'tx>,
+    insert: Statement<'tx>,
+}
+
+impl<'tx> Put<'tx> {
+    pub(super) fn prepare(tx: &'tx Transaction<'_>) -> rusqlite::Result<Self> {
+        // Not ON CONFLICT, which lets the triggers of an INSERT run first.
+        let update = "UPDATE routes SET strategy = ?1, endpoint = ?2, config = ?3 WHERE service_name = ?4";
+        let insert = "INSERT INTO routes(strategy, endpoint, config, service_name) VALUES (?1, ?2, ?3, ?4)";
+        Ok(Self { update: tx.prepare(update)?, insert: tx.prepare(insert)? })
     }
-    Ok(())
+
+    pub(super) fn row(&mut self, row: &RouteRow) -> rusqlite::Result<()> {
+        let columns = [row.strategy(), row.endpoint(), row.config(), row.name()].map(text);
+        if self.update.execute(columns)? == 0 {
+            self.insert.execute(columns)?;
+        }
+        Ok(())
+    }
 }
 
 fn text(field: &Field) -> Option<&str> {
@@ -131,8 +148,7 @@ fn text(field: &Field) -> Option<&str> {
 }
 
 fn row(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<RouteRow>> {
-    let row = stored::read(tx, Some(name))?.pop();
-    Ok(row.map(stored::StoredRoute::into_row))
+    Ok(stored::read(tx, name)?.map(stored::StoredRoute::into_row))
 }
 
 pub(super) fn not_found(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<AdminError> {

@@ -3,7 +3,7 @@
 mod edit;
 mod error;
 mod rollback;
-mod stored;
+pub(super) mod stored;
 
 use std::fmt;
 use std::path::Path;
@@ -17,6 +17,7 @@ use crate::routes::source::SourceError;
 
 pub use edit::RouteSpec;
 pub use error::AdminError;
+pub use rollback::RollbackReport;
 pub use stored::StoredRoute;
 
 use error::Refusal;
@@ -64,6 +65,9 @@ impl Admin {
     ///
     /// # Errors
     /// As [`SqliteRoutes::open`](super::SqliteRoutes::open).
+    ///
+    /// # Cancel safety
+    /// A file that is being brought up to date is so all or nothing, even if the future is dropped.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, AdminError> {
         let path = path.as_ref().to_owned();
         blocking(move || Ok(Self::of(Arc::new(Store::open(&path, Access::Existing)?)))).await
@@ -88,25 +92,34 @@ impl Admin {
     ///
     /// # Errors
     /// When the file cannot be read.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer; it changes no row.
     pub async fn list(&self) -> Result<Vec<StoredRoute>, AdminError> {
         let store = Arc::clone(&self.store);
-        blocking(move || Ok(store.with_reader("reading routes", |connection| stored::read(connection, None))?)).await
+        blocking(move || Ok(store.with_reader("reading routes", |connection| stored::read_all(connection))?)).await
     }
 
     /// Reads the row of one name, if there is one.
     ///
     /// # Errors
     /// When the file cannot be read.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer; it changes no row.
     pub async fn get(&self, name: &str) -> Result<Option<StoredRoute>, AdminError> {
         let (store, name) = (Arc::clone(&self.store), name.to_owned());
-        let read = move || Ok(store.with_reader("reading routes", |connection| stored::read(connection, Some(&name)))?);
-        Ok(blocking(read).await?.pop())
+        blocking(move || Ok(store.with_reader("reading routes", |connection| stored::read(connection, &name))?)).await
     }
 
     /// Adds a row, or changes the one of that name. What the spec does not state stays as it is. Says what changed, if anything did.
     ///
     /// # Errors
     /// [`Invalid`](AdminError::Invalid) or [`UnknownStrategy`](AdminError::UnknownStrategy) when the row would be bad.
+    ///
+    /// # Cancel safety
+    /// The change may still be made when the future is dropped, and then as a whole:
+    /// [`history`](Self::history) tells whether it was.
     pub async fn upsert(&self, spec: RouteSpec) -> Result<Option<Change>, AdminError> {
         self.change("changing a route", move |tx| edit::upsert(tx, &spec)).await
     }
@@ -115,6 +128,10 @@ impl Admin {
     ///
     /// # Errors
     /// [`NotFound`](AdminError::NotFound) when no row has this name; else as [`upsert`](Self::upsert).
+    ///
+    /// # Cancel safety
+    /// The change may still be made when the future is dropped, and then as a whole:
+    /// [`history`](Self::history) tells whether it was.
     pub async fn set_strategy(&self, name: &str, strategy: &str) -> Result<Option<Change>, AdminError> {
         let spec = RouteSpec::new(name, strategy);
         self.change("changing a route", move |tx| edit::set_strategy(tx, &spec)).await
@@ -124,6 +141,10 @@ impl Admin {
     ///
     /// # Errors
     /// [`NotFound`](AdminError::NotFound) when no row has this name.
+    ///
+    /// # Cancel safety
+    /// The change may still be made when the future is dropped, and then as a whole:
+    /// [`history`](Self::history) tells whether it was.
     pub async fn delete(&self, name: &str) -> Result<Option<Change>, AdminError> {
         let name = name.to_owned();
         self.change("deleting a route", move |tx| edit::delete(tx, &name)).await
@@ -133,20 +154,32 @@ impl Admin {
     ///
     /// # Errors
     /// When the file cannot be read.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer; it changes no row.
     pub async fn history(&self, name: Option<&str>, limit: usize) -> Result<Vec<Change>, AdminError> {
         let (store, name) = (Arc::clone(&self.store), name.map(str::to_owned));
         blocking(move || Ok(history::read(&store, name.as_deref(), limit)?)).await
     }
 
-    /// Puts every row, or the one named, back to what it was at a generation: all in one transaction, as new changes, so that this
-    /// can be rolled back in turn. Says what changed, newest first; rows whose name is no text are left alone.
+    /// Puts every row, or the one named, back to what it was at a generation: all in one transaction,
+    /// as new changes, so that this can be rolled back in turn. Rows whose name is no text are left
+    /// alone. Those that were bad at that generation are restored too, where the file takes them, and
+    /// are named in the report.
     ///
     /// # Errors
-    /// [`NoSuchGeneration`](AdminError::NoSuchGeneration) when the history does not reach back that far;
-    /// [`Invalid`](AdminError::Invalid) when a row of that time would be bad today. No row is changed then.
-    pub async fn rollback(&self, generation: u64, name: Option<&str>) -> Result<Vec<Change>, AdminError> {
+    /// [`NoSuchGeneration`](AdminError::NoSuchGeneration) when the history does not reach back that
+    /// far; [`Invalid`](AdminError::Invalid) when the one row that is named would be bad today. No row
+    /// is changed then.
+    ///
+    /// # Cancel safety
+    /// The change may still be made when the future is dropped, and then as a whole:
+    /// [`history`](Self::history) tells whether it was.
+    pub async fn rollback(&self, generation: u64, name: Option<&str>) -> Result<RollbackReport, AdminError> {
         let name = name.map(str::to_owned);
-        self.write("rolling back", move |tx| rollback::rollback(tx, generation, name.as_deref())).await
+        let rollback = move |tx: &Transaction<'_>| rollback::rollback(tx, generation, name.as_deref());
+        let (bad, changes) = self.write("rolling back", rollback).await?;
+        Ok(RollbackReport { changes, bad })
     }
 
     async fn change(
@@ -154,42 +187,42 @@ impl Admin {
         what: &'static str,
         change: impl FnOnce(&Transaction<'_>) -> Result<(), Refusal> + Send + 'static,
     ) -> Result<Option<Change>, AdminError> {
-        let mut changes = self.write(what, change).await?;
+        let ((), mut changes) = self.write(what, change).await?;
         Ok(changes.pop())
     }
 
     /// Makes changes in one transaction, or tries them; tells what the history then says of it.
-    async fn write(
+    async fn write<T: Send + 'static>(
         &self,
         what: &'static str,
-        change: impl FnOnce(&Transaction<'_>) -> Result<(), Refusal> + Send + 'static,
-    ) -> Result<Vec<Change>, AdminError> {
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<(T, Vec<Change>), AdminError> {
         let admin = self.clone();
         blocking(move || {
-            let changes = admin.store.transact(what, |tx| match told(tx, change) {
-                Ok(changes) if admin.dry => Ok(Finish::Undo(Ok(changes))),
-                Ok(changes) => Ok(Finish::Commit(Ok(changes))),
+            let done = admin.store.transact(what, |tx| match told(tx, change) {
+                Ok(done) if admin.dry => Ok(Finish::Undo(Ok(done))),
+                Ok(done) => Ok(Finish::Commit(Ok(done))),
                 Err(Refusal::Admin(error)) => Ok(Finish::Undo(Err(error))),
                 Err(Refusal::Sqlite(error)) => Err(error),
             })?;
-            let changes = changes.ok_or(AdminError::ReadOnly)??;
+            let done = done.ok_or(AdminError::ReadOnly)??;
             if let Some(changed) = admin.changed.filter(|_| !admin.dry) {
                 changed();
             }
-            Ok(changes)
+            Ok(done)
         })
         .await
     }
 }
 
 /// Makes a change, and reads from the history what it did: the triggers know best.
-fn told(
+fn told<T>(
     tx: &Transaction<'_>,
-    change: impl FnOnce(&Transaction<'_>) -> Result<(), Refusal>,
-) -> Result<Vec<Change>, Refusal> {
+    change: impl FnOnce(&Transaction<'_>) -> Result<T, Refusal>,
+) -> Result<(T, Vec<Change>), Refusal> {
     let before = history::newest(tx)?;
-    change(tx)?;
-    Ok(history::since(tx, None, before)?)
+    let outcome = change(tx)?;
+    Ok((outcome, history::since(tx, None, before)?))
 }
 
 async fn blocking<T: Send + 'static>(

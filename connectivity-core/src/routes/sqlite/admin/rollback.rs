@@ -2,17 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Transaction;
+use rusqlite::{ErrorCode, Statement, Transaction};
 
-use super::edit::{check, not_found, put};
+use super::edit::{Put, check, known, not_found};
 use super::error::{AdminError, Refusal};
-use super::stored;
+use super::stored::{self, Find};
 use crate::routes::error::RouteError;
 use crate::routes::row::{Field, RouteRow};
-use crate::routes::sqlite::history;
+use crate::routes::sqlite::history::{self, Change};
+
+/// Reports what a rollback did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RollbackReport {
+    /// What changed, newest first.
+    pub changes: Vec<Change>,
+    /// Rows that were bad at that generation. Each text names one, says what is wrong with it, and
+    /// whether it is now what it was then, or stays as it is because the file refuses it.
+    pub bad: Vec<RouteError>,
+}
 
 /// Puts rows back to what they were at a generation: what they were before the first change after it.
-pub(super) fn rollback(tx: &Transaction<'_>, generation: u64, name: Option<&str>) -> Result<(), Refusal> {
+/// Returns what was wrong with them.
+pub(super) fn rollback(tx: &Transaction<'_>, generation: u64, name: Option<&str>) -> Result<Vec<RouteError>, Refusal> {
     let after = reachable(tx, generation)?;
     let mut then: BTreeMap<String, Option<RouteRow>> = BTreeMap::new();
     // Newest first, so that the first change after the generation has the last word.
@@ -22,34 +34,70 @@ pub(super) fn rollback(tx: &Transaction<'_>, generation: u64, name: Option<&str>
         }
     }
     if let Some(name) = name.filter(|name| !then.contains_key(*name))
-        && stored::read(tx, Some(name))?.is_empty()
+        && stored::read(tx, name)?.is_none()
     {
         return Err(not_found(tx, name)?.into());
     }
-    then.into_iter().try_for_each(|(name, row)| restore(tx, &name, row))
+    let mut restore = Restore {
+        find: Find::prepare(tx)?,
+        delete: tx.prepare("DELETE FROM routes WHERE service_name = ?1")?,
+        put: Put::prepare(tx)?,
+        known: known(tx)?,
+        of_one: name.is_some(),
+        bad: Vec::new(),
+    };
+    then.into_iter().try_for_each(|(name, row)| restore.row(&name, row))?;
+    Ok(restore.bad)
 }
 
-fn restore(tx: &Transaction<'_>, name: &str, row: Option<RouteRow>) -> Result<(), Refusal> {
-    let now = stored::read(tx, Some(name))?.pop().map(stored::StoredRoute::into_row);
-    match row {
-        row if row == now => Ok(()),
-        None => tx.execute("DELETE FROM routes WHERE service_name = ?1", [name]).map(drop).map_err(Refusal::Sqlite),
-        Some(row) => {
-            check(tx, &row).map_err(|refusal| about(&row, refusal))?;
-            put(tx, &row).map_err(Refusal::Sqlite)
+/// Its statements are prepared once: each has all triggers in it.
+struct Restore<'tx> {
+    find: Find<'tx>,
+    delete: Statement<'tx>,
+    put: Put<'tx>,
+    /// The words that the file knows as strategies.
+    known: Vec<String>,
+    /// Whether one row was asked for by name.
+    of_one: bool,
+    bad: Vec<RouteError>,
+}
+
+impl Restore<'_> {
+    fn row(&mut self, name: &str, then: Option<RouteRow>) -> Result<(), Refusal> {
+        let now = self.find.row(name)?.map(stored::StoredRoute::into_row);
+        match then {
+            then if then == now => Ok(()),
+            None => self.delete.execute([name]).map(drop).map_err(Refusal::Sqlite),
+            Some(then) => self.checked(&then),
         }
     }
-}
 
-/// Says which row it is that would be bad: there may be many.
-fn about(row: &RouteRow, refusal: Refusal) -> Refusal {
-    match refusal {
-        Refusal::Admin(cause) => RouteError::new(format_args!(
-            "the row `{}` of that generation would be bad today: {cause}",
-            row.shown_name()
-        ))
-        .into(),
-        sqlite @ Refusal::Sqlite(_) => sqlite,
+    fn checked(&mut self, row: &RouteRow) -> Result<(), Refusal> {
+        let Err(cause) = check(&self.known, row) else { return self.put.row(row).map_err(Refusal::Sqlite) };
+        let name = row.shown_name();
+        if self.of_one {
+            let text = format_args!("the row `{name}` of that generation would be bad today: {cause}");
+            return Err(RouteError::new(text).into());
+        }
+        let told = match self.put_bad(row)? {
+            true => RouteError::new(format_args!("the row `{name}` is bad, as it was then: {cause}")),
+            false => RouteError::new(format_args!("the row `{name}` stays as it is now: {cause}")),
+        };
+        self.bad.push(told);
+        Ok(())
+    }
+
+    /// Restores a bad row, unless the file refuses it or the history does not hold its values.
+    fn put_bad(&mut self, row: &RouteRow) -> Result<bool, Refusal> {
+        let columns = [row.name(), row.strategy(), row.endpoint(), row.config()];
+        if columns.iter().any(|column| matches!(column, Field::Other { .. })) {
+            return Ok(false);
+        }
+        match self.put.row(row) {
+            Ok(()) => Ok(true),
+            Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Rows as they stand in the file.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension, Row, Statement};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::routes::row::{Field, RouteRow};
-use crate::routes::sqlite::columns::{field, select};
+use crate::routes::sqlite::rows;
 
 /// Holds a row as it stands in the file, good or bad, with the time of its last change.
 ///
@@ -61,20 +61,47 @@ fn config(field: &Field) -> serde_json::Value {
     match field {
         Field::Null => serde_json::json!({}),
         Field::Text(text) if text.is_empty() => serde_json::json!({}),
-        Field::Text(text) => serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into()),
+        Field::Text(text) => match serde_json::from_str(text) {
+            Ok(serde_json::Value::Null) => serde_json::json!({}),
+            json => json.unwrap_or_else(|_| text.as_str().into()),
+        },
         Field::Other { .. } => serde_json::Value::Null,
     }
 }
 
-/// Reads one row, or all by name.
-pub(super) fn read(connection: &Connection, name: Option<&str>) -> rusqlite::Result<Vec<StoredRoute>> {
-    let columns = select(&["service_name", "strategy", "endpoint", "config"]);
-    let sql =
-        format!("SELECT {columns}, updated_at FROM routes WHERE ?1 IS NULL OR service_name = ?1 ORDER BY service_name");
-    let mut statement = connection.prepare(&sql)?;
-    let rows = statement.query_map([name], |row| {
-        let columns = RouteRow::from_fields(field(row, 0)?, field(row, 1)?, field(row, 2)?, field(row, 3)?);
-        Ok(StoredRoute { row: columns, updated_at: row.get(4).ok() })
-    })?;
-    rows.collect()
+/// Reads all rows by name.
+pub(super) fn read_all(connection: &Connection) -> rusqlite::Result<Vec<StoredRoute>> {
+    let mut statement = connection.prepare(&format!("{} ORDER BY service_name", query()))?;
+    rows::bounded(statement.query_map([], stored)?, StoredRoute::row)
+}
+
+/// Reads the row of one name.
+pub(super) fn read(connection: &Connection, name: &str) -> rusqlite::Result<Option<StoredRoute>> {
+    Find::prepare(connection)?.row(name)
+}
+
+/// Reads rows by their names.
+pub(super) struct Find<'c>(Statement<'c>);
+
+impl<'c> Find<'c> {
+    pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+        connection.prepare(&query_by_name()).map(Self)
+    }
+
+    pub(super) fn row(&mut self, name: &str) -> rusqlite::Result<Option<StoredRoute>> {
+        self.0.query_row([name], stored).optional()
+    }
+}
+
+fn query() -> String {
+    format!("SELECT {}, updated_at FROM routes", rows::columns())
+}
+
+/// A statement of its own: a condition for all rows beside it would keep SQLite from the index.
+pub(in crate::routes::sqlite) fn query_by_name() -> String {
+    format!("{} WHERE service_name = ?1", query())
+}
+
+fn stored(row: &Row<'_>) -> rusqlite::Result<StoredRoute> {
+    Ok(StoredRoute { row: rows::row(row)?, updated_at: row.get(4).ok() })
 }

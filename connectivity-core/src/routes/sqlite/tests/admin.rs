@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::File;
 use super::go_made::{NEWEST, go_file};
-use crate::routes::sqlite::admin::{Admin, AdminError, RouteSpec};
+use crate::routes::sqlite::admin::stored::query_by_name;
+use crate::routes::sqlite::admin::{Admin, AdminError, RollbackReport, RouteSpec};
 use crate::routes::{ChangeKind, Field, RouteRow, RouteSource, SqliteRoutes};
 
 fn ours() -> (File, Admin) {
@@ -149,8 +150,9 @@ async fn rows(admin: &Admin) -> Vec<RouteRow> {
 async fn a_rollback_puts_every_row_back_and_can_be_rolled_back() {
     let (file, admin, then) = eventful().await;
     let now = rows(&admin).await;
-    assert_eq!(admin.dry_run().rollback(2, None).await.unwrap().len(), 3);
-    let changes = admin.rollback(2, None).await.unwrap();
+    assert_eq!(admin.dry_run().rollback(2, None).await.unwrap().changes.len(), 3);
+    let RollbackReport { changes, bad, .. } = admin.rollback(2, None).await.unwrap();
+    assert_eq!(bad, []);
     let mut told: Vec<_> = changes.iter().map(|change| (change.name.clone(), change.kind)).collect();
     told.sort_by_key(|(name, _)| format!("{name:?}"));
     let name = |text: &str| Field::text(text);
@@ -165,7 +167,7 @@ async fn a_rollback_puts_every_row_back_and_can_be_rolled_back() {
     assert_eq!((rows(&admin).await, file.generation()), (then, 9));
     admin.rollback(6, None).await.unwrap();
     assert_eq!(rows(&admin).await, now);
-    assert_eq!(admin.rollback(12, None).await, Ok(vec![]), "nothing has changed since");
+    assert_eq!(admin.rollback(12, None).await.unwrap().changes, [], "nothing has changed since");
     admin.rollback(0, None).await.unwrap();
     assert_eq!(rows(&admin).await, []);
 }
@@ -173,14 +175,14 @@ async fn a_rollback_puts_every_row_back_and_can_be_rolled_back() {
 #[tokio::test]
 async fn a_rollback_of_one_row_leaves_the_others() {
     let (_file, admin, _then) = eventful().await;
-    let changes = admin.rollback(3, Some("billing")).await.unwrap();
-    assert_eq!(changes.len(), 1);
+    let report = admin.rollback(3, Some("billing")).await.unwrap();
+    assert_eq!(report.changes.len(), 1);
     let told = rows(&admin).await;
     assert_eq!(told.len(), 2);
     assert_eq!(told[0].strategy(), &Field::text("http"));
     let error = admin.rollback(3, Some("biling")).await.unwrap_err();
     assert!(error.to_string().contains("did you mean `billing`"), "{error}");
-    assert_eq!(admin.rollback(5, Some("search")).await, Ok(vec![]), "it was that already");
+    assert_eq!(admin.rollback(5, Some("search")).await.unwrap().changes, [], "it was that already");
 }
 
 #[tokio::test]
@@ -191,18 +193,56 @@ async fn a_rollback_that_cannot_be_whole_is_refused() {
     file.sql("DELETE FROM route_history WHERE id = 4").unwrap();
     let error = admin.rollback(2, None).await.unwrap_err();
     assert_eq!(error, AdminError::NoSuchGeneration { generation: 2, oldest: 4, newest: 6 });
-    assert_eq!(admin.rollback(4, None).await.unwrap().len(), 2);
+    assert_eq!(admin.rollback(4, None).await.unwrap().changes.len(), 2);
+}
 
-    // A row that was bad then is bad now: all stay as they are.
+#[tokio::test]
+async fn a_rollback_restores_bad_rows_too_and_says_which_they_are() {
     let (file, admin, _then) = eventful().await;
     file.sql(r#"UPDATE routes SET config = '{"timeout_ms":"5"}' WHERE service_name = 'billing'"#).unwrap();
-    let bad = file.generation();
+    file.sql("INSERT INTO strategies VALUES ('pigeon'); INSERT INTO routes(service_name, strategy, endpoint) VALUES ('loft', 'pigeon', '7')").unwrap();
+    let then = rows(&admin).await;
+    let bad = u64::try_from(file.generation()).unwrap();
     admin.upsert(RouteSpec::new("billing", "local").config("{}")).await.unwrap();
     admin.delete("search").await.unwrap();
-    let now = rows(&admin).await;
-    let error = admin.rollback(u64::try_from(bad).unwrap(), None).await.unwrap_err();
-    assert!(error.to_string().contains("the row `billing` of that generation would be bad today: config."), "{error}");
-    assert_eq!(rows(&admin).await, now);
+    let report = admin.dry_run().rollback(bad, None).await.unwrap();
+    assert_eq!((report.changes.len(), report.bad.len()), (2, 1));
+    assert_eq!(admin.rollback(bad, None).await.unwrap().bad, report.bad);
+    assert!(
+        report.bad[0].to_string().starts_with("the row `billing` is bad, as it was then: config."),
+        "{:?}",
+        report.bad
+    );
+    assert_eq!(rows(&admin).await, then);
+
+    // What the file refuses by now stays as it is.
+    admin.set_strategy("loft", "noop").await.unwrap();
+    admin.delete("search").await.unwrap();
+    file.sql("DELETE FROM strategies WHERE name = 'pigeon'").unwrap();
+    let report = admin.rollback(bad, None).await.unwrap();
+    assert_eq!((report.changes.len(), report.bad.len()), (1, 1));
+    assert!(
+        report.bad[0]
+            .to_string()
+            .starts_with("the row `loft` stays as it is now: strategy: this file knows no `pigeon`"),
+        "{:?}",
+        report.bad
+    );
+    assert_eq!(row(&admin, "loft").await.unwrap().strategy(), &Field::text("noop"));
+
+    // One row alone is refused.
+    admin.upsert(RouteSpec::new("billing", "local").config("{}")).await.unwrap();
+    let error = admin.rollback(bad, Some("billing")).await.unwrap_err();
+    assert!(matches!(error, AdminError::Invalid(_)) && error.to_string().contains("row `billing`"), "{error}");
+}
+
+#[test]
+fn the_row_of_a_name_is_found_by_the_index() {
+    let (file, _routes) = File::ours();
+    let connection = file.connect();
+    let query = format!("EXPLAIN QUERY PLAN {}", query_by_name());
+    let plan: String = connection.query_row(&query, ["billing"], |row| row.get("detail")).unwrap();
+    assert!(plan.starts_with("SEARCH") && plan.contains("(service_name=?)"), "{plan}");
 }
 
 #[tokio::test]
@@ -217,8 +257,12 @@ async fn a_file_that_go_made_is_changed_and_go_goes_on() {
     ));
     admin.delete("with space").await.unwrap();
     file.sql("UPDATE routes SET strategy = 'noop' WHERE service_name = 'billing'").unwrap();
-    let error = admin.rollback(0, None).await.unwrap_err();
-    assert!(error.to_string().contains("the row `with space` of that generation would be bad"), "{error}");
+    let report = admin.dry_run().rollback(0, None).await.unwrap();
+    assert!(
+        report.bad[0].to_string().starts_with("the row `with space` stays as it is now: service_name: "),
+        "{:?}",
+        report.bad
+    );
     admin.rollback(1, Some("billing")).await.unwrap();
     assert_eq!(
         row(&admin, "billing").await,

@@ -81,7 +81,7 @@ fn go_goes_on_writing() {
 #[test]
 fn a_typo_and_an_impossible_word_still_get_our_text() {
     let file = go_file(NEWEST);
-    let routes = SqliteRoutes::open(&file.path).unwrap();
+    let _routes = SqliteRoutes::open(&file.path).unwrap();
     for (sql, wanted) in [
         ("UPDATE routes SET strategy = 'unix'", "routes.strategy: unknown strategy"),
         ("UPDATE routes SET config = 'x' WHERE service_name = 'billing'", "routes.config: must be a JSON object"),
@@ -101,8 +101,39 @@ fn a_typo_and_an_impossible_word_still_get_our_text() {
         let text = file.shell(sql).expect_err(sql);
         assert!(text.contains(wanted), "{sql}: {text}");
     }
-    let text = routes.add_strategies(&["mine"]).unwrap_err().to_string();
+    let text = file.shell("INSERT INTO strategies(name) VALUES ('mine')").unwrap_err();
     assert!(text.contains("made by the Go original") && text.contains("connectivity init --upgrade"), "{text}");
+}
+
+#[test]
+fn a_strategy_that_the_table_cannot_hold_is_a_warning() {
+    let file = go_file(NEWEST);
+    let routes = SqliteRoutes::open(&file.path).unwrap();
+    assert_eq!(routes.add_strategies(&["http", "unix", "mine"]), Ok(()));
+    let warnings = routes.warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("`unix`, `mine`") && warnings[0].contains("connectivity init --upgrade"),
+        "{warnings:?}"
+    );
+    assert_eq!(words(&file), "dbsync embed http local mcp noop quic");
+    assert!(routes.add_strategies(&["Not A Word"]).is_err());
+    SqliteRoutes::upgrade(&file.path).unwrap();
+    assert_eq!(routes.add_strategies(&["unix", "mine"]), Ok(()));
+    assert_eq!(routes.warnings(), [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn a_router_with_all_its_transports_opens_it() {
+    for open_or_create in [false, true] {
+        let file = go_file(NEWEST);
+        let builder = crate::Router::builder();
+        let router =
+            if open_or_create { builder.open_or_create(&file.path).await } else { builder.open(&file.path).await };
+        let inspection = router.unwrap().inspect();
+        assert_eq!(inspection.routes.len(), 4);
+        assert_eq!(inspection.warnings.len(), usize::from(cfg!(feature = "unix")), "{:?}", inspection.warnings);
+    }
 }
 
 #[test]

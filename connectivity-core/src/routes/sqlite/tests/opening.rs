@@ -112,11 +112,22 @@ fn altered_triggers_are_told_and_rewritten_by_an_upgrade() {
 }
 
 #[test]
+fn an_older_schema_gets_the_triggers_of_this_version() {
+    let (file, _routes) = File::ours();
+    file.sql("UPDATE meta SET value = 1 WHERE key = 'schema'; DROP TRIGGER cn_strategies_renamed").unwrap();
+    file.sql("DROP TRIGGER cn_set_route; DROP VIEW set_route; CREATE VIEW set_route AS SELECT 1").unwrap();
+    let routes = SqliteRoutes::open(&file.path).unwrap();
+    assert_eq!(routes.warnings(), [] as [&str; 0]);
+    assert_eq!(file.number("SELECT value FROM meta WHERE key = 'schema'"), 2);
+    file.sql("SELECT service_name FROM set_route").unwrap();
+}
+
+#[test]
 fn a_newer_schema_is_used_and_left_alone() {
     let (file, _routes) = File::ours();
-    file.sql("UPDATE meta SET value = 2 WHERE key = 'schema'; DROP TRIGGER cn_generation").unwrap();
+    file.sql("UPDATE meta SET value = 3 WHERE key = 'schema'; DROP TRIGGER cn_generation").unwrap();
     let routes = SqliteRoutes::open(&file.path).unwrap();
-    assert!(routes.warnings()[0].starts_with("the schema is version 2"), "{:?}", routes.warnings());
+    assert!(routes.warnings()[0].starts_with("the schema is version 3"), "{:?}", routes.warnings());
     assert_eq!(file.number("SELECT count(*) FROM sqlite_schema WHERE name = 'cn_generation'"), 0);
 }
 
@@ -141,4 +152,28 @@ fn what_everybody_may_write_is_told() {
     fs::set_permissions(file.dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let warnings = routes.warnings();
     assert!(warnings[0].contains("routes file") && warnings[1].contains("the directory"), "{warnings:?}");
+}
+
+/// A directory without write permission: an image, a mounted config. The one who may write everywhere keeps to it as well.
+#[cfg(unix)]
+#[test]
+fn a_file_in_a_directory_that_nobody_may_write_is_read_and_nothing_is_made_there() {
+    use std::os::unix::fs::PermissionsExt;
+    let (file, routes) = File::ours();
+    routes.add_missing(&[&super::name("billing")]).unwrap();
+    drop(routes);
+    let allow = |mode| fs::set_permissions(file.dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+    let files = || fs::read_dir(file.dir.path()).unwrap().count();
+    allow(0o555);
+    let routes = SqliteRoutes::open_read_only(&file.path).unwrap();
+    assert_eq!(routes.read().unwrap().rows.len(), 1);
+    let warnings = routes.warnings();
+    assert!(warnings[0].starts_with("the directory cannot be written"), "{warnings:?}");
+    assert_eq!(files(), 1, "neither -wal nor -shm");
+    // As when whoever mounts it puts another content there.
+    allow(0o755);
+    file.sql("INSERT INTO routes(service_name, strategy) VALUES ('mail', 'noop')").unwrap();
+    allow(0o555);
+    assert_eq!((routes.read().unwrap().rows.len(), files()), (2, 1));
+    allow(0o755);
 }

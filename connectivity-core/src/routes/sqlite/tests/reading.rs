@@ -76,6 +76,38 @@ fn a_row_without_a_name_does_not_stop_the_rest() {
     assert_eq!((rows(&routes).len(), good), (3, 1));
 }
 
+/// A file whose `routes` is a view of this query.
+fn view(query: &str) -> (File, SqliteRoutes) {
+    let file = File::nowhere();
+    file.sql(&format!("CREATE VIEW routes(service_name, strategy, endpoint, config) AS {query}")).unwrap();
+    let routes = SqliteRoutes::open_read_only(&file.path).unwrap();
+    (file, routes)
+}
+
+const ENDLESS: &str = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n)";
+
+#[test]
+fn a_view_without_end_is_refused_and_not_kept_in_memory() {
+    let (_file, routes) =
+        view(&format!("{ENDLESS} SELECT 'a' || n, 'local', NULL, printf('%.*c', 1000000, 'x') FROM n"));
+    let text = routes.read().unwrap_err().to_string();
+    assert!(text.contains("routes.db: ") && text.contains("the rows hold more than 256 MiB"), "{text}");
+    let (_file, routes) = view(&format!("{ENDLESS} SELECT NULL, NULL, NULL, NULL FROM n"));
+    let text = routes.read().unwrap_err().to_string();
+    assert!(text.contains("there are more than 1000000 rows"), "{text}");
+    assert!(routes.warnings()[0].contains("there are more than 1000000 rows"));
+}
+
+#[test]
+fn a_value_that_a_view_makes_is_bounded() {
+    let one = |length: u32| view(&format!("SELECT 'a', 'local', NULL, printf('%.*c', {length}, 'x')"));
+    let (_file, routes) = one(2 << 20);
+    assert_eq!(rows(&routes)[0].config(), &Field::Other { what: "longer than 1 MiB" });
+    let (_file, routes) = one(80 << 20);
+    let text = routes.read().unwrap_err().to_string();
+    assert!(text.contains("a value is longer than 64 MiB"), "{text}");
+}
+
 #[test]
 fn a_snapshot_is_of_one_moment() {
     let (file, routes) = File::ours();

@@ -42,10 +42,76 @@ fn unknown_strategies_are_refused() {
 
 #[test]
 fn a_config_that_is_no_object_is_refused() {
-    for config in ["''", "'timeout_ms=500'", "'[]'", "'{a:1}'", "'null'", "1", "x'7b7d'", "'{}' || char(0)"] {
+    for config in ["''", "'timeout_ms=500'", "'[]'", "'{a:1}'", "'nul'", "1", "x'7b7d'", "'{}' || char(0)"] {
         refused(&format!("UPDATE routes SET config = {config} WHERE service_name = 'billing'"), CONFIG);
         refused(&format!("INSERT INTO routes(service_name, strategy, config) VALUES ('a', 'local', {config})"), CONFIG);
     }
+}
+
+#[test]
+fn a_config_of_null_is_what_the_original_writes() {
+    let (file, routes) = with_rows();
+    for sql in [
+        "UPDATE routes SET config = 'null'",
+        "INSERT INTO routes(service_name, strategy, config) VALUES ('a', 'local', 'null')",
+    ] {
+        file.shell(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+    }
+    assert!(super::rows(&routes).iter().all(|row| crate::routes::Route::parse(row).is_ok()));
+}
+
+#[test]
+fn no_row_takes_the_place_of_another_name() {
+    for sql in [
+        "INSERT OR REPLACE INTO routes(rowid, service_name, strategy) SELECT rowid, 'new', 'local' FROM routes WHERE service_name = 'billing'",
+        "INSERT OR REPLACE INTO routes(rowid, service_name, strategy) SELECT rowid, 'mail', 'local' FROM routes WHERE service_name = 'billing'",
+        "UPDATE OR REPLACE routes SET rowid = (SELECT rowid FROM routes WHERE service_name = 'billing') WHERE service_name = 'mail'",
+    ] {
+        refused(sql, "routes.rowid: another route has this number; leave it out");
+    }
+    let (file, _routes) = with_rows();
+    file.sql("INSERT OR REPLACE INTO routes(rowid, service_name, strategy) SELECT rowid, 'billing', 'noop' FROM routes WHERE service_name = 'billing'").unwrap();
+    assert_eq!((file.number("SELECT count(*) FROM routes"), file.generation()), (2, 3));
+}
+
+#[test]
+fn a_table_without_row_numbers_can_be_written() {
+    let file = File::nowhere();
+    file.sql("CREATE TABLE routes(service_name TEXT PRIMARY KEY, strategy TEXT, endpoint TEXT, config TEXT, updated_at INTEGER) WITHOUT ROWID").unwrap();
+    let routes = super::SqliteRoutes::open(&file.path).unwrap();
+    file.sql(
+        "INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local'); UPDATE routes SET strategy = 'noop'",
+    )
+    .unwrap();
+    assert_eq!((file.generation(), crate::routes::RouteSource::warnings(&routes)), (2, vec![]));
+}
+
+#[test]
+fn a_strategy_in_use_is_neither_renamed_nor_removed() {
+    for sql in [
+        "UPDATE strategies SET name = 'htpp' WHERE name = 'local'",
+        "UPDATE OR REPLACE strategies SET name = 'quic' WHERE name = 'local'",
+        "DELETE FROM strategies WHERE name = 'local'",
+    ] {
+        refused(sql, "strategies: routes still use this strategy; move them first");
+    }
+    let (file, _routes) = with_rows();
+    file.sql("INSERT INTO strategies VALUES ('mine'); UPDATE strategies SET name = 'ours' WHERE name = 'mine'")
+        .unwrap();
+}
+
+#[test]
+fn set_route_keeps_what_is_not_stated() {
+    let (file, routes) = with_rows();
+    let billing = || super::rows(&routes).remove(0);
+    let set = |columns: &str, values: &str| {
+        file.shell(&format!("INSERT INTO set_route(service_name, {columns}) VALUES ('billing', {values})")).unwrap();
+    };
+    set("strategy, endpoint, config", r#"'http', 'http://x/', '{"timeout_ms":5}'"#);
+    set("strategy", "'local'");
+    assert_eq!(billing(), crate::routes::RouteRow::new("billing", "local", Some("http://x/"), r#"{"timeout_ms":5}"#));
+    set("strategy, endpoint", "'local', ''");
+    assert_eq!(billing(), crate::routes::RouteRow::new("billing", "local", None, r#"{"timeout_ms":5}"#));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::super::store::Store;
 use super::super::watch::start_with;
 use super::{File, name};
 use crate::routes::wake::Bell;
-use crate::routes::{RouteRow, RouteSource, Snapshot, WatchGuard};
+use crate::routes::{Added, RouteRow, RouteSource, Snapshot, WatchGuard};
 
 /// Far beyond what anything here takes; only a lost change waits so long.
 const LONG: Duration = Duration::from_secs(30);
@@ -226,6 +226,121 @@ fn a_replaced_file_is_noticed_and_told() {
     watched.until(has("other:2"));
     watched.routes.add_missing(&[&name("mail")]).unwrap();
     watched.until(|snapshot| snapshot.rows.len() == 2);
+}
+
+/// A file with a copy of it at generation 1, which is at generation 3 now, all in the file itself.
+fn with_older_copy(file: &File, routes: &SqliteRoutes) -> Vec<u8> {
+    let checkpoint = || file.sql("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    checkpoint();
+    let copy = fs::read(&file.path).unwrap();
+    file.sql(&moved_to("a:1")).unwrap();
+    routes.add_missing(&[&name("mail")]).unwrap();
+    checkpoint();
+    copy
+}
+
+#[test]
+fn a_copy_over_the_open_file_is_noticed_and_told() {
+    let watched = Watched::new();
+    let copy = with_older_copy(&watched.file, &watched.routes);
+    watched.until_generation(3);
+    watched.routes.read().unwrap();
+    assert_eq!(watched.routes.warnings(), [] as [&str; 0]);
+    fs::write(&watched.file.path, copy).unwrap();
+    assert_eq!(watched.until_generation(1).rows, [RouteRow::new("billing", "local", None, "{}")]);
+    let warnings = watched.routes.warnings();
+    assert!(warnings[0].starts_with("the file was overwritten"), "{warnings:?}");
+}
+
+#[test]
+fn a_copy_over_the_open_file_is_what_is_read_and_changed_next() {
+    let (file, routes) = File::ours();
+    routes.add_missing(&[&name("billing")]).unwrap();
+    let copy = with_older_copy(&file, &routes);
+    assert_eq!(routes.read().unwrap().generation, 3);
+    fs::write(&file.path, copy).unwrap();
+    assert_eq!(routes.add_missing(&[&name("mail")]), Ok(Added::Rows(1)));
+    let snapshot = routes.read().unwrap();
+    assert_eq!((snapshot.generation, snapshot.rows.len()), (2, 2));
+    assert!(routes.warnings()[0].starts_with("the file was overwritten"), "{:?}", routes.warnings());
+}
+
+#[test]
+fn a_checkpoint_and_a_proper_restore_are_no_trouble() {
+    let watched = Watched::new();
+    let copy = watched.file.dir.path().join("copy.db");
+    watched.file.shell(&format!(".backup '{}'", copy.display())).unwrap();
+    watched.file.sql(&moved_to("a:1")).unwrap();
+    watched.until_generation(2);
+    watched.file.sql("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    assert_eq!(watched.routes.read().unwrap().generation, 2);
+    watched.file.shell(&format!(".restore '{}'", copy.display())).unwrap();
+    watched.until_generation(1);
+    watched.file.sql("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    assert_eq!(watched.routes.read().unwrap().generation, 1);
+    assert_eq!(watched.routes.warnings(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_log_or_its_index_deleted_beside_the_open_file_is_noticed_and_told() {
+    for suffix in ["-wal", "-shm"] {
+        let watched = Watched::new();
+        watched.routes.add_missing(&[&name("mail")]).unwrap();
+        watched.until_generation(2);
+        fs::remove_file(watched.file.dir.path().join(format!("routes.db{suffix}"))).unwrap();
+        let kept = watched.until(|_| !watched.routes.warnings().is_empty());
+        let warnings = watched.routes.warnings();
+        assert!(warnings[0].starts_with("-wal or -shm was deleted"), "{suffix}: {warnings:?}");
+        assert_eq!(kept.rows.len(), 2, "{suffix}: no commit is lost");
+        watched.file.shell(&moved_to("a:1")).unwrap();
+        watched.until(has("a:1"));
+        watched.routes.add_missing(&[&name("search")]).unwrap();
+        assert_eq!(watched.file.shell("SELECT count(*) FROM routes"), Ok("3\n".to_owned()), "{suffix}");
+    }
+}
+
+#[test]
+fn a_file_whose_head_is_overwritten_is_told_and_read_again_when_it_is_back() {
+    let (file, routes) = File::ours();
+    routes.add_missing(&[&name("billing")]).unwrap();
+    file.sql("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    let routes = Arc::new(routes);
+    let (send, reads) = mpsc::channel();
+    let source = Arc::clone(&routes);
+    let changed = move || {
+        let read = source.read();
+        let works = read.is_ok();
+        send.send(read).is_ok() && works
+    };
+    let _guard = routes.watch(Box::new(changed)).unwrap();
+    assert!(reads.recv_timeout(LONG).unwrap().is_ok());
+    let good = fs::read(&file.path).unwrap();
+    fs::write(&file.path, [&[0; 100], &good[100..]].concat()).unwrap();
+    let text = loop {
+        if let Err(e) = reads.recv_timeout(LONG).expect("it is never told") {
+            break e.to_string();
+        }
+    };
+    assert!(text.contains("routes.db: "), "{text}");
+    assert!(!routes.warnings().is_empty());
+    fs::write(&file.path, good).unwrap();
+    while reads.recv_timeout(LONG).expect("it is never read again").is_err() {}
+    assert_eq!(routes.warnings(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_commit_just_after_the_start_is_seen_soon() {
+    let (file, routes) = File::ours();
+    let (send, changes) = mpsc::channel();
+    // As if the event of the commit came just before the system was asked to tell of any.
+    let late = |_: &Store, _: &Bell| notify::recommended_watcher(|_| {});
+    let _guard = start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), late).unwrap();
+    changes.recv_timeout(LONG).unwrap();
+    let start = Instant::now();
+    file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local')").unwrap();
+    changes.recv_timeout(LONG).unwrap();
+    // The slow look alone would come after a second.
+    assert!(start.elapsed() < Duration::from_millis(800), "{:?}", start.elapsed());
 }
 
 #[test]
