@@ -57,6 +57,31 @@ async fn a_change_by_a_routers_admin_is_in_force_when_it_returns() {
     assert_eq!((billing.quote("abc").await, near.generation()), (Ok(7), change.generation));
 }
 
+#[tokio::test]
+async fn a_row_that_its_strategy_would_refuse_is_not_written() {
+    let world = World::new().await;
+    let of_router = world.near.admin().unwrap();
+    let tls = r#"{"ca_file":"/nowhere/ca.pem"}"#;
+    let http =
+        [" ", "example.com", "ftp://example.com/", "http://169.254.169.254/"].map(|endpoint| ("http", endpoint, "{}"));
+    let ports = ["host", "host:0", ":4433", "ho st:4433", "255.255.255.255:4433", "[::1:4433", "::1:4433"];
+    let ports = ports.into_iter().flat_map(|endpoint| [("quic", endpoint, "{}"), ("mcp", endpoint, "{}")]);
+    let others = [("unix", "", "{}"), ("quic", "host:4433", tls), ("http", "https://example.com/", tls)];
+    for (strategy, endpoint, config) in http.into_iter().chain(ports).chain(others) {
+        for admin in [&of_router, &world.admin] {
+            let spec = RouteSpec::new("billing", strategy).endpoint(endpoint).config(config);
+            let refused = admin.upsert(spec).await;
+            assert!(matches!(refused, Err(AdminError::Invalid(_))), "{strategy} {endpoint:?} {config}: {refused:?}");
+        }
+    }
+    let billing = world.admin.get("billing").await.unwrap().unwrap();
+    assert_eq!(serde_json::to_value(&billing).unwrap()["strategy"], "local");
+    // What another process has, this one cannot know.
+    let secret = r#"{"headers":{"authorization":"env:SET_ELSEWHERE_ONLY"}}"#;
+    let spec = RouteSpec::new("billing", "http").endpoint("https://example.com/").config(secret);
+    world.admin.upsert(spec).await.unwrap();
+}
+
 /// Fault 11 of the original: changes made by the same process were not seen.
 #[tokio::test]
 async fn a_change_made_in_this_process_is_seen_by_every_router_of_it() {

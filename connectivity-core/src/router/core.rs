@@ -14,6 +14,8 @@ use crate::router::reentry::Building;
 use crate::router::reload::{State, retire_replaced, warn_of_switched_on};
 use crate::router::table::Table;
 use crate::routes::{Added, RouteSource, Snapshot, SourceError, WatchGuard};
+#[cfg(feature = "sqlite")]
+use crate::routes::{Route, RouteError};
 use crate::service::{Form, Host, Plan, ServiceCell};
 
 pub(crate) struct Core {
@@ -99,6 +101,14 @@ impl Core {
             Added::Rows(0) | Added::ReadOnly => Ok(()),
             _ => self.reload(),
         }
+    }
+
+    /// Asks the transport of a route about it; another process may have one that this router lacks.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn check(&self, route: &Route) -> Result<(), RouteError> {
+        // The transport is asked without the lock: it can be the user's.
+        let transport = lock(&self.state).transports.get(route.strategy().as_str()).cloned();
+        transport.map_or(Ok(()), |transport| transport.check(route))
     }
 
     fn read(&self) -> Result<Snapshot, SourceError> {

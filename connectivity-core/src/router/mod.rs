@@ -1,5 +1,7 @@
 //! The router: where calls are sent, by the rows of a table that can change at any moment.
 
+#[cfg(feature = "sqlite")]
+mod admin;
 mod builder;
 mod core;
 mod flight;
@@ -248,6 +250,11 @@ impl Router {
         let elsewhere = "the rows of this router are in no SQLite file; change them where they come from";
         let admin = self.0.source().admin().ok_or_else(|| SourceError::new(elsewhere))?;
         let core = Arc::downgrade(&self.0);
+        let transports = core.clone();
+        let admin = admin.checked_by(Arc::new(move |route| match transports.upgrade() {
+            Some(core) => core.check(route),
+            None => Ok(()),
+        }));
         Ok(admin.and_then(move || {
             // A failed reload stands on `inspect`, and the watcher tries it again.
             let _ = core.upgrade().map(|core| core.reload());

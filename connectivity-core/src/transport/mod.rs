@@ -102,6 +102,18 @@ pub trait Transport: Send + Sync + 'static {
     /// # Errors
     /// What is wrong with the row; the last good route of that name stays in force.
     fn build(&self, route: &Route, context: &BuildContext<'_>) -> Result<Remote, RouteError>;
+
+    /// Checks what a row says, before anybody writes it: its endpoint, the keys of its config that are this transport's, and the files that
+    /// they name. Secrets are not read, which may be there only for the process that calls.
+    ///
+    /// [`Admin`](crate::Admin) asks this, and with it the command line and the tools for agents. Everything passes by default.
+    ///
+    /// # Errors
+    /// What [`build`](Self::build) would say.
+    fn check(&self, route: &Route) -> Result<(), RouteError> {
+        let _ = route;
+        Ok(())
+    }
 }
 
 /// What a transport may know about the router it builds for.

@@ -95,7 +95,7 @@ async fn names_values_and_options_are_data() {
 async fn plain_secrets_in_a_row_are_not_shown() {
     let office = office().await;
     let config = json!({ "headers": { "authorization": "Bearer hunter2", "x-key": "env:KEY" } });
-    let row = json!({ "name": "billing", "strategy": "http", "endpoint": "http://10.0.0.5/billing", "config": config, "dry_run": false });
+    let row = json!({ "name": "billing", "strategy": "http", "endpoint": "http://billing.example.com/", "config": config, "dry_run": false });
     let mut shown = vec![office.done("routes.upsert", row).await];
     for (tool, arguments) in [
         ("routes.list", json!({})),

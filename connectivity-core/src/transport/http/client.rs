@@ -61,6 +61,15 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
+    /// Checks the endpoint of a route, and makes what connects to it.
+    fn client(&self, route: &Route) -> Result<(Endpoint, Client), RouteError> {
+        let text = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy http needs one"))?;
+        let tls = route.config().tls();
+        let endpoint = Endpoint::of_row(text, route.name().as_str(), tls, &self.guard)?;
+        let client = guarded_client(&self.guard, &endpoint, tls)?;
+        Ok((endpoint, client))
+    }
+
     /// Makes a transport that reaches public addresses.
     #[must_use]
     pub fn new() -> Self {
@@ -135,12 +144,11 @@ impl fmt::Debug for HttpTransport {
 
 impl Transport for HttpTransport {
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
-        let text = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy http needs one"))?;
         let config = route.config();
-        let endpoint = Endpoint::of_row(text, route.name().as_str(), config.tls(), &self.guard)?;
         let (files, headers) = (tls::files_digest(config.tls()), own_headers(config)?);
+        let (endpoint, client) = self.client(route)?;
         let caller = Arc::new(Caller {
-            client: guarded_client(&self.guard, &endpoint, config.tls())?,
+            client,
             endpoint,
             headers: headers.clone(),
             content_type: raw_content_type(config)?,
@@ -162,6 +170,11 @@ impl Transport for HttpTransport {
         Ok(remote
             .with_warnings(move || unverified.iter().cloned().chain(drifting.contracts.warnings()).collect())
             .with_unchanged(move || tls::files_digest(config.tls()) == files && same_headers(&config)))
+    }
+
+    fn check(&self, route: &Route) -> Result<(), RouteError> {
+        raw_content_type(route.config())?;
+        self.client(route).map(drop)
     }
 }
 

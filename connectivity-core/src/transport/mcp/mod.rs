@@ -79,16 +79,21 @@ impl McpTransport {
         self
     }
 
-    /// Finds or makes the link to an endpoint.
-    fn link(&self, endpoint: &str, config: &RouteConfig, made_of: &MadeOf) -> Result<Arc<Link<McpDial>>, RouteError> {
-        let dial = if endpoint.contains("://") {
-            McpDial::http(endpoint, config, &self.guard)?
+    fn dial(&self, route: &Route) -> Result<McpDial, RouteError> {
+        let endpoint = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy mcp needs one"))?;
+        if endpoint.contains("://") {
+            McpDial::http(endpoint, route.config(), &self.guard)
         } else {
-            McpDial::quic(endpoint, config, Arc::clone(&self.endpoints))?
-        };
+            McpDial::quic(endpoint, route.config(), Arc::clone(&self.endpoints))
+        }
+    }
+
+    /// Finds or makes the link to an endpoint.
+    fn link(&self, route: &Route, made_of: &MadeOf) -> Result<Arc<Link<McpDial>>, RouteError> {
+        let (dial, config) = (self.dial(route)?, route.config());
         let headers = made_of.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_owned()));
         let key = Key {
-            endpoint: endpoint.to_owned(),
+            endpoint: route.endpoint().unwrap_or_default().to_owned(),
             tls: format!("{:?} {:?}", config.tls(), made_of.files),
             headers: headers.collect(),
             max_reply: config.max_reply_bytes(),
@@ -124,13 +129,16 @@ impl fmt::Debug for McpTransport {
 
 impl Transport for McpTransport {
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
-        let endpoint = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy mcp needs one"))?;
         let config = route.config().clone();
         // Before the files are read, so that a change in between is seen as one.
         let made_of = MadeOf::read(&config)?;
-        let link = self.link(endpoint, &config, &made_of)?;
+        let link = self.link(route, &made_of)?;
         let (remote, unverified) = (Caller::remote(route, Arc::clone(&link)), tls::warning(config.tls()));
         let remote = remote.with_warnings(move || unverified.iter().cloned().chain(link.dial().warning()).collect());
         Ok(remote.with_unchanged(move || MadeOf::read(&config).is_ok_and(|now| now == made_of)))
+    }
+
+    fn check(&self, route: &Route) -> Result<(), RouteError> {
+        self.dial(route).map(drop)
     }
 }

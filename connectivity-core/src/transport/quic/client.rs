@@ -45,13 +45,11 @@ impl QuicTransport {
 
 impl Transport for QuicTransport {
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
-        let text = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy quic needs one"))?;
         let row = route.config().tls();
-        let target = Target::parse(text, row)?;
         // Before the files are read, so that a change in between is seen as one.
         let digest = tls::files_digest(row);
-        let key = Key { endpoint: text.to_owned(), tls: format!("{row:?} {digest:?}") };
-        let dialer = Dialer::new(target, row, ALPN, settings::transport(), Arc::clone(&self.endpoints))?;
+        let dialer = self.dialer(route)?;
+        let key = Key { endpoint: route.endpoint().unwrap_or_default().to_owned(), tls: format!("{row:?} {digest:?}") };
         let link = self.links.get(key, || QuicDial { dialer, bulk: tokio::sync::Mutex::default() });
         let (row, warning) = (row.clone(), tls::warning(row));
         let remote = Caller::remote(route, link);
@@ -60,6 +58,18 @@ impl Transport for QuicTransport {
             Some(warning) => remote.with_warnings(move || vec![warning.clone()]),
             None => remote,
         })
+    }
+
+    fn check(&self, route: &Route) -> Result<(), RouteError> {
+        self.dialer(route).map(drop)
+    }
+}
+
+impl QuicTransport {
+    fn dialer(&self, route: &Route) -> Result<Dialer, RouteError> {
+        let text = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy quic needs one"))?;
+        let row = route.config().tls();
+        Dialer::new(Target::parse(text, row)?, row, ALPN, settings::transport(), Arc::clone(&self.endpoints))
     }
 }
 

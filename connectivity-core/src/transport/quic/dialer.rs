@@ -1,7 +1,7 @@
 //! Connects to one endpoint, whatever is spoken on it.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,12 +33,19 @@ impl Target {
     pub(crate) fn parse(text: &str, row: &RouteTls) -> Result<Self, RouteError> {
         let wrong = |what| RouteError::endpoint(format_args!("{what}; write a host and a port, such as 10.0.0.5:4433"));
         let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("it has no port"))?;
-        if port.parse::<u16>().is_ok_and(|port| port > 0) {
-            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-            let name = tls::server_name(row, host)?;
-            return Ok(Self { address: text.to_owned(), server_name: name.to_str().into_owned() });
+        if !port.parse::<u16>().is_ok_and(|port| port > 0) {
+            return Err(wrong("its port is no number from 1 to 65535"));
         }
-        Err(wrong("its port is no number from 1 to 65535"))
+        let host = match host.strip_prefix('[') {
+            Some(host) => host.strip_suffix(']').ok_or_else(|| wrong("its bracket is not closed"))?,
+            None if host.contains(':') => return Err(wrong("an address of IPv6 stands in brackets")),
+            None => host,
+        };
+        if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_multicast() || ip == Ipv4Addr::BROADCAST) {
+            return Err(wrong("that is no address of one machine"));
+        }
+        let name = tls::server_name(row, host)?;
+        Ok(Self { address: text.to_owned(), server_name: name.to_str().into_owned() })
     }
 }
 

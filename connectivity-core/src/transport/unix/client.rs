@@ -47,11 +47,19 @@ impl UnixTransport {
 
 impl Transport for UnixTransport {
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
-        let text = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy unix needs one"))?;
-        let address = Address::parse(text).map_err(RouteError::endpoint)?;
+        let address = address(route)?;
         let dial = || UnixDial { address: address.clone(), users: self.users.clone() };
         Ok(Caller::remote(route, self.links.get(address.clone(), dial)))
     }
+
+    fn check(&self, route: &Route) -> Result<(), RouteError> {
+        address(route).map(drop)
+    }
+}
+
+fn address(route: &Route) -> Result<Address, RouteError> {
+    let text = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy unix needs one"))?;
+    Address::parse(text).map_err(RouteError::endpoint)
 }
 
 /// Connects to one socket.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use rusqlite::{Statement, Transaction};
 
+use super::RouteCheck;
 use super::error::{AdminError, Refusal};
 use super::stored;
 use crate::name::shown;
@@ -70,14 +71,14 @@ impl fmt::Debug for RouteSpec {
     }
 }
 
-pub(super) fn upsert(tx: &Transaction<'_>, spec: &RouteSpec) -> Result<(), Refusal> {
+pub(super) fn upsert(tx: &Transaction<'_>, spec: &RouteSpec, of_strategy: &RouteCheck) -> Result<(), Refusal> {
     let before = row(tx, &spec.name)?;
-    write(tx, spec, before.as_ref())
+    write(tx, spec, before.as_ref(), of_strategy)
 }
 
-pub(super) fn set_strategy(tx: &Transaction<'_>, spec: &RouteSpec) -> Result<(), Refusal> {
+pub(super) fn set_strategy(tx: &Transaction<'_>, spec: &RouteSpec, of_strategy: &RouteCheck) -> Result<(), Refusal> {
     match row(tx, &spec.name)? {
-        Some(before) => write(tx, spec, Some(&before)),
+        Some(before) => write(tx, spec, Some(&before), of_strategy),
         None => Err(not_found(tx, &spec.name)?.into()),
     }
 }
@@ -89,9 +90,15 @@ pub(super) fn delete(tx: &Transaction<'_>, name: &str) -> Result<(), Refusal> {
     }
 }
 
-fn write(tx: &Transaction<'_>, spec: &RouteSpec, before: Option<&RouteRow>) -> Result<(), Refusal> {
+fn write(
+    tx: &Transaction<'_>,
+    spec: &RouteSpec,
+    before: Option<&RouteRow>,
+    of_strategy: &RouteCheck,
+) -> Result<(), Refusal> {
     let row = spec.row(before);
     let route = check(&known(tx)?, &row)?;
+    of_strategy(&route).map_err(AdminError::from)?;
     // What stood there before is the router's to warn of: an old mistake must not be in the way of a move.
     let mut stated = route.config().warnings().iter().filter(|_| spec.config.is_some());
     if let Some(error) = stated.find_map(RouteWarning::refusal) {

@@ -13,6 +13,8 @@ use rusqlite::Transaction;
 
 use super::history::{self, Change};
 use super::store::{Access, Finish, Store};
+use crate::routes::error::RouteError;
+use crate::routes::route::Route;
 use crate::routes::source::SourceError;
 
 pub use edit::RouteSpec;
@@ -58,23 +60,26 @@ pub struct Admin {
     store: Arc<Store>,
     dry: bool,
     changed: Option<Arc<dyn Fn() + Send + Sync>>,
+    check: RouteCheck,
 }
 
+/// What a strategy says of a row before it is written.
+pub(crate) type RouteCheck = Arc<dyn Fn(&Route) -> Result<(), RouteError> + Send + Sync>;
+
 impl Admin {
-    /// Opens a routes file that is there; a Go-made one gets our tables beside its own.
-    ///
-    /// # Errors
-    /// As [`SqliteRoutes::open`](super::SqliteRoutes::open).
-    ///
-    /// # Cancel safety
-    /// A file that is being brought up to date is so all or nothing, even if the future is dropped.
-    pub async fn open(path: impl AsRef<Path>) -> Result<Self, AdminError> {
+    /// Opens a routes file, with no strategy asked about its rows.
+    pub(crate) async fn open_file(path: impl AsRef<Path>) -> Result<Self, AdminError> {
         let path = path.as_ref().to_owned();
         blocking(move || Ok(Self::of(Arc::new(Store::open(&path, Access::Existing)?)))).await
     }
 
     pub(super) fn of(store: Arc<Store>) -> Self {
-        Self { store, dry: false, changed: None }
+        Self { store, dry: false, changed: None, check: Arc::new(|_| Ok(())) }
+    }
+
+    /// Asks this about a row before it is written.
+    pub(crate) fn checked_by(self, check: RouteCheck) -> Self {
+        Self { check, ..self }
     }
 
     /// Does this after each change.
@@ -121,7 +126,8 @@ impl Admin {
     /// The change may still be made when the future is dropped, and then as a whole:
     /// [`history`](Self::history) tells whether it was.
     pub async fn upsert(&self, spec: RouteSpec) -> Result<Option<Change>, AdminError> {
-        self.change("changing a route", move |tx| edit::upsert(tx, &spec)).await
+        let check = Arc::clone(&self.check);
+        self.change("changing a route", move |tx| edit::upsert(tx, &spec, &check)).await
     }
 
     /// Gives a row another strategy; its endpoint and config stay. Says what changed, if anything did.
@@ -134,7 +140,8 @@ impl Admin {
     /// [`history`](Self::history) tells whether it was.
     pub async fn set_strategy(&self, name: &str, strategy: &str) -> Result<Option<Change>, AdminError> {
         let spec = RouteSpec::new(name, strategy);
-        self.change("changing a route", move |tx| edit::set_strategy(tx, &spec)).await
+        let check = Arc::clone(&self.check);
+        self.change("changing a route", move |tx| edit::set_strategy(tx, &spec, &check)).await
     }
 
     /// Deletes a row, a bad one too. Calls of that name go by the service's row then, or to what is registered in the process.
