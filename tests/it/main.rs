@@ -21,6 +21,7 @@ mod http_limits;
 mod https;
 mod isolation;
 mod layers;
+mod listeners;
 mod mcp;
 mod policies;
 mod processes;

@@ -6,6 +6,7 @@ mod http;
 use std::fmt;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -37,6 +38,8 @@ pub struct Server {
     switch: DrainSwitch,
     addresses: Vec<(&'static str, String)>,
     listeners: JoinSet<()>,
+    /// The strategy of a listener that has ended by itself.
+    ended: watch::Sender<Option<&'static str>>,
 }
 
 impl Server {
@@ -50,6 +53,20 @@ impl Server {
     #[must_use]
     pub fn address(&self, strategy: &str) -> Option<&str> {
         self.addresses.iter().find(|(word, _)| *word == strategy).map(|(_, address)| address.as_str())
+    }
+
+    /// Waits until a listener has ended though nobody has asked it to, and names its strategy: a program that is watched over can end
+    /// then, and be started anew. The log tells it too.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the waiting only.
+    pub async fn listener_ended(&self) -> &'static str {
+        let mut ended = self.ended.subscribe();
+        match ended.wait_for(Option::is_some).await.map(|strategy| *strategy) {
+            Ok(Some(strategy)) => strategy,
+            // The sender lives as long as this does.
+            _ => std::future::pending().await,
+        }
     }
 
     /// Stops taking calls, gives those in flight `limit` to end, and cuts the rest. Always returns.
@@ -149,12 +166,23 @@ impl ServerBuilder {
         self.router.note_unknown(&exposed);
         let inbound = self.layers.into_iter().fold(self.router.inbound(exposed), |inbound, layer| layer(inbound));
         let (switch, drain) = Drain::new();
-        let mut server = Server { switch, addresses: Vec::new(), listeners: JoinSet::new() };
+        let ended = watch::Sender::new(None);
+        let mut server = Server { switch, addresses: Vec::new(), listeners: JoinSet::new(), ended };
         for (strategy, listener) in self.listeners {
             let listening = listener.listen(inbound.clone(), drain.clone()).await?;
             tracing::info!(strategy, address = listening.address(), "listening");
             server.addresses.push((strategy, listening.address().to_owned()));
-            server.listeners.spawn(listening.into_done());
+            let (done, drain, ended) = (listening.into_done(), drain.clone(), server.ended.clone());
+            server.listeners.spawn(async move {
+                // In a task of its own, because a listener can be the user's, and panic.
+                let mut listener = JoinSet::from_iter([done]);
+                let outcome = listener.join_next().await;
+                if !drain.has_begun() {
+                    let panicked = outcome.is_some_and(|outcome| outcome.is_err());
+                    tracing::error!(strategy, panicked, "a listener has ended by itself, and takes no more calls");
+                    ended.send_replace(Some(strategy));
+                }
+            });
         }
         Ok(server)
     }

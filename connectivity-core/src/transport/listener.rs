@@ -65,6 +65,10 @@ impl Drain {
         let _ = self.0.wait_for(Option::is_some).await;
     }
 
+    pub(crate) fn has_begun(&self) -> bool {
+        self.0.borrow().is_some() || self.0.has_changed().is_err()
+    }
+
     /// Waits until calls in flight are to be cut.
     pub async fn over(&mut self) {
         let end = match self.0.wait_for(Option::is_some).await {

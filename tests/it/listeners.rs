@@ -1,0 +1,48 @@
+//! Listeners of one's own beside those of the crate.
+
+use std::time::Duration;
+
+use connectivity_core::{Drain, Inbound, Listener, Listening, MemoryRoutes, Router, ServeError, Server};
+
+/// A listener that ends as soon as it has begun.
+struct Short {
+    panics: bool,
+}
+
+impl Listener for Short {
+    fn listen(
+        self: Box<Self>,
+        _inbound: Inbound,
+        _drain: Drain,
+    ) -> connectivity_core::BoxFuture<'static, Result<Listening, ServeError>> {
+        Box::pin(async move {
+            Ok(Listening::new("nowhere", async move {
+                assert!(!self.panics, "a listener of the user's");
+            }))
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_listener_that_ends_by_itself_is_noticed() {
+    for panics in [false, true] {
+        let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
+        router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+        let server = Server::builder(&router).expose(["echo"]).http("127.0.0.1:0").listener("own", Short { panics });
+        let server = server.start().await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(20), server.listener_ended()).await;
+        assert_eq!(ended, Ok("own"), "{panics}");
+        server.shutdown(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_listener_that_is_asked_to_end_is_no_failure() {
+    let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
+    router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+    let server = Server::builder(&router).expose(["echo"]).http("127.0.0.1:0").start().await.unwrap();
+    let waits = server.listener_ended();
+    let early = tokio::time::timeout(Duration::ZERO, waits).await;
+    assert!(early.is_err(), "it goes on");
+    server.shutdown(Duration::from_secs(1)).await;
+}
