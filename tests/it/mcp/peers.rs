@@ -15,7 +15,7 @@ async fn the_name_in_a_client_certificate_is_the_peer() {
     let mut client = Client::begin_as(&far, &format!("MCP1{HELLO}"), Some(&agent)).await;
     client.next().await;
     let seen = client.call("billing.seen", json!({})).await;
-    assert_eq!(seen["result"]["structuredContent"]["peer"], "agent.internal", "{seen}");
+    assert_eq!(seen["result"]["structuredContent"]["peer"], "dns:agent.internal", "{seen}");
     let stranger = Identity::new(Some(&strangers), "agent.internal", |_| {});
     for shows in [None, Some(&stranger)] {
         // The handshake of TLS 1.3 is over for the client before the server has looked.

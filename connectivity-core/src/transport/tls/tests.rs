@@ -194,7 +194,7 @@ fn a_client_needs_a_certificate_where_one_is_asked_for() {
         RouteTls { client_cert_file: Some(cert), client_key_file: Some(key), ..stranger.clone() }
     };
     let peer = meet(&server, &known_as(&clients)).server.unwrap().unwrap();
-    assert_eq!(format!("{:?}", peer_of(&peer).unwrap()), r#"tls:"orders.internal""#);
+    assert_eq!(format!("{:?}", peer_of(&peer).unwrap()), r#"tls:"dns:orders.internal""#);
     let ends = meet(&server, &known_as(&authority));
     let error = ends.client.unwrap_err();
     assert!(refuses_us(&error) && explain(&error).contains("refuses our certificate"), "{error}");
@@ -279,19 +279,25 @@ fn a_client_is_named_by_what_its_certificate_says() {
         name.replace(&hex(&sha256(&certificate)), "<digest>")
     };
     assert_eq!(named(|_| {}), "sha256:<digest>");
-    assert_eq!(named(|params| params.distinguished_name.push(DnType::CommonName, "orders")), "orders");
-    assert_eq!(named(|params| params.distinguished_name.push(DnType::CommonName, "a\nb")), "sha256:<digest>");
-    assert_eq!(named(|params| params.distinguished_name.push(DnType::CommonName, "x".repeat(300))), "sha256:<digest>");
-    assert_eq!(
-        named(|params| params.distinguished_name.push(DnType::OrganizationName, "o".repeat(200))),
-        "sha256:<digest>"
-    );
+    // A common name can be any text.
+    let common =
+        |params: &mut CertificateParams| params.distinguished_name.push(DnType::CommonName, "spiffe://corp/admin");
+    assert_eq!(named(common), "sha256:<digest>");
+    let dns = |params: &mut CertificateParams| {
+        params.distinguished_name.push(DnType::CommonName, "orders");
+        params.subject_alt_names.push(SanType::DnsName("orders.internal".try_into().unwrap()));
+    };
+    assert_eq!(named(dns), "dns:orders.internal");
     let spiffe = |params: &mut CertificateParams| {
         params.distinguished_name.push(DnType::OrganizationName, "o".repeat(200));
-        params.distinguished_name.push(DnType::CommonName, "orders");
+        params.subject_alt_names.push(SanType::DnsName("orders.internal".try_into().unwrap()));
         params.subject_alt_names.push(SanType::URI("spiffe://shop/orders".try_into().unwrap()));
     };
-    assert_eq!(named(spiffe), "spiffe://shop/orders");
+    assert_eq!(named(spiffe), "uri:spiffe://shop/orders");
+    let long = |params: &mut CertificateParams| {
+        params.subject_alt_names.push(SanType::URI(format!("spiffe://shop/{}", "x".repeat(300)).try_into().unwrap()));
+    };
+    assert_eq!(named(long), "sha256:<digest>");
     assert_eq!(peer_of(&[]), None);
     assert!(peer_of(&[CertificateDer::from(vec![0x30, 0x82])]).unwrap().name().starts_with("sha256:"));
 }
