@@ -5,6 +5,7 @@ pub use std::sync::Arc;
 pub use crate::call::{BoxFuture, Call, Reply};
 pub use crate::desc::{MethodDesc, ServiceDesc};
 pub use crate::error::Error;
+pub use crate::service::explain;
 pub use crate::service::{
     Answer, Args, Arguments, Dispatch, Fields, Form, FromFields, Handle, Host, Lend, Method, MethodOutput, Own,
     Parameter, Plan, Ref, Referent, Registrable, ServiceCell, ServiceError, ServiceRegistry, Value, Wire, serve,

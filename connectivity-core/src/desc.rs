@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use bytes::Bytes;
-
 #[cfg(feature = "router")]
 use crate::call::Reply;
-use crate::codec::{Codec, CodecError};
+use crate::codec::{Codec, CodecError, Encoded};
 #[cfg(feature = "mcp")]
 use crate::service::ServiceError;
 use crate::service::{Args, Arguments, Method};
@@ -96,7 +94,7 @@ pub struct MethodDesc {
     #[cfg(feature = "router")]
     noop: fn() -> Option<Reply>,
     shape: fn(Codec) -> MethodShape,
-    transcode: fn(&[u8], Codec, Codec) -> Result<Bytes, CodecError>,
+    transcode: fn(&[u8], Codec, Codec) -> Result<Encoded, CodecError>,
     #[cfg(feature = "mcp")]
     is_error: fn(&[u8]) -> bool,
 }
@@ -242,8 +240,8 @@ impl MethodDesc {
         }
     }
 
-    /// Moves encoded arguments from one codec to another.
-    pub(crate) fn transcode(&self, bytes: &[u8], from: Codec, to: Codec) -> Result<Bytes, CodecError> {
+    /// Moves encoded arguments from one codec to another, if that can carry them; says which it is.
+    pub(crate) fn transcode(&self, bytes: &[u8], from: Codec, to: Codec) -> Result<Encoded, CodecError> {
         (self.transcode)(bytes, from, to)
     }
 

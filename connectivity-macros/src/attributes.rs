@@ -1,7 +1,9 @@
 //! The attributes of a method: ours, which are read and removed, and the user's, which stay.
 
 use proc_macro2::Ident;
-use syn::{Attribute, Expr, ExprLit, Lit, Meta};
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
+use syn::{Attribute, Expr, ExprLit, Lit, Meta, Token, parse_quote_spanned};
 
 use crate::diag::Diagnostics;
 use crate::model::{Noop, Promises};
@@ -13,12 +15,60 @@ pub(crate) fn is_helper(attr: &Attribute) -> bool {
     HELPERS.iter().any(|helper| attr.path().is_ident(helper))
 }
 
-/// The `cfg`s among `attrs`: they are repeated on everything that is generated for the same thing.
-pub(crate) fn cfgs(attrs: &[Attribute]) -> Vec<Attribute> {
-    matching(attrs, &["cfg"])
+/// Says whether one of ours stands in a `cfg_attr`, which is a mistake.
+pub(crate) fn is_conditional_helper(attr: &Attribute) -> bool {
+    conditional(attr).is_some_and(|(_, metas)| metas.iter().any(|meta| helper_of(meta).is_some()))
 }
 
-pub(crate) fn matching(attrs: &[Attribute], names: &[&str]) -> Vec<Attribute> {
+fn helper_of(meta: &Meta) -> Option<&'static str> {
+    HELPERS.into_iter().find(|helper| meta.path().is_ident(helper))
+}
+
+/// The `cfg`s among `attrs`, and those within a `cfg_attr`: they are repeated on everything that is generated for the same thing.
+pub(crate) fn cfgs(attrs: &[Attribute]) -> Vec<Attribute> {
+    attrs
+        .iter()
+        .filter_map(|attr| if attr.path().is_ident("cfg") { Some(attr.clone()) } else { inner_cfgs(attr) })
+        .collect()
+}
+
+/// `#[cfg_attr(a, cfg(b), doc(hidden))]` without what is no `cfg`.
+fn inner_cfgs(attr: &Attribute) -> Option<Attribute> {
+    let (condition, metas) = conditional(attr)?;
+    let cfgs: Vec<_> = metas.into_iter().filter(|meta| meta.path().is_ident("cfg")).collect();
+    (!cfgs.is_empty()).then(|| parse_quote_spanned!(attr.span()=> #[cfg_attr(#condition, #(#cfgs),*)]))
+}
+
+/// The condition of a `cfg_attr`, and what it stands for.
+fn conditional(attr: &Attribute) -> Option<(Meta, Vec<Meta>)> {
+    if !attr.path().is_ident("cfg_attr") {
+        return None;
+    }
+    let list = attr.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated).ok()?;
+    let mut metas = list.into_iter();
+    Some((metas.next()?, metas.collect()))
+}
+
+/// Refuses what both ends of a wire have to agree on where it depends on how one of them is built.
+fn check_conditional(attrs: &[Attribute], diagnostics: &mut Diagnostics) {
+    for meta in attrs.iter().filter_map(conditional).flat_map(|(_, metas)| metas) {
+        if let Some(helper) = helper_of(&meta) {
+            diagnostics.on(
+                &meta,
+                format!("`#[{helper}]` cannot depend on a `cfg`: write it without, or write the method twice, each under a `#[cfg(..)]` of its own"),
+            );
+        }
+    }
+}
+
+/// What the client's method repeats of the attributes of the trait's.
+pub(crate) fn repeated(attrs: &[Attribute]) -> Vec<Attribute> {
+    let mut repeated = matching(attrs, &["doc", "deprecated"]);
+    repeated.extend(cfgs(attrs));
+    repeated
+}
+
+fn matching(attrs: &[Attribute], names: &[&str]) -> Vec<Attribute> {
     attrs.iter().filter(|attr| names.iter().any(|name| attr.path().is_ident(name))).cloned().collect()
 }
 
@@ -41,6 +91,7 @@ fn doc_line(attr: &Attribute) -> Option<String> {
 
 /// Reads our attributes on a method.
 pub(crate) fn helpers(attrs: &[Attribute], diagnostics: &mut Diagnostics) -> (Promises, Option<Noop>) {
+    check_conditional(attrs, diagnostics);
     let mut promises = Promises::default();
     let mut noop = None;
     let mut seen: Vec<&Ident> = Vec::new();

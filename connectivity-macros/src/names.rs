@@ -56,6 +56,16 @@ pub(crate) fn snake_case(ident: &Ident) -> String {
     out
 }
 
+/// `OrderBook` for `order_book`.
+pub(crate) fn camel_case(ident: &Ident) -> String {
+    let ident = ident.unraw().to_string();
+    let words = ident.split('_').filter_map(|word| {
+        let mut chars = word.chars();
+        chars.next().map(|first| first.to_uppercase().chain(chars).collect::<String>())
+    });
+    words.collect()
+}
+
 /// Says what is wrong with the name of a service, if anything is.
 pub(crate) fn check_service_name(name: &str) -> Result<(), String> {
     let rule = "start with a letter or digit, then letters, digits, `_` and `-`";

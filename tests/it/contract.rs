@@ -298,7 +298,10 @@ async fn one_more_variant_works_unless_it_is_sent() {
         assert_eq!(new.mark(v2::State::Paid(5)).await, Ok(v2::State::Paid(5)));
         let error = new.mark(v2::State::Lost).await.unwrap_err().inner();
         assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::No));
-        assert!(error.message().contains("unknown variant `Lost`"), "{error}");
+        assert!(
+            error.message().contains("the argument `state`: unknown variant, expected `Open` or `Paid`"),
+            "{error}"
+        );
         assert_eq!(far.ran.count(), 2);
 
         let far = new_far(strategy, &anywhere(strategy)).await;

@@ -9,6 +9,7 @@
 mod admin;
 mod bounds;
 mod calls;
+mod causes;
 mod connections;
 mod contract;
 mod faults;
@@ -32,3 +33,4 @@ mod repetition;
 mod secrets;
 mod strategies;
 mod tools;
+mod values;

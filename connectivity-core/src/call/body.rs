@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::codec::{Codec, CodecError};
+use crate::codec::{Codec, CodecError, Encoded};
 
 /// Arguments or an answer: a value that never left the process, or bytes.
 #[non_exhaustive]
@@ -22,7 +22,20 @@ pub enum Body {
 
 impl Body {
     pub(crate) fn typed<T: Serialize + Send + 'static>(value: T) -> Self {
-        Self::Typed(Payload(Arc::new(Mutex::new(Slot(Some(value))))))
+        Self::explained(value, |_| None)
+    }
+
+    /// A value that can tell more of itself than may be sent, for the log.
+    pub(crate) fn explained<T: Serialize + Send + 'static>(value: T, explain: fn(&T) -> Option<String>) -> Self {
+        Self::Typed(Payload(Arc::new(Mutex::new(Slot { value: Some(value), explain }))))
+    }
+
+    /// What a value tells of itself for the log.
+    pub(crate) fn explain(&self) -> Option<String> {
+        match self {
+            Self::Typed(payload) => payload.lock().explain(),
+            Self::Encoded(..) | Self::Raw(_) => None,
+        }
     }
 
     /// The same arguments again: bytes by reference, a value shared with whoever takes it first.
@@ -41,10 +54,10 @@ impl Body {
         matches!(self, Self::Typed(payload) if payload.lock().is_spent())
     }
 
-    /// Encodes a value, hands on bytes: with the codec they are in, or `None` for raw ones.
+    /// Encodes a value, hands on bytes: with the codec they are in, or `None` for raw ones. It is JSON where bincode cannot carry the value.
     pub(crate) fn encode(&self, codec: Codec) -> Result<(Option<Codec>, Bytes), CodecError> {
         match self {
-            Self::Typed(payload) => payload.encode(codec).map(|bytes| (Some(codec), bytes)),
+            Self::Typed(payload) => payload.encode(codec).map(|(codec, bytes)| (Some(codec), bytes)),
             Self::Encoded(codec, bytes) => Ok((Some(*codec), bytes.clone())),
             Self::Raw(bytes) => Ok((None, bytes.clone())),
         }
@@ -81,10 +94,10 @@ impl Payload {
     pub(crate) fn take<T: 'static>(self) -> Result<T, Untaken> {
         let mut value = self.lock();
         let slot = value.as_any().downcast_mut::<Slot<T>>().ok_or(Untaken::OtherType)?;
-        slot.0.take().ok_or(Untaken::Spent)
+        slot.value.take().ok_or(Untaken::Spent)
     }
 
-    fn encode(&self, codec: Codec) -> Result<Bytes, CodecError> {
+    fn encode(&self, codec: Codec) -> Result<Encoded, CodecError> {
         self.lock().encode(codec)
     }
 
@@ -101,26 +114,34 @@ impl fmt::Debug for Payload {
 
 /// What remains of a value's type when it is boxed.
 trait Erased: Send {
-    fn encode(&self, codec: Codec) -> Result<Bytes, CodecError>;
+    fn encode(&self, codec: Codec) -> Result<Encoded, CodecError>;
+    fn explain(&self) -> Option<String>;
     #[cfg(feature = "router")]
     fn is_spent(&self) -> bool;
     fn as_any(&mut self) -> &mut dyn Any;
 }
 
 /// Holds a value that can be moved out through `&mut dyn Any`, without a second box.
-struct Slot<T>(Option<T>);
+struct Slot<T> {
+    value: Option<T>,
+    explain: fn(&T) -> Option<String>,
+}
 
 impl<T: Serialize + Send + 'static> Erased for Slot<T> {
-    fn encode(&self, codec: Codec) -> Result<Bytes, CodecError> {
-        match &self.0 {
-            Some(value) => codec.encode(value),
+    fn encode(&self, codec: Codec) -> Result<Encoded, CodecError> {
+        match &self.value {
+            Some(value) => codec.encode_or_json(value),
             None => Err(CodecError::new("the value was taken already")),
         }
     }
 
+    fn explain(&self) -> Option<String> {
+        self.value.as_ref().and_then(self.explain)
+    }
+
     #[cfg(feature = "router")]
     fn is_spent(&self) -> bool {
-        self.0.is_none()
+        self.value.is_none()
     }
 
     fn as_any(&mut self) -> &mut dyn Any {

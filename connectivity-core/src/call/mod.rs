@@ -181,18 +181,18 @@ impl Call {
     }
 
     /// Takes the call apart for a transport: the arguments in the wanted codec. A raw body stays as it is, and so do arguments
-    /// in the other codec when the method is not known here; the answer says which codec it is.
+    /// in the other codec when the method is not known here; what bincode cannot carry is JSON. The answer says which codec it is.
     ///
     /// # Errors
     /// [`Encode`](ErrorKind::Encode), with `sent` `No`.
     pub fn encode(&self, codec: Codec) -> Result<(Option<Codec>, Bytes), Error> {
         let encoded = match (&self.body, self.method) {
             (Body::Encoded(other, bytes), Some(method)) if *other != codec => {
-                method.transcode(bytes, *other, codec).map(|bytes| (Some(codec), bytes))
+                method.transcode(bytes, *other, codec).map(|(codec, bytes)| (Some(codec), bytes))
             }
             (body, _) => body.encode(codec),
         };
-        encoded.map_err(|cause| self.failed(ErrorKind::Encode, format_args!("the arguments: {cause}")))
+        encoded.map_err(|cause| arguments_failed(self.name(), &cause))
     }
 
     /// For generated code: takes the arguments of the method `M`.
@@ -212,7 +212,7 @@ impl Call {
                 Untaken::Spent => fail(ErrorKind::Encode, "the arguments: an earlier attempt has taken them".into()),
             }),
             Body::Encoded(codec, bytes) => {
-                codec.decode(&bytes).map_err(|cause| fail(ErrorKind::Decode, format!("the arguments: {cause}")))
+                codec.decode(&bytes).map_err(|cause| fail(ErrorKind::Decode, cause.of_arguments()))
             }
             Body::Raw(_) => Err(fail(ErrorKind::Decode, "a typed method takes JSON or bincode, not raw bytes".into())),
         };
@@ -263,9 +263,17 @@ impl fmt::Debug for Call {
     }
 }
 
-/// Says that a body could not be encoded for its reader.
-pub(crate) fn encode_failed(name: &str, cause: &CodecError) -> Error {
-    Error::new(ErrorKind::Encode, name, format!("the reply: {cause}")).with_sent(Sent::Yes)
+/// Says that arguments could not be encoded.
+pub(crate) fn arguments_failed(name: &str, cause: &CodecError) -> Error {
+    not_encoded(name, "an argument", "", cause);
+    Error::new(ErrorKind::Encode, name, cause.of_arguments())
+}
+
+/// Logs what a type says where it refuses to be serialized. It may quote the value, so it stays in this process.
+fn not_encoded(name: &str, what: &str, shown: &str, cause: &CodecError) {
+    if let Some(private) = cause.private_cause() {
+        tracing::error!(name = %name, cause = %shown, "{what} cannot be serialized: {private}");
+    }
 }
 
 #[cfg(all(test, feature = "router"))]

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use crate::call::body::Untaken;
-use crate::call::{Body, encode_failed};
-use crate::codec::Codec;
+use crate::call::{Body, not_encoded};
+use crate::codec::{Codec, CodecError};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::service::{Method, MethodOutput, ServiceError, Wire};
 
@@ -42,7 +42,10 @@ impl Reply {
     pub fn of<M: Method>(output: M::Output) -> Self {
         match output.into_result() {
             Ok(value) => Self { body: Body::typed(value.into_form()), app_error: false, drift: None },
-            Err(error) => Self { body: Body::typed(error.into_form()), app_error: true, drift: None },
+            Err(error) => {
+                let explain = |error: &_| M::explain(M::Err::of_form(error));
+                Self { body: Body::explained(error.into_form(), explain), app_error: true, drift: None }
+            }
         }
     }
 
@@ -74,12 +77,24 @@ impl Reply {
         &self.body
     }
 
-    /// Encodes the answer to `name` for a wire: the codec (`None` for raw bytes) and the bytes.
+    /// Encodes the answer to `name` for a wire: the codec (`None` for raw bytes) and the bytes. What bincode cannot carry is JSON.
     ///
     /// # Errors
-    /// [`Encode`](ErrorKind::Encode), with `sent` `Yes`: the call ran.
+    /// [`Encode`](ErrorKind::Encode) where neither codec can carry it, and [`Internal`](ErrorKind::Internal) where its type refuses to be
+    /// serialized; what it says of that is logged here, not sent. `sent` is `Yes`: the call ran.
     pub fn encode(&self, name: &str, codec: Codec) -> Result<(Option<Codec>, Bytes), Error> {
-        self.body.encode(codec).map_err(|cause| encode_failed(name, &cause))
+        self.body.encode(codec).map_err(|cause| self.encode_failed(name, &cause))
+    }
+
+    fn encode_failed(&self, name: &str, cause: &CodecError) -> Error {
+        if cause.private_cause().is_some() {
+            let what = if self.app_error { "the error of an implementation" } else { "the reply" };
+            let shown = self.body.explain().unwrap_or_default();
+            not_encoded(name, what, &shown, cause);
+            let message = format!("{what} cannot be serialized; why stands in the log of its process");
+            return Error::new(ErrorKind::Internal, name, message).with_sent(Sent::Yes);
+        }
+        Error::new(ErrorKind::Encode, name, format!("the reply: {cause}")).with_sent(Sent::Yes)
     }
 
     /// Reads the answer, or the lack of one, as what the method `M` returns.

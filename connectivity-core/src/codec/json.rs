@@ -2,24 +2,33 @@
 
 use bytes::{BufMut, Bytes};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed};
+use serde_json::Deserializer;
+use serde_json::error::Category;
 
-use super::{CodecError, chunk};
+use super::checked::Check;
+use super::guard::Guard;
+use super::{CodecError, Limits, chunk};
 
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, CodecError> {
-    chunk::cut(|out| serde_json::to_writer(out.writer(), value).map_err(CodecError::new))
+    let check = Check::default();
+    chunk::cut(|out| serde_json::to_writer(out.writer(), &check.value(value)).map_err(|error| failed(&check, &error)))
 }
 
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    serde_json::from_slice(bytes).map_err(|cause| CodecError::new(without_values(&cause)))
-}
-
-/// Keeps what helps and drops what the sender wrote: `serde_json` quotes the offending value in some texts.
-fn without_values(cause: &serde_json::Error) -> String {
-    let text = cause.to_string();
-    let quotes_value = text.starts_with("invalid type: ") || text.starts_with("invalid value: ");
-    match text.split_once(", expected ") {
-        Some((_, expected)) if quotes_value => format!("invalid value, expected {expected}"),
-        _ => text,
+fn failed(check: &Check, error: &serde_json::Error) -> CodecError {
+    match (check.found(), error.classify()) {
+        (Some(what), _) => CodecError::uncarried(what),
+        // What a `Serialize` says of itself.
+        (None, Category::Data) => CodecError::refused(error.to_string()),
+        // Of JSON: a key that is no text, say.
+        (None, _) => CodecError::uncarried(error),
     }
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], limits: Limits) -> Result<T, CodecError> {
+    // serde_json counts the depth by itself.
+    let guard = Guard::new(bytes.len(), Limits { depth: usize::MAX, ..limits });
+    let mut json = Deserializer::from_slice(bytes);
+    let value = guard.seed::<T>().deserialize(&mut json);
+    value.and_then(|value| json.end().map(|()| value)).map_err(|error| CodecError::undecoded(guard.fault(error)))
 }

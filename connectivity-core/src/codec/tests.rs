@@ -12,7 +12,7 @@ enum Tree {
     Named { left: Vec<Self>, note: Option<String> },
 }
 
-fn round_trip<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {
+fn round_trip<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(value: &T) {
     for codec in [Codec::Bincode, Codec::Json] {
         let bytes = codec.encode(value).unwrap();
         assert_eq!(&codec.decode::<T>(&bytes).unwrap(), value, "{codec:?}");
@@ -69,14 +69,213 @@ fn recursion_stops_before_the_stack_does() {
     round_trip(&deep);
 }
 
+/// A body of 16 MiB in which each byte is an element of this type.
+fn zeros<T: DeserializeOwned>() -> Result<T, CodecError> {
+    let mut body = vec![0; 16 << 20];
+    body[..5].copy_from_slice(&[252, 0xfb, 0xff, 0xff, 0]);
+    Codec::Bincode.decode(&body)
+}
+
 #[test]
-fn a_json_error_does_not_quote_the_value() {
-    let error = Codec::Json.decode::<u64>(b"\"secret-4711\"").unwrap_err();
-    assert!(!error.to_string().contains("secret"), "{error}");
-    assert!(error.to_string().contains("u64"), "{error}");
+fn elements_are_bounded_by_the_memory_they_take() {
+    let error = zeros::<Vec<String>>().unwrap_err();
+    assert_eq!(error.to_string(), "more elements than a body of its length may hold");
+    assert_eq!(zeros::<Vec<Option<u64>>>().unwrap().len(), (16 << 20) - 5);
+    assert_eq!(zeros::<Vec<u128>>().unwrap().len(), (16 << 20) - 5);
+    assert_eq!(zeros::<Vec<bool>>().unwrap().len(), (16 << 20) - 5);
+
+    let json = format!("[{}{{}}]", "{},".repeat(100_000));
+    let error = Codec::Json.decode::<Vec<Wide>>(json.as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("more elements"), "{error}");
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Wide {
+    one: [u128; 32],
+    other: [u128; 32],
+}
+
+#[test]
+fn sparse_values_are_read_as_long_as_they_are_not_many() {
+    let read = |count| Codec::Bincode.decode::<Vec<String>>(&Codec::Bincode.encode(&vec![""; count]).unwrap());
+    assert_eq!(read(8 << 20).unwrap().len(), 8 << 20);
+    assert!(read(9 << 20).is_err());
+    assert!(
+        Codec::Bincode.encode(&vec![(); 4 << 20]).is_ok_and(|bytes| Codec::Bincode.decode::<Vec<()>>(&bytes).is_ok())
+    );
+    assert!(Codec::Bincode.encode(&vec![(); 5 << 20]).unwrap_err().is_uncarried(), "JSON can");
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Secret {
+    Text(String),
+    Fields { number: u8, flag: bool, letter: char, date: Option<std::num::NonZeroU8> },
+    Deep(Vec<HashMap<String, Self>>),
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Strict {
+    card: Kind,
+    #[serde(default, rename = "at")]
+    address: Option<std::net::IpAddr>,
+    #[serde(default)]
+    email: Option<Email>,
+    #[serde(default)]
+    secret: Option<Secret>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Kind {
+    Debit,
+    Credit,
+    Gift,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+struct Email(String);
+
+impl TryFrom<String> for Email {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Err(format!("`{text}` is no address"))
+    }
+}
+
+impl From<Email> for String {
+    fn from(email: Email) -> Self {
+        email.0
+    }
+}
+
+#[test]
+fn an_error_tells_kinds_places_and_types_and_quotes_nothing() {
+    for (json, says) in [
+        (
+            r#"{"card":"4111"}"#,
+            "`card`: unknown variant, expected one of `Debit`, `Credit`, `Gift` at line 1 column 14",
+        ),
+        (r#"{"card":4111}"#, "`card`: expected value at line 1"),
+        (r#"{"card":{"4111":1}}"#, "`card`: unknown variant, expected one of `Debit`"),
+        (
+            r#"{"card":"Gift","4111":1}"#,
+            "unknown field, expected one of `card`, `at`, `email`, `secret` at line 1 column 21",
+        ),
+        (r#"{"card":"Gift","at":"4111"}"#, "`at`: its type refuses the value at line 1 column 26"),
+        (r#"{"card":"Gift","email":"4111"}"#, "`email`: its type refuses the value"),
+        (r#"{"card":"Gift","secret":{"Text":4111}}"#, "`secret`: an integer, where a string is expected"),
+        (
+            r#"{"card":"Gift","secret":{"Fields":{"number":4111}}}"#,
+            "`secret.number`: an integer that does not fit, where u8 is expected",
+        ),
+        (
+            r#"{"card":"Gift","secret":{"Fields":{"number":"4111, expected 4111"}}}"#,
+            "`secret.number`: a string, where u8 is expected",
+        ),
+        (
+            r#"{"card":"Gift","secret":{"Fields":{"number":-4111.5}}}"#,
+            "a number with a fraction or beyond 64 bits, where u8 is expected",
+        ),
+        (
+            r#"{"card":"Gift","secret":{"Fields":{"number":1,"letter":"4111"}}}"#,
+            "`secret.letter`: a string that does not fit, where a character is expected",
+        ),
+        (
+            r#"{"card":"Gift","secret":{"Fields":{"flag":["4111"]}}}"#,
+            "`secret.flag`: a sequence, where a boolean is expected",
+        ),
+        (r#"{"card":"Gift","secret":{"Fields":{"number":1}}}"#, "`secret`: missing field `flag`"),
+        (
+            r#"{"card":"Gift","secret":{"Deep":[{"4111":{"Text":null}}]}}"#,
+            "`secret[0]{}`: null, where a string is expected",
+        ),
+        (r#"{"card":"Gift","secret":{"Deep":{"4111":1}}}"#, "`secret`: a map, where a sequence is expected"),
+        (r#"{"card":"Gift" 4111"#, "expected `,` or `}`"),
+        (r#"{"card":"Gift"} 4111"#, "trailing characters"),
+        (r#"{"card":"Gift","card":"4111"}"#, "duplicate field `card`"),
+        (r#""4111""#, "a string, where struct Strict is expected at line 1 column 6"),
+    ] {
+        let error = Codec::Json.decode::<Strict>(json.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(says), "{json}: {error}");
+        assert!(!format!("{error} {error:?}").contains("4111"), "{json}: {error:?}");
+    }
+}
+
+#[test]
+fn a_bincode_error_is_told_in_words() {
+    for (bytes, says) in [
+        (&[0, 1, 9][..], "`at`: an integer that does not fit, where `V4` or `V6` is expected"),
+        (&[9, 0, 0, 0], "`card`: an integer that does not fit, where variant index 0 <= i < 3 is expected"),
+        (&[0, 7, 0, 0], "`at`: an option that is neither 0 nor 1"),
+        (&[0, 0, 1, 4, b'4', b'1', b'1', b'1', 0], "`email`: its type refuses the value"),
+        (&[0, 0, 1, 200, b'4', b'1', b'1', b'1', 0], "`email`: the body ends early"),
+        (&[0, 0, 0, 1, 0, 4, 0xff, b'1', b'1', b'1'], "`secret`: a string that is not UTF-8"),
+        (&[0, 0, 0, 1, 1, 251, 0, 1], "`secret.date`: the body ends early"),
+        (&[0, 0, 0, 1, 1, 41, 41], "`secret.flag`: a boolean that is neither 0 nor 1"),
+        (&[0, 0, 0, 1, 1, 41, 1, 0xff], "`secret.letter`: a character that is not UTF-8"),
+        (&[253, 1, 1, 1, 1, 1, 1, 1, 1], "`card`: an integer of another width"),
+        (&[0, 0, 0, 0, 41, 11], "2 bytes follow the value"),
+    ] {
+        let error = Codec::Bincode.decode::<Strict>(bytes).unwrap_err().to_string();
+        assert!(error.contains(says), "{bytes:?}: {error}");
+        assert!(!error.contains(['{', '(']) && !error.contains("4111") && !error.contains("41"), "{bytes:?}: {error}");
+    }
+}
+
+#[test]
+fn a_number_that_f32_cannot_hold_is_refused() {
+    assert_eq!(Codec::Json.decode::<f32>(b"3.4e38").unwrap(), 3.4e38);
+    for json in ["1e39", "-1e39"] {
+        let error = Codec::Json.decode::<Vec<f32>>(format!("[{json}]").as_bytes()).unwrap_err();
+        assert!(
+            error.to_string().starts_with("`[0]`: a number that does not fit, where f32 is expected at line 1"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_type_that_refuses_is_not_quoted_and_its_cause_is_kept_for_the_log() {
+    struct Refuses;
+    impl Serialize for Refuses {
+        fn serialize<S: serde::Serializer>(&self, _serializer: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("no way for 4111"))
+        }
+    }
+    for codec in [Codec::Bincode, Codec::Json] {
+        let error = codec.encode(&vec![(1, Refuses)]).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("4111"), "{error:?}");
+        assert_eq!(error.private_cause(), Some("no way for 4111"));
+    }
+}
+
+/// Many small elements of many kinds.
+fn sparse() -> impl Strategy<Value = (usize, u8)> {
+    (0usize..40_000, any::<u8>())
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4))]
+
+    #[test]
+    fn what_encodes_within_the_limits_decodes((count, seed) in sparse()) {
+        let small = move |at: usize| (at as u8).wrapping_mul(seed);
+        round_trip(&(0..count).map(|at| (at % 2 == 0, small(at))).collect::<Vec<_>>());
+        round_trip(&(0..count).map(|at| vec![u64::from(small(at)); at % 3]).collect::<Vec<_>>());
+        round_trip(&(0..count).map(|at| (at % 7 == 0).then(|| [u64::from(seed); 4])).collect::<Vec<_>>());
+        round_trip(&(0..count).map(|at| (at, vec![(); usize::from(small(at) % 64)])).collect::<HashMap<_, _>>());
+        round_trip(&(0..count / 9).map(|at| Tree::Named { left: vec![Tree::Leaf(small(at))], note: None }).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_float_is_the_same_in_both(single in any::<f32>(), double in any::<f64>()) {
+        prop_assume!(single.is_finite() && double.is_finite());
+        round_trip(&(single, double, Some(double)));
+    }
+
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = Codec::Bincode.decode::<Vec<(String, Tree, Option<f32>)>>(&bytes);

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use bytes::Bytes;
 use serde::de::{self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use crate::codec::{Codec, CodecError};
+use crate::codec::{Codec, CodecError, Encoded};
 use crate::service::{Method, Parameter};
 
 /// The arguments `T` (a tuple) of the method `M`, which lends them their names.
@@ -29,9 +28,9 @@ impl<M, T> Args<M, T> {
 }
 
 impl<M: Method, T: Fields + FromFields> Args<M, T> {
-    /// Moves encoded arguments from one codec to another.
-    pub(crate) fn transcode(bytes: &[u8], from: Codec, to: Codec) -> Result<Bytes, CodecError> {
-        to.encode(&from.decode::<Self>(bytes)?)
+    /// Moves encoded arguments from one codec to another, if that can carry them; says which it is.
+    pub(crate) fn transcode(bytes: &[u8], from: Codec, to: Codec) -> Result<Encoded, CodecError> {
+        to.encode_or_json(&from.decode::<Self>(bytes)?)
     }
 }
 

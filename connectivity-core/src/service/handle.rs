@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::call::{Body, BoxFuture, Call, CallService, Reply};
-use crate::codec::CodecError;
+use crate::call::{Body, BoxFuture, Call, CallService, Reply, arguments_failed};
 use crate::desc::{MethodDesc, ServiceDesc};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::service::{
     Args, Arguments, Dispatch, Form, Host, Method, Plan, Registrable, ServiceCell, ServiceRegistry, Slot, invoke,
 };
@@ -75,9 +74,10 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
         let body = match form {
             Form::Typed => Body::typed(Args::<M, _>::new(M::Args::into_form(arguments))),
             Form::Encoded(wanted) => {
-                let codec = M::DESC.codec(wanted);
-                let encoded = codec.encode(&Args::<M, _>::new(M::Args::lend(arguments)));
-                Body::Encoded(codec, encoded.map_err(|cause| encode_failed(M::DESC, &cause))?)
+                let arguments = Args::<M, _>::new(M::Args::lend(arguments));
+                let encoded = M::DESC.codec(wanted).encode_or_json(&arguments);
+                let (codec, bytes) = encoded.map_err(|cause| arguments_failed(M::DESC.full_name(), &cause))?;
+                Body::Encoded(codec, bytes)
             }
         };
         let mut call = Call::of(M::DESC, body);
@@ -86,10 +86,6 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
         }
         Ok((service, call))
     }
-}
-
-fn encode_failed(method: &MethodDesc, cause: &CodecError) -> Error {
-    Error::new(ErrorKind::Encode, method.full_name(), format!("the arguments: {cause}"))
 }
 
 /// How a call of `M` is answered: by the implementation itself, or by whatever its route leads to. One type for both, so that a

@@ -24,6 +24,12 @@ pub trait Method: Sized + Send + Sync + 'static {
     /// The error type of the contract.
     type Err: ServiceError;
 
+    /// What the error and its sources say, for the log of this process.
+    #[must_use]
+    fn explain(_error: &Self::Err) -> Option<String> {
+        None
+    }
+
     /// The value of `#[noop = ..]`.
     #[must_use]
     fn noop() -> Option<Self::Ok> {
@@ -73,6 +79,8 @@ pub trait ServiceError: Sized {
     type Form: From<Error> + Serialize + DeserializeOwned + Send + 'static;
     /// Gives itself.
     fn into_form(self) -> Self::Form;
+    /// Shows itself.
+    fn of_form(form: &Self::Form) -> &Self;
     /// Gives itself back.
     fn from_form(form: Self::Form) -> Self;
 }
@@ -83,6 +91,10 @@ impl<T: From<Error> + Serialize + DeserializeOwned + Send + 'static> ServiceErro
 
     fn into_form(self) -> T {
         self
+    }
+
+    fn of_form(form: &T) -> &T {
+        form
     }
 
     fn from_form(form: T) -> T {

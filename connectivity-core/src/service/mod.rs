@@ -3,6 +3,7 @@
 mod args;
 mod cell;
 mod dispatch;
+pub mod explain;
 mod handle;
 mod host;
 mod method;

@@ -1,9 +1,10 @@
 //! The shape of a contract's types, found by walking them through their own `Deserialize`: nobody has to derive anything more.
 //!
 //! A deserializer without data notes what a type asks for and answers something, in as many passes as it takes to have seen
-//! every variant. What it cannot see: `#[serde(skip_serializing_if)]` and other things that only `Serialize` does (a field that
-//! is left out breaks bincode, whatever the shape says), what stands behind a check that refuses all answers within a tuple, and
-//! the inside of types that ask the data what it is.
+//! every variant. The values that it makes are written and read again, which shows what only `Serialize` does: a field or a variant that
+//! is not written, or written in another form than it is read. What it cannot see: what depends on the value, such as
+//! `#[serde(skip_serializing_if)]` with a condition that none of those values meets (encoding notices it, each time), what stands behind
+//! a check that refuses all answers within a tuple, and the inside of types that ask the data what it is.
 
 mod access;
 mod answers;
@@ -19,6 +20,7 @@ mod walk;
 
 use std::fmt;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::Codec;
@@ -46,7 +48,14 @@ impl Shape {
     /// Walks a type as this codec reads it.
     #[must_use]
     pub fn of<T: DeserializeOwned>(codec: Codec) -> Self {
-        Self(tracer::walk::<T>(codec == Codec::Json))
+        Self(tracer::walk::<T>(codec == Codec::Json, |_| {}))
+    }
+
+    /// The same; says too whether what is written is what is read.
+    fn of_both<T: Serialize + DeserializeOwned>(codec: Codec) -> (Self, bool) {
+        let mut returns = true;
+        let nodes = tracer::walk::<T>(codec == Codec::Json, |value| returns = returns && codec.returns(value));
+        (Self(nodes), returns)
     }
 
     /// Digests the shape; equal shapes have equal digests, in every program and build.
@@ -83,16 +92,18 @@ pub struct MethodShape {
     arguments: Shape,
     ok: Shape,
     err: Shape,
+    /// What is written in another shape than it is read.
+    uneven: Option<&'static str>,
 }
 
 impl MethodShape {
     pub(crate) fn of<M: Method>(codec: Codec) -> Self {
-        Self {
-            name: M::DESC.name(),
-            arguments: Shape::of::<Args<M, <M::Args as Arguments>::Form>>(codec),
-            ok: Shape::of::<<M::Ok as Wire>::Form>(codec),
-            err: Shape::of::<<M::Err as ServiceError>::Form>(codec),
-        }
+        let (arguments, arguments_return) = Shape::of_both::<Args<M, <M::Args as Arguments>::Form>>(codec);
+        let (ok, ok_returns) = Shape::of_both::<<M::Ok as Wire>::Form>(codec);
+        let (err, err_returns) = Shape::of_both::<<M::Err as ServiceError>::Form>(codec);
+        let parts = [("the arguments", arguments_return), ("the reply", ok_returns), ("the error", err_returns)];
+        let uneven = parts.into_iter().find(|(_, returns)| !returns).map(|(part, _)| part);
+        Self { name: M::DESC.name(), arguments, ok, err, uneven }
     }
 
     /// Shows the arguments: a struct with a field for each.
@@ -147,7 +158,8 @@ impl MethodShape {
     pub fn unsupported_by_bincode(&self) -> Option<Unsupported> {
         let replies = [(&self.ok, "the reply"), (&self.err, "the error")];
         let reply = || replies.into_iter().find_map(|(shape, path)| unsupported::find(&shape.0, path));
-        self.arguments.unsupported_by_bincode().or_else(reply)
+        let uneven = || self.uneven.map(Unsupported::uneven);
+        self.arguments.unsupported_by_bincode().or_else(reply).or_else(uneven)
     }
 }
 

@@ -12,12 +12,16 @@ use super::node::{Id, Kind, Member, Node, SelfDescribing};
 use super::walk::{Key, Walk};
 use crate::error;
 
-/// Walks a type from the root until nothing is left to learn.
-pub(super) fn walk<T: de::DeserializeOwned>(human_readable: bool) -> Vec<Node> {
+/// Walks a type from the root until nothing is left to learn; shows the values that its passes make.
+pub(super) fn walk<T: de::DeserializeOwned>(human_readable: bool, mut made: impl FnMut(&T)) -> Vec<Node> {
     let walk = RefCell::new(Walk::new());
     Walk::run(|| {
-        let ok = T::deserialize(Tracer { walk: &walk, at: 0, lazy: false, human_readable }).is_ok();
-        walk.borrow_mut().end_pass(ok)
+        let value = T::deserialize(Tracer { walk: &walk, at: 0, lazy: false, human_readable });
+        let changes = walk.borrow_mut().end_pass(value.is_ok());
+        if let Ok(value) = &value {
+            made(value);
+        }
+        changes
     });
     walk.into_inner().into_nodes()
 }

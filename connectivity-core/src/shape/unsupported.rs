@@ -28,6 +28,13 @@ impl Unsupported {
     }
 }
 
+impl Unsupported {
+    /// Something in this part of a contract is written in another shape than it is read.
+    pub(super) fn uneven(part: &'static str) -> Self {
+        Self { path: part.to_owned(), why: UNEVEN }
+    }
+}
+
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.why)
@@ -78,6 +85,9 @@ fn children(node: &Node, path: &str) -> Vec<(Id, String)> {
         _ => node.children().into_iter().map(|at| (at, path.to_owned())).collect(),
     }
 }
+
+const UNEVEN: &str = "a type that is written in another shape than it is read, as `#[serde(skip_serializing_if)]`, `skip`, \
+    `skip_serializing`, `skip_deserializing` and `serialize_with` can make it";
 
 const FLATTEN: &str = "a struct with `#[serde(flatten)]`";
 

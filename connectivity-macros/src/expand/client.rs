@@ -28,10 +28,7 @@ pub(super) fn impls(service: &Service) -> TokenStream {
     let client = &service.names.client;
     let constructors = constructors(service);
     let methods = service.methods.iter().map(|method| inherent_method(service, method));
-    let forwarding = service.methods.iter().map(|method| {
-        let (ident, args) = (&method.ident, signature::arg_names(method));
-        dynamic::forwarding_method(method, &hygienic!(Self::#ident(self #(, #args)*)))
-    });
+    let forwarding = service.methods.iter().map(|method| forwarding_method(service, method));
     hygienic! {
         impl #client {
             #constructors
@@ -69,30 +66,47 @@ fn constructors(service: &Service) -> TokenStream {
     }
 }
 
+/// The trait's method is the client's own. A deprecated one is written out again: a call of it would be one of what is deprecated, which
+/// generated code cannot allow itself where an application forbids it.
+fn forwarding_method(service: &Service, method: &Method) -> TokenStream {
+    if !method.is_deprecated() {
+        let (ident, args) = (&method.ident, signature::arg_names(method));
+        return dynamic::forwarding_method(method, &hygienic!(Self::#ident(self #(, #args)*)));
+    }
+    let (cfgs, signature, body) = (&method.cfgs, signature::async_fn(method), body(service, method));
+    hygienic!(#(#cfgs)* #signature { #body })
+}
+
 fn inherent_method(service: &Service, method: &Method) -> TokenStream {
-    let Service { krate, vis, .. } = service;
+    let vis = &service.vis;
     let repeated = &method.repeated;
     let docs = method.docs.is_empty().then(|| {
         let docs = format!("Calls `{}.{}`.", service.name, method.name);
         hygienic!(#[doc = #docs])
     });
-    let dynamic = &service.names.dynamic;
-    let (marker, twin) = (method::marker(method), dynamic::twin_name(method));
-    let signature = signature::async_fn(method);
-    let names: Vec<_> = signature::arg_names(method).collect();
-    // One await for both ways: two would make the future, and with it every call, larger.
+    let (signature, body) = (signature::async_fn(method), body(service, method));
     hygienic! {
         #docs
         #(#repeated)*
         #[inline]
         #vis #signature {
-            let answer: #krate::__private::Answer<'_, #marker> = match self.handle.fast::<#marker>() {
-                ::core::option::Option::Some(service) => {
-                    #krate::__private::Answer::Fast(#dynamic::#twin(service #(, #names)*))
-                }
-                ::core::option::Option::None => self.handle.slow::<#marker>((#(#names,)*)),
-            };
-            answer.await
+            #body
         }
+    }
+}
+
+/// One await for both ways: two would make the future, and with it every call, larger.
+fn body(service: &Service, method: &Method) -> TokenStream {
+    let (krate, dynamic) = (&service.krate, &service.names.dynamic);
+    let (marker, twin) = (method::marker(method), dynamic::twin_name(method));
+    let names: Vec<_> = signature::arg_names(method).collect();
+    hygienic! {
+        let answer: #krate::__private::Answer<'_, #marker> = match self.handle.fast::<#marker>() {
+            ::core::option::Option::Some(service) => {
+                #krate::__private::Answer::Fast(#dynamic::#twin(service #(, #names)*))
+            }
+            ::core::option::Option::None => self.handle.slow::<#marker>((#(#names,)*)),
+        };
+        answer.await
     }
 }

@@ -3,17 +3,17 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote_spanned};
-use syn::ext::IdentExt;
 use syn::{Path, Type};
 
 use crate::expand::hygienic;
 use crate::expand::place::{Place, Places};
 use crate::expand::tag::Tags;
 use crate::model::{Method, Noop, Service};
+use crate::names;
 
-/// `__m_charge`, in the `const` block.
+/// `__M0Charge`, in the `const` block: spelled as types are, because a lint that an application forbids cannot be allowed here.
 pub(super) fn marker(method: &Method) -> Ident {
-    format_ident!("__m_{}", method.ident.unraw(), span = Span::mixed_site())
+    format_ident!("__M{}{}", method.index, names::camel_case(&method.ident), span = Span::mixed_site())
 }
 
 pub(super) fn expand(service: &Service) -> TokenStream {
@@ -37,7 +37,6 @@ fn definition(service: &Service, method: &Method, tags: &Tags<'_>, places: &Plac
     let noop = method.noop.as_ref().map(noop);
     hygienic! {
         #(#cfgs)*
-        #[allow(non_camel_case_types)]
         struct #marker;
 
         #(#cfgs)*
@@ -47,6 +46,12 @@ fn definition(service: &Service, method: &Method, tags: &Tags<'_>, places: &Plac
             type Output = #output;
             type Ok = #ok;
             type Err = #err;
+
+            fn explain(error: &Self::Err) -> ::core::option::Option<::std::string::String> {
+                use #krate::__private::explain::*;
+                (&&&Explain(error)).explain()
+            }
+
             #noop
         }
     }

@@ -15,7 +15,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 pub(crate) use self::rejected::{rejected, unreadable};
-use crate::model::{Method, Service};
+use crate::model::Service;
 use crate::parse::ServiceTrait;
 
 /// `quote!` whose local variables cannot meet those of the user: an argument may be called `call` or `service`.
@@ -34,16 +34,13 @@ pub(crate) fn service(source: &ServiceTrait, service: &Service) -> TokenStream {
     let server = server::definition(service);
     let cfgs = &service.cfgs;
     let hidden = [method::expand(service), dynamic::impls(service), client::impls(service), server::impls(service)];
-    // Generated code calls every method, deprecated or not.
-    let allow = service.methods.iter().any(Method::is_deprecated).then(|| quote!(#[allow(deprecated)]));
     quote! {
         #trait_def
         #dynamic
         #client
         #server
         #(#cfgs)*
-        #[allow(clippy::all)]
-        #allow
+        #[allow(clippy::all, clippy::same_name_method)]
         const _: () = {
             #(#hidden)*
         };

@@ -34,7 +34,7 @@ impl<'a> Tags<'a> {
 
     fn add(&mut self, cfgs: &'a [Attribute], argument: &'a Argument) {
         if self.find(cfgs, argument).is_none() {
-            let name = format_ident!("__t_{}", self.tags.len(), span = Span::mixed_site());
+            let name = format_ident!("__T{}", self.tags.len(), span = Span::mixed_site());
             self.tags.push(Tag { cfgs, argument, spelling: spelling(cfgs, argument), name });
         }
     }
@@ -44,7 +44,7 @@ impl<'a> Tags<'a> {
         self.tags.iter().find(|tag| tag.spelling == spelling)
     }
 
-    /// `Own<__t_0>` or `Ref<__t_0>`.
+    /// `Own<__T0>` or `Ref<__T0>`.
     pub(super) fn parameter(&self, krate: &syn::Path, cfgs: &[Attribute], argument: &Argument) -> TokenStream {
         let name = self.find(cfgs, argument).map(|tag| &tag.name);
         match argument.borrowed {
@@ -80,7 +80,6 @@ impl Tag<'_> {
         };
         hygienic! {
             #(#cfgs)*
-            #[allow(non_camel_case_types)]
             struct #name;
 
             #(#cfgs)*

@@ -40,11 +40,13 @@ pub(super) fn expand(source: &ServiceTrait, names: &Names) -> TokenStream {
 }
 
 fn kept(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
-    attrs.iter().filter(|attr| !attributes::is_helper(attr))
+    attrs.iter().filter(|attr| !attributes::is_helper(attr) && !attributes::is_conditional_helper(attr))
 }
 
 fn method(source: &ParsedMethod) -> TokenStream {
-    let attrs = kept(&source.attrs);
+    // Generated code calls the method, and where an application forbids the lint it could not. The client's method, which callers see,
+    // is deprecated.
+    let attrs = kept(&source.attrs).filter(|attr| !attr.path().is_ident("deprecated"));
     let is_async = source.sig.asyncness.is_some();
     let place = end_of_signature(&source.sig);
     let sig = signature(&source.sig, place);

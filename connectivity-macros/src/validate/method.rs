@@ -32,7 +32,7 @@ pub(super) fn lower(index: usize, source: &ParsedMethod, diagnostics: &mut Diagn
         name: source.sig.ident.unraw().to_string(),
         docs: attributes::docs(&source.attrs),
         cfgs: attributes::cfgs(&source.attrs),
-        repeated: attributes::matching(&source.attrs, &["doc", "cfg", "deprecated"]),
+        repeated: attributes::repeated(&source.attrs),
         generics: source.sig.generics.clone(),
         self_lifetime,
         args: args?,
@@ -64,10 +64,13 @@ fn check_qualifiers(source: &ParsedMethod, diagnostics: &mut Diagnostics) {
 }
 
 fn check_name(ident: &Ident, diagnostics: &mut Diagnostics) {
-    if TAKEN.iter().any(|taken| ident == taken) {
+    if TAKEN.iter().any(|taken| ident.unraw() == taken) {
         diagnostics.at(
             ident.span(),
-            format!("the client of a service has a function called `{ident}` itself: give this method another name"),
+            format!(
+                "the client of a service has a function called `{}` itself: give this method another name",
+                ident.unraw()
+            ),
         );
     }
 }

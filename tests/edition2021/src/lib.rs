@@ -2,7 +2,7 @@
 
 #![deny(warnings, missing_docs, missing_debug_implementations, unreachable_pub, unused_qualifications)]
 #![deny(unused_crate_dependencies, single_use_lifetimes, unused_lifetimes, unnameable_types)]
-#![deny(clippy::all, clippy::pedantic)]
+#![deny(clippy::all, clippy::pedantic, clippy::same_name_method)]
 
 use std::path::{Path, PathBuf};
 

@@ -4,6 +4,7 @@ use connectivity_core::{Error, service};
 pub trait Stock {
     async fn new(&self) -> Result<u64, Error>;
     async fn clone(&self) -> Result<u64, Error>;
+    async fn r#direct(&self) -> Result<u64, Error>;
     async fn good(&self) -> Result<u64, Error>;
 }
 
@@ -14,6 +15,9 @@ impl Stock for Here {
         Ok(1)
     }
     async fn clone(&self) -> Result<u64, Error> {
+        Ok(1)
+    }
+    async fn r#direct(&self) -> Result<u64, Error> {
         Ok(1)
     }
     async fn good(&self) -> Result<u64, Error> {

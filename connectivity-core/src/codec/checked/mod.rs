@@ -1,0 +1,208 @@
+//! What stands between a type and its encoder: it refuses what could not be read back as it was.
+//!
+//! bincode writes values one after the other, so a field that is left out moves all that follow. JSON writes `null` for a number that is
+//! none, and for `Some(None)`. Neither tells. Each value is wrapped in [`Checked`], which hands the wrapper on; what it finds waits in the
+//! [`Check`] while an error of the encoder passes through the encoder.
+
+mod compound;
+
+use std::cell::Cell;
+use std::fmt;
+
+use serde::ser::{Error, Serialize, Serializer};
+
+use compound::{Compound, Entries, Way};
+
+use super::limits::{self, Limits};
+
+/// What is found while one value is encoded.
+#[derive(Default)]
+pub(super) struct Check {
+    found: Cell<Option<&'static str>>,
+    /// The elements of all sequences and maps.
+    elements: Cell<usize>,
+}
+
+impl Check {
+    /// Wraps the value to be encoded.
+    pub(super) fn value<'c, T: ?Sized>(&'c self, value: &'c T) -> Checked<'c, &'c T> {
+        Checked { inner: value, check: self, is_some: false }
+    }
+
+    /// Takes what was found.
+    pub(super) fn found(&self) -> Option<&'static str> {
+        self.found.take()
+    }
+
+    /// Says whether a reader would refuse a body of this length, whatever the elements are: most of them take no bytes.
+    pub(super) fn is_over(&self, length: usize) -> bool {
+        self.elements.get().saturating_mul(limits::cost(0)) > Limits::of(length).memory
+    }
+
+    #[cold]
+    fn fail<E: Error>(&self, what: &'static str) -> E {
+        self.found.set(Some(what));
+        E::custom("")
+    }
+}
+
+/// A value, or the serializer that it is written to.
+pub(super) struct Checked<'c, T> {
+    inner: T,
+    check: &'c Check,
+    /// It is the value of an option.
+    is_some: bool,
+}
+
+impl<T: Serialize + ?Sized> Serialize for Checked<'_, &T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.inner.serialize(Checked { inner: serializer, check: self.check, is_some: self.is_some })
+    }
+}
+
+/// See [`Limits`].
+pub(super) const SPARSE: &str = "so many elements in so few bytes that the reader would refuse them";
+
+const NOTHING: &str = "`Some` of nothing: JSON writes it as it writes `None`";
+const NO_NUMBER: &str = "a number that is infinite or none: JSON has no word for it";
+
+impl<S: Serializer> Checked<'_, S> {
+    /// Refuses what JSON would write as `null`, which an option then reads as `None`.
+    fn nothing(&self) -> Result<(), S::Error> {
+        if self.is_some && self.inner.is_human_readable() { Err(self.check.fail(NOTHING)) } else { Ok(()) }
+    }
+
+    fn number(&self, is_finite: bool) -> Result<(), S::Error> {
+        if !is_finite && self.inner.is_human_readable() { Err(self.check.fail(NO_NUMBER)) } else { Ok(()) }
+    }
+}
+
+macro_rules! forward {
+    ($($method:ident: $ty:ty;)+) => {$(
+        fn $method(self, value: $ty) -> Result<S::Ok, S::Error> {
+            self.inner.$method(value)
+        }
+    )+};
+}
+
+impl<'c, S: Serializer> Serializer for Checked<'c, S> {
+    type Ok = S::Ok;
+    type Error = S::Error;
+    type SerializeSeq = Compound<'c, S::SerializeSeq>;
+    type SerializeTuple = Compound<'c, S::SerializeTuple>;
+    type SerializeTupleStruct = Compound<'c, S::SerializeTupleStruct>;
+    type SerializeTupleVariant = Compound<'c, S::SerializeTupleVariant>;
+    type SerializeMap = Entries<'c, S::SerializeMap>;
+    type SerializeStruct = Compound<'c, S::SerializeStruct>;
+    type SerializeStructVariant = Compound<'c, S::SerializeStructVariant>;
+
+    forward! {
+        serialize_bool: bool; serialize_i8: i8; serialize_i16: i16; serialize_i32: i32; serialize_i64: i64; serialize_i128: i128;
+        serialize_u8: u8; serialize_u16: u16; serialize_u32: u32; serialize_u64: u64; serialize_u128: u128;
+        serialize_char: char; serialize_str: &str; serialize_bytes: &[u8];
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<S::Ok, S::Error> {
+        self.number(value.is_finite())?;
+        self.inner.serialize_f32(value)
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<S::Ok, S::Error> {
+        self.number(value.is_finite())?;
+        self.inner.serialize_f64(value)
+    }
+
+    fn serialize_none(self) -> Result<S::Ok, S::Error> {
+        self.nothing()?;
+        self.inner.serialize_none()
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
+        self.inner.serialize_some(&Checked { inner: value, check: self.check, is_some: true })
+    }
+
+    fn serialize_unit(self) -> Result<S::Ok, S::Error> {
+        self.nothing()?;
+        self.inner.serialize_unit()
+    }
+
+    fn serialize_unit_struct(self, name: &'static str) -> Result<S::Ok, S::Error> {
+        self.nothing()?;
+        self.inner.serialize_unit_struct(name)
+    }
+
+    fn serialize_unit_variant(self, name: &'static str, at: u32, variant: &'static str) -> Result<S::Ok, S::Error> {
+        self.inner.serialize_unit_variant(name, at, variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<S::Ok, S::Error> {
+        let value = Checked { inner: value, check: self.check, is_some: self.is_some };
+        self.inner.serialize_newtype_struct(name, &value)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        at: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<S::Ok, S::Error> {
+        let value = self.check.value(value);
+        self.inner.serialize_newtype_variant(name, at, variant, &value)
+    }
+
+    fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
+        let way = Way::of(&self.inner, self.check);
+        Ok(Compound::new(self.inner.serialize_seq(len)?, way, len))
+    }
+
+    fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, S::Error> {
+        let way = Way::of(&self.inner, self.check);
+        Ok(Compound::new(self.inner.serialize_tuple(len)?, way, Some(len)))
+    }
+
+    fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Self::SerializeTupleStruct, S::Error> {
+        let way = Way::of(&self.inner, self.check);
+        Ok(Compound::new(self.inner.serialize_tuple_struct(name, len)?, way, Some(len)))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        name: &'static str,
+        at: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeTupleVariant, S::Error> {
+        let way = Way::of(&self.inner, self.check);
+        Ok(Compound::new(self.inner.serialize_tuple_variant(name, at, variant, len)?, way, Some(len)))
+    }
+
+    fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
+        let way = Way::of(&self.inner, self.check);
+        Ok(Entries(Compound::new(self.inner.serialize_map(len)?, way, len)))
+    }
+
+    fn serialize_struct(self, name: &'static str, len: usize) -> Result<Self::SerializeStruct, S::Error> {
+        let way = Way::of(&self.inner, self.check);
+        Ok(Compound::new(self.inner.serialize_struct(name, len)?, way, Some(len)))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        name: &'static str,
+        at: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeStructVariant, S::Error> {
+        let way = Way::of(&self.inner, self.check);
+        Ok(Compound::new(self.inner.serialize_struct_variant(name, at, variant, len)?, way, Some(len)))
+    }
+
+    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
+        self.inner.collect_str(value)
+    }
+
+    fn is_human_readable(&self) -> bool {
+        self.inner.is_human_readable()
+    }
+}

@@ -1,0 +1,262 @@
+//! What stands between a decoder and the types it decodes: it bounds depth and memory, refuses what does not fit, and tells where
+//! something is wrong in words that quote nothing.
+//!
+//! serde drives a decoder through nested deserializers, visitors and accesses. Each of them is wrapped in [`Guarded`], which
+//! hands the wrapper on. Types see errors of ours ([`Fault`]), decoders errors of their own: a fault waits in the [`Guard`] while
+//! the decoder's error passes through the decoder.
+
+mod access;
+mod text;
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::fault::Fault;
+use super::limits::{self, Limits};
+
+/// What is left of the budget of one body.
+pub(super) struct Guard<'de> {
+    depth: Cell<usize>,
+    memory: Cell<usize>,
+    /// The bytes of the body: no sequence is announced as longer.
+    length: usize,
+    fault: Cell<Option<Fault>>,
+    /// The name that was read last.
+    name: Cell<Option<&'de str>>,
+}
+
+impl<'de> Guard<'de> {
+    pub(super) fn new(length: usize, limits: Limits) -> Self {
+        let Limits { depth, memory } = limits;
+        let (depth, memory) = (Cell::new(depth), Cell::new(memory));
+        Self { depth, memory, length, fault: Cell::default(), name: Cell::default() }
+    }
+
+    /// A seed that decodes a `T` under this guard.
+    pub(super) fn seed<T>(&self) -> Guarded<'_, 'de, PhantomData<T>> {
+        Guarded { inner: PhantomData, guard: self, role: Role::Plain }
+    }
+
+    fn enter<T, E: de::Error>(&self, inside: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let Some(left) = self.depth.get().checked_sub(1) else {
+            return Err(self.pass(Fault::new("values are nested too deeply")));
+        };
+        self.depth.set(left);
+        let result = inside();
+        self.depth.set(left + 1);
+        result
+    }
+
+    /// Charges `count` elements of a size.
+    fn charge(&self, count: usize, size: usize) -> Result<(), Fault> {
+        let left = limits::cost(size).checked_mul(count).and_then(|cost| self.memory.get().checked_sub(cost));
+        self.memory.set(left.ok_or_else(|| Fault::new("more elements than a body of its length may hold"))?);
+        Ok(())
+    }
+
+    /// Keeps a fault while an error of the decoder stands for it.
+    #[cold]
+    #[inline(never)]
+    fn pass<E: de::Error>(&self, fault: Fault) -> E {
+        self.fault.set(Some(fault));
+        E::custom("")
+    }
+
+    /// Takes the fault back for which an error of the decoder stands, or makes one of what the decoder says.
+    #[cold]
+    #[inline(never)]
+    // By value, so that the error is dropped here, out of the way of what goes well.
+    pub(super) fn fault<E: fmt::Display>(&self, error: E) -> Fault {
+        match self.fault.take() {
+            Some(fault) => fault.seen_by(&error),
+            None => Fault::of(&error),
+        }
+    }
+}
+
+/// A part of the serde machinery under a [`Guard`].
+pub(super) struct Guarded<'g, 'de, T> {
+    inner: T,
+    guard: &'g Guard<'de>,
+    role: Role,
+}
+
+/// What a visitor or an access is there for.
+#[derive(Clone, Copy)]
+enum Role {
+    Plain,
+    /// Elements or entries, as many as the sender says.
+    Counted,
+    /// The fields of a struct.
+    Fields(&'static [&'static str]),
+    /// The name of a field or a variant.
+    Name,
+    /// The key of a map, which JSON writes as text.
+    Key,
+}
+
+impl<'g, 'de, T> Guarded<'g, 'de, T> {
+    fn with<U>(&self, inner: U, role: Role) -> Guarded<'g, 'de, U> {
+        Guarded { inner, guard: self.guard, role }
+    }
+
+    fn plain<U>(&self, inner: U) -> Guarded<'g, 'de, U> {
+        self.with(inner, Role::Plain)
+    }
+}
+
+impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Guarded<'_, 'de, T> {
+    type Value = T::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T::Value, D::Error> {
+        let deserializer = self.with(deserializer, self.role);
+        let guard = self.guard;
+        self.inner.deserialize(deserializer).map_err(|fault| guard.pass(fault))
+    }
+}
+
+macro_rules! forward {
+    ($($method:ident($($arg:ident: $ty:ty),*) => $inner:ident as $role:expr;)+) => {$(
+        fn $method<V: Visitor<'de>>(self, $($arg: $ty,)* visitor: V) -> Result<V::Value, Fault> {
+            let visitor = self.with(visitor, $role);
+            self.inner.$inner($($arg,)* visitor).map_err(|error| self.guard.fault(error))
+        }
+    )+};
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, 'de, D> {
+    type Error = Fault;
+
+    forward! {
+        deserialize_any() => deserialize_any as Role::Counted;
+        deserialize_bool() => deserialize_bool as Role::Plain;
+        deserialize_i8() => deserialize_i8 as Role::Plain;
+        deserialize_i16() => deserialize_i16 as Role::Plain;
+        deserialize_i32() => deserialize_i32 as Role::Plain;
+        deserialize_i64() => deserialize_i64 as Role::Plain;
+        deserialize_i128() => deserialize_i128 as Role::Plain;
+        deserialize_u8() => deserialize_u8 as Role::Plain;
+        deserialize_u16() => deserialize_u16 as Role::Plain;
+        deserialize_u32() => deserialize_u32 as Role::Plain;
+        deserialize_u64() => deserialize_u64 as Role::Plain;
+        deserialize_u128() => deserialize_u128 as Role::Plain;
+        deserialize_char() => deserialize_char as Role::Plain;
+        deserialize_str() => deserialize_str as Role::Plain;
+        // Lent by the body, not made at the length that the sender claims.
+        deserialize_string() => deserialize_str as Role::Plain;
+        deserialize_bytes() => deserialize_bytes as Role::Counted;
+        deserialize_byte_buf() => deserialize_bytes as Role::Counted;
+        deserialize_option() => deserialize_option as Role::Plain;
+        deserialize_unit() => deserialize_unit as Role::Plain;
+        deserialize_unit_struct(name: &'static str) => deserialize_unit_struct as Role::Plain;
+        deserialize_newtype_struct(name: &'static str) => deserialize_newtype_struct as Role::Plain;
+        deserialize_seq() => deserialize_seq as Role::Counted;
+        deserialize_tuple(len: usize) => deserialize_tuple as Role::Plain;
+        deserialize_tuple_struct(name: &'static str, len: usize) => deserialize_tuple_struct as Role::Plain;
+        deserialize_map() => deserialize_map as Role::Counted;
+        deserialize_struct(name: &'static str, fields: &'static [&'static str])
+            => deserialize_struct as Role::Fields(fields);
+        deserialize_enum(name: &'static str, variants: &'static [&'static str]) => deserialize_enum as Role::Plain;
+        deserialize_identifier() => deserialize_identifier as Role::Name;
+        deserialize_ignored_any() => deserialize_ignored_any as Role::Plain;
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        if self.inner.is_human_readable() {
+            return text::visit::<f32, V>(self.text()?, visitor);
+        }
+        let visitor = self.plain(visitor);
+        self.inner.deserialize_f32(visitor).map_err(|error| self.guard.fault(error))
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        if self.inner.is_human_readable() {
+            return text::visit::<f64, V>(self.text()?, visitor);
+        }
+        let visitor = self.plain(visitor);
+        self.inner.deserialize_f64(visitor).map_err(|error| self.guard.fault(error))
+    }
+
+    fn is_human_readable(&self) -> bool {
+        self.inner.is_human_readable()
+    }
+}
+
+impl<'de, D: Deserializer<'de>> Guarded<'_, 'de, D> {
+    /// Reads a value of JSON as it is written; a key without its quotes.
+    fn text(self) -> Result<&'de str, Fault> {
+        let text = <&RawValue>::deserialize(self.inner).map_err(|error| self.guard.fault(error))?.get();
+        Ok(if matches!(self.role, Role::Key) { text.trim_matches('"') } else { text })
+    }
+}
+
+macro_rules! visit {
+    ($($method:ident: $ty:ty;)+) => {$(
+        fn $method<E: de::Error>(self, value: $ty) -> Result<V::Value, E> {
+            let guard = self.guard;
+            self.inner.$method(value).map_err(|fault| guard.pass(fault))
+        }
+    )+};
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, 'de, V> {
+    type Value = V::Value;
+
+    visit! {
+        visit_bool: bool; visit_i8: i8; visit_i16: i16; visit_i32: i32; visit_i64: i64; visit_i128: i128;
+        visit_u8: u8; visit_u16: u16; visit_u32: u32; visit_u64: u64; visit_u128: u128; visit_f32: f32; visit_f64: f64;
+        visit_char: char; visit_str: &str; visit_string: String;
+        visit_bytes: &[u8]; visit_borrowed_bytes: &'de [u8]; visit_byte_buf: Vec<u8>;
+    }
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.expecting(f)
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, value: &'de str) -> Result<V::Value, E> {
+        let guard = self.guard;
+        if matches!(self.role, Role::Name) {
+            guard.name.set(Some(value));
+        }
+        self.inner.visit_borrowed_str(value).map_err(|fault| guard.pass(fault))
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<V::Value, E> {
+        let guard = self.guard;
+        self.inner.visit_none().map_err(|fault| guard.pass(fault))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<V::Value, E> {
+        let guard = self.guard;
+        self.inner.visit_unit().map_err(|fault| guard.pass(fault))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+        let (guard, deserializer) = (self.guard, self.plain(deserializer));
+        self.inner.visit_some(deserializer).map_err(|fault| guard.pass(fault))
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+        let (guard, deserializer) = (self.guard, self.plain(deserializer));
+        self.inner.visit_newtype_struct(deserializer).map_err(|fault| guard.pass(fault))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<V::Value, A::Error> {
+        let (guard, seq) = (self.guard, access::Elements::new(self.with(seq, self.role)));
+        guard.enter(|| self.inner.visit_seq(seq).map_err(|fault| guard.pass(fault)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
+        let (guard, map) = (self.guard, access::Entries::new(self.with(map, self.role)));
+        guard.enter(|| self.inner.visit_map(map).map_err(|fault| guard.pass(fault)))
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<V::Value, A::Error> {
+        let (guard, data) = (self.guard, self.plain(data));
+        guard.enter(|| self.inner.visit_enum(data).map_err(|fault| guard.pass(fault)))
+    }
+}

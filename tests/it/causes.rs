@@ -1,0 +1,122 @@
+//! Errors that are not for the wire: their cause stands in the log of their process, and nowhere else.
+#![allow(unnameable_types, reason = "a contract that nobody else uses")]
+
+use std::fmt::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use connectivity_core::{
+    Call, Codec, Error, ErrorKind, HttpTransport, MemoryRoutes, Name, Reply, Router, Sent, Server, register, service,
+};
+use serde::{Deserialize, Serialize};
+use tracing::field::{Field, Visit};
+use tracing::span;
+
+use tests::shop::router;
+
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+pub enum StockError {
+    #[error("no such item")]
+    Unknown,
+    #[error("the database failed")]
+    #[serde(skip)]
+    Database(#[from] Broken),
+    #[error(transparent)]
+    Connectivity(#[from] Error),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("no connection for user 4111")]
+pub struct Broken(#[source] std::io::Error);
+
+#[service]
+pub trait Stock {
+    async fn count(&self, item: &str) -> Result<u64, StockError>;
+}
+
+struct Here;
+
+impl Stock for Here {
+    async fn count(&self, item: &str) -> Result<u64, StockError> {
+        match item {
+            "none" => Err(StockError::Unknown),
+            _ => Err(Broken(std::io::Error::other("password refused")).into()),
+        }
+    }
+}
+
+/// What is logged, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl Visit for Log {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let _ = write!(self.0.lock().unwrap(), "{field}={value:?} ");
+    }
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn new_span(&self, _span: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &span::Id, _values: &span::Record<'_>) {}
+    fn record_follows_from(&self, _span: &span::Id, _follows: &span::Id) {}
+    fn enter(&self, _span: &span::Id) {}
+    fn exit(&self, _span: &span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut self.clone());
+        self.0.lock().unwrap().push('\n');
+    }
+}
+
+fn is_internal(error: &Error) {
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Internal, Sent::Yes), "{error}");
+    let shown = format!("{error} {error:?} {}", serde_json::to_string(error).unwrap());
+    for private in ["4111", "password", "OtherString", "variant"] {
+        assert!(!shown.contains(private), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_cannot_be_sent_is_internal_and_its_cause_is_logged() {
+    let router = router(&MemoryRoutes::new());
+    register!(router, Stock => Here).unwrap();
+    let log = Log::default();
+    for codec in [Codec::Json, Codec::Bincode] {
+        let arguments = codec.encode(&("some",)).unwrap();
+        let reply: Reply =
+            router.send(Call::encoded(Name::parse("stock.count").unwrap(), codec, arguments)).await.unwrap();
+        assert!(reply.is_app_error());
+        let encode = || reply.encode("stock.count", codec);
+        is_internal(&tracing::subscriber::with_default(log.clone(), encode).unwrap_err());
+        let logged = std::mem::take(&mut *log.0.lock().unwrap());
+        assert!(logged.contains("stock.count"), "{logged}");
+        assert!(logged.contains("the database failed: no connection for user 4111: password refused"), "{logged}");
+    }
+}
+
+#[tokio::test]
+async fn the_caller_over_a_wire_sees_internal() {
+    let there = router(&MemoryRoutes::new());
+    register!(there, Stock => Here).unwrap();
+    let unix = format!("@connectivity-causes-{}", std::process::id());
+    let server = Server::builder(&there).expose(["stock"]).unix(&unix).http("127.0.0.1:0").start().await.unwrap();
+    let http = format!("http://{}/stock", server.address("http").unwrap());
+    for (strategy, endpoint) in [("unix", &unix), ("http", &http)] {
+        let routes = MemoryRoutes::new();
+        routes.set("stock", strategy, Some(endpoint), "{}");
+        let http = HttpTransport::new().allow_internal();
+        let near = Router::builder().source(routes).transport("http", http).build().unwrap();
+        let client = StockClient::new(&near);
+        assert!(matches!(client.count("none").await, Err(StockError::Unknown)));
+        match client.count("some").await {
+            Err(StockError::Connectivity(error)) => is_internal(&error),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! What a value is worth after it went over a wire: the same, or the call fails and says why.
+#![allow(
+    dead_code,
+    unnameable_types,
+    reason = "a contract of its own that nobody else uses, with a variant that nobody makes"
+)]
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use connectivity_core::{Error, ErrorKind, HttpTransport, MemoryRoutes, Router, Server, Tls, register, service};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use tests::shop::router;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seat {
+    pub taken: bool,
+    pub row: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discount: Option<u8>,
+    pub quantity: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tags {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<u8>,
+    pub quantity: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WriteOnly {
+    #[serde(default, skip_serializing)]
+    pub password: u8,
+    pub user: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReadOnly {
+    #[serde(skip_deserializing)]
+    pub made: u8,
+    pub user: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Skips {
+    #[serde(skip)]
+    Never(std::fmt::Error),
+    First,
+    Second(u8),
+    Third {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        note: Option<u8>,
+        count: u8,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Flat {
+    pub id: u8,
+    #[serde(flatten)]
+    pub seat: Seat,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Untagged {
+    Number(u8),
+    Text(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+pub enum Internal {
+    One { a: u8 },
+    Two { b: u8 },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "of")]
+pub enum Adjacent {
+    One { a: u8 },
+    Two(u8, u8),
+    Three,
+}
+
+/// Written as text, read as a number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AsText {
+    #[serde(serialize_with = "as_text")]
+    pub number: u64,
+    pub after: u8,
+}
+
+fn as_text<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(number)
+}
+
+/// Written always as text, read as text by JSON alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Readable(pub u32);
+
+impl Serialize for Readable {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            return text.parse().map(Self).map_err(serde::de::Error::custom);
+        }
+        u32::deserialize(deserializer).map(Self)
+    }
+}
+
+/// Announces one more than it writes.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Liar {
+    pub list: Vec<u8>,
+    pub after: u8,
+}
+
+impl Serialize for Liar {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        struct Odd<'a>(&'a [u8]);
+        impl Serialize for Odd<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                use serde::ser::SerializeSeq;
+                let mut seq = serializer.serialize_seq(Some(self.0.len() + 1))?;
+                self.0.iter().try_for_each(|number| seq.serialize_element(number))?;
+                seq.end()
+            }
+        }
+        let mut out = serializer.serialize_struct("Liar", 2)?;
+        out.serialize_field("list", &Odd(&self.list))?;
+        out.serialize_field("after", &self.after)?;
+        out.end()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Renamed {
+    #[serde(rename(serialize = "out", deserialize = "in"))]
+    pub id: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Email(pub String);
+
+impl From<Email> for String {
+    fn from(email: Email) -> Self {
+        email.0
+    }
+}
+
+impl TryFrom<String> for Email {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.contains('@') { Ok(Self(text)) } else { Err(format!("{text} is no address")) }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Other {
+    Known,
+    #[serde(other)]
+    Unknown,
+}
+
+/// What the implementation was given, as it shows itself.
+#[derive(Clone, Debug, Default)]
+pub struct Given(Arc<Mutex<String>>);
+
+impl Given {
+    fn back<T: Debug>(&self, value: T) -> Result<T, Error> {
+        *self.0.lock().unwrap() = format!("{value:?}");
+        Ok(value)
+    }
+
+    fn last(&self) -> String {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+/// How a value may go over a wire.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    /// By both codecs.
+    Both,
+    /// By a row without a codec, and not as JSON.
+    NotJson,
+    /// By neither.
+    Neither,
+}
+
+const STRATEGIES: [&str; 3] = ["unix", "http", "quic"];
+
+struct Far {
+    _server: Server,
+    given: Given,
+    strategy: &'static str,
+    address: String,
+    pin: String,
+}
+
+impl Far {
+    async fn new(strategy: &'static str) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let (router, given) = (router(&MemoryRoutes::new()), Given::default());
+        register!(router, Values => given.clone()).unwrap();
+        let unix = format!("@connectivity-values-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
+        let tls = Tls::self_signed(["localhost"]).unwrap();
+        let (builder, pin) = (Server::builder(&router).expose(["values"]), tls.pin_sha256());
+        let builder = match strategy {
+            "http" => builder.http("127.0.0.1:0"),
+            "unix" => builder.unix(&unix),
+            _ => builder.quic("127.0.0.1:0", tls),
+        };
+        let server = builder.start().await.unwrap();
+        let address = server.address(strategy).unwrap().to_owned();
+        Self { _server: server, given, strategy, address, pin: pin.to_string() }
+    }
+
+    fn client(&self, codec: Option<&str>) -> ValuesClient {
+        ValuesClient::new(&self.near(codec))
+    }
+
+    fn near(&self, codec: Option<&str>) -> Router {
+        let codec = codec.map(|codec| format!(r#""codec":"{codec}""#));
+        let (endpoint, config) = match self.strategy {
+            "http" => (format!("http://{}/values", self.address), codec),
+            "unix" => (self.address.clone(), codec),
+            _ => {
+                let pin = format!(r#""pin_sha256":"{}""#, self.pin);
+                (self.address.clone(), Some(codec.map_or(pin.clone(), |codec| format!("{codec},{pin}"))))
+            }
+        };
+        let routes = MemoryRoutes::new();
+        routes.set("values", self.strategy, Some(&endpoint), &format!("{{{}}}", config.unwrap_or_default()));
+        let http = HttpTransport::new().allow_internal();
+        Router::builder().source(routes).transport("http", http).build().unwrap()
+    }
+}
+
+/// Holds one value against what came of it: at the far end, and here.
+fn judge<T>(far: &Far, what: &str, value: &T, way: Way, json: bool, result: Result<T, Error>)
+where
+    T: Debug + Serialize + DeserializeOwned,
+{
+    let what = format!("{what}, {}, json {json}: {value:?}", far.strategy);
+    let given = far.given.last();
+    let may_fail = way == Way::Neither || json && way == Way::NotJson;
+    match result {
+        Ok(back) => {
+            assert!(!may_fail, "{what} came as {back:?}");
+            assert_eq!((given, format!("{back:?}")), (format!("{value:?}"), format!("{value:?}")), "{what}");
+        }
+        Err(error) => {
+            assert!(may_fail, "{what}: {error}");
+            let typed = [ErrorKind::Encode, ErrorKind::Decode, ErrorKind::Internal];
+            assert!(typed.contains(&error.kind()), "{what}: {error}");
+            assert!(!error.message().contains("4111"), "{what}: {error}");
+        }
+    }
+}
+
+macro_rules! table {
+    ($($name:ident: $type:ty, $way:ident, [$($value:expr),+];)+) => {
+        #[service]
+        pub trait Values {
+            $(async fn $name(&self, value: $type, after: u8) -> Result<$type, Error>;)+
+            async fn seats(&self, count: u32) -> Result<Vec<Seat>, Error>;
+            async fn pairs(&self, count: u32) -> Result<Vec<(u8, u8)>, Error>;
+            async fn lists(&self, count: u32) -> Result<Vec<Vec<u64>>, Error>;
+        }
+
+        impl Values for Given {
+            $(async fn $name(&self, value: $type, after: u8) -> Result<$type, Error> {
+                assert_eq!(after, 77);
+                self.back(value)
+            })+
+
+            async fn seats(&self, count: u32) -> Result<Vec<Seat>, Error> {
+                Ok((0..count).map(|at| Seat { taken: at % 2 == 0, row: (at % 251) as u8 }).collect())
+            }
+
+            async fn pairs(&self, count: u32) -> Result<Vec<(u8, u8)>, Error> {
+                Ok((0..count).map(|at| ((at % 3) as u8, (at % 251) as u8)).collect())
+            }
+
+            async fn lists(&self, count: u32) -> Result<Vec<Vec<u64>>, Error> {
+                Ok((0..count).map(|at| vec![u64::from(at); at as usize % 3]).collect())
+            }
+        }
+
+        /// Each value arrives as it was, or its call fails with an error that says why and quotes nothing.
+        #[tokio::test]
+        async fn a_value_arrives_equal_or_its_call_fails() {
+            for strategy in STRATEGIES {
+                let far = Far::new(strategy).await;
+                for json in [false, true] {
+                    let client = far.client(json.then_some("json"));
+                    $($({
+                        let value: $type = $value;
+                        let result = client.$name(value.clone(), 77).await;
+                        judge(&far, stringify!($name), &value, Way::$way, json, result);
+                    })+)+
+                }
+            }
+        }
+    };
+}
+
+table! {
+    item: Vec<Item>, Both, [
+        vec![Item { discount: None, quantity: 0 }, Item { discount: Some(0), quantity: 9 }],
+        vec![Item { discount: Some(1), quantity: 1 }]
+    ];
+    one_item: Item, Both, [Item { discount: None, quantity: 9 }, Item { discount: Some(3), quantity: 9 }];
+    tags: (Tags, Tags), Both, [(Tags { tags: vec![], quantity: 1 }, Tags { tags: vec![1, 2], quantity: 3 })];
+    // What is not written, or not read, is lost as JSON, as its author has asked; nothing else moves.
+    write_only: (WriteOnly, u8), Both, [(WriteOnly { password: 0, user: 2 }, 3)];
+    read_only: (ReadOnly, u8), Both, [(ReadOnly { made: 0, user: 2 }, 3)];
+    skips: Vec<Skips>, Both, [
+        vec![Skips::First, Skips::Second(4)],
+        vec![Skips::Third { note: None, count: 3 }, Skips::Third { note: Some(1), count: 3 }]
+    ];
+    flat: Flat, Both, [Flat { id: 1, seat: Seat { taken: true, row: 2 } }];
+    untagged: Vec<Untagged>, Both, [vec![Untagged::Number(1), Untagged::Text("a".into())]];
+    internal: Vec<Internal>, Both, [vec![Internal::One { a: 1 }, Internal::Two { b: 2 }]];
+    adjacent: Vec<Adjacent>, Both, [vec![Adjacent::One { a: 1 }, Adjacent::Two(1, 2), Adjacent::Three]];
+    as_text: AsText, Neither, [AsText { number: 4111, after: 3 }];
+    readable: Readable, Both, [Readable(4111)];
+    liar: Liar, Both, [Liar { list: vec![2, 4, 3], after: 77 }];
+    renamed: Renamed, NotJson, [Renamed { id: 7 }];
+    email: Email, Both, [Email("a@a.aa".into())];
+    other: Vec<Other>, Both, [vec![Other::Known, Other::Unknown]];
+    address: Vec<IpAddr>, Both, [vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])]];
+    duration: Duration, Both, [Duration::new(3, 7)];
+    nested: Option<Option<u8>>, Both, [Some(Some(1)), None];
+    some_none: Option<Option<u8>>, NotJson, [Some(None)];
+    some_unit: Option<()>, NotJson, [Some(())];
+    single: Vec<f32>, Both, [vec![0.1, f32::MAX, f32::MIN_POSITIVE, -0.0]];
+    infinite: Vec<f32>, NotJson, [vec![f32::INFINITY], vec![f32::NAN]];
+    infinite_some: Option<f64>, NotJson, [Some(f64::NAN), Some(f64::NEG_INFINITY)];
+    double: Vec<f64>, Both, [vec![0.1, f64::MAX, f64::MIN_POSITIVE, 1e22, 123_456_789.012_345_67]];
+    wide: Vec<i128>, Both, [vec![i128::MIN, -1, i128::MAX]];
+    keys: HashMap<u16, char>, Both, [HashMap::from([(1, 'a')])];
+    odd_keys: HashMap<(u8, u8), u8>, NotJson, [HashMap::from([((1, 2), 3)])];
+    json: Vec<serde_json::Value>, Both, [vec![serde_json::json!({"a": [1, null, "x"]})]];
+}
+
+/// So many that elements and fields together are more than the bytes of a body and 65,536.
+const COUNT: u32 = 70_000;
+
+#[tokio::test]
+async fn many_small_elements_arrive() {
+    for strategy in STRATEGIES {
+        let far = Far::new(strategy).await;
+        for codec in [None, Some("json")] {
+            let (near, local) = (far.client(codec), ValuesClient::direct(Given::default()));
+            let what = format!("{COUNT} over {strategy}, {codec:?}");
+            // Not `assert_eq!`, which would show them all.
+            assert!(near.seats(COUNT).await.unwrap() == local.seats(COUNT).await.unwrap(), "{what}");
+            assert!(near.pairs(COUNT).await.unwrap() == local.pairs(COUNT).await.unwrap(), "{what}");
+            assert!(near.lists(COUNT).await.unwrap() == local.lists(COUNT).await.unwrap(), "{what}");
+        }
+    }
+}
