@@ -7,6 +7,8 @@ mod fault;
 mod guard;
 mod json;
 mod limits;
+#[cfg(feature = "mcp")]
+pub(crate) mod value;
 
 use std::fmt;
 

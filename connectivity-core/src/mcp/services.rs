@@ -11,7 +11,7 @@ use super::catalogue::{Kind, Listed, Spelling, Tools, failed, in_order, refused,
 use super::raw;
 use super::{RESULT, RawForm};
 use crate::call::Call;
-use crate::codec::Codec;
+use crate::codec::{self, Codec};
 use crate::desc::MethodDesc;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
@@ -120,9 +120,12 @@ impl Services {
         if let Kind::Raw(form) = tool.kind {
             return Ok(raw::result(form, &bytes));
         }
-        let no_json =
-            |cause: serde_json::Error| Error::new(ErrorKind::Encode, name, cause.to_string()).with_sent(Sent::Yes);
-        Ok(value(match (serde_json::from_slice(&bytes).map_err(no_json)?, tool.kind) {
+        let unfit = |cause: &dyn std::fmt::Display| {
+            Error::new(ErrorKind::Encode, name, format!("the reply: {cause}")).with_sent(Sent::Yes)
+        };
+        codec::value::check(&bytes).map_err(|cause| unfit(&cause))?;
+        let reply = serde_json::from_slice(&bytes).map_err(|_quotes| unfit(&"no JSON"))?;
+        Ok(value(match (reply, tool.kind) {
             (Value::Object(object), Kind::Method { wrap: false }) => object,
             (scalar, _) => Map::from_iter([(RESULT.to_owned(), scalar)]),
         }))

@@ -10,7 +10,7 @@ use super::dial::McpDial;
 use super::http;
 use super::session::{Outcome, Session};
 use crate::call::{Call, CallService, Reply};
-use crate::codec::Codec;
+use crate::codec::{self, Codec};
 use crate::context::timed_out;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::mcp::{TIMEOUT_MS, TRACE_PARENT};
@@ -159,6 +159,8 @@ impl Caller {
         if bytes.is_empty() {
             return Ok(None);
         }
+        codec::value::check(&bytes)
+            .map_err(|cause| call.failed(ErrorKind::Encode, format_args!("the arguments: {cause}")))?;
         let arguments = serde_json::from_slice(&bytes);
         arguments.map(Some).map_err(|_cause| {
             call.failed(ErrorKind::Encode, "the arguments of a tool are a JSON object, and these are none")
