@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use connectivity_core::{Error, ErrorKind, HttpTransport, MemoryRoutes, Router, Server, Tls, register, service};
+use connectivity_core::{Error, ErrorKind, HttpTransport, MemoryRoutes, Router, Sent, Server, Tls, register, service};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -230,6 +230,7 @@ impl Far {
         let builder = match strategy {
             "http" => builder.http("127.0.0.1:0"),
             "unix" => builder.unix(&unix),
+            "mcp" => builder.mcp("127.0.0.1:0", tls),
             _ => builder.quic("127.0.0.1:0", tls),
         };
         let server = builder.start().await.unwrap();
@@ -288,6 +289,7 @@ macro_rules! table {
             async fn seats(&self, count: u32) -> Result<Vec<Seat>, Error>;
             async fn pairs(&self, count: u32) -> Result<Vec<(u8, u8)>, Error>;
             async fn lists(&self, count: u32) -> Result<Vec<Vec<u64>>, Error>;
+            async fn power_of_two(&self, exponent: u32) -> Result<u128, Error>;
         }
 
         impl Values for Given {
@@ -306,6 +308,10 @@ macro_rules! table {
 
             async fn lists(&self, count: u32) -> Result<Vec<Vec<u64>>, Error> {
                 Ok((0..count).map(|at| vec![u64::from(at); at as usize % 3]).collect())
+            }
+
+            async fn power_of_two(&self, exponent: u32) -> Result<u128, Error> {
+                Ok(1 << exponent)
             }
         }
 
@@ -382,4 +388,18 @@ async fn many_small_elements_arrive() {
             assert!(near.lists(COUNT).await.unwrap() == local.lists(COUNT).await.unwrap(), "{what}");
         }
     }
+}
+
+#[tokio::test]
+async fn mcp_refuses_integers_that_its_json_would_round() {
+    let far = Far::new("mcp").await;
+    let client = far.client(None);
+    assert_eq!(client.wide(vec![i128::from(u64::MAX), i128::from(i64::MIN)], 77).await.unwrap().len(), 2);
+    assert_eq!(client.power_of_two(63).await, Ok(1 << 63));
+    let error = client.wide(vec![i128::MAX], 77).await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Encode, Sent::No), "{error}");
+    assert!(error.message().contains("more than 64 bits"), "{error}");
+    let error = client.power_of_two(64).await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Encode, Sent::Yes), "{error}");
+    assert!(error.message().contains("more than 64 bits"), "{error}");
 }
