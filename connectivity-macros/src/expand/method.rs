@@ -33,6 +33,7 @@ fn definition(service: &Service, method: &Method, tags: &Tags<'_>, places: &Plac
     let (ok_place, err_place) = places.of_result(&method.output);
     let ok = part_of_result(krate, &method.output, "Ok", ok_place);
     let err = part_of_result(krate, &method.output, "Err", err_place);
+    let explain = explain(krate, err_place);
     let output = &method.output;
     let noop = method.noop.as_ref().map(noop);
     hygienic! {
@@ -47,11 +48,7 @@ fn definition(service: &Service, method: &Method, tags: &Tags<'_>, places: &Plac
             type Ok = #ok;
             type Err = #err;
 
-            fn explain(error: &Self::Err) -> ::core::option::Option<::std::string::String> {
-                use #krate::__private::explain::*;
-                (&&&Explain(error)).explain()
-            }
-
+            #explain
             #noop
         }
     }
@@ -81,6 +78,19 @@ fn part_of_result(krate: &Path, output: &Type, part: &str, place: Place) -> Toke
     let part = Ident::new(part, place.last);
     let open = quote_spanned!(place.first=> <);
     hygienic!(#open #output as #krate::__private::MethodOutput>::#part)
+}
+
+/// All of it stands at the place of the type, so that what that lacks is told once.
+fn explain(krate: &Path, place: Place) -> TokenStream {
+    let error = Ident::new("error", place.first);
+    let err = quote_spanned!(place.first=> Self::Err);
+    let traits = hygienic!(use #krate::__private::explain::*;);
+    quote_spanned! {place.first=>
+        fn explain(#error: &#err) -> ::core::option::Option<::std::string::String> {
+            #traits
+            (&&&Explain(#error)).explain()
+        }
+    }
 }
 
 fn noop(noop: &Noop) -> TokenStream {
