@@ -7,6 +7,9 @@ use serde::de::{self, Expected, Unexpected};
 /// A path longer than this is cut at its inner end.
 const MAX_STEPS: usize = 16;
 
+pub(super) const TOO_DEEP: &str = "values are nested too deeply";
+pub(super) const TOO_MANY: &str = "more elements than a body of its length may hold";
+
 /// What a visitor or a decoder complains of, and where. What a type says of itself (`de::Error::custom`) is not kept: it may quote.
 #[derive(Debug)]
 pub(super) struct Fault(Box<Parts>);
@@ -56,6 +59,8 @@ impl Fault {
     }
 
     /// Notes a step further out.
+    #[cold]
+    #[inline(never)]
     pub(super) fn at(mut self, step: Step) -> Self {
         if self.0.steps.len() == MAX_STEPS {
             self.0.steps.remove(0);
@@ -174,29 +179,14 @@ fn split_position(text: &str) -> (&str, Option<(usize, usize)>) {
     split().map_or((text, None), |(what, position)| (what, Some(position)))
 }
 
-/// Says in words of ours what a decoder itself has said. `serde_json` quotes values where a type does not match, and otherwise speaks of
-/// JSON; bincode shows its errors as Rust's debug texts.
+/// Says in words of ours what `serde_json` itself has said: it quotes values where a type does not match, and otherwise speaks of JSON.
 fn translate(text: &str) -> String {
     if let Some(rest) = text.strip_prefix("invalid type: ") {
         // What is expected stands last, and is the reader's.
         let expected = rest.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
         return format!("{}, where {expected} is expected", quoted_kind(rest));
     }
-    let word = text.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-    let what = match word {
-        "UnexpectedEnd" => "the body ends early",
-        "InvalidIntegerType" => "an integer of another width",
-        "Utf8" => "a string that is not UTF-8",
-        "InvalidCharEncoding" => "a character that is not UTF-8",
-        "InvalidBooleanValue" => "a boolean that is neither 0 nor 1",
-        "UnexpectedVariant" => "an option that is neither 0 nor 1",
-        "OutsideUsizeRange" => "a length that no memory holds",
-        "Serde" => "a type that asks the data what it is, which bincode cannot carry",
-        // Anything else of bincode's: such a word alone, or with its fields.
-        _ if text.starts_with(|c: char| c.is_ascii_uppercase()) && !text.starts_with("EOF") => "no bincode",
-        _ => text,
-    };
-    what.to_owned()
+    text.to_owned()
 }
 
 /// The kind of a value that `serde_json` quotes after its kind.

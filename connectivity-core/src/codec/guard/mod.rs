@@ -1,5 +1,5 @@
-//! What stands between a decoder and the types it decodes: it bounds depth and memory, refuses what does not fit, and tells where
-//! something is wrong in words that quote nothing.
+//! What stands between `serde_json` and the types it decodes: it bounds memory, refuses what does not fit, and tells where something is
+//! wrong in words that quote nothing.
 //!
 //! serde drives a decoder through nested deserializers, visitors and accesses. Each of them is wrapped in [`Guarded`], which
 //! hands the wrapper on. Types see errors of ours ([`Fault`]), decoders errors of their own: a fault waits in the [`Guard`] while
@@ -15,46 +15,33 @@ use std::marker::PhantomData;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::fault::Fault;
-use super::limits::{self, Limits};
+use super::fault::{self, Fault};
+use super::limits;
 
 /// What is left of the budget of one body.
 pub(super) struct Guard<'de> {
-    depth: Cell<usize>,
     memory: Cell<usize>,
-    /// The bytes of the body: no sequence is announced as longer.
-    length: usize,
     fault: Cell<Option<Fault>>,
     /// The name that was read last.
     name: Cell<Option<&'de str>>,
 }
 
 impl<'de> Guard<'de> {
-    pub(super) fn new(length: usize, limits: Limits) -> Self {
-        let Limits { depth, memory } = limits;
-        let (depth, memory) = (Cell::new(depth), Cell::new(memory));
-        Self { depth, memory, length, fault: Cell::default(), name: Cell::default() }
+    pub(super) fn new(memory: usize) -> Self {
+        Self { memory: Cell::new(memory), fault: Cell::default(), name: Cell::default() }
     }
 
     /// A seed that decodes a `T` under this guard.
+    #[inline]
     pub(super) fn seed<T>(&self) -> Guarded<'_, 'de, PhantomData<T>> {
         Guarded { inner: PhantomData, guard: self, role: Role::Plain }
     }
 
-    fn enter<T, E: de::Error>(&self, inside: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        let Some(left) = self.depth.get().checked_sub(1) else {
-            return Err(self.pass(Fault::new("values are nested too deeply")));
-        };
-        self.depth.set(left);
-        let result = inside();
-        self.depth.set(left + 1);
-        result
-    }
-
-    /// Charges `count` elements of a size.
-    fn charge(&self, count: usize, size: usize) -> Result<(), Fault> {
-        let left = limits::cost(size).checked_mul(count).and_then(|cost| self.memory.get().checked_sub(cost));
-        self.memory.set(left.ok_or_else(|| Fault::new("more elements than a body of its length may hold"))?);
+    /// Charges an element of a size.
+    #[inline]
+    fn charge(&self, size: usize) -> Result<(), Fault> {
+        let left = self.memory.get().checked_sub(limits::cost(size));
+        self.memory.set(left.ok_or_else(|| Fault::new(fault::TOO_MANY))?);
         Ok(())
     }
 
@@ -100,10 +87,12 @@ enum Role {
 }
 
 impl<'g, 'de, T> Guarded<'g, 'de, T> {
+    #[inline]
     fn with<U>(&self, inner: U, role: Role) -> Guarded<'g, 'de, U> {
         Guarded { inner, guard: self.guard, role }
     }
 
+    #[inline]
     fn plain<U>(&self, inner: U) -> Guarded<'g, 'de, U> {
         self.with(inner, Role::Plain)
     }
@@ -112,6 +101,7 @@ impl<'g, 'de, T> Guarded<'g, 'de, T> {
 impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Guarded<'_, 'de, T> {
     type Value = T::Value;
 
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T::Value, D::Error> {
         let deserializer = self.with(deserializer, self.role);
         let guard = self.guard;
@@ -121,6 +111,7 @@ impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Guarded<'_, 'de, T> 
 
 macro_rules! forward {
     ($($method:ident($($arg:ident: $ty:ty),*) => $inner:ident as $role:expr;)+) => {$(
+        #[inline]
         fn $method<V: Visitor<'de>>(self, $($arg: $ty,)* visitor: V) -> Result<V::Value, Fault> {
             let visitor = self.with(visitor, $role);
             self.inner.$inner($($arg,)* visitor).map_err(|error| self.guard.fault(error))
@@ -165,6 +156,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, 'de, D> {
         deserialize_ignored_any() => deserialize_ignored_any as Role::Plain;
     }
 
+    #[inline]
     fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         if self.inner.is_human_readable() {
             return text::visit::<f32, V>(self.text()?, visitor);
@@ -173,6 +165,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, 'de, D> {
         self.inner.deserialize_f32(visitor).map_err(|error| self.guard.fault(error))
     }
 
+    #[inline]
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         if self.inner.is_human_readable() {
             return text::visit::<f64, V>(self.text()?, visitor);
@@ -181,6 +174,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, 'de, D> {
         self.inner.deserialize_f64(visitor).map_err(|error| self.guard.fault(error))
     }
 
+    #[inline]
     fn is_human_readable(&self) -> bool {
         self.inner.is_human_readable()
     }
@@ -196,6 +190,7 @@ impl<'de, D: Deserializer<'de>> Guarded<'_, 'de, D> {
 
 macro_rules! visit {
     ($($method:ident: $ty:ty;)+) => {$(
+        #[inline]
         fn $method<E: de::Error>(self, value: $ty) -> Result<V::Value, E> {
             let guard = self.guard;
             self.inner.$method(value).map_err(|fault| guard.pass(fault))
@@ -217,6 +212,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, 'de, V> {
         self.inner.expecting(f)
     }
 
+    #[inline]
     fn visit_borrowed_str<E: de::Error>(self, value: &'de str) -> Result<V::Value, E> {
         let guard = self.guard;
         if matches!(self.role, Role::Name) {
@@ -225,38 +221,45 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, 'de, V> {
         self.inner.visit_borrowed_str(value).map_err(|fault| guard.pass(fault))
     }
 
+    #[inline]
     fn visit_none<E: de::Error>(self) -> Result<V::Value, E> {
         let guard = self.guard;
         self.inner.visit_none().map_err(|fault| guard.pass(fault))
     }
 
+    #[inline]
     fn visit_unit<E: de::Error>(self) -> Result<V::Value, E> {
         let guard = self.guard;
         self.inner.visit_unit().map_err(|fault| guard.pass(fault))
     }
 
+    #[inline]
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
         let (guard, deserializer) = (self.guard, self.plain(deserializer));
         self.inner.visit_some(deserializer).map_err(|fault| guard.pass(fault))
     }
 
+    #[inline]
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
         let (guard, deserializer) = (self.guard, self.plain(deserializer));
         self.inner.visit_newtype_struct(deserializer).map_err(|fault| guard.pass(fault))
     }
 
+    #[inline]
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<V::Value, A::Error> {
         let (guard, seq) = (self.guard, access::Elements::new(self.with(seq, self.role)));
-        guard.enter(|| self.inner.visit_seq(seq).map_err(|fault| guard.pass(fault)))
+        self.inner.visit_seq(seq).map_err(|fault| guard.pass(fault))
     }
 
+    #[inline]
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
         let (guard, map) = (self.guard, access::Entries::new(self.with(map, self.role)));
-        guard.enter(|| self.inner.visit_map(map).map_err(|fault| guard.pass(fault)))
+        self.inner.visit_map(map).map_err(|fault| guard.pass(fault))
     }
 
+    #[inline]
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<V::Value, A::Error> {
         let (guard, data) = (self.guard, self.plain(data));
-        guard.enter(|| self.inner.visit_enum(data).map_err(|fault| guard.pass(fault)))
+        self.inner.visit_enum(data).map_err(|fault| guard.pass(fault))
     }
 }

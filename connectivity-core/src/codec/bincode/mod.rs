@@ -1,8 +1,11 @@
-//! bincode 2: the only file that names the crate, so that it can be replaced.
+//! bincode 2, whose crate writes and is named in this file only, and a decoder of our own.
 //!
-//! The crate is no longer maintained (RUSTSEC-2025-0141) and pinned. What stands around it is what its users must not forget: bounds on
-//! memory and depth ([`guard`](super::guard)), values that cannot be carried by position ([`checked`](super::checked)), and the check
-//! that the whole body was read.
+//! The crate is no longer maintained (RUSTSEC-2025-0141) and pinned. It bounds neither depth nor elements, and its errors show values, so
+//! [`decoder`] reads what it writes. What is written is looked at by [`checked`]: values that cannot be carried by position.
+
+mod access;
+mod decoder;
+mod reader;
 
 use bincode::config::Configuration;
 use bincode::enc::write::Writer;
@@ -12,11 +15,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::checked::{self, Check};
-use super::guard::Guard;
 use super::{CodecError, Limits, chunk};
+use decoder::Decoder;
 
-/// Its limit counts the width of each number in memory and refuses honest bodies, so it is not used: texts and bytes are lent by the body,
-/// and the guard counts the rest.
 const CONFIG: Configuration = bincode::config::standard();
 
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, CodecError> {
@@ -47,12 +48,13 @@ impl Writer for Out<'_> {
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], limits: Limits) -> Result<T, CodecError> {
-    let guard = Guard::new(bytes.len(), limits);
-    let decoded = bincode::serde::seed_decode_from_slice(guard.seed::<T>(), bytes, CONFIG);
-    let (value, read) = decoded.map_err(|error| CodecError::undecoded(guard.fault(error)))?;
-    if read == bytes.len() {
-        Ok(value)
-    } else {
-        Err(CodecError::new(format_args!("{} bytes follow the value", bytes.len() - read)))
+    let mut decoder = Decoder::new(bytes, limits);
+    let value = T::deserialize(&mut decoder).map_err(CodecError::undecoded)?;
+    match decoder.reader.left() {
+        0 => Ok(value),
+        left => Err(CodecError::new(format_args!("{left} bytes follow the value"))),
     }
 }
+
+#[cfg(test)]
+mod tests;

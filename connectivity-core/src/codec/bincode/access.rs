@@ -1,0 +1,148 @@
+//! The elements, entries and variants that a visitor reads.
+
+use std::marker::PhantomData;
+
+use serde::de::{
+    Deserialize, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
+
+use super::decoder::Decoder;
+use crate::codec::fault::{Fault, Step};
+
+/// Elements of a sequence or a tuple, or the fields of a struct.
+pub(super) struct Elements<'d, 'de> {
+    decoder: &'d mut Decoder<'de>,
+    count: usize,
+    left: usize,
+    /// The sender says how many there are, and they are not paid for yet.
+    is_owed: bool,
+    names: &'static [&'static str],
+}
+
+impl<'d, 'de> Elements<'d, 'de> {
+    #[inline]
+    pub(super) fn counted(decoder: &'d mut Decoder<'de>, count: usize) -> Self {
+        Self { decoder, count, left: count, is_owed: true, names: &[] }
+    }
+
+    #[inline]
+    pub(super) fn fixed(decoder: &'d mut Decoder<'de>, count: usize, names: &'static [&'static str]) -> Self {
+        Self { decoder, count, left: count, is_owed: false, names }
+    }
+}
+
+/// Adds to a fault which element it is in. By value, so that what a loop reads from can stay in registers.
+#[cold]
+#[inline(never)]
+fn within(fault: Fault, at: usize, names: &'static [&'static str]) -> Fault {
+    fault.at(names.get(at).map_or(Step::Element(at), |name| Step::Field(name)))
+}
+
+impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
+    type Error = Fault;
+
+    // This and the next: a loop over numbers must see all of it.
+    #[inline(always)]
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        // All of them before there is one: their number is known.
+        if self.is_owed {
+            self.decoder.charge(self.left, size_of::<T::Value>())?;
+            self.is_owed = false;
+        }
+        let at = self.count - self.left;
+        self.left -= 1;
+        seed.deserialize(&mut *self.decoder).map(Some).map_err(|fault| within(fault, at, self.names))
+    }
+
+    #[inline(always)]
+    fn next_element<T: Deserialize<'de>>(&mut self) -> Result<Option<T>, Fault> {
+        self.next_element_seed(PhantomData)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left.min(self.decoder.reader.left()))
+    }
+}
+
+/// The entries of a map.
+pub(super) struct Entries<'d, 'de> {
+    decoder: &'d mut Decoder<'de>,
+    left: usize,
+}
+
+impl<'d, 'de> Entries<'d, 'de> {
+    #[inline]
+    pub(super) fn new(decoder: &'d mut Decoder<'de>, left: usize) -> Self {
+        Self { decoder, left }
+    }
+
+    #[inline]
+    fn read<T: DeserializeSeed<'de>>(&mut self, seed: T, step: Step) -> Result<T::Value, Fault> {
+        self.decoder.charge(1, size_of::<T::Value>())?;
+        seed.deserialize(&mut *self.decoder).map_err(|fault| fault.at(step))
+    }
+}
+
+impl<'de> MapAccess<'de> for Entries<'_, 'de> {
+    type Error = Fault;
+
+    #[inline]
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
+        self.left = left;
+        self.read(seed, Step::Key).map(Some)
+    }
+
+    #[inline]
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
+        self.read(seed, Step::Value)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left.min(self.decoder.reader.left()))
+    }
+}
+
+/// A variant of an enum, by its number.
+pub(super) struct Variant<'d, 'de>(pub(super) &'d mut Decoder<'de>);
+
+impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
+    type Error = Fault;
+    type Variant = Self;
+
+    #[inline]
+    fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self), Fault> {
+        let number = self.0.reader.u32()?;
+        let variant = seed.deserialize(number.into_deserializer())?;
+        Ok((variant, self))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Variant<'_, 'de> {
+    type Error = Fault;
+
+    #[inline]
+    fn unit_variant(self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    #[inline]
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
+        seed.deserialize(self.0)
+    }
+
+    #[inline]
+    fn tuple_variant<V: Visitor<'de>>(self, count: usize, visitor: V) -> Result<V::Value, Fault> {
+        self.0.fixed(count, &[], visitor)
+    }
+
+    #[inline]
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Fault> {
+        self.0.fixed(fields.len(), fields, visitor)
+    }
+}

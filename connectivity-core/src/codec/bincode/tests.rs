@@ -1,0 +1,112 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::*;
+
+/// Everything that serde has.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Everything {
+    unsigned: (u8, u16, u32, u64, u128, usize),
+    signed: (i8, i16, i32, i64, i128, isize),
+    floats: [Bits; 2],
+    text: (char, String, bool),
+    variants: Vec<Variant>,
+    map: BTreeMap<u16, Option<Option<i32>>>,
+    nothing: ((), Unit),
+}
+
+/// Numbers that are equal where their bits are.
+#[derive(Debug, Serialize, Deserialize)]
+struct Bits(f32, f64);
+
+impl PartialEq for Bits {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0.to_bits(), self.1.to_bits()) == (other.0.to_bits(), other.1.to_bits())
+    }
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Unit;
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Variant {
+    Unit,
+    New(Box<Everything>),
+    Tuple(u64, char),
+    Struct { left: String, right: Option<u8> },
+}
+
+/// A number of any width: most of all are wide.
+fn wide() -> impl Strategy<Value = u128> {
+    (any::<u128>(), 0..128u32).prop_map(|(number, shift)| number >> shift)
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "it is what is meant")]
+fn everything() -> impl Strategy<Value = Everything> {
+    let map = proptest::collection::btree_map(any::<u16>(), any::<Option<Option<i32>>>(), 0..4);
+    let parts = (wide(), any::<(f32, f64, char, bool)>(), any::<(String, Option<u8>)>(), map);
+    let leaf = parts.prop_map(|(number, (single, double, letter, flag), (text, right), map)| Everything {
+        unsigned: (number as u8, number as u16, number as u32, number as u64, number, number as usize),
+        signed: (number as i8, number as i16, number as i32, number as i64, number as i128, number as isize),
+        floats: [Bits(single, double), Bits(-single, f64::NAN)],
+        text: (letter, text.clone(), flag),
+        variants: vec![Variant::Unit, Variant::Struct { left: text, right }, Variant::Tuple(number as u64, letter)],
+        map,
+        nothing: ((), Unit),
+    });
+    leaf.prop_recursive(3, 8, 1, |inner| {
+        (inner.clone(), inner).prop_map(|(mut outer, inner)| {
+            outer.variants.push(Variant::New(Box::new(inner)));
+            outer
+        })
+    })
+}
+
+fn by_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let config = CONFIG.with_limit::<{ 1 << 20 }>();
+    let (value, read) = bincode::serde::decode_from_slice(bytes, config).ok()?;
+    (read == bytes.len()).then_some(value)
+}
+
+fn by_us<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    decode(bytes, Limits::of(bytes.len())).ok()
+}
+
+/// Each type for itself, so that random bytes have a chance to be read.
+fn is_read_alike(bytes: &[u8]) {
+    macro_rules! alike {
+        ($($ty:ty),+) => {$( assert_eq!(by_us::<$ty>(bytes), by_bincode::<$ty>(bytes), "{} {bytes:?}", stringify!($ty)); )+};
+    }
+    alike!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, bool, char, String, Option<u16>);
+    alike!((), Unit, Variant, Vec<u16>, Vec<bool>, BTreeMap<u8, char>, (u8, i64), [u32; 2], std::net::IpAddr);
+    alike!(Everything);
+}
+
+proptest! {
+    #[test]
+    fn what_bincode_writes_is_read_as_bincode_reads_it(
+        value in everything(),
+        at in any::<prop::sample::Index>(),
+        other in any::<u8>(),
+    ) {
+        let mut bytes = encode(&value).unwrap().to_vec();
+        prop_assert_eq!(by_us::<Everything>(&bytes), Some(value));
+
+        let at = at.index(bytes.len());
+        prop_assert_eq!(by_us::<Everything>(&bytes[..at]), None);
+        bytes[at] = other;
+        prop_assert_eq!(by_us::<Everything>(&bytes), by_bincode::<Everything>(&bytes));
+    }
+
+    #[test]
+    fn any_bytes_are_read_as_bincode_reads_them(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
+        is_read_alike(&bytes);
+    }
+
+    #[test]
+    fn a_number_is_read_as_bincode_reads_it(mark in 245u8.., number in wide(), length in 0usize..18) {
+        is_read_alike(&[&[mark][..], &number.to_le_bytes()].concat()[..length.min(17)]);
+    }
+}
