@@ -120,3 +120,51 @@ async fn the_caller_over_a_wire_sees_internal() {
         }
     }
 }
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Line {
+    #[serde(default = "usual", skip_serializing_if = "is_usual")]
+    pub discount: u8,
+    pub quantity: u8,
+}
+
+fn usual() -> u8 {
+    77
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_usual(discount: &u8) -> bool {
+    *discount == usual()
+}
+
+#[service]
+pub trait Basket {
+    async fn put(&self, line: Line) -> Result<Line, Error>;
+}
+
+impl Basket for Here {
+    async fn put(&self, line: Line) -> Result<Line, Error> {
+        Ok(line)
+    }
+}
+
+#[tokio::test]
+async fn a_method_whose_values_go_as_json_by_what_they_hold_is_told_of_once() {
+    let router = router(&MemoryRoutes::new());
+    register!(router, Basket => Here).unwrap();
+    let log = Log::default();
+    let mut logged = Vec::new();
+    for discount in [1, 77, 77] {
+        let line = format!(r#"{{"line":{{"discount":{discount},"quantity":2}}}}"#);
+        let call = Call::encoded(Name::parse("basket.put").unwrap(), Codec::Json, bytes::Bytes::from(line));
+        let reply: Reply = router.send(call).await.unwrap();
+        let encode = || reply.encode("basket.put", Codec::Bincode).unwrap();
+        let (codec, _) = tracing::subscriber::with_default(log.clone(), encode);
+        assert_eq!(codec == Some(Codec::Json), discount == 77);
+        logged.push(std::mem::take(&mut *log.0.lock().unwrap()));
+    }
+    assert!(logged[0].is_empty() && logged[2].is_empty(), "{logged:?}");
+    for part in ["basket.put", "`discount`", "set `codec` to `json`"] {
+        assert!(logged[1].contains(part), "{logged:?}");
+    }
+}

@@ -55,9 +55,9 @@ impl Body {
     }
 
     /// Encodes a value, hands on bytes: with the codec they are in, or `None` for raw ones. It is JSON where bincode cannot carry the value.
-    pub(crate) fn encode(&self, codec: Codec) -> Result<(Option<Codec>, Bytes), CodecError> {
+    pub(crate) fn encode(&self, codec: Codec, method: &str) -> Result<(Option<Codec>, Bytes), CodecError> {
         match self {
-            Self::Typed(payload) => payload.encode(codec).map(|(codec, bytes)| (Some(codec), bytes)),
+            Self::Typed(payload) => payload.encode(codec, method).map(|(codec, bytes)| (Some(codec), bytes)),
             Self::Encoded(codec, bytes) => Ok((Some(*codec), bytes.clone())),
             Self::Raw(bytes) => Ok((None, bytes.clone())),
         }
@@ -97,8 +97,8 @@ impl Payload {
         slot.value.take().ok_or(Untaken::Spent)
     }
 
-    fn encode(&self, codec: Codec) -> Result<Encoded, CodecError> {
-        self.lock().encode(codec)
+    fn encode(&self, codec: Codec, method: &str) -> Result<Encoded, CodecError> {
+        self.lock().encode(codec, method)
     }
 
     fn lock(&self) -> MutexGuard<'_, dyn Erased + 'static> {
@@ -114,7 +114,7 @@ impl fmt::Debug for Payload {
 
 /// What remains of a value's type when it is boxed.
 trait Erased: Send {
-    fn encode(&self, codec: Codec) -> Result<Encoded, CodecError>;
+    fn encode(&self, codec: Codec, method: &str) -> Result<Encoded, CodecError>;
     fn explain(&self) -> Option<String>;
     #[cfg(feature = "router")]
     fn is_spent(&self) -> bool;
@@ -128,9 +128,9 @@ struct Slot<T> {
 }
 
 impl<T: Serialize + Send + 'static> Erased for Slot<T> {
-    fn encode(&self, codec: Codec) -> Result<Encoded, CodecError> {
+    fn encode(&self, codec: Codec, method: &str) -> Result<Encoded, CodecError> {
         match &self.value {
-            Some(value) => codec.encode_or_json(value),
+            Some(value) => codec.encode_or_json(value, method),
             None => Err(CodecError::new("the value was taken already")),
         }
     }

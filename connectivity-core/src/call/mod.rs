@@ -190,7 +190,7 @@ impl Call {
             (Body::Encoded(other, bytes), Some(method)) if *other != codec => {
                 method.transcode(bytes, *other, codec).map(|(codec, bytes)| (Some(codec), bytes))
             }
-            (body, _) => body.encode(codec),
+            (body, _) => body.encode(codec, self.name()),
         };
         encoded.map_err(|cause| arguments_failed(self.name(), &cause))
     }

@@ -83,7 +83,7 @@ impl Reply {
     /// [`Encode`](ErrorKind::Encode) where neither codec can carry it, and [`Internal`](ErrorKind::Internal) where its type refuses to be
     /// serialized; what it says of that is logged here, not sent. `sent` is `Yes`: the call ran.
     pub fn encode(&self, name: &str, codec: Codec) -> Result<(Option<Codec>, Bytes), Error> {
-        self.body.encode(codec).map_err(|cause| self.encode_failed(name, &cause))
+        self.body.encode(codec, name).map_err(|cause| self.encode_failed(name, &cause))
     }
 
     fn encode_failed(&self, name: &str, cause: &CodecError) -> Error {

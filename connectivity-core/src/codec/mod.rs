@@ -3,6 +3,7 @@
 mod bincode;
 mod checked;
 mod chunk;
+mod fallback;
 mod fault;
 mod guard;
 mod json;
@@ -51,11 +52,11 @@ impl Codec {
         }
     }
 
-    /// Encodes a value, as JSON what bincode cannot carry; says which of the two it is.
-    pub(crate) fn encode_or_json<T: Serialize + ?Sized>(self, value: &T) -> Result<Encoded, CodecError> {
+    /// Encodes a value of a method, as JSON what bincode cannot carry; says which of the two it is.
+    pub(crate) fn encode_or_json<T: Serialize + ?Sized>(self, value: &T, method: &str) -> Result<Encoded, CodecError> {
         match self.encode(value) {
             Err(cause) if self != Self::Json && cause.is_uncarried() => {
-                tracing::debug!("goes as JSON, as bincode cannot carry {cause}");
+                fallback::warn_once(method, &cause);
                 Self::Json.encode(value).map(|bytes| (Self::Json, bytes))
             }
             encoded => encoded.map(|bytes| (self, bytes)),

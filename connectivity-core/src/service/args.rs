@@ -30,7 +30,7 @@ impl<M, T> Args<M, T> {
 impl<M: Method, T: Fields + FromFields> Args<M, T> {
     /// Moves encoded arguments from one codec to another, if that can carry them; says which it is.
     pub(crate) fn transcode(bytes: &[u8], from: Codec, to: Codec) -> Result<Encoded, CodecError> {
-        to.encode_or_json(&from.decode::<Self>(bytes)?)
+        to.encode_or_json(&from.decode::<Self>(bytes)?, M::DESC.full_name())
     }
 }
 

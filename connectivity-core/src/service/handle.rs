@@ -75,7 +75,7 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
             Form::Typed => Body::typed(Args::<M, _>::new(M::Args::into_form(arguments))),
             Form::Encoded(wanted) => {
                 let arguments = Args::<M, _>::new(M::Args::lend(arguments));
-                let encoded = M::DESC.codec(wanted).encode_or_json(&arguments);
+                let encoded = M::DESC.codec(wanted).encode_or_json(&arguments, M::DESC.full_name());
                 let (codec, bytes) = encoded.map_err(|cause| arguments_failed(M::DESC.full_name(), &cause))?;
                 Body::Encoded(codec, bytes)
             }

@@ -7,7 +7,7 @@ use serde::ser::{
 
 use super::Check;
 
-const SKIPPED: &str = "a field that is left out, as `#[serde(skip_serializing_if)]` does";
+const SKIPPED: &str = "a field that is left out, as by `#[serde(skip_serializing_if)]`";
 const MISCOUNTED: &str = "a `Serialize` that announces another number of values than it writes";
 
 /// How the parts of a value are written.
@@ -54,8 +54,12 @@ impl<'c, S> Compound<'c, S> {
         if self.left.is_some_and(|left| left > 0) { Err(self.way.check.fail(MISCOUNTED)) } else { Ok(()) }
     }
 
-    fn skip<E: Error>(&self) -> Result<(), E> {
-        if self.way.is_positional { Err(self.way.check.fail(SKIPPED)) } else { Ok(()) }
+    fn skip<E: Error>(&self, key: &'static str) -> Result<(), E> {
+        if self.way.is_positional {
+            self.way.check.field.set(Some(key));
+            return Err(self.way.check.fail(SKIPPED));
+        }
+        Ok(())
     }
 }
 
@@ -112,7 +116,7 @@ macro_rules! structs {
             }
 
             fn skip_field(&mut self, key: &'static str) -> Result<(), S::Error> {
-                self.skip()?;
+                self.skip(key)?;
                 self.inner.skip_field(key)
             }
 

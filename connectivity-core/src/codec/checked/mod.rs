@@ -19,6 +19,8 @@ use super::limits::{self, Limits};
 #[derive(Default)]
 pub(super) struct Check {
     found: Cell<Option<&'static str>>,
+    /// The field that it was found at, as its program spells it.
+    field: Cell<Option<&'static str>>,
     /// The elements of all sequences and maps.
     elements: Cell<usize>,
 }
@@ -30,8 +32,9 @@ impl Check {
     }
 
     /// Takes what was found.
-    pub(super) fn found(&self) -> Option<&'static str> {
-        self.found.take()
+    pub(super) fn found(&self) -> Option<String> {
+        let what = self.found.take()?;
+        Some(self.field.take().map_or_else(|| what.to_owned(), |field| format!("{what}: `{field}`")))
     }
 
     /// Says whether a reader would refuse a body of this length, whatever the elements are: most of them take no bytes.
