@@ -77,6 +77,20 @@ fn zeros<T: DeserializeOwned>() -> Result<T, CodecError> {
 }
 
 #[test]
+fn an_option_of_itself_has_an_end() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Chain(Option<Box<Self>>);
+
+    for (codec, hostile) in [(Codec::Bincode, vec![1; 1 << 20]), (Codec::Json, b"1".to_vec())] {
+        let refused = codec.decode::<Chain>(&hostile).unwrap_err();
+        assert!(refused.to_string().contains("nested too deeply"), "{codec:?}: {refused}");
+    }
+    let chain = (0..100).fold(Chain(None), |chain, _| Chain(Some(Box::new(chain))));
+    let bytes = Codec::Bincode.encode(&chain).unwrap();
+    assert_eq!(Codec::Bincode.decode::<Chain>(&bytes).unwrap(), chain);
+}
+
+#[test]
 fn elements_are_bounded_by_the_memory_they_take() {
     let error = zeros::<Vec<String>>().unwrap_err();
     assert_eq!(error.to_string(), "more elements than a body of its length may hold");

@@ -115,7 +115,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         if self.reader.flag("an option that is neither 0 nor 1")? {
-            visitor.visit_some(self)
+            self.enter(|decoder| visitor.visit_some(decoder))
         } else {
             visitor.visit_none()
         }

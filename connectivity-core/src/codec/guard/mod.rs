@@ -18,9 +18,15 @@ use serde_json::value::RawValue;
 use super::fault::{self, Fault};
 use super::limits;
 
+/// Options that may be nested in one another, whatever stands between them; `serde_json` bounds the depth of all else.
+const MAX_OPTIONS: usize = 128;
+
 /// What is left of the budget of one body.
 pub(super) struct Guard<'de> {
     memory: Cell<usize>,
+    /// Options that may still be nested in one another: each asks the same bytes again, so that a type which is an option of itself
+    /// has no end.
+    options: Cell<usize>,
     fault: Cell<Option<Fault>>,
     /// The name that was read last.
     name: Cell<Option<&'de str>>,
@@ -28,7 +34,12 @@ pub(super) struct Guard<'de> {
 
 impl<'de> Guard<'de> {
     pub(super) fn new(memory: usize) -> Self {
-        Self { memory: Cell::new(memory), fault: Cell::default(), name: Cell::default() }
+        Self {
+            memory: Cell::new(memory),
+            options: Cell::new(MAX_OPTIONS),
+            fault: Cell::default(),
+            name: Cell::default(),
+        }
     }
 
     /// A seed that decodes a `T` under this guard.
@@ -236,7 +247,11 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, 'de, V> {
     #[inline]
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
         let (guard, deserializer) = (self.guard, self.plain(deserializer));
-        self.inner.visit_some(deserializer).map_err(|fault| guard.pass(fault))
+        let left = guard.options.get().checked_sub(1).ok_or_else(|| guard.pass(Fault::new(fault::TOO_DEEP)))?;
+        guard.options.set(left);
+        let some = self.inner.visit_some(deserializer).map_err(|fault| guard.pass(fault));
+        guard.options.set(left + 1);
+        some
     }
 
     #[inline]
