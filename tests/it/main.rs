@@ -28,6 +28,7 @@ mod policies;
 mod processes;
 mod quic;
 mod reentry;
+mod registering;
 mod reload;
 mod repetition;
 mod secrets;

@@ -13,6 +13,7 @@ use crate::router::recheck::{self, Recheck};
 use crate::router::reentry::Building;
 use crate::router::reload::{State, retire_replaced, warn_of_switched_on};
 use crate::router::table::Table;
+use crate::router::waiting::WaitingRows;
 use crate::routes::{Added, RouteSource, Snapshot, SourceError, WatchGuard};
 #[cfg(feature = "sqlite")]
 use crate::routes::{Route, RouteError};
@@ -28,6 +29,7 @@ pub(crate) struct Core {
     source_error: Mutex<Option<(SourceError, SystemTime)>>,
     watch: Mutex<Option<WatchGuard>>,
     recheck: Mutex<Option<Recheck>>,
+    waiting_rows: Mutex<WaitingRows>,
     /// Counts the tables that were put in force, for listeners that tell their clients what there is to call.
     #[cfg(feature = "mcp")]
     tables: tokio::sync::watch::Sender<u64>,
@@ -48,6 +50,7 @@ impl Core {
             source_error: Mutex::default(),
             watch: Mutex::default(),
             recheck: Mutex::default(),
+            waiting_rows: Mutex::default(),
             #[cfg(feature = "mcp")]
             tables: tokio::sync::watch::Sender::new(0),
         }
@@ -91,15 +94,20 @@ impl Core {
         Ok(outcome)
     }
 
-    /// Gives each name a row `local` if it has none, so that the first UPDATE of an operator finds one.
+    /// Gives a name a row `local` if it has none, so that the first UPDATE of an operator finds one. While somebody else is writing,
+    /// the row has to wait: this is called on threads of the runtime.
     pub(crate) fn add_missing_row(&self, name: &Name) -> Result<(), SourceError> {
-        let known = self.table.load().slots.iter().any(|slot| slot.name.as_ref() == Some(name));
-        if known {
+        if self.table.load().has_row(name) {
             return Ok(());
         }
-        match self.source.add_missing(&[name])? {
+        let others_wait = !lock(&self.waiting_rows).is_empty();
+        match if others_wait { Added::Busy } else { self.source.add_missing(&[name])? } {
+            Added::Busy => {
+                self.let_wait(name);
+                Ok(())
+            }
             Added::Rows(0) | Added::ReadOnly => Ok(()),
-            _ => self.reload(),
+            Added::Rows(_) => self.reload(),
         }
     }
 
@@ -109,6 +117,35 @@ impl Core {
         // The transport is asked without the lock: it can be the user's.
         let transport = lock(&self.state).transports.get(route.strategy().as_str()).cloned();
         transport.map_or(Ok(()), |transport| transport.check(route))
+    }
+
+    fn let_wait(&self, name: &Name) {
+        let first = lock(&self.waiting_rows).add(name);
+        // The thread is gone when the router is closed: nobody needs the row then.
+        let _ = lock(&self.recheck).as_ref().filter(|_| first).map(|recheck| recheck.send(()));
+    }
+
+    /// Tries again to add the rows that wait.
+    pub(crate) fn add_waiting_rows(&self) {
+        let names = self.waiting_rows().names();
+        if names.is_empty() {
+            return;
+        }
+        let added = self.source.add_missing(&names.iter().collect::<Vec<_>>());
+        match added {
+            Ok(Added::Busy) => lock(&self.waiting_rows).failed(None),
+            Ok(Added::Rows(0) | Added::ReadOnly) => lock(&self.waiting_rows).done(&names),
+            Ok(Added::Rows(_)) => {
+                // In force first, so that who sees the warning gone sees the row. A failure is on `inspect`, and the watcher reads again.
+                let _ = self.reload();
+                lock(&self.waiting_rows).done(&names);
+            }
+            Err(cause) => lock(&self.waiting_rows).failed(Some(cause)),
+        }
+    }
+
+    pub(crate) fn waiting_rows(&self) -> WaitingRows {
+        lock(&self.waiting_rows).clone()
     }
 
     fn read(&self) -> Result<Snapshot, SourceError> {

@@ -128,6 +128,7 @@ pub(crate) fn inspect(core: &Core) -> Inspection {
         let age = since.elapsed().unwrap_or_default().as_secs();
         warnings.push(format!("the routes cannot be read since {age} s, the last ones stay in force: {cause}"));
     }
+    warnings.extend(core.waiting_rows().warning());
     Inspection {
         generation: table.generation,
         routes: table.slots.iter().map(|slot| route(&table, slot)).collect(),

@@ -19,6 +19,7 @@ mod table;
 mod target;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
@@ -65,7 +66,8 @@ impl Router {
     /// Registers an implementation: `router.register(BillingService::new(Stripe))`, or `register!(router, Billing => Stripe)`.
     ///
     /// Calls reach it before this returns, if its row says `local` or there is none. Where the source can be written, a missing
-    /// row `local` is added, so that the first UPDATE of an operator finds one; that is one short transaction.
+    /// row `local` is added, so that the first UPDATE of an operator finds one; that is one short transaction. While another
+    /// transaction holds the source, the row comes later by itself, and [`inspect`](Self::inspect) has a warning until then.
     ///
     /// # Errors
     /// When the name is taken, the router is closed, or the row could not be added (the implementation stays registered then).

@@ -12,7 +12,7 @@ pub type ChangeFn = Box<dyn Fn() -> bool + Send>;
 
 /// Reads rows and tells when they may have changed: SQLite first, any other store by the user's own type.
 ///
-/// All functions block; a router calls them off its callers' threads.
+/// All functions block; a router calls all but `add_missing` and `read_some` off its callers' threads.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no source of routes",
     note = "use `SqliteRoutes` or `MemoryRoutes`, or implement `RouteSource` for a type of your own"
@@ -32,7 +32,8 @@ pub trait RouteSource: Send + Sync + 'static {
     /// When changes cannot be noticed at all.
     fn watch(&self, changed: ChangeFn) -> Result<WatchGuard, SourceError>;
 
-    /// Adds a row `name, local` for each name that has none, all or none of them.
+    /// Adds a row `name, local` for each name that has none, all or none of them. It is called where implementations are registered,
+    /// on a thread of the runtime, so it does not wait for another writer: that is [`Added::Busy`], and a router tries again later.
     ///
     /// # Errors
     /// When the source can be written but refused it.
@@ -73,6 +74,8 @@ pub enum Added {
     Rows(usize),
     /// The source cannot be written by this process.
     ReadOnly,
+    /// Somebody else is writing and no row was added: it can be tried again soon.
+    Busy,
 }
 
 /// Says why a source cannot be opened, read, watched or written, and what to do.

@@ -10,7 +10,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::file;
 use crate::routes::source::SourceError;
 
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for another writer, unless said otherwise.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest value that SQLite makes or loads for us. What a table holds beyond 1 MiB is not
 /// loaded, but a view has to make a value before its length is known.
@@ -116,6 +117,11 @@ const NO_WAL: &str = "put the file on a local, writable file system";
 /// Reads the counter that every commit of another connection moves.
 pub(super) fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA data_version", [], |row| row.get(0))
+}
+
+/// Returns whether somebody else is writing.
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 /// Makes an error about a file.

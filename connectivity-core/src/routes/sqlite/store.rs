@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::path::{self, Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use super::connection::{self, Mode, about, explain};
+use super::connection::{self, BUSY_TIMEOUT, Mode, about, explain, is_busy};
 use super::file;
 use super::handle::Handle;
 use super::lineage::Lineage;
@@ -20,6 +22,10 @@ use crate::routes::strategy::Strategy;
 const IMMUTABLE: &str = "the directory cannot be written, so the file is read as it stands: a commit of another \
      process is noticed once it is in the file itself (PRAGMA wal_checkpoint), and one that is written while rows are \
      read may be seen half";
+
+/// How long adding a row waits for another writer: it is done on a thread of the runtime, and is tried again later. Long enough
+/// for the commit of another process that starts at the same time, on most disks.
+const BRIEF: Duration = Duration::from_millis(20);
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,14 +174,14 @@ impl Store {
         if missing.is_empty() {
             return Ok(Added::Rows(0));
         }
-        let added = self.write("adding rows", |tx| {
-            let mut insert = tx.prepare(
-                "INSERT INTO routes(service_name, strategy) SELECT ?1, 'local'
-                  WHERE NOT EXISTS (SELECT 1 FROM routes WHERE service_name = ?1)",
-            )?;
-            missing.iter().map(|name| insert.execute([name.as_str()])).sum()
-        })?;
-        Ok(added.map_or(Added::ReadOnly, Added::Rows))
+        if self.access == Access::ReadOnly {
+            return Ok(Added::ReadOnly);
+        }
+        let Some(writer) = lock_within(&self.writer, BRIEF) else { return Ok(Added::Busy) };
+        match self.attempt(writer, BRIEF, |tx| insert(tx, &missing).map(Finish::Commit))? {
+            Err(e) if is_busy(&e) => Ok(Added::Busy),
+            result => Ok(self.written("adding rows", result)?.map_or(Added::ReadOnly, Added::Rows)),
+        }
     }
 
     /// Adds strategy words, unless the file cannot be written. A word that the CHECK of a Go-made
@@ -247,7 +253,17 @@ impl Store {
         if self.access == Access::ReadOnly {
             return Ok(None);
         }
-        let mut writer = lock(&self.writer);
+        let result = self.attempt(lock(&self.writer), BUSY_TIMEOUT, change)?;
+        self.written(what, result)
+    }
+
+    /// Runs a transaction on the writing connection, waiting so long for other writers.
+    fn attempt<T>(
+        &self,
+        mut writer: MutexGuard<'_, Option<Handle>>,
+        patience: Duration,
+        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<Finish<T>>,
+    ) -> Result<rusqlite::Result<T>, SourceError> {
         let handle = match writer.take() {
             Some(handle) if handle.outdated(&self.path)?.is_none() => handle,
             outdated => {
@@ -256,7 +272,12 @@ impl Store {
                 fresh
             }
         };
-        let result = in_transaction(&mut writer.insert(handle).connection, change);
+        let connection = &mut writer.insert(handle).connection;
+        let patient = connection.busy_timeout(patience);
+        Ok(patient.and_then(|()| in_transaction(connection, change)))
+    }
+
+    fn written<T>(&self, what: &str, result: rusqlite::Result<T>) -> Result<Option<T>, SourceError> {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(e) if e.sqlite_error_code() == Some(ErrorCode::ReadOnly) => Ok(None),
@@ -280,6 +301,20 @@ const fn reader_mode(access: Access) -> Mode {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks what another thread of this process may hold for as long as it waits for another process.
+fn lock_within<T>(mutex: &Mutex<T>, patience: Duration) -> Option<MutexGuard<'_, T>> {
+    const STEP: Duration = Duration::from_millis(1);
+    let start = Instant::now();
+    loop {
+        match mutex.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) if start.elapsed() >= patience => return None,
+            Err(TryLockError::WouldBlock) => thread::sleep(STEP),
+        }
+    }
 }
 
 /// Makes the file usable: the write-ahead log, and our tables where something is missing.
@@ -329,6 +364,14 @@ fn in_transaction<T>(
         Finish::Commit(value) => tx.commit().map(|()| value),
         Finish::Undo(value) => tx.rollback().map(|()| value),
     }
+}
+
+fn insert(tx: &Transaction<'_>, names: &[&Name]) -> rusqlite::Result<usize> {
+    let mut insert = tx.prepare(
+        "INSERT INTO routes(service_name, strategy) SELECT ?1, 'local'
+          WHERE NOT EXISTS (SELECT 1 FROM routes WHERE service_name = ?1)",
+    )?;
+    names.iter().map(|name| insert.execute([name.as_str()])).sum()
 }
 
 fn missing<'a>(connection: &Connection, names: &[&'a Name]) -> rusqlite::Result<Vec<&'a Name>> {
