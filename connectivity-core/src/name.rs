@@ -73,6 +73,11 @@ impl Name {
         }
     }
 
+    /// Says whether this is the name of a service, or of one of its methods.
+    pub(crate) fn is_of(&self, service: &Self) -> bool {
+        self == service || self.parent() == Some(service.as_str())
+    }
+
     /// Names what stands before the last dot: the service of a method, if there is one.
     #[must_use]
     pub fn parent(&self) -> Option<&str> {

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::name::Name;
 use crate::router::recheck::{self, Recheck};
 use crate::router::reentry::Building;
-use crate::router::reload::{State, retire_replaced, warn_of_switched_on};
+use crate::router::reload::{Concerns, State, retire_replaced, warn_of_switched_on};
 use crate::router::table::Table;
 use crate::router::waiting::WaitingRows;
 use crate::routes::{Added, RouteSource, Snapshot, SourceError, WatchGuard};
@@ -78,19 +78,40 @@ impl Core {
     pub(crate) fn reload(&self) -> Result<(), SourceError> {
         let _building = Building::begin(self);
         let _one_at_a_time = lock(&self.reloading);
-        let snapshot = self.read()?;
+        lock(&self.state).added.clear();
+        let mut snapshot = self.read()?;
         let mut state = lock(&self.state);
+        for (generation, row) in state.added.drain(..) {
+            if generation > snapshot.generation {
+                snapshot.rows.push(row);
+                snapshot.generation = generation;
+            }
+        }
+        let same = snapshot.rows == state.snapshot.rows;
         state.snapshot = snapshot;
-        self.swap(&state);
+        self.swap(&mut state, if same { Concerns::Files } else { Concerns::Rows });
         Ok(())
     }
 
     /// Changes what tables are built from, and puts the outcome in force before it returns.
     pub(crate) fn change<T, E>(&self, change: impl FnOnce(&mut State) -> Result<T, E>) -> Result<T, E> {
+        self.change_of(Concerns::Everything, change)
+    }
+
+    /// The same for a change that concerns one service.
+    pub(crate) fn change_service<T, E>(
+        &self,
+        name: &Name,
+        change: impl FnOnce(&mut State) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.change_of(Concerns::Service(name), change)
+    }
+
+    fn change_of<T, E>(&self, concerns: Concerns<'_>, change: impl FnOnce(&mut State) -> Result<T, E>) -> Result<T, E> {
         let _building = Building::begin(self);
         let mut state = lock(&self.state);
         let outcome = change(&mut state)?;
-        self.swap(&state);
+        self.swap(&mut state, concerns);
         Ok(outcome)
     }
 
@@ -107,7 +128,7 @@ impl Core {
                 Ok(())
             }
             Added::Rows(0) | Added::ReadOnly => Ok(()),
-            Added::Rows(_) => self.reload(),
+            Added::Rows(_) => self.take_over(name),
         }
     }
 
@@ -117,6 +138,34 @@ impl Core {
         // The transport is asked without the lock: it can be the user's.
         let transport = lock(&self.state).transports.get(route.strategy().as_str()).cloned();
         transport.map_or(Ok(()), |transport| transport.check(route))
+    }
+
+    /// Puts a row that was just added in force: that row alone, where nothing else has changed since the last read.
+    fn take_over(&self, name: &Name) -> Result<(), SourceError> {
+        let in_force = || self.table.load().has_row(name);
+        // The watcher can be quicker.
+        if in_force() {
+            return Ok(());
+        }
+        let read = self.source.read_some(&[name])?;
+        if read.is_some_and(|read| self.put_next(name, read)) || in_force() {
+            return Ok(());
+        }
+        self.reload()
+    }
+
+    fn put_next(&self, name: &Name, read: Snapshot) -> bool {
+        let Ok([row]) = <[_; 1]>::try_from(read.rows) else { return false };
+        let _building = Building::begin(self);
+        let mut state = lock(&self.state);
+        if state.snapshot.generation + 1 != read.generation || self.table.load().has_row(name) {
+            return false;
+        }
+        state.added.push((read.generation, row.clone()));
+        state.snapshot.rows.push(row);
+        state.snapshot.generation = read.generation;
+        self.swap(&mut state, Concerns::NewRow(name));
+        true
     }
 
     fn let_wait(&self, name: &Name) {
@@ -173,18 +222,26 @@ impl Core {
 
     /// Builds a table and puts it in force, in the order that never lets a call pass a route that has left local: first the
     /// methods that leave it turn cold, then the table is swapped, then the methods that became local turn fast.
-    fn swap(&self, state: &State) {
+    fn swap(&self, state: &mut State, concerns: Concerns<'_>) {
         let old = self.table.load_full();
-        let new = Arc::new(state.build(&old));
-        for cell in state.cells.values() {
-            cell.keep_fast(State::fast_methods(cell, &new));
+        let concerns = if std::mem::take(&mut state.in_force) { concerns } else { Concerns::Everything };
+        let new = state.build(&old, concerns).map(Arc::new);
+        if let Some(new) = new {
+            self.put(state, concerns, &old, &new);
         }
-        self.table.store(Arc::clone(&new));
-        for cell in state.cells.values() {
-            cell.set_fast(State::fast_methods(cell, &new));
+        state.in_force = true;
+    }
+
+    fn put(&self, state: &State, concerns: Concerns<'_>, old: &Table, new: &Arc<Table>) {
+        for cell in state.cells_of(concerns) {
+            cell.keep_fast(State::fast_methods(cell, new));
         }
-        retire_replaced(&old, &new);
-        warn_of_switched_on(&old, &new);
+        self.table.store(Arc::clone(new));
+        for cell in state.cells_of(concerns) {
+            cell.set_fast(State::fast_methods(cell, new));
+        }
+        retire_replaced(old, new);
+        warn_of_switched_on(old, new);
         #[cfg(feature = "mcp")]
         self.tables.send_modify(|count| *count += 1);
     }
@@ -208,8 +265,9 @@ impl Core {
 
     /// Builds the table anew if something that it was built from beside its rows may have changed.
     pub(crate) fn recheck(&self) {
-        if self.table.load_full().slots.iter().any(|slot| slot.is_stale()) {
-            let rebuilt = self.change(|_state| Ok::<(), std::convert::Infallible>(()));
+        let table = self.table.load_full();
+        if table.can_turn.iter().filter_map(|at| table.slots.get(*at)).any(|slot| slot.is_stale()) {
+            let rebuilt = self.change_of(Concerns::Files, |_state| Ok::<(), std::convert::Infallible>(()));
             rebuilt.unwrap_or_else(|never| match never {});
         }
     }
@@ -226,8 +284,8 @@ impl Core {
         if let Some(cell) = self.table.load().services.get(&name).and_then(|known| known.cell.clone()) {
             return cell;
         }
-        let made = self.change(|state| {
-            let cell = state.cells.entry(name).or_insert_with(|| Arc::new(ServiceCell::new(desc)));
+        let made = self.change_service(&name, |state| {
+            let cell = state.cells.entry(name.clone()).or_insert_with(|| Arc::new(ServiceCell::new(desc)));
             Ok::<_, std::convert::Infallible>(Arc::clone(cell))
         });
         made.unwrap_or_else(|never| match never {})

@@ -126,7 +126,7 @@ impl Router {
         name: &Name,
         add: impl FnOnce(&mut State) -> Result<(), RegisterError>,
     ) -> Result<(), RegisterError> {
-        self.0.change(|state| {
+        self.0.change_service(name, |state| {
             if state.closed {
                 return Err(RegisterError::Closed(name.clone()));
             }

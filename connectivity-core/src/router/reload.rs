@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasherDefault;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,12 +12,11 @@ use crate::call::{CallService, RouteTag};
 use crate::desc::MethodDesc;
 use crate::layer::FallbackLayer;
 use crate::name::{Name, parent};
-use crate::quick::Quick;
 use crate::router::flight::Flights;
 use crate::router::layers::Layers;
 use crate::router::local::{Local, RawService};
 use crate::router::slot::{Cause, Slot, Trouble, is_unchanged};
-use crate::router::table::{Known, MissingRow, Ready, Table};
+use crate::router::table::{Known, MissingRow, Named, Ready, Table};
 use crate::router::target::{Place, Target};
 use crate::routes::{Field, Route, RouteError, RouteRow, Snapshot, Strategy};
 use crate::service::{Form, ServiceCell};
@@ -38,14 +36,92 @@ pub(crate) struct State {
     pub(crate) missing_row: MissingRow,
     pub(crate) closed: bool,
     pub(crate) flights: Flights,
+    /// Rows that were added since the last read began, which may have missed them, with the generation that each made.
+    pub(crate) added: Vec<(u64, RouteRow)>,
+    /// Whether the table in force was built from all of this. Not so after code of the user's panicked in the middle of a change.
+    pub(crate) in_force: bool,
+}
+
+/// What a change of the state concerns; the rest of a table is taken from the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Concerns<'a> {
+    Everything,
+    /// The rows, not what is registered here.
+    Rows,
+    /// One row, which was added behind the others.
+    NewRow(&'a Name),
+    /// One service, which was registered, or which a client was made of.
+    Service(&'a Name),
+    /// What routes are built from beside their rows.
+    Files,
 }
 
 impl State {
-    /// Builds the table for what the state holds now, keeping of the old one what has not changed.
-    pub(crate) fn build(&self, old: &Table) -> Table {
+    /// Builds the table for what the state holds now, keeping of the old one what has not changed. None where nothing has.
+    pub(crate) fn build(&self, old: &Table, concerns: Concerns<'_>) -> Option<Table> {
+        match concerns {
+            Concerns::NewRow(name) if self.is_next(old, name) => Some(self.with_new_row(old)),
+            Concerns::Everything | Concerns::Rows | Concerns::NewRow(_) => {
+                let keep = concerns != Concerns::Everything;
+                let services = if keep { Arc::clone(&old.services) } else { Arc::new(self.services(old)) };
+                Some(self.with_all_rows(old, services))
+            }
+            Concerns::Service(name) => Some(self.with_service(old, name)),
+            Concerns::Files => self.with_stale_slots(old),
+        }
+    }
+
+    fn with_all_rows(&self, old: &Table, services: Arc<Named<Arc<Known>>>) -> Table {
         let earlier = Earlier::of(old);
-        let slots = self.snapshot.rows.iter().map(|row| self.slot(row, &earlier)).collect();
-        Table::new(self.snapshot.generation, slots, self.services(old), self.missing_row, self.closed)
+        let slots = self.snapshot.rows.iter().map(|row| self.slot(row, earlier.find(row))).collect();
+        let mut table = old.with_slots(self.snapshot.generation, slots);
+        table.services = services;
+        table.missing_row = self.missing_row;
+        table.closed = self.closed;
+        table
+    }
+
+    fn is_next(&self, old: &Table, name: &Name) -> bool {
+        self.snapshot.rows.len() == old.slots.len() + 1 && !old.has_row(name)
+    }
+
+    fn with_new_row(&self, old: &Table) -> Table {
+        let new = self.snapshot.rows.last().map(|row| self.slot(row, None));
+        old.with_changes(self.snapshot.generation, &[], new)
+    }
+
+    fn with_service(&self, old: &Table, name: &Name) -> Table {
+        let concerned =
+            old.slots.iter().enumerate().filter(|(_, slot)| slot.name.as_ref().is_some_and(|row| row.is_of(name)));
+        let built = concerned.map(|(at, before)| (at, before, self.slot(&before.row, Some(before))));
+        let changed: Vec<_> =
+            built.filter(|(_, before, slot)| !Arc::ptr_eq(before, slot)).map(|(at, _, slot)| (at, slot)).collect();
+        let mut services = Named::clone(&old.services);
+        services.extend(self.known(name, old).map(|known| (name.clone(), Arc::new(known))));
+        let mut table = old.with_changes(old.generation, &changed, None);
+        table.services = Arc::new(services);
+        table
+    }
+
+    fn with_stale_slots(&self, old: &Table) -> Option<Table> {
+        let stale = old.can_turn.iter().filter_map(|at| Some((*at, old.slots.get(*at)?)));
+        let stale = stale.filter(|(_, slot)| slot.is_stale());
+        let built = stale.map(|(at, slot)| (at, slot, self.slot(&slot.row, Some(slot))));
+        let changed: Vec<_> =
+            built.filter(|(_, before, slot)| !slot.is_same(before)).map(|(at, _, slot)| (at, slot)).collect();
+        let generation = self.snapshot.generation;
+        (!changed.is_empty() || generation != old.generation).then(|| old.with_changes(generation, &changed, None))
+    }
+
+    /// The cells that a change can concern.
+    pub(crate) fn cells_of(&self, concerns: Concerns<'_>) -> impl Iterator<Item = &Arc<ServiceCell>> {
+        let (one, all) = match concerns {
+            Concerns::NewRow(name) | Concerns::Service(name) => (Some(name), None),
+            Concerns::Everything | Concerns::Rows | Concerns::Files => (None, Some(self.cells.values())),
+        };
+        let of_one = one.into_iter().flat_map(|name| [Some(name.as_str()), name.parent()]).flatten();
+        let of_one: Vec<_> = of_one.filter_map(|name| self.cells.get(name)).collect();
+        of_one.into_iter().chain(all.into_iter().flatten())
     }
 
     /// Says which methods of a cell may go straight to the implementation under a table.
@@ -58,9 +134,8 @@ impl State {
         methods.iter().copied().filter(|method| !method.is_no_cancel()).filter(fast)
     }
 
-    fn slot(&self, row: &RouteRow, earlier: &Earlier<'_>) -> Arc<Slot> {
-        let name = row_name(row);
-        let before = earlier.find(row, name.as_ref());
+    fn slot(&self, row: &RouteRow, before: Option<&Arc<Slot>>) -> Arc<Slot> {
+        let name = before.map_or_else(|| row_name(row), |slot| slot.name.clone());
         match before.filter(|slot| self.still_holds(slot, row)) {
             Some(slot) if self.is_finished(slot) => Arc::clone(slot),
             Some(slot) => Arc::new(self.finish(row, name, slot.target.clone(), slot.transport.clone(), None)),
@@ -118,7 +193,9 @@ impl State {
         }
         let ready = target.as_deref().map(|target| self.ready(target));
         let stand_in = target.as_deref().is_some_and(|target| self.stand_in(target).is_some());
-        Slot { row: row.clone(), name, target, ready, trouble, transport, layers: self.layers_version, stand_in }
+        let can_turn = Slot::can_turn(row, target.as_deref(), trouble.as_ref());
+        let layers = self.layers_version;
+        Slot { row: row.clone(), name, target, ready, trouble, transport, layers, stand_in, can_turn }
     }
 
     /// Builds what a row says. What the policies of the target before it have learnt is kept, if it leads to the same place.
@@ -161,21 +238,21 @@ impl State {
         own(name.as_str()).or_else(|| own(parent(name.as_str())?))
     }
 
-    fn services(&self, old: &Table) -> HashMap<Name, Known, BuildHasherDefault<Quick>> {
-        let typed = self.cells.iter().map(|(name, cell)| {
-            let local = cell.local().cloned().map(Local::Typed);
-            (name, Known { cell: Some(Arc::clone(cell)), desc: Some(cell.desc()), local, unrouted: None })
-        });
-        let raw = self.raw.iter().map(|(name, raw)| {
-            (name, Known { cell: None, desc: None, local: Some(Local::Raw(Arc::clone(raw))), unrouted: None })
-        });
-        let with_way = |(name, known): (&Name, Known)| {
-            let kept = old.services.get(name).and_then(|before| before.unrouted.clone());
-            let kept = kept.filter(|ready| ready.layers == self.layers_version);
-            let unrouted = kept.or_else(|| known.local.as_ref().map(|local| self.unrouted(name, local)));
-            (name.clone(), Known { unrouted, ..known })
-        };
-        typed.chain(raw).map(with_way).collect()
+    fn services(&self, old: &Table) -> Named<Arc<Known>> {
+        let names = self.cells.keys().chain(self.raw.keys());
+        names.filter_map(|name| Some((name.clone(), Arc::new(self.known(name, old)?)))).collect()
+    }
+
+    fn known(&self, name: &Name, old: &Table) -> Option<Known> {
+        // A client can be made of what is registered as bytes, and does not change what that is.
+        let raw = self.raw.get(name).map(|raw| Local::Raw(Arc::clone(raw)));
+        let cell = if raw.is_some() { None } else { Some(Arc::clone(self.cells.get(name)?)) };
+        let typed = || cell.as_ref().and_then(|cell| cell.local().cloned()).map(Local::Typed);
+        let local = raw.or_else(typed);
+        let kept = old.services.get(name).and_then(|before| before.unrouted.clone());
+        let kept = kept.filter(|ready| ready.layers == self.layers_version);
+        let unrouted = kept.or_else(|| local.as_ref().map(|local| self.unrouted(name, local)));
+        Some(Known { desc: cell.as_ref().map(|cell| cell.desc()), cell, local, unrouted })
     }
 
     fn unrouted(&self, name: &Name, local: &Local) -> Ready {
@@ -215,23 +292,21 @@ impl State {
 
 /// What the rows of the last table became.
 struct Earlier<'a> {
-    named: HashMap<&'a Name, &'a Arc<Slot>>,
+    table: &'a Table,
     /// Rows whose name is none, as they are shown: all there is to keep of them is since when they are bad.
     nameless: HashMap<Cow<'static, str>, &'a Arc<Slot>>,
 }
 
 impl<'a> Earlier<'a> {
-    fn of(old: &'a Table) -> Self {
-        let named = old.slots.iter().filter_map(|slot| slot.name.as_ref().map(|name| (name, slot))).collect();
-        let nameless = old.slots.iter().filter(|slot| slot.name.is_none());
-        Self { named, nameless: nameless.map(|slot| (slot.row.shown_name(), slot)).collect() }
+    fn of(table: &'a Table) -> Self {
+        let nameless = table.slots.iter().filter(|slot| slot.name.is_none());
+        Self { table, nameless: nameless.map(|slot| (slot.row.shown_name(), slot)).collect() }
     }
 
-    fn find(&self, row: &RouteRow, name: Option<&Name>) -> Option<&'a Arc<Slot>> {
-        match name {
-            Some(name) => self.named.get(name).copied(),
-            None => self.nameless.get(&row.shown_name()).copied(),
-        }
+    fn find(&self, row: &RouteRow) -> Option<&'a Arc<Slot>> {
+        let named = if let Field::Text(text) = row.name() { self.table.own_slot(text) } else { None };
+        let nameless = || if self.nameless.is_empty() { None } else { self.nameless.get(&row.shown_name()).copied() };
+        named.or_else(nameless)
     }
 }
 
@@ -245,16 +320,18 @@ fn row_name(row: &RouteRow) -> Option<Name> {
 
 /// Lets the routes that a new table no longer holds finish their calls.
 pub(crate) fn retire_replaced(old: &Table, new: &Table) {
-    let kept: HashSet<_> = new.slots.iter().filter_map(|slot| slot.target.as_ref()).map(Arc::as_ptr).collect();
-    let targets = old.slots.iter().filter_map(|slot| slot.target.as_ref());
-    for target in targets.filter(|target| target.remote().is_some() && !kept.contains(&Arc::as_ptr(target))) {
-        target.retire();
-    }
+    let kept: HashSet<_> = new.others_than(old).filter_map(|slot| slot.target.as_ref()).map(Arc::as_ptr).collect();
+    let is_kept = |target: &Arc<Target>| {
+        let now = new.own_slot(target.route.name().as_str()).and_then(|slot| slot.target.as_ref());
+        now.is_some_and(|now| Arc::ptr_eq(now, target)) || kept.contains(&Arc::as_ptr(target))
+    };
+    let targets = old.others_than(new).filter_map(|slot| slot.target.as_ref());
+    targets.filter(|target| target.remote().is_some() && !is_kept(target)).for_each(|target| target.retire());
 }
 
 /// Warns of rows `noop` that are gone: what was switched off runs again, and nothing else says so.
 pub(crate) fn warn_of_switched_on(old: &Table, new: &Table) {
-    let names = old.slots.iter().filter(|slot| is_noop(slot)).filter_map(|slot| slot.name.as_ref());
+    let names = old.others_than(new).filter(|slot| is_noop(slot)).filter_map(|slot| slot.name.as_ref());
     for name in names.filter(|name| !new.has_row(name) && new.resolve(name.as_str()).is_ok()) {
         match new.slot(name.as_str()) {
             Some(slot) if is_noop(slot) => {}

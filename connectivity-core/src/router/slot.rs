@@ -28,16 +28,32 @@ pub(crate) struct Slot {
     pub(crate) layers: u64,
     /// Whether an implementation in this process steps in when the target fails.
     pub(crate) stand_in: bool,
+    /// Whether the slot can turn [stale](Self::is_stale) at all.
+    pub(crate) can_turn: bool,
 }
 
 impl Slot {
     /// Says whether building the row again may come out differently: a file that it names has changed, or it is a good row that its
     /// transport could not build.
     pub(crate) fn is_stale(&self) -> bool {
-        match &self.trouble {
-            Some(trouble) => matches!(trouble.cause, Cause::Invalid(_)) && Route::parse(&self.row).is_ok(),
-            None => self.target.as_ref().and_then(|target| target.remote()).is_some_and(|remote| !is_unchanged(remote)),
+        let remote = || self.target.as_ref().and_then(|target| target.remote());
+        self.can_turn && (self.trouble.is_some() || remote().is_some_and(|remote| !is_unchanged(remote)))
+    }
+
+    /// Says whether what a row became can turn stale.
+    pub(crate) fn can_turn(row: &RouteRow, target: Option<&Target>, trouble: Option<&Trouble>) -> bool {
+        match trouble {
+            Some(trouble) => matches!(trouble.cause, Cause::Invalid(_)) && Route::parse(row).is_ok(),
+            None => target.is_some_and(|target| target.remote().is_some()),
         }
+    }
+
+    /// Says whether building the same row again came to the same.
+    pub(crate) fn is_same(&self, before: &Self) -> bool {
+        let target = |slot: &Self| slot.target.as_ref().map(Arc::as_ptr);
+        let cause = |slot: &Self| slot.trouble.as_ref().map(|trouble| trouble.cause.clone());
+        let around = |slot: &Self| (slot.layers, slot.stand_in);
+        target(self) == target(before) && cause(self) == cause(before) && around(self) == around(before)
     }
 }
 

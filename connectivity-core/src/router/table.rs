@@ -25,18 +25,23 @@ pub enum MissingRow {
     Refuse,
 }
 
-/// The routes in force at one moment.
-#[derive(Debug, Default)]
+/// A map by name.
+pub(crate) type Named<T> = HashMap<Name, T, BuildHasherDefault<Quick>>;
+
+/// The routes in force at one moment. Parts that a change does not concern are shared with the table before it.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
     /// The generation of the source that the rows were read at.
     pub(crate) generation: u64,
     /// One for each row, good or bad, in the order of the source.
-    pub(crate) slots: Vec<Arc<Slot>>,
+    pub(crate) slots: Arc<Vec<Arc<Slot>>>,
     /// Places in `slots` by name.
-    by_name: HashMap<Name, usize, BuildHasherDefault<Quick>>,
+    by_name: Arc<Named<usize>>,
+    /// Places of slots that can turn stale.
+    pub(crate) can_turn: Arc<Vec<usize>>,
     /// Services that this process implements or has clients of.
-    pub(crate) services: HashMap<Name, Known, BuildHasherDefault<Quick>>,
-    missing_row: MissingRow,
+    pub(crate) services: Arc<Named<Arc<Known>>>,
+    pub(crate) missing_row: MissingRow,
     pub(crate) closed: bool,
 }
 
@@ -76,28 +81,64 @@ impl Ready {
 }
 
 impl Table {
-    pub(crate) fn new(
-        generation: u64,
-        slots: Vec<Arc<Slot>>,
-        services: HashMap<Name, Known, BuildHasherDefault<Quick>>,
-        missing_row: MissingRow,
-        closed: bool,
-    ) -> Self {
-        let named = slots.iter().enumerate();
-        let by_name = named.filter_map(|(at, slot)| slot.name.clone().map(|name| (name, at))).collect();
-        Self { generation, slots, by_name, services, missing_row, closed }
+    /// Makes a table with other slots.
+    pub(crate) fn with_slots(&self, generation: u64, slots: Vec<Arc<Slot>>) -> Self {
+        let same = |(one, other): (&Arc<Slot>, &Arc<Slot>)| Arc::ptr_eq(one, other) || one.name == other.name;
+        let same_names = slots.len() == self.slots.len() && slots.iter().zip(&*self.slots).all(same);
+        let by_name = if same_names { Arc::clone(&self.by_name) } else { Arc::new(by_name(&slots)) };
+        let can_turn = Arc::new(can_turn(&slots));
+        Self { generation, slots: Arc::new(slots), by_name, can_turn, ..self.clone() }
+    }
+
+    /// Makes a table with other slots for some of the rows, and with one row more.
+    pub(crate) fn with_changes(&self, generation: u64, changed: &[(usize, Arc<Slot>)], new: Option<Arc<Slot>>) -> Self {
+        let mut table = Self { generation, ..self.clone() };
+        if changed.is_empty() && new.is_none() {
+            return table;
+        }
+        let mut slots = Vec::with_capacity(self.slots.len() + 1);
+        slots.extend(self.slots.iter().cloned());
+        let mut can_turn = new.as_ref().is_some_and(|slot| slot.can_turn);
+        for (at, slot) in changed {
+            if let Some(before) = slots.get_mut(*at) {
+                can_turn |= before.can_turn || slot.can_turn;
+                *before = Arc::clone(slot);
+            }
+        }
+        if let Some(slot) = new {
+            Arc::make_mut(&mut table.by_name).extend(slot.name.clone().map(|name| (name, slots.len())));
+            slots.push(slot);
+        }
+        if can_turn {
+            table.can_turn = Arc::new(self::can_turn(&slots));
+        }
+        table.slots = Arc::new(slots);
+        table
     }
 
     /// Finds the row for a name: its own, or that of the service before its last dot. A row of a method's own that is bad, and never was
     /// good, does not change where its calls go: they go by the row of the service.
     pub(crate) fn slot(&self, name: &str) -> Option<&Arc<Slot>> {
-        let of = |name: &str| self.slots.get(*self.by_name.get(name)?);
-        let of_service = || parent(name).and_then(of);
-        match of(name) {
+        let of_service = || self.own_slot(parent(name)?);
+        match self.own_slot(name) {
             Some(own) if own.trouble.is_none() || own.target.is_some() => Some(own),
             Some(own) => of_service().filter(|service| service.target.is_some()).or(Some(own)),
             None => of_service(),
         }
+    }
+
+    /// Finds the row of a name's own.
+    pub(crate) fn own_slot(&self, name: &str) -> Option<&Arc<Slot>> {
+        self.slots.get(*self.by_name.get(name)?)
+    }
+
+    /// Returns the slots that do not stand at the same place in another table.
+    pub(crate) fn others_than(&self, other: &Self) -> impl Iterator<Item = &Arc<Slot>> {
+        // None at all where the two share them.
+        let slots = if Arc::ptr_eq(&self.slots, &other.slots) { &[] } else { &self.slots[..] };
+        let other = Arc::clone(&other.slots);
+        let stays = move |at: usize, slot| other.get(at).is_some_and(|other| Arc::ptr_eq(slot, other));
+        slots.iter().enumerate().filter(move |(at, slot)| !stays(*at, slot)).map(|(_, slot)| slot)
     }
 
     /// Returns whether a name has a row of its own.
@@ -108,7 +149,8 @@ impl Table {
     /// Finds what this process knows of the service that a name belongs to. Methods are what a typed service has; a raw one is
     /// called by its own name only.
     pub(crate) fn known(&self, name: &str) -> Option<&Known> {
-        self.services.get(name).or_else(|| self.services.get(parent(name)?).filter(|known| known.desc.is_some()))
+        let of_service = || self.services.get(parent(name)?).filter(|known| known.desc.is_some());
+        self.services.get(name).or_else(of_service).map(Arc::as_ref)
     }
 
     /// Says what takes a call of this name: the most specific row, or the implementation registered here.
@@ -130,6 +172,14 @@ impl Table {
             (_, None) => refused("no row has this name, and nothing is registered here"),
         }
     }
+}
+
+fn by_name(slots: &[Arc<Slot>]) -> Named<usize> {
+    slots.iter().enumerate().filter_map(|(at, slot)| slot.name.clone().map(|name| (name, at))).collect()
+}
+
+fn can_turn(slots: &[Arc<Slot>]) -> Vec<usize> {
+    slots.iter().enumerate().filter(|(_, slot)| slot.can_turn).map(|(at, _)| at).collect()
 }
 
 pub(crate) fn closed(name: &str) -> Error {

@@ -1,6 +1,7 @@
 //! What a router tells its log.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tracing::field::{Field, Visit};
@@ -8,8 +9,10 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::with_default;
 use tracing::{Event, Metadata, Subscriber};
 
-use super::Router;
-use crate::routes::MemoryRoutes;
+use super::{RouteState, Router};
+use crate::call::CallService;
+use crate::routes::{MemoryRoutes, Route, RouteError, RouteSource};
+use crate::transport::{BuildContext, Remote, Transport};
 
 /// Collects the events of one thread.
 #[derive(Clone, Default)]
@@ -133,4 +136,72 @@ fn a_local_row_of_a_name_that_is_not_registered_has_a_warning() {
     assert_eq!(warnings(), ["its row says local, and nothing of this name is registered in this process"]);
     router.register_raw("biling", async |bytes| Ok(bytes)).unwrap();
     assert_eq!(warnings(), [""; 0]);
+}
+
+/// A transport that refuses what it is given until it is told not to.
+#[derive(Clone, Default)]
+struct Picky(Arc<AtomicBool>);
+
+impl Transport for Picky {
+    fn build(&self, _route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
+        match self.0.load(Ordering::SeqCst) {
+            true => {
+                Ok(Remote::new(CallService::from_fn(async |call| Err(call.failed(crate::ErrorKind::Internal, "far")))))
+            }
+            false => Err(RouteError::new("a file is missing")),
+        }
+    }
+}
+
+#[test]
+fn a_refused_row_that_comes_out_the_same_makes_no_new_table() {
+    let (routes, picky) = (MemoryRoutes::new(), Picky::default());
+    routes.set("billing", "picky", Some("far"), "{}");
+    routes.set("orders", "noop", None, "{}");
+    let router = Router::builder().source(routes.clone()).transport("picky", picky.clone()).build().unwrap();
+    router.0.stop_watching();
+    let before = router.0.table();
+    router.0.recheck();
+    router.0.reload().unwrap();
+    assert!(Arc::ptr_eq(&before, &router.0.table()), "nothing is other than before");
+    picky.0.store(true, Ordering::SeqCst);
+    router.0.recheck();
+    assert_eq!(router.inspect().route("billing").unwrap().state, RouteState::InForce);
+    let (before, after) = (before.own_slot("orders").unwrap().clone(), router.0.table());
+    assert!(Arc::ptr_eq(&before, after.own_slot("orders").unwrap()));
+}
+
+#[test]
+fn a_registration_touches_its_own_rows_only() {
+    let routes = MemoryRoutes::new();
+    routes.set("billing", "local", None, "{}");
+    routes.set("billing.quote", "local", None, "{}");
+    routes.set("billings", "local", None, "{}");
+    let router = quiet(&routes);
+    router.register_raw("orders", async |bytes| Ok(bytes)).unwrap();
+    let before = router.0.table();
+    router.register_raw("billing", async |bytes| Ok(bytes)).unwrap();
+    let after = router.0.table();
+    let same = |name: &str| Arc::ptr_eq(before.own_slot(name).unwrap(), after.own_slot(name).unwrap());
+    assert!(!same("billing") && !same("billing.quote"), "both go to what was registered");
+    assert!(same("billings") && same("orders"));
+    assert!(Arc::ptr_eq(&before.services["orders"], &after.services["orders"]));
+    router.0.reload().unwrap();
+    assert!(Arc::ptr_eq(&after, &router.0.table()), "the rows are read as they are in force");
+}
+
+#[test]
+fn rows_of_registrations_are_in_force_one_by_one_and_a_reload_keeps_them() {
+    let routes = MemoryRoutes::new();
+    let router = quiet(&routes);
+    for name in ["billing", "orders", "mail"] {
+        router.register_raw(name, async |bytes| Ok(bytes)).unwrap();
+        assert_eq!(router.inspect().route(name).unwrap().state, RouteState::InForce);
+        assert_eq!(router.generation(), routes.read().unwrap().generation);
+    }
+    routes.set("foreign", "noop", None, "{}");
+    router.register_raw("stock", async |bytes| Ok(bytes)).unwrap();
+    let names: Vec<_> = router.inspect().routes.into_iter().map(|row| row.name).collect();
+    assert_eq!(names, ["billing", "orders", "mail", "foreign", "stock"], "what else had changed is read too");
+    assert_eq!(router.generation(), routes.read().unwrap().generation);
 }

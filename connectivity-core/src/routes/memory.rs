@@ -105,9 +105,19 @@ impl RouteSource for MemoryRoutes {
     }
 
     fn add_missing(&self, names: &[&Name]) -> Result<Added, SourceError> {
-        let known: Vec<Field> = self.lock().snapshot.rows.iter().map(|row| row.name().clone()).collect();
-        let missing = names.iter().filter(|name| !known.contains(&Field::text(name.as_str())));
+        let has_row = |name: &Name| self.lock().snapshot.rows.iter().any(|row| is_named(row, name));
+        let missing = names.iter().filter(|name| !has_row(name));
         Ok(Added::Rows(missing.map(|name| self.set(name.as_str(), "local", None, "{}")).count()))
+    }
+
+    fn read_some(&self, names: &[&Name]) -> Result<Option<Snapshot>, SourceError> {
+        let state = self.lock();
+        if let Some(text) = &state.failure {
+            return Err(SourceError::new(text));
+        }
+        let Snapshot { generation, rows } = &state.snapshot;
+        let rows = rows.iter().filter(|row| names.iter().any(|name| is_named(row, name))).cloned().collect();
+        Ok(Some(Snapshot { generation: *generation, rows }))
     }
 
     fn add_strategies(&self, _words: &[&str]) -> Result<(), SourceError> {
@@ -117,6 +127,10 @@ impl RouteSource for MemoryRoutes {
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }
+}
+
+fn is_named(row: &RouteRow, name: &Name) -> bool {
+    matches!(row.name(), Field::Text(text) if text == name.as_str())
 }
 
 fn watch(ear: &Ear, mut handover: Handover) {

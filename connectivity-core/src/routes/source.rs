@@ -39,6 +39,15 @@ pub trait RouteSource: Send + Sync + 'static {
     /// When the source can be written but refused it.
     fn add_missing(&self, names: &[&Name]) -> Result<Added, SourceError>;
 
+    /// Reads the rows of these names as of one moment, after they were added: a router that has all others needs no more. `None`
+    /// where a source can read all rows only, or does not count every change in [`Snapshot::generation`].
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn read_some(&self, _names: &[&Name]) -> Result<Option<Snapshot>, SourceError> {
+        Ok(None)
+    }
+
     /// Makes strategy words known that rows may use: a router's own transports. A source that cannot be written, or
     /// that knows no such list, has nothing to do. A word that rows cannot hold in this source is one of its
     /// [`warnings`](Self::warnings), because rows with other words work.

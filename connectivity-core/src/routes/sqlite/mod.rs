@@ -121,6 +121,10 @@ impl RouteSource for SqliteRoutes {
         self.store.add_missing(names)
     }
 
+    fn read_some(&self, names: &[&Name]) -> Result<Option<Snapshot>, SourceError> {
+        self.store.read_some(names).map(Some)
+    }
+
     fn add_strategies(&self, words: &[&str]) -> Result<(), SourceError> {
         self.store.add_strategies(words)
     }

@@ -7,6 +7,7 @@ use rusqlite::{Connection, Row, ffi};
 use super::columns::{field, select};
 use super::lineage::Lineage;
 use super::schema;
+use crate::name::Name;
 use crate::routes::row::{Field, RouteRow};
 use crate::routes::source::Snapshot;
 
@@ -26,6 +27,20 @@ pub(super) fn read(connection: &mut Connection) -> rusqlite::Result<(Snapshot, L
     let mut statement = tx.prepare(&SELECT)?;
     let rows = bounded(statement.query_map([], row)?, |row| row)?;
     Ok((Snapshot { generation: u64::try_from(generation).unwrap_or(0), rows }, seen))
+}
+
+/// Reads the rows of some names.
+pub(super) fn read_some(connection: &mut Connection, names: &[&Name]) -> rusqlite::Result<Snapshot> {
+    static SELECT: LazyLock<String> =
+        LazyLock::new(|| format!("SELECT {} FROM routes WHERE service_name = ?1", columns()));
+    let tx = connection.transaction()?;
+    let generation = schema::meta::<i64>(&tx, "generation")?.unwrap_or(0);
+    let mut statement = tx.prepare(&SELECT)?;
+    let mut rows = Vec::new();
+    for name in names {
+        rows.extend(bounded(statement.query_map([name.as_str()], row)?, |row| row)?);
+    }
+    Ok(Snapshot { generation: u64::try_from(generation).unwrap_or(0), rows })
 }
 
 /// Lists the columns that [`row`] reads, for a SELECT.

@@ -100,6 +100,11 @@ impl Store {
         result
     }
 
+    /// Reads the rows of some names as of one moment.
+    pub(super) fn read_some(&self, names: &[&Name]) -> Result<Snapshot, SourceError> {
+        self.with_reader("reading rows", |connection| rows::read_some(connection, names))
+    }
+
     /// Runs a query on the reading connection; opens it anew first if the file was replaced.
     pub(super) fn with_reader<T>(
         &self,
