@@ -1,6 +1,7 @@
 //! Makes our tables, triggers and views, and tells when somebody has taken them away.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
@@ -53,7 +54,7 @@ pub(super) fn apply_in(tx: &Transaction<'_>) -> rusqlite::Result<()> {
         drop_ours(tx)?;
         tx.execute("UPDATE meta SET value = ?1 WHERE key = 'schema'", [VERSION])?;
     }
-    create(tx, tx, words.as_deref())
+    create(tx, words.as_deref(), || has_row_numbers(tx))
 }
 
 /// Drops our triggers and views, whose text differs between versions.
@@ -64,13 +65,26 @@ pub(super) fn drop_ours(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     tx.execute_batch("DROP VIEW IF EXISTS history; DROP VIEW IF EXISTS set_route")
 }
 
-/// Runs the scripts for a file; `go_words` are what the CHECK of a Go-made table allows.
-fn create(connection: &Connection, file: &Connection, go_words: Option<&[String]>) -> rusqlite::Result<()> {
+/// Which scripts a file needs.
+#[derive(PartialEq, Eq)]
+struct Kind {
+    /// What the CHECK of a Go-made table allows.
+    go_words: Option<Vec<String>>,
+    /// Whether rows have numbers, by which an INSERT can hit another one.
+    row_numbers: bool,
+}
+
+/// Runs the scripts for a file; `row_numbers` is asked when the table is there.
+fn create(
+    connection: &Connection,
+    go_words: Option<&[String]>,
+    row_numbers: impl FnOnce() -> rusqlite::Result<bool>,
+) -> rusqlite::Result<()> {
     if go_words.is_some() {
         connection.execute_batch(GO_MADE)?;
     }
     connection.execute_batch(SCHEMA)?;
-    if has_row_numbers(file)? {
+    if row_numbers()? {
         connection.execute_batch(ROW_NUMBERS)?;
     }
     connection.execute_batch("DROP TRIGGER IF EXISTS cn_strategies_go; DELETE FROM meta WHERE key = 'go_words'")?;
@@ -190,13 +204,21 @@ pub(super) fn troubles(connection: &Connection) -> rusqlite::Result<Vec<String>>
 
 /// The triggers as SQLite itself would store them for this file: made in memory, because it trims their text its own way.
 fn wanted(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
-    let go_words = go_words(connection)?;
+    let kind = Kind { go_words: go_words(connection)?, row_numbers: has_row_numbers(connection)? };
+    // Making them takes far longer than all the rest of an `inspect`.
+    static LAST: Mutex<Option<(Kind, BTreeMap<String, String>)>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, triggers)) = last.as_ref().filter(|(known, _)| *known == kind) {
+        return Ok(triggers.clone());
+    }
     let memory = Connection::open_in_memory()?;
-    if go_words.is_some() {
+    if kind.go_words.is_some() {
         memory.execute_batch("CREATE TABLE routes (service_name, strategy, endpoint, config, updated_at)")?;
     }
-    create(&memory, connection, go_words.as_deref())?;
-    triggers(&memory)
+    create(&memory, kind.go_words.as_deref(), || Ok(kind.row_numbers))?;
+    let triggers = triggers(&memory)?;
+    *last = Some((kind, triggers.clone()));
+    Ok(triggers)
 }
 
 /// The words that the CHECK of a Go-made table allows; `None` where the table can hold any.

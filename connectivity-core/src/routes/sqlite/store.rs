@@ -215,6 +215,9 @@ impl Store {
     /// Strategies of this process that no row can use.
     fn refused_words(&self) -> Option<String> {
         let noted = self.notes.refused_words_noted();
+        if noted.is_empty() {
+            return None;
+        }
         let refused = self.unknown_words(&noted.iter().map(String::as_str).collect::<Vec<_>>()).unwrap_or_default();
         (!refused.is_empty()).then(|| {
             format!(

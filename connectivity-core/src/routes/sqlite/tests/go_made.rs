@@ -211,3 +211,17 @@ fn an_upgrade_never_loses_a_column() {
     let missing = File::nowhere();
     assert!(SqliteRoutes::upgrade(&missing.path).is_err() && !missing.path.exists());
 }
+
+#[test]
+fn files_of_both_kinds_in_one_process_are_each_compared_with_their_own_triggers() {
+    let (go, (ours, routes)) = (go_file(NEWEST), File::ours());
+    let go_routes = SqliteRoutes::open(&go.path).unwrap();
+    for _ in 0..2 {
+        assert_eq!((routes.warnings(), go_routes.warnings()), (vec![], vec![]));
+    }
+    ours.sql("DROP TRIGGER cn_generation").unwrap();
+    go.sql("DROP TRIGGER cn_strategies_go").unwrap();
+    let (of_ours, of_go) = (routes.warnings(), go_routes.warnings());
+    assert!(of_ours.len() == 1 && of_ours[0].contains("cn_generation"), "{of_ours:?}");
+    assert!(of_go.len() == 1 && of_go[0].contains("cn_strategies_go"), "{of_go:?}");
+}

@@ -1,0 +1,126 @@
+//! What a table costs to change: one edit among many rows, one registration among many, and a look at what is in force.
+//!
+//! Run with `cargo bench -p connectivity-core --bench table`. Files are real ones; a registration in one commits a row.
+#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use connectivity_core::{
+    Added, ChangeFn, MemoryRoutes, Name, RouteRow, RouteSource, Router, Snapshot, SourceError, WatchGuard,
+};
+
+const SERVICES: usize = 2_000;
+const EDITS: u32 = 50;
+
+/// Rows that nobody watches, so that one thread does all there is to do.
+#[derive(Clone, Default)]
+struct Rows(Arc<Mutex<Snapshot>>);
+
+impl Rows {
+    fn of(count: usize) -> Self {
+        let rows = Self::default();
+        rows.0.lock().unwrap().rows = (0..count).map(|n| row(n, "noop")).collect();
+        rows
+    }
+
+    fn edit(&self, at: usize, strategy: &str) {
+        let mut snapshot = self.0.lock().unwrap();
+        snapshot.generation += 1;
+        snapshot.rows[at] = row(at, strategy);
+    }
+}
+
+fn row(n: usize, strategy: &str) -> RouteRow {
+    RouteRow::new(&format!("service{n}"), strategy, None, "{}")
+}
+
+impl RouteSource for Rows {
+    fn read(&self) -> Result<Snapshot, SourceError> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+
+    fn watch(&self, _changed: ChangeFn) -> Result<WatchGuard, SourceError> {
+        Ok(WatchGuard::new(|| {}, thread::spawn(|| {})))
+    }
+
+    fn add_missing(&self, _names: &[&Name]) -> Result<Added, SourceError> {
+        Ok(Added::ReadOnly)
+    }
+
+    fn add_strategies(&self, _words: &[&str]) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Times one edit: reading all rows, and building and swapping the table.
+async fn swap(count: usize) {
+    let rows = Rows::of(count);
+    let router = Router::builder().source(rows.clone()).build().unwrap();
+    let (mut reading, mut all) = (Duration::ZERO, Duration::ZERO);
+    for n in 0..EDITS {
+        rows.edit(count / 2, if n % 2 == 0 { "local" } else { "noop" });
+        let start = Instant::now();
+        drop(rows.read().unwrap());
+        let read = Instant::now();
+        router.reload().await.unwrap();
+        reading += read - start;
+        all += read.elapsed();
+    }
+    println!(
+        "{:<52} {:>9.1?}, without reading {:>9.1?}",
+        format!("one edit among {count} rows"),
+        all / EDITS,
+        (all.saturating_sub(reading)) / EDITS
+    );
+}
+
+fn register(what: &str, router: &Router) {
+    let start = Instant::now();
+    for n in 0..SERVICES {
+        router.register_raw(&format!("service{n}"), async |bytes| Ok(bytes)).unwrap();
+    }
+    println!("{:<52} {:>9.1?}", format!("{SERVICES} registrations, {what}"), start.elapsed());
+}
+
+/// Times commits alone, to compare with.
+fn commit(path: &Path) {
+    let shell = rusqlite::Connection::open(path).unwrap();
+    shell.execute_batch("PRAGMA synchronous = FULL; CREATE TABLE alone (name TEXT PRIMARY KEY)").unwrap();
+    let start = Instant::now();
+    for n in 0..SERVICES {
+        shell.execute("INSERT INTO alone VALUES (?1)", [format!("service{n}")]).unwrap();
+    }
+    println!("{:<52} {:>9.1?}", format!("{SERVICES} commits of one row without triggers"), start.elapsed());
+}
+
+async fn inspect(path: &Path) {
+    const LOOKS: u32 = 1_000;
+    let router = Router::open_or_create(path).await.unwrap();
+    for name in ["billing", "mail"] {
+        router.register_raw(name, async |bytes| Ok(bytes)).unwrap();
+    }
+    let start = Instant::now();
+    (0..LOOKS).for_each(|_| assert!(router.inspect().warnings.is_empty()));
+    println!("{:<52} {:>9.1?}", "inspect of a file of two rows", start.elapsed() / LOOKS);
+}
+
+#[tokio::main]
+async fn main() {
+    for count in [1_000, 10_000, 100_000] {
+        swap(count).await;
+    }
+    register("in memory", &Router::builder().source(MemoryRoutes::new()).build().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("routes.db");
+    commit(&dir.path().join("alone.db"));
+    register("in a file", &Router::open_or_create(&path).await.unwrap());
+    register("in a file that has the rows", &Router::open_or_create(&path).await.unwrap());
+    inspect(&dir.path().join("two.db")).await;
+}
