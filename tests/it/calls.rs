@@ -195,3 +195,14 @@ fn a_context_never_outgrows_a_wire() {
     let same = (0..2000).try_fold(context::Context::new(), |context, n| context.with_meta("k", n.to_string())).unwrap();
     assert_eq!(same.meta("k"), Some("1999"));
 }
+
+#[tokio::test]
+async fn an_implementation_can_be_any_expression() -> Result<(), Box<dyn std::error::Error>> {
+    async fn connect() -> std::io::Result<Shop> {
+        Ok(Shop::at("here"))
+    }
+    let router = Router::builder().source(MemoryRoutes::new()).build()?;
+    register!(router, Billing => connect().await?)?;
+    assert_eq!(BillingClient::new(&router).quote("abc").await, Ok(3));
+    Ok(())
+}

@@ -173,17 +173,6 @@ async fn a_failure_tells_that_the_row_which_should_have_replaced_the_route_is_ba
 }
 
 #[tokio::test]
-async fn an_implementation_can_be_any_expression() -> Result<(), Box<dyn std::error::Error>> {
-    async fn connect() -> std::io::Result<Shop> {
-        Ok(Shop::at("here"))
-    }
-    let router = Router::builder().source(MemoryRoutes::new()).build()?;
-    register!(router, Billing => connect().await?)?;
-    assert_eq!(BillingClient::new(&router).quote("abc").await, Ok(3));
-    Ok(())
-}
-
-#[tokio::test]
 async fn a_transport_has_a_name_that_rows_can_say() {
     let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
     for name in ["local", "noop", "My Own", ""] {
@@ -192,22 +181,6 @@ async fn a_transport_has_a_name_that_rows_can_say() {
         assert!(builder.build().is_err(), "{name}");
     }
     router.add_transport("my-own", Marks::default()).unwrap();
-}
-
-#[tokio::test]
-async fn a_limit_can_be_as_long_as_can_be() {
-    let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
-    router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
-    let http = connectivity_core::HttpListener::new("127.0.0.1:0").max_connections(usize::MAX);
-    let http = http.gateway(|gateway| gateway.body_timeout(Duration::MAX).max_timeout(Duration::MAX));
-    let server = Server::builder(&router).expose(["echo"]).listener("http", http).start().await.unwrap();
-    let routes = MemoryRoutes::new();
-    routes.set("echo", "http", Some(&format!("http://{}/echo", server.address("http").unwrap())), "{}");
-    let near = Router::builder().source(routes).transport("http", HttpTransport::new().allow_internal());
-    let near = near.layer(connectivity_core::layer::RetryLayer::new(1).backoff(Duration::MAX)).build().unwrap();
-    let call = connectivity_core::context::timeout(Duration::MAX, near.call("echo", "x"));
-    assert_eq!(call.await.unwrap().unwrap(), "x");
-    server.shutdown(Duration::MAX).await;
 }
 
 #[tokio::test]
