@@ -74,6 +74,7 @@ impl Name {
     }
 
     /// Says whether this is the name of a service, or of one of its methods.
+    #[cfg(feature = "router")]
     pub(crate) fn is_of(&self, service: &Self) -> bool {
         self == service || self.parent() == Some(service.as_str())
     }
