@@ -46,7 +46,7 @@ async fn a_certificate_that_satisfies_the_row_is_let_through() {
         ("a name", &named, None, format!(r#""ca_file":{ca_file:?},"server_name":"billing.internal""#), None),
         ("the pin of a self-signed one", &own, None, format!(r#""pin_sha256":"{}""#, pin_of(&own)), None),
         ("nothing is verified", &own, None, r#""insecure_tls":true"#.to_owned(), None),
-        ("both sides", &good, Some(&clients), format!(r#""ca_file":{ca_file:?},{shows}"#), Some("orders.internal")),
+        ("both sides", &good, Some(&clients), format!(r#""ca_file":{ca_file:?},{shows}"#), Some("dns:orders.internal")),
     ] {
         let (server, _shop) = far(&files, identity, clients).await;
         let near = Near::to(server.address("mcp").unwrap(), &keys).await;

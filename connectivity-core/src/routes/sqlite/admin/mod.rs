@@ -43,12 +43,12 @@ use error::Refusal;
 /// let router = Router::open_or_create(path).await?;
 /// let admin = router.admin()?; // without a router: `Admin::open(path).await?`
 ///
-/// admin.upsert(RouteSpec::new("billing", "http").endpoint("http://10.0.0.5:8080/billing")).await?;
+/// admin.upsert(RouteSpec::new("billing", "quic").endpoint("10.0.0.5:4433")).await?;
 /// let before = router.generation();
 /// admin.set_strategy("billing", "noop").await?;
 /// admin.rollback(before, None).await?;
 /// let billing = admin.get("billing").await?.ok_or("no row")?;
-/// assert_eq!(serde_json::to_value(&billing)?["strategy"], "http");
+/// assert_eq!(serde_json::to_value(&billing)?["strategy"], "quic");
 /// # Ok(())
 /// # }
 /// ```
