@@ -27,7 +27,7 @@ fn failed(check: &Check, error: &serde_json::Error) -> CodecError {
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], limits: Limits) -> Result<T, CodecError> {
     // serde_json counts the depth by itself.
-    let guard = Guard::new(limits.memory);
+    let guard = Guard::new(limits);
     let mut json = Deserializer::from_slice(bytes);
     let value = guard.seed::<T>().deserialize(&mut json);
     value.and_then(|value| json.end().map(|()| value)).map_err(|error| CodecError::undecoded(guard.fault(error)))

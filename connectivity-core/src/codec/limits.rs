@@ -12,6 +12,9 @@ const PER_BYTE: usize = 16;
 pub(super) struct Limits {
     /// Nesting of values: 128, as `serde_json` has it. A recursive type would end the process by stack overflow otherwise.
     pub(super) depth: usize,
+    /// Options in one another, whatever stands between them: 128. They are counted apart, so that a list whose nodes hold an option of the
+    /// next is as long as one without.
+    pub(super) options: usize,
     /// Memory that the elements of all sequences and maps may take, by the size of their types: 16 bytes for each byte of the body and
     /// 64 MiB, so 320 MiB for a body of 16 MiB. What they hold beyond that (the text of a string, say) has come as bytes, and a collection
     /// may keep as much again in reserve.
@@ -21,7 +24,7 @@ pub(super) struct Limits {
 impl Limits {
     /// The limits of a body of this length.
     pub(super) fn of(length: usize) -> Self {
-        Self { depth: 128, memory: length.saturating_mul(PER_BYTE).saturating_add(FREE) }
+        Self { depth: 128, options: 128, memory: length.saturating_mul(PER_BYTE).saturating_add(FREE) }
     }
 }
 

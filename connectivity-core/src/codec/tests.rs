@@ -91,6 +91,19 @@ fn an_option_of_itself_has_an_end() {
 }
 
 #[test]
+fn a_list_of_options_is_as_long_as_other_values_are_deep() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Node {
+        number: u8,
+        next: Option<Box<Self>>,
+    }
+
+    round_trip(
+        &(0..100).fold(Node { number: 0, next: None }, |node, number| Node { number, next: Some(Box::new(node)) }),
+    );
+}
+
+#[test]
 fn elements_are_bounded_by_the_memory_they_take() {
     let error = zeros::<Vec<String>>().unwrap_err();
     assert_eq!(error.to_string(), "more elements than a body of its length may hold");

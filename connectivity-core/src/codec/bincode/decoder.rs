@@ -12,13 +12,14 @@ use crate::codec::limits::{self, Limits};
 pub(super) struct Decoder<'de> {
     pub(super) reader: Reader<'de>,
     depth: usize,
+    options: usize,
     memory: usize,
 }
 
 impl<'de> Decoder<'de> {
     pub(super) fn new(bytes: &'de [u8], limits: Limits) -> Self {
-        let Limits { depth, memory } = limits;
-        Self { reader: Reader::new(bytes), depth, memory }
+        let Limits { depth, options, memory } = limits;
+        Self { reader: Reader::new(bytes), depth, options, memory }
     }
 
     /// Goes one level deeper.
@@ -115,7 +116,10 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         if self.reader.flag("an option that is neither 0 nor 1")? {
-            self.enter(|decoder| visitor.visit_some(decoder))
+            self.options = self.options.checked_sub(1).ok_or_else(|| fail(fault::TOO_DEEP))?;
+            let some = visitor.visit_some(&mut *self);
+            self.options += 1;
+            some
         } else {
             visitor.visit_none()
         }

@@ -43,7 +43,7 @@ fn wide() -> impl Strategy<Value = u128> {
     (any::<u128>(), 0..128u32).prop_map(|(number, shift)| number >> shift)
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "it is what is meant")]
+#[allow(clippy::cast_possible_truncation, reason = "numbers of every width are cut out of a wide one")]
 fn everything() -> impl Strategy<Value = Everything> {
     let map = proptest::collection::btree_map(any::<u16>(), any::<Option<Option<i32>>>(), 0..4);
     let parts = (wide(), any::<(f32, f64, char, bool)>(), any::<(String, Option<u8>)>(), map);

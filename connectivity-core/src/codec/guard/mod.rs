@@ -16,10 +16,7 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, Ma
 use serde_json::value::RawValue;
 
 use super::fault::{self, Fault};
-use super::limits;
-
-/// Options that may be nested in one another, whatever stands between them; `serde_json` bounds the depth of all else.
-const MAX_OPTIONS: usize = 128;
+use super::limits::{self, Limits};
 
 /// What is left of the budget of one body.
 pub(super) struct Guard<'de> {
@@ -33,13 +30,10 @@ pub(super) struct Guard<'de> {
 }
 
 impl<'de> Guard<'de> {
-    pub(super) fn new(memory: usize) -> Self {
-        Self {
-            memory: Cell::new(memory),
-            options: Cell::new(MAX_OPTIONS),
-            fault: Cell::default(),
-            name: Cell::default(),
-        }
+    /// `serde_json` bounds the depth itself.
+    pub(super) fn new(limits: Limits) -> Self {
+        let Limits { options, memory, .. } = limits;
+        Self { memory: Cell::new(memory), options: Cell::new(options), fault: Cell::default(), name: Cell::default() }
     }
 
     /// A seed that decodes a `T` under this guard.
