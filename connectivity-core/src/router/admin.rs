@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::router::builder::default_transports;
 use crate::routes::{Admin, AdminError};
 use crate::transport::Transport;
 
@@ -28,16 +29,20 @@ impl Admin {
     }
 }
 
-fn transports() -> HashMap<&'static str, Box<dyn Transport>> {
-    let built_in: Vec<(&str, Box<dyn Transport>)> = vec![
-        #[cfg(feature = "http")]
-        ("http", Box::new(crate::transport::HttpTransport::new().allow_internal())),
-        #[cfg(feature = "mcp")]
-        ("mcp", Box::new(crate::transport::McpTransport::new().allow_internal())),
-        #[cfg(feature = "quic")]
-        ("quic", Box::new(crate::transport::QuicTransport::new())),
-        #[cfg(feature = "unix")]
-        ("unix", Box::new(crate::transport::UnixTransport::new())),
-    ];
-    built_in.into_iter().collect()
+type Transports = HashMap<String, Arc<dyn Transport>>;
+
+/// The transports of a router, with every address allowed.
+fn transports() -> Transports {
+    let transports = default_transports();
+    #[cfg(feature = "http")]
+    let transports = with(transports, "http", crate::transport::HttpTransport::new().allow_internal());
+    #[cfg(feature = "mcp")]
+    let transports = with(transports, "mcp", crate::transport::McpTransport::new().allow_internal());
+    transports
+}
+
+#[cfg(feature = "http")]
+fn with(mut transports: Transports, strategy: &str, transport: impl Transport) -> Transports {
+    transports.insert(strategy.to_owned(), Arc::new(transport));
+    transports
 }

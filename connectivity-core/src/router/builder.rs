@@ -143,7 +143,7 @@ pub(super) fn check_transport(strategy: &str) -> Result<(), SourceError> {
 }
 
 /// The transports that a router has unless told otherwise.
-fn default_transports() -> HashMap<String, Arc<dyn Transport>> {
+pub(super) fn default_transports() -> HashMap<String, Arc<dyn Transport>> {
     let built_in: &[(&str, Arc<dyn Transport>)] = &[
         #[cfg(feature = "http")]
         ("http", Arc::new(crate::transport::HttpTransport::new())),
