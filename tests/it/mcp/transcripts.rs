@@ -15,6 +15,15 @@ async fn answers(far: &Far, sent: &str, count: usize) -> Vec<Value> {
     answers
 }
 
+/// What a request of the newest version says of itself.
+fn newest() -> Value {
+    json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    })
+}
+
 #[tokio::test]
 async fn the_session_of_the_original() {
     let far = far().await;
@@ -104,11 +113,7 @@ async fn every_version_with_a_handshake_is_echoed_and_any_other_answered() {
 async fn the_newest_version_needs_no_handshake() {
     let far = far().await;
     let mut client = Client::begin(&far, "MCP1").await;
-    let meta = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
+    let meta = newest();
     let discovered = client.ask(1, "server/discover", json!({ "_meta": meta })).await;
     assert!(
         discovered["result"]["supportedVersions"].as_array().unwrap().contains(&json!("2026-07-28")),
@@ -151,11 +156,7 @@ async fn plain_names_are_for_hosts_that_take_no_dots() {
 async fn who_listens_hears_of_what_has_changed_since_the_list_was_told() {
     let far = far().await;
     let mut client = Client::begin(&far, "MCP1").await;
-    let meta = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
+    let meta = newest();
     let told = client.ask(1, "tools/list", json!({ "_meta": meta })).await;
     assert!(told.to_string().contains("billing.charge"), "{told}");
     far.routes.set("billing.charge", "noop", None, "{}");
