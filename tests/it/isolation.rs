@@ -9,9 +9,12 @@ use bytes::Bytes;
 use connectivity_core::context::{self, Context};
 use connectivity_core::layer::ConcurrencyLayer;
 use connectivity_core::{
-    Error, ErrorKind, HttpTransport, McpTransport, MemoryRoutes, RawForm, Router, Sent, Server, Tls, register,
+    Call, Error, ErrorKind, HttpTransport, McpTransport, MemoryRoutes, RawForm, Router, Sent, Server, ServerBuilder,
+    Tls, register,
 };
 use tests::shop::*;
+use tower::layer::layer_fn;
+use tower::util::MapRequest;
 
 /// Gates that threads wait at; the first is always open.
 static GATES: Gates = Gates { state: Mutex::new((BTreeSet::new(), BTreeSet::new())), changed: Condvar::new() };
@@ -89,6 +92,10 @@ impl World {
     }
 
     async fn new() -> Self {
+        Self::with(|builder| builder).await
+    }
+
+    async fn with(change: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
         router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
@@ -100,21 +107,26 @@ impl World {
             })
             .unwrap();
         router.register_raw("linger", linger).unwrap();
+        router.register_raw("panics", async |bytes| Ok(bytes)).unwrap();
         let tls = Tls::self_signed(["localhost"]).unwrap();
         let pin = tls.pin_sha256();
-        let raw = |mcp: connectivity_core::Mcp| mcp.raw("echo", RawForm::Json).raw("block", RawForm::Json);
+        let raw = |mcp: connectivity_core::Mcp| {
+            ["echo", "block", "panics"].into_iter().fold(mcp, |mcp, name| mcp.raw(name, RawForm::Json))
+        };
         let mcp = connectivity_core::McpListener::new("127.0.0.1:0", tls.clone()).mcp(raw);
         let http = connectivity_core::HttpListener::new("127.0.0.1:0").mcp(raw);
-        let builder =
-            Server::builder(&router).expose(["echo", "block", "linger"]).listener("http", http).listener("mcp", mcp);
+        let builder = Server::builder(&router)
+            .expose(["echo", "block", "linger", "panics"])
+            .listener("http", http)
+            .listener("mcp", mcp);
         let builder = builder.unix(dir.path().join("far.sock").display().to_string()).quic("127.0.0.1:0", tls);
-        Self { server: builder.start().await.unwrap(), pin, dir }
+        Self { server: change(builder).start().await.unwrap(), pin, dir }
     }
 
     /// A client of its own, with connections of its own.
     fn client(&self, strategy: &str) -> Router {
         let routes = MemoryRoutes::new();
-        for name in ["echo", "block", "linger", "nobody"] {
+        for name in ["echo", "block", "linger", "panics", "nobody"] {
             let address = |strategy| self.server.address(strategy).unwrap();
             let (word, endpoint, config) = match strategy {
                 "unix" => ("unix", self.dir.path().join("far.sock").display().to_string(), String::new()),
@@ -215,6 +227,28 @@ async fn a_call_that_is_cancelled_while_it_blocks_its_thread_ends_when_it_stops_
         near.call("echo", "x").await.unwrap();
         GATES.open(gate);
         until(|| LINGERING.load(Ordering::SeqCst) == 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_layer_that_panics_fails_its_call_and_no_other() {
+    let panics = layer_fn(|inner| {
+        MapRequest::new(inner, |call: Call| {
+            assert!(call.name() != "panics", "a layer of the user's");
+            call
+        })
+    });
+    let world = World::with(|builder| builder.layer(panics)).await;
+    for strategy in ["unix", "quic", "http", "mcp", "mcp over http"] {
+        let near = world.client(strategy);
+        for call in 0..40 {
+            let failed = near.call("panics", "{}").await.unwrap_err();
+            assert!(
+                failed.kind() == ErrorKind::Panicked && failed.sent() != Sent::No,
+                "{strategy}, call {call}: {failed}"
+            );
+            near.call("echo", "{}").await.unwrap_or_else(|error| panic!("{strategy}, call {call}: {error}"));
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use tower_service::Service;
 use crate::call::{BoxFuture, Call, CallService, Erased, Held, Reply};
 use crate::desc::MethodDesc;
 use crate::error::{Error, ErrorKind};
+use crate::layer::RecoveryLayer;
 use crate::name::parent;
 use crate::quick::Quick;
 use crate::router::core::Core;
@@ -71,14 +72,15 @@ impl Inbound {
         Self { core, exposed, service, layered: false }
     }
 
-    /// Puts a tower layer around all calls coming in, outside of those that are there.
+    /// Puts a tower layer around all calls coming in, outside of those that are there. A layer that panics fails the call.
     #[must_use]
     pub fn layer<L>(self, layer: &L) -> Self
     where
         L: Layer<CallService>,
         L::Service: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
     {
-        let service = CallService::new(layer.layer(self.service));
+        // Implementations are caught where they run; listeners rely on an answer to every call.
+        let service = CallService::new(RecoveryLayer::new().layer(layer.layer(self.service)));
         Self { service, layered: true, ..self }
     }
 
