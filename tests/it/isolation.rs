@@ -1,6 +1,6 @@
 //! One bad call is nobody else's: implementations that block their thread, peers that send without end or never read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -17,32 +17,44 @@ use tower::layer::layer_fn;
 use tower::util::MapRequest;
 
 /// Gates that threads wait at; the first is always open.
-static GATES: Gates = Gates { state: Mutex::new((BTreeSet::new(), BTreeSet::new())), changed: Condvar::new() };
+static GATES: Gates =
+    Gates { state: Mutex::new(Waiting { open: BTreeSet::new(), came: BTreeMap::new() }), changed: Condvar::new() };
 
 struct Gates {
-    /// Those that are open, and those that somebody has come to.
-    state: Mutex<(BTreeSet<usize>, BTreeSet<usize>)>,
+    state: Mutex<Waiting>,
     changed: Condvar,
+}
+
+struct Waiting {
+    open: BTreeSet<usize>,
+    /// The threads that have come to each gate, by name.
+    came: BTreeMap<usize, Vec<String>>,
 }
 
 impl Gates {
     fn wait(&self, gate: usize) {
+        if gate == 0 {
+            return;
+        }
         let mut state = self.state.lock().unwrap();
-        state.1.insert(gate);
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        state.came.entry(gate).or_default().push(thread);
         self.changed.notify_all();
-        drop(self.changed.wait_while(state, |(open, _)| gate > 0 && !open.contains(&gate)).unwrap());
+        drop(self.changed.wait_while(state, |state| !state.open.contains(&gate)).unwrap());
     }
 
-    /// Waits until somebody stands at each of these.
-    fn reached(&self, gates: &[usize]) {
+    /// Waits until so many threads have come to a gate, and returns their names.
+    fn reached(&self, gate: usize, count: usize) -> Vec<String> {
         let state = self.state.lock().unwrap();
-        let missing = |state: &mut (BTreeSet<usize>, BTreeSet<usize>)| !gates.iter().all(|gate| state.1.contains(gate));
-        let waited = self.changed.wait_timeout_while(state, Duration::from_secs(30), missing).unwrap().1;
-        assert!(!waited.timed_out(), "nobody has come to {gates:?}");
+        let missing = |state: &mut Waiting| state.came.get(&gate).is_none_or(|came| came.len() < count);
+        let (state, waited) = self.changed.wait_timeout_while(state, Duration::from_secs(30), missing).unwrap();
+        let came = state.came.get(&gate).cloned().unwrap_or_default();
+        assert!(!waited.timed_out(), "{} of {count} came to gate {gate}", came.len());
+        came
     }
 
     fn open(&self, gate: usize) {
-        self.state.lock().unwrap().0.insert(gate);
+        self.state.lock().unwrap().open.insert(gate);
         self.changed.notify_all();
     }
 }
@@ -198,7 +210,9 @@ async fn sockets_go_on_while_all_threads_of_the_runtime_are_blocked() {
             let bad = world.client(strategy);
             tokio::spawn(async move { bad.call("block", format!(r#"{{"gate":{gate}}}"#)).await })
         });
-        tokio::task::block_in_place(|| GATES.reached(&gates));
+        for gate in gates {
+            tokio::task::block_in_place(|| GATES.reached(gate, 1));
+        }
         // What needs no implementation is answered.
         let refused = good.call("nobody", "{}").await.unwrap_err();
         assert_eq!((refused.kind(), refused.sent()), (ErrorKind::NotRoutable, Sent::No), "{strategy}: {refused}");
@@ -227,6 +241,33 @@ async fn a_call_that_is_cancelled_while_it_blocks_its_thread_ends_when_it_stops_
         near.call("echo", "x").await.unwrap();
         GATES.open(gate);
         until(|| LINGERING.load(Ordering::SeqCst) == 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_wait_behind_one_that_blocks_take_no_further_io_threads() {
+    const CALLS: usize = 24;
+    let world = World::apart(2 * CALLS);
+    for (strategy, gate) in [("unix", 301), ("quic", 302), ("http", 303), ("mcp", 304)] {
+        let near = world.client(strategy);
+        // So that they are polled where their requests are read.
+        for _ in 0..1000 {
+            near.call("block", r#"{"gate":0}"#).await.unwrap();
+        }
+        let calls: Vec<_> = (0..CALLS)
+            .map(|_| {
+                let near = near.clone();
+                tokio::spawn(async move { near.call("block", format!(r#"{{"gate":{gate}}}"#)).await })
+            })
+            .collect();
+        let threads = tokio::task::block_in_place(|| GATES.reached(gate, CALLS));
+        let io_threads = threads.iter().filter(|name| name.starts_with("connectivity-")).count();
+        GATES.open(gate);
+        for call in calls {
+            call.await.unwrap().unwrap_or_else(|error| panic!("{strategy}: {error}"));
+        }
+        // QUIC has two, and each may have begun a poll.
+        assert!(io_threads <= 2, "{strategy}: {io_threads} IO threads are blocked");
     }
 }
 

@@ -126,12 +126,6 @@ impl Inbound {
         self.service.send(call)
     }
 
-    /// Returns whether layers stand around the calls: they are called by [`send`](Self::send), before the future is polled.
-    #[cfg(feature = "wire")]
-    pub(crate) fn is_layered(&self) -> bool {
-        self.layered
-    }
-
     /// Tells the layers what is called, where it is something that is exposed; they see other calls as well.
     fn tagged(&self, mut call: Call) -> Call {
         let table = self.core.now();

@@ -41,6 +41,9 @@ pub(crate) trait InlineCall: Send + 'static {
 
     /// Polls the call once, within the user's runtime. `clock` is the time of a moment ago, and then of the end.
     fn poll(self, clock: &mut Instant);
+
+    /// Begins the call on the user's runtime instead: its method has blocked a thread since it was queued.
+    fn spawn(self);
 }
 
 /// Who waits for calls to be polled.
@@ -233,7 +236,11 @@ impl<C: InlineCall> Shared<C> {
         for _ in 0..BATCH {
             let Some(call) = self.next_call() else { break };
             let waiter = call.waiter().clone();
-            call.poll(&mut clock);
+            if call.policy().allows_inline() {
+                call.poll(&mut clock);
+            } else {
+                call.spawn();
+            }
             let next = poll + 2;
             if self.poll.compare_exchange(poll, next, Ordering::AcqRel, Ordering::Relaxed).is_err() {
                 // Another thread has told of the poll already, before its reply was there.

@@ -55,7 +55,7 @@ impl Workplace {
         if bytes <= INLINE_BYTES && job.policy.allows_inline() {
             apart.queue.append(&mut VecDeque::from([Work::new(job)]));
         } else {
-            apart.user.spawn(job.run());
+            job.spawn();
         }
         result.await.ok()
     }
@@ -74,6 +74,10 @@ where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
+    fn spawn(self) {
+        self.user.clone().spawn(self.run());
+    }
+
     /// Runs on the user's runtime, and records how long the first poll takes.
     async fn run(mut self) {
         if self.sender.is_closed() {
@@ -122,7 +126,7 @@ where
 
 /// Work that waits for its inline poll.
 pub(crate) struct Work {
-    poll: Box<dyn FnOnce(&mut Instant) + Send>,
+    job: Box<dyn Begin>,
     made: Arc<dyn Deliver>,
     policy: Arc<InlinePolicy>,
 }
@@ -135,7 +139,29 @@ impl Work {
     {
         let (made, policy) = (Arc::new(Made(Mutex::new(None))), Arc::clone(&job.policy));
         let there = Arc::clone(&made);
-        Self { poll: Box::new(move |clock| job.poll_inline(&there, clock)), made, policy }
+        Self { job: Box::new((job, there)), made, policy }
+    }
+}
+
+/// The two ways in which work begins.
+trait Begin: Send {
+    fn poll_inline(self: Box<Self>, clock: &mut Instant);
+    fn spawn(self: Box<Self>);
+}
+
+impl<T, F> Begin for (Job<T, F>, Arc<Made<T>>)
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    fn poll_inline(self: Box<Self>, clock: &mut Instant) {
+        let (job, made) = *self;
+        job.poll_inline(&made, clock);
+    }
+
+    fn spawn(self: Box<Self>) {
+        let (job, _made) = *self;
+        job.spawn();
     }
 }
 
@@ -157,7 +183,11 @@ impl InlineCall for Work {
     }
 
     fn poll(self, clock: &mut Instant) {
-        (self.poll)(clock);
+        self.job.poll_inline(clock);
+    }
+
+    fn spawn(self) {
+        self.job.spawn();
     }
 }
 
