@@ -85,7 +85,8 @@ impl Mux {
 
     /// Connects to a bare server on a thread of its own.
     pub async fn unix(dir: &Path, batches: Batches) -> Self {
-        let path = dir.join(if batches == Batches::AsTheyCome { "bare.sock" } else { "batches.sock" });
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let path = dir.join(format!("bare-{}.sock", NUMBER.fetch_add(1, Ordering::Relaxed)));
         let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
         std::thread::spawn(move || {

@@ -111,8 +111,9 @@ async fn bodies(client: BillingClient, copied: Arc<AtomicUsize>) {
     }
 }
 
-/// Small calls beside eight callers of a method that computes for 1 ms.
-async fn beside_computing(there: &There, strategy: &str) {
+/// Small calls beside eight callers of a method that computes for 1 ms; and the bare side beside the same, whose server does nothing
+/// else: what the machine's scheduler leaves to both.
+async fn beside_computing(there: &There, bare: &impl Echo, strategy: &str) {
     let (_router, client) = there.client(strategy);
     let computed = Arc::new(AtomicUsize::new(0));
     let computing: Vec<_> = (0..8)
@@ -127,14 +128,13 @@ async fn beside_computing(there: &There, strategy: &str) {
         })
         .collect();
     let began = Instant::now();
-    let mut times = Vec::new();
-    for _ in 0..ROUNDS {
-        times.push(load(&Typed(client.clone()), 1, ROUND).await.p50_us());
-    }
+    let rounds = in_turns(&Typed(client.clone()), bare, 1, Seen::p50_us).await;
     let per_second = computed.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64();
     computing.iter().for_each(tokio::task::JoinHandle::abort);
     let what = format!("{strategy}, 1 in flight beside 8 that compute 1 ms ({per_second:.0}/s): p50");
+    let times: Vec<_> = rounds.iter().map(|(ours, _)| *ours).collect();
     table::plain(&what, "us", &times, AtMost(1000.0));
+    table::row("the same, to the bare side beside the same", "us", &rounds, None);
 }
 
 /// Calls of one client beside another's that block their thread: 5 ms at every twentieth call, or 12 s once.
@@ -181,7 +181,13 @@ async fn main() {
             beside_bodies(&there, strategy).await;
         }
         if wanted(strategy, "computing") {
-            beside_computing(&there, strategy).await;
+            match strategy {
+                "unix" => {
+                    let bare = bare::Mux::unix(there.dir.path(), Batches::AsTheyCome).await;
+                    beside_computing(&there, &bare, strategy).await;
+                }
+                _ => beside_computing(&there, &bare.connect().await, strategy).await,
+            }
         }
         if wanted(strategy, "blocking") {
             beside_blocking(&there, strategy).await;
