@@ -9,8 +9,11 @@
 //! watchdog:      .    .    .    .    .   the same poll as at the last look? another thread takes the runtime over
 //! ```
 //!
+//! A thread that only lacks a processor keeps the runtime: on a busy machine another would wait for one as well.
+//!
 //! The calls of `mux` streams are [`InlineCall`]s of their own kind; those of HTTP and MCP are futures, which a [`Workplace`] runs.
 
+mod driver;
 mod inline_policy;
 mod thread;
 mod watchdog;

@@ -19,14 +19,12 @@ use std::time::Instant;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
+use super::driver::Driver;
 use super::inline_policy::InlinePolicy;
-use super::watchdog::{Watchdog, Watched};
+use super::watchdog::{RUNNING, Watchdog, Watched};
 
 /// Calls that are polled before replies are flushed: clients go on with the first while the last are computed.
 const BATCH: usize = 16;
-
-/// The lowest bit of `Shared::poll`: a poll runs.
-const RUNNING: u64 = 1;
 
 /// A call that waits for its inline poll.
 pub(crate) trait InlineCall: Send + 'static {
@@ -115,6 +113,7 @@ impl<C: InlineCall> IoThread<C> {
             runtime: Mutex::new(Some(Arc::new(runtime))),
             queue: Mutex::new(Queue::default()),
             poll: AtomicU64::new(0),
+            driver: Driver::default(),
             ended: AtomicBool::new(false),
             alive: Mutex::new(Some(alive)),
             watchdog: Arc::clone(watchdog),
@@ -184,6 +183,8 @@ struct Shared<C: InlineCall> {
     queue: Mutex<Queue<C>>,
     /// The number of the last inline poll, and whether it runs.
     poll: AtomicU64,
+    /// The thread that drives the runtime now.
+    driver: Driver,
     ended: AtomicBool,
     alive: Mutex<Option<mpsc::Sender<()>>>,
     watchdog: Arc<Watchdog>,
@@ -214,6 +215,7 @@ enum Turn {
 
 impl<C: InlineCall> Shared<C> {
     fn drive(&self) {
+        self.driver.set_current();
         while let Some(runtime) = self.runtime() {
             let turn = runtime.block_on(self.turn());
             drop(runtime);
@@ -323,6 +325,10 @@ impl<C: InlineCall> Watched for Shared<C> {
 
     fn poll(&self) -> u64 {
         self.poll.load(Ordering::SeqCst)
+    }
+
+    fn driver(&self) -> &Driver {
+        &self.driver
     }
 
     fn give_up(&self, poll: u64) -> bool {

@@ -6,11 +6,19 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-/// How often the watchdog looks while calls come in. A poll that spans two looks has overrun.
+use super::driver::Driver;
+
+/// How often the watchdog looks while calls come in. A poll that spans two looks has overrun, unless its thread lacked a processor.
 const LOOK: Duration = Duration::from_micros(500);
 
 /// After this many looks without an inline poll the watchdog sleeps until there is one.
 const QUIET: u32 = 20;
+
+/// A thread that has used this much processor time between two looks computes.
+const COMPUTES: Duration = Duration::from_micros(200);
+
+/// The lowest bit of the number of a poll: it runs.
+pub(super) const RUNNING: u64 = 1;
 
 /// A runtime of sockets, as the watchdog sees it.
 pub(super) trait Watched: Send + Sync {
@@ -19,6 +27,9 @@ pub(super) trait Watched: Send + Sync {
 
     /// Returns the number of the last inline poll.
     fn poll(&self) -> u64;
+
+    /// Returns the thread that drives the runtime.
+    fn driver(&self) -> &Driver;
 
     /// Takes the runtime from the thread whose poll this is; false if the poll does not run any more.
     fn give_up(&self, poll: u64) -> bool;
@@ -100,13 +111,15 @@ impl Watchdog {
 struct Sight {
     thread: Weak<dyn Watched>,
     poll: u64,
+    /// The processor time of whoever drove the runtime.
+    cpu_time: Option<Duration>,
     /// Nobody drives the runtime, because no thread could be started.
     orphaned: bool,
 }
 
 impl Sight {
     fn new(thread: Weak<dyn Watched>) -> Self {
-        Self { thread, poll: 0, orphaned: false }
+        Self { thread, poll: 0, cpu_time: None, orphaned: false }
     }
 
     /// Looks at the thread, and has another one take over if a poll overran. Returns whether it has polled since the last look;
@@ -114,7 +127,8 @@ impl Sight {
     fn look(&mut self) -> Option<bool> {
         let thread = self.thread.upgrade().filter(|thread| !thread.has_ended())?;
         let poll = thread.poll();
-        let overran = poll == self.poll && thread.give_up(poll);
+        let lasts = self.lasts(poll, thread.driver());
+        let overran = lasts && thread.give_up(poll);
         if overran || self.orphaned {
             let driven = Arc::clone(&thread).take_over();
             self.orphaned = driven.is_err();
@@ -125,5 +139,38 @@ impl Sight {
         let busy = poll != self.poll || overran || self.orphaned;
         self.poll = poll;
         Some(busy)
+    }
+
+    /// Returns whether a poll has lasted since the last look, blocked or computing.
+    fn lasts(&mut self, poll: u64, driver: &Driver) -> bool {
+        let is_running = poll & RUNNING != 0;
+        let cpu_time = if is_running { driver.cpu_time() } else { None };
+        let before = std::mem::replace(&mut self.cpu_time, cpu_time);
+        if !is_running || poll != self.poll {
+            return false;
+        }
+        is_busy(before, cpu_time, || driver.is_runnable())
+    }
+}
+
+/// Returns whether a thread that has used so much processor time, then and now, computes or is blocked. Otherwise it lacks a
+/// processor, which says nothing of the method that it polls.
+fn is_busy(before: Option<Duration>, now: Option<Duration>, is_runnable: impl FnOnce() -> bool) -> bool {
+    let (Some(before), Some(now)) = (before, now) else { return true };
+    now.saturating_sub(before) >= COMPUTES || !is_runnable()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_lacks_a_processor_is_not_busy() {
+        let (before, runnable, blocked) = (Some(Duration::from_millis(7)), || true, || false);
+        let (little, much) = (before.map(|time| time + COMPUTES / 2), before.map(|time| time + COMPUTES));
+        assert!(!is_busy(before, before, runnable) && !is_busy(before, little, runnable));
+        assert!(is_busy(before, much, runnable), "it computes");
+        assert!(is_busy(before, before, blocked), "it is blocked");
+        assert!(is_busy(None, None, runnable), "nothing is known of it");
     }
 }
