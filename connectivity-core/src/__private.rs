@@ -3,7 +3,7 @@
 pub use std::sync::Arc;
 
 pub use crate::call::{BoxFuture, Call, Reply};
-pub use crate::desc::{MethodDesc, ServiceDesc};
+pub use crate::call::{MethodDesc, ServiceDesc};
 pub use crate::error::Error;
 pub use crate::service::explain;
 pub use crate::service::{

@@ -96,6 +96,36 @@ pub(crate) fn serving() -> String {
     current().serving.as_ref().map_or("local", Name::as_str).to_owned()
 }
 
+/// Turns any error of an implementation into an [`Error`] of kind [`Internal`](ErrorKind::Internal).
+///
+/// The cause and its sources are logged here, where they belong; the caller sees the kind alone.
+///
+/// ```
+/// use connectivity_core::{Error, OrInternal};
+///
+/// fn load(path: &str) -> Result<String, Error> {
+///     std::fs::read_to_string(path).or_internal()
+/// }
+/// assert_eq!(load("/no/such/file").unwrap_err().message(), "");
+/// ```
+pub trait OrInternal<T> {
+    /// Logs the cause and keeps the kind.
+    ///
+    /// # Errors
+    /// The error, if there was one, as `Internal` about the call that is being served.
+    fn or_internal(self) -> Result<T, Error>;
+}
+
+impl<T, E: fmt::Display + fmt::Debug> OrInternal<T> for Result<T, E> {
+    fn or_internal(self) -> Result<T, Error> {
+        self.map_err(|cause| {
+            let name = serving();
+            tracing::error!(name = %name, cause = ?cause, "an implementation failed: {cause}");
+            Error::new(ErrorKind::Internal, name, "")
+        })
+    }
+}
+
 /// What a caller claims.
 #[derive(Clone, Default, Debug)]
 struct Meta {

@@ -337,36 +337,6 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// Turns any error of an implementation into an [`Error`] of kind [`Internal`](ErrorKind::Internal).
-///
-/// The cause and its sources are logged here, where they belong; the caller sees the kind alone.
-///
-/// ```
-/// use connectivity_core::{Error, OrInternal};
-///
-/// fn load(path: &str) -> Result<String, Error> {
-///     std::fs::read_to_string(path).or_internal()
-/// }
-/// assert_eq!(load("/no/such/file").unwrap_err().message(), "");
-/// ```
-pub trait OrInternal<T> {
-    /// Logs the cause and keeps the kind.
-    ///
-    /// # Errors
-    /// The error, if there was one, as `Internal` about the call that is being served.
-    fn or_internal(self) -> Result<T, Error>;
-}
-
-impl<T, E: fmt::Display + fmt::Debug> OrInternal<T> for Result<T, E> {
-    fn or_internal(self) -> Result<T, Error> {
-        self.map_err(|cause| {
-            let name = crate::context::serving();
-            tracing::error!(name = %name, cause = ?cause, "an implementation failed: {cause}");
-            Error::new(ErrorKind::Internal, name, "")
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

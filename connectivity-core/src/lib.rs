@@ -75,7 +75,6 @@
 mod call;
 mod codec;
 pub mod context;
-mod desc;
 mod error;
 #[cfg(feature = "gateway")]
 mod gateway;
@@ -103,12 +102,12 @@ pub mod __private;
 #[doc(hidden)]
 pub mod fuzzing;
 
-pub use call::{Body, BoxFuture, Call, CallService, Payload, Reply, RouteTag};
+pub use call::{Body, BoxFuture, Call, CallService, MethodDesc, Payload, Reply, RouteTag, ServiceDesc};
 pub use codec::{Codec, CodecError};
 #[doc = include_str!("docs/service.md")]
 pub use connectivity_macros::service;
-pub use desc::{MethodDesc, ServiceDesc};
-pub use error::{Error, ErrorKind, OrInternal, Sent};
+pub use context::OrInternal;
+pub use error::{Error, ErrorKind, Sent};
 #[cfg(feature = "gateway")]
 pub use gateway::Gateway;
 #[cfg(feature = "router")]

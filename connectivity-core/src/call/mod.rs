@@ -1,6 +1,7 @@
 //! The envelope that layers and transports see.
 
 mod body;
+mod desc;
 mod held;
 mod reply;
 mod route;
@@ -13,17 +14,17 @@ use bytes::Bytes;
 
 use crate::codec::{Codec, CodecError};
 use crate::context::{self, Context};
-use crate::desc::MethodDesc;
-use crate::error::{Error, ErrorKind, Sent};
+use crate::error::{Error, ErrorKind};
 use crate::name::Name;
-use crate::service::{Args, Arguments, Method};
 
-use body::Untaken;
 pub use body::{Body, Payload};
+pub use desc::{MethodDesc, ServiceDesc};
 pub use reply::Reply;
 pub use route::RouteTag;
 pub use service::{BoxFuture, CallService};
 
+pub(crate) use body::Untaken;
+pub(crate) use desc::{MAX_METHODS, MethodTypes};
 #[cfg(feature = "router")]
 pub(crate) use held::Held;
 pub(crate) use held::Permits;
@@ -195,28 +196,9 @@ impl Call {
         encoded.map_err(|cause| arguments_failed(self.name(), &cause))
     }
 
-    /// For generated code: takes the arguments of the method `M`.
-    ///
-    /// # Errors
-    /// [`Decode`](ErrorKind::Decode), [`Contract`](ErrorKind::Contract), or [`Encode`](ErrorKind::Encode) where an earlier attempt has
-    /// taken them; with `sent` `No`: nothing ran.
-    #[doc(hidden)]
-    pub fn into_args<M: Method>(self) -> Result<<M::Args as Arguments>::Owned, Error> {
-        let Self { name, body, .. } = self;
-        let fail = |kind, cause| Error::new(kind, &name, cause).with_sent(Sent::No);
-        let arguments: Result<Args<M, <M::Args as Arguments>::Form>, Error> = match body {
-            Body::Typed(payload) => payload.take().map_err(|why| match why {
-                Untaken::OtherType => {
-                    fail(ErrorKind::Contract, "two contracts of this name are linked into one program".into())
-                }
-                Untaken::Spent => fail(ErrorKind::Encode, "the arguments: an earlier attempt has taken them".into()),
-            }),
-            Body::Encoded(codec, bytes) => {
-                codec.decode(&bytes).map_err(|cause| fail(ErrorKind::Decode, cause.of_arguments()))
-            }
-            Body::Raw(_) => Err(fail(ErrorKind::Decode, "a typed method takes JSON or bincode, not raw bytes".into())),
-        };
-        arguments.map(|arguments| M::Args::from_form(arguments.into_inner()))
+    /// Takes the name and the arguments.
+    pub(crate) fn into_body(self) -> (Name, Body) {
+        (self.name, self.body)
     }
 
     /// The same call once more, for a layer that may have to repeat it. Nothing is encoded or copied: of a value, the first that
@@ -279,6 +261,7 @@ fn not_encoded(name: &str, what: &str, shown: &str, cause: &CodecError) {
 #[cfg(all(test, feature = "router"))]
 mod tests {
     use super::*;
+    use crate::error::Sent;
 
     fn take(call: Call) -> Result<String, Untaken> {
         match call.body {

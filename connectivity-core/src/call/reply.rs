@@ -1,17 +1,10 @@
 //! The answer to a call.
 
-#[cfg(feature = "router")]
-use std::any::Any;
-use std::fmt;
-
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
 
-use crate::call::body::Untaken;
 use crate::call::{Body, not_encoded};
 use crate::codec::{Codec, CodecError};
 use crate::error::{Error, ErrorKind, Sent};
-use crate::service::{Method, MethodOutput, ServiceError, Wire};
 
 /// The answer of an implementation: its value, or the error type of the contract.
 ///
@@ -37,26 +30,9 @@ impl Reply {
         Self { body: Body::Encoded(codec, bytes.into()), app_error, drift: None }
     }
 
-    /// For generated code: makes the answer of the method `M`.
-    #[doc(hidden)]
-    pub fn of<M: Method>(output: M::Output) -> Self {
-        match output.into_result() {
-            Ok(value) => Self { body: Body::typed(value.into_form()), app_error: false, drift: None },
-            Err(error) => {
-                let explain = |error: &_| M::explain(M::Err::of_form(error));
-                Self { body: Body::explained(error.into_form(), explain), app_error: true, drift: None }
-            }
-        }
-    }
-
-    /// What a `noop` route answers: what the method says, or nothing for a method that returns nothing.
-    #[cfg(feature = "router")]
-    pub(crate) fn noop<M: Method>() -> Option<Self> {
-        M::noop().map(Wire::into_form).or_else(unit).map(|value| Self {
-            body: Body::typed(value),
-            app_error: false,
-            drift: None,
-        })
+    /// Makes the answer of a typed method.
+    pub(crate) fn typed(body: Body, app_error: bool) -> Self {
+        Self { body, app_error, drift: None }
     }
 
     /// Notes how the contracts differ: an answer that cannot be decoded then tells it.
@@ -97,41 +73,8 @@ impl Reply {
         Error::new(ErrorKind::Encode, name, format!("the reply: {cause}")).with_sent(Sent::Yes)
     }
 
-    /// Reads the answer, or the lack of one, as what the method `M` returns.
-    pub(crate) fn into_output<M: Method>(reply: Result<Self, Error>) -> M::Output {
-        let value = match reply {
-            Ok(Self { body, app_error: false, drift }) => {
-                take::<M, _>(body, drift).map(|value| Ok(M::Ok::from_form(value)))
-            }
-            Ok(Self { body, app_error: true, drift }) => {
-                take::<M, _>(body, drift).map(|error| Err(M::Err::from_form(error)))
-            }
-            Err(error) => Err(error),
-        };
-        M::Output::from_result(value.unwrap_or_else(|error| Err(M::Err::from_form(error.into()))))
+    /// Takes the answer apart: the value or error, whether it is the error, and how the contracts differ.
+    pub(crate) fn into_parts(self) -> (Body, bool, Option<String>) {
+        (self.body, self.app_error, self.drift)
     }
-}
-
-fn take<M: Method, T: DeserializeOwned + 'static>(body: Body, drift: Option<String>) -> Result<T, Error> {
-    let fail = |kind, cause: &dyn fmt::Display| {
-        Error::new(kind, M::DESC.full_name(), format!("the reply: {cause}")).with_sent(Sent::Yes)
-    };
-    match body {
-        Body::Typed(payload) => payload.take().map_err(|why| match why {
-            Untaken::OtherType => fail(ErrorKind::Contract, &"a value of another type"),
-            Untaken::Spent => fail(ErrorKind::Encode, &"its value was taken already"),
-        }),
-        Body::Encoded(codec, bytes) => codec.decode(&bytes).map_err(|cause| match drift {
-            Some(drift) => fail(ErrorKind::Contract, &format_args!("{cause}; {drift}")),
-            None => fail(ErrorKind::Decode, &cause),
-        }),
-        Body::Raw(_) => Err(fail(ErrorKind::Decode, &"raw bytes, where JSON or bincode was expected")),
-    }
-}
-
-/// `Some(())` if `T` is `()`.
-#[cfg(feature = "router")]
-fn unit<T: 'static>() -> Option<T> {
-    let mut unit = Some(());
-    (&mut unit as &mut dyn Any).downcast_mut::<Option<T>>()?.take()
 }

@@ -11,8 +11,8 @@ use super::catalogue::{Kind, Listed, Spelling, Tools, failed, in_order, refused,
 use super::raw;
 use super::{RESULT, RawForm};
 use crate::call::Call;
+use crate::call::MethodDesc;
 use crate::codec::{self, Codec};
-use crate::desc::MethodDesc;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
 use crate::router::{Inbound, Listed as Callable};

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 
 use crate::call::CallService;
-use crate::desc::{MethodDesc, ServiceDesc};
+use crate::call::{MethodDesc, ServiceDesc};
 use crate::error::Error;
 use crate::name::Name;
 use crate::router::recheck::{self, Recheck};

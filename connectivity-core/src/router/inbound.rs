@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::call::MethodDesc;
 use crate::call::{BoxFuture, Call, CallService, Erased, Held, Reply};
-use crate::desc::MethodDesc;
 use crate::error::{Error, ErrorKind};
 use crate::layer::RecoveryLayer;
 use crate::name::parent;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::call::{BoxFuture, Call, CallService, Erased, Reply};
-use crate::desc::{MethodDesc, ServiceDesc};
+use crate::call::{MethodDesc, ServiceDesc};
 use crate::error::{Error, ErrorKind};
 use crate::service::{self, Dispatch};
 

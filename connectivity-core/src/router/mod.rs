@@ -29,9 +29,9 @@ use bytes::Bytes;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::call::ServiceDesc;
 use crate::call::{Call, CallService, Reply};
 use crate::codec::Codec;
-use crate::desc::ServiceDesc;
 use crate::error::{Error, ErrorKind};
 use crate::name::{Name, NameError};
 #[cfg(feature = "sqlite")]

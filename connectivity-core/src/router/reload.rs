@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use tower_layer::Layer;
 
+use crate::call::MethodDesc;
 use crate::call::{CallService, RouteTag};
-use crate::desc::MethodDesc;
 use crate::layer::FallbackLayer;
 use crate::name::{Name, parent};
 use crate::router::flight::Flights;

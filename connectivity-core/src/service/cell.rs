@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::desc::{MAX_METHODS, MethodDesc, ServiceDesc};
+use crate::call::{MAX_METHODS, MethodDesc, ServiceDesc};
 use crate::service::Dispatch;
 
 const WORDS: usize = MAX_METHODS / 64;

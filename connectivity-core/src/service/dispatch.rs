@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::call::ServiceDesc;
 use crate::call::{BoxFuture, Call, Permits, Reply};
 use crate::context::{self, Context};
-use crate::desc::ServiceDesc;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
 use crate::service::work::{CatchPanic, Within};

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::call::{Body, BoxFuture, Call, CallService, Reply, arguments_failed};
-use crate::desc::{MethodDesc, ServiceDesc};
+use crate::call::{MethodDesc, ServiceDesc};
 use crate::error::Error;
 use crate::service::{
     Args, Arguments, Dispatch, Form, Host, Method, Plan, Registrable, ServiceCell, ServiceRegistry, Slot, invoke,

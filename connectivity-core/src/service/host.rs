@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::call::CallService;
+use crate::call::{MethodDesc, ServiceDesc};
 use crate::codec::Codec;
-use crate::desc::{MethodDesc, ServiceDesc};
 use crate::service::ServiceCell;
 
 /// Where a client finds its service: a router.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::desc::MethodDesc;
+use crate::call::MethodDesc;
 use crate::error::Error;
 use crate::service::Arguments;
 

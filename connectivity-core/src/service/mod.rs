@@ -2,6 +2,7 @@
 
 mod args;
 mod cell;
+mod describe;
 mod dispatch;
 pub mod explain;
 mod handle;

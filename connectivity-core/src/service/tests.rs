@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::call::{BoxFuture, Call, Reply};
+use crate::call::{MethodDesc, ServiceDesc};
 use crate::codec::Codec;
 use crate::context;
-use crate::desc::{MethodDesc, ServiceDesc};
 use crate::error::{Error, ErrorKind};
 
 trait DynAdder: Send + Sync + 'static {

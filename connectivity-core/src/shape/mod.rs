@@ -24,7 +24,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::Codec;
-use crate::service::{Args, Arguments, Method, ServiceError, Wire};
 
 use fingerprint::Fnv;
 use node::Node;
@@ -52,7 +51,7 @@ impl Shape {
     }
 
     /// The same; says too whether what is written is what is read.
-    fn of_both<T: Serialize + DeserializeOwned>(codec: Codec) -> (Self, bool) {
+    pub(crate) fn of_both<T: Serialize + DeserializeOwned>(codec: Codec) -> (Self, bool) {
         let mut returns = true;
         let nodes = tracer::walk::<T>(codec == Codec::Json, |value| returns = returns && codec.returns(value));
         (Self(nodes), returns)
@@ -97,13 +96,13 @@ pub struct MethodShape {
 }
 
 impl MethodShape {
-    pub(crate) fn of<M: Method>(codec: Codec) -> Self {
-        let (arguments, arguments_return) = Shape::of_both::<Args<M, <M::Args as Arguments>::Form>>(codec);
-        let (ok, ok_returns) = Shape::of_both::<<M::Ok as Wire>::Form>(codec);
-        let (err, err_returns) = Shape::of_both::<<M::Err as ServiceError>::Form>(codec);
-        let parts = [("the arguments", arguments_return), ("the reply", ok_returns), ("the error", err_returns)];
-        let uneven = parts.into_iter().find(|(_, returns)| !returns).map(|(part, _)| part);
-        Self { name: M::DESC.name(), arguments, ok, err, uneven }
+    /// Makes the shape of a method from the shapes of its arguments, its value and its error, each with whether what is written is
+    /// what is read.
+    pub(crate) fn new(name: &'static str, parts: [(Shape, bool); 3]) -> Self {
+        let words = ["the arguments", "the reply", "the error"];
+        let uneven = parts.iter().position(|(_, returns)| !returns).map(|part| words[part]);
+        let [arguments, ok, err] = parts.map(|(shape, _)| shape);
+        Self { name, arguments, ok, err, uneven }
     }
 
     /// Shows the arguments: a struct with a field for each.

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use crate::call::Call;
+use crate::call::MethodDesc;
 use crate::codec::Codec;
 use crate::context::Context;
-use crate::desc::MethodDesc;
 use crate::error::Error;
 use crate::name::Name;
 

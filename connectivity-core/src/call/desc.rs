@@ -3,11 +3,8 @@
 use std::fmt;
 
 #[cfg(feature = "router")]
-use crate::call::Reply;
+use super::Reply;
 use crate::codec::{Codec, CodecError, Encoded};
-#[cfg(feature = "mcp")]
-use crate::service::ServiceError;
-use crate::service::{Args, Arguments, Method};
 use crate::shape::{Contract, MethodShape};
 
 /// The most methods a service may have: one bit each in the mask that a local call reads.
@@ -91,24 +88,27 @@ pub struct MethodDesc {
     idempotent: bool,
     readonly: bool,
     no_cancel: bool,
+    types: MethodTypes,
+}
+
+/// What a method's types can do, for those who know only its description.
+pub(crate) struct MethodTypes {
     #[cfg(feature = "router")]
-    noop: fn() -> Option<Reply>,
-    shape: fn(Codec) -> MethodShape,
-    transcode: fn(&[u8], Codec, Codec) -> Result<Encoded, CodecError>,
+    pub(crate) noop: fn() -> Option<Reply>,
+    pub(crate) shape: fn(Codec) -> MethodShape,
+    pub(crate) transcode: fn(&[u8], Codec, Codec) -> Result<Encoded, CodecError>,
     #[cfg(feature = "mcp")]
-    is_error: fn(&[u8]) -> bool,
+    pub(crate) is_error: fn(&[u8]) -> bool,
 }
 
 impl MethodDesc {
-    /// For generated code: describes the method `M`.
-    #[doc(hidden)]
-    #[must_use]
-    pub const fn of<M: Method>(
+    pub(crate) const fn new(
         index: usize,
         service: &'static str,
         name: &'static str,
         full_name: &'static str,
         arguments: &'static [&'static str],
+        types: MethodTypes,
     ) -> Self {
         assert!(index < MAX_METHODS, "a service has at most 256 methods");
         Self {
@@ -121,12 +121,7 @@ impl MethodDesc {
             idempotent: false,
             readonly: false,
             no_cancel: false,
-            #[cfg(feature = "router")]
-            noop: Reply::noop::<M>,
-            shape: MethodShape::of::<M>,
-            transcode: Args::<M, <M::Args as Arguments>::Form>::transcode,
-            #[cfg(feature = "mcp")]
-            is_error: |json| Codec::Json.decode::<<M::Err as ServiceError>::Form>(json).is_ok(),
+            types,
         }
     }
 
@@ -211,13 +206,13 @@ impl MethodDesc {
     /// Shows what arguments, value and error look like in bincode: found by walking their types, which takes a moment.
     #[must_use]
     pub fn shape(&self) -> MethodShape {
-        (self.shape)(Codec::Bincode)
+        (self.types.shape)(Codec::Bincode)
     }
 
     /// The same in JSON.
     #[cfg(feature = "mcp")]
     pub(crate) fn json_shape(&self) -> MethodShape {
-        (self.shape)(Codec::Json)
+        (self.types.shape)(Codec::Json)
     }
 
     /// Digests the [shape](Self::shape): two programs whose fingerprints of a method are equal understand each other's bincode.
@@ -229,7 +224,7 @@ impl MethodDesc {
 
     /// What both ends of a wire compare of the method; found out once.
     pub(crate) fn contract(&self) -> &'static Contract {
-        Contract::of(self.shape)
+        Contract::of(self.types.shape)
     }
 
     /// The codec for a call when its row asks for `wanted`: JSON for a method that bincode cannot carry.
@@ -242,19 +237,19 @@ impl MethodDesc {
 
     /// Moves encoded arguments from one codec to another, if that can carry them; says which it is.
     pub(crate) fn transcode(&self, bytes: &[u8], from: Codec, to: Codec) -> Result<Encoded, CodecError> {
-        (self.transcode)(bytes, from, to)
+        (self.types.transcode)(bytes, from, to)
+    }
+
+    /// Returns whether JSON is an error of the contract.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn is_error(&self, json: &[u8]) -> bool {
+        (self.types.is_error)(json)
     }
 
     /// Makes the answer of a `noop` route, if the method has one.
-    /// Says whether JSON is an error of the contract.
-    #[cfg(feature = "mcp")]
-    pub(crate) fn is_error(&self, json: &[u8]) -> bool {
-        (self.is_error)(json)
-    }
-
     #[cfg(feature = "router")]
     pub(crate) fn noop(&self) -> Option<Reply> {
-        (self.noop)()
+        (self.types.noop)()
     }
 }
 

@@ -1,0 +1,126 @@
+//! What is generic over a method: its description, its shape, and how arguments and answers get into calls and out of them.
+//!
+//! The rooms below know a method by its [`MethodDesc`] only.
+
+#[cfg(feature = "router")]
+use std::any::Any;
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+
+use super::{Args, Arguments, Method, MethodOutput, ServiceError, Wire};
+use crate::call::{Body, Call, Reply, Untaken};
+use crate::call::{MethodDesc, MethodTypes};
+use crate::codec::Codec;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::shape::{MethodShape, Shape};
+
+impl MethodDesc {
+    /// For generated code: describes the method `M`.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn of<M: Method>(
+        index: usize,
+        service: &'static str,
+        name: &'static str,
+        full_name: &'static str,
+        arguments: &'static [&'static str],
+    ) -> Self {
+        let types = MethodTypes {
+            #[cfg(feature = "router")]
+            noop: noop::<M>,
+            shape: shape::<M>,
+            transcode: Args::<M, <M::Args as Arguments>::Form>::transcode,
+            #[cfg(feature = "mcp")]
+            is_error: |json| Codec::Json.decode::<<M::Err as ServiceError>::Form>(json).is_ok(),
+        };
+        Self::new(index, service, name, full_name, arguments, types)
+    }
+}
+
+fn shape<M: Method>(codec: Codec) -> MethodShape {
+    let arguments = Shape::of_both::<Args<M, <M::Args as Arguments>::Form>>(codec);
+    let ok = Shape::of_both::<<M::Ok as Wire>::Form>(codec);
+    let err = Shape::of_both::<<M::Err as ServiceError>::Form>(codec);
+    MethodShape::new(M::DESC.name(), [arguments, ok, err])
+}
+
+/// Makes the answer of a `noop` route: what the method says, or nothing for a method that returns nothing.
+#[cfg(feature = "router")]
+fn noop<M: Method>() -> Option<Reply> {
+    M::noop().map(Wire::into_form).or_else(unit).map(|value| Reply::typed(Body::typed(value), false))
+}
+
+/// `Some(())` if `T` is `()`.
+#[cfg(feature = "router")]
+fn unit<T: 'static>() -> Option<T> {
+    let mut unit = Some(());
+    (&mut unit as &mut dyn Any).downcast_mut::<Option<T>>()?.take()
+}
+
+impl Call {
+    /// For generated code: takes the arguments of the method `M`.
+    ///
+    /// # Errors
+    /// [`Decode`](ErrorKind::Decode), [`Contract`](ErrorKind::Contract), or [`Encode`](ErrorKind::Encode) where an earlier attempt has
+    /// taken them; with `sent` `No`: nothing ran.
+    #[doc(hidden)]
+    pub fn into_args<M: Method>(self) -> Result<<M::Args as Arguments>::Owned, Error> {
+        let (name, body) = self.into_body();
+        let fail = |kind, cause| Error::new(kind, &name, cause).with_sent(Sent::No);
+        let arguments: Result<Args<M, <M::Args as Arguments>::Form>, Error> = match body {
+            Body::Typed(payload) => payload.take().map_err(|why| match why {
+                Untaken::OtherType => {
+                    fail(ErrorKind::Contract, "two contracts of this name are linked into one program".into())
+                }
+                Untaken::Spent => fail(ErrorKind::Encode, "the arguments: an earlier attempt has taken them".into()),
+            }),
+            Body::Encoded(codec, bytes) => {
+                codec.decode(&bytes).map_err(|cause| fail(ErrorKind::Decode, cause.of_arguments()))
+            }
+            Body::Raw(_) => Err(fail(ErrorKind::Decode, "a typed method takes JSON or bincode, not raw bytes".into())),
+        };
+        arguments.map(|arguments| M::Args::from_form(arguments.into_inner()))
+    }
+}
+
+impl Reply {
+    /// For generated code: makes the answer of the method `M`.
+    #[doc(hidden)]
+    pub fn of<M: Method>(output: M::Output) -> Self {
+        match output.into_result() {
+            Ok(value) => Self::typed(Body::typed(value.into_form()), false),
+            Err(error) => {
+                let explain = |error: &_| M::explain(M::Err::of_form(error));
+                Self::typed(Body::explained(error.into_form(), explain), true)
+            }
+        }
+    }
+
+    /// Reads the answer, or the lack of one, as what the method `M` returns.
+    pub(crate) fn into_output<M: Method>(reply: Result<Self, Error>) -> M::Output {
+        let value = match reply.map(Self::into_parts) {
+            Ok((body, false, drift)) => take::<M, _>(body, drift).map(|value| Ok(M::Ok::from_form(value))),
+            Ok((body, true, drift)) => take::<M, _>(body, drift).map(|error| Err(M::Err::from_form(error))),
+            Err(error) => Err(error),
+        };
+        M::Output::from_result(value.unwrap_or_else(|error| Err(M::Err::from_form(error.into()))))
+    }
+}
+
+fn take<M: Method, T: DeserializeOwned + 'static>(body: Body, drift: Option<String>) -> Result<T, Error> {
+    let fail = |kind, cause: &dyn fmt::Display| {
+        Error::new(kind, M::DESC.full_name(), format!("the reply: {cause}")).with_sent(Sent::Yes)
+    };
+    match body {
+        Body::Typed(payload) => payload.take().map_err(|why| match why {
+            Untaken::OtherType => fail(ErrorKind::Contract, &"a value of another type"),
+            Untaken::Spent => fail(ErrorKind::Encode, &"its value was taken already"),
+        }),
+        Body::Encoded(codec, bytes) => codec.decode(&bytes).map_err(|cause| match drift {
+            Some(drift) => fail(ErrorKind::Contract, &format_args!("{cause}; {drift}")),
+            None => fail(ErrorKind::Decode, &cause),
+        }),
+        Body::Raw(_) => Err(fail(ErrorKind::Decode, &"raw bytes, where JSON or bincode was expected")),
+    }
+}
