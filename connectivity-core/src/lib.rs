@@ -117,8 +117,8 @@ pub use mcp::{Mcp, McpListener, RawForm};
 pub use name::{Name, NameError};
 #[cfg(feature = "router")]
 pub use router::{
-    Exposure, Inbound, Inspection, LastError, MissingRow, OpenError, RawService, RegisterError, RouteInfo, RouteState,
-    Router, RouterBuilder, ServiceInfo,
+    Inspection, LastError, MissingRow, OpenError, RawService, RegisterError, RouteInfo, RouteState, Router,
+    RouterBuilder, ServiceInfo,
 };
 #[cfg(feature = "router")]
 pub use routes::{
@@ -140,7 +140,9 @@ pub use transport::HttpTransport;
 #[cfg(feature = "mcp")]
 pub use transport::McpTransport;
 #[cfg(feature = "router")]
-pub use transport::{BuildContext, Drain, Listener, Listening, Remote, ServeError, Transport, TransportState};
+pub use transport::{
+    BuildContext, Drain, Exposure, Inbound, Listener, Listening, Remote, ServeError, Transport, TransportState,
+};
 #[cfg(feature = "quic")]
 pub use transport::{QuicListener, QuicTransport};
 #[cfg(feature = "tls")]

@@ -14,7 +14,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 
 use crate::context::Peer;
-use crate::router::Inbound;
+use crate::transport::Inbound;
 use crate::transport::io::Workplace;
 
 pub(crate) use self::answer::Refusal;

@@ -13,13 +13,12 @@ use super::Inner;
 use super::answer::{self, Refusal};
 use super::body::{self, BodyError, BodyLimits};
 use super::unsent::{OfOrigin, UNREAD};
-use crate::call::Call;
-use crate::call::MethodDesc;
+use crate::call::{Call, MethodDesc};
 use crate::codec::Codec;
 use crate::context::{self, Context, Peer};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
-use crate::router::Inbound;
+use crate::transport::Inbound;
 use crate::transport::http::headers;
 use crate::transport::large_requests::LargePermit;
 

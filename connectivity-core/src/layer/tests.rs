@@ -10,8 +10,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::*;
-use crate::call::MethodDesc;
-use crate::call::{Body, CallService, Reply};
+use crate::call::{Body, CallService, MethodDesc, Reply};
 use crate::layer::breaker::{BreakerState, CircuitBreaker};
 use crate::name::Name;
 use crate::service::Method;

@@ -26,8 +26,8 @@ use tokio::runtime::Handle;
 
 use crate::context::Peer;
 use crate::gateway::Callers;
-use crate::router::Inbound;
 use crate::transport::Drain;
+use crate::transport::Inbound;
 use crate::transport::io::Workplace;
 #[cfg(feature = "sqlite")]
 use crate::{router::Router, routes::SourceError};

@@ -13,7 +13,7 @@ use super::wire::End;
 use super::{Inner, Mcp};
 use crate::call::BoxFuture;
 use crate::context::Peer;
-use crate::router::Inbound;
+use crate::transport::Inbound;
 use crate::transport::io::{InlinePolicies, IoThread, IoThreads, Work, Workplace};
 use crate::transport::quic::admission::{Admission, Admitted, Established};
 use crate::transport::quic::binding::Binding;

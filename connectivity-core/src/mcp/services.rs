@@ -10,12 +10,11 @@ use tokio::sync::watch;
 use super::catalogue::{Kind, Listed, Spelling, Tools, failed, in_order, refused, value};
 use super::raw;
 use super::{RESULT, RawForm};
-use crate::call::Call;
-use crate::call::MethodDesc;
+use crate::call::{Call, MethodDesc};
 use crate::codec::{self, Codec};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
-use crate::router::{Inbound, Listed as Callable};
+use crate::transport::{Inbound, Listed as Callable};
 
 /// The longest name of a tool.
 const MAX_NAME: usize = 128;

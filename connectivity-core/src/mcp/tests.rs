@@ -9,8 +9,9 @@ use tokio::task::JoinHandle;
 use super::session::{Limits, serve};
 use super::wire::End;
 use super::*;
-use crate::router::{Exposure, Router};
+use crate::router::Router;
 use crate::routes::MemoryRoutes;
+use crate::transport::Exposure;
 
 const LIMITS: Limits =
     Limits { opening: Some(Duration::from_secs(10)), stall: Some(Duration::from_secs(30)), message: 1 << 16 };

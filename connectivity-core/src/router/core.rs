@@ -5,8 +5,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
-use crate::call::CallService;
-use crate::call::{MethodDesc, ServiceDesc};
+use crate::call::{CallService, MethodDesc, ServiceDesc};
 use crate::error::Error;
 use crate::name::Name;
 use crate::router::recheck::{self, Recheck};

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::call::{BoxFuture, Call, CallService, Erased, Reply};
-use crate::call::{MethodDesc, ServiceDesc};
+use crate::call::{BoxFuture, Call, CallService, Erased, MethodDesc, Reply, ServiceDesc};
 use crate::error::{Error, ErrorKind};
 use crate::service::{self, Dispatch};
 

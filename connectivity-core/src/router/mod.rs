@@ -4,8 +4,8 @@
 mod admin;
 mod builder;
 mod core;
+mod exposed;
 mod flight;
-mod inbound;
 mod inspect;
 mod layers;
 mod local;
@@ -29,8 +29,7 @@ use bytes::Bytes;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::call::ServiceDesc;
-use crate::call::{Call, CallService, Reply};
+use crate::call::{Call, CallService, Reply, ServiceDesc};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind};
 use crate::name::{Name, NameError};
@@ -38,17 +37,15 @@ use crate::name::{Name, NameError};
 use crate::routes::Admin;
 use crate::routes::SourceError;
 use crate::service::{Host, Registrable, ServiceCell, ServiceRegistry};
-use crate::transport::Transport;
+use crate::transport::{Exposure, Inbound, Transport};
 
 pub use builder::{OpenError, RouterBuilder};
-#[cfg(feature = "mcp")]
-pub(crate) use inbound::Listed;
-pub use inbound::{Exposure, Inbound};
 pub use inspect::{Inspection, LastError, RouteInfo, RouteState, ServiceInfo};
 pub use local::RawService;
 pub use table::MissingRow;
 
 use self::core::Core;
+use self::exposed::Exposed;
 use self::reload::State;
 
 /// Sends calls where the rows of a table say, and follows the table as it changes.
@@ -284,7 +281,7 @@ impl Router {
     /// Takes calls from outside for the implementations registered here; for listeners of your own.
     #[must_use]
     pub fn inbound(&self, exposed: Exposure) -> Inbound {
-        Inbound::new(Arc::clone(&self.0), exposed)
+        Inbound::new(Arc::new(Exposed::new(Arc::clone(&self.0), exposed)))
     }
 
     /// Notes what is exposed and not registered: by mistake, or not yet.

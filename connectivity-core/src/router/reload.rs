@@ -8,8 +8,7 @@ use std::time::SystemTime;
 
 use tower_layer::Layer;
 
-use crate::call::MethodDesc;
-use crate::call::{CallService, RouteTag};
+use crate::call::{CallService, MethodDesc, RouteTag};
 use crate::layer::FallbackLayer;
 use crate::name::{Name, parent};
 use crate::router::flight::Flights;

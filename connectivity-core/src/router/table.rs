@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
-use crate::call::ServiceDesc;
-use crate::call::{CallService, RouteTag};
+use crate::call::{CallService, RouteTag, ServiceDesc};
 use crate::error::{Error, ErrorKind};
 use crate::name::{Name, parent};
 use crate::quick::Quick;

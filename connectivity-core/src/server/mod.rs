@@ -14,8 +14,9 @@ use tower_service::Service;
 use crate::call::{Call, CallService, Reply};
 use crate::error::Error;
 use crate::name::Name;
-use crate::router::{Exposure, Inbound, Router};
+use crate::router::Router;
 use crate::transport::{Drain, DrainSwitch, Listener, ServeError};
+use crate::transport::{Exposure, Inbound};
 
 #[cfg(feature = "gateway")]
 pub use self::http::HttpListener;

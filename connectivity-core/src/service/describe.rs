@@ -9,8 +9,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 
 use super::{Args, Arguments, Method, MethodOutput, ServiceError, Wire};
-use crate::call::{Body, Call, Reply, Untaken};
-use crate::call::{MethodDesc, MethodTypes};
+use crate::call::{Body, Call, MethodDesc, MethodTypes, Reply, Untaken};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::shape::{MethodShape, Shape};

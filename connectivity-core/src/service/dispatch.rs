@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::call::ServiceDesc;
-use crate::call::{BoxFuture, Call, Permits, Reply};
+use crate::call::{BoxFuture, Call, Permits, Reply, ServiceDesc};
 use crate::context::{self, Context};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::call::{Body, BoxFuture, Call, CallService, Reply, arguments_failed};
-use crate::call::{MethodDesc, ServiceDesc};
+use crate::call::{Body, BoxFuture, Call, CallService, MethodDesc, Reply, ServiceDesc, arguments_failed};
 use crate::error::Error;
 use crate::service::{
     Args, Arguments, Dispatch, Form, Host, Method, Plan, Registrable, ServiceCell, ServiceRegistry, Slot, invoke,

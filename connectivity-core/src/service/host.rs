@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::call::CallService;
-use crate::call::{MethodDesc, ServiceDesc};
+use crate::call::{CallService, MethodDesc, ServiceDesc};
 use crate::codec::Codec;
 use crate::service::ServiceCell;
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::call::{BoxFuture, Call, Reply};
-use crate::call::{MethodDesc, ServiceDesc};
+use crate::call::{BoxFuture, Call, MethodDesc, Reply, ServiceDesc};
 use crate::codec::Codec;
 use crate::context;
 use crate::error::{Error, ErrorKind};

@@ -5,8 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use crate::call::MethodDesc;
-use crate::call::{Call, Reply};
+use crate::call::{Call, MethodDesc, Reply};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::shape::Unsupported;

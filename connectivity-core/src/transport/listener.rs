@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::call::BoxFuture;
 use crate::context::after;
-use crate::router::Inbound;
+use crate::transport::Inbound;
 
 /// Takes calls from outside for an [`Inbound`], on the runtime that starts it: HTTP is one, and yours can be another.
 pub trait Listener: Send + 'static {

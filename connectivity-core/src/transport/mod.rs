@@ -10,6 +10,7 @@ mod contract;
 mod health;
 #[cfg(any(feature = "http", feature = "gateway"))]
 pub(crate) mod http;
+mod inbound;
 #[cfg(any(feature = "wire", feature = "gateway"))]
 #[cfg_attr(not(feature = "mcp"), allow(dead_code, unused_imports, reason = "each listener uses its part"))]
 pub(crate) mod io;
@@ -59,11 +60,15 @@ pub use self::mcp::McpTransport;
 pub use self::quic::{QuicListener, QuicTransport};
 #[cfg(feature = "unix")]
 pub use self::unix::{UnixListener, UnixTransport};
+pub use inbound::{Exposure, Inbound};
 pub use listener::{Drain, Listener, Listening, ServeError};
 pub use remote::{Remote, TransportState};
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsError};
 
+pub(crate) use inbound::ExposedServices;
+#[cfg(feature = "mcp")]
+pub(crate) use inbound::Listed;
 pub(crate) use listener::DrainSwitch;
 #[cfg(any(feature = "wire", feature = "gateway"))]
 pub(crate) use origin::Origin;

@@ -9,8 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use metrics::{Counter, Histogram, Label, Unit};
 
-use crate::call::MethodDesc;
-use crate::call::{Call, RouteTag};
+use crate::call::{Call, MethodDesc, RouteTag};
 use crate::layer::outcome::Outcome;
 use crate::name::Name;
 use crate::quick::Quick;

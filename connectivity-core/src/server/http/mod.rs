@@ -19,7 +19,7 @@ use crate::call::BoxFuture;
 #[cfg(feature = "mcp")]
 use crate::gateway::Callers;
 use crate::gateway::Gateway;
-use crate::router::Inbound;
+use crate::transport::Inbound;
 use crate::transport::io::{InlinePolicies, IoThread, IoThreads, Work, Workplace};
 use crate::transport::{Drain, Listener, Listening, ServeError};
 

@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use super::dial::{quoted, refused};
 use super::stream::UNREADABLE;
-use crate::call::MethodDesc;
-use crate::call::{Call, Reply};
+use crate::call::{Call, MethodDesc, Reply};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::mcp::RESULT;

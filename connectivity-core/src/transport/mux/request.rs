@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::call::Call;
-use crate::call::MethodDesc;
+use crate::call::{Call, MethodDesc};
 use crate::codec::Codec;
 use crate::context::Context;
 use crate::error::Error;

@@ -12,7 +12,7 @@ use super::intake::Intake;
 use super::reading::Reading;
 use super::stream::Stream;
 use crate::context::Peer;
-use crate::router::Inbound;
+use crate::transport::Inbound;
 use crate::transport::io::{InlinePolicies, InlineQueue, IoThread};
 use crate::transport::large_requests::{LargeRequests, Streams};
 use crate::transport::wire::{Role, WireError, read_preamble};

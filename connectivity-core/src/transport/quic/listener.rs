@@ -14,7 +14,7 @@ use super::socket::Freed;
 use super::threads::Threads;
 use super::{ALPN, bulk, close, settings};
 use crate::call::BoxFuture;
-use crate::router::Inbound;
+use crate::transport::Inbound;
 use crate::transport::large_requests::Streams;
 use crate::transport::mux::{Beginning, Client, Serving, serve};
 use crate::transport::tls::Tls;

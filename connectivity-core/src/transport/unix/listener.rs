@@ -15,7 +15,7 @@ use super::address::Address;
 use super::users::Users;
 use crate::call::BoxFuture;
 use crate::context::Peer;
-use crate::router::Inbound;
+use crate::transport::Inbound;
 use crate::transport::io::IoThreads;
 use crate::transport::mux::{Beginning, Client, Serving, StreamCall, serve};
 use crate::transport::places::Opening;

@@ -1,0 +1,120 @@
+//! The implementations of a router that calls from outside may reach.
+
+use std::sync::Arc;
+
+use crate::call::{BoxFuture, Call, Erased, Held, MethodDesc, Reply};
+use crate::error::{Error, ErrorKind};
+use crate::router::core::Core;
+use crate::router::local::Local;
+use crate::router::table::{Known, closed};
+use crate::router::target::Place;
+#[cfg(feature = "mcp")]
+use crate::transport::Listed;
+use crate::transport::{ExposedServices, Exposure};
+
+/// The services of a router that are exposed.
+pub(crate) struct Exposed {
+    core: Arc<Core>,
+    exposure: Exposure,
+}
+
+impl Exposed {
+    pub(crate) fn new(core: Arc<Core>, exposure: Exposure) -> Self {
+        Self { core, exposure }
+    }
+
+    /// Finds who answers a call, and counts it against its row.
+    fn answer(&self, call: Call) -> Result<BoxFuture<'static, Result<Reply, Error>>, Error> {
+        let table = self.core.now();
+        if table.closed {
+            return Err(closed(call.name()));
+        }
+        let local = self.local(table.known(call.name()), call.name())?;
+        let mut call = match local.find(call.name())? {
+            Some(method) => call.with_method(method),
+            None => call,
+        };
+        let Some(target) = table.slot(call.name()).and_then(|slot| slot.target.as_ref()) else {
+            return Ok(local.send(call));
+        };
+        if matches!(target.place, Place::Noop) {
+            return Ok(target.service().send(call));
+        }
+        let admitted = Held::by(target.admit(&call)?, &mut call);
+        let work = local.send(call);
+        Ok(Box::pin(async move {
+            let _admitted = admitted;
+            work.await
+        }))
+    }
+
+    fn local<'a>(&self, known: Option<&'a Known>, name: &str) -> Result<&'a Local, Error> {
+        let local = known.and_then(|known| known.local.as_ref()).filter(|_| self.exposure.covers(name));
+        local.ok_or_else(|| Error::new(ErrorKind::NotRoutable, name, "no service of this name is exposed here"))
+    }
+}
+
+impl Erased for Exposed {
+    fn call(self: Arc<Self>, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+        self.answer(call).unwrap_or_else(|error| Box::pin(std::future::ready(Err(error))))
+    }
+}
+
+impl ExposedServices for Exposed {
+    fn exposure(&self) -> &Exposure {
+        &self.exposure
+    }
+
+    fn method(&self, name: &str) -> Result<Option<&'static MethodDesc>, Error> {
+        let table = self.core.table();
+        if table.closed {
+            return Err(closed(name));
+        }
+        self.local(table.known(name), name)?.find(name)
+    }
+
+    fn tagged(&self, mut call: Call) -> Call {
+        let table = self.core.now();
+        let known = table.known(call.name());
+        let Ok(local) = self.local(known, call.name()) else { return call };
+        let Ok(method) = local.find(call.name()) else { return call };
+        if let Some(tag) = known.and_then(|known| known.unrouted.as_ref()?.tag.clone()) {
+            call.set_route(tag);
+        }
+        match method {
+            Some(method) => call.with_method(method),
+            None => call,
+        }
+    }
+
+    #[cfg(feature = "mcp")]
+    fn listed(&self) -> Vec<Listed> {
+        let table = self.core.table();
+        let mut listed: Vec<_> = table.services.iter().flat_map(|(name, known)| listed_of(name, known)).collect();
+        listed.retain(|listed| self.exposure.covers(listed.name()) && !is_off(listed, &table));
+        listed.sort_by(|one, other| one.name().cmp(other.name()));
+        listed
+    }
+
+    #[cfg(feature = "mcp")]
+    fn tables(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.core.tables()
+    }
+}
+
+#[cfg(feature = "mcp")]
+fn listed_of(name: &crate::Name, known: &Known) -> Vec<Listed> {
+    match known.local.as_ref().map(Local::desc) {
+        Some(Some(desc)) => desc.methods().iter().copied().map(Listed::Method).collect(),
+        Some(None) => vec![Listed::Raw(name.clone())],
+        None => Vec::new(),
+    }
+}
+
+/// Returns whether every call would be refused as `Noop`.
+#[cfg(feature = "mcp")]
+fn is_off(listed: &Listed, table: &crate::router::table::Table) -> bool {
+    let target = table.slot(listed.name()).and_then(|slot| slot.target.as_ref());
+    let noop = target.is_some_and(|target| matches!(target.place, Place::Noop));
+    noop && !matches!(listed, Listed::Method(method) if method.noop().is_some())
+}
