@@ -19,7 +19,8 @@ pub(crate) use state::{serialize_utc, utc};
 /// Counts the failures of a far end, and refuses calls to it while there are too many.
 ///
 /// *Closed*, it lets every call pass; after `failures` of them in a row it *opens* and refuses all. When `reset` has passed it is
-/// *half open*: one call at a time passes as a probe. After `probes` successes it closes, after one failure it opens again.
+/// *half open*: one call at a time passes as a probe. After `probes` successes it closes, after one failure it opens again. A probe
+/// that has no answer after another `reset` no longer keeps the next one back; how it ends still counts.
 ///
 /// Clones share the state. While it is closed, a call that succeeds costs two loads and no lock.
 ///
@@ -47,6 +48,8 @@ type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
 struct Guarded {
     settings: Settings,
     phase: Phase,
+    /// How many probes there have been, to tell them apart.
+    probes: u64,
 }
 
 /// When it opens, for how long, and what closes it.
@@ -67,7 +70,14 @@ impl Default for Settings {
 enum Phase {
     Closed,
     Open { at: Instant, since: SystemTime },
-    HalfOpen { successes: u32, probing: bool },
+    HalfOpen { successes: u32, probe: Option<Probe> },
+}
+
+/// The probe that keeps others back.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    number: u64,
+    began: Instant,
 }
 
 /// An epoch, which ends whenever the breaker opens, closes or is reset, and the failures in a row while it is closed.
@@ -104,29 +114,36 @@ impl CircuitBreaker {
         CircuitBreakerBuilder { settings: Settings::default(), clock: None }
     }
 
-    /// Asks whether a call may go out: `None` while the breaker is open, and while another probe is out. Say through the permit how
-    /// the call ended.
+    /// Asks whether a call may go out: `None` while the breaker is open, and while another probe is out that began less than `reset`
+    /// ago. Say through the permit how the call ended.
     #[must_use]
     pub fn allow(&self) -> Option<Permit> {
         let word = self.word();
         if word.is_closed() {
-            return Some(self.permit(word.epoch, false));
+            return Some(self.permit(word.epoch, None));
         }
         let mut guarded = self.lock();
         let probe = match guarded.phase {
-            Phase::Closed => false,
-            Phase::Open { at, .. } if self.now().saturating_duration_since(at) < guarded.settings.reset => return None,
-            Phase::HalfOpen { probing: true, .. } => return None,
-            Phase::Open { .. } => {
-                guarded.phase = Phase::HalfOpen { successes: 0, probing: true };
-                true
-            }
-            Phase::HalfOpen { successes, .. } => {
-                guarded.phase = Phase::HalfOpen { successes, probing: true };
-                true
+            Phase::Closed => None,
+            Phase::Open { at, .. } => Some(self.probe(&mut guarded, Some(at), 0)?),
+            // A probe may hang for ever: who sends it need not bound its calls.
+            Phase::HalfOpen { successes, probe } => {
+                Some(self.probe(&mut guarded, probe.map(|probe| probe.began), successes)?)
             }
         };
         Some(self.permit(self.word().epoch, probe))
+    }
+
+    /// Begins a probe, unless `reset` has not passed since.
+    fn probe(&self, guarded: &mut Guarded, since: Option<Instant>, successes: u32) -> Option<u64> {
+        let now = self.now();
+        if since.is_some_and(|since| now.saturating_duration_since(since) < guarded.settings.reset) {
+            return None;
+        }
+        guarded.probes += 1;
+        let number = guarded.probes;
+        guarded.phase = Phase::HalfOpen { successes, probe: Some(Probe { number, began: now }) };
+        Some(number)
     }
 
     /// Notes a success of a call without a permit. It counts only while the breaker is closed: nothing but a probe closes it.
@@ -168,7 +185,7 @@ impl CircuitBreaker {
         self.lock().settings = settings;
     }
 
-    fn permit(&self, epoch: u32, probe: bool) -> Permit {
+    fn permit(&self, epoch: u32, probe: Option<u64>) -> Permit {
         Permit { breaker: self.clone(), epoch, probe, told: false }
     }
 
@@ -198,17 +215,18 @@ impl CircuitBreaker {
     }
 
     /// A probe of the half-open breaker has ended: well, badly, or without a word.
-    fn probed(&self, epoch: u32, well: Option<bool>) {
+    fn probed(&self, epoch: u32, number: u64, well: Option<bool>) {
         let mut guarded = self.lock();
         let word = self.word();
-        let Phase::HalfOpen { successes, .. } = guarded.phase else { return };
+        let Phase::HalfOpen { successes, probe } = guarded.phase else { return };
         if word.epoch != epoch {
             return;
         }
+        let probe = probe.filter(|probe| probe.number != number);
         guarded.phase = match well {
-            None => Phase::HalfOpen { successes, probing: false },
+            None => Phase::HalfOpen { successes, probe },
             Some(true) if successes.saturating_add(1) < guarded.settings.probes => {
-                Phase::HalfOpen { successes: successes + 1, probing: false }
+                Phase::HalfOpen { successes: successes + 1, probe }
             }
             Some(true) => {
                 self.store(word.next(0));
@@ -290,7 +308,7 @@ impl CircuitBreakerBuilder {
     /// Makes the breaker, closed.
     #[must_use]
     pub fn build(self) -> CircuitBreaker {
-        let guarded = Mutex::new(Guarded { settings: self.settings, phase: Phase::Closed });
+        let guarded = Mutex::new(Guarded { settings: self.settings, phase: Phase::Closed, probes: 0 });
         CircuitBreaker(Arc::new(Inner { word: AtomicU64::new(0), guarded, clock: self.clock }))
     }
 }
@@ -310,7 +328,8 @@ impl fmt::Debug for CircuitBreakerBuilder {
 pub struct Permit {
     breaker: CircuitBreaker,
     epoch: u32,
-    probe: bool,
+    /// The number of the probe, if the call is one.
+    probe: Option<u64>,
     told: bool,
 }
 
@@ -328,9 +347,9 @@ impl Permit {
     fn tell(&mut self, well: bool) {
         self.told = true;
         match (self.probe, well) {
-            (true, _) => self.breaker.probed(self.epoch, Some(well)),
-            (false, true) => self.breaker.succeeded(self.epoch),
-            (false, false) => self.breaker.failed(self.epoch),
+            (Some(number), _) => self.breaker.probed(self.epoch, number, Some(well)),
+            (None, true) => self.breaker.succeeded(self.epoch),
+            (None, false) => self.breaker.failed(self.epoch),
         }
     }
 }
@@ -342,8 +361,8 @@ impl Drop for Permit {
         }
         if std::thread::panicking() {
             self.tell(false);
-        } else if self.probe {
-            self.breaker.probed(self.epoch, None);
+        } else if let Some(number) = self.probe {
+            self.breaker.probed(self.epoch, number, None);
         }
     }
 }

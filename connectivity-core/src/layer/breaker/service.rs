@@ -23,7 +23,8 @@ use crate::error::{Error, ErrorKind, Sent};
 ///
 /// # Cancel safety
 /// A call that is dropped says nothing of the far end, unless its deadline has passed: then it is a failure. So is a panic of the
-/// service inside. A probe gives its place back in any case.
+/// service inside. A probe gives its place back in any case: one that hangs, when the breaker's
+/// `reset` has passed once more.
 #[derive(Clone, Debug)]
 pub struct BreakerLayer {
     breaker: CircuitBreaker,

@@ -282,3 +282,43 @@ async fn services_that_share_a_breaker_open_together_and_an_answer_keeps_it_clos
     let refused: Error = up_service.send(once()).await.unwrap_err();
     assert_eq!((refused.kind(), up.calls()), (ErrorKind::CircuitOpen, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_hangs_makes_room_for_another_after_one_more_reset() {
+    let breaker = CircuitBreaker::builder().failures(1).reset(RESET).probes(2).build();
+    let hangs = fated(&breaker, Fate::Dropped, Arc::default());
+    breaker.record_failure();
+    tokio::time::sleep(RESET).await;
+    let hanging = tokio::spawn(hangs.send(once()));
+    tokio::time::sleep(RESET - Duration::from_millis(1)).await;
+    assert!(breaker.allow().is_none(), "the probe may still be answered");
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let second = breaker.allow().expect("the first probe has had its time");
+    assert!(breaker.allow().is_none(), "one at a time still");
+    hanging.abort();
+    assert!(hanging.await.unwrap_err().is_cancelled());
+    assert!(breaker.allow().is_none(), "the first probe gives back no place of the second");
+    second.success();
+    breaker.allow().unwrap().success();
+    assert_eq!(breaker.state(), BreakerState::Closed { failures: 0 });
+}
+
+#[test]
+fn the_late_verdict_of_a_probe_counts_and_leaves_the_place_of_the_next_one() {
+    let (breaker, clock) = breaker(3);
+    open(&breaker);
+    pass(&clock, RESET);
+    let [first, second] = [(); 2].map(|()| {
+        let probe = breaker.allow().unwrap();
+        pass(&clock, RESET);
+        probe
+    });
+    let third = breaker.allow().unwrap();
+    first.success();
+    assert_eq!(breaker.state(), BreakerState::HalfOpen { successes: 1 }, "a slow far end is no dead one");
+    assert!(breaker.allow().is_none());
+    second.failure();
+    assert!(matches!(breaker.state(), BreakerState::Open { .. }));
+    third.success();
+    assert!(matches!(breaker.state(), BreakerState::Open { .. }), "it began before the breaker opened");
+}
