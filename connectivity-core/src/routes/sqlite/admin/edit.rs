@@ -7,6 +7,7 @@ use rusqlite::{Statement, Transaction};
 use super::RouteCheck;
 use super::error::{AdminError, Refusal};
 use super::stored;
+use super::take_away::Delete;
 use crate::name::shown;
 use crate::routes::config::RouteWarning;
 use crate::routes::route::Route;
@@ -84,7 +85,7 @@ pub(super) fn set_strategy(tx: &Transaction<'_>, spec: &RouteSpec, of_strategy: 
 }
 
 pub(super) fn delete(tx: &Transaction<'_>, name: &str) -> Result<(), Refusal> {
-    match tx.execute("DELETE FROM routes WHERE service_name = ?1", [name])? {
+    match Delete::prepare(tx)?.row(name)? {
         0 => Err(not_found(tx, name)?.into()),
         _ => Ok(()),
     }

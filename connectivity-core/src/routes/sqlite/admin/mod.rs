@@ -4,6 +4,7 @@ mod edit;
 mod error;
 mod rollback;
 pub(super) mod stored;
+mod take_away;
 
 use std::fmt;
 use std::path::Path;
@@ -144,7 +145,7 @@ impl Admin {
         self.change("changing a route", move |tx| edit::set_strategy(tx, &spec, &check)).await
     }
 
-    /// Deletes a row, a bad one too. Calls of that name go by the service's row then, or to what is registered in the process.
+    /// Deletes a row, a bad one too, and one that is too long to be read. Calls of that name go by the service's row then, or to what is registered in the process.
     ///
     /// # Errors
     /// [`NotFound`](AdminError::NotFound) when no row has this name.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{ErrorCode, Statement, Transaction};
+use rusqlite::{ErrorCode, Transaction};
 
 use super::edit::{Put, check, known, not_found};
 use super::error::{AdminError, Refusal};
 use super::stored::{self, Find};
+use super::take_away::Delete;
 use crate::routes::error::RouteError;
 use crate::routes::row::{Field, RouteRow};
 use crate::routes::sqlite::history::{self, Change};
@@ -40,7 +41,7 @@ pub(super) fn rollback(tx: &Transaction<'_>, generation: u64, name: Option<&str>
     }
     let mut restore = Restore {
         find: Find::prepare(tx)?,
-        delete: tx.prepare("DELETE FROM routes WHERE service_name = ?1")?,
+        delete: Delete::prepare(tx)?,
         put: Put::prepare(tx)?,
         known: known(tx)?,
         of_one: name.is_some(),
@@ -53,7 +54,7 @@ pub(super) fn rollback(tx: &Transaction<'_>, generation: u64, name: Option<&str>
 /// Its statements are prepared once: each has all triggers in it.
 struct Restore<'tx> {
     find: Find<'tx>,
-    delete: Statement<'tx>,
+    delete: Delete<'tx>,
     put: Put<'tx>,
     /// The words that the file knows as strategies.
     known: Vec<String>,
@@ -67,7 +68,7 @@ impl Restore<'_> {
         let now = self.find.row(name)?.map(stored::StoredRoute::into_row);
         match then {
             then if then == now => Ok(()),
-            None => self.delete.execute([name]).map(drop).map_err(Refusal::Sqlite),
+            None => self.delete.row(name).map(drop).map_err(Refusal::Sqlite),
             Some(then) => self.checked(&then),
         }
     }

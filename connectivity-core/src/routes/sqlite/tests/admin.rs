@@ -97,6 +97,37 @@ async fn a_row_is_deleted_and_a_missing_one_is_named() {
     assert_eq!(error, AdminError::NotFound { name: "billing".to_owned(), nearest: None });
 }
 
+/// A row that this process cannot load: SQLite itself would keep up to 1 GB.
+const HUGE: &str =
+    "INSERT INTO routes(service_name, strategy, endpoint) VALUES ('huge', 'noop', printf('%.*c', 68000000, 'x'))";
+
+#[tokio::test]
+async fn a_row_that_is_too_long_to_load_is_deleted() {
+    let (file, admin) = ours();
+    file.sql(HUGE).unwrap();
+    let tried = admin.dry_run().delete("huge").await.unwrap();
+    let gone = admin.delete("huge").await.unwrap().unwrap();
+    assert_eq!((gone.kind, gone.generation, gone.after.as_ref()), (ChangeKind::Delete, 2, None));
+    let before = gone.before.as_ref().unwrap();
+    assert_eq!((before.strategy(), before.endpoint()), (&Field::text("noop"), &Field::TOO_LONG));
+    assert_eq!(before.config(), &Field::text("{}"), "what can be kept is");
+    assert_eq!(tried.and_then(|tried| tried.before), gone.before);
+    assert_eq!((row(&admin, "huge").await, file.generation()), (None, 2));
+    // The triggers of the connection are on again.
+    admin.upsert(http()).await.unwrap();
+    assert_eq!(admin.delete("billing").await.unwrap().unwrap().generation, 4);
+}
+
+#[tokio::test]
+async fn a_rollback_takes_away_a_row_that_is_too_long_to_load() {
+    let (file, admin) = ours();
+    admin.upsert(http()).await.unwrap();
+    file.sql(HUGE).unwrap();
+    let report = admin.rollback(1, None).await.unwrap();
+    assert_eq!((report.changes.len(), report.changes[0].kind), (1, ChangeKind::Delete));
+    assert_eq!(row(&admin, "huge").await, None);
+}
+
 #[tokio::test]
 async fn a_row_as_json_is_what_the_original_writes() {
     let (file, admin) = ours();
