@@ -88,9 +88,11 @@ impl Handover {
             return;
         }
         self.due = None;
+        let start = Instant::now();
         // A panic in a reload must not end the watching: it counts as a reload that failed.
         if !catch_unwind(AssertUnwindSafe(&self.changed)).unwrap_or(false) {
-            self.due = Some(Instant::now() + self.wait);
+            // One that fails only after long work must not take up a core.
+            self.due = Some(Instant::now() + self.wait.max(start.elapsed()));
             self.wait = (self.wait * 2).min(Self::LONGEST_WAIT);
         }
     }

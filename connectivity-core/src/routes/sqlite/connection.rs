@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -16,6 +16,12 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest value that SQLite makes or loads for us. What a table holds beyond 1 MiB is not
 /// loaded, but a view has to make a value before its length is known.
 const MAX_VALUE: i32 = 64 << 20;
+
+/// How long reading may take: a million rows take a few seconds on a busy machine, and a view may search for ever for a row to give.
+pub(super) const READ_LIMIT: Duration = Duration::from_secs(10);
+
+/// How many steps SQLite takes between two looks at the time: about a tenth of a millisecond.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +65,12 @@ const LOG_WITHOUT_INDEX: &str = "there is a -wal, which can be read only by who 
 
 fn is_denied(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+}
+
+/// Gives the queries of a connection so long from now; then they end as [interrupted](ErrorCode::OperationInterrupted).
+pub(super) fn limit_time(connection: &mut Connection, limit: Duration) -> rusqlite::Result<()> {
+    let start = Instant::now();
+    connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || start.elapsed() >= limit))
 }
 
 fn connect(path: &Path, mode: Mode) -> rusqlite::Result<Connection> {
@@ -148,6 +160,9 @@ fn advice(code: ErrorCode) -> Option<&'static str> {
         }
         ErrorCode::DiskFull => "make room on the disk",
         ErrorCode::SystemIoFailure => NO_WAL,
+        ErrorCode::OperationInterrupted => {
+            "it takes too long; if `routes` is a view, it may be without end: SELECT sql FROM sqlite_schema WHERE name = 'routes'"
+        }
         ErrorCode::TooBig => "a value is longer than 64 MiB; change or delete its row in a shell",
         _ => return None,
     })

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use super::connection::{self, BUSY_TIMEOUT, Mode, about, explain, is_busy};
+use super::connection::{self, BUSY_TIMEOUT, Mode, READ_LIMIT, about, explain, is_busy};
 use super::file;
 use super::handle::Handle;
 use super::lineage::Lineage;
@@ -39,6 +39,8 @@ pub(super) enum Access {
 pub(super) struct Store {
     path: PathBuf,
     access: Access,
+    /// How long a read may take.
+    read_limit: Duration,
     /// None after everything was closed.
     reader: Mutex<Option<Reader>>,
     writer: Mutex<Option<Handle>>,
@@ -77,7 +79,12 @@ impl Store {
         let reader = Handle::open(&path, reader_mode(access))?;
         refuse_others(&path, &find_table(&path, &reader.connection)?)?;
         let (reader, writer) = (Mutex::new(Some(reader.into())), Mutex::new(None));
-        Ok(Self { path, access, reader, writer, notes: Notes::default() })
+        Ok(Self { path, access, read_limit: READ_LIMIT, reader, writer, notes: Notes::default() })
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_read_limit(self, read_limit: Duration) -> Self {
+        Self { read_limit, ..self }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -124,7 +131,9 @@ impl Store {
             Some(open) => self.renewed(open, &mut reader)?,
             None => self.connect()?.into(),
         };
-        query(reader.insert(current)).map_err(|e| explain(&self.path, what, &e))
+        let current = reader.insert(current);
+        let limited = connection::limit_time(&mut current.handle.connection, self.read_limit);
+        limited.and_then(|()| query(current)).map_err(|e| explain(&self.path, what, &e))
     }
 
     /// Opens the reader anew if somebody wrote the file itself. SQLite notices commits only: pages that

@@ -1,6 +1,7 @@
 //! Real files in temporary directories, written through plain connections and the system's own sqlite3 shell.
 
 mod admin;
+mod endless;
 mod go_made;
 mod opening;
 mod reading;
