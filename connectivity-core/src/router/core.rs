@@ -17,6 +17,8 @@ use crate::routes::{Added, RouteSource, Snapshot, SourceError, WatchGuard};
 #[cfg(feature = "sqlite")]
 use crate::routes::{Route, RouteError};
 use crate::service::{Form, Host, Plan, ServiceCell};
+#[cfg(feature = "sqlite")]
+use crate::transport::BuildContext;
 
 pub(crate) struct Core {
     /// Read by calls, replaced by reloads.
@@ -135,8 +137,14 @@ impl Core {
     #[cfg(feature = "sqlite")]
     pub(crate) fn check(&self, route: &Route) -> Result<(), RouteError> {
         // The transport is asked without the lock: it can be the user's.
-        let transport = lock(&self.state).transports.get(route.strategy().as_str()).cloned();
-        transport.map_or(Ok(()), |transport| transport.check(route))
+        let (transport, node, calls) = {
+            let state = lock(&self.state);
+            let transport = state.transports.get(route.strategy().as_str()).cloned();
+            (transport, state.node.clone(), state.calls(route.name()))
+        };
+        let Some(transport) = transport else { return Ok(()) };
+        transport.check(route)?;
+        transport.check_calls(route, &BuildContext::new(node.as_deref(), calls))
     }
 
     /// Puts a row that was just added in force: that row alone, where nothing else has changed since the last read.

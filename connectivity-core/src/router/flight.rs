@@ -17,6 +17,8 @@ pub(crate) struct Flight {
     idle: Notify,
     /// Whether anybody waits for `idle`; most calls end while nobody does.
     awaited: AtomicBool,
+    /// Whether a call came that was none of a method.
+    called_raw: AtomicBool,
     /// The routes that the row has had and that may have calls.
     routes: Mutex<Vec<Weak<Traffic>>>,
 }
@@ -25,6 +27,18 @@ impl Flight {
     /// Counts one more call, unless there are `limit` already. A call that is refused was never counted.
     pub(crate) fn enter(&self, limit: Option<usize>) -> bool {
         self.gate.enter(limit)
+    }
+
+    /// Notes that the row is that of a raw service: nothing else may tell, where that is only called.
+    pub(crate) fn note_raw_call(&self) {
+        // A load first: a store by every call would be one more thing that all threads fight for.
+        if !self.was_called_raw() {
+            self.called_raw.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn was_called_raw(&self) -> bool {
+        self.called_raw.load(Ordering::Relaxed)
     }
 
     pub(crate) fn leave(&self) {

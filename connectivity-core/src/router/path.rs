@@ -89,6 +89,10 @@ impl Traffic {
         self.flight.in_flight()
     }
 
+    pub(crate) fn flight(&self) -> &Flight {
+        &self.flight
+    }
+
     /// Ends what is in flight now, for good.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
@@ -212,6 +216,9 @@ impl Erased for Path {
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
         limits.shorten(&mut call);
+        if call.method().is_none() {
+            admitted.traffic().flight.note_raw_call();
+        }
         if admitted.0.leaves {
             return out(admitted, call);
         }

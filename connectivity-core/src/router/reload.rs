@@ -19,7 +19,7 @@ use crate::router::table::{Known, MissingRow, Named, Ready, Table};
 use crate::router::target::{Place, Target};
 use crate::routes::{Field, Route, RouteError, RouteRow, Snapshot, Strategy};
 use crate::service::{Form, ServiceCell};
-use crate::transport::{BuildContext, Transport};
+use crate::transport::{BuildContext, Calls, Transport};
 
 /// Everything a table is built from. One lock guards it; calls never take that lock.
 #[derive(Default)]
@@ -145,7 +145,7 @@ impl State {
     /// Says whether what stands around the target of a slot is still what should.
     fn is_finished(&self, slot: &Slot) -> bool {
         let stand_in = slot.target.as_deref().is_some_and(|target| self.stand_in(target).is_some());
-        slot.layers == self.layers_version && slot.stand_in == stand_in
+        slot.layers == self.layers_version && slot.stand_in == stand_in && slot.calls == self.calls_of(slot)
     }
 
     /// Says whether the target of a slot would come out the same if it were built again.
@@ -157,7 +157,36 @@ impl State {
             let now = self.transports.get(target.route.strategy().as_str());
             now.is_some_and(|now| Arc::ptr_eq(now, transport))
         });
-        same_transport && target.remote().is_none_or(is_unchanged)
+        same_transport && target.remote().is_none_or(is_unchanged) && self.still_fits(slot, target)
+    }
+
+    /// Says whether a row suits its calls, of which more may be known than when it came into force.
+    fn still_fits(&self, slot: &Slot, target: &Target) -> bool {
+        let calls = self.calls_of(slot);
+        let context = BuildContext::new(self.node.as_deref(), calls);
+        let fits = |transport: &Arc<dyn Transport>| transport.check_calls(&target.route, &context).is_ok();
+        calls == slot.calls
+            || slot.transport.as_ref().is_none_or(|transport| guarded(|| fits(transport)).unwrap_or(false))
+    }
+
+    /// What is known of the calls of a row; nothing is asked of rows that need no transport.
+    fn calls_of(&self, slot: &Slot) -> Calls {
+        match &slot.target {
+            Some(target) if slot.transport.is_some() => self.calls_by(target.route.name(), target.was_called_raw()),
+            _ => Calls::default(),
+        }
+    }
+
+    /// What is known of the calls of a name.
+    pub(crate) fn calls(&self, name: &Name) -> Calls {
+        self.calls_by(name, self.flights.of(name).was_called_raw())
+    }
+
+    fn calls_by(&self, name: &Name, was_called_raw: bool) -> Calls {
+        let of_service = |name: &str| self.cells.get(name).map(|cell| cell.desc());
+        let of_method = || of_service(parent(name.as_str())?).filter(|desc| desc.method(name.as_str()).is_some());
+        let contract = of_service(name.as_str()).or_else(of_method);
+        Calls { contract, raw: was_called_raw || self.raw.contains_key(name) }
     }
 
     /// Builds what the row says. A bad row never changes where calls go: the route before it stays, with the reason beside it.
@@ -193,8 +222,10 @@ impl State {
         let ready = target.as_deref().map(|target| self.ready(target));
         let stand_in = target.as_deref().is_some_and(|target| self.stand_in(target).is_some());
         let can_turn = Slot::can_turn(row, target.as_deref(), trouble.as_ref());
-        let layers = self.layers_version;
-        Slot { row: row.clone(), name, target, ready, trouble, transport, layers, stand_in, can_turn }
+        let (layers, calls) = (self.layers_version, Calls::default());
+        let slot =
+            Slot { row: row.clone(), name, target, ready, trouble, transport, layers, calls, stand_in, can_turn };
+        Slot { calls: self.calls_of(&slot), ..slot }
     }
 
     /// Builds what a row says. What the policies of the target before it have learnt is kept, if it leads to the same place.
@@ -213,11 +244,11 @@ impl State {
 
     fn remote(&self, route: &Route, word: &str) -> Result<(Place, Option<Arc<dyn Transport>>), Cause> {
         let transport = self.transports.get(word).ok_or_else(|| self.no_transport(word))?;
-        let context = BuildContext::new(self.node.as_deref());
-        // A transport can be the user's: its panic is one bad row, not the end of the watcher.
-        let built = std::panic::catch_unwind(AssertUnwindSafe(|| transport.build(route, &context)));
+        let context = BuildContext::new(self.node.as_deref(), self.calls(route.name()));
+        let build = || transport.check_calls(route, &context).and_then(|()| transport.build(route, &context));
+        let built = guarded(build);
         let panicked =
-            |_| Err(RouteError::new(format_args!("the transport `{word}` panicked while it built this route")));
+            || Err(RouteError::new(format_args!("the transport `{word}` panicked while it built this route")));
         let remote = built.unwrap_or_else(panicked).map_err(Cause::Invalid)?;
         Ok((Place::Remote(remote), Some(Arc::clone(transport))))
     }
@@ -287,6 +318,11 @@ impl State {
         let known = |name: &str| self.cells.contains_key(name) || self.raw.contains_key(name);
         known(name.as_str()) || parent(name.as_str()).is_some_and(known)
     }
+}
+
+/// Asks a transport, which can be the user's: its panic is one bad row, not the end of the watcher.
+fn guarded<T>(ask: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(ask)).ok()
 }
 
 /// What the rows of the last table became.

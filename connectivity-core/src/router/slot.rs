@@ -11,7 +11,7 @@ use crate::name::Name;
 use crate::router::table::Ready;
 use crate::router::target::Target;
 use crate::routes::{Route, RouteError, RouteRow};
-use crate::transport::{Remote, Transport};
+use crate::transport::{Calls, Remote, Transport};
 
 /// One row: the route it made, or the last good one and what is wrong now.
 pub(crate) struct Slot {
@@ -26,6 +26,8 @@ pub(crate) struct Slot {
     pub(crate) transport: Option<Arc<dyn Transport>>,
     /// Which set of layers stands around the target.
     pub(crate) layers: u64,
+    /// What was known of the calls when the target was found to suit them.
+    pub(crate) calls: Calls,
     /// Whether an implementation in this process steps in when the target fails.
     pub(crate) stand_in: bool,
     /// Whether the slot can turn [stale](Self::is_stale) at all.
@@ -52,7 +54,7 @@ impl Slot {
     pub(crate) fn is_same(&self, before: &Self) -> bool {
         let target = |slot: &Self| slot.target.as_ref().map(Arc::as_ptr);
         let cause = |slot: &Self| slot.trouble.as_ref().map(|trouble| trouble.cause.clone());
-        let around = |slot: &Self| (slot.layers, slot.stand_in);
+        let around = |slot: &Self| (slot.layers, slot.stand_in, slot.calls);
         target(self) == target(before) && cause(self) == cause(before) && around(self) == around(before)
     }
 }

@@ -67,6 +67,11 @@ impl Target {
         }
     }
 
+    /// Says whether calls of a raw service went by the row, by this route or one before.
+    pub(crate) fn was_called_raw(&self) -> bool {
+        self.traffic.flight().was_called_raw()
+    }
+
     /// Counts the calls in flight of the row, those of its earlier routes among them.
     pub(crate) fn in_flight(&self) -> usize {
         self.traffic.in_flight()

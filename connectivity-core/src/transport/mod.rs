@@ -50,6 +50,7 @@ pub(crate) mod unsent;
 #[cfg(feature = "wire")]
 pub(crate) mod wire;
 
+use crate::desc::ServiceDesc;
 use crate::routes::{Route, RouteError};
 
 #[cfg(feature = "http")]
@@ -119,17 +120,58 @@ pub trait Transport: Send + Sync + 'static {
         let _ = route;
         Ok(())
     }
+
+    /// Checks a row against what this process knows of its calls, so that a row which none of them can go by is bad before the first
+    /// one fails. It is asked before [`build`](Self::build), by the [`Admin`](crate::Admin) of a router, and again when more has become
+    /// known of the calls of a row in force; it has to be quick, and looks at no files. Everything passes by default.
+    ///
+    /// # Errors
+    /// Why calls cannot go by the row.
+    fn check_calls(&self, route: &Route, context: &BuildContext<'_>) -> Result<(), RouteError> {
+        let _ = (route, context);
+        Ok(())
+    }
 }
 
 /// What a transport may know about the router it builds for.
 #[derive(Debug)]
 pub struct BuildContext<'a> {
     node: Option<&'a str>,
+    calls: Calls,
+}
+
+/// What a process knows of the calls of a row.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Calls {
+    /// The contract of the service or method.
+    pub(crate) contract: Option<&'static ServiceDesc>,
+    /// They were bytes, or will be.
+    pub(crate) raw: bool,
+}
+
+impl PartialEq for Calls {
+    fn eq(&self, other: &Self) -> bool {
+        self.contract.map(std::ptr::from_ref) == other.contract.map(std::ptr::from_ref) && self.raw == other.raw
+    }
 }
 
 impl<'a> BuildContext<'a> {
-    pub(crate) fn new(node: Option<&'a str>) -> Self {
-        Self { node }
+    pub(crate) fn new(node: Option<&'a str>, calls: Calls) -> Self {
+        Self { node, calls }
+    }
+
+    /// Shows the contract that the row's calls go by, if this process has clients or an implementation of it: that of the service of
+    /// this name, or of the service that has a method of this name.
+    #[must_use]
+    pub fn contract(&self) -> Option<&'static ServiceDesc> {
+        self.calls.contract
+    }
+
+    /// Says whether the row's calls are those of a raw service: one is registered under this name, or has been called through the
+    /// row, and no contract is known.
+    #[must_use]
+    pub fn is_raw(&self) -> bool {
+        self.calls.raw && self.calls.contract.is_none()
     }
 
     /// Names this process, if the router was given a name.

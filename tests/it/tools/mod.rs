@@ -4,6 +4,7 @@ mod calls;
 mod doors;
 mod hostile;
 mod near;
+mod rows;
 mod scripted;
 mod sessions;
 mod transcripts;

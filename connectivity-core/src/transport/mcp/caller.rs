@@ -14,16 +14,31 @@ use crate::codec::{self, Codec};
 use crate::context::timed_out;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::mcp::{TIMEOUT_MS, TRACE_PARENT};
-use crate::routes::Route;
-use crate::transport::Remote;
+use crate::routes::{Route, RouteError};
 use crate::transport::link::{DialError, Link};
 use crate::transport::remote_name::RemoteName;
+use crate::transport::{BuildContext, Remote};
 
 /// How often a call looks for another session after one ended before the call was sent.
 const SESSIONS: usize = 4;
 
 /// Why a call goes on another session.
 const FORGOTTEN: &str = "the server has forgotten the session";
+
+const NO_TOOL: &str = "a raw service needs the name of its tool: set tool_name";
+const ONE_TOOL: &str =
+    "it names one tool, and the row is for all methods of a service: give each method that has another tool a row";
+
+/// Checks a row against what is known of its calls: those of a raw service need a `tool_name`, those of a service have none in common.
+pub(super) fn check(route: &Route, context: &BuildContext<'_>) -> Result<(), RouteError> {
+    RemoteName::check(route, context)?;
+    let of_service = context.contract().is_some_and(|contract| contract.method(route.name().as_str()).is_none());
+    match route.config().tool_name() {
+        None if context.is_raw() => Err(RouteError::config("tool_name", NO_TOOL)),
+        Some(_) if of_service => Err(RouteError::config("tool_name", ONE_TOOL)),
+        _ => Ok(()),
+    }
+}
 
 /// Sends the calls of one route over a link that other routes may share.
 pub(super) struct Caller {
@@ -140,12 +155,10 @@ impl Caller {
         let wrong = |what| call.failed(ErrorKind::RouteInvalid, format_args!("config.tool_name: {what}"));
         match (&self.tool, call.method()) {
             (Some(tool), Some(_)) if call.name() == self.row => Ok(tool.clone()),
-            (Some(_), Some(_)) => {
-                Err(wrong("it names one tool, and the row is for all methods of a service: give the method a row"))
-            }
+            (Some(_), Some(_)) => Err(wrong(ONE_TOOL)),
             (Some(tool), None) => Ok(tool.clone()),
             (None, Some(_)) => Ok(self.name.of_call(call)?.to_string()),
-            (None, None) => Err(wrong("a raw service needs the name of its tool")),
+            (None, None) => Err(wrong(NO_TOOL)),
         }
     }
 

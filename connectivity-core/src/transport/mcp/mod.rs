@@ -141,4 +141,8 @@ impl Transport for McpTransport {
     fn check(&self, route: &Route) -> Result<(), RouteError> {
         self.dial(route).map(drop)
     }
+
+    fn check_calls(&self, route: &Route, context: &BuildContext<'_>) -> Result<(), RouteError> {
+        caller::check(route, context)
+    }
 }

@@ -10,6 +10,7 @@ use crate::call::BoxFuture;
 use crate::routes::{Route, RouteError};
 use crate::transport::link::{Dial, DialError, Links};
 use crate::transport::mux::{Caller, Connection, Feed, MuxDial};
+use crate::transport::remote_name::RemoteName;
 use crate::transport::wire::Role;
 use crate::transport::{BuildContext, Remote, Transport, tls};
 
@@ -62,6 +63,10 @@ impl Transport for QuicTransport {
 
     fn check(&self, route: &Route) -> Result<(), RouteError> {
         self.dialer(route).map(drop)
+    }
+
+    fn check_calls(&self, route: &Route, context: &BuildContext<'_>) -> Result<(), RouteError> {
+        RemoteName::check(route, context)
     }
 }
 

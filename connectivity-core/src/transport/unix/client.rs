@@ -13,6 +13,7 @@ use crate::error::ErrorKind;
 use crate::routes::{Route, RouteError};
 use crate::transport::link::{Dial, DialError, Links};
 use crate::transport::mux::{Caller, Connection, Feed, MuxDial};
+use crate::transport::remote_name::RemoteName;
 use crate::transport::wire::Role;
 use crate::transport::{BuildContext, Remote, Transport};
 
@@ -54,6 +55,10 @@ impl Transport for UnixTransport {
 
     fn check(&self, route: &Route) -> Result<(), RouteError> {
         address(route).map(drop)
+    }
+
+    fn check_calls(&self, route: &Route, context: &BuildContext<'_>) -> Result<(), RouteError> {
+        RemoteName::check(route, context)
     }
 }
 

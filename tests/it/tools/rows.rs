@@ -1,0 +1,108 @@
+//! Rows that no call could go by: they are refused like any other bad row, and the route before them stays.
+
+use connectivity_core::{AdminError, MemoryRoutes, RouteSpec, RouteState, Router, Tls};
+use tests::shop::*;
+
+use super::near::*;
+
+/// Why the row of a name is not in force; nothing, if it is.
+fn refused(router: &Router, name: &str) -> Option<String> {
+    match router.inspect().route(name).unwrap().state.clone() {
+        RouteState::Bad { why, .. } => Some(why),
+        RouteState::InForce => None,
+        state => panic!("{name}: {state:?}"),
+    }
+}
+
+fn assert_refused(router: &Router, name: &str, wanted: &str) {
+    let why = refused(router, name);
+    assert!(why.as_ref().is_some_and(|why| why.contains(wanted)), "{name}: {why:?}");
+}
+
+const NO_TOOL: &str = "config.tool_name: a raw service needs the name of its tool: set tool_name";
+
+#[tokio::test]
+async fn a_raw_service_that_is_registered_here_needs_the_name_of_its_tool() {
+    let far = Far::start().await;
+    let (endpoint, config) = far.row(Door::Quic);
+    let near = Near::to(&endpoint, &config).await;
+    near.router.register_raw("echo", async |_| Ok("near".into())).unwrap();
+    assert_eq!(near.router.call("echo", "{}").await.unwrap(), "near");
+    near.set("echo", &endpoint, &config).await;
+    assert_refused(&near.router, "echo", NO_TOOL);
+    assert_eq!(near.router.call("echo", "{}").await.unwrap(), "near", "the route before it stays");
+    near.set("echo", &endpoint, &format!(r#"{config},"tool_name":"echo""#)).await;
+    assert_eq!(refused(&near.router, "echo"), None);
+    assert_eq!(near.router.call("echo", r#"{"x":1}"#).await.unwrap(), r#"{"x":1}"#);
+}
+
+#[tokio::test]
+async fn a_raw_service_that_is_only_called_here_needs_it_too() {
+    let far = Far::start().await;
+    let (endpoint, config) = far.row(Door::Quic);
+    let near = Near::of(&far, Door::Quic).await;
+    near.set("hold", &endpoint, &config).await;
+    assert_eq!(refused(&near.router, "hold"), None, "nothing says yet what is called by this name");
+    assert!(near.router.call("echo", "{}").await.is_ok());
+    near.set("echo", &endpoint, &config).await;
+    assert_refused(&near.router, "echo", NO_TOOL);
+    assert!(near.router.call("echo", "{}").await.is_ok(), "the route before it stays");
+}
+
+#[tokio::test]
+async fn a_row_is_looked_at_again_when_its_service_is_registered() {
+    let near = Near::to("localhost:1", "").await;
+    near.set("till", "localhost:1", "").await;
+    assert_eq!(refused(&near.router, "till"), None);
+    near.router.register_raw("till", async |bytes| Ok(bytes)).unwrap();
+    assert_refused(&near.router, "till", NO_TOOL);
+    near.router.reload().await.unwrap();
+    assert_refused(&near.router, "till", NO_TOOL);
+}
+
+#[tokio::test]
+async fn a_row_of_a_service_names_no_tool() {
+    let far = Far::start().await;
+    for door in DOORS {
+        let (endpoint, config) = far.row(door);
+        let near = Near::of(&far, door).await;
+        near.set("billing", &endpoint, &format!(r#"{config},"tool_name":"echo""#)).await;
+        assert_refused(&near.router, "billing", "config.tool_name: it names one tool");
+        assert_eq!(near.billing.quote("abcd").await.unwrap(), 4, "{door:?}: the route before it stays");
+        near.set("billing.charge", &endpoint, &format!(r#"{config},"tool_name":"echo""#)).await;
+        assert_eq!(refused(&near.router, "billing.charge"), None, "a method has one tool");
+    }
+}
+
+#[tokio::test]
+async fn a_name_on_the_other_side_fits_all_methods() {
+    let routes = MemoryRoutes::new();
+    let router = router(&routes);
+    let _client = BillingClient::new(&router);
+    let long = "x".repeat(250);
+    let pin = Tls::self_signed(["localhost"]).unwrap().pin_sha256();
+    for (strategy, endpoint, keys) in [
+        ("quic", "localhost:1", format!(r#","pin_sha256":"{pin}""#)),
+        ("mcp", "localhost:1", format!(r#","pin_sha256":"{pin}""#)),
+        ("unix", "/run/far.sock", String::new()),
+    ] {
+        routes.set("billing", strategy, Some(endpoint), &format!(r#"{{"remote_name":"far"{keys}}}"#));
+        router.reload().await.unwrap();
+        assert_eq!(refused(&router, "billing"), None, "{strategy}");
+        routes.set("billing", strategy, Some(endpoint), &format!(r#"{{"remote_name":"{long}"{keys}}}"#));
+        router.reload().await.unwrap();
+        assert_refused(&router, "billing", "config.remote_name: ");
+    }
+}
+
+#[tokio::test]
+async fn the_admin_of_a_router_refuses_what_its_calls_cannot_go_by() {
+    let dir = tempfile::tempdir().unwrap();
+    let router = Router::open_or_create(dir.path().join("routes.db")).await.unwrap();
+    router.register_raw("till", async |bytes| Ok(bytes)).unwrap();
+    let (admin, spec) = (router.admin().unwrap(), RouteSpec::new("till", "mcp").endpoint("localhost:1"));
+    let error = admin.upsert(spec.clone()).await.unwrap_err();
+    assert!(matches!(&error, AdminError::Invalid(_)) && error.to_string() == NO_TOOL, "{error:?}");
+    assert!(admin.upsert(spec.config(r#"{"tool_name":"till"}"#)).await.is_ok());
+    assert_eq!(refused(&router, "till"), None);
+}
