@@ -464,3 +464,20 @@ async fn retries_do_not_multiply_along_a_chain_of_routers() {
     let made = third.attempts.made();
     assert!(made > 500 && made <= 750, "{made} attempts at the last one");
 }
+
+#[tokio::test]
+async fn every_time_in_an_inspection_has_the_same_form() {
+    let world = World::new();
+    world.row("unix", "/nowhere/billing.sock", r#"{"breaker_failures":1}"#).await;
+    assert_eq!(kind(world.quote().await), Some(ErrorKind::Connect));
+    world.row("unix", "/nowhere/billing.sock", "[]").await;
+    let shown = serde_json::to_value(world.router.inspect()).unwrap();
+    let route = &shown["routes"][0];
+    for (part, time) in
+        [("state", "since"), ("transport", "since"), ("breaker", "since"), ("breaker", "until"), ("last_error", "at")]
+    {
+        let time = route[part][time].as_str().unwrap_or_else(|| panic!("{part}: {route}"));
+        let form: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert_eq!(form, "0000-00-00T00:00:00Z", "{part}");
+    }
+}

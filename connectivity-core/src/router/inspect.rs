@@ -14,7 +14,8 @@ use crate::router::target::Target;
 use crate::routes::printable;
 use crate::transport::{Remote, TransportState};
 
-/// Everything a router can say of its routes at one moment. Hostile texts are escaped.
+/// Everything a router can say of its routes at one moment. Hostile texts are escaped. Serialized, every time is a text of UTC, as in
+/// RFC 3339: `2026-08-02T10:11:12Z`.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Inspection {
@@ -65,7 +66,7 @@ pub struct RouteInfo {
     pub warnings: Vec<String>,
 }
 
-/// A call that failed.
+/// A call that failed. Serialized, its time is a text such as `2026-08-02T10:11:12Z`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LastError {
@@ -74,7 +75,7 @@ pub struct LastError {
     pub kind: ErrorKind,
     /// The cause in words.
     pub message: String,
-    /// When it was; serialized as a text such as `2026-08-02T10:11:12Z`.
+    /// When it was.
     #[serde(serialize_with = "serialize_utc")]
     pub at: SystemTime,
 }
@@ -89,7 +90,7 @@ impl From<Failure> for LastError {
     }
 }
 
-/// Whether a row is in force.
+/// Whether a row is in force. Serialized, a time is a text such as `2026-08-02T10:11:12Z`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -101,6 +102,7 @@ pub enum RouteState {
         /// What is wrong, and what to do.
         why: String,
         /// Since when.
+        #[serde(serialize_with = "serialize_utc")]
         since: SystemTime,
         /// What serves calls meanwhile: the strategy of the last good row, or nothing.
         meanwhile: Option<String>,

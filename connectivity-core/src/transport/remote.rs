@@ -10,6 +10,7 @@ use tower_service::Service;
 use crate::call::{Call, CallService, Reply};
 use crate::codec::Codec;
 use crate::error::Error;
+use crate::layer::breaker::serialize_utc;
 
 /// The service at the far end of a route. Its connection ends when the last clone is gone, calls in flight first.
 #[derive(Clone)]
@@ -94,7 +95,7 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// How the connection of a route stands.
+/// How the connection of a route stands. Serialized, a time is a text such as `2026-08-02T10:11:12Z`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -110,6 +111,7 @@ pub enum TransportState {
         /// The cause, in words.
         why: String,
         /// When it began.
+        #[serde(serialize_with = "serialize_utc")]
         since: SystemTime,
     },
 }
