@@ -32,6 +32,7 @@ mod registering;
 mod reload;
 mod repetition;
 mod secrets;
+mod sizes;
 mod strategies;
 mod tools;
 mod values;

@@ -69,7 +69,18 @@ impl Refusal {
         refusal.with_header(CONNECTION, "close")
     }
 
+    /// Why, for whoever says it in the words of another protocol.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn error(&self) -> &Error {
+        &self.error
+    }
+
     pub(crate) fn into_response(self) -> Response {
+        let body = Codec::Json.encode(&self.error).unwrap_or_default();
+        self.with_body(body)
+    }
+
+    pub(crate) fn with_body(self, body: impl Into<Body>) -> Response {
         let Self { status, error, header } = self;
         let head = [
             (CONTENT_TYPE, HeaderValue::from_static(headers::content_type(Codec::Json))),
@@ -77,8 +88,7 @@ impl Refusal {
             (HeaderName::from_static(headers::ERROR), HeaderValue::from_static(error.kind().as_str())),
             (HeaderName::from_static(headers::SENT), HeaderValue::from_static(error.sent().as_str())),
         ];
-        let body = Codec::Json.encode(&error).unwrap_or_default();
-        let mut response = (status, head, Body::from(body)).into_response();
+        let mut response = (status, head, body.into()).into_response();
         response.headers_mut().extend(header);
         response
     }

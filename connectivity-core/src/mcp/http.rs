@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use super::framer::{Framed, Framer};
 use super::handler::Session;
+use super::message::too_large;
 use super::wire::{Line, Stage};
 use super::{Inner, MAX_MEMBERS};
 use crate::context::{self, Peer};
@@ -117,13 +118,13 @@ async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Re
     let limits = BodyLimits { bytes: door.max_message, time: BODY_TIMEOUT };
     let (bytes, large) = match read_body(&NAME, &head, body, limits).await {
         Ok(read) => read,
-        Err(refusal) => return refusal.into_response(),
+        Err(refusal) => return unread(refusal),
     };
     run(door.user.as_ref(), async move {
         let _memory = large;
         match checked(head, bytes, door.max_message) {
             Ok(request) => next.run(request).await,
-            Err(refusal) => refusal.into_response(),
+            Err(refusal) => unread(refusal),
         }
     })
     .await
@@ -137,6 +138,16 @@ async fn run(user: Option<&Handle>, answer: impl Future<Output = Response> + Sen
     task.spawn_on(answer, user);
     let response = task.join_next().await.and_then(Result::ok);
     response.unwrap_or_else(|| refused(ErrorKind::Cancelled, "the work was cancelled"))
+}
+
+/// Refuses a request that was not looked at. One that is too large is refused in the words of the protocol, so that clients see the limit;
+/// nobody knows its id.
+fn unread(refusal: Refusal) -> Response {
+    if refusal.error().kind() != ErrorKind::TooLarge {
+        return refusal.into_response();
+    }
+    let body = too_large(None, refusal.error().message()).to_string();
+    refusal.with_body(body)
 }
 
 fn refused(kind: ErrorKind, message: &str) -> Response {

@@ -121,10 +121,7 @@ impl Reading {
         let Some((length, call)) = intake.head() else { return Ok(()) };
         let refused = |kind, message: String| Err((call, Error::new(kind, "", message).with_sent(Sent::No)));
         if length > MAX_LARGE_FRAME {
-            return refused(
-                ErrorKind::TooLarge,
-                format!("the request is over the {MAX_BODY} bytes that the server takes"),
-            );
+            return refused(ErrorKind::TooLarge, over_the_limit());
         }
         // Who sends no more than the head has announced a length, and takes nothing.
         if length <= MAX_SMALL_BODY || intake.len() < MAX_SMALL_BODY {
@@ -219,6 +216,11 @@ impl Reading {
                 Err(error) => return self.refuse(request.call, &error),
             },
         };
+        // The frame may be a little longer, for what stands before the body.
+        if request.body.len() > MAX_BODY {
+            let error = Error::new(ErrorKind::TooLarge, &known.name, over_the_limit()).with_sent(Sent::No);
+            return self.refuse(request.call, &error);
+        }
         if request.codec == Some(Codec::Bincode) && !known.same_contract {
             let message = format!("the contracts differ; here it is `{}`", known.shape);
             return self.refuse(request.call, &Error::new(ErrorKind::Contract, &known.name, message));
@@ -279,6 +281,10 @@ impl Reading {
             self.stream.begin(call);
         }
     }
+}
+
+fn over_the_limit() -> String {
+    format!("the request is over the {MAX_BODY} bytes that the server takes")
 }
 
 /// Backpressure: waits until the stream may have more calls. The client hears from us meanwhile.

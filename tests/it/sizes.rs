@@ -1,0 +1,161 @@
+//! One limit of bodies, with one meaning on every strategy: the limit passes, a byte more is refused, and the refusal names it.
+
+use bytes::Bytes;
+use connectivity_core::{
+    Error, ErrorKind, HttpListener, HttpTransport, McpListener, McpTransport, MemoryRoutes, RawForm, Router, Sent,
+    Server, Tls,
+};
+
+/// The longest body of a request, and of a reply unless the row says otherwise.
+const LIMIT: usize = 16 << 20;
+
+/// The longest message of MCP: a body, and what the protocol puts around it.
+const MCP_MESSAGE: usize = 10 << 20;
+
+/// What the protocol puts around a body at the most.
+const MCP_ENVELOPE: usize = 4096;
+
+const STRATEGIES: [&str; 5] = ["http", "unix", "quic", "mcp by quic", "mcp by http"];
+
+/// A server on every strategy: `count` answers how long its request was, `fill` answers as much as it is asked for.
+struct Far {
+    server: Server,
+    pin: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Far {
+    async fn start() -> Self {
+        let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
+        router.register_raw("count", async |bytes: Bytes| Ok(Bytes::from(bytes.len().to_string()))).unwrap();
+        router.register_raw("fill", async |bytes: Bytes| Ok(object(asked(&bytes)))).unwrap();
+        let tls = Tls::self_signed(["localhost"]).unwrap();
+        let (dir, pin) = (tempfile::tempdir().unwrap(), tls.pin_sha256());
+        let raw = |mcp: connectivity_core::Mcp| mcp.raw("count", RawForm::Json).raw("fill", RawForm::Json);
+        let server = Server::builder(&router)
+            .expose(["count", "fill"])
+            .unix(dir.path().join("far.sock").display().to_string())
+            .quic("127.0.0.1:0", tls.clone())
+            .listener("mcp", McpListener::new("127.0.0.1:0", tls).mcp(raw))
+            .listener("http", HttpListener::new("127.0.0.1:0").mcp(raw));
+        Self { server: server.start().await.unwrap(), pin, _dir: dir }
+    }
+
+    /// A router whose rows lead there by one strategy.
+    fn near(&self, strategy: &str, config: &str) -> Router {
+        let (routes, word) = (MemoryRoutes::new(), strategy.split(' ').next().unwrap());
+        for name in ["count", "fill"] {
+            let address = |word| self.server.address(word).unwrap();
+            let (endpoint, keys) = match strategy {
+                "http" => (format!("http://{}/{name}", address("http")), String::new()),
+                "mcp by http" => (format!("http://{}/mcp", address("http")), format!(r#","tool_name":"{name}""#)),
+                "mcp by quic" => {
+                    (address("mcp").to_owned(), format!(r#","tool_name":"{name}","pin_sha256":"{}""#, self.pin))
+                }
+                "quic" => (address("quic").to_owned(), format!(r#","pin_sha256":"{}""#, self.pin)),
+                _ => (address("unix").to_owned(), String::new()),
+            };
+            routes.set(name, word, Some(&endpoint), &format!(r#"{{"timeout_ms":600000{config}{keys}}}"#));
+        }
+        let builder = Router::builder().transport("http", HttpTransport::new().allow_internal());
+        builder.transport("mcp", McpTransport::new().allow_internal()).source(routes).build().unwrap()
+    }
+}
+
+/// A JSON object of so many bytes, which every strategy carries as it is.
+fn object(length: usize) -> Bytes {
+    let mut object = br#"{"x":""#.to_vec();
+    object.resize(length - 2, b'x');
+    object.extend_from_slice(br#""}"#);
+    object.into()
+}
+
+fn asked(bytes: &[u8]) -> usize {
+    std::str::from_utf8(bytes).unwrap().trim_start_matches(r#"{"length":"#).trim_end_matches('}').parse().unwrap()
+}
+
+async fn count(near: &Router, length: usize) -> Result<(), Error> {
+    let counted = near.call("count", object(length)).await?;
+    assert_eq!(counted, length.to_string());
+    Ok(())
+}
+
+async fn fill(near: &Router, length: usize) -> Result<(), Error> {
+    let filled = near.call("fill", format!(r#"{{"length":{length}}}"#)).await?;
+    assert!(filled == object(length), "{} bytes", filled.len());
+    Ok(())
+}
+
+/// Expects a refusal that names the limit, after which calls go on.
+async fn refused(strategy: &str, near: &Router, result: Result<(), Error>, sent: Sent, limit: usize) {
+    let error = result.expect_err(strategy);
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, sent), "{strategy}: {error}");
+    assert!(error.message().contains(&limit.to_string()), "{strategy}: {error}");
+    assert_eq!(count(near, 100).await, Ok(()), "{strategy}: the next call goes through");
+}
+
+/// The largest request that the server of a strategy takes whatever the row allows, and the smallest that it refuses.
+fn requests(strategy: &str) -> (usize, usize, usize) {
+    match strategy {
+        "http" | "unix" | "quic" => (LIMIT, LIMIT + 1, LIMIT),
+        _ => (MCP_MESSAGE - MCP_ENVELOPE, MCP_MESSAGE, MCP_MESSAGE),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_over_the_limit_of_its_row_does_not_leave() {
+    let far = Far::start().await;
+    for strategy in STRATEGIES {
+        let near = far.near(strategy, "");
+        let (passes, _, _) = requests(strategy);
+        assert_eq!(count(&near, passes).await, Ok(()), "{strategy}");
+        refused(strategy, &near, count(&near, LIMIT + 1).await, Sent::No, LIMIT).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_over_the_limit_of_the_server_does_not_run() {
+    let far = Far::start().await;
+    for strategy in STRATEGIES {
+        let near = far.near(strategy, r#","max_request_bytes":67108864"#);
+        let (passes, over, limit) = requests(strategy);
+        assert_eq!(count(&near, passes).await, Ok(()), "{strategy}");
+        refused(strategy, &near, count(&near, over).await, Sent::No, limit).await;
+        refused(strategy, &near, count(&near, LIMIT + (1 << 20)).await, Sent::No, limit).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_over_the_limit_is_refused_where_it_is_read() {
+    let far = Far::start().await;
+    for strategy in ["http", "unix", "quic"] {
+        let near = far.near(strategy, "");
+        assert_eq!(fill(&near, LIMIT).await, Ok(()), "{strategy}");
+        refused(strategy, &near, fill(&near, LIMIT + 1).await, Sent::Yes, LIMIT).await;
+        refused(strategy, &near, fill(&near, 2 * LIMIT).await, Sent::Yes, LIMIT).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_says_how_large_a_reply_may_be() {
+    let far = Far::start().await;
+    for strategy in STRATEGIES {
+        // Larger than without a word, where that is quick.
+        let limit = if strategy.starts_with("mcp") { 1 << 20 } else { LIMIT + 1 };
+        let near = far.near(strategy, &format!(r#","max_reply_bytes":{limit}"#));
+        assert_eq!(fill(&near, limit).await, Ok(()), "{strategy}");
+        refused(strategy, &near, fill(&near, limit + 1).await, Sent::Yes, limit).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_mcp_that_is_far_over_the_limit_of_its_reply_is_not_read() {
+    let far = Far::start().await;
+    for strategy in ["mcp by quic", "mcp by http"] {
+        let near = far.near(strategy, r#","max_reply_bytes":1048576"#);
+        // A result stands in a message twice. One of three times the limit is passed over, and nobody knows whose it is.
+        let refused = fill(&near, 2 << 20).await.expect_err(strategy);
+        assert_eq!(refused.kind(), ErrorKind::TooLarge, "{strategy}: {refused}");
+        assert_eq!(count(&near, 100).await, Ok(()), "{strategy}: the next call goes through");
+    }
+}
