@@ -2,7 +2,8 @@
 //!
 //! `schema.sql` says what a typo meets; [`store`] reads and writes; [`watch`] notices commits of anybody.
 //! What is done to the file past SQLite makes no commit: each [`handle`] knows which file it has open
-//! and how that stood, and [`lineage`] tells a checkpoint from a copy over the file.
+//! and how that stood, and [`lineage`] tells a checkpoint from a copy over the file. What SQLite keeps beside the file can be deleted
+//! while it is open: [`stores`] then closes all connections of the process at once.
 
 mod admin;
 mod columns;
@@ -15,6 +16,7 @@ mod notes;
 mod rows;
 mod schema;
 mod store;
+mod stores;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -104,7 +106,7 @@ impl SqliteRoutes {
     }
 
     fn with(path: &Path, access: Access) -> Result<Self, SourceError> {
-        Store::open(path, access).map(|store| Self { store: Arc::new(store) })
+        Store::open(path, access).map(|store| Self { store: stores::share(store) })
     }
 }
 

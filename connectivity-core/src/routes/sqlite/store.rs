@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{self, Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use super::lineage::Lineage;
 use super::notes::Notes;
 use super::rows;
 use super::schema::{self, Found};
+use super::stores::Look;
 use crate::name::Name;
 use crate::routes::source::{Added, Snapshot, SourceError};
 use crate::routes::strategy::Strategy;
@@ -42,8 +43,10 @@ pub(super) struct Store {
     /// How long a read may take.
     read_limit: Duration,
     /// None after everything was closed.
-    reader: Mutex<Option<Reader>>,
-    writer: Mutex<Option<Handle>>,
+    pub(super) reader: Mutex<Option<Reader>>,
+    pub(super) writer: Mutex<Option<Handle>>,
+    /// Those of watchers.
+    looks: Mutex<Vec<Weak<Mutex<Option<Handle>>>>>,
     pub(super) notes: Notes,
 }
 
@@ -54,8 +57,8 @@ pub(super) enum Finish<T> {
 }
 
 /// The connection that reads rows, and what it has read.
-struct Reader {
-    handle: Handle,
+pub(super) struct Reader {
+    pub(super) handle: Handle,
     seen: Option<Lineage>,
 }
 
@@ -79,7 +82,15 @@ impl Store {
         let reader = Handle::open(&path, reader_mode(access))?;
         refuse_others(&path, &find_table(&path, &reader.connection)?)?;
         let (reader, writer) = (Mutex::new(Some(reader.into())), Mutex::new(None));
-        Ok(Self { path, access, read_limit: READ_LIMIT, reader, writer, notes: Notes::default() })
+        Ok(Self {
+            path,
+            access,
+            read_limit: READ_LIMIT,
+            reader,
+            writer,
+            looks: Mutex::default(),
+            notes: Notes::default(),
+        })
     }
 
     #[cfg(test)]
@@ -166,19 +177,16 @@ impl Store {
         Ok(Some(fresh))
     }
 
-    /// Closes all connections to files that are no longer what their names mean; they are opened anew
-    /// when they are used. SQLite lets the connections of a process share the index of the log, so a
-    /// new one would get the lost index as long as an old connection is open.
-    pub(super) fn close_all(&self, look: Handle, rescue: bool) {
-        let (mut reader, mut writer) = (lock(&self.reader), lock(&self.writer));
-        let handles = [Some(look), reader.take().map(|reader| reader.handle), writer.take()];
-        for handle in handles.into_iter().flatten() {
-            match rescue {
-                // The last one writes the commits of the deleted log into the file.
-                true => drop(handle),
-                false => handle.abandon(),
-            }
-        }
+    /// Makes the place of one more connection that only looks.
+    pub(super) fn add_look(&self) -> Look {
+        let look = Look::default();
+        lock(&self.looks).push(Arc::downgrade(&look));
+        look
+    }
+
+    /// The places of connections that only look.
+    pub(super) fn looks(&self) -> Vec<Look> {
+        lock(&self.looks).iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Adds `name, local` for each name that has no row.

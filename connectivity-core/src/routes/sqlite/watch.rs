@@ -7,7 +7,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -15,9 +15,10 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use rusqlite::Connection;
 
 use super::connection::{about, data_version, explain};
-use super::file::Sidecars;
+use super::file::{FileId, Sidecars};
 use super::handle::Handle;
 use super::store::Store;
+use super::stores;
 use crate::routes::source::{ChangeFn, SourceError, WatchGuard};
 use crate::routes::wake::{Bell, Ear, Handover, Heard};
 
@@ -99,7 +100,7 @@ impl Watcher {
             Err(_) if !std::mem::replace(&mut self.blind, true) => self.handover.note(),
             Ok(Seen::Same) | Err(_) => {}
             Ok(Seen::Commit) => self.handover.note(),
-            Ok(Seen::OtherFile) => {
+            Ok(Seen::OtherFile | Seen::Lost(..)) => {
                 self.listen();
                 self.second_looks = 0;
                 self.handover.note();
@@ -124,9 +125,9 @@ impl Watcher {
     }
 }
 
-/// A connection that only looks.
+/// A connection that only looks. It is gone after a failure, or when this process has closed all that it had to the file.
 struct Look {
-    handle: Option<Handle>,
+    handle: stores::Look,
     version: i64,
     sidecars: Sidecars,
 }
@@ -135,60 +136,72 @@ enum Seen {
     Same,
     Commit,
     OtherFile,
+    /// The log of this file, or its index, is not the one that we have open.
+    Lost(FileId, bool),
 }
 
 impl Look {
     fn open(store: &Store) -> Result<Self, SourceError> {
         let handle = store.connect()?;
         let version = version(store, &handle.connection)?;
+        let place = store.add_look();
+        *lock(&place) = Some(handle);
         // After the first look, which makes the log and its index where there are none.
-        Ok(Self { handle: Some(handle), version, sidecars: Sidecars::of(store.path()) })
+        Ok(Self { handle: place, version, sidecars: Sidecars::of(store.path()) })
     }
 
     /// Looks again; after a failure everything counts as changed.
     fn again(&mut self, store: &Store) -> Result<Seen, SourceError> {
-        let Some(handle) = &self.handle else {
-            *self = Self::open(store)?;
+        let place = Arc::clone(&self.handle);
+        let seen = self.compare(store, &mut lock(&place))?;
+        if let Seen::Lost(file, rescue) = seen {
+            stores::close_all(file, rescue);
+            self.reopen(store, &mut lock(&place))?;
+            return Ok(Seen::OtherFile);
+        }
+        Ok(seen)
+    }
+
+    fn compare(&mut self, store: &Store, open: &mut Option<Handle>) -> Result<Seen, SourceError> {
+        let Some(handle) = open else {
+            self.reopen(store, open)?;
             return Ok(Seen::OtherFile);
         };
-        let outdated = handle.outdated(store.path())?;
+        let (outdated, ours) = (handle.outdated(store.path())?, handle.stamp.file);
         let sidecars = Sidecars::of(store.path());
         match outdated {
-            Some(now) if now.file != handle.stamp.file => {
+            Some(now) if now.file != ours => {
                 store.notes.replaced(now.file);
-                self.reopen(store)?;
+                self.reopen(store, open)?;
                 Ok(Seen::OtherFile)
             }
-            _ if self.sidecars.lost(&sidecars) => {
-                store.notes.lost_sidecars();
-                // A log of somebody else counts now, or the file is not the one that ours belongs to.
-                let rescue = !sidecars.has_log() && outdated.is_none();
-                self.handle.take().into_iter().for_each(|look| store.close_all(look, rescue));
-                *self = Self::open(store)?;
-                Ok(Seen::OtherFile)
-            }
+            // A log of somebody else counts now, or the file is not the one that ours belongs to.
+            _ if self.sidecars.lost(&sidecars) => Ok(Seen::Lost(ours, !sidecars.has_log() && outdated.is_none())),
             // A checkpoint, or a copy over the file, which is no commit: the store compares the two.
             Some(_) => {
-                self.reopen(store)?;
+                self.reopen(store, open)?;
                 Ok(Seen::Commit)
             }
-            None => self.compare(store, sidecars),
+            None => {
+                let version = version(store, &handle.connection).inspect_err(|_| *open = None)?;
+                self.sidecars = sidecars;
+                let before = std::mem::replace(&mut self.version, version);
+                Ok(if before == version { Seen::Same } else { Seen::Commit })
+            }
         }
     }
 
-    fn reopen(&mut self, store: &Store) -> Result<(), SourceError> {
-        let before = std::mem::replace(self, Self::open(store)?);
-        before.handle.into_iter().for_each(Handle::abandon);
+    fn reopen(&mut self, store: &Store, open: &mut Option<Handle>) -> Result<(), SourceError> {
+        let handle = store.connect()?;
+        self.version = version(store, &handle.connection)?;
+        self.sidecars = Sidecars::of(store.path());
+        open.replace(handle).into_iter().for_each(Handle::abandon);
         Ok(())
     }
+}
 
-    fn compare(&mut self, store: &Store, sidecars: Sidecars) -> Result<Seen, SourceError> {
-        let Some(handle) = &self.handle else { return Ok(Seen::Same) };
-        let version = version(store, &handle.connection).inspect_err(|_| self.handle = None)?;
-        let before = std::mem::replace(&mut self.version, version);
-        self.sidecars = sidecars;
-        Ok(if before == version { Seen::Same } else { Seen::Commit })
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn version(store: &Store, connection: &Connection) -> Result<i64, SourceError> {

@@ -14,6 +14,7 @@ use rusqlite::Transaction;
 
 use super::history::{self, Change};
 use super::store::{Access, Finish, Store};
+use super::stores::share;
 use crate::routes::error::RouteError;
 use crate::routes::route::Route;
 use crate::routes::source::SourceError;
@@ -71,7 +72,7 @@ impl Admin {
     /// Opens a routes file, with no strategy asked about its rows.
     pub(crate) async fn open_file(path: impl AsRef<Path>) -> Result<Self, AdminError> {
         let path = path.as_ref().to_owned();
-        blocking(move || Ok(Self::of(Arc::new(Store::open(&path, Access::Existing)?)))).await
+        blocking(move || Ok(Self::of(share(Store::open(&path, Access::Existing)?)))).await
     }
 
     pub(super) fn of(store: Arc<Store>) -> Self {

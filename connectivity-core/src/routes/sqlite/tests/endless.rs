@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::super::SqliteRoutes;
 use super::super::store::{Access, Store};
+use super::super::stores::share;
 use super::{File, name};
 use crate::routes::RouteSource;
 use crate::{RouteState, Router};
@@ -37,7 +38,7 @@ fn viewed() -> (File, SqliteRoutes) {
     file.sql("PRAGMA journal_mode = WAL").unwrap();
     file.turn_into(FINITE);
     let store = Store::open(&file.path, Access::ReadOnly).unwrap().with_read_limit(Duration::from_millis(200));
-    (file, SqliteRoutes { store: Arc::new(store) })
+    (file, SqliteRoutes { store: share(store) })
 }
 
 /// Does it on another thread, which a test that fails leaves behind.

@@ -300,6 +300,34 @@ fn a_log_or_its_index_deleted_beside_the_open_file_is_noticed_and_told() {
 }
 
 #[test]
+fn it_is_noticed_by_all_who_have_the_file_open_in_one_process() {
+    for suffix in ["-wal", "-shm"] {
+        let watched = Watched::new();
+        watched.until_generation(1);
+        let open = || SqliteRoutes::open(&watched.file.path).unwrap();
+        let (also_watched, only_read) = (Arc::new(open()), open());
+        let (send, seen) = mpsc::channel();
+        let source = Arc::clone(&also_watched);
+        let _guard =
+            also_watched.watch(Box::new(move || source.read().is_ok_and(|read| send.send(read).is_ok()))).unwrap();
+        only_read.add_missing(&[&name("mail")]).unwrap();
+        watched.until_generation(2);
+        fs::remove_file(watched.file.dir.path().join(format!("routes.db{suffix}"))).unwrap();
+        watched.until(|_| !watched.routes.warnings().is_empty());
+        watched.file.shell(&moved_to("a:1")).unwrap();
+        let kept = watched.until(has("a:1"));
+        assert_eq!(kept.rows.len(), 2, "{suffix}: no commit is lost");
+        while !has("a:1")(&seen.recv_timeout(LONG).expect("the second one never sees it")) {}
+        assert!(has("a:1")(&only_read.read().unwrap()), "{suffix}: and who does not watch");
+        for routes in [&also_watched, &Arc::new(only_read)] {
+            assert!(routes.warnings()[0].starts_with("-wal or -shm was deleted"), "{suffix}: {:?}", routes.warnings());
+            routes.add_missing(&[&name("search")]).unwrap();
+        }
+        assert_eq!(watched.file.shell("SELECT count(*) FROM routes"), Ok("3\n".to_owned()), "{suffix}");
+    }
+}
+
+#[test]
 fn a_file_whose_head_is_overwritten_is_told_and_read_again_when_it_is_back() {
     let (file, routes) = File::ours();
     routes.add_missing(&[&name("billing")]).unwrap();
