@@ -12,6 +12,7 @@ mod calls;
 mod causes;
 mod connections;
 mod contract;
+mod eyeballs;
 mod faults;
 mod frames;
 mod from_go;

@@ -71,6 +71,24 @@ pub(crate) struct Dialer {
     reached: Mutex<Option<SocketAddr>>,
 }
 
+/// Why an address could not be reached.
+enum Failed {
+    /// Its server takes nobody in. Servers that leave say so too, so it is dialled again while other
+    /// addresses are awaited: the next server may stand there by then.
+    Refused(String),
+    Silent,
+    Other(String),
+}
+
+impl Failed {
+    fn into_cause(self) -> String {
+        match self {
+            Self::Refused(cause) | Self::Other(cause) => cause,
+            Self::Silent => "nobody answers".to_owned(),
+        }
+    }
+}
+
 /// The order in which addresses are dialled: the one that was reached before, then those of both families in turns (RFC 8305, 4).
 fn in_turns(found: &[SocketAddr], reached: Option<SocketAddr>) -> Vec<SocketAddr> {
     let first_family = found.first().is_some_and(SocketAddr::is_ipv6);
@@ -106,10 +124,16 @@ impl Dialer {
     /// that was reached last time is first.
     async fn connect_to_first(&self, found: &[SocketAddr], traffic: Traffic) -> Result<Connected, DialError> {
         let mut addresses: VecDeque<_> = in_turns(found, self.reached()).into();
-        let (mut dials, mut last) = (FuturesUnordered::new(), self.cannot("the name has no address"));
-        loop {
+        let (mut dials, mut last) = (FuturesUnordered::new(), None);
+        let dial = async |address, pause, is_first| {
+            tokio::time::sleep(pause).await;
+            (address, is_first, self.connect_to(address, traffic).await)
+        };
+        // Addresses whose first dial has no outcome yet.
+        let mut awaited = addresses.len();
+        while awaited > 0 {
             if let Some(address) = addresses.pop_front() {
-                dials.push(async move { (address, self.connect_to(address, traffic).await) });
+                dials.push(dial(address, Duration::ZERO, true));
             }
             let next = async {
                 match addresses.is_empty() {
@@ -119,24 +143,37 @@ impl Dialer {
             };
             tokio::select! {
                 biased;
-                dialled = dials.next() => match dialled {
-                    Some((address, Ok(connected))) => {
-                        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
-                        return Ok(connected);
+                Some((address, is_first, dialled)) = dials.next() => {
+                    awaited -= usize::from(is_first);
+                    match dialled {
+                        Ok(connected) => {
+                            self.remember(address);
+                            return Ok(connected);
+                        }
+                        Err(failed) => {
+                            if matches!(failed, Failed::Refused(_)) {
+                                dials.push(dial(address, HEAD_START, false));
+                            }
+                            // What one address says counts for more than that another is silent.
+                            last = last.filter(|_| matches!(failed, Failed::Silent)).or(Some(failed));
+                        }
                     }
-                    Some((_, Err(cause))) => last = self.cannot(cause),
-                    None => return Err(last),
-                },
+                }
                 () = next => {}
             }
         }
+        Err(self.cannot(last.map_or_else(|| "the name has no address".to_owned(), Failed::into_cause)))
+    }
+
+    fn remember(&self, address: SocketAddr) {
+        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
     }
 
     fn reached(&self) -> Option<SocketAddr> {
         *self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn connect_to(&self, address: SocketAddr, traffic: Traffic) -> Result<Connected, String> {
+    async fn connect_to(&self, address: SocketAddr, traffic: Traffic) -> Result<Connected, Failed> {
         let mut config = self.config.clone();
         let endpoint = match traffic {
             Traffic::Small => self.endpoints.shared(address),
@@ -145,13 +182,14 @@ impl Dialer {
                 endpoints::alone(address)
             }
         };
-        let endpoint = endpoint.map_err(|cause| cause.to_string())?;
+        let endpoint = endpoint.map_err(|cause| Failed::Other(cause.to_string()))?;
         let connecting = endpoint.connect_with(config, address, &self.target.server_name);
-        let connecting = connecting.map_err(|cause| cause.to_string())?;
+        let connecting = connecting.map_err(|cause| Failed::Other(cause.to_string()))?;
         match tokio::time::timeout(HANDSHAKE, connecting).await {
             Ok(Ok(connection)) => Ok(Connected { connection, _endpoint: endpoint }),
-            Ok(Err(cause)) => Err(explain(&cause)),
-            Err(_elapsed) => Err("nobody answers".to_owned()),
+            Ok(Err(ConnectionError::TimedOut)) | Err(_) => Err(Failed::Silent),
+            Ok(Err(cause)) if is_refusal(&cause) => Err(Failed::Refused(explain(&cause))),
+            Ok(Err(cause)) => Err(Failed::Other(explain(&cause))),
         }
     }
 
@@ -174,6 +212,12 @@ pub(crate) fn explain(cause: &ConnectionError) -> String {
     }
 }
 
+/// Says whether a server has refused a connection before its handshake.
+fn is_refusal(cause: &ConnectionError) -> bool {
+    let ConnectionError::ConnectionClosed(close) = cause else { return false };
+    close.error_code == TransportErrorCode::CONNECTION_REFUSED
+}
+
 /// The TLS alert in a transport error of the other side (RFC 9001, 4.8).
 fn crypto_alert(code: TransportErrorCode) -> Option<u8> {
     u8::try_from(u64::from(code).checked_sub(0x100)?).ok()
@@ -189,6 +233,19 @@ mod tests {
     use super::*;
     use crate::transport::tls::Tls;
 
+    fn server(alpn: &[u8]) -> Endpoint {
+        let identity = Tls::self_signed(["localhost"]).unwrap();
+        let crypto = QuicServerConfig::try_from(identity.server_config(&[alpn]).unwrap()).unwrap();
+        let config = ServerConfig::with_crypto(Arc::new(crypto));
+        Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap()
+    }
+
+    fn dialer(to: SocketAddr, alpn: &[u8], insecure: bool) -> Dialer {
+        let row = RouteTls { insecure, ..RouteTls::default() };
+        let target = Target::parse(&format!("localhost:{}", to.port()), &row).unwrap();
+        Dialer::new(target, &row, alpn, Arc::default(), Arc::default()).unwrap()
+    }
+
     #[test]
     fn families_are_dialled_in_turns_and_what_was_reached_first() {
         let [a, b, c, d] = ["[::1]:1", "[::2]:1", "127.0.0.1:1", "127.0.0.2:1"].map(|text| text.parse().unwrap());
@@ -201,10 +258,7 @@ mod tests {
     #[tokio::test]
     async fn a_silent_first_address_of_a_name_costs_a_moment() {
         for alpn in [&b"connectivity/1"[..], b"mcp-quic-v1"] {
-            let identity = Tls::self_signed(["localhost"]).unwrap();
-            let crypto = QuicServerConfig::try_from(identity.server_config(&[alpn]).unwrap()).unwrap();
-            let config = ServerConfig::with_crypto(Arc::new(crypto));
-            let server = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+            let server = server(alpn);
             let there = server.local_addr().unwrap();
             tokio::spawn(async move {
                 while let Some(incoming) = server.accept().await {
@@ -213,9 +267,7 @@ mod tests {
             });
             // Nobody is there, and datagrams say nothing of that.
             let silent = SocketAddr::from((Ipv6Addr::LOCALHOST, there.port()));
-            let row = RouteTls { insecure: true, ..RouteTls::default() };
-            let target = Target::parse(&format!("localhost:{}", there.port()), &row).unwrap();
-            let dialer = Dialer::new(target, &row, alpn, Arc::default(), Arc::default()).unwrap();
+            let dialer = dialer(there, alpn, true);
             let found = [silent, there];
             for _ in 0..2 {
                 let dialled = dialer.connect_to_first(&found, Traffic::Small);
@@ -224,6 +276,37 @@ mod tests {
             }
             assert_eq!(dialer.reached(), Some(there), "it is dialled first from then on");
         }
+    }
+
+    /// A server that leaves refuses, and the next one stands at its address a moment later.
+    #[tokio::test]
+    async fn an_address_that_refuses_is_dialled_again_while_nobody_answers_at_another() {
+        let server = server(b"connectivity/1");
+        let there = server.local_addr().unwrap();
+        tokio::spawn(async move {
+            server.accept().await.unwrap().refuse();
+            while let Some(incoming) = server.accept().await {
+                tokio::spawn(incoming.into_future());
+            }
+        });
+        let found = [there, SocketAddr::from((Ipv6Addr::LOCALHOST, there.port()))];
+        let dialled = dialer(there, b"connectivity/1", true).connect_to_first(&found, Traffic::Small).await;
+        assert_eq!(dialled.ok().unwrap().connection.remote_address(), there);
+    }
+
+    #[tokio::test]
+    async fn a_failure_tells_what_an_address_said_not_that_another_was_silent() {
+        let server = server(b"connectivity/1");
+        let there = server.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Some(incoming) = server.accept().await {
+                tokio::spawn(incoming.into_future());
+            }
+        });
+        let found = [there, SocketAddr::from((Ipv6Addr::LOCALHOST, there.port()))];
+        let dialled = dialer(there, b"connectivity/1", false).connect_to_first(&found, Traffic::Small).await;
+        let error = dialled.err().unwrap();
+        assert!(error.message.contains("unknown issuer"), "{}", error.message);
     }
 
     #[test]

@@ -1,0 +1,156 @@
+//! A name with two addresses, at the first of which nobody answers: the next is dialled soon, and first from then on.
+//!
+//! The name stands in a `hosts` file that only a child process sees, in a mount namespace of its own.
+
+use std::io::ErrorKind::{AddrInUse, WouldBlock};
+use std::io::Write;
+use std::net::{Ipv6Addr, UdpSocket};
+use std::process::Command;
+use std::time::Duration;
+
+use connectivity_core::{HttpTransport, McpListener, MemoryRoutes, Router, ServeError, Server, Tls, register};
+use tests::shop::*;
+
+const NAME: &str = "silent-first.test";
+
+/// Set in the child, where the name is known.
+const INSIDE: &str = "CONNECTIVITY_TESTS_INSIDE";
+
+/// Redials of a busy machine can take long enough for the next address to be tried as well; a client that forgets which
+/// address was reached begins each of them with the silent one.
+const REDIALS: usize = 20;
+
+#[tokio::test]
+async fn a_silent_first_address_of_a_name_is_passed_by_and_what_was_reached_is_dialled_first() {
+    if std::env::var_os(INSIDE).is_none() {
+        return in_a_child();
+    }
+    let found: Vec<_> = tokio::net::lookup_host((NAME, 0)).await.unwrap().collect();
+    assert!(found.len() == 2 && found[0].is_ipv6() && found[1].is_ipv4(), "{found:?}");
+    for strategy in ["quic", "mcp"] {
+        over_datagrams(strategy).await;
+    }
+    over_http().await;
+}
+
+/// Runs the test again where the name stands in `/etc/hosts`.
+fn in_a_child() {
+    let unshared = |command: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--map-root-user", "--mount", "sh", "-ec", command, "sh"]);
+        unshare
+    };
+    let mut hosts = tempfile::NamedTempFile::new().unwrap();
+    writeln!(hosts, "::1 {NAME}\n127.0.0.1 {NAME}").unwrap();
+    let mounted = unshared(r#"mount --bind "$1" /etc/hosts"#).arg(hosts.path()).output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        eprintln!("this system lets nobody have a `hosts` file of their own: nothing was tested");
+        return;
+    }
+    let mut child = unshared(r#"mount --bind "$1" /etc/hosts; exec "$2" --exact --nocapture "$3""#);
+    let name = std::thread::current().name().unwrap().to_owned();
+    child.arg(hosts.path()).arg(std::env::current_exe().unwrap()).arg(name).env(INSIDE, "1");
+    let output = child.output().unwrap();
+    let shown = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success() && shown[0].contains("1 passed"), "{}{}", shown[0], shown[1]);
+}
+
+async fn serve(router: &Router, strategy: &str, address: &str) -> Result<Server, ServeError> {
+    let (builder, tls) = (Server::builder(router).expose(["billing"]), || Tls::self_signed([NAME]).unwrap());
+    let builder = match strategy {
+        "quic" => builder.quic(address, tls()),
+        "mcp" => builder.listener("mcp", McpListener::new(address, tls())),
+        _ => builder.http(address),
+    };
+    builder.start().await
+}
+
+/// A server that can be stopped and started again at its port, and a client that knows it by name.
+struct World {
+    strategy: &'static str,
+    far: Router,
+    server: Option<Server>,
+    port: u16,
+    _near: Router,
+    billing: BillingClient,
+}
+
+impl World {
+    async fn new(strategy: &'static str, endpoint: impl Fn(u16) -> String, config: &str) -> Self {
+        let far = router(&MemoryRoutes::new());
+        register!(far, Billing => Shop::at("far")).unwrap();
+        let server = serve(&far, strategy, "127.0.0.1:0").await.unwrap();
+        let port = server.address(strategy).unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
+        let routes = MemoryRoutes::new();
+        routes.set("billing", strategy, Some(&endpoint(port)), config);
+        let http = HttpTransport::new().allow_internal();
+        let near = Router::builder().source(routes).transport("http", http).build().unwrap();
+        let billing = BillingClient::new(&near);
+        Self { strategy, far, server: Some(server), port, _near: near, billing }
+    }
+
+    /// Breaks all connections. Nothing is drained: a client that dials meanwhile would be refused, and try the other address.
+    async fn restart(&mut self) {
+        self.server.take().unwrap().shutdown(Duration::ZERO).await;
+        let address = format!("127.0.0.1:{}", self.port);
+        self.server = Some(serve(&self.far, self.strategy, &address).await.unwrap());
+    }
+
+    async fn calls(&self) {
+        assert_eq!(self.billing.quote("abc").await, Ok(3), "{}", self.strategy);
+    }
+}
+
+/// A socket at the first address that never answers; `None` where its port is taken.
+fn silence(port: u16) -> Option<UdpSocket> {
+    let socket = match UdpSocket::bind((Ipv6Addr::LOCALHOST, port)) {
+        Err(cause) if cause.kind() == AddrInUse => return None,
+        bound => bound.unwrap(),
+    };
+    socket.set_nonblocking(true).unwrap();
+    Some(socket)
+}
+
+/// Counts the packets that have come, and forgets them.
+fn heard(silence: &UdpSocket) -> usize {
+    let mut heard = 0;
+    loop {
+        match silence.recv_from(&mut [0; 2048]) {
+            Ok(_) => heard += 1,
+            Err(cause) => {
+                assert_eq!(cause.kind(), WouldBlock);
+                return heard;
+            }
+        }
+    }
+}
+
+async fn over_datagrams(strategy: &'static str) {
+    let (mut world, silence) = loop {
+        let config = r#"{"insecure_tls":true}"#;
+        let world = World::new(strategy, |port| format!("{NAME}:{port}"), config).await;
+        if let Some(silence) = silence(world.port) {
+            break (world, silence);
+        }
+    };
+    world.calls().await;
+    assert!(heard(&silence) > 0, "{strategy}: the first address is dialled first");
+    for _ in 0..REDIALS {
+        world.restart().await;
+        heard(&silence);
+        world.calls().await;
+        if heard(&silence) == 0 {
+            return;
+        }
+    }
+    panic!("{strategy}: each redial waits for the address where nobody answers");
+}
+
+/// Here a refusal is heard at once, so there is nothing to remember.
+async fn over_http() {
+    let mut world = World::new("http", |port| format!("http://{NAME}:{port}/billing"), "{}").await;
+    for _ in 0..3 {
+        world.calls().await;
+        world.restart().await;
+    }
+}
