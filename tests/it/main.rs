@@ -36,4 +36,5 @@ mod secrets;
 mod sizes;
 mod strategies;
 mod tools;
+mod unrouted;
 mod values;

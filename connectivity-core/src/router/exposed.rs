@@ -29,18 +29,21 @@ impl Exposed {
         if table.closed {
             return Err(closed(call.name()));
         }
-        let local = self.local(table.known(call.name()), call.name())?;
+        let known = table.known(call.name());
+        let local = self.local(known, call.name())?;
         let mut call = match local.find(call.name())? {
             Some(method) => call.with_method(method),
             None => call,
         };
-        let Some(target) = table.slot(call.name()).and_then(|slot| slot.target.as_ref()) else {
-            return Ok(local.send(call));
-        };
-        if matches!(target.place, Place::Noop) {
+        let target = table.slot(call.name()).and_then(|slot| slot.target.as_ref());
+        if let Some(target) = target.filter(|target| matches!(target.place, Place::Noop)) {
             return Ok(target.service().send(call));
         }
-        let admitted = Held::by(target.admit(&call)?, &mut call);
+        let admitted = match target {
+            Some(target) => Some(target.admit(&call)?),
+            None => known.map(|known| known.admit(&call)).transpose()?,
+        };
+        let admitted = Held::by(admitted, &mut call);
         let work = local.send(call);
         Ok(Box::pin(async move {
             let _admitted = admitted;

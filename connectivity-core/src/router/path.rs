@@ -1,5 +1,6 @@
 //! What the calls of a route go through between its layers and its place: they are counted, limited and ended in time.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -33,6 +34,9 @@ impl Limits {
         let timeout = config.timeout().or(remote.then_some(REMOTE_TIMEOUT));
         Self { timeout, concurrency: config.concurrency(), drain: config.drain() }
     }
+
+    /// What calls without a row are held to.
+    pub(crate) const NONE: Self = Self { timeout: None, concurrency: None, drain: Duration::ZERO };
 
     pub(crate) fn none(self) -> bool {
         self.timeout.is_none() && self.concurrency.is_none()
@@ -159,6 +163,12 @@ impl Traffic {
 impl AsRef<Self> for Traffic {
     fn as_ref(&self) -> &Self {
         self
+    }
+}
+
+impl fmt::Debug for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Traffic").field("in_flight", &self.in_flight()).finish_non_exhaustive()
     }
 }
 

@@ -14,6 +14,7 @@ use crate::name::{Name, parent};
 use crate::router::flight::Flights;
 use crate::router::layers::Layers;
 use crate::router::local::{Local, RawService};
+use crate::router::path::{Limits, Path, Traffic};
 use crate::router::slot::{Cause, Slot, Trouble, is_unchanged};
 use crate::router::table::{Known, MissingRow, Named, Ready, Table};
 use crate::router::target::{Place, Target};
@@ -279,15 +280,20 @@ impl State {
         let cell = if raw.is_some() { None } else { Some(Arc::clone(self.cells.get(name)?)) };
         let typed = || cell.as_ref().and_then(|cell| cell.local().cloned()).map(Local::Typed);
         let local = raw.or_else(typed);
-        let kept = old.services.get(name).and_then(|before| before.unrouted.clone());
+        let before = old.services.get(name);
+        let new = || Traffic::new(&self.flights.of(name));
+        let traffic = before.map_or_else(new, |before| Arc::clone(&before.traffic));
+        let kept = before.and_then(|before| before.unrouted.clone());
         let kept = kept.filter(|ready| ready.layers == self.layers_version);
-        let unrouted = kept.or_else(|| local.as_ref().map(|local| self.unrouted(name, local)));
-        Some(Known { desc: cell.as_ref().map(|cell| cell.desc()), cell, local, unrouted })
+        let unrouted = kept.or_else(|| local.as_ref().map(|local| self.unrouted(name, local, &traffic)));
+        Some(Known { desc: cell.as_ref().map(|cell| cell.desc()), cell, local, unrouted, traffic })
     }
 
-    fn unrouted(&self, name: &Name, local: &Local) -> Ready {
+    /// What takes calls without a row. They are counted, so that a row that comes later knows what runs.
+    fn unrouted(&self, name: &Name, local: &Local, traffic: &Arc<Traffic>) -> Ready {
         let tag = RouteTag::new(name.clone(), "local".into());
-        let ready = self.layered(tag.clone(), local.service(), Form::Typed, true);
+        let path = Path::new(local.service(), Limits::NONE, Arc::clone(traffic), false);
+        let ready = self.layered(tag.clone(), CallService::shared(Arc::new(path)), Form::Typed, true);
         Ready { tag: Some(Arc::new(tag)), ..ready }
     }
 

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
-use crate::call::{CallService, RouteTag, ServiceDesc};
+use crate::call::{Call, CallService, RouteTag, ServiceDesc};
 use crate::error::{Error, ErrorKind};
 use crate::name::{Name, parent};
 use crate::quick::Quick;
 use crate::router::local::Local;
+use crate::router::path::{Admitted, Limits, Traffic};
 use crate::router::slot::{Slot, Trouble};
 use crate::router::target::Target;
 use crate::service::{Form, Plan, ServiceCell};
@@ -53,6 +54,8 @@ pub(crate) struct Known {
     pub(crate) local: Option<Local>,
     /// What takes calls where no row does.
     pub(crate) unrouted: Option<Ready>,
+    /// Calls that no row takes, for one that comes later to count.
+    pub(crate) traffic: Arc<Traffic>,
 }
 
 /// A route under its layers, ready for calls.
@@ -66,6 +69,13 @@ pub(crate) struct Ready {
     pub(crate) layers: u64,
     /// What layers of calls from outside are told; only where the way is that of a service, not of a row.
     pub(crate) tag: Option<Arc<RouteTag>>,
+}
+
+impl Known {
+    /// Counts a call from outside that no row takes.
+    pub(crate) fn admit(&self, call: &Call) -> Result<Admitted<Traffic>, Error> {
+        Admitted::new(Arc::clone(&self.traffic), Limits::NONE, call)
+    }
 }
 
 impl Ready {

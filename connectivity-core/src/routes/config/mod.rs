@@ -166,6 +166,9 @@ impl RouteConfig {
     }
 
     /// The most calls in flight: `concurrency`, no limit unless given.
+    ///
+    /// Calls of a typed client that went straight to their implementation, before a row had a limit,
+    /// are not counted.
     #[must_use]
     pub const fn concurrency(&self) -> Option<usize> {
         self.concurrency
