@@ -23,7 +23,7 @@ pub(crate) use self::body::BodyLimits;
 pub(crate) use self::origin::Callers;
 #[cfg(feature = "mcp")]
 pub(crate) use self::question::read_body;
-pub(crate) use self::unsent::{Counted, OfOrigin, UNREAD, UnsentAnswers};
+pub(crate) use self::unsent::{Counted, OfOrigin, Room, UNREAD, UnsentAnswers};
 
 /// The longest request body unless said, in bytes.
 const MAX_BODY: usize = 16 << 20;

@@ -1,7 +1,5 @@
 //! A request that was understood: what it asks, of which service, in which codec.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -12,7 +10,7 @@ use bytes::Bytes;
 use super::Inner;
 use super::answer::{self, Refusal};
 use super::body::{self, BodyError, BodyLimits};
-use super::unsent::{OfOrigin, UNREAD};
+use super::unsent::{Room, UNREAD};
 use crate::call::{Call, MethodDesc};
 use crate::codec::Codec;
 use crate::context::{self, Context, Peer};
@@ -31,8 +29,8 @@ pub(super) struct Question {
     bytes: usize,
     /// The memory of a large body, until the call has ended.
     _large: Option<LargePermit>,
-    /// Where its answer counts until it was sent, if it came to a listener of ours.
-    unsent: Option<Arc<OfOrigin>>,
+    /// The room for its answer, if it came to a listener of ours.
+    room: Option<Room>,
 }
 
 impl Question {
@@ -49,14 +47,14 @@ impl Question {
 
     /// Makes the response once there is room for it. Nothing comes between the two: of many calls that wait, those that find no room any
     /// more wait on.
-    async fn response(self, name: &str, inbound: &Inbound) -> Response {
-        if let Some(unsent) = &self.unsent
-            && !unsent.room().await
+    async fn response(mut self, name: &str, inbound: &Inbound) -> Response {
+        if let Some(room) = &mut self.room
+            && !room.wait().await
         {
             return Refusal::from(Error::new(ErrorKind::Overloaded, name, UNREAD).with_sent(Sent::No)).into_response();
         }
         let mut response = match inbound.send(self.call).await {
-            Ok(reply) => answer::reply(name, &reply, self.codec, self.unsent.as_ref()),
+            Ok(reply) => answer::reply(name, &reply, self.codec, self.room.as_ref().map(Room::answers)),
             Err(error) => Refusal::from(error).into_response(),
         };
         if let Some(contract) = self.contract {
@@ -85,14 +83,14 @@ pub(super) async fn read(gateway: &Inner, head: &Parts, body: Body) -> Result<Qu
     let context = context_of(gateway, head, peer).map_err(|message| fail(ErrorKind::Decode, message))?;
     let limits = BodyLimits { bytes: gateway.max_body, time: gateway.body_timeout };
     let (bytes, large) = read_body(&name, head, body, limits).await?;
-    let (length, unsent) = (bytes.len(), head.extensions.get().cloned());
+    let (length, room) = (bytes.len(), head.extensions.get().cloned());
     let call = match codec {
         Some(codec) => Call::encoded(name, codec, bytes),
         None => Call::raw(name, bytes),
     };
     let contract = method.filter(|_| head.headers.contains_key(headers::CONTRACT)).map(MethodDesc::fingerprint);
     let codec = codec.map(|codec| method.map_or(codec, |method| method.codec(codec)));
-    Ok(Question { call: call.with_context(context), codec, contract, bytes: length, _large: large, unsent })
+    Ok(Question { call: call.with_context(context), codec, contract, bytes: length, _large: large, room })
 }
 
 /// Refuses bincode of a contract that is not this one: its bytes could decode, and mean something else.

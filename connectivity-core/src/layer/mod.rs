@@ -10,7 +10,7 @@ mod outcome;
 mod recovery;
 mod retry;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod timeout;
 
 pub use breaker::{Breaker, BreakerFuture, BreakerLayer, Permit};

@@ -43,14 +43,14 @@ pub(super) fn now<F: Future>(future: F) -> F::Output {
 
 /// Collects what this thread tells the log, a line for each event.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Events(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Events(Arc<Mutex<Vec<String>>>);
 
 impl Events {
-    pub(super) fn collect(&self) -> tracing::subscriber::DefaultGuard {
+    pub(crate) fn collect(&self) -> tracing::subscriber::DefaultGuard {
         tracing::subscriber::set_default(self.clone())
     }
 
-    pub(super) fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 }

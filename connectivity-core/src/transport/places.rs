@@ -1,6 +1,6 @@
 //! Connections of one listener, shared out by origin, so that no client keeps the others out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[cfg(feature = "gateway")]
 use std::{
@@ -49,6 +49,8 @@ struct State {
     opening_count: usize,
     established: HashMap<Origin, usize>,
     established_count: usize,
+    /// Whose connections are refused now, as the log knows; `None` is everybody.
+    refused: HashSet<Option<Origin>>,
 }
 
 impl Places {
@@ -132,6 +134,32 @@ impl State {
         }
     }
 
+    /// Tells once that connections are refused: a flood of them must not fill the log too.
+    fn refuse(&mut self, of: Option<Origin>, limit: usize) {
+        if !self.refused.contains(&of) {
+            let origin = of.as_ref();
+            tracing::warn!(?origin, limit, "too many connections: further ones are refused until some end");
+            self.refused.insert(of);
+        }
+    }
+
+    /// A connection of this origin has ended. What comes when half of the places are free is another flood.
+    fn end(&mut self, origin: &Origin, limits: &Limits) {
+        self.established_count -= 1;
+        if self.established_count <= limits.established / 2 {
+            self.refused.remove(&None);
+        }
+        let Some(own) = self.established.get_mut(origin) else { return };
+        *own -= 1;
+        let own = *own;
+        if own == 0 {
+            self.established.remove(origin);
+        }
+        if own <= limits.established_of_origin / 2 && !self.refused.is_empty() {
+            self.refused.remove(&Some(origin.clone()));
+        }
+    }
+
     fn remove(&mut self, origin: &Origin, number: u64) {
         let Some(own) = self.opening.get_mut(origin) else { return };
         let Some(at) = own.iter().position(|(opening, _)| *opening == number) else { return };
@@ -178,8 +206,12 @@ impl Opening {
     pub(crate) fn establish(self, origin: Origin) -> Option<Place> {
         let mut state = self.places.state();
         let (limits, own) = (&self.places.limits, state.established.get(&origin).copied().unwrap_or(0));
-        if state.established_count >= limits.established || own >= limits.established_of_origin {
-            tracing::warn!(?origin, limit = limits.established, "too many connections; one more was refused");
+        if state.established_count >= limits.established {
+            state.refuse(None, limits.established);
+            return None;
+        }
+        if own >= limits.established_of_origin {
+            state.refuse(Some(origin), limits.established_of_origin);
             return None;
         }
         state.established_count += 1;
@@ -204,15 +236,7 @@ pub(crate) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut state = self.places.state();
-        state.established_count -= 1;
-        if let Some(own) = state.established.get_mut(&self.origin) {
-            *own -= 1;
-            if *own == 0 {
-                state.established.remove(&self.origin);
-            }
-        }
-        drop(state);
+        self.places.state().end(&self.origin, &self.places.limits);
         self.places.freed.notify_one();
     }
 }
@@ -220,6 +244,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layer::testing::Events;
 
     fn origin(n: i32) -> Origin {
         Origin::Process(Some(n))
@@ -255,6 +280,34 @@ mod tests {
         let _one_more = places.open(origin(-1));
         assert!(is_evicted(&mut greedy[0]).await && !is_evicted(&mut greedy[1]).await);
         drop(crowd);
+    }
+
+    /// Counts what the log has of refusals while this is done.
+    fn told(work: impl FnOnce()) -> usize {
+        let events = Events::default();
+        let collecting = events.collect();
+        work();
+        drop(collecting);
+        events.take().iter().filter(|text| text.contains("too many connections")).count()
+    }
+
+    #[test]
+    fn a_flood_that_is_refused_is_told_once_until_half_of_it_has_gone() {
+        let places = Places::new(8);
+        let establish = |n| places.open(origin(n)).establish(origin(n));
+        let mut held: Vec<_> = (0..4).map(|_| establish(1)).collect();
+        let flood = |n| (0..100).for_each(|_| assert!(establish(n).is_none()));
+        assert_eq!(told(|| flood(1)), 1);
+        drop(held.pop());
+        assert_eq!(told(|| held.push(establish(1))), 0);
+        assert_eq!(told(|| flood(1)), 0, "the same flood");
+        let others: Vec<_> = (2..6).map(establish).collect();
+        let crowd = || (10..100).for_each(|n| assert!(establish(n).is_none()));
+        assert_eq!(told(crowd), 1, "another cause: all places are taken, whoever asks");
+        assert_eq!(told(crowd), 0);
+        drop((held, others));
+        let _held: Vec<_> = (0..4).map(|_| establish(1)).collect();
+        assert_eq!(told(|| flood(1)), 1, "the next flood");
     }
 
     #[test]

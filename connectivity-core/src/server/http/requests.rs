@@ -17,7 +17,7 @@ use tower::ServiceExt;
 use super::seat::{Busy, Seat};
 use crate::call::BoxFuture;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::gateway::{Counted, OfOrigin, Refusal, UNREAD};
+use crate::gateway::{Counted, OfOrigin, Refusal, Room, UNREAD};
 use crate::name::Name;
 use crate::transport::large_requests::LargeShare;
 
@@ -44,16 +44,16 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
 impl Requests {
     async fn answer(self, mut request: Request<Incoming>) -> Response<Answer> {
         let Self { app, seat, unsent, large } = self;
-        let busy = seat.begin();
+        let (busy, mut room) = (seat.begin(), Room::new(Arc::clone(&unsent)));
         let response = if !names_one_host(&request) {
             closing(Refusal::bad_request("", "a request of HTTP/1.1 names one host"))
         } else if busy.is_none() {
             refused(&request, "too many requests of this address are under way")
-        } else if !unsent.room().await {
+        } else if !room.wait().await {
             refused(&request, UNREAD)
         } else {
             request.extensions_mut().insert(large);
-            request.extensions_mut().insert(Arc::clone(&unsent));
+            request.extensions_mut().insert(room);
             match app.oneshot(request.map(Body::new)).await {
                 Ok(response) => response,
                 Err(never) => match never {},
