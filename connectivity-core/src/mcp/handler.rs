@@ -15,8 +15,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::catalogue::{Listed, Tools, refused};
+use super::line::{Line, Stage};
 use super::message::{OVERLOADED, kind};
-use super::wire::{Line, Stage};
 use super::{Inner, OURS, TIMEOUT_MS, TRACE_PARENT};
 use crate::context::{self, Context, Peer};
 use crate::error::{Error, ErrorKind, Sent};

@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 
 use super::framer::{Framed, Framer};
 use super::handler::Session;
+use super::line::{Line, Stage};
 use super::message::too_large;
-use super::wire::{Line, Stage};
 use super::{Inner, MAX_MEMBERS};
 use crate::context::{self, Peer};
 use crate::error::{Error, ErrorKind, Sent};

@@ -7,6 +7,7 @@ mod catalogue;
 pub(crate) mod framer;
 mod handler;
 mod http;
+mod line;
 pub(crate) mod message;
 pub(crate) mod outbox;
 mod quic;

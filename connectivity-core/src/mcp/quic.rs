@@ -8,8 +8,8 @@ use quinn::{Connection, Endpoint, IdleTimeout, RecvStream, SendStream, Transport
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use super::line::End;
 use super::session::{self, Limits};
-use super::wire::End;
 use super::{Inner, Mcp};
 use crate::call::BoxFuture;
 use crate::context::Peer;

@@ -8,7 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Inner;
 use super::handler::Session;
-use super::wire::{End, Line, Stage, Wire};
+use super::line::{End, Line, Stage};
+use super::wire::Wire;
 use crate::context::Peer;
 use crate::transport::Drain;
 

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::mpsc;
 
 use super::Inner;
+use super::line::End;
 use super::session::{self, Limits};
-use super::wire::End;
 
 /// How much is read at once.
 const PIECE: usize = 64 * 1024;

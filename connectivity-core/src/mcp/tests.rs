@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
 use tokio::task::JoinHandle;
 
+use super::line::End;
 use super::session::{Limits, serve};
-use super::wire::End;
 use super::*;
 use crate::router::Router;
 use crate::routes::MemoryRoutes;
