@@ -68,34 +68,6 @@ pub(crate) struct LargeShare {
 #[derive(Debug)]
 pub(crate) struct LargePermit {
     _memory: [OwnedSemaphorePermit; 2],
-    running: Option<Arc<dyn Streams>>,
-}
-
-/// A connection whose client may have a limited number of streams. A stream whose request has been read does not count: it only waits
-/// for its call, which may take as long as it likes.
-pub(crate) trait Streams: std::fmt::Debug + Send + Sync {
-    /// The call of one more stream runs.
-    fn begin(&self);
-
-    /// Such a call has ended.
-    fn end(&self);
-}
-
-impl LargePermit {
-    /// The request has been read as a whole: from now on its call runs.
-    pub(crate) fn run(mut self, streams: Option<&Arc<dyn Streams>>) -> Self {
-        self.running = streams.map(Arc::clone);
-        self.running.as_ref().inspect(|streams| streams.begin());
-        self
-    }
-}
-
-impl Drop for LargePermit {
-    fn drop(&mut self) {
-        if let Some(streams) = &self.running {
-            streams.end();
-        }
-    }
 }
 
 impl LargeShare {
@@ -107,7 +79,7 @@ impl LargeShare {
         let both = async {
             let own = Arc::clone(&self.own).acquire_many_owned(pieces).await.ok()?;
             let all = Arc::clone(&self.listener.all).acquire_many_owned(pieces).await.ok()?;
-            Some(LargePermit { _memory: [own, all], running: None })
+            Some(LargePermit { _memory: [own, all] })
         };
         timeout(WAIT, both).await.ok()?
     }

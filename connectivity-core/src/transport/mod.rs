@@ -12,12 +12,10 @@ mod health;
 pub(crate) mod http;
 mod inbound;
 #[cfg(any(feature = "wire", feature = "gateway"))]
-#[cfg_attr(not(feature = "mcp"), allow(dead_code, unused_imports, reason = "each listener uses its part"))]
 pub(crate) mod io;
 #[cfg(feature = "wire")]
 mod keeper;
 #[cfg(any(feature = "wire", feature = "gateway"))]
-#[cfg_attr(not(feature = "mcp"), allow(dead_code, unused_imports, reason = "each listener uses its part"))]
 pub(crate) mod large_requests;
 #[cfg(feature = "wire")]
 mod link;
@@ -27,10 +25,8 @@ mod mcp;
 #[cfg(feature = "wire")]
 pub(crate) mod mux;
 #[cfg(any(feature = "wire", feature = "gateway"))]
-#[cfg_attr(not(feature = "mcp"), allow(dead_code, unused_imports, reason = "each listener uses its part"))]
 mod origin;
 #[cfg(any(feature = "wire", feature = "gateway"))]
-#[cfg_attr(not(feature = "mcp"), allow(dead_code, unused_imports, reason = "each listener uses its part"))]
 pub(crate) mod places;
 #[cfg(feature = "quic")]
 pub(crate) mod quic;

@@ -13,7 +13,9 @@ use tokio::sync::{Notify, oneshot};
 use super::Origin;
 
 /// Connections that have not said anything yet: of one origin, and of all.
+#[cfg(feature = "wire")]
 const OPENING_OF_ORIGIN: usize = 256;
+#[cfg(feature = "wire")]
 const OPENING: usize = 512;
 
 /// The connections of one listener.
@@ -84,6 +86,7 @@ impl Places {
     }
 
     /// Returns whether no connection can be established, whoever asks.
+    #[cfg(any(feature = "quic", feature = "gateway"))]
     pub(crate) fn are_taken(&self) -> bool {
         self.0.state().established_count >= self.0.limits.established
     }
@@ -182,6 +185,7 @@ pub(crate) struct Opening {
 
 impl Opening {
     /// Waits for what opens the connection; `None` if a newer one takes its place meanwhile.
+    #[cfg(feature = "wire")]
     pub(crate) async fn wait<T>(&mut self, opens: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;

@@ -21,6 +21,8 @@ mod watchdog;
 mod workplace;
 
 pub(crate) use inline_policy::{InlinePolicies, InlinePolicy};
-pub(crate) use thread::{Ended, InlineCall, InlineQueue, IoThread, IoThreads, Waiter};
+#[cfg(feature = "quic")]
+pub(crate) use thread::Ended;
+pub(crate) use thread::{InlineCall, InlineQueue, IoThread, IoThreads, Waiter};
 #[cfg(feature = "gateway")]
 pub(crate) use workplace::{Work, Workplace};

@@ -35,6 +35,7 @@ impl Workplace {
     }
 
     /// Returns the runtime that implementations belong to, where that is another than the caller's.
+    #[cfg(feature = "mcp")]
     pub(crate) fn user(&self) -> Option<&Handle> {
         self.0.as_ref().map(|apart| &apart.user)
     }

@@ -7,6 +7,7 @@ mod caller;
 mod connection;
 mod inline;
 mod intake;
+mod large;
 mod link;
 mod pending;
 mod reading;
@@ -19,5 +20,7 @@ mod writer;
 pub(crate) use caller::Caller;
 pub(crate) use connection::{Connection, Feed};
 pub(crate) use inline::StreamCall;
+#[cfg(feature = "quic")]
+pub(crate) use large::Streams;
 pub(crate) use link::MuxDial;
 pub(crate) use serving::{Beginning, Client, Serving, serve};

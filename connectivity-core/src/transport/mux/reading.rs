@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::inline::StreamCall;
 use super::intake::Intake;
+use super::large::{LargeCall, Streams};
 use super::serving::Serving;
 use super::stream::{Detached, IncomingCall, Known, MAX_IN_FLIGHT, Stream};
 use crate::call::{Body, Call, MethodDesc};
@@ -18,7 +19,7 @@ use crate::context::Context;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
 use crate::transport::Drain;
-use crate::transport::large_requests::{LargePermit, LargeShare, Progress, Streams};
+use crate::transport::large_requests::{LargePermit, LargeShare, Progress};
 use crate::transport::wire::{
     Declaration, Decoder, Frame, MAX_SECTIONS, MAX_SMALL_BODY, MAX_SMALL_FRAME, Request, ServerNames, WireError,
 };
@@ -271,7 +272,8 @@ impl Reading {
             message.hold(Arc::new(Detached::new(&self.stream)));
         }
         let (stream, codec) = (Arc::clone(&self.stream), codec.unwrap_or(Codec::Json));
-        let large = self.large.as_mut().and_then(|large| Some(large.permit.take()?.run(large.streams.as_ref())));
+        let run = |large: &mut Large| Some(LargeCall::run(large.permit.take()?, large.streams.as_ref()));
+        let large = self.large.as_mut().and_then(run);
         // Decoding a large body takes a while; that is for the user's runtime.
         let inline = self.large.is_none() && stream.serving.inline.is_some() && known.policy.allows_inline();
         let call = IncomingCall { stream, known, number, codec, message, size, large };

@@ -9,12 +9,13 @@ use tokio::runtime::Handle;
 
 use super::inline::StreamCall;
 use super::intake::Intake;
+use super::large::Streams;
 use super::reading::Reading;
 use super::stream::Stream;
 use crate::context::Peer;
 use crate::transport::Inbound;
 use crate::transport::io::{InlinePolicies, InlineQueue, IoThread};
-use crate::transport::large_requests::{LargeRequests, Streams};
+use crate::transport::large_requests::LargeRequests;
 use crate::transport::wire::{Role, WireError, read_preamble};
 use crate::transport::{Drain, Origin};
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use super::large::LargeCall;
 use super::send_queue::SendQueue;
 use super::serving::Serving;
 use crate::call::{BoxFuture, Call, Reply};
@@ -18,7 +19,6 @@ use crate::context::Peer;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
 use crate::transport::io::InlinePolicy;
-use crate::transport::large_requests::LargePermit;
 
 /// Calls in flight on one stream; a call over that is refused as `Overloaded`.
 pub(super) const MAX_IN_FLIGHT: usize = 4096;
@@ -96,7 +96,7 @@ pub(super) struct IncomingCall {
     /// Bytes of the body.
     pub(super) size: usize,
     /// The memory of a large request, until the call has ended.
-    pub(super) large: Option<LargePermit>,
+    pub(super) large: Option<LargeCall>,
 }
 
 impl Stream {
@@ -289,7 +289,7 @@ impl Stream {
         known: &Arc<Known>,
         call: u64,
         codec: Codec,
-        large: Option<LargePermit>,
+        large: Option<LargeCall>,
         work: impl Future<Output = Result<Reply, Error>> + Send + 'static,
     ) {
         if !self.runs(call) {
@@ -385,7 +385,7 @@ struct Unanswered {
     known: Arc<Known>,
     codec: Codec,
     answered: bool,
-    _large: Option<LargePermit>,
+    _large: Option<LargeCall>,
 }
 
 impl Unanswered {

@@ -15,8 +15,7 @@ use super::threads::Threads;
 use super::{ALPN, bulk, close, settings};
 use crate::call::BoxFuture;
 use crate::transport::Inbound;
-use crate::transport::large_requests::Streams;
-use crate::transport::mux::{Beginning, Client, Serving, serve};
+use crate::transport::mux::{Beginning, Client, Serving, Streams, serve};
 use crate::transport::tls::Tls;
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
