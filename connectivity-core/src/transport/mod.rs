@@ -46,7 +46,7 @@ pub(crate) mod unsent;
 #[cfg(feature = "wire")]
 pub(crate) mod wire;
 
-use crate::desc::ServiceDesc;
+use crate::call::ServiceDesc;
 use crate::routes::{Route, RouteError};
 
 #[cfg(feature = "http")]
