@@ -284,6 +284,13 @@ fn sparse() -> impl Strategy<Value = (usize, u8)> {
     (0usize..40_000, any::<u8>())
 }
 
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Untagged {
+    Number(f64),
+    Text(String),
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4))]
 
@@ -301,6 +308,10 @@ proptest! {
     fn a_float_is_the_same_in_both(single in any::<f32>(), double in any::<f64>()) {
         prop_assume!(single.is_finite() && double.is_finite());
         round_trip(&(single, double, Some(double)));
+        // What buffers a value before it knows the type.
+        let bytes = Codec::Json.encode(&Untagged::Number(double)).unwrap();
+        assert_eq!(Codec::Json.decode::<Untagged>(&bytes).unwrap(), Untagged::Number(double));
+        assert_eq!(Codec::Json.decode::<serde_json::Value>(&bytes).unwrap(), serde_json::json!(double));
     }
 
     #[test]

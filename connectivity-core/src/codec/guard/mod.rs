@@ -140,6 +140,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, 'de, D> {
         deserialize_u32() => deserialize_u32 as Role::Plain;
         deserialize_u64() => deserialize_u64 as Role::Plain;
         deserialize_u128() => deserialize_u128 as Role::Plain;
+        deserialize_f64() => deserialize_f64 as Role::Plain;
         deserialize_char() => deserialize_char as Role::Plain;
         deserialize_str() => deserialize_str as Role::Plain;
         // Lent by the body, not made at the length that the sender claims.
@@ -164,19 +165,10 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, 'de, D> {
     #[inline]
     fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         if self.inner.is_human_readable() {
-            return text::visit::<f32, V>(self.text()?, visitor);
+            return text::visit(self.text()?, visitor);
         }
         let visitor = self.plain(visitor);
         self.inner.deserialize_f32(visitor).map_err(|error| self.guard.fault(error))
-    }
-
-    #[inline]
-    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        if self.inner.is_human_readable() {
-            return text::visit::<f64, V>(self.text()?, visitor);
-        }
-        let visitor = self.plain(visitor);
-        self.inner.deserialize_f64(visitor).map_err(|error| self.guard.fault(error))
     }
 
     #[inline]

@@ -1,18 +1,11 @@
-//! Numbers of JSON with a fraction, from their text: what `serde_json` makes of it can differ in the last digit, and has no error for a
-//! number that 32 bits cannot hold, unless an application turns on features of its that are not ours to turn on.
-
-use std::str::FromStr;
+//! Numbers of 32 bits with a fraction, from their text: what `serde_json` says of one that 32 bits cannot hold names no place.
 
 use serde::de::{Error, Expected, Unexpected, Visitor};
 
 use crate::codec::fault::Fault;
 
 /// Shows a visitor the number that stands in a text.
-pub(super) fn visit<'de, F, V>(text: &str, visitor: V) -> Result<V::Value, Fault>
-where
-    F: FromStr + Into<f64>,
-    V: Visitor<'de>,
-{
+pub(super) fn visit<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::Value, Fault> {
     if let Ok(whole) = text.parse() {
         return visitor.visit_u64(whole);
     }
@@ -21,8 +14,8 @@ where
         return visitor.visit_i64(whole);
     }
     let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
-    match text.parse::<F>().map(Into::into) {
-        Ok(number) if is_number && number.is_finite() => visitor.visit_f64(number),
+    match text.parse::<f32>() {
+        Ok(number) if is_number && number.is_finite() => visitor.visit_f32(number),
         Ok(_) if is_number => {
             Err(Fault::new(format!("a number that does not fit, where {} is expected", &visitor as &dyn Expected)))
         }
