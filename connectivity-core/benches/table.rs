@@ -1,4 +1,5 @@
-//! What a table costs to change: one edit among many rows, one registration among many, and a look at what is in force.
+//! What a table costs to change: one edit among many rows, one registration among many, and a look at what is in force. And what
+//! one costs while nothing changes.
 //!
 //! Run with `cargo bench -p connectivity-core --bench table`. Files are real ones; a registration in one commits a row.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
@@ -9,11 +10,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use connectivity_core::{
-    Added, ChangeFn, MemoryRoutes, Name, RouteRow, RouteSource, Router, Snapshot, SourceError, WatchGuard,
+    Added, ChangeFn, MemoryRoutes, Name, RouteInfo, RouteRow, RouteSource, RouteState, Router, Snapshot, SourceError,
+    SqliteRoutes, WatchGuard,
 };
 
 const SERVICES: usize = 2_000;
 const EDITS: u32 = 50;
+const IDLE_ROWS: usize = 100_000;
 
 /// Rows that nobody watches, so that one thread does all there is to do.
 #[derive(Clone, Default)]
@@ -111,8 +114,46 @@ async fn inspect(path: &Path) {
     println!("{:<52} {:>9.1?}", "inspect of a file of two rows", start.elapsed() / LOOKS);
 }
 
+/// Makes a file of many rows of one kind, and one more.
+fn fill(path: &Path, (strategy, endpoint): (&str, Option<&str>), one: &str) {
+    drop(SqliteRoutes::open_or_create(path).unwrap());
+    let mut shell = rusqlite::Connection::open(path).unwrap();
+    let tx = shell.transaction().unwrap();
+    for n in 0..IDLE_ROWS {
+        let insert = "INSERT INTO routes(service_name, strategy, endpoint) VALUES (?1, ?2, ?3)";
+        tx.execute(insert, (format!("service{n}"), strategy, endpoint)).unwrap();
+    }
+    tx.execute_batch(&format!("INSERT INTO routes(service_name, strategy, endpoint, config) VALUES {one}")).unwrap();
+    tx.commit().unwrap();
+}
+
+/// Measures what a router takes of a core while nothing changes.
+async fn idle(what: &str, path: &Path, bad: usize) {
+    const SETTLING: Duration = Duration::from_secs(5);
+    const IDLE: Duration = Duration::from_secs(20);
+    let router = Router::open(path).await.unwrap();
+    let is_bad = |row: &&RouteInfo| row.state != RouteState::InForce;
+    assert_eq!(router.inspect().routes.iter().filter(is_bad).count(), bad);
+    tokio::time::sleep(SETTLING).await;
+    let Some(before) = ticks() else { return };
+    tokio::time::sleep(IDLE).await;
+    let used = ticks().unwrap_or(before) - before;
+    // A tick is a hundredth of a second, so this is a share of one core.
+    println!("{:<52} {:>8.2}%", format!("idle with {IDLE_ROWS} rows, {what}"), used as f64 / IDLE.as_secs_f64());
+}
+
+/// The time that this process has used of all cores, in hundredths of a second; nothing where the system does not tell so.
+fn ticks() -> Option<u32> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u32>().ok()).sum()
+}
+
 #[tokio::main]
 async fn main() {
+    if std::env::args().any(|arg| arg == "idle") {
+        return all_idle().await;
+    }
     for count in [1_000, 10_000, 100_000] {
         swap(count).await;
     }
@@ -123,4 +164,22 @@ async fn main() {
     register("in a file", &Router::open_or_create(&path).await.unwrap());
     register("in a file that has the rows", &Router::open_or_create(&path).await.unwrap());
     inspect(&dir.path().join("two.db")).await;
+    all_idle().await;
+}
+
+async fn all_idle() {
+    let dir = tempfile::tempdir().unwrap();
+    let (switched_off, far) = (("noop", None), ("http", Some("http://example.com/x")));
+    let good = "('one', 'noop', NULL, '{}')";
+    let bad = r#"('one', 'http', 'https://example.com/x', '{"ca_file":"/nowhere/ca.pem"}')"#;
+    for (what, kind, one) in [
+        ("all noop", switched_off, good),
+        ("noop, and one that is bad", switched_off, bad),
+        ("all http", far, good),
+        ("http, and one that is bad", far, bad),
+    ] {
+        let path = dir.path().join(format!("{what}.db"));
+        fill(&path, kind, one);
+        idle(what, &path, usize::from(one == bad)).await;
+    }
 }

@@ -46,7 +46,7 @@ impl Slot {
     pub(crate) fn can_turn(row: &RouteRow, target: Option<&Target>, trouble: Option<&Trouble>) -> bool {
         match trouble {
             Some(trouble) => matches!(trouble.cause, Cause::Invalid(_)) && Route::parse(row).is_ok(),
-            None => target.is_some_and(|target| target.remote().is_some()),
+            None => target.and_then(Target::remote).is_some_and(Remote::can_change),
         }
     }
 

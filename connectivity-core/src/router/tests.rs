@@ -205,3 +205,29 @@ fn rows_of_registrations_are_in_force_one_by_one_and_a_reload_keeps_them() {
     assert_eq!(names, ["billing", "orders", "mail", "foreign", "stock"], "what else had changed is read too");
     assert_eq!(router.generation(), routes.read().unwrap().generation);
 }
+
+#[cfg(all(feature = "http", feature = "mcp", feature = "quic", feature = "unix"))]
+#[test]
+fn only_rows_that_name_files_or_secrets_are_looked_at_again() {
+    let routes = MemoryRoutes::new();
+    let secret = r#"{"headers":{"authorization":"env:PATH"}}"#;
+    for (name, strategy, endpoint, config) in [
+        ("a", "http", "http://example.com/x", "{}"),
+        ("b", "http", "http://example.com/x", r#"{"headers":{"x-tenant":"one"}}"#),
+        ("c", "mcp", "http://example.com/x", "{}"),
+        ("d", "mcp", "localhost:1", "{}"),
+        ("e", "quic", "localhost:1", "{}"),
+        ("f", "unix", "/run/x.sock", "{}"),
+        ("g", "noop", "", "{}"),
+        ("h", "http", "http://example.com/x", secret),
+        ("i", "mcp", "http://example.com/x", secret),
+        ("j", "quic", "localhost:1", r#"{"ca_file":"/nowhere.pem"}"#),
+    ] {
+        routes.set(name, strategy, Some(endpoint), config);
+    }
+    let router = quiet(&routes);
+    let table = router.0.table();
+    let again: Vec<_> = table.can_turn.iter().map(|at| table.slots[*at].row.shown_name()).collect();
+    assert_eq!(again, ["h", "i", "j"]);
+    assert!(table.slots.iter().all(|slot| slot.trouble.is_none() || slot.row.shown_name() == "j"));
+}

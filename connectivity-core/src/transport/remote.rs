@@ -19,7 +19,8 @@ pub struct Remote {
     codec: Codec,
     state: Arc<dyn Fn() -> TransportState + Send + Sync>,
     warnings: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
-    unchanged: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// None where nothing beside the row can change.
+    unchanged: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl Remote {
@@ -33,7 +34,7 @@ impl Remote {
             codec: Codec::Bincode,
             state: Arc::new(|| TransportState::Idle),
             warnings: Arc::new(Vec::new),
-            unchanged: Arc::new(|| true),
+            unchanged: None,
         }
     }
 
@@ -58,10 +59,10 @@ impl Remote {
 
     /// Says how to tell that what the route was built from beside its row, such as files that the row names, is still the same.
     /// It is asked at each reload and every two seconds; where it is not, the route is built anew although its row stays. Keep it
-    /// short: it is asked for each route.
+    /// short, and leave it out where a row names nothing that can change: it is asked for each route.
     #[must_use]
     pub fn with_unchanged(self, unchanged: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self { unchanged: Arc::new(unchanged), ..self }
+        Self { unchanged: Some(Arc::new(unchanged)), ..self }
     }
 
     /// Shows what is odd about the far end.
@@ -77,7 +78,12 @@ impl Remote {
     }
 
     pub(crate) fn is_unchanged(&self) -> bool {
-        (self.unchanged)()
+        self.unchanged.as_ref().is_none_or(|unchanged| unchanged())
+    }
+
+    /// Says whether what the route was built from beside its row can change at all.
+    pub(crate) fn can_change(&self) -> bool {
+        self.unchanged.is_some()
     }
 
     pub(crate) fn codec(&self) -> Codec {

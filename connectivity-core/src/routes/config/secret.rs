@@ -87,6 +87,12 @@ pub enum HeaderValue {
 }
 
 impl HeaderValue {
+    /// Says whether the text stands elsewhere.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_reference(&self) -> bool {
+        matches!(self, Self::Secret(_))
+    }
+
     /// Makes the text that goes into a request.
     ///
     /// # Errors

@@ -166,16 +166,24 @@ impl Transport for HttpTransport {
         let service = CallService::from_fn(move |call| Arc::clone(&caller).send(call));
         let remote = Remote::new(service).with_codec(codec).with_state(move || watched.health.state());
         let (unverified, config) = (tls::warning(config.tls()), config.clone());
+        let remote =
+            remote.with_warnings(move || unverified.iter().cloned().chain(drifting.contracts.warnings()).collect());
+        if !can_change(&config) {
+            return Ok(remote);
+        }
         let same_headers = move |config: &RouteConfig| own_headers(config).is_ok_and(|now| now == headers);
-        Ok(remote
-            .with_warnings(move || unverified.iter().cloned().chain(drifting.contracts.warnings()).collect())
-            .with_unchanged(move || tls::files_digest(config.tls()) == files && same_headers(&config)))
+        Ok(remote.with_unchanged(move || tls::files_digest(config.tls()) == files && same_headers(&config)))
     }
 
     fn check(&self, route: &Route) -> Result<(), RouteError> {
         raw_content_type(route.config())?;
         self.client(route).map(drop)
     }
+}
+
+/// Says whether a row names files or secrets, so that what a route was built from can change beside it.
+pub(crate) fn can_change(config: &RouteConfig) -> bool {
+    tls::names_files(config.tls()) || config.headers().iter().any(|(_, value)| value.is_reference())
 }
 
 pub(crate) fn own_headers(config: &RouteConfig) -> Result<HeaderMap, RouteError> {

@@ -22,7 +22,7 @@ mod sending;
 #[cfg(feature = "http")]
 pub use client::HttpTransport;
 #[cfg(feature = "mcp")]
-pub(crate) use client::{guarded_client, own_headers};
+pub(crate) use client::{can_change, guarded_client, own_headers};
 #[cfg(feature = "mcp")]
 pub(crate) use endpoint::Endpoint;
 #[cfg(feature = "mcp")]

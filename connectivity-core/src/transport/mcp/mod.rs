@@ -135,7 +135,10 @@ impl Transport for McpTransport {
         let link = self.link(route, &made_of)?;
         let (remote, unverified) = (Caller::remote(route, Arc::clone(&link)), tls::warning(config.tls()));
         let remote = remote.with_warnings(move || unverified.iter().cloned().chain(link.dial().warning()).collect());
-        Ok(remote.with_unchanged(move || MadeOf::read(&config).is_ok_and(|now| now == made_of)))
+        Ok(match web::can_change(&config) {
+            true => remote.with_unchanged(move || MadeOf::read(&config).is_ok_and(|now| now == made_of)),
+            false => remote,
+        })
     }
 
     fn check(&self, route: &Route) -> Result<(), RouteError> {

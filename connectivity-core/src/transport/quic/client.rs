@@ -54,7 +54,10 @@ impl Transport for QuicTransport {
         let link = self.links.get(key, || QuicDial { dialer, bulk: tokio::sync::Mutex::default() });
         let (row, warning) = (row.clone(), tls::warning(row));
         let remote = Caller::remote(route, link);
-        let remote = remote.with_unchanged(move || tls::files_digest(&row) == digest);
+        let remote = match tls::names_files(&row) {
+            true => remote.with_unchanged(move || tls::files_digest(&row) == digest),
+            false => remote,
+        };
         Ok(match warning {
             Some(warning) => remote.with_warnings(move || vec![warning.clone()]),
             None => remote,

@@ -1,5 +1,6 @@
 //! What a client needs, from the keys of its row.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::Resumption;
@@ -84,13 +85,22 @@ pub(crate) fn server_name(tls: &RouteTls, host: &str) -> Result<ServerName<'stat
 /// Digests what the files of a row hold now, or that they cannot be read: while it is the same, so is what
 /// [`client_config`] makes. Take it first: a file that changes between the two then counts as changed.
 pub(crate) fn files_digest(tls: &RouteTls) -> [u8; 32] {
-    let files = [&tls.ca_file, &tls.client_cert_file, &tls.client_key_file];
-    if files.iter().all(|file| file.is_none()) {
+    if !names_files(tls) {
         return [0; 32];
     }
-    let digests = files.map(|file| file.as_ref().and_then(|file| pem::read(file).ok()).map(|bytes| sha256(&bytes)));
+    let digests =
+        files(tls).map(|file| file.as_ref().and_then(|file| pem::read(file).ok()).map(|bytes| sha256(&bytes)));
     let all: Vec<u8> = digests.iter().flat_map(|digest| digest.unwrap_or_default()).collect();
     sha256(&all)
+}
+
+/// Says whether a row names files at all.
+pub(crate) fn names_files(tls: &RouteTls) -> bool {
+    files(tls).iter().any(|file| file.is_some())
+}
+
+fn files(tls: &RouteTls) -> [&Option<PathBuf>; 3] {
+    [&tls.ca_file, &tls.client_cert_file, &tls.client_key_file]
 }
 
 /// What `inspect` must say of a row that verifies nothing.

@@ -19,7 +19,7 @@ use rustls::crypto::CryptoProvider;
 
 pub use identity::Tls;
 
-pub(crate) use client::{client_config, files_digest, no_tls, server_name, warning};
+pub(crate) use client::{client_config, files_digest, names_files, no_tls, server_name, warning};
 pub(crate) use explain::{cause_of, explain, explain_alert, explain_reason, refuses_us};
 pub(crate) use peer::peer_of;
 
