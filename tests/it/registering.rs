@@ -51,6 +51,7 @@ async fn a_row_that_the_operator_writes_meanwhile_is_the_one_that_counts() {
     let (router, shell) = open(dir.path()).await;
     shell.execute_batch("BEGIN IMMEDIATE").unwrap();
     register!(router, Billing => Shop::at("here")).unwrap();
+    assert!(!router.inspect().warnings.is_empty(), "its row waits");
     shell.execute_batch("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'noop'); COMMIT").unwrap();
     until(|| router.inspect().warnings.is_empty()).await;
     assert_eq!(rows(&shell), ["billing noop"]);

@@ -106,6 +106,29 @@ fn as_text<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error
     serializer.collect_str(number)
 }
 
+/// Refuses to be written, and quotes itself.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Unwritten(pub u32);
+
+impl Serialize for Unwritten {
+    fn serialize<S: Serializer>(&self, _serializer: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom(format_args!("{} is refused", self.0)))
+    }
+}
+
+/// Refuses to be read, and quotes what it was given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "u32")]
+pub struct Unread(pub u32);
+
+impl TryFrom<u32> for Unread {
+    type Error = String;
+
+    fn try_from(number: u32) -> Result<Self, String> {
+        if number > 4000 { Err(format!("{number} is refused")) } else { Ok(Self(number)) }
+    }
+}
+
 /// Written always as text, read as text by JSON alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Readable(pub u32);
@@ -352,6 +375,8 @@ table! {
     internal: Vec<Internal>, Both, [vec![Internal::One { a: 1 }, Internal::Two { b: 2 }]];
     adjacent: Vec<Adjacent>, Both, [vec![Adjacent::One { a: 1 }, Adjacent::Two(1, 2), Adjacent::Three]];
     as_text: AsText, Neither, [AsText { number: 4111, after: 3 }];
+    unwritten: Unwritten, Neither, [Unwritten(4111)];
+    unread: Unread, Neither, [Unread(4111)];
     readable: Readable, Both, [Readable(4111)];
     liar: Liar, Both, [Liar { list: vec![2, 4, 3], after: 77 }];
     renamed: Renamed, NotJson, [Renamed { id: 7 }];

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -11,7 +11,8 @@ use tracing::{Event, Metadata, Subscriber};
 
 use super::{RouteState, Router};
 use crate::call::CallService;
-use crate::routes::{MemoryRoutes, Route, RouteError, RouteSource};
+use crate::name::Name;
+use crate::routes::{Added, ChangeFn, MemoryRoutes, Route, RouteError, RouteSource, Snapshot, SourceError, WatchGuard};
 use crate::transport::{BuildContext, Remote, Transport};
 
 /// Collects the events of one thread.
@@ -230,4 +231,65 @@ fn only_rows_that_name_files_or_secrets_are_looked_at_again() {
     let again: Vec<_> = table.can_turn.iter().map(|at| table.slots[*at].row.shown_name()).collect();
     assert_eq!(again, ["h", "i", "j"]);
     assert!(table.slots.iter().all(|slot| slot.trouble.is_none() || slot.row.shown_name() == "j"));
+}
+
+/// Holds a read up once it has read, if it is told to.
+#[derive(Clone)]
+struct HeldUp {
+    routes: MemoryRoutes,
+    is_armed: Arc<AtomicBool>,
+    has_read: Arc<Barrier>,
+    goes_on: Arc<Barrier>,
+}
+
+impl RouteSource for HeldUp {
+    fn read(&self) -> Result<Snapshot, SourceError> {
+        let read = self.routes.read();
+        if self.is_armed.swap(false, Ordering::SeqCst) {
+            self.has_read.wait();
+            self.goes_on.wait();
+        }
+        read
+    }
+
+    fn watch(&self, changed: ChangeFn) -> Result<WatchGuard, SourceError> {
+        self.routes.watch(changed)
+    }
+
+    fn add_missing(&self, names: &[&Name]) -> Result<Added, SourceError> {
+        self.routes.add_missing(names)
+    }
+
+    fn read_some(&self, names: &[&Name]) -> Result<Option<Snapshot>, SourceError> {
+        self.routes.read_some(names)
+    }
+
+    fn add_strategies(&self, words: &[&str]) -> Result<(), SourceError> {
+        self.routes.add_strategies(words)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.routes.warnings()
+    }
+}
+
+#[test]
+fn a_row_that_is_added_while_a_reload_has_read_without_it_stays() {
+    let barrier = || Arc::new(Barrier::new(2));
+    let source =
+        HeldUp { routes: MemoryRoutes::new(), is_armed: Arc::default(), has_read: barrier(), goes_on: barrier() };
+    let router = Router::builder().source(source.clone()).build().unwrap();
+    router.0.stop_watching();
+    source.is_armed.store(true, Ordering::SeqCst);
+    let reloading = std::thread::spawn({
+        let router = router.clone();
+        move || router.0.reload().unwrap()
+    });
+    source.has_read.wait();
+    router.register_raw("orders", async |bytes| Ok(bytes)).unwrap();
+    assert!(router.inspect().route("orders").is_some());
+    source.goes_on.wait();
+    reloading.join().unwrap();
+    assert!(router.inspect().route("orders").is_some(), "the older rows did not win");
+    assert_eq!(router.generation(), source.routes.read().unwrap().generation);
 }
