@@ -154,6 +154,10 @@ pub use transport::{UnixListener, UnixTransport};
 #[doc = include_str!("../../README.md")]
 struct ReadmeExamples;
 
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../../docs/moving.md")]
+struct MovingExamples;
+
 #[cfg(all(doctest, feature = "sqlite", feature = "http", feature = "gateway"))]
 #[doc = include_str!("../../docs/from-go.md")]
 struct FromGoExamples;

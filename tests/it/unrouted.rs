@@ -127,7 +127,7 @@ async fn a_row_counts_calls_from_outside_and_of_no_cancel_methods_that_began_bef
     assert!(is_over(&connectivity(near.quote("abc").await.unwrap_err())), "the audit runs");
 }
 
-/// The fast path counts nothing, and says so in the README.
+/// The fast path counts nothing, and `docs/configuration.md` says so.
 #[tokio::test]
 async fn a_row_does_not_count_calls_that_went_straight_to_the_implementation() {
     let world = World::new().await;
