@@ -75,6 +75,8 @@
 mod call;
 mod codec;
 pub mod context;
+#[cfg(feature = "router")]
+mod defaults;
 mod error;
 #[cfg(feature = "gateway")]
 mod gateway;
@@ -113,7 +115,7 @@ pub use gateway::Gateway;
 #[cfg(feature = "router")]
 pub use layer::breaker::{BreakerState, CircuitBreaker, CircuitBreakerBuilder};
 #[cfg(feature = "mcp")]
-pub use mcp::{Mcp, McpListener, RawForm};
+pub use mcp::{Mcp, McpListener, McpTransport, RawForm};
 pub use name::{Name, NameError};
 #[cfg(feature = "router")]
 pub use router::{
@@ -137,8 +139,6 @@ pub use service::ServiceRegistry;
 pub use shape::{MethodShape, Shape, Unsupported};
 #[cfg(feature = "http")]
 pub use transport::HttpTransport;
-#[cfg(feature = "mcp")]
-pub use transport::McpTransport;
 #[cfg(feature = "router")]
 pub use transport::{
     BuildContext, Drain, Exposure, Inbound, Listener, Listening, Remote, ServeError, Transport, TransportState,

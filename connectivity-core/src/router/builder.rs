@@ -23,7 +23,6 @@ use crate::transport::Transport;
 
 /// Settings of a [`Router`]: which process it is, where its rows come from, which transports and layers it has.
 #[must_use = "a builder does nothing until it is built or opened"]
-#[derive(Default)]
 pub struct RouterBuilder {
     node: Option<String>,
     missing_row: MissingRow,
@@ -33,6 +32,12 @@ pub struct RouterBuilder {
 }
 
 impl RouterBuilder {
+    /// Begins with these transports.
+    pub(crate) fn new(transports: HashMap<String, Arc<dyn Transport>>) -> Self {
+        let (missing_row, layers) = (MissingRow::default(), Layers::default());
+        Self { node: None, missing_row, source: None, transports, layers }
+    }
+
     /// Names this process, so that several can share one file: a row whose config has `"home":"billing"` is local in the
     /// process named `billing`, and as its strategy says everywhere else.
     pub fn node(mut self, name: impl Into<String>) -> Self {
@@ -127,9 +132,7 @@ impl RouterBuilder {
     }
 
     fn into_state(self) -> State {
-        let mut transports = default_transports();
-        transports.extend(self.transports);
-        let (node, missing_row, layers) = (self.node, self.missing_row, self.layers);
+        let Self { node, missing_row, transports, layers, .. } = self;
         State { transports, node, missing_row, layers, ..State::default() }
     }
 }
@@ -140,21 +143,6 @@ pub(super) fn check_transport(strategy: &str) -> Result<(), SourceError> {
         return Ok(());
     }
     Err(SourceError::new(format_args!("rows that say `{strategy}` use no transport: give yours another name")))
-}
-
-/// The transports that a router has unless told otherwise.
-pub(super) fn default_transports() -> HashMap<String, Arc<dyn Transport>> {
-    let built_in: &[(&str, Arc<dyn Transport>)] = &[
-        #[cfg(feature = "http")]
-        ("http", Arc::new(crate::transport::HttpTransport::new())),
-        #[cfg(feature = "mcp")]
-        ("mcp", Arc::new(crate::transport::McpTransport::new())),
-        #[cfg(feature = "quic")]
-        ("quic", Arc::new(crate::transport::QuicTransport::new())),
-        #[cfg(feature = "unix")]
-        ("unix", Arc::new(crate::transport::UnixTransport::new())),
-    ];
-    built_in.iter().map(|(strategy, transport)| ((*strategy).to_owned(), Arc::clone(transport))).collect()
 }
 
 impl Router {

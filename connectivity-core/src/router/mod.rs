@@ -1,7 +1,5 @@
 //! The router: where calls are sent, by the rows of a table that can change at any moment.
 
-#[cfg(feature = "sqlite")]
-mod admin;
 mod builder;
 mod core;
 mod exposed;
@@ -55,11 +53,6 @@ use self::reload::State;
 pub struct Router(Arc<Core>);
 
 impl Router {
-    /// Begins a router with settings of its own.
-    pub fn builder() -> RouterBuilder {
-        RouterBuilder::default()
-    }
-
     /// Registers an implementation: `router.register(BillingService::new(Stripe))`, or `register!(router, Billing => Stripe)`.
     ///
     /// Calls reach it before this returns, if its row says `local` or there is none. Where the source can be written, a missing

@@ -5,34 +5,32 @@
 pub(crate) mod backoff;
 #[cfg(any(feature = "http", feature = "wire"))]
 #[cfg_attr(not(all(feature = "http", feature = "wire")), allow(dead_code, reason = "each strategy uses its part"))]
-mod contract;
+pub(crate) mod contract;
 #[cfg(any(feature = "http", feature = "wire"))]
-mod health;
+pub(crate) mod health;
 #[cfg(any(feature = "http", feature = "gateway"))]
 pub(crate) mod http;
 mod inbound;
 #[cfg(any(feature = "wire", feature = "gateway"))]
 pub(crate) mod io;
 #[cfg(feature = "wire")]
-mod keeper;
+pub(crate) mod keeper;
 #[cfg(any(feature = "wire", feature = "gateway"))]
 pub(crate) mod large_requests;
 #[cfg(feature = "wire")]
-mod link;
+pub(crate) mod link;
 mod listener;
-#[cfg(feature = "mcp")]
-mod mcp;
 #[cfg(feature = "wire")]
 pub(crate) mod mux;
 #[cfg(any(feature = "wire", feature = "gateway"))]
-mod origin;
+pub(crate) mod origin;
 #[cfg(any(feature = "wire", feature = "gateway"))]
 pub(crate) mod places;
 #[cfg(feature = "quic")]
 pub(crate) mod quic;
 mod remote;
 #[cfg(feature = "wire")]
-mod remote_name;
+pub(crate) mod remote_name;
 #[cfg(feature = "tls")]
 #[cfg_attr(
     not(all(feature = "http", feature = "quic")),
@@ -51,8 +49,6 @@ use crate::routes::{Route, RouteError};
 
 #[cfg(feature = "http")]
 pub use self::http::HttpTransport;
-#[cfg(feature = "mcp")]
-pub use self::mcp::McpTransport;
 #[cfg(feature = "quic")]
 pub use self::quic::{QuicListener, QuicTransport};
 #[cfg(feature = "unix")]

@@ -3,11 +3,11 @@
 use rmcp::model::ToolAnnotations;
 use serde_json::{Map, Value, json};
 
-use crate::mcp::catalogue::{Kind, Listed};
+use crate::mcp::server::catalogue::{Kind, Listed};
 
 /// What a tool of the admin does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mcp) enum Action {
+pub(in crate::mcp::server) enum Action {
     List,
     Get,
     Upsert,

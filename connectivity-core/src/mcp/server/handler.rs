@@ -14,12 +14,13 @@ use rmcp::{RoleServer, ServerHandler};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::Inner;
 use super::catalogue::{Listed, Tools, refused};
 use super::line::{Line, Stage};
-use super::message::{OVERLOADED, kind};
-use super::{Inner, OURS, TIMEOUT_MS, TRACE_PARENT};
 use crate::context::{self, Context, Peer};
 use crate::error::{Error, ErrorKind, Sent};
+use crate::mcp::protocol::message::{OVERLOADED, kind};
+use crate::mcp::protocol::{OURS, TIMEOUT_MS, TRACE_PARENT};
 use crate::name::shown;
 
 /// How long a client may take a list of tools for fresh, in milliseconds; who listens for changes hears of them at once.

@@ -13,6 +13,7 @@ use super::session::{self, Limits};
 use super::{Inner, Mcp};
 use crate::call::BoxFuture;
 use crate::context::Peer;
+use crate::mcp::protocol::{ALPN, MAGIC};
 use crate::transport::Inbound;
 use crate::transport::io::{InlinePolicies, IoThread, IoThreads, Work, Workplace};
 use crate::transport::quic::admission::{Admission, Admitted, Established};
@@ -20,12 +21,6 @@ use crate::transport::quic::binding::Binding;
 use crate::transport::quic::socket::Freed;
 use crate::transport::tls::Tls;
 use crate::transport::{Drain, Listener, Listening, ServeError};
-
-/// The protocol's name and version, as the handshake agrees on it.
-pub(crate) const ALPN: &[u8] = b"mcp-quic-v1";
-
-/// How the stream begins.
-pub(crate) const MAGIC: [u8; 4] = *b"MCP1";
 
 /// Sessions at once unless said.
 const MAX_SESSIONS: usize = 256;

@@ -14,12 +14,12 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::framer::{Framed, Framer};
 use super::handler::size;
 use super::line::{End, Line, Stage};
-use super::message::{self, INVALID_REQUEST, PARSE_ERROR, Read, refusal};
-use super::outbox::Outbox;
-use super::{LEAVING, MAX_MEMBERS};
+use crate::mcp::protocol::framer::{Framed, Framer};
+use crate::mcp::protocol::message::{self, INVALID_REQUEST, PARSE_ERROR, Read, refusal};
+use crate::mcp::protocol::outbox::Outbox;
+use crate::mcp::protocol::{LEAVING, MAX_MEMBERS};
 
 /// Reading and writing a message of more bytes takes longer than sockets should wait.
 const LARGE: usize = 64 * 1024;

@@ -15,14 +15,15 @@ use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::framer::{Framed, Framer};
+use super::Inner;
 use super::handler::Session;
 use super::line::{Line, Stage};
-use super::message::too_large;
-use super::{Inner, MAX_MEMBERS};
 use crate::context::{self, Peer};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::gateway::{BODY_TIMEOUT, BodyLimits, Callers, Refusal, read_body};
+use crate::mcp::protocol::MAX_MEMBERS;
+use crate::mcp::protocol::framer::{Framed, Framer};
+use crate::mcp::protocol::message::too_large;
 use crate::name::Name;
 use crate::transport::Drain;
 

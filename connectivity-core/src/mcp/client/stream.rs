@@ -14,9 +14,9 @@ use tokio::sync::watch;
 
 use super::session::Ticket;
 use crate::error::ErrorKind;
-use crate::mcp::framer::{Framed, Framer};
-use crate::mcp::outbox::{Leaves, Outbox};
-use crate::mcp::{LEAVING, message};
+use crate::mcp::protocol::framer::{Framed, Framer};
+use crate::mcp::protocol::outbox::{Leaves, Outbox};
+use crate::mcp::protocol::{LEAVING, message};
 
 /// How long a server may leave a message unread.
 const STALL: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@ use super::session::{Answers, Session};
 use super::sieve::ToolsChanged;
 use super::stream::{Stream, Why};
 use crate::call::BoxFuture;
-use crate::mcp::{ALPN, MAGIC};
+use crate::mcp::protocol::{ALPN, MAGIC};
 use crate::routes::{RouteConfig, RouteError};
 use crate::transport::http::guard::Guard;
 use crate::transport::link::{Dial, DialError};

@@ -23,8 +23,8 @@ use super::sieve::{Leave, Sieve, ToolsChanged};
 use super::stream::Cause;
 use crate::call::BoxFuture;
 use crate::error::Sent;
-use crate::mcp::OURS;
-use crate::mcp::outbox::Leaves;
+use crate::mcp::protocol::OURS;
+use crate::mcp::protocol::outbox::Leaves;
 use crate::transport::http::Departure;
 use crate::transport::link::{Connected, DialError};
 

@@ -13,7 +13,7 @@ use crate::call::{Call, CallService, Reply};
 use crate::codec::{self, Codec};
 use crate::context::timed_out;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::mcp::{TIMEOUT_MS, TRACE_PARENT};
+use crate::mcp::protocol::{TIMEOUT_MS, TRACE_PARENT};
 use crate::routes::{Route, RouteError};
 use crate::transport::link::{DialError, Link};
 use crate::transport::remote_name::RemoteName;

@@ -15,7 +15,7 @@ use rmcp::model::{
 use rmcp::transport::Transport;
 use tokio::sync::watch;
 
-use crate::mcp::LEAVING;
+use crate::mcp::protocol::LEAVING;
 
 /// A transport of which only answers come.
 pub(super) struct Sieve<T: Transport<RoleClient>> {

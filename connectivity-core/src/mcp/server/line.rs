@@ -8,8 +8,8 @@ use rmcp::model::RequestId;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::message::{INVALID_REQUEST, OVERLOADED, refusal};
-use super::outbox::Leaves;
+use crate::mcp::protocol::message::{INVALID_REQUEST, OVERLOADED, refusal};
+use crate::mcp::protocol::outbox::Leaves;
 
 /// Requests of one session at once; what is over it is refused.
 pub(super) const MAX_IN_FLIGHT: usize = 128;

@@ -13,7 +13,7 @@ use super::stream::UNREADABLE;
 use crate::call::{Call, MethodDesc, Reply};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::mcp::RESULT;
+use crate::mcp::protocol::RESULT;
 
 /// What is known of the JSON of a method's value and error.
 #[derive(Clone, Copy, Debug)]

@@ -12,7 +12,7 @@ use crate::error::ErrorKind;
 
 /// What to do with a message.
 #[derive(Debug)]
-pub(super) enum Read {
+pub(crate) enum Read {
     /// The session takes it.
     Message(Box<ClientJsonRpcMessage>),
     /// It is refused with this answer.
@@ -22,12 +22,12 @@ pub(super) enum Read {
 }
 
 /// The codes of JSON-RPC, and ours for a session with too many calls.
-pub(super) const PARSE_ERROR: i32 = -32700;
-pub(super) const INVALID_REQUEST: i32 = -32600;
-pub(super) const OVERLOADED: i32 = -32000;
+pub(crate) const PARSE_ERROR: i32 = -32700;
+pub(crate) const INVALID_REQUEST: i32 = -32600;
+pub(crate) const OVERLOADED: i32 = -32000;
 
 /// Makes the answer that refuses a message.
-pub(super) fn refusal(id: Option<&RequestId>, code: i32, message: &str) -> Value {
+pub(crate) fn refusal(id: Option<&RequestId>, code: i32, message: &str) -> Value {
     let mut error = json!({ "code": code, "message": message });
     if code == OVERLOADED {
         error["data"] = kind(ErrorKind::Overloaded);
@@ -36,7 +36,7 @@ pub(super) fn refusal(id: Option<&RequestId>, code: i32, message: &str) -> Value
 }
 
 /// Makes the answer to a request that is too large to be looked at.
-pub(super) fn too_large(id: Option<&RequestId>, message: &str) -> Value {
+pub(crate) fn too_large(id: Option<&RequestId>, message: &str) -> Value {
     let mut refused = refusal(id, INVALID_REQUEST, message);
     refused["error"]["data"] = kind(ErrorKind::TooLarge);
     refused
@@ -123,7 +123,7 @@ pub(crate) fn head(bytes: &[u8]) -> Option<Head<'_>> {
 }
 
 /// Finds the id in the first bytes of a message: its value, if it is whole, of the key of the outermost object.
-pub(super) fn id_in(beginning: &[u8]) -> Option<RequestId> {
+pub(crate) fn id_in(beginning: &[u8]) -> Option<RequestId> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for (at, byte) in beginning.iter().enumerate() {
         match byte {
@@ -146,19 +146,19 @@ pub(super) fn id_in(beginning: &[u8]) -> Option<RequestId> {
 }
 
 /// Makes the answer to a request that came while the session ends.
-pub(super) fn too_late(id: &RequestId) -> Value {
+pub(crate) fn too_late(id: &RequestId) -> Value {
     let mut refused = refusal(Some(id), OVERLOADED, "the server stops, and takes no more requests");
     refused["error"]["data"] = kind(ErrorKind::Closed);
     refused
 }
 
 /// What stands beside the code of an error where a call did not run: the kind it is for a caller of ours.
-pub(super) fn kind(kind: ErrorKind) -> Value {
+pub(crate) fn kind(kind: ErrorKind) -> Value {
     json!({ "kind": kind.as_str() })
 }
 
 /// Understands a message. A parser that bounds the depth reads it.
-pub(super) fn read(bytes: &[u8]) -> Read {
+pub(crate) fn read(bytes: &[u8]) -> Read {
     if head(bytes).is_some_and(|head| head.id.is_none() && head.method().is_some_and(|method| !is_heard(method))) {
         return Read::PassedOver;
     }
@@ -197,7 +197,7 @@ fn misread(bytes: &[u8]) -> Read {
 }
 
 /// The request that a message cancels.
-pub(super) fn cancels(message: &ClientJsonRpcMessage) -> Option<&RequestId> {
+pub(crate) fn cancels(message: &ClientJsonRpcMessage) -> Option<&RequestId> {
     match message {
         ClientJsonRpcMessage::Notification(notification) => match &notification.notification {
             ClientNotification::CancelledNotification(cancelled) => cancelled.params.request_id.as_ref(),

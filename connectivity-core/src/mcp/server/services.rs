@@ -7,12 +7,13 @@ use rmcp::model::{CallToolResult, JsonObject, ToolAnnotations};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
+use super::RawForm;
 use super::catalogue::{Kind, Listed, Spelling, Tools, failed, in_order, refused, value};
 use super::raw;
-use super::{RESULT, RawForm};
 use crate::call::{Call, MethodDesc};
 use crate::codec::{self, Codec};
 use crate::error::{Error, ErrorKind, Sent};
+use crate::mcp::protocol::RESULT;
 use crate::name::Name;
 use crate::transport::{Inbound, Listed as Callable};
 

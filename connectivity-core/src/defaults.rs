@@ -1,0 +1,80 @@
+//! The transports that come with the crate: here and nowhere else they meet the router.
+
+use std::collections::HashMap;
+#[cfg(feature = "sqlite")]
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::router::{Router, RouterBuilder};
+#[cfg(feature = "sqlite")]
+use crate::routes::{Admin, AdminError};
+use crate::transport::Transport;
+
+type Transports = HashMap<String, Arc<dyn Transport>>;
+
+/// The transports that a router has unless told otherwise.
+fn transports() -> Transports {
+    let built_in: &[(&str, Arc<dyn Transport>)] = &[
+        #[cfg(feature = "http")]
+        ("http", Arc::new(crate::HttpTransport::new())),
+        #[cfg(feature = "mcp")]
+        ("mcp", Arc::new(crate::McpTransport::new())),
+        #[cfg(feature = "quic")]
+        ("quic", Arc::new(crate::QuicTransport::new())),
+        #[cfg(feature = "unix")]
+        ("unix", Arc::new(crate::UnixTransport::new())),
+    ];
+    built_in.iter().map(|(strategy, transport)| ((*strategy).to_owned(), Arc::clone(transport))).collect()
+}
+
+impl Router {
+    /// Begins a router with settings of its own.
+    pub fn builder() -> RouterBuilder {
+        RouterBuilder::default()
+    }
+}
+
+impl Default for RouterBuilder {
+    fn default() -> Self {
+        Self::new(transports())
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl Admin {
+    /// Opens a routes file that is there; a Go-made one gets our tables beside its own.
+    ///
+    /// Rows are checked by the transports that this program was built with. Whether addresses of private networks may be called is for
+    /// the programs to say that call them.
+    ///
+    /// # Errors
+    /// As [`SqliteRoutes::open`](crate::SqliteRoutes::open).
+    ///
+    /// # Cancel safety
+    /// A file that is being brought up to date is so all or nothing, even if the future is dropped.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, AdminError> {
+        let transports = unguarded_transports();
+        let check = Arc::new(move |route: &crate::Route| match transports.get(route.strategy().as_str()) {
+            Some(transport) => transport.check(route),
+            None => Ok(()),
+        });
+        Ok(Self::open_file(path).await?.checked_by(check))
+    }
+}
+
+/// The transports of a router, with every address allowed.
+#[cfg(feature = "sqlite")]
+fn unguarded_transports() -> Transports {
+    let transports = transports();
+    #[cfg(feature = "http")]
+    let transports = with(transports, "http", crate::HttpTransport::new().allow_internal());
+    #[cfg(feature = "mcp")]
+    let transports = with(transports, "mcp", crate::McpTransport::new().allow_internal());
+    transports
+}
+
+#[cfg(all(feature = "sqlite", feature = "http"))]
+fn with(mut transports: Transports, strategy: &str, transport: impl Transport) -> Transports {
+    transports.insert(strategy.to_owned(), Arc::new(transport));
+    transports
+}
