@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use crate::codec::Codec;
-use crate::transport::wire::{Decoder, Frame, MAX_SMALL_FRAME, PREAMBLE, ServerNames, read_preamble};
+use crate::mux::frame::{Decoder, Frame, MAX_SMALL_FRAME, PREAMBLE, ServerNames, read_preamble};
 
 /// Reads bytes as a server reads a stream, in pieces of changing length, and decodes the arguments it finds.
 pub fn frame(bytes: &[u8]) {

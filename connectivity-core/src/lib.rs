@@ -78,13 +78,17 @@ pub mod context;
 #[cfg(feature = "router")]
 mod defaults;
 mod error;
-#[cfg(feature = "gateway")]
-mod gateway;
+#[cfg(any(feature = "http", feature = "gateway"))]
+mod http;
 #[cfg(feature = "router")]
 pub mod layer;
 #[cfg(feature = "mcp")]
 mod mcp;
+#[cfg(feature = "wire")]
+mod mux;
 mod name;
+#[cfg(feature = "quic")]
+mod quic;
 #[cfg(feature = "router")]
 mod quick;
 #[cfg(feature = "router")]
@@ -95,8 +99,16 @@ mod routes;
 mod server;
 mod service;
 mod shape;
+#[cfg(feature = "tls")]
+#[cfg_attr(
+    not(all(feature = "http", feature = "quic")),
+    allow(dead_code, unused_imports, reason = "each transport takes its part of it")
+)]
+mod tls;
 #[cfg(feature = "router")]
 mod transport;
+#[cfg(feature = "unix")]
+mod unix;
 
 #[doc(hidden)]
 pub mod __private;
@@ -110,13 +122,17 @@ pub use codec::{Codec, CodecError};
 pub use connectivity_macros::service;
 pub use context::OrInternal;
 pub use error::{Error, ErrorKind, Sent};
+#[cfg(feature = "http")]
+pub use http::HttpTransport;
 #[cfg(feature = "gateway")]
-pub use gateway::Gateway;
+pub use http::{Gateway, HttpListener};
 #[cfg(feature = "router")]
 pub use layer::breaker::{BreakerState, CircuitBreaker, CircuitBreakerBuilder};
 #[cfg(feature = "mcp")]
 pub use mcp::{Mcp, McpListener, McpTransport, RawForm};
 pub use name::{Name, NameError};
+#[cfg(feature = "quic")]
+pub use quic::{QuicListener, QuicTransport};
 #[cfg(feature = "router")]
 pub use router::{
     Inspection, LastError, MissingRow, OpenError, RawService, RegisterError, RouteInfo, RouteState, Router,
@@ -131,24 +147,18 @@ pub use routes::{
 pub use routes::{
     Admin, AdminError, Change, ChangeKind, RollbackReport, RouteSpec, SqliteRoutes, StoredRoute, UpgradeReport,
 };
-#[cfg(feature = "gateway")]
-pub use server::HttpListener;
 #[cfg(feature = "router")]
 pub use server::{Server, ServerBuilder};
 pub use service::ServiceRegistry;
 pub use shape::{MethodShape, Shape, Unsupported};
-#[cfg(feature = "http")]
-pub use transport::HttpTransport;
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsError};
 #[cfg(feature = "router")]
 pub use transport::{
     BuildContext, Drain, Exposure, Inbound, Listener, Listening, Remote, ServeError, Transport, TransportState,
 };
-#[cfg(feature = "quic")]
-pub use transport::{QuicListener, QuicTransport};
-#[cfg(feature = "tls")]
-pub use transport::{Tls, TlsError};
 #[cfg(feature = "unix")]
-pub use transport::{UnixListener, UnixTransport};
+pub use unix::{UnixListener, UnixTransport};
 
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../../README.md")]

@@ -8,8 +8,6 @@ pub(crate) mod backoff;
 pub(crate) mod contract;
 #[cfg(any(feature = "http", feature = "wire"))]
 pub(crate) mod health;
-#[cfg(any(feature = "http", feature = "gateway"))]
-pub(crate) mod http;
 mod inbound;
 #[cfg(any(feature = "wire", feature = "gateway"))]
 pub(crate) mod io;
@@ -20,44 +18,22 @@ pub(crate) mod large_requests;
 #[cfg(feature = "wire")]
 pub(crate) mod link;
 mod listener;
-#[cfg(feature = "wire")]
-pub(crate) mod mux;
 #[cfg(any(feature = "wire", feature = "gateway"))]
 pub(crate) mod origin;
 #[cfg(any(feature = "wire", feature = "gateway"))]
 pub(crate) mod places;
-#[cfg(feature = "quic")]
-pub(crate) mod quic;
 mod remote;
 #[cfg(feature = "wire")]
 pub(crate) mod remote_name;
-#[cfg(feature = "tls")]
-#[cfg_attr(
-    not(all(feature = "http", feature = "quic")),
-    allow(dead_code, unused_imports, reason = "each transport takes its part of it")
-)]
-pub(crate) mod tls;
-#[cfg(feature = "unix")]
-mod unix;
 #[cfg(any(feature = "wire", feature = "gateway"))]
 pub(crate) mod unsent;
-#[cfg(feature = "wire")]
-pub(crate) mod wire;
 
 use crate::call::ServiceDesc;
 use crate::routes::{Route, RouteError};
 
-#[cfg(feature = "http")]
-pub use self::http::HttpTransport;
-#[cfg(feature = "quic")]
-pub use self::quic::{QuicListener, QuicTransport};
-#[cfg(feature = "unix")]
-pub use self::unix::{UnixListener, UnixTransport};
 pub use inbound::{Exposure, Inbound};
 pub use listener::{Drain, Listener, Listening, ServeError};
 pub use remote::{Remote, TransportState};
-#[cfg(feature = "tls")]
-pub use tls::{Tls, TlsError};
 
 pub(crate) use inbound::ExposedServices;
 #[cfg(feature = "mcp")]

@@ -11,12 +11,12 @@ use super::session::{Answers, Session};
 use super::sieve::ToolsChanged;
 use super::stream::{Stream, Why};
 use crate::call::BoxFuture;
+use crate::http::client::guard::Guard;
 use crate::mcp::protocol::{ALPN, MAGIC};
+use crate::quic::dialer::{self, Dialer, HANDSHAKE, Target, Traffic};
+use crate::quic::endpoints::Endpoints;
 use crate::routes::{RouteConfig, RouteError};
-use crate::transport::http::guard::Guard;
 use crate::transport::link::{Dial, DialError};
-use crate::transport::quic::dialer::{self, Dialer, HANDSHAKE, Target, Traffic};
-use crate::transport::quic::endpoints::Endpoints;
 
 /// A connection that is silent for so long is dead.
 const IDLE: Duration = Duration::from_secs(10);

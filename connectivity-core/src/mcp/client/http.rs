@@ -16,9 +16,9 @@ use super::requests::Requests;
 use super::session::{Answers, MAX_IN_FLIGHT, Session};
 use super::sieve::ToolsChanged;
 use crate::error::{ErrorKind, Sent};
+use crate::http::client::guard::Guard;
+use crate::http::client::{Endpoint, guarded_client, kind_of, not_answered, own_headers};
 use crate::routes::{RouteConfig, RouteError};
-use crate::transport::http::guard::Guard;
-use crate::transport::http::{Endpoint, guarded_client, kind_of, not_answered, own_headers};
 use crate::transport::link::DialError;
 
 /// Headers that the protocol uses itself.

@@ -18,11 +18,13 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use reqwest::header::HeaderMap;
 
+use crate::http::client as web;
+use crate::http::client::guard::Guard;
+use crate::quic::endpoints::Endpoints;
 use crate::routes::{Route, RouteConfig, RouteError};
-use crate::transport::http::guard::Guard;
+use crate::tls;
 use crate::transport::link::{Link, Links};
-use crate::transport::quic::endpoints::Endpoints;
-use crate::transport::{BuildContext, Remote, Transport, http as web, tls};
+use crate::transport::{BuildContext, Remote, Transport};
 
 use caller::Caller;
 use dial::McpDial;

@@ -22,7 +22,7 @@ use sse_stream::{Sse, SseStream};
 
 use super::session::Ticket;
 use crate::error::Sent;
-use crate::transport::http::sent_of;
+use crate::http::client::sent_of;
 
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";

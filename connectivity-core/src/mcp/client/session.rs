@@ -23,9 +23,9 @@ use super::sieve::{Leave, Sieve, ToolsChanged};
 use super::stream::Cause;
 use crate::call::BoxFuture;
 use crate::error::Sent;
+use crate::http::client::Departure;
 use crate::mcp::protocol::OURS;
 use crate::mcp::protocol::outbox::Leaves;
-use crate::transport::http::Departure;
 use crate::transport::link::{Connected, DialError};
 
 /// Calls of one session at once, as many as our own server takes; the others wait for their turn.

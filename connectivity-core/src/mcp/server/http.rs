@@ -20,7 +20,7 @@ use super::handler::Session;
 use super::line::{Line, Stage};
 use crate::context::{self, Peer};
 use crate::error::{Error, ErrorKind, Sent};
-use crate::gateway::{BODY_TIMEOUT, BodyLimits, Callers, Refusal, read_body};
+use crate::http::gateway::{BODY_TIMEOUT, BodyLimits, Callers, Refusal, read_body};
 use crate::mcp::protocol::MAX_MEMBERS;
 use crate::mcp::protocol::framer::{Framed, Framer};
 use crate::mcp::protocol::message::too_large;

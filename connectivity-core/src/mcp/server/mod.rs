@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::context::Peer;
-use crate::gateway::Callers;
+use crate::http::gateway::Callers;
 use crate::transport::Drain;
 use crate::transport::Inbound;
 use crate::transport::io::Workplace;

@@ -14,12 +14,12 @@ use super::{Inner, Mcp};
 use crate::call::BoxFuture;
 use crate::context::Peer;
 use crate::mcp::protocol::{ALPN, MAGIC};
+use crate::quic::admission::{Admission, Admitted, Established};
+use crate::quic::binding::Binding;
+use crate::quic::socket::Freed;
+use crate::tls::Tls;
 use crate::transport::Inbound;
 use crate::transport::io::{InlinePolicies, IoThread, IoThreads, Work, Workplace};
-use crate::transport::quic::admission::{Admission, Admitted, Established};
-use crate::transport::quic::binding::Binding;
-use crate::transport::quic::socket::Freed;
-use crate::transport::tls::Tls;
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
 /// Sessions at once unless said.

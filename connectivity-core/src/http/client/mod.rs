@@ -1,0 +1,21 @@
+//! Strategy `http`: calls as POST requests, to our own gateway, to the Go original's, or to a server of any kind.
+//!
+//! A row addresses what it names: under the row `billing` with the endpoint `http://10.0.0.5:8080/billing`, the method `charge`
+//! is `POST http://10.0.0.5:8080/billing.charge`. The bytes of both ways are described in `docs/http.md`.
+
+mod endpoint;
+pub(crate) mod guard;
+mod reply;
+mod sending;
+mod transport;
+
+pub use transport::HttpTransport;
+
+#[cfg(feature = "mcp")]
+pub(crate) use endpoint::Endpoint;
+#[cfg(feature = "mcp")]
+pub(crate) use reply::{kind_of, not_answered, sent_of};
+#[cfg(feature = "mcp")]
+pub(crate) use sending::Departure;
+#[cfg(feature = "mcp")]
+pub(crate) use transport::{can_change, guarded_client, own_headers};

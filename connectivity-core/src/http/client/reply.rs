@@ -1,0 +1,142 @@
+//! Reading the answer of an HTTP server, which can be anybody.
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Response, StatusCode};
+use serde::Deserialize;
+
+use crate::call::{Call, Reply};
+use crate::codec::Codec;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::http::headers;
+use crate::tls;
+
+/// How much of a failure's body is read: what our gateway writes fits, and a megabyte of HTML is nobody's message.
+const MAX_FAILURE: usize = 8 * 1024;
+
+/// Makes the answer of a call from a response.
+pub(crate) async fn read(call: &Call, asked: Option<Codec>, response: Response, limit: usize) -> Result<Reply, Error> {
+    let status = response.status();
+    let codec = headers::codec(response.headers().get(CONTENT_TYPE));
+    match (asked, status.is_success(), status == StatusCode::UNPROCESSABLE_ENTITY) {
+        (None, true, _) => Ok(Reply::raw(body(call, response, limit).await?)),
+        (Some(_), true, _) | (Some(_), _, true) => {
+            let codec = codec.ok_or_else(|| wrong_type(call, status))?;
+            Ok(Reply::encoded(codec, body(call, response, limit).await?, !status.is_success()))
+        }
+        _ => Err(failure(call, response).await),
+    }
+}
+
+fn wrong_type(call: &Call, status: StatusCode) -> Error {
+    let message = format!("status {status} came with a content type that is neither JSON nor bincode");
+    call.failed(ErrorKind::Decode, message).with_sent(Sent::Maybe)
+}
+
+/// Reads a body, up to the limit of the row.
+async fn body(call: &Call, mut response: Response, limit: usize) -> Result<Bytes, Error> {
+    let too_large =
+        || call.failed(ErrorKind::TooLarge, format_args!("the reply is over {limit} bytes")).with_sent(Sent::Yes);
+    let announced = response.content_length().unwrap_or(0);
+    if announced > limit as u64 {
+        return Err(too_large());
+    }
+    let mut body = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Err(too_large()),
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body.freeze()),
+            Err(cause) => return Err(failed(call, &cause)),
+        }
+    }
+}
+
+/// The JSON that our gateway writes for a failure.
+#[derive(Deserialize)]
+struct Failure {
+    #[serde(default)]
+    message: String,
+}
+
+/// Makes an error of a response that is no answer. What a foreign server wrote stays out of it.
+async fn failure(call: &Call, response: Response) -> Error {
+    let status = response.status();
+    let word =
+        |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
+    let at = authority(response.url());
+    let Some(kind) = word(headers::ERROR) else {
+        return call.failed(kind_of(status), format_args!("status {status} of {at}")).with_sent(Sent::Maybe);
+    };
+    let sent = sent_of(response.headers()).unwrap_or(Sent::Maybe);
+    let body = body(call, response, MAX_FAILURE).await.unwrap_or_default();
+    let message = serde_json::from_slice::<Failure>(&body).map(|failure| failure.message).unwrap_or_default();
+    let (kind, message) = (ErrorKind::from_word(&kind), message.escape_debug());
+    match kind {
+        // Or it would read as what this process says of its own routes.
+        ErrorKind::NotRoutable => call.failed(kind, format_args!("{at} says: {message}")),
+        _ => call.failed(kind, message),
+    }
+    .with_sent(sent)
+}
+
+/// Names the server of an endpoint; the rest of a URL can be anything an operator typed.
+fn authority(url: &reqwest::Url) -> String {
+    let port = url.port_or_known_default().unwrap_or_default();
+    format!("{}:{port}", url.host_str().unwrap_or_default())
+}
+
+/// What a failure of our own server says of whether the call ran; `None` if it is none of ours.
+pub(crate) fn sent_of(headers: &HeaderMap) -> Option<Sent> {
+    headers.get(headers::ERROR)?;
+    let word = headers.get(headers::SENT).and_then(|value| value.to_str().ok());
+    Some(word.map_or(Sent::Maybe, Sent::from_word))
+}
+
+/// What the status of a foreign server means for a call.
+pub(crate) fn kind_of(status: StatusCode) -> ErrorKind {
+    match status.as_u16() {
+        401 => ErrorKind::Unauthenticated,
+        403 => ErrorKind::Denied,
+        404 | 405 => ErrorKind::NotRoutable,
+        408 | 504 => ErrorKind::Timeout,
+        413 => ErrorKind::TooLarge,
+        429 | 503 => ErrorKind::Overloaded,
+        _ => ErrorKind::Remote,
+    }
+}
+
+/// Makes an error of a request without a response.
+pub(crate) fn failed(call: &Call, cause: &reqwest::Error) -> Error {
+    let (kind, message, sent) = not_answered(cause);
+    call.failed(kind, message).with_sent(sent)
+}
+
+/// Says why a request has no response: it never left if there was no connection, and nobody can tell otherwise.
+pub(crate) fn not_answered(cause: &reqwest::Error) -> (ErrorKind, String, Sent) {
+    if let Some(tls) = tls::cause_of(cause).filter(|tls| cause.is_connect() || tls::refuses_us(tls)) {
+        // What was sent before a server refused our certificate, it did not read.
+        return (ErrorKind::Connect, tls::explain(tls), Sent::No);
+    }
+    let message = chain(cause);
+    if cause.is_connect() {
+        let at = cause.url().map(authority).unwrap_or_default();
+        (ErrorKind::Connect, format!("{at}: {message}"), Sent::No)
+    } else if cause.is_timeout() {
+        (ErrorKind::Timeout, message, Sent::Maybe)
+    } else {
+        (ErrorKind::Closed, message, Sent::Maybe)
+    }
+}
+
+/// The causes of an error, outermost first, without the URL: it can be anything an operator typed.
+pub(crate) fn chain(cause: &reqwest::Error) -> String {
+    let mut texts = Vec::new();
+    let mut next = std::error::Error::source(cause);
+    while let Some(cause) = next {
+        texts.push(cause.to_string());
+        next = cause.source();
+    }
+    texts.dedup();
+    texts.join(": ")
+}

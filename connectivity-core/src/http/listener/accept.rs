@@ -1,0 +1,137 @@
+//! The loop that accepts connections, and what each of them does.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use super::client_stream::ClientStream;
+use super::requests::Requests;
+use super::seat::Seat;
+use crate::http::gateway::UnsentAnswers;
+use crate::transport::large_requests::LargeRequests;
+use crate::transport::{Drain, Origin, Places};
+
+/// How long a client may take for the head of a request, and how long a connection may idle between two.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a client may leave an answer unread.
+const STALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The longest head of a request, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// The pause after an `accept` that failed: out of descriptors, say. The loop goes on.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A listener that accepts connections.
+pub(super) struct Accepting {
+    /// The IO threads, and what answers on each.
+    apps: Vec<(Handle, axum::Router)>,
+    places: Places,
+    unsent: UnsentAnswers,
+    large: LargeRequests,
+    drain: Drain,
+}
+
+impl Accepting {
+    pub(super) fn new(apps: Vec<(Handle, axum::Router)>, max_connections: usize, drain: Drain) -> Self {
+        let places = Places::of_requests(max_connections);
+        Self { apps, places, unsent: UnsentAnswers::default(), large: LargeRequests::new(), drain }
+    }
+
+    /// Accepts connections until the drain begins, and waits until they have ended.
+    pub(super) async fn run(self, socket: std::net::TcpListener) {
+        let listener = match TcpListener::from_std(socket) {
+            Ok(listener) => listener,
+            Err(cause) => return tracing::error!(%cause, "the socket cannot be used"),
+        };
+        let (mut connections, mut stop) = (JoinSet::new(), self.drain.clone());
+        let mut apps = self.apps.iter().cycle();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.begun() => break,
+                Some(_) = connections.join_next(), if !connections.is_empty() => {}
+                (stream, address) = self.accept(&listener) => {
+                    if let Some((thread, app)) = apps.next() {
+                        self.begin(&mut connections, thread, app.clone(), stream, address);
+                    }
+                }
+            }
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+
+    /// Waits until a connection may open, and for a client: the others wait in the backlog of the system.
+    async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
+        self.places.room().await;
+        loop {
+            match listener.accept().await {
+                Ok(accepted) => return accepted,
+                Err(cause) => {
+                    tracing::warn!(%cause, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn begin(
+        &self,
+        connections: &mut JoinSet<()>,
+        thread: &Handle,
+        app: axum::Router,
+        stream: TcpStream,
+        address: SocketAddr,
+    ) {
+        let origin = Origin::Address(address.ip().to_canonical());
+        let (unsent, large) = (self.unsent.of(&origin), self.large.share_of(&origin));
+        let requests = Requests { app, seat: Seat::new(self.places.clone(), origin), unsent, large };
+        let (stream, drain) = (stream.into_std(), self.drain.clone());
+        let connection = async move {
+            if let Err(cause) = serve(stream, requests, drain).await {
+                tracing::debug!(%cause, "a connection cannot be served");
+            }
+        };
+        connections.spawn_on(connection, thread);
+    }
+}
+
+/// Serves a connection until it ends, a newer one takes its place, or the drain is over.
+async fn serve(stream: io::Result<std::net::TcpStream>, requests: Requests, mut drain: Drain) -> io::Result<()> {
+    // The stream belongs to the runtime of this thread from here on.
+    let stream = TcpStream::from_std(stream?)?;
+    stream.set_nodelay(true)?;
+    let (io, seat) = (TokioIo::new(ClientStream::new(stream, STALL_TIMEOUT)), requests.seat.clone());
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD);
+    let mut connection = pin!(http.serve_connection(io, requests));
+    let (mut cut, mut draining) = (drain.clone(), false);
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(cause) = ended {
+                    tracing::debug!(%cause, "a connection ended");
+                }
+                return Ok(());
+            }
+            () = cut.over() => return Ok(()),
+            () = drain.begun(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            // After the connection, which says whether a request runs.
+            () = poll_fn(|cx| seat.poll_evicted(cx)) => return Ok(()),
+        }
+    }
+}

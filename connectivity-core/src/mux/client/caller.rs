@@ -1,0 +1,86 @@
+//! The far end of one route over a link.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::link::{Answer, MuxDial};
+use super::request::Outgoing;
+use crate::call::{Call, CallService, Reply};
+use crate::codec::Codec;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::mux::frame::Failure;
+use crate::routes::Route;
+use crate::transport::Remote;
+use crate::transport::contract::{Contracts, Way};
+use crate::transport::link::Link;
+use crate::transport::remote_name::RemoteName;
+
+/// Sends the calls of one route over a link that other routes may share.
+pub(crate) struct Caller<D: MuxDial> {
+    link: Arc<Link<D>>,
+    contracts: Contracts,
+    /// The connection that `contracts` was learned from.
+    learned_from: AtomicUsize,
+    codec: Codec,
+    name: RemoteName,
+    max_request: usize,
+    max_reply: usize,
+}
+
+impl<D: MuxDial> Caller<D> {
+    /// Makes a remote of a route and the link to its endpoint.
+    pub(crate) fn remote(route: &Route, link: Arc<Link<D>>) -> Remote {
+        let config = route.config();
+        let caller = Arc::new(Self {
+            link,
+            contracts: Contracts::default(),
+            learned_from: AtomicUsize::new(0),
+            codec: config.codec().unwrap_or(Codec::Bincode),
+            name: RemoteName::of(route),
+            max_request: config.max_request_bytes(),
+            max_reply: config.max_reply_bytes(),
+        });
+        let (codec, state, warnings) = (caller.codec, Arc::clone(&caller), Arc::clone(&caller));
+        let service = CallService::from_fn(move |call| Arc::clone(&caller).send(call));
+        let remote = Remote::new(service).with_codec(codec).with_state(move || state.link.state());
+        remote.with_warnings(move || warnings.contracts.warnings())
+    }
+
+    async fn send(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
+        let connection = self.link.dialled();
+        // A load first: a store by every call would be one more thing that all threads fight for.
+        if self.learned_from.load(Ordering::Relaxed) != connection {
+            self.learned_from.store(connection, Ordering::Relaxed);
+            self.contracts.forget_differences();
+        }
+        let way = self.contracts.way(&call, self.codec);
+        match self.attempt(&call, &way).await {
+            // The row's codec does not suit both contracts; now the contracts know, and say how the call goes.
+            Err(error) if self.contracts.refused(&call, &way, &error) => {
+                let way = self.contracts.way(&call, self.codec);
+                way.judge(&call, self.attempt(&call, &way).await)
+            }
+            result => way.judge(&call, result),
+        }
+    }
+
+    async fn attempt(&self, call: &Call, way: &Way) -> Result<Reply, Error> {
+        match self.link.call(call, || self.outgoing(call, way)).await? {
+            Answer::Reply { codec: Some(codec), app_error, body } => Ok(Reply::encoded(codec, body, app_error)),
+            Answer::Reply { codec: None, body, .. } => Ok(Reply::raw(body)),
+            Answer::Failure(Failure { kind, sent, message, .. }) => {
+                Err(call.failed(kind, message.escape_debug()).with_sent(sent))
+            }
+        }
+    }
+
+    fn outgoing(&self, call: &Call, way: &Way) -> Result<Outgoing, Error> {
+        let outgoing = Outgoing::new(call, self.name.of_call(call)?, way.codec, self.max_reply)?;
+        let (length, limit) = (outgoing.body.len(), self.max_request);
+        if length > limit {
+            let message = format_args!("the request has {length} bytes, the route allows {limit}");
+            return Err(call.failed(ErrorKind::TooLarge, message).with_sent(Sent::No));
+        }
+        Ok(outgoing)
+    }
+}

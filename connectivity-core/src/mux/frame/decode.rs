@@ -1,0 +1,187 @@
+//! Bytes to values. Every length is checked before anything is done with it, and nothing here can panic.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::content::{APP_ERROR, Declaration, Failure, Frame, Kind, MORE, Reply, Request};
+use super::encode::{META, NAME, TRACE_PARENT};
+use super::{HEAD, MAX_SECTIONS};
+use crate::codec::Codec;
+use crate::error::{ErrorKind, Sent};
+use crate::name::MAX_NAME;
+
+/// Why a connection cannot go on: its peer does not speak this protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WireError {
+    #[error("the stream does not begin as this protocol does")]
+    Preamble,
+    #[error("a frame of {length} bytes, where {limit} are allowed")]
+    TooLong { length: usize, limit: usize },
+    #[error("a frame ends before what it announces")]
+    Truncated,
+    #[error("a frame names a codec that does not exist")]
+    Codec,
+    #[error("a frame holds text that is not UTF-8")]
+    Text,
+    #[error("a name in a frame is too long")]
+    Name,
+    #[error("what stands before the body of a request is too long")]
+    Sections,
+    #[error("a call number is used twice")]
+    CallTwice,
+    #[error("a stream for one call has a second one")]
+    SecondCall,
+    #[error("a frame uses a method number that was not declared")]
+    UnknownMethod,
+    #[error("a connection declares too many methods")]
+    TooManyMethods,
+}
+
+/// Cuts frames off the front of a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decoder {
+    /// The longest frame, without its head.
+    limit: usize,
+}
+
+impl Decoder {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit }
+    }
+
+    /// Takes the next frame, or nothing if it is not there whole yet.
+    pub(crate) fn decode(self, buffer: &mut BytesMut) -> Result<Option<Frame>, WireError> {
+        let Some(length) = buffer.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes) as usize) else {
+            return Ok(None);
+        };
+        if length > self.limit {
+            return Err(WireError::TooLong { length, limit: self.limit });
+        }
+        if buffer.len() < HEAD + length {
+            // The length is only a claim: room is made as bytes come.
+            return Ok(None);
+        }
+        let mut frame = buffer.split_to(HEAD + length).freeze();
+        frame.advance(4);
+        let (kind, flags) = (frame.get_u8(), frame.get_u8());
+        frame.advance(2);
+        let call = frame.get_u64_le();
+        read(kind, flags, call, frame).map(Some)
+    }
+
+    /// The length and the call number that a buffer's first frame announces, once its head is there.
+    pub(crate) fn head(buffer: &[u8]) -> Option<(usize, u64)> {
+        let (head, _) = buffer.split_first_chunk::<HEAD>()?;
+        let (length, rest) = head.split_first_chunk::<4>()?;
+        let (_, call) = rest.split_first_chunk::<4>()?;
+        Some((u32::from_le_bytes(*length) as usize, u64::from_le_bytes(*call.first_chunk()?)))
+    }
+
+    /// How many bytes the frame lacks that a buffer begins with; 0 while that is not known.
+    pub(crate) fn lacks(self, buffer: &[u8]) -> usize {
+        let length = buffer.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes) as usize);
+        length.map_or(0, |length| (HEAD + length.min(self.limit)).saturating_sub(buffer.len()))
+    }
+}
+
+fn read(kind: u8, flags: u8, call: u64, content: Bytes) -> Result<Frame, WireError> {
+    let Some(kind) = Kind::from_number(kind) else { return Ok(Frame::Unknown) };
+    Ok(match kind {
+        Kind::Request => Frame::Request(request(call, content)?),
+        Kind::Reply => Frame::Reply(reply(call, flags, content)?),
+        Kind::Error => Frame::Failure(failure(call, content)?),
+        Kind::Cancel => Frame::Cancel { call },
+        Kind::Goaway => Frame::Goaway,
+        Kind::Ping => Frame::Ping { nonce: call },
+        Kind::Pong => Frame::Pong { nonce: call },
+        Kind::Part => Frame::Part { call, more: flags & MORE != 0, body: content },
+        Kind::Item | Kind::End | Kind::Credit => Frame::Unsupported { call },
+    })
+}
+
+fn request(call: u64, mut content: Bytes) -> Result<Request, WireError> {
+    let method = content.try_get_u32_le().map_err(|_| WireError::Truncated)?;
+    let codec = codec(&mut content)?;
+    let timeout_ms = content.try_get_u32_le().map_err(|_| WireError::Truncated)?;
+    let sections = sized(&mut content)?;
+    if sections.len() > MAX_SECTIONS {
+        return Err(WireError::Sections);
+    }
+    let mut request = Request {
+        call,
+        method,
+        declaration: None,
+        codec,
+        timeout_ms,
+        trace_parent: None,
+        meta: Vec::new(),
+        body: content,
+    };
+    read_sections(&mut request, sections)?;
+    Ok(request)
+}
+
+/// Reads what stands before the body; a tag of a later version is skipped.
+fn read_sections(request: &mut Request, mut sections: Bytes) -> Result<(), WireError> {
+    while !sections.is_empty() {
+        let tag = sections.get_u8();
+        let mut section = sized(&mut sections)?;
+        match tag {
+            NAME => {
+                let fingerprint = section.try_get_u64_le().map_err(|_| WireError::Truncated)?;
+                if section.len() > MAX_NAME {
+                    return Err(WireError::Name);
+                }
+                request.declaration = Some(Declaration { name: text(&section)?, fingerprint });
+            }
+            TRACE_PARENT => request.trace_parent = Some(text(&section)?),
+            META => {
+                let key = sized(&mut section)?;
+                request.meta.push((text(&key)?, text(&section)?));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn reply(call: u64, flags: u8, mut content: Bytes) -> Result<Reply, WireError> {
+    let codec = codec(&mut content)?;
+    Ok(Reply { call, codec, app_error: flags & APP_ERROR != 0, more: flags & MORE != 0, body: content })
+}
+
+fn failure(call: u64, mut content: Bytes) -> Result<Failure, WireError> {
+    let sent = match content.try_get_u8().map_err(|_| WireError::Truncated)? {
+        0 => Sent::No,
+        2 => Sent::Yes,
+        _ => Sent::Maybe,
+    };
+    let length = usize::from(content.try_get_u8().map_err(|_| WireError::Truncated)?);
+    let kind = cut(&mut content, length)?;
+    Ok(Failure { call, kind: ErrorKind::from_word(&text(&kind)?), sent, message: text(&content)? })
+}
+
+fn codec(content: &mut Bytes) -> Result<Option<Codec>, WireError> {
+    match content.try_get_u8().map_err(|_| WireError::Truncated)? {
+        0 => Ok(None),
+        1 => Ok(Some(Codec::Bincode)),
+        2 => Ok(Some(Codec::Json)),
+        _ => Err(WireError::Codec),
+    }
+}
+
+/// Takes bytes whose number stands before them in 16 bits.
+fn sized(content: &mut Bytes) -> Result<Bytes, WireError> {
+    let length = content.try_get_u16_le().map_err(|_| WireError::Truncated)?;
+    cut(content, usize::from(length))
+}
+
+fn cut(content: &mut Bytes, length: usize) -> Result<Bytes, WireError> {
+    if length > content.len() {
+        return Err(WireError::Truncated);
+    }
+    Ok(content.split_to(length))
+}
+
+fn text(bytes: &[u8]) -> Result<String, WireError> {
+    std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| WireError::Text)
+}

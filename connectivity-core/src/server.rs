@@ -1,0 +1,194 @@
+//! A server: the exposed services of a router behind one or more listeners.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::call::{Call, CallService, Reply};
+use crate::error::Error;
+use crate::name::Name;
+use crate::router::Router;
+use crate::transport::{Drain, DrainSwitch, Listener, ServeError};
+use crate::transport::{Exposure, Inbound};
+
+/// Lets other processes call the services that are registered here.
+///
+/// ```no_run
+/// # use connectivity_core::{Router, Server};
+/// # use std::time::Duration;
+/// # async fn serve(router: Router) -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::builder(&router).expose(["billing"]).http("127.0.0.1:8080").start().await?;
+/// // ... until it is time to go:
+/// server.shutdown(Duration::from_secs(10)).await;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Dropping a server cuts it off at once.
+pub struct Server {
+    switch: DrainSwitch,
+    addresses: Vec<(&'static str, String)>,
+    listeners: JoinSet<()>,
+    /// The strategy of a listener that has ended by itself.
+    ended: watch::Sender<Option<&'static str>>,
+}
+
+impl Server {
+    /// Begins a server for the services of a router.
+    pub fn builder(router: &Router) -> ServerBuilder {
+        ServerBuilder { router: router.clone(), exposed: None, listeners: Vec::new(), layers: Vec::new() }
+    }
+
+    /// Says where a listener can be reached, by its strategy: `server.address("http")` is `127.0.0.1:8080`, with the port that
+    /// the system chose where 0 was asked for.
+    #[must_use]
+    pub fn address(&self, strategy: &str) -> Option<&str> {
+        self.addresses.iter().find(|(word, _)| *word == strategy).map(|(_, address)| address.as_str())
+    }
+
+    /// Waits until a listener has ended though nobody has asked it to, and names its strategy: a program that is watched over can end
+    /// then, and be started anew. The log tells it too.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the waiting only.
+    pub async fn listener_ended(&self) -> &'static str {
+        let mut ended = self.ended.subscribe();
+        match ended.wait_for(Option::is_some).await.map(|strategy| *strategy) {
+            Ok(Some(strategy)) => strategy,
+            // The sender lives as long as this does.
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Stops taking calls, gives those in flight `limit` to end, and cuts the rest. Always returns.
+    ///
+    /// # Cancel safety
+    /// The stop goes on when the future is dropped, but nobody waits for it any more.
+    pub async fn shutdown(mut self, limit: Duration) {
+        self.switch.begin(limit);
+        let ended = async { while self.listeners.join_next().await.is_some() {} };
+        // Listeners cut what is left at the limit; the second is for those that do not.
+        let _ = tokio::time::timeout(limit.saturating_add(Duration::from_secs(1)), ended).await;
+        self.listeners.abort_all();
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+/// Settings of a [`Server`]: what is exposed, and where it listens.
+#[must_use = "a builder does nothing until `start`"]
+pub struct ServerBuilder {
+    router: Router,
+    exposed: Option<Exposure>,
+    listeners: Vec<(&'static str, Box<dyn Listener>)>,
+    layers: Vec<Box<dyn FnOnce(Inbound) -> Inbound + Send>>,
+}
+
+impl ServerBuilder {
+    /// Exposes these services with all their methods; a name with a dot exposes that method alone. Nothing else is reachable.
+    pub fn expose<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
+        self.exposed = Some(Exposure::services(names));
+        self
+    }
+
+    /// Exposes every service that is or will be registered.
+    pub fn expose_all(mut self) -> Self {
+        self.exposed = Some(Exposure::all());
+        self
+    }
+
+    /// Adds a tower layer around all calls coming in, outside of those that were added before.
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<CallService> + Send + 'static,
+        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+    {
+        self.layers.push(Box::new(move |inbound| inbound.layer(&layer)));
+        self
+    }
+
+    /// Listens for HTTP on an address such as `127.0.0.1:8080`, with the limits of [`HttpListener`].
+    #[cfg(feature = "gateway")]
+    pub fn http(self, address: impl Into<String>) -> Self {
+        self.listener("http", crate::HttpListener::new(address))
+    }
+
+    /// Listens for QUIC on an address such as `0.0.0.0:4433`, with this identity.
+    #[cfg(feature = "quic")]
+    pub fn quic(self, address: impl Into<String>, tls: crate::Tls) -> Self {
+        self.listener("quic", crate::QuicListener::new(address, tls))
+    }
+
+    /// Listens for agents on an address such as `0.0.0.0:4434`, with this identity: what is exposed, as tools of MCP over QUIC, with the
+    /// limits of [`McpListener`](crate::McpListener).
+    #[cfg(feature = "mcp")]
+    pub fn mcp(self, address: impl Into<String>, tls: crate::Tls) -> Self {
+        self.listener("mcp", crate::McpListener::new(address, tls))
+    }
+
+    /// Listens on a Unix socket such as `/run/app/billing.sock`, for peers of this process's user.
+    #[cfg(feature = "unix")]
+    pub fn unix(self, address: impl Into<String>) -> Self {
+        self.listener("unix", crate::UnixListener::new(address))
+    }
+
+    /// Adds a listener of your own, or one with settings of its own, under the word of its strategy.
+    pub fn listener(mut self, strategy: &'static str, listener: impl Listener) -> Self {
+        self.listeners.push((strategy, Box::new(listener)));
+        self
+    }
+
+    /// Binds every listener, and returns once calls can come in.
+    ///
+    /// # Errors
+    /// What is missing or cannot be bound. Nothing listens then.
+    pub async fn start(self) -> Result<Server, ServeError> {
+        let exposed = self.exposed.ok_or(ServeError::NothingExposed)?;
+        for name in exposed.names().into_iter().flatten() {
+            Name::parse(name)?;
+        }
+        if self.listeners.is_empty() {
+            return Err(ServeError::NoListener);
+        }
+        self.router.note_unknown(&exposed);
+        let inbound = self.layers.into_iter().fold(self.router.inbound(exposed), |inbound, layer| layer(inbound));
+        let (switch, drain) = Drain::new();
+        let ended = watch::Sender::new(None);
+        let mut server = Server { switch, addresses: Vec::new(), listeners: JoinSet::new(), ended };
+        for (strategy, listener) in self.listeners {
+            let listening = listener.listen(inbound.clone(), drain.clone()).await?;
+            tracing::info!(strategy, address = listening.address(), "listening");
+            server.addresses.push((strategy, listening.address().to_owned()));
+            let (done, drain, ended) = (listening.into_done(), drain.clone(), server.ended.clone());
+            server.listeners.spawn(async move {
+                // In a task of its own, because a listener can be the user's, and panic.
+                let mut listener = JoinSet::from_iter([done]);
+                let outcome = listener.join_next().await;
+                if !drain.has_begun() {
+                    let panicked = outcome.is_some_and(|outcome| outcome.is_err());
+                    tracing::error!(strategy, panicked, "a listener has ended by itself, and takes no more calls");
+                    ended.send_replace(Some(strategy));
+                }
+            });
+        }
+        Ok(server)
+    }
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let listeners: Vec<_> = self.listeners.iter().map(|(strategy, _)| strategy).collect();
+        f.debug_struct("ServerBuilder")
+            .field("exposed", &self.exposed)
+            .field("listeners", &listeners)
+            .finish_non_exhaustive()
+    }
+}
