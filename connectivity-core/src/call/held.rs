@@ -7,17 +7,60 @@ use std::sync::Arc;
 #[cfg(feature = "router")]
 use super::Call;
 
-/// Permits that are given back when the work of a call has ended. Most calls have none of their own: whoever waits for them does.
-#[derive(Clone, Default)]
-pub(crate) struct Permits(
-    #[cfg_attr(not(feature = "router"), allow(dead_code, reason = "only a router admits calls"))]
-    Vec<Arc<dyn Send + Sync>>,
-);
-
-impl Permits {
+/// Permits that are given back when the work of a call has ended.
+#[derive(Default)]
+pub(crate) struct Permits {
+    /// Of this call alone: its forks have none.
     #[cfg(feature = "router")]
+    admission: Option<Admission>,
+    #[cfg_attr(not(feature = "router"), allow(dead_code, reason = "only a router admits calls"))]
+    shared: Vec<Arc<dyn Send + Sync>>,
+}
+
+impl Clone for Permits {
+    fn clone(&self) -> Self {
+        Self {
+            #[cfg(feature = "router")]
+            admission: None,
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+#[cfg(feature = "router")]
+impl Permits {
     pub(super) fn push(&mut self, permit: Arc<dyn Send + Sync>) {
-        self.0.push(permit);
+        self.shared.push(permit);
+    }
+
+    pub(super) fn admit(&mut self, admission: Admission) {
+        self.admission = Some(admission);
+    }
+}
+
+/// Counts calls in flight.
+#[cfg(feature = "router")]
+pub(crate) trait Admits: Send + Sync {
+    /// Hears that the work of an admitted call has ended.
+    fn leave(&self);
+}
+
+/// An admitted call, until this is dropped. It is part of the call, so it takes no memory of its own.
+#[cfg(feature = "router")]
+pub(crate) struct Admission(Arc<dyn Admits>);
+
+#[cfg(feature = "router")]
+impl Admission {
+    /// Made once the call was counted.
+    pub(crate) fn new(by: Arc<dyn Admits>) -> Self {
+        Self(by)
+    }
+}
+
+#[cfg(feature = "router")]
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 

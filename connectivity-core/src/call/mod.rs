@@ -25,9 +25,9 @@ pub use service::{BoxFuture, CallService};
 
 pub(crate) use body::Untaken;
 pub(crate) use desc::{MAX_METHODS, MethodTypes};
-#[cfg(feature = "router")]
-pub(crate) use held::Held;
 pub(crate) use held::Permits;
+#[cfg(feature = "router")]
+pub(crate) use held::{Admission, Admits, Held};
 #[cfg(feature = "router")]
 pub(crate) use service::Erased;
 
@@ -46,7 +46,7 @@ pub struct Call {
     body: Body,
     context: Context,
     route: Option<Arc<RouteTag>>,
-    /// What a `#[no_cancel]` method holds as long as its work runs.
+    /// What its work holds as long as it runs.
     permits: Permits,
 }
 
@@ -158,6 +158,12 @@ impl Call {
     #[cfg(feature = "router")]
     pub(crate) fn hold(&mut self, permit: Arc<dyn Send + Sync>) {
         self.permits.push(permit);
+    }
+
+    /// Counts the call as in flight until its work has ended.
+    #[cfg(feature = "router")]
+    pub(crate) fn admit(&mut self, admission: Admission) {
+        self.permits.admit(admission);
     }
 
     pub(crate) fn take_permits(&mut self) -> Permits {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::call::{BoxFuture, Call, Erased, Held, MethodDesc, Reply};
+use crate::call::{BoxFuture, Call, Erased, MethodDesc, Reply};
 use crate::error::{Error, ErrorKind};
 use crate::router::core::Core;
 use crate::router::local::Local;
@@ -39,16 +39,12 @@ impl Exposed {
         if let Some(target) = target.filter(|target| matches!(target.place, Place::Noop)) {
             return Ok(target.service().send(call));
         }
-        let admitted = match target {
-            Some(target) => Some(target.admit(&call)?),
-            None => known.map(|known| known.admit(&call)).transpose()?,
-        };
-        let admitted = Held::by(admitted, &mut call);
-        let work = local.send(call);
-        Ok(Box::pin(async move {
-            let _admitted = admitted;
-            work.await
-        }))
+        match (target, known) {
+            (Some(target), _) => target.admit(&mut call)?,
+            (None, Some(known)) => known.admit(&mut call)?,
+            (None, None) => {}
+        }
+        Ok(local.send(call))
     }
 
     fn local<'a>(&self, known: Option<&'a Known>, name: &str) -> Result<&'a Local, Error> {

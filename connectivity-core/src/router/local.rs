@@ -29,8 +29,9 @@ impl Local {
             Self::Typed(dispatch) => service::invoke(&**dispatch, call),
             Self::Raw(raw) => {
                 let (name, context) = (call.full_name().clone(), std::mem::take(call.context_mut()));
-                let raw = Arc::clone(raw);
+                let (raw, permits) = (Arc::clone(raw), call.take_permits());
                 service::run(name, context, async move {
+                    let _permits = permits;
                     raw.call(call.into_bytes()?).await.map(Reply::raw).map_err(Error::relay)
                 })
             }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::call::{BoxFuture, Call, CallService, Erased, Held, Reply};
+use crate::call::{Admission, Admits, BoxFuture, Call, CallService, Erased, Held, Reply};
 use crate::context::timed_out;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
@@ -93,6 +93,22 @@ impl Traffic {
         self.flight.in_flight()
     }
 
+    /// Counts a call from outside until its work has ended.
+    pub(crate) fn admit(self: &Arc<Self>, limits: Limits, call: &mut Call) -> Result<(), Error> {
+        self.enter(limits, call)?;
+        call.admit(Admission::new(Arc::clone(self) as _));
+        Ok(())
+    }
+
+    fn enter(&self, limits: Limits, call: &Call) -> Result<(), Error> {
+        if self.flight.enter(limits.concurrency) {
+            return Ok(());
+        }
+        let limit = limits.concurrency.unwrap_or_default();
+        let error = call.failed(ErrorKind::Overloaded, format_args!("the route allows {limit} calls at once"));
+        Err(self.failed(error))
+    }
+
     pub(crate) fn flight(&self) -> &Flight {
         &self.flight
     }
@@ -172,26 +188,26 @@ impl fmt::Debug for Traffic {
     }
 }
 
-/// A call that counts as in flight until this is dropped. It holds whatever leads to the counter.
-pub(crate) struct Admitted<T: AsRef<Traffic>>(Arc<T>);
-
-impl<T: AsRef<Traffic>> Admitted<T> {
-    pub(crate) fn new(by: Arc<T>, limits: Limits, call: &Call) -> Result<Self, Error> {
-        let traffic: &Traffic = (*by).as_ref();
-        if traffic.flight.enter(limits.concurrency) {
-            return Ok(Self(by));
-        }
-        let limit = limits.concurrency.unwrap_or_default();
-        let error = call.failed(ErrorKind::Overloaded, format_args!("the route allows {limit} calls at once"));
-        Err(traffic.failed(error))
-    }
-
-    fn traffic(&self) -> &Traffic {
-        (*self.0).as_ref()
+impl Admits for Traffic {
+    fn leave(&self) {
+        self.flight.leave();
     }
 }
 
-impl<T: AsRef<Traffic>> Drop for Admitted<T> {
+/// A call on its path that counts as in flight until this is dropped.
+struct Admitted(Arc<Path>);
+
+impl Admitted {
+    fn new(path: Arc<Path>, call: &Call) -> Result<Self, Error> {
+        path.traffic.enter(path.limits, call).map(|()| Self(path))
+    }
+
+    fn traffic(&self) -> &Traffic {
+        &self.0.traffic
+    }
+}
+
+impl Drop for Admitted {
     fn drop(&mut self) {
         self.traffic().flight.leave();
     }
@@ -212,16 +228,10 @@ impl Path {
     }
 }
 
-impl AsRef<Traffic> for Path {
-    fn as_ref(&self) -> &Traffic {
-        &self.traffic
-    }
-}
-
 impl Erased for Path {
     fn call(self: Arc<Self>, mut call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
         let limits = self.limits;
-        let admitted = match Admitted::new(self, limits, &call) {
+        let admitted = match Admitted::new(self, &call) {
             Ok(admitted) => admitted,
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
@@ -241,7 +251,7 @@ impl Erased for Path {
     }
 }
 
-fn out(admitted: Admitted<Path>, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+fn out(admitted: Admitted, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
     let (name, now) = (call.full_name().clone(), Instant::now());
     // Every remote route has a time limit, its row's or ours.
     let deadline = call.context().deadline().unwrap_or_else(|| now + REMOTE_TIMEOUT);
@@ -251,7 +261,7 @@ fn out(admitted: Admitted<Path>, call: Call) -> BoxFuture<'static, Result<Reply,
 
 /// A call that leaves the process: it ends at its deadline whatever the transport does, and when its route has been drained.
 async fn outside(
-    admitted: Admitted<Path>,
+    admitted: Admitted,
     mut work: BoxFuture<'static, Result<Reply, Error>>,
     name: Name,
     young: Instant,

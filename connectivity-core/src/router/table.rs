@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::name::{Name, parent};
 use crate::quick::Quick;
 use crate::router::local::Local;
-use crate::router::path::{Admitted, Limits, Traffic};
+use crate::router::path::{Limits, Traffic};
 use crate::router::slot::{Slot, Trouble};
 use crate::router::target::Target;
 use crate::service::{Form, Plan, ServiceCell};
@@ -73,8 +73,8 @@ pub(crate) struct Ready {
 
 impl Known {
     /// Counts a call from outside that no row takes.
-    pub(crate) fn admit(&self, call: &Call) -> Result<Admitted<Traffic>, Error> {
-        Admitted::new(Arc::clone(&self.traffic), Limits::NONE, call)
+    pub(crate) fn admit(&self, call: &mut Call) -> Result<(), Error> {
+        self.traffic.admit(Limits::NONE, call)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::layer::breaker::BreakerState;
 use crate::router::flight::Flight;
 use crate::router::local::Local;
-use crate::router::path::{Admitted, Failure, Limits, Path, Traffic};
+use crate::router::path::{Failure, Limits, Path, Traffic};
 use crate::router::policies::Policies;
 use crate::router::slot::Trouble;
 use crate::router::table::closed;
@@ -117,8 +117,8 @@ impl Target {
     }
 
     /// Counts a call that came from outside against the limit of the row.
-    pub(crate) fn admit(&self, call: &Call) -> Result<Admitted<Traffic>, Error> {
-        Admitted::new(Arc::clone(&self.traffic), self.limits, call)
+    pub(crate) fn admit(&self, call: &mut Call) -> Result<(), Error> {
+        self.traffic.admit(self.limits, call)
     }
 
     /// Gives calls in flight the time the row allows, then ends them. Called once, when another route has taken the place.

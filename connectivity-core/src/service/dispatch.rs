@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::call::{BoxFuture, Call, Permits, Reply, ServiceDesc};
+use crate::call::{BoxFuture, Call, Reply, ServiceDesc};
 use crate::context::{self, Context};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
@@ -56,11 +56,12 @@ where
     let (name, context) = (Name::from_static(M::DESC.full_name()), std::mem::take(call.context_mut()));
     let permits = call.take_permits();
     let work = async move {
+        let _permits = permits;
         let work = call.into_args::<M>().map(work)?;
         Ok(Reply::of::<M>(work.await))
     };
     if M::DESC.is_no_cancel() {
-        return run_detached(name, context, permits, Box::pin(work));
+        return run_detached(name, context, Box::pin(work));
     }
     run(name, context, work)
 }
@@ -80,15 +81,10 @@ pub(crate) fn run(
 fn run_detached(
     name: Name,
     context: Context,
-    permits: Permits,
     work: BoxFuture<'static, Result<Reply, Error>>,
 ) -> BoxFuture<'static, Result<Reply, Error>> {
     let deadline = context.deadline();
     let work = context::scope(context.serving_call(name.clone()), CatchPanic::new(name.clone(), work));
-    let work = async move {
-        let _permits = permits;
-        work.await
-    };
     Box::pin(Within::new(deadline, name.clone(), detached(name, work)))
 }
 
