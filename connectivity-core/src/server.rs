@@ -115,7 +115,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Listens for HTTP on an address such as `127.0.0.1:8080`, with the limits of [`HttpListener`].
+    /// Listens for HTTP on an address such as `127.0.0.1:8080`, with the limits of [`HttpListener`](crate::HttpListener).
     #[cfg(feature = "gateway")]
     pub fn http(self, address: impl Into<String>) -> Self {
         self.listener("http", crate::HttpListener::new(address))
