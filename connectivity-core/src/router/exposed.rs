@@ -6,7 +6,7 @@ use crate::call::{BoxFuture, Call, Erased, MethodDesc, Reply};
 use crate::error::{Error, ErrorKind};
 use crate::router::core::Core;
 use crate::router::local::Local;
-use crate::router::table::{Known, closed};
+use crate::router::table::{Known, Table, closed};
 use crate::router::target::Place;
 #[cfg(feature = "mcp")]
 use crate::transport::Listed;
@@ -29,8 +29,7 @@ impl Exposed {
         if table.closed {
             return Err(closed(call.name()));
         }
-        let known = table.known(call.name());
-        let local = self.local(known, call.name())?;
+        let (known, local) = self.find(&table, call.name())?;
         let mut call = match local.find(call.name())? {
             Some(method) => call.with_method(method),
             None => call,
@@ -39,17 +38,18 @@ impl Exposed {
         if let Some(target) = target.filter(|target| matches!(target.place, Place::Noop)) {
             return Ok(target.service().send(call));
         }
-        match (target, known) {
-            (Some(target), _) => target.admit(&mut call)?,
-            (None, Some(known)) => known.admit(&mut call)?,
-            (None, None) => {}
+        match target {
+            Some(target) => target.admit(&mut call)?,
+            None => known.admit(&mut call)?,
         }
         Ok(local.send(call))
     }
 
-    fn local<'a>(&self, known: Option<&'a Known>, name: &str) -> Result<&'a Local, Error> {
-        let local = known.and_then(|known| known.local.as_ref()).filter(|_| self.exposure.covers(name));
-        local.ok_or_else(|| Error::new(ErrorKind::NotRoutable, name, "no service of this name is exposed here"))
+    /// Finds the exposed implementation of a name.
+    fn find<'a>(&self, table: &'a Table, name: &str) -> Result<(&'a Known, &'a Local), Error> {
+        let known = table.known(name).filter(|_| self.exposure.covers(name));
+        let found = known.and_then(|known| Some((known, known.local.as_ref()?)));
+        found.ok_or_else(|| Error::new(ErrorKind::NotRoutable, name, "no service of this name is exposed here"))
     }
 }
 
@@ -69,15 +69,14 @@ impl ExposedServices for Exposed {
         if table.closed {
             return Err(closed(name));
         }
-        self.local(table.known(name), name)?.find(name)
+        self.find(&table, name)?.1.find(name)
     }
 
     fn tagged(&self, mut call: Call) -> Call {
         let table = self.core.now();
-        let known = table.known(call.name());
-        let Ok(local) = self.local(known, call.name()) else { return call };
+        let Ok((known, local)) = self.find(&table, call.name()) else { return call };
         let Ok(method) = local.find(call.name()) else { return call };
-        if let Some(tag) = known.and_then(|known| known.unrouted.as_ref()?.tag.clone()) {
+        if let Some(tag) = known.unrouted.as_ref().and_then(|ready| ready.tag.clone()) {
             call.set_route(tag);
         }
         match method {
@@ -112,7 +111,7 @@ fn listed_of(name: &crate::Name, known: &Known) -> Vec<Listed> {
 
 /// Returns whether every call would be refused as `Noop`.
 #[cfg(feature = "mcp")]
-fn is_off(listed: &Listed, table: &crate::router::table::Table) -> bool {
+fn is_off(listed: &Listed, table: &Table) -> bool {
     let target = table.slot(listed.name()).and_then(|slot| slot.target.as_ref());
     let noop = target.is_some_and(|target| matches!(target.place, Place::Noop));
     noop && !matches!(listed, Listed::Method(method) if method.noop().is_some())

@@ -176,12 +176,6 @@ impl Traffic {
     }
 }
 
-impl AsRef<Self> for Traffic {
-    fn as_ref(&self) -> &Self {
-        self
-    }
-}
-
 impl fmt::Debug for Traffic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Traffic").field("in_flight", &self.in_flight()).finish_non_exhaustive()
