@@ -146,7 +146,8 @@ impl Admin {
         self.change("changing a route", move |tx| edit::set_strategy(tx, &spec, &check)).await
     }
 
-    /// Deletes a row, a bad one too, and one that is too long to be read. Calls of that name go by the service's row then, or to what is registered in the process.
+    /// Deletes a row, a bad one too, and one that is too long to be read. Calls of that name go by the service's row then,
+    /// or to what is registered in the process.
     ///
     /// # Errors
     /// [`NotFound`](AdminError::NotFound) when no row has this name.
