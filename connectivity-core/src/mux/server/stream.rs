@@ -215,6 +215,10 @@ impl Stream {
     pub(super) fn begin(self: &Arc<Self>, call: IncomingCall) {
         {
             let mut calls = self.calls();
+            // Calls may still come out of the queue of an IO thread. Nobody empties the backlog by then, and it holds the stream.
+            if self.is_closed() {
+                return;
+            }
             calls.backlog_bytes += call.size;
             calls.backlog.push_back(call);
         }
@@ -404,5 +408,44 @@ impl Drop for Unanswered {
             let error = Error::new(ErrorKind::Cancelled, &self.known.name, message).with_sent(Sent::Maybe);
             self.answer(Err(error));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    use crate::call::Body;
+    use crate::context::Context;
+    use crate::router::Router;
+    use crate::routes::MemoryRoutes;
+    use crate::transport::Exposure;
+    use crate::transport::io::InlinePolicies;
+
+    #[tokio::test]
+    async fn a_call_that_comes_after_the_end_does_not_keep_its_stream() {
+        let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
+        let stream = Arc::new(Stream::new(Serving::new(router.inbound(Exposure::all())), None));
+        let full = Reply::raw(vec![b'x'; 5 << 20]);
+        stream.send_queue.reply(1, "late", Codec::Json, Ok(full));
+        let (name, policy) = (Name::from_static("late"), InlinePolicies::default().of("late"));
+        let shape = String::new();
+        let known = Arc::new(Known { name: name.clone(), same_contract: true, shape, policy, no_cancel: false });
+        let message = Call::received(name, Body::Raw(Bytes::new()), Context::new());
+        let call = IncomingCall {
+            stream: Arc::clone(&stream),
+            known,
+            number: 2,
+            codec: Codec::Json,
+            message,
+            size: 0,
+            large: None,
+        };
+        stream.close();
+        stream.begin(call);
+        let ended = Arc::downgrade(&stream);
+        drop(stream);
+        assert!(ended.upgrade().is_none(), "its backlog keeps it");
     }
 }
