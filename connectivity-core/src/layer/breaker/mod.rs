@@ -20,7 +20,7 @@ pub(crate) use state::{serialize_utc, utc};
 ///
 /// *Closed*, it lets every call pass; after `failures` of them in a row it *opens* and refuses all. When `reset` has passed it is
 /// *half open*: one call at a time passes as a probe. After `probes` successes it closes, after one failure it opens again. A probe
-/// that has no answer after another `reset` no longer keeps the next one back; how it ends still counts.
+/// that has no answer after another `reset`, a second at the least, no longer keeps the next one back; how it ends still counts.
 ///
 /// Clones share the state. While it is closed, a call that succeeds costs two loads and no lock.
 ///
@@ -42,6 +42,9 @@ struct Inner {
     guarded: Mutex<Guarded>,
     clock: Option<Clock>,
 }
+
+/// What a probe has to be answered in, however short the pause is: a far end that is slow must not get one beside the other.
+const PROBE_TIME: Duration = Duration::from_secs(1);
 
 type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
 
@@ -114,8 +117,8 @@ impl CircuitBreaker {
         CircuitBreakerBuilder { settings: Settings::default(), clock: None }
     }
 
-    /// Asks whether a call may go out: `None` while the breaker is open, and while another probe is out that began less than `reset`
-    /// ago. Say through the permit how the call ended.
+    /// Asks whether a call may go out: `None` while the breaker is open, and while another probe is out that began less than `reset`,
+    /// or a second, ago. Say through the permit how the call ended.
     #[must_use]
     pub fn allow(&self) -> Option<Permit> {
         let word = self.word();
@@ -125,19 +128,23 @@ impl CircuitBreaker {
         let mut guarded = self.lock();
         let probe = match guarded.phase {
             Phase::Closed => None,
-            Phase::Open { at, .. } => Some(self.probe(&mut guarded, Some(at), 0)?),
+            Phase::Open { at, .. } => {
+                let pause = guarded.settings.reset;
+                Some(self.probe(&mut guarded, Some((at, pause)), 0)?)
+            }
             // A probe may hang for ever: who sends it need not bound its calls.
             Phase::HalfOpen { successes, probe } => {
-                Some(self.probe(&mut guarded, probe.map(|probe| probe.began), successes)?)
+                let pause = guarded.settings.reset.max(PROBE_TIME);
+                Some(self.probe(&mut guarded, probe.map(|probe| (probe.began, pause)), successes)?)
             }
         };
         Some(self.permit(self.word().epoch, probe))
     }
 
-    /// Begins a probe, unless `reset` has not passed since.
-    fn probe(&self, guarded: &mut Guarded, since: Option<Instant>, successes: u32) -> Option<u64> {
+    /// Begins a probe, unless it has to wait until a pause has passed since.
+    fn probe(&self, guarded: &mut Guarded, wait: Option<(Instant, Duration)>, successes: u32) -> Option<u64> {
         let now = self.now();
-        if since.is_some_and(|since| now.saturating_duration_since(since) < guarded.settings.reset) {
+        if wait.is_some_and(|(since, pause)| now.saturating_duration_since(since) < pause) {
             return None;
         }
         guarded.probes += 1;

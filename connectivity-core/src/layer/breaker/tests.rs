@@ -322,3 +322,16 @@ fn the_late_verdict_of_a_probe_counts_and_leaves_the_place_of_the_next_one() {
     third.success();
     assert!(matches!(breaker.state(), BreakerState::Open { .. }), "it began before the breaker opened");
 }
+
+#[test]
+fn without_a_pause_there_is_one_probe_at_a_time_still() {
+    let now = Arc::new(Mutex::new(Instant::now()));
+    let clock = Arc::clone(&now);
+    let builder = CircuitBreaker::builder().failures(1).reset(Duration::ZERO);
+    let breaker = builder.clock(move || *clock.lock().unwrap()).build();
+    breaker.record_failure();
+    let _probe = breaker.allow().expect("it opens for no time");
+    assert!(breaker.allow().is_none(), "a probe is out");
+    pass(&now, Duration::from_secs(1));
+    assert!(breaker.allow().is_some(), "it has had its time");
+}
