@@ -24,11 +24,13 @@ use tokio::runtime::Handle;
 
 use crate::context::Peer;
 use crate::http::gateway::Callers;
+#[cfg(feature = "sqlite")]
+use crate::router::Router;
+#[cfg(feature = "sqlite")]
+use crate::routes::SourceError;
 use crate::transport::Drain;
 use crate::transport::Inbound;
 use crate::transport::io::Workplace;
-#[cfg(feature = "sqlite")]
-use crate::{router::Router, routes::SourceError};
 
 pub use quic::McpListener;
 pub use raw::RawForm;
