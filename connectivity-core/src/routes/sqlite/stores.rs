@@ -3,11 +3,11 @@
 //! SQLite lets the connections of a process share the index of the log. After that was deleted, a new connection gets the lost one
 //! as long as any old connection is open, and would never see what other processes commit.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
-use super::file::FileId;
+use super::file::{FileId, Stamp};
 use super::handle::Handle;
-use super::store::Store;
+use super::store::{Store, lock};
 
 /// A connection of a watcher.
 pub(super) type Look = Arc<Mutex<Option<Handle>>>;
@@ -25,7 +25,9 @@ pub(super) fn share(store: Store) -> Arc<Store> {
 
 /// Closes all connections of this process to a file that is no longer what its names mean; they are opened anew when they are used.
 pub(super) fn close_all(file: FileId, rescue: bool) {
-    let stores: Vec<_> = lock(&OPEN).iter().filter_map(Weak::upgrade).collect();
+    let mut stores: Vec<_> = lock(&OPEN).iter().filter_map(Weak::upgrade).collect();
+    // Another file may be read or written for as long as it likes.
+    stores.retain(|store| Stamp::of(store.path()).is_ok_and(|stamp| stamp.file == file));
     let looks: Vec<_> = stores.iter().flat_map(|store| store.looks()).collect();
     // All are locked before one is closed, so that none is opened meanwhile; in one order, which every caller keeps.
     let mut readers: Vec<_> = stores.iter().map(|store| lock(&store.reader)).collect();
@@ -45,8 +47,4 @@ pub(super) fn close_all(file: FileId, rescue: bool) {
             false => handle.abandon(),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,7 +7,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use rusqlite::Connection;
 use super::connection::{about, data_version, explain};
 use super::file::{FileId, Sidecars};
 use super::handle::Handle;
-use super::store::Store;
+use super::store::{Store, lock};
 use super::stores;
 use crate::routes::source::{ChangeFn, SourceError, WatchGuard};
 use crate::routes::wake::{Bell, Ear, Handover, Heard};
@@ -198,10 +198,6 @@ impl Look {
         open.replace(handle).into_iter().for_each(Handle::abandon);
         Ok(())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn version(store: &Store, connection: &Connection) -> Result<i64, SourceError> {

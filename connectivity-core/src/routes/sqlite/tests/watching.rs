@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::super::SqliteRoutes;
-use super::super::store::Store;
+use super::super::store::{Access, Store};
+use super::super::stores;
 use super::super::watch::start_with;
 use super::{File, name};
 use crate::routes::wake::Bell;
@@ -325,6 +326,19 @@ fn it_is_noticed_by_all_who_have_the_file_open_in_one_process() {
         }
         assert_eq!(watched.file.shell("SELECT count(*) FROM routes"), Ok("3\n".to_owned()), "{suffix}");
     }
+}
+
+#[test]
+fn it_is_noticed_while_another_file_is_read_or_written_for_long() {
+    let watched = Watched::new();
+    watched.until_generation(1);
+    let (other, _routes) = File::ours();
+    let busy = stores::share(Store::open(&other.path, Access::Existing).unwrap());
+    let (_reads, _writes) = (busy.reader.lock().unwrap(), busy.writer.lock().unwrap());
+    fs::remove_file(watched.file.dir.path().join("routes.db-shm")).unwrap();
+    watched.until(|_| !watched.routes.warnings().is_empty());
+    watched.file.shell(&moved_to("a:1")).unwrap();
+    watched.until(has("a:1"));
 }
 
 #[test]
