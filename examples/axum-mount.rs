@@ -1,11 +1,13 @@
-//! How do services live inside an axum application of mine, and how does a tenant id get from a request into them?
+//! How do services live inside an axum application of mine, and how does a tenant id get from a
+//! request into them?
 //!
 //! ```text
 //! cargo run --example axum-mount
 //! cargo run --example axum-mount -- --listen 127.0.0.1:8080
 //! ```
 //!
-//! Without an address it asks itself and ends; with one it serves until Ctrl-C, and prints curl lines to try.
+//! Without an address it asks itself and ends; with one it serves until Ctrl-C, and prints curl
+//! lines to try.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -37,14 +39,19 @@ impl Stock for Shelf {
     }
 }
 
-/// Says whose request it is, for everything inside: handlers, the gateway, and the services they call.
+/// Says whose request it is, for everything inside: handlers, the gateway, and the services they
+/// call.
 ///
-/// A real application looks a session up here. What stands in the context is not overruled by what a caller claims.
+/// A real application looks a session up here. What stands in the context is not overruled by what
+/// a caller claims.
 async fn tenant(headers: HeaderMap, request: Request, next: Next) -> Response {
     let tenant = match headers.get("x-api-key").and_then(|key| key.to_str().ok()) {
         Some("key-of-acme") => "acme",
         Some("key-of-apex") => "apex",
-        _ => return (StatusCode::UNAUTHORIZED, "send the header x-api-key: key-of-acme\n").into_response(),
+        _ => {
+            return (StatusCode::UNAUTHORIZED, "send the header x-api-key: key-of-acme\n")
+                .into_response();
+        }
     };
     match context::current().with_meta("tenant", tenant) {
         Ok(context) => context::scope(context, next.run(request)).await,
@@ -53,7 +60,10 @@ async fn tenant(headers: HeaderMap, request: Request, next: Next) -> Response {
 }
 
 /// A handler of the application, which calls the service wherever it is.
-async fn shelf(State(stock): State<StockClient>, Path(item): Path<String>) -> Result<String, (StatusCode, String)> {
+async fn shelf(
+    State(stock): State<StockClient>,
+    Path(item): Path<String>,
+) -> Result<String, (StatusCode, String)> {
     stock.count(&item).await.map_err(|error| (StatusCode::BAD_GATEWAY, error.to_string()))
 }
 
@@ -86,7 +96,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let socket = TcpListener::bind(address).await?;
     let address = socket.local_addr()?;
     println!("curl -H 'x-api-key: key-of-acme' http://{address}/shelf/tea");
-    println!("curl -H 'x-api-key: key-of-acme' --json '{{\"item\":\"tea\"}}' http://{address}/rpc/stock.count");
+    println!(
+        "curl -H 'x-api-key: key-of-acme' --json '{{\"item\":\"tea\"}}' http://{address}/rpc/stock.count"
+    );
     let end = async { drop(tokio::signal::ctrl_c().await) };
     axum::serve(socket, application(&router()?)).with_graceful_shutdown(end).await?;
     Ok(())
@@ -97,7 +109,10 @@ async fn ask_itself() -> Result<(), Box<dyn Error>> {
     let app = application(&router()?);
     for (request, answer) in [
         (request("GET", "/shelf/tea", "key-of-acme", "")?, "acme has 7 of tea"),
-        (request("POST", "/rpc/stock.count", "key-of-apex", r#"{"item":"tea"}"#)?, r#""apex has 7 of tea""#),
+        (
+            request("POST", "/rpc/stock.count", "key-of-apex", r#"{"item":"tea"}"#)?,
+            r#""apex has 7 of tea""#,
+        ),
         (request("GET", "/shelf/tea", "guessed", "")?, "send the header x-api-key: key-of-acme\n"),
     ] {
         let response = tower::ServiceExt::oneshot(app.clone(), request).await?;
@@ -108,10 +123,20 @@ async fn ask_itself() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn request(method: &str, path: &str, key: &str, body: &'static str) -> Result<Request, axum::http::Error> {
-    let headers =
-        [("x-api-key", key), ("content-type", "application/json"), ("connectivity-meta", "tenant=somebody-else")];
-    let request = headers.into_iter().fold(Request::builder(), |request, (name, value)| request.header(name, value));
+fn request(
+    method: &str,
+    path: &str,
+    key: &str,
+    body: &'static str,
+) -> Result<Request, axum::http::Error> {
+    let headers = [
+        ("x-api-key", key),
+        ("content-type", "application/json"),
+        ("connectivity-meta", "tenant=somebody-else"),
+    ];
+    let request = headers
+        .into_iter()
+        .fold(Request::builder(), |request, (name, value)| request.header(name, value));
     request.method(method).uri(path).body(body.into())
 }
 

@@ -1,5 +1,5 @@
-//! What happens while a far end is down? With a circuit breaker in its row: a few calls fail, the rest are refused at once, and a
-//! probe finds out when it is back.
+//! What happens while a far end is down? With a circuit breaker in its row: a few calls fail, the
+//! rest are refused at once, and a probe finds out when it is back.
 //!
 //! ```text
 //! cargo run --example circuit-breaker
@@ -29,8 +29,12 @@ impl Billing for Stripe {
 async fn buy(router: &Router, billing: &BillingClient, order: &str) -> Result<(), Box<dyn Error>> {
     let outcome = match billing.charge(order, 100).await {
         Ok(receipt) => format!("paid {} cents", receipt.cents),
-        Err(BillingError::Connectivity(error)) if error.kind() == ErrorKind::Connect => "nobody is there".to_owned(),
-        Err(BillingError::Connectivity(error)) if error.kind() == ErrorKind::CircuitOpen => "refused unsent".to_owned(),
+        Err(BillingError::Connectivity(error)) if error.kind() == ErrorKind::Connect => {
+            "nobody is there".to_owned()
+        }
+        Err(BillingError::Connectivity(error)) if error.kind() == ErrorKind::CircuitOpen => {
+            "refused unsent".to_owned()
+        }
         Err(error) => return Err(error.into()),
     };
     let circuit = match circuit(router) {
@@ -75,7 +79,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = Server::builder(&elsewhere).expose(["billing"]).unix(socket).start().await?;
     buy(&router, &billing, "order-5").await?;
 
-    // Whoever does not want to wait for the rest of the minute says so in the row; the circuit remembers that it is open.
+    // Whoever does not want to wait for the rest of the minute says so in the row; the circuit
+    // remembers that it is open.
     println!("the row says 10 ms");
     let sooner = "UPDATE routes SET config = json_set(config, '$.breaker_reset_ms', 10) WHERE service_name = ?1";
     sql(&routes, sooner, "billing")?;

@@ -1,4 +1,5 @@
-//! How do I send calls my own way? With a transport and a word for it: this one writes calls into a file instead of making them.
+//! How do I send calls my own way? With a transport and a word for it: this one writes calls into a
+//! file instead of making them.
 //!
 //! ```text
 //! cargo run --example custom-transport
@@ -12,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use connectivity_core::{
-    BuildContext, Call, CallService, Codec, ErrorKind, Remote, Reply, Route, RouteError, Router, Transport, register,
-    service,
+    BuildContext, Call, CallService, Codec, ErrorKind, Remote, Reply, Route, RouteError, Router,
+    Transport, register, service,
 };
 
 #[service]
@@ -31,15 +32,20 @@ impl Mail for Smtp {
     }
 }
 
-/// Writes every call as a line of a file, and answers that it was done: `strategy = 'journal'`, `endpoint = '/path/of/the/file'`.
+/// Writes every call as a line of a file, and answers that it was done: `strategy = 'journal'`,
+/// `endpoint = '/path/of/the/file'`.
 struct Journal;
 
 impl Transport for Journal {
     /// Checks what can be checked without doing anything, because this runs while rows are read.
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
-        let path = PathBuf::from(route.endpoint().ok_or_else(|| RouteError::endpoint("`journal` needs a file"))?);
+        let path = PathBuf::from(
+            route.endpoint().ok_or_else(|| RouteError::endpoint("`journal` needs a file"))?,
+        );
         if !path.is_absolute() {
-            return Err(RouteError::endpoint("write the whole path of the file, beginning with `/`"));
+            return Err(RouteError::endpoint(
+                "write the whole path of the file, beginning with `/`",
+            ));
         }
         let service = CallService::from_fn(move |call| write(path.clone(), call));
         Ok(Remote::new(service).with_codec(Codec::Json))
@@ -47,13 +53,17 @@ impl Transport for Journal {
 }
 
 async fn write(path: PathBuf, call: Call) -> Result<Reply, connectivity_core::Error> {
-    // JSON with the arguments by name, as with_codec says; the bytes of a raw service would come as they are.
+    // JSON with the arguments by name, as with_codec says; the bytes of a raw service would come as
+    // they are.
     let (_codec, arguments) = call.encode(Codec::Json)?;
     let line = format!("{} {}\n", call.name(), String::from_utf8_lossy(&arguments));
     let written = tokio::task::spawn_blocking(move || append(&path, &line)).await;
     match written {
         Ok(Ok(())) => Ok(Reply::encoded(Codec::Json, "null", false)),
-        Ok(Err(cause)) => Err(call.failed(ErrorKind::Connect, format_args!("the journal cannot be written: {cause}"))),
+        Ok(Err(cause)) => {
+            Err(call
+                .failed(ErrorKind::Connect, format_args!("the journal cannot be written: {cause}")))
+        }
         Err(_gone) => Err(call.failed(ErrorKind::Cancelled, "the program ends")),
     }
 }
@@ -71,7 +81,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mail = MailClient::new(&router);
     mail.send("ann@example.com", "Hello").await?;
 
-    // The word may stand in rows from now on, and rows that hold it already are in force when this returns.
+    // The word may stand in rows from now on, and rows that hold it already are in force when this
+    // returns.
     router.add_transport("journal", Journal)?;
     let sql = "UPDATE routes SET strategy = 'journal', endpoint = ?1 WHERE service_name = 'mail'";
     rusqlite::Connection::open(&routes)?.execute(sql, [journal.to_string_lossy()])?;
@@ -80,7 +91,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     mail.send("bob@example.com", "Your order is on its way").await?;
     let written = fs::read_to_string(&journal)?;
     print!("{written}");
-    assert_eq!(written, "mail.send {\"to\":\"bob@example.com\",\"text\":\"Your order is on its way\"}\n");
+    assert_eq!(
+        written,
+        "mail.send {\"to\":\"bob@example.com\",\"text\":\"Your order is on its way\"}\n"
+    );
 
     router.close(Duration::from_secs(1)).await;
     Ok(())

@@ -1,4 +1,5 @@
-//! How do I test code that calls a service? With a fake written by hand: no router, no rows, no sockets.
+//! How do I test code that calls a service? With a fake written by hand: no router, no rows, no
+//! sockets.
 //!
 //! ```text
 //! cargo test --example fake
@@ -61,7 +62,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let bought = checkout(&fake, "order-17", 100, 500).await?;
     println!("{bought:?}");
 
-    // A client that calls the fake and nothing else, for code that has a field of type `BillingClient`.
+    // A client that calls the fake and nothing else, for code that has a field of type
+    // `BillingClient`.
     let shop = Shop { billing: BillingClient::direct(FakeBilling::default()) };
     println!("sold for {}", shop.sell("order-18").await?);
     Ok(())

@@ -1,10 +1,12 @@
-//! How do I do something around every call? With tower layers: for all calls of a router, or for those of one service.
+//! How do I do something around every call? With tower layers: for all calls of a router, or for
+//! those of one service.
 //!
 //! ```text
 //! cargo run --example layers
 //! ```
 //!
-//! A call that a layer can see travels in an envelope; it is never the plain function call that a local one is otherwise.
+//! A call that a layer can see travels in an envelope; it is never the plain function call that a
+//! local one is otherwise.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -52,7 +54,8 @@ impl<S: Service<Call>> Service<Call> for Counted<S> {
     }
 }
 
-/// A layer in short: it prints what was called, how it ended and how long it took. Never what was in the call.
+/// A layer in short: it prints what was called, how it ended and how long it took. Never what was
+/// in the call.
 fn log() -> impl Layer<CallService, Service = CallService> + Send + Sync {
     tower::layer::layer_fn(|inner: CallService| {
         CallService::new(service_fn(move |call: Call| {
@@ -115,7 +118,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     while let Some(receipt) = orders.join_next().await {
         receipt??;
     }
-    println!("{} calls, {} at once", counted.load(Ordering::Relaxed), busiest.load(Ordering::SeqCst));
+    println!(
+        "{} calls, {} at once",
+        counted.load(Ordering::Relaxed),
+        busiest.load(Ordering::SeqCst)
+    );
     assert_eq!((counted.load(Ordering::Relaxed), busiest.load(Ordering::SeqCst)), (8, 2));
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! How does an agent use services of mine? As tools of MCP: this server has two services, and an agent's host can start it.
+//! How does an agent use services of mine? As tools of MCP: this server has two services, and an
+//! agent's host can start it.
 //!
 //! ```text
 //! cargo build --example mcp-tools
@@ -7,7 +8,8 @@
 //! cargo run --example mcp-tools -- --http 127.0.0.1:8080 --quic 127.0.0.1:4434
 //! ```
 //!
-//! Without an address it serves one session over standard input and output; with one it serves until Ctrl-C.
+//! Without an address it serves one session over standard input and output; with one it serves
+//! until Ctrl-C.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::collections::BTreeMap;
@@ -59,8 +61,13 @@ struct Shelf(Mutex<BTreeMap<String, Article>>);
 
 impl Shelf {
     fn full() -> Self {
-        let article = |name: &str, count, cents| (name.to_owned(), Article { name: name.to_owned(), count, cents });
-        Self(Mutex::new(BTreeMap::from([article("nails", 700, Some(3)), article("nuts", 12, None)])))
+        let article = |name: &str, count, cents| {
+            (name.to_owned(), Article { name: name.to_owned(), count, cents })
+        };
+        Self(Mutex::new(BTreeMap::from([
+            article("nails", 700, Some(3)),
+            article("nuts", 12, None),
+        ])))
     }
 }
 
@@ -73,7 +80,8 @@ impl Stock for Shelf {
     async fn take(&self, article: &str, count: u32) -> Result<u32, StockError> {
         let mut articles = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let article = articles.get_mut(article).ok_or(StockError::NoSuchArticle)?;
-        article.count = article.count.checked_sub(count).ok_or(StockError::TooFew { left: article.count })?;
+        article.count =
+            article.count.checked_sub(count).ok_or(StockError::TooFew { left: article.count })?;
         Ok(article.count)
     }
 }
@@ -88,8 +96,13 @@ impl Clock for Minutes {
             _ => None,
         };
         let sum = times.iter().try_fold(0_u64, |sum, time| sum.checked_add(minutes(time)?));
-        let wrong =
-            || connectivity_core::Error::new(connectivity_core::ErrorKind::Decode, "clock.add", "write 90m or 2h");
+        let wrong = || {
+            connectivity_core::Error::new(
+                connectivity_core::ErrorKind::Decode,
+                "clock.add",
+                "write 90m or 2h",
+            )
+        };
         sum.ok_or_else(wrong)
     }
 }
@@ -123,7 +136,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if let Some(address) = arguments.quic {
         let tls = Tls::self_signed(["localhost", "127.0.0.1"])?;
         let pin = tls.pin_sha256();
-        let started = Server::builder(&router).expose(["stock", "clock"]).mcp(address, tls).start().await?;
+        let started =
+            Server::builder(&router).expose(["stock", "clock"]).mcp(address, tls).start().await?;
         println!("mcp over QUIC: {}, pin_sha256 {pin}", started.address("mcp").unwrap_or_default());
         server = Some(started);
     }

@@ -1,12 +1,13 @@
-//! In which order do I put the layers that come with the crate? As here, in one stack. A far end that follows a script shows
-//! what each of them is for; `layers.rs` shows how to write one.
+//! In which order do I put the layers that come with the crate? As here, in one stack. A far end
+//! that follows a script shows what each of them is for; `layers.rs` shows how to write one.
 //!
 //! ```text
 //! cargo run --example middleware
 //! ```
 //!
-//! The log goes wherever the program's `tracing` subscriber sends it; here there is none. A row can ask for retries and a breaker as well (`retry_max`, `breaker_failures`), each route with its own;
-//! these here are for calls that no row concerns, and for what all calls of a program share.
+//! The log goes wherever the program's `tracing` subscriber sends it; here there is none. A row can
+//! ask for retries and a breaker as well (`retry_max`, `breaker_failures`), each route with its
+//! own; these here are for calls that no row concerns, and for what all calls of a program share.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::collections::VecDeque;
@@ -15,10 +16,12 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use connectivity_core::layer::{BreakerLayer, LoggingLayer, RecoveryLayer, RetryLayer, TimeoutLayer};
+use connectivity_core::layer::{
+    BreakerLayer, LoggingLayer, RecoveryLayer, RetryLayer, TimeoutLayer,
+};
 use connectivity_core::{
-    BuildContext, CallService, CircuitBreaker, ErrorKind, MemoryRoutes, Remote, Reply, Route, RouteError, Router,
-    Transport,
+    BuildContext, CallService, CircuitBreaker, ErrorKind, MemoryRoutes, Remote, Reply, Route,
+    RouteError, Router, Transport,
 };
 use tower::ServiceBuilder;
 
@@ -54,7 +57,9 @@ impl Transport for Script {
                     Some(Step::Answer) => Ok(Reply::raw("42")),
                     Some(Step::Panic) => panic!("a bug in a transport"),
                     Some(Step::Silence) => pending().await,
-                    Some(Step::Refuse) | None => Err(call.failed(ErrorKind::Connect, "nobody listens")),
+                    Some(Step::Refuse) | None => {
+                        Err(call.failed(ErrorKind::Connect, "nobody listens"))
+                    }
                 }
             }
         })))

@@ -4,8 +4,9 @@
 //! cargo run --example noop-switch
 //! ```
 //!
-//! Strategy `noop` answers without running anything. What it answers is the method's own affair: nothing, where nothing is what it
-//! returns; the value that `#[noop = ..]` names; else an error that says so, as a made-up value would be worse.
+//! Strategy `noop` answers without running anything. What it answers is the method's own affair:
+//! nothing, where nothing is what it returns; the value that `#[noop = ..]` names; else an error
+//! that says so, as a made-up value would be worse.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -57,7 +58,9 @@ async fn calls(router: &Router, mail: &MailClient) -> Result<(), Box<dyn Error>>
     println!("  waiting: {}", mail.waiting().await?);
     match mail.preview("order-17").await {
         Ok(text) => println!("  preview: {text}"),
-        Err(MailError::Connectivity(error)) if error.kind() == ErrorKind::Noop => println!("  preview: switched off"),
+        Err(MailError::Connectivity(error)) if error.kind() == ErrorKind::Noop => {
+            println!("  preview: switched off")
+        }
         Err(error) => return Err(error.into()),
     }
     let image = router.call("thumbnail", "a picture").await?;

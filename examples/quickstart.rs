@@ -62,10 +62,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("{} was paid {}", receipt.order, receipt.desk);
     assert_eq!(receipt.desk, "here");
 
-    // Another program that serves it. Here it is the same one with a second router; see split-server.rs for two processes.
+    // Another program that serves it. Here it is the same one with a second router; see
+    // split-server.rs for two processes.
     let elsewhere = Router::builder().source(MemoryRoutes::new()).build()?;
     register!(elsewhere, Billing => Stripe { desk: "elsewhere" })?;
-    let server = Server::builder(&elsewhere).expose(["billing"]).http("127.0.0.1:0").start().await?;
+    let server =
+        Server::builder(&elsewhere).expose(["billing"]).http("127.0.0.1:0").start().await?;
     let address = server.address("http").ok_or("the server listens on http")?;
 
     // One statement, from any program that can write the file.

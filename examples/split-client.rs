@@ -1,12 +1,13 @@
-//! How do two programs share a service? This one calls the contract of the crate `shop-contracts`, and has no implementation.
+//! How do two programs share a service? This one calls the contract of the crate `shop-contracts`,
+//! and has no implementation.
 //!
 //! ```text
 //! cargo run --release --example split-server
 //! cargo run --release --example split-client -- --orders 100
 //! ```
 //!
-//! While it buys, change its row with one of the statements that `split-server` prints: the next call goes there. The routes file
-//! stays, and so does its row.
+//! While it buys, change its row with one of the statements that `split-server` prints: the next
+//! call goes there. The routes file stays, and so does its row.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -42,8 +43,7 @@ async fn buy(billing: &impl Billing, order: &str, cents: u64) -> Result<Receipt,
 
 /// Says where billing is, as an operator would with the sqlite3 shell.
 fn add_row(routes: &Path, server: &str) -> rusqlite::Result<usize> {
-    let sql =
-        "INSERT INTO routes(service_name, strategy, endpoint) VALUES ('billing', 'http', ?1) ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO routes(service_name, strategy, endpoint) VALUES ('billing', 'http', ?1) ON CONFLICT DO NOTHING";
     rusqlite::Connection::open(routes)?.execute(sql, [format!("http://{server}/billing")])
 }
 
@@ -57,12 +57,19 @@ async fn open(routes: &Path, server: &str) -> Result<Router, Box<dyn Error>> {
 }
 
 /// Buys once, and says which process took the money, and by which strategy it is reached.
-async fn order(router: &Router, billing: &BillingClient, number: u32) -> Result<(), Box<dyn Error>> {
+async fn order(
+    router: &Router,
+    billing: &BillingClient,
+    number: u32,
+) -> Result<(), Box<dyn Error>> {
     let order = format!("order-{number}");
     match buy(billing, &order, 4_200).await {
         Ok(Receipt { served_by, .. }) => {
             let inspection = router.inspect();
-            let strategy = inspection.route("billing").and_then(|route| route.strategy.as_deref()).unwrap_or("no row");
+            let strategy = inspection
+                .route("billing")
+                .and_then(|route| route.strategy.as_deref())
+                .unwrap_or("no row");
             println!("{order}: process {served_by} took the money, by {strategy}");
         }
         Err(BillingError::Connectivity(error)) => {

@@ -1,12 +1,12 @@
-//! How do two programs share a service? This one implements the contract of the crate `shop-contracts` and serves it over HTTP,
-//! QUIC and a Unix socket.
+//! How do two programs share a service? This one implements the contract of the crate
+//! `shop-contracts` and serves it over HTTP, QUIC and a Unix socket.
 //!
 //! ```text
 //! cargo run --release --example split-server
 //! ```
 //!
-//! Then run `split-client.rs` in another terminal, and move it from one wire to another with the statements that this program
-//! prints. Ctrl-C and SIGTERM end the server, calls in flight first.
+//! Then run `split-client.rs` in another terminal, and move it from one wire to another with the
+//! statements that this program prints. Ctrl-C and SIGTERM end the server, calls in flight first.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -22,7 +22,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Serves billing to other programs.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Where to listen for HTTP: an address of this machine, because this example asks nobody who they are.
+    /// Where to listen for HTTP: an address of this machine, because this example asks nobody who
+    /// they are.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: String,
     /// Where to listen for QUIC; of this machine too.
@@ -65,13 +66,18 @@ async fn serve(arguments: &Arguments, tls: Tls) -> Result<Server, Box<dyn Error>
 
 /// The statements that bring a client here, for the terminal in which it runs.
 fn statements(server: &Server, pin: &str) -> String {
-    let [http, quic, unix] = ["http", "quic", "unix"].map(|wire| server.address(wire).unwrap_or_default());
+    let [http, quic, unix] =
+        ["http", "quic", "unix"].map(|wire| server.address(wire).unwrap_or_default());
     let moves = [
         format!("strategy='quic', endpoint='{quic}', config=json_object('pin_sha256', '{pin}')"),
         format!("strategy='unix', endpoint='{unix}', config='{{}}'"),
         format!("strategy='http', endpoint='http://{http}/billing', config='{{}}'"),
     ];
-    let line = |set| format!("  sqlite3 shop-routes.db \"UPDATE routes SET {set} WHERE service_name='billing'\"\n");
+    let line = |set| {
+        format!(
+            "  sqlite3 shop-routes.db \"UPDATE routes SET {set} WHERE service_name='billing'\"\n"
+        )
+    };
     moves.map(line).concat()
 }
 
@@ -86,7 +92,8 @@ async fn told_to_end() -> io::Result<()> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // For development: nobody vouches for this certificate but the pin in a row, and each start makes another one.
+    // For development: nobody vouches for this certificate but the pin in a row, and each start
+    // makes another one.
     let tls = Tls::self_signed(["localhost"])?;
     let pin = tls.pin_sha256();
     let server = serve(&Arguments::parse(), tls).await?;
@@ -94,7 +101,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for wire in ["http", "quic", "unix"] {
         println!("  {wire} {}", server.address(wire).unwrap_or_default());
     }
-    println!("  pin_sha256 {pin}\n\nMove a client, while it runs:\n\n{}", statements(&server, &pin));
+    println!(
+        "  pin_sha256 {pin}\n\nMove a client, while it runs:\n\n{}",
+        statements(&server, &pin)
+    );
 
     told_to_end().await?;
     server.shutdown(Duration::from_secs(10)).await;

@@ -1,11 +1,13 @@
-//! How do I call the tools of an MCP server as if they were a service of mine? By a row: `strategy = 'mcp'`.
+//! How do I call the tools of an MCP server as if they were a service of mine? By a row: `strategy
+//! = 'mcp'`.
 //!
 //! ```text
 //! cargo run --example tool-calls
 //! ```
 //!
-//! A service with a contract and a raw one move to a second process, which serves them as tools over QUIC and over HTTP, and back,
-//! while eight callers go on calling. No call fails, and no line of theirs knows.
+//! A service with a contract and a raw one move to a second process, which serves them as tools
+//! over QUIC and over HTTP, and back, while eight callers go on calling. No call fails, and no line
+//! of theirs knows.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -18,7 +20,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use connectivity_core::{
-    HttpListener, McpListener, McpTransport, MemoryRoutes, RawForm, Router, Server, Tls, register, service,
+    HttpListener, McpListener, McpTransport, MemoryRoutes, RawForm, Router, Server, Tls, register,
+    service,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -47,7 +50,8 @@ impl Weather for Station {
     }
 }
 
-/// Registers both services, as both processes do: one with a contract, and one of bytes, which are JSON here.
+/// Registers both services, as both processes do: one with a contract, and one of bytes, which are
+/// JSON here.
 fn register(router: &Router, by: &'static str) -> Result<(), connectivity_core::RegisterError> {
     register!(router, Weather => Station { by })?;
     router.register_raw("notes", move |note: Bytes| async move {
@@ -73,7 +77,8 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Starts this program again, as the second process; gives its addresses and the pin of its certificate.
+/// Starts this program again, as the second process; gives its addresses and the pin of its
+/// certificate.
 fn second_process() -> Result<(Child, [String; 3]), Box<dyn Error>> {
     let mut command = Command::new(std::env::current_exe()?);
     let mut child = command.arg("--serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -155,12 +160,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("local: answered here");
     move_both(
         &routes,
-        &format!("strategy = 'mcp', endpoint = '{quic}', config = json_object('pin_sha256', '{pin}'{{tool}})"),
+        &format!(
+            "strategy = 'mcp', endpoint = '{quic}', config = json_object('pin_sha256', '{pin}'{{tool}})"
+        ),
     )?;
     router.reload().await?; // so that the next answers are those of the new rows
     answered(&seen, |seen| &seen.there).await;
     println!("mcp over QUIC: answered there");
-    move_both(&routes, &format!("endpoint = 'http://{http}/mcp', config = json_object('timeout_ms', 5000{{tool}})"))?;
+    move_both(
+        &routes,
+        &format!(
+            "endpoint = 'http://{http}/mcp', config = json_object('timeout_ms', 5000{{tool}})"
+        ),
+    )?;
     router.reload().await?; // so that the next answers are those of the new rows
     answered(&seen, |seen| &seen.there).await;
     println!("mcp over HTTP: answered there");
@@ -169,7 +181,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     answered(&seen, |seen| &seen.here).await;
     println!("local: answered here");
     callers.shutdown().await;
-    println!("{} calls failed", seen.iter().map(|seen| seen.failed.load(Ordering::Relaxed)).sum::<u64>());
+    println!(
+        "{} calls failed",
+        seen.iter().map(|seen| seen.failed.load(Ordering::Relaxed)).sum::<u64>()
+    );
 
     router.close(Duration::from_secs(5)).await;
     drop(second.stdin.take());

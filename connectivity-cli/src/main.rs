@@ -9,14 +9,15 @@ use std::time::UNIX_EPOCH;
 
 use clap::{Args, Parser, Subcommand};
 use connectivity_core::{
-    Admin, AdminError, Change, Field, Mcp, Name, RollbackReport, Route, RouteError, RouteRow, RouteSource, RouteSpec,
-    Router, SqliteRoutes,
+    Admin, AdminError, Change, Field, Mcp, Name, RollbackReport, Route, RouteError, RouteRow,
+    RouteSource, RouteSpec, Router, SqliteRoutes,
 };
 
 /// Makes, reads, changes and upgrades a routes file.
 ///
-/// Rows can be changed by SQL too, in any shell: UPDATE routes SET strategy='local' WHERE service_name='billing'; This program also
-/// refuses what SQL lets through and a router would call bad.
+/// Rows can be changed by SQL too, in any shell: UPDATE routes SET strategy='local' WHERE
+/// service_name='billing'; This program also refuses what SQL lets through and a router would call
+/// bad.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -28,8 +29,8 @@ struct Arguments {
 enum Command {
     /// Makes a routes file, or brings an older one up to date.
     Init {
-        /// Rebuilds a table made by the Go original, so that it holds all strategies. Stop the Go routers first: they serve a
-        /// strategy that they do not know locally, without a word.
+        /// Rebuilds a table made by the Go original, so that it holds all strategies. Stop the Go
+        /// routers first: they serve a strategy that they do not know locally, without a word.
         #[arg(long)]
         upgrade: bool,
         /// The file.
@@ -67,14 +68,16 @@ enum Command {
         #[arg(long)]
         config: Option<String>,
     },
-    /// Deletes a route. Its calls go by the service's row then, or to what is registered in the process.
+    /// Deletes a route. Its calls go by the service's row then, or to what is registered in the
+    /// process.
     Delete {
         #[command(flatten)]
         at: At,
         /// The name in the row.
         name: String,
     },
-    /// Puts all routes back to what they were at a generation, which `history` shows; that can be rolled back in turn.
+    /// Puts all routes back to what they were at a generation, which `history` shows; that can be
+    /// rolled back in turn.
     Rollback {
         #[command(flatten)]
         at: At,
@@ -84,10 +87,12 @@ enum Command {
         #[arg(long)]
         name: Option<String>,
     },
-    /// Lets an agent read and change the routes: the tools of the admin, as MCP over standard input and output.
+    /// Lets an agent read and change the routes: the tools of the admin, as MCP over standard input
+    /// and output.
     ///
-    /// For the configuration of an agent's host: {"command":"connectivity","args":["mcp","routes.db"]}. A change is only tried, unless
-    /// the call says "dry_run": false.
+    /// For the configuration of an agent's host:
+    /// {"command":"connectivity","args":["mcp","routes.db"]}. A change is only tried, unless the
+    /// call says "dry_run": false.
     Mcp {
         /// The file.
         file: PathBuf,
@@ -146,14 +151,18 @@ fn run(command: Command, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
             let spec = config.into_iter().fold(spec, RouteSpec::config);
             change(&at, out, async |admin| Ok(admin.upsert(spec).await?.into()))
         }
-        Command::Delete { at, name } => change(&at, out, async |admin| Ok(admin.delete(&name).await?.into())),
-        Command::Rollback { at, generation, name } => {
-            change(&at, out, async |admin| Ok(admin.rollback(generation, name.as_deref()).await?.into()))
+        Command::Delete { at, name } => {
+            change(&at, out, async |admin| Ok(admin.delete(&name).await?.into()))
         }
-        Command::Mcp { file } => tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-            let router = Router::open(&file).await?;
-            Ok(Mcp::admin(&router)?.serve_stdio().await?)
+        Command::Rollback { at, generation, name } => change(&at, out, async |admin| {
+            Ok(admin.rollback(generation, name.as_deref()).await?.into())
         }),
+        Command::Mcp { file } => {
+            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+                let router = Router::open(&file).await?;
+                Ok(Mcp::admin(&router)?.serve_stdio().await?)
+            })
+        }
     }
 }
 
@@ -181,10 +190,11 @@ fn change(
     out: &mut impl Write,
     change: impl AsyncFnOnce(Admin) -> Result<Done, AdminError>,
 ) -> Result<(), Box<dyn Error>> {
-    let Done { changes, bad } = tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
-        let admin = Admin::open(&at.file).await?;
-        change(if at.dry_run { admin.dry_run() } else { admin }).await
-    })?;
+    let Done { changes, bad } =
+        tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+            let admin = Admin::open(&at.file).await?;
+            change(if at.dry_run { admin.dry_run() } else { admin }).await
+        })?;
     match (changes.is_empty(), at.dry_run) {
         (true, _) => writeln!(out, "nothing to change: it is so already")?,
         (false, true) => writeln!(out, "not done, only tried:")?,
@@ -201,7 +211,12 @@ fn change(
 
 fn upgrade(file: &PathBuf, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let report = SqliteRoutes::upgrade(file)?;
-    warn(report.left_out.iter().map(|row| format!("left out, because it has no name: {}", shown(row))));
+    warn(
+        report
+            .left_out
+            .iter()
+            .map(|row| format!("left out, because it has no name: {}", shown(row))),
+    );
     let rebuilt = if report.rebuilt { "was rebuilt" } else { "needed no rebuild" };
     Ok(writeln!(out, "{} {rebuilt}", file.display())?)
 }
@@ -239,7 +254,11 @@ fn print_change(change: &Change, out: &mut impl Write) -> io::Result<()> {
         change.kind,
         side(&change.before),
         side(&change.after),
-        if both && config(&change.before) != config(&change.after) { "  (another config)" } else { "" }
+        if both && config(&change.before) != config(&change.after) {
+            "  (another config)"
+        } else {
+            ""
+        }
     )
 }
 

@@ -44,18 +44,27 @@ fn holds(text: &str, parts: &[&str]) {
 #[test]
 fn a_route_is_set_moved_deleted_and_rolled_back() {
     let file = File::new();
-    let told = file.set(&["billing", "--strategy", "http", "--endpoint", "http://10.0.0.5/billing"]).unwrap();
+    let told = file
+        .set(&["billing", "--strategy", "http", "--endpoint", "http://10.0.0.5/billing"])
+        .unwrap();
     holds(&told, &["done:", "1  ", "Insert  -  =>  billing  http  http://10.0.0.5/billing"]);
-    let told = file.set(&["billing", "--strategy", "http", "--config", r#"{"timeout_ms":500}"#]).unwrap();
+    let told =
+        file.set(&["billing", "--strategy", "http", "--config", r#"{"timeout_ms":500}"#]).unwrap();
     holds(&told, &["Update", "(another config)"]);
     assert!(!told.contains("timeout_ms"), "a config may hold header values: {told}");
     holds(&file.set(&["billing", "--strategy", "http"]).unwrap(), &["nothing to change"]);
-    holds(&file.set(&["billing", "--strategy", "local"]).unwrap(), &["billing  local  http://10.0.0.5/billing"]);
+    holds(
+        &file.set(&["billing", "--strategy", "local"]).unwrap(),
+        &["billing  local  http://10.0.0.5/billing"],
+    );
     assert_eq!(file.routes(), ["billing  local  http://10.0.0.5/billing"]);
     holds(&file.run(&["delete"], &["billing"]).unwrap(), &["Delete", "=>  -"]);
     assert_eq!(file.routes(), [""; 0]);
     holds(&file.run(&["rollback"], &["2"]).unwrap(), &["     5  ", "Insert  -  =>  billing  http"]);
-    holds(&file.run(&["rollback"], &["3", "--name", "billing"]).unwrap(), &["Update", "=>  billing  local"]);
+    holds(
+        &file.run(&["rollback"], &["3", "--name", "billing"]).unwrap(),
+        &["Update", "=>  billing  local"],
+    );
     holds(&file.run(&["history"], &["--limit", "1"]).unwrap(), &["     6  "]);
 }
 
@@ -95,8 +104,12 @@ fn what_is_wrong_is_told_and_fails() {
     holds(&file.run(&["delete"], &["biling"]).unwrap_err(), &[unknown]);
     holds(&file.run(&["rollback"], &["0", "--name", "biling"]).unwrap_err(), &[unknown]);
     holds(&file.run(&["rollback"], &["7"]).unwrap_err(), &["generation 7", "from 0 to 1"]);
-    let nowhere = File { path: file.path.with_file_name("missing.db"), _dir: tempfile::tempdir().unwrap() };
-    holds(&nowhere.set(&["billing", "--strategy", "local"]).unwrap_err(), &["missing.db", "connectivity init"]);
+    let nowhere =
+        File { path: file.path.with_file_name("missing.db"), _dir: tempfile::tempdir().unwrap() };
+    holds(
+        &nowhere.set(&["billing", "--strategy", "local"]).unwrap_err(),
+        &["missing.db", "connectivity init"],
+    );
     assert!(!nowhere.path.exists());
     assert_eq!(file.routes(), ["billing  local  -"]);
 }
@@ -122,9 +135,17 @@ fn whoever_stops_reading_is_no_error() {
             "FILE" => file.path.as_os_str(),
             argument => argument.as_ref(),
         });
-        let output = Command::new(env!("CARGO_BIN_EXE_connectivity")).args(arguments).stdout(writer).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_connectivity"))
+            .args(arguments)
+            .stdout(writer)
+            .output()
+            .unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success() && told.is_empty(), "{command:?}: {:?}: {told}", output.status);
+        assert!(
+            output.status.success() && told.is_empty(),
+            "{command:?}: {:?}: {told}",
+            output.status
+        );
     }
     assert_eq!(file.routes(), [""; 0], "what was asked for is done");
 }
@@ -147,7 +168,10 @@ fn a_rollback_names_the_rows_that_were_bad() {
 #[test]
 fn every_command_explains_itself() {
     for command in ["init", "routes", "history", "set", "delete", "rollback"] {
-        let output = Command::new(env!("CARGO_BIN_EXE_connectivity")).args([command, "--help"]).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_connectivity"))
+            .args([command, "--help"])
+            .output()
+            .unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && text.contains("<FILE>"), "{text}");
     }

@@ -1,6 +1,7 @@
 //! What a typed local call allocates, beside a direct call of an `Arc<dyn ..>`.
 //!
-//! Run with `cargo bench -p connectivity-core --bench allocations`. Read the rows `alloc`; the times hold the cost of counting.
+//! Run with `cargo bench -p connectivity-core --bench allocations`. Read the rows `alloc`; the
+//! times hold the cost of counting.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark may stop")]
 
 use std::future::Future;

@@ -1,5 +1,10 @@
-//! What the codecs cost: `cargo bench -p connectivity-core --bench codec`. Compare lines of one run, or two runs on a quiet machine.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark has no users, and a failed unwrap ends it")]
+//! What the codecs cost: `cargo bench -p connectivity-core --bench codec`. Compare lines of one
+//! run, or two runs on a quiet machine.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a benchmark has no users, and a failed unwrap ends it"
+)]
 
 use connectivity_core::Codec;
 use divan::Bencher;

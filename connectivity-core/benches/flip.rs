@@ -1,8 +1,14 @@
-//! How soon a committed row is in force: from the return of COMMIT to the first call on the new route.
+//! How soon a committed row is in force: from the return of COMMIT to the first call on the new
+//! route.
 //!
-//! Run with `cargo bench -p connectivity-core --bench flip`. The file is a real one; the commits come from a connection of their
-//! own, 10 ms apart, as an operator's shell would make them.
-#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
+//! Run with `cargo bench -p connectivity-core --bench flip`. The file is a real one; the commits
+//! come from a connection of their own, 10 ms apart, as an operator's shell would make them.
+#![allow(
+    missing_docs,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark prints, and may stop"
+)]
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,10 +31,17 @@ impl Prices for Shop {
 
 const FLIPS: usize = 500;
 
-/// Flips one row and times two things: COMMIT itself, and from its return to the first call that sees it.
-async fn flip(shell: &rusqlite::Connection, prices: &PricesClient, strategy: &str) -> (Duration, Duration) {
+/// Flips one row and times two things: COMMIT itself, and from its return to the first call that
+/// sees it.
+async fn flip(
+    shell: &rusqlite::Connection,
+    prices: &PricesClient,
+    strategy: &str,
+) -> (Duration, Duration) {
     let start = Instant::now();
-    shell.execute("UPDATE routes SET strategy = ?1 WHERE service_name = 'prices'", [strategy]).unwrap();
+    shell
+        .execute("UPDATE routes SET strategy = ?1 WHERE service_name = 'prices'", [strategy])
+        .unwrap();
     let committed = Instant::now();
     let expected = if strategy == "noop" { -1 } else { 6 };
     while prices.quote("sku-17").await.unwrap() != expected {
@@ -51,7 +64,12 @@ async fn measure(rows: usize) {
     let prices = PricesClient::new(&router);
     let shell = rusqlite::Connection::open(&path).unwrap();
     for n in 0..rows {
-        shell.execute("INSERT INTO routes(service_name, strategy) VALUES(?1, 'noop')", [format!("other{n}")]).unwrap();
+        shell
+            .execute(
+                "INSERT INTO routes(service_name, strategy) VALUES(?1, 'noop')",
+                [format!("other{n}")],
+            )
+            .unwrap();
     }
     let mut commits = Vec::with_capacity(FLIPS);
     let mut swaps = Vec::with_capacity(FLIPS);

@@ -1,9 +1,14 @@
 //! What a typed local call costs, beside a direct call of an `Arc<dyn ..>`.
 //!
-//! Run with `cargo bench -p connectivity-core --bench local`. The futures are ready at once and polled once, so no executor is
-//! in the figures. The last line compares the two in turns, round by round. Allocations are counted by the bench `allocations`,
-//! because counting costs time.
-#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
+//! Run with `cargo bench -p connectivity-core --bench local`. The futures are ready at once and
+//! polled once, so no executor is in the figures. The last line compares the two in turns, round by
+//! round. Allocations are counted by the bench `allocations`, because counting costs time.
+#![allow(
+    missing_docs,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark prints, and may stop"
+)]
 
 use std::future::Future;
 use std::hint::black_box;
@@ -12,7 +17,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use connectivity_core::layer::{ConcurrencyLayer, LoggingLayer, ObserveLayer, RecoveryLayer, TimeoutLayer};
+use connectivity_core::layer::{
+    ConcurrencyLayer, LoggingLayer, ObserveLayer, RecoveryLayer, TimeoutLayer,
+};
 use connectivity_core::{Error, MemoryRoutes, Router, register, service};
 use divan::Bencher;
 use tower::ServiceBuilder;
@@ -113,8 +120,13 @@ fn compare() {
     let local = || now(client.quote(black_box("sku-17"), black_box(3)));
     let rounds: Vec<_> = (0..31).map(|_| (time(&direct), time(&local))).collect();
     let ratio = median(rounds.iter().map(|(direct, local)| local / direct).collect());
-    let (direct, local) = (median(rounds.iter().map(|r| r.0).collect()), median(rounds.iter().map(|r| r.1).collect()));
-    println!("\nlocal call / direct Arc<dyn> call: {ratio:.2} (median of 31 rounds in turns; {local:?} / {direct:?})");
+    let (direct, local) = (
+        median(rounds.iter().map(|r| r.0).collect()),
+        median(rounds.iter().map(|r| r.1).collect()),
+    );
+    println!(
+        "\nlocal call / direct Arc<dyn> call: {ratio:.2} (median of 31 rounds in turns; {local:?} / {direct:?})"
+    );
 }
 
 fn main() {

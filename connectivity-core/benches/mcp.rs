@@ -1,9 +1,11 @@
-//! What a call of a tool costs over a row with strategy `mcp`, beside bare rmcp over the same kind of stream.
+//! What a call of a tool costs over a row with strategy `mcp`, beside bare rmcp over the same kind
+//! of stream.
 //!
-//! Run with `cargo bench -p connectivity-core --features mcp --bench mcp`. Both sides have one quinn connection with one stream to a
-//! server with a runtime of its own; callers are on the runtime of `#[tokio::main]`. Ours has what a user has: a typed method, a
-//! router, a deadline, schemas. Bare rmcp has its client's default handshake, and an echo of arguments. They run in turns, and a
-//! ratio is the median of the ratios of the rounds.
+//! Run with `cargo bench -p connectivity-core --features mcp --bench mcp`. Both sides have one
+//! quinn connection with one stream to a server with a runtime of its own; callers are on the
+//! runtime of `#[tokio::main]`. Ours has what a user has: a typed method, a router, a deadline,
+//! schemas. Bare rmcp has its client's default handshake, and an echo of arguments. They run in
+//! turns, and a ratio is the median of the ratios of the rounds.
 #![allow(missing_docs, unreachable_pub, reason = "a program of its own")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
 
@@ -25,7 +27,10 @@ use connectivity_core::{Error, MemoryRoutes, Router, Server, Tls, register, serv
 use load::{Echo, Seen, load};
 use quinn::{ClientConfig, Endpoint, ServerConfig};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rmcp::model::{CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, JsonObject, ServerCapabilities};
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, JsonObject,
+    ServerCapabilities,
+};
 use rmcp::service::{Peer, RequestContext, RunningService};
 use rmcp::{RoleClient, RoleServer, ServerHandler, ServiceExt};
 use rustls::RootCertStore;
@@ -74,7 +79,12 @@ fn ours() -> (Router, Typed) {
         register!(router, Billing => Shop).unwrap();
         let tls = Tls::self_signed(["localhost"]).unwrap();
         let pin = tls.pin_sha256();
-        let server = Server::builder(&router).expose(["billing"]).mcp("127.0.0.1:0", tls).start().await.unwrap();
+        let server = Server::builder(&router)
+            .expose(["billing"])
+            .mcp("127.0.0.1:0", tls)
+            .start()
+            .await
+            .unwrap();
         let address = server.address("mcp").unwrap().to_owned();
         std::mem::forget(server);
         (address, pin)
@@ -107,7 +117,8 @@ const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Add
 
 /// Serves rmcp on the first stream of each connection, and says where, and whom to trust.
 async fn serve_bare() -> (SocketAddr, RootCertStore) {
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(cert.der().clone()).unwrap();
     let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
@@ -140,7 +151,8 @@ impl Echo for Session {
 async fn bare() -> (Endpoint, RunningService<RoleClient, ()>, Session) {
     let (address, roots) = apart(serve_bare);
     let mut endpoint = Endpoint::client(LOCAL).unwrap();
-    endpoint.set_default_client_config(ClientConfig::with_root_certificates(Arc::new(roots)).unwrap());
+    endpoint
+        .set_default_client_config(ClientConfig::with_root_certificates(Arc::new(roots)).unwrap());
     let connection = endpoint.connect(address, "localhost").unwrap().await.unwrap();
     let (writer, reader) = connection.open_bi().await.unwrap();
     let running = ().serve((reader, writer)).await.unwrap();
@@ -149,7 +161,12 @@ async fn bare() -> (Endpoint, RunningService<RoleClient, ()>, Session) {
     (endpoint, running, session)
 }
 
-async fn in_turns(ours: &Typed, bare: &Session, callers: usize, figure: fn(&Seen) -> f64) -> Vec<(f64, f64)> {
+async fn in_turns(
+    ours: &Typed,
+    bare: &Session,
+    callers: usize,
+    figure: fn(&Seen) -> f64,
+) -> Vec<(f64, f64)> {
     load(ours, callers, ROUND).await;
     load(bare, callers, ROUND).await;
     let mut rounds = Vec::new();

@@ -1,9 +1,15 @@
 //! What policies cost a local call, and what they do to a far end that fails.
 //!
-//! Run with `cargo bench -p connectivity-core --bench policies`. The cost is measured in turns with a direct call of an `Arc<dyn ..>`,
-//! round by round, with futures that are ready at once and a metrics recorder that adds up. The storms take some 15 seconds: calls
-//! at a steady rate to a far end that nobody reaches, with three retries allowed, and the attempts that were made.
-#![allow(missing_docs, unreachable_pub, dead_code, reason = "a program of its own, and it needs a part of the module")]
+//! Run with `cargo bench -p connectivity-core --bench policies`. The cost is measured in turns with
+//! a direct call of an `Arc<dyn ..>`, round by round, with futures that are ready at once and a
+//! metrics recorder that adds up. The storms take some 15 seconds: calls at a steady rate to a far
+//! end that nobody reaches, with three retries allowed, and the attempts that were made.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    reason = "a program of its own, and it needs a part of the module"
+)]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
 
 #[path = "wire/table.rs"]
@@ -17,12 +23,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use connectivity_core::layer::{BreakerLayer, ObserveLayer, RecoveryLayer, RetryLayer, TimeoutLayer};
-use connectivity_core::{
-    BuildContext, CallService, CircuitBreaker, Error, ErrorKind, MemoryRoutes, Remote, Route, RouteError, Router,
-    Server, Transport, register, service,
+use connectivity_core::layer::{
+    BreakerLayer, ObserveLayer, RecoveryLayer, RetryLayer, TimeoutLayer,
 };
-use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use connectivity_core::{
+    BuildContext, CallService, CircuitBreaker, Error, ErrorKind, MemoryRoutes, Remote, Route,
+    RouteError, Router, Server, Transport, register, service,
+};
+use metrics::{
+    Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+};
 use tower::ServiceBuilder;
 
 use table::Target::{AtMost, None};
@@ -194,7 +204,12 @@ async fn three_routers() {
     let (_first_server, first) = before(&second, dir.path(), "first").await;
     let calls = storm(&PricesClient::new(&first), 500, Duration::from_secs(3)).await as f64;
     let attempts = nobody.0.load(Ordering::Relaxed) as f64;
-    table::plain("three routers in a chain: attempts per call at the last", "", &[attempts / calls], AtMost(1.5));
+    table::plain(
+        "three routers in a chain: attempts per call at the last",
+        "",
+        &[attempts / calls],
+        AtMost(1.5),
+    );
 }
 
 fn main() {
@@ -202,8 +217,13 @@ fn main() {
     table::head();
     cost("local call, no policy", &local("{}").1, AtMost(1.5));
     cost("local call, a limit on its row", &local(r#"{"concurrency":64}"#).1, None);
-    cost("local call: observe, recovery, timeout, retry, breaker", &with_all_policies(), AtMost(12.0));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    cost(
+        "local call: observe, recovery, timeout, retry, breaker",
+        &with_all_policies(),
+        AtMost(12.0),
+    );
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         one_route().await;
         three_routers().await;

@@ -1,8 +1,14 @@
-//! What a table costs to change: one edit among many rows, one registration among many, and a look at what is in force. And what
-//! one costs while nothing changes.
+//! What a table costs to change: one edit among many rows, one registration among many, and a look
+//! at what is in force. And what one costs while nothing changes.
 //!
-//! Run with `cargo bench -p connectivity-core --bench table`. Files are real ones; a registration in one commits a row.
-#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
+//! Run with `cargo bench -p connectivity-core --bench table`. Files are real ones; a registration
+//! in one commits a row.
+#![allow(
+    missing_docs,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark prints, and may stop"
+)]
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -10,8 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use connectivity_core::{
-    Added, ChangeFn, MemoryRoutes, Name, RouteInfo, RouteRow, RouteSource, RouteState, Router, Snapshot, SourceError,
-    SqliteRoutes, WatchGuard,
+    Added, ChangeFn, MemoryRoutes, Name, RouteInfo, RouteRow, RouteSource, RouteState, Router,
+    Snapshot, SourceError, SqliteRoutes, WatchGuard,
 };
 
 const SERVICES: usize = 2_000;
@@ -95,12 +101,18 @@ fn register(what: &str, router: &Router) {
 /// Times commits alone, to compare with.
 fn commit(path: &Path) {
     let shell = rusqlite::Connection::open(path).unwrap();
-    shell.execute_batch("PRAGMA synchronous = FULL; CREATE TABLE alone (name TEXT PRIMARY KEY)").unwrap();
+    shell
+        .execute_batch("PRAGMA synchronous = FULL; CREATE TABLE alone (name TEXT PRIMARY KEY)")
+        .unwrap();
     let start = Instant::now();
     for n in 0..SERVICES {
         shell.execute("INSERT INTO alone VALUES (?1)", [format!("service{n}")]).unwrap();
     }
-    println!("{:<52} {:>9.1?}", format!("{SERVICES} commits of one row without triggers"), start.elapsed());
+    println!(
+        "{:<52} {:>9.1?}",
+        format!("{SERVICES} commits of one row without triggers"),
+        start.elapsed()
+    );
 }
 
 async fn inspect(path: &Path) {
@@ -123,7 +135,10 @@ fn fill(path: &Path, (strategy, endpoint): (&str, Option<&str>), one: &str) {
         let insert = "INSERT INTO routes(service_name, strategy, endpoint) VALUES (?1, ?2, ?3)";
         tx.execute(insert, (format!("service{n}"), strategy, endpoint)).unwrap();
     }
-    tx.execute_batch(&format!("INSERT INTO routes(service_name, strategy, endpoint, config) VALUES {one}")).unwrap();
+    tx.execute_batch(&format!(
+        "INSERT INTO routes(service_name, strategy, endpoint, config) VALUES {one}"
+    ))
+    .unwrap();
     tx.commit().unwrap();
 }
 
@@ -139,10 +154,15 @@ async fn idle(what: &str, path: &Path, bad: usize) {
     tokio::time::sleep(IDLE).await;
     let used = ticks().unwrap_or(before) - before;
     // A tick is a hundredth of a second, so this is a share of one core.
-    println!("{:<52} {:>8.2}%", format!("idle with {IDLE_ROWS} rows, {what}"), used as f64 / IDLE.as_secs_f64());
+    println!(
+        "{:<52} {:>8.2}%",
+        format!("idle with {IDLE_ROWS} rows, {what}"),
+        used as f64 / IDLE.as_secs_f64()
+    );
 }
 
-/// The time that this process has used of all cores, in hundredths of a second; nothing where the system does not tell so.
+/// The time that this process has used of all cores, in hundredths of a second; nothing where the
+/// system does not tell so.
 fn ticks() -> Option<u32> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let (_, fields) = stat.rsplit_once(')')?;

@@ -1,8 +1,13 @@
-//! What one small call over a wire allocates, both ends together: everything that any thread of this process allocates while
-//! calls are made, by the number of calls.
+//! What one small call over a wire allocates, both ends together: everything that any thread of
+//! this process allocates while calls are made, by the number of calls.
 //!
 //! Run with `cargo bench -p connectivity-core --bench wire-allocations`.
-#![allow(missing_docs, unreachable_pub, dead_code, reason = "a program of its own, and it needs a part of the module")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    reason = "a program of its own, and it needs a part of the module"
+)]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
 
 #[path = "wire/apart.rs"]

@@ -1,7 +1,8 @@
-//! What travels with a call beside its arguments: deadline, trace, who was authenticated, what was claimed.
+//! What travels with a call beside its arguments: deadline, trace, who was authenticated, what was
+//! claimed.
 //!
-//! The context of the call that is being served is a task-local. Nested calls inherit it on every strategy; a task of your own
-//! inherits it when it is started with [`spawn`].
+//! The context of the call that is being served is a task-local. Nested calls inherit it on every
+//! strategy; a task of your own inherits it when it is started with [`spawn`].
 //!
 //! ```
 //! use connectivity_core::context::{self, Context};
@@ -27,10 +28,12 @@ use tokio::time::Instant;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
 
-/// All keys and values of the metadata together, in bytes, each entry with the framing that a wire gives it.
+/// All keys and values of the metadata together, in bytes, each entry with the framing that a wire
+/// gives it.
 pub(crate) const MAX_META: usize = 8 * 1024;
 
-/// What an entry of the metadata costs beside its key and value: empty values are not free on a wire.
+/// What an entry of the metadata costs beside its key and value: empty values are not free on a
+/// wire.
 const META_ENTRY: usize = 8;
 
 /// The longest trace parent; W3C's has 55 bytes.
@@ -66,10 +69,12 @@ where
     tokio::spawn(CURRENT.scope(current(), future))
 }
 
-/// Runs a future for at most `limit`, and lets the calls inside inherit that deadline, on every path.
+/// Runs a future for at most `limit`, and lets the calls inside inherit that deadline, on every
+/// path.
 ///
 /// # Errors
-/// [`Timeout`](ErrorKind::Timeout) about the call that is being served, when the limit passes first.
+/// [`Timeout`](ErrorKind::Timeout) about the call that is being served, when the limit passes
+/// first.
 ///
 /// # Cancel safety
 /// Dropping the returned future drops the inner one.
@@ -96,7 +101,8 @@ pub(crate) fn serving() -> String {
     current().serving.as_ref().map_or("local", Name::as_str).to_owned()
 }
 
-/// Turns any error of an implementation into an [`Error`] of kind [`Internal`](ErrorKind::Internal).
+/// Turns any error of an implementation into an [`Error`] of kind
+/// [`Internal`](ErrorKind::Internal).
 ///
 /// The cause and its sources are logged here, where they belong; the caller sees the kind alone.
 ///
@@ -174,17 +180,31 @@ impl Context {
         }
     }
 
-    /// Adds a claim that goes along with every call, such as a tenant id. A key that is there already gets the new value.
+    /// Adds a claim that goes along with every call, such as a tenant id. A key that is there
+    /// already gets the new value.
     ///
-    /// A claim is what the caller says, not what anybody checked: see [`peer`](Self::peer) for that.
+    /// A claim is what the caller says, not what anybody checked: see [`peer`](Self::peer) for
+    /// that.
     ///
     /// # Errors
-    /// [`TooLarge`](ErrorKind::TooLarge) when keys and values, with 8 bytes for each entry, exceed 8 KiB; [`Encode`](ErrorKind::Encode) for an empty
-    /// key or one that holds anything but `a-z 0-9 - _ .`.
-    pub fn with_meta(mut self, key: impl Into<String>, value: impl Into<String>) -> Result<Self, Error> {
+    /// [`TooLarge`](ErrorKind::TooLarge) when keys and values, with 8 bytes for each entry, exceed
+    /// 8 KiB; [`Encode`](ErrorKind::Encode) for an empty key or one that holds anything but `a-z
+    /// 0-9 - _ .`.
+    pub fn with_meta(
+        mut self,
+        key: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Result<Self, Error> {
         let (key, value) = (key.into(), value.into());
-        if key.is_empty() || !key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b)) {
-            return Err(meta_error(ErrorKind::Encode, "a metadata key holds a-z, 0-9, `-`, `_` and `.` only"));
+        if key.is_empty()
+            || !key
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
+        {
+            return Err(meta_error(
+                ErrorKind::Encode,
+                "a metadata key holds a-z, 0-9, `-`, `_` and `.` only",
+            ));
         }
         let meta = Arc::make_mut(self.meta.get_or_insert_default());
         let size = key.len() + META_ENTRY;
@@ -198,8 +218,8 @@ impl Context {
         Ok(self)
     }
 
-    /// Sets the W3C `traceparent` that goes along. One that is none (over 128 bytes, or not hexadecimal digits and dashes) is left
-    /// out: a trace that breaks must not break a call.
+    /// Sets the W3C `traceparent` that goes along. One that is none (over 128 bytes, or not
+    /// hexadecimal digits and dashes) is left out: a trace that breaks must not break a call.
     #[must_use]
     pub fn with_trace_parent(mut self, trace_parent: &str) -> Self {
         let plain = trace_parent.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
@@ -209,7 +229,8 @@ impl Context {
         self
     }
 
-    /// States who was authenticated: for listeners, and for an HTTP handler of your own that has checked a token.
+    /// States who was authenticated: for listeners, and for an HTTP handler of your own that has
+    /// checked a token.
     #[must_use]
     pub fn with_peer(mut self, peer: Peer) -> Self {
         self.peer = Some(Arc::new(peer));
@@ -260,7 +281,10 @@ impl Context {
 
     /// Goes through all claims of the caller, by key.
     pub fn metas(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.meta.iter().flat_map(|meta| meta.entries.iter()).map(|(key, value)| (key.as_str(), value.as_str()))
+        self.meta
+            .iter()
+            .flat_map(|meta| meta.entries.iter())
+            .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 
@@ -276,7 +300,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Makes a peer that a check of the given method (`bearer`, `tls`, `unix`, or a word of your own) has established.
+    /// Makes a peer that a check of the given method (`bearer`, `tls`, `unix`, or a word of your
+    /// own) has established.
     #[must_use]
     pub fn new(method: &'static str, name: impl Into<String>) -> Self {
         Self { method, name: name.into() }
@@ -326,7 +351,9 @@ mod tests {
     #[tokio::test]
     async fn a_spawned_task_goes_on_with_the_context() {
         let context = Context::new().with_meta("tenant", "acme").unwrap();
-        let seen = scope(context, async { spawn(async { current().meta("tenant").map(str::to_owned) }).await });
+        let seen = scope(context, async {
+            spawn(async { current().meta("tenant").map(str::to_owned) }).await
+        });
         assert_eq!(seen.await.unwrap().as_deref(), Some("acme"));
         assert!(current().meta("tenant").is_none());
     }
@@ -335,7 +362,8 @@ mod tests {
     async fn a_timeout_bounds_the_future_and_what_it_calls() {
         let inner = timeout(Duration::from_secs(5), async { current().remaining() }).await.unwrap();
         assert_eq!(inner, Some(Duration::from_secs(5)));
-        let error = timeout(Duration::from_secs(5), std::future::pending::<()>()).await.unwrap_err();
+        let error =
+            timeout(Duration::from_secs(5), std::future::pending::<()>()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
     }
 }

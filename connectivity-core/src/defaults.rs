@@ -24,7 +24,10 @@ fn transports() -> Transports {
         #[cfg(feature = "unix")]
         ("unix", Arc::new(crate::UnixTransport::new())),
     ];
-    built_in.iter().map(|(strategy, transport)| ((*strategy).to_owned(), Arc::clone(transport))).collect()
+    built_in
+        .iter()
+        .map(|(strategy, transport)| ((*strategy).to_owned(), Arc::clone(transport)))
+        .collect()
 }
 
 impl Router {
@@ -44,8 +47,8 @@ impl Default for RouterBuilder {
 impl Admin {
     /// Opens a routes file that is there; a Go-made one gets our tables beside its own.
     ///
-    /// Rows are checked by the transports that this program was built with. Whether addresses of private networks may be called is for
-    /// the programs to say that call them.
+    /// Rows are checked by the transports that this program was built with. Whether addresses of
+    /// private networks may be called is for the programs to say that call them.
     ///
     /// # Errors
     /// As [`SqliteRoutes::open`](crate::SqliteRoutes::open).
@@ -54,10 +57,11 @@ impl Admin {
     /// A file that is being brought up to date is so all or nothing, even if the future is dropped.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, AdminError> {
         let transports = unguarded_transports();
-        let check = Arc::new(move |route: &crate::Route| match transports.get(route.strategy().as_str()) {
-            Some(transport) => transport.check(route),
-            None => Ok(()),
-        });
+        let check =
+            Arc::new(move |route: &crate::Route| match transports.get(route.strategy().as_str()) {
+                Some(transport) => transport.check(route),
+                None => Ok(()),
+            });
         Ok(Self::open_file(path).await?.checked_by(check))
     }
 }

@@ -10,7 +10,8 @@ use crate::name;
 /// The longest message an error keeps, in bytes.
 pub(crate) const MAX_MESSAGE: usize = 1024;
 
-/// The type name under which an error stands in a codec: the shape walk takes it for one leaf, so a new kind breaks no contract.
+/// The type name under which an error stands in a codec: the shape walk takes it for one leaf, so a
+/// new kind breaks no contract.
 pub(crate) const WIRE_NAME: &str = "connectivity::Error";
 
 /// The fields of an error on the wire.
@@ -18,7 +19,8 @@ pub(crate) const WIRE_FIELDS: &[&str] = &["kind", "name", "message"];
 
 /// Says that a call did not get an answer, why, and whether the other side may have run it.
 ///
-/// It is plain data (cloned, compared, serialized), because it travels inside the error type of your service:
+/// It is plain data (cloned, compared, serialized), because it travels inside the error type of
+/// your service:
 ///
 /// ```
 /// use connectivity_core::Error;
@@ -33,8 +35,8 @@ pub(crate) const WIRE_FIELDS: &[&str] = &["kind", "name", "message"];
 /// }
 /// ```
 ///
-/// An error that was serialized belongs to a call further away: reading it back gives [`Sent::Maybe`], and
-/// [`is_retryable_for`](Self::is_retryable_for) is false whatever it is asked.
+/// An error that was serialized belongs to a call further away: reading it back gives
+/// [`Sent::Maybe`], and [`is_retryable_for`](Self::is_retryable_for) is false whatever it is asked.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error(Box<Inner>);
 
@@ -50,11 +52,13 @@ struct Inner {
 impl Error {
     /// Makes an error about the call of `name`. Names are escaped and messages cut at 1 KiB.
     ///
-    /// [`sent`](Self::sent) begins as what the kind implies: `No` for what fails before anything leaves, else `Maybe`.
+    /// [`sent`](Self::sent) begins as what the kind implies: `No` for what fails before anything
+    /// leaves, else `Maybe`.
     #[must_use]
     pub fn new(kind: ErrorKind, name: impl AsRef<str>, message: impl Into<String>) -> Self {
         let name = name.as_ref();
-        let name = if name::Name::parse(name).is_ok() { name.to_owned() } else { name::shown(name) };
+        let name =
+            if name::Name::parse(name).is_ok() { name.to_owned() } else { name::shown(name) };
         let message = bounded(message.into());
         Self(Box::new(Inner { kind, sent: kind.implied_sent(), relayed: false, name, message }))
     }
@@ -74,8 +78,8 @@ impl Error {
         self
     }
 
-    /// Marks an error that an implementation got from a call of its own, or made up: it says nothing about whether the call of that
-    /// implementation ran, and it did.
+    /// Marks an error that an implementation got from a call of its own, or made up: it says
+    /// nothing about whether the call of that implementation ran, and it did.
     #[cfg(feature = "router")]
     pub(crate) fn relay(mut self) -> Self {
         self.0.relayed = true;
@@ -115,7 +119,8 @@ impl Error {
         self.0.relayed
     }
 
-    /// Says whether calling `name` again is safe and may help: the failure is about that very call, nothing was run, and the cause may pass.
+    /// Says whether calling `name` again is safe and may help: the failure is about that very call,
+    /// nothing was run, and the cause may pass.
     #[must_use]
     pub fn is_retryable_for(&self, name: &str) -> bool {
         !self.0.relayed && self.0.sent == Sent::No && self.0.kind.may_pass() && self.0.name == name
@@ -242,7 +247,8 @@ impl Sent {
 
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])+ $kind:ident = $word:literal, $says:literal;)+) => {
-        /// The kinds of failure. On a wire a kind is its word; an unknown word reads as [`Remote`](Self::Remote).
+        /// The kinds of failure. On a wire a kind is its word; an unknown word reads as
+        /// [`Remote`](Self::Remote).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorKind { $($(#[doc = $doc])+ $kind,)+ }
@@ -317,7 +323,11 @@ impl ErrorKind {
     /// Whether this kind arises before anything leaves the caller.
     const fn implied_sent(self) -> Sent {
         match self {
-            Self::NotRoutable | Self::RouteInvalid | Self::NoTransport | Self::Connect | Self::CircuitOpen => Sent::No,
+            Self::NotRoutable
+            | Self::RouteInvalid
+            | Self::NoTransport
+            | Self::Connect
+            | Self::CircuitOpen => Sent::No,
             Self::Overloaded | Self::Encode | Self::Unimplemented | Self::Noop => Sent::No,
             Self::Unauthenticated | Self::Denied | Self::Contract => Sent::No,
             Self::Panicked | Self::Internal => Sent::Yes,
@@ -327,7 +337,10 @@ impl ErrorKind {
 
     /// Whether the same call may succeed a moment later.
     const fn may_pass(self) -> bool {
-        matches!(self, Self::Connect | Self::Overloaded | Self::CircuitOpen | Self::Closed | Self::Timeout)
+        matches!(
+            self,
+            Self::Connect | Self::Overloaded | Self::CircuitOpen | Self::Closed | Self::Timeout
+        )
     }
 }
 
@@ -353,17 +366,24 @@ mod tests {
     fn only_what_did_not_run_and_may_pass_is_retryable() {
         let error = Error::new(ErrorKind::Connect, "billing.charge", "refused");
         assert!(error.is_retryable_for("billing.charge"));
-        assert!(!error.is_retryable_for("orders.place"), "a nested call's error is not about the outer call");
+        assert!(
+            !error.is_retryable_for("orders.place"),
+            "a nested call's error is not about the outer call"
+        );
         assert!(!error.clone().with_sent(Sent::Maybe).is_retryable_for("billing.charge"));
         assert!(!Error::new(ErrorKind::NotRoutable, "a", "").is_retryable_for("a"));
     }
 
     #[test]
     fn a_serialized_error_is_relayed_and_never_retryable() {
-        let text = serde_json::to_string(&Error::new(ErrorKind::Connect, "billing", "refused")).unwrap();
+        let text =
+            serde_json::to_string(&Error::new(ErrorKind::Connect, "billing", "refused")).unwrap();
         assert_eq!(text, r#"{"kind":"connect","name":"billing","message":"refused"}"#);
         let back: Error = serde_json::from_str(&text).unwrap();
-        assert_eq!((back.kind(), back.sent(), back.is_relayed()), (ErrorKind::Connect, Sent::Maybe, true));
+        assert_eq!(
+            (back.kind(), back.sent(), back.is_relayed()),
+            (ErrorKind::Connect, Sent::Maybe, true)
+        );
         assert!(!back.is_retryable_for("billing"));
     }
 

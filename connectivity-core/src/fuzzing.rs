@@ -5,7 +5,8 @@ use bytes::BytesMut;
 use crate::codec::Codec;
 use crate::mux::frame::{Decoder, Frame, MAX_SMALL_FRAME, PREAMBLE, ServerNames, read_preamble};
 
-/// Reads bytes as a server reads a stream, in pieces of changing length, and decodes the arguments it finds.
+/// Reads bytes as a server reads a stream, in pieces of changing length, and decodes the arguments
+/// it finds.
 pub fn frame(bytes: &[u8]) {
     let Some((preamble, mut rest)) = bytes.split_first_chunk::<PREAMBLE>() else { return };
     let _ = read_preamble(*preamble);
@@ -34,5 +35,6 @@ pub fn frame(bytes: &[u8]) {
 }
 
 fn arguments(codec: Codec, body: &[u8]) {
-    let _ = codec.decode::<(String, Vec<Option<u64>>, std::collections::BTreeMap<String, Vec<u8>>)>(body);
+    let _ = codec
+        .decode::<(String, Vec<Option<u64>>, std::collections::BTreeMap<String, Vec<u8>>)>(body);
 }

@@ -1,9 +1,11 @@
-//! Typed calls between the services of a program, moved between processes by a row in a SQLite table, at run time.
+//! Typed calls between the services of a program, moved between processes by a row in a SQLite
+//! table, at run time.
 //!
 //! # The problem
 //!
-//! A modular monolith is the right start, and some day a part of it must run elsewhere. Usually that means to rewrite the calls,
-//! to deploy again to change one's mind, and to lose calls on the way. Here a call is written once, and a row says where it goes:
+//! A modular monolith is the right start, and some day a part of it must run elsewhere. Usually
+//! that means to rewrite the calls, to deploy again to change one's mind, and to lose calls on the
+//! way. Here a call is written once, and a row says where it goes:
 //!
 //! ```text
 //!   orders ──► BillingClient ──► Router ──► table ──┬─ local   Stripe, in this process: costs what a call costs
@@ -69,8 +71,9 @@
 //!
 //! # Features
 //!
-//! Default: `router`, `sqlite`, `http`, `gateway`, `unix`, `quic`. On demand: `mcp`. With `default-features = false` remains what a crate of contracts needs: the
-//! macro, [`Error`], [`context`], the codecs; no SQLite, no transport.
+//! Default: `router`, `sqlite`, `http`, `gateway`, `unix`, `quic`. On demand: `mcp`. With
+//! `default-features = false` remains what a crate of contracts needs: the macro, [`Error`],
+//! [`context`], the codecs; no SQLite, no transport.
 
 mod call;
 mod codec;
@@ -116,7 +119,9 @@ pub mod __private;
 #[doc(hidden)]
 pub mod fuzzing;
 
-pub use call::{Body, BoxFuture, Call, CallService, MethodDesc, Payload, Reply, RouteTag, ServiceDesc};
+pub use call::{
+    Body, BoxFuture, Call, CallService, MethodDesc, Payload, Reply, RouteTag, ServiceDesc,
+};
 pub use codec::{Codec, CodecError};
 #[doc = include_str!("docs/service.md")]
 pub use connectivity_macros::service;
@@ -135,17 +140,19 @@ pub use name::{Name, NameError};
 pub use quic::{QuicListener, QuicTransport};
 #[cfg(feature = "router")]
 pub use router::{
-    Inspection, LastError, MissingRow, OpenError, RawService, RegisterError, RouteInfo, RouteState, Router,
-    RouterBuilder, ServiceInfo,
+    Inspection, LastError, MissingRow, OpenError, RawService, RegisterError, RouteInfo, RouteState,
+    Router, RouterBuilder, ServiceInfo,
 };
 #[cfg(feature = "router")]
 pub use routes::{
-    Added, Breaker, ChangeFn, Field, HeaderValue, MemoryRoutes, Retry, Route, RouteConfig, RouteError, RouteRow,
-    RouteSource, RouteTls, RouteWarning, SecretRef, Snapshot, SourceError, Strategy, WatchGuard,
+    Added, Breaker, ChangeFn, Field, HeaderValue, MemoryRoutes, Retry, Route, RouteConfig,
+    RouteError, RouteRow, RouteSource, RouteTls, RouteWarning, SecretRef, Snapshot, SourceError,
+    Strategy, WatchGuard,
 };
 #[cfg(feature = "sqlite")]
 pub use routes::{
-    Admin, AdminError, Change, ChangeKind, RollbackReport, RouteSpec, SqliteRoutes, StoredRoute, UpgradeReport,
+    Admin, AdminError, Change, ChangeKind, RollbackReport, RouteSpec, SqliteRoutes, StoredRoute,
+    UpgradeReport,
 };
 #[cfg(feature = "router")]
 pub use server::{Server, ServerBuilder};
@@ -155,7 +162,8 @@ pub use shape::{MethodShape, Shape, Unsupported};
 pub use tls::{Tls, TlsError};
 #[cfg(feature = "router")]
 pub use transport::{
-    BuildContext, Drain, Exposure, Inbound, Listener, Listening, Remote, ServeError, Transport, TransportState,
+    BuildContext, Drain, Exposure, Inbound, Listener, Listening, Remote, ServeError, Transport,
+    TransportState,
 };
 #[cfg(feature = "unix")]
 pub use unix::{UnixListener, UnixTransport};
@@ -174,8 +182,9 @@ struct FromGoExamples;
 
 /// Registers implementations with a router: `register!(router, Billing => Stripe)?`.
 ///
-/// Only the trait has to be imported. Several services may stand in one call, separated by commas; after the first failure none is
-/// registered, nor made. An implementation can be any expression: `register!(router, Billing => connect().await?)?`.
+/// Only the trait has to be imported. Several services may stand in one call, separated by commas;
+/// after the first failure none is registered, nor made. An implementation can be any expression:
+/// `register!(router, Billing => connect().await?)?`.
 #[macro_export]
 macro_rules! register {
     ($router:expr, $($service:path => $implementation:expr),+ $(,)?) => {

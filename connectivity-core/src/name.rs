@@ -8,13 +8,15 @@ use std::sync::Arc;
 /// The longest name that a row, a URL or a raw service may have, in bytes.
 pub(crate) const MAX_NAME: usize = 256;
 
-/// The longest name of a typed service, in bytes: a method's full name must fit into a DNS-like budget on every strategy.
+/// The longest name of a typed service, in bytes: a method's full name must fit into a DNS-like
+/// budget on every strategy.
 pub(crate) const MAX_SERVICE: usize = 63;
 
-/// Names a service (`billing`) or a method (`billing.charge`): the one spelling used in SQL, URLs, MCP, CLI, metrics and logs.
+/// Names a service (`billing`) or a method (`billing.charge`): the one spelling used in SQL, URLs,
+/// MCP, CLI, metrics and logs.
 ///
-/// A name begins with an ASCII letter or digit, goes on with letters, digits and `_ . : -`, does not end in a dot, holds no
-/// two dots in a row, and has at most 256 bytes. Case counts.
+/// A name begins with an ASCII letter or digit, goes on with letters, digits and `_ . : -`, does
+/// not end in a dot, holds no two dots in a row, and has at most 256 bytes. Case counts.
 ///
 /// ```
 /// use connectivity_core::Name;
@@ -54,7 +56,10 @@ impl Name {
             return Err(NameError::new(text, "a service name has at most 63 bytes"));
         }
         if text.contains(['.', ':']) {
-            return Err(NameError::new(text, "a service name holds letters, digits, `_` and `-` only"));
+            return Err(NameError::new(
+                text,
+                "a service name holds letters, digits, `_` and `-` only",
+            ));
         }
         Ok(Self(Text::Shared(text.into())))
     }
@@ -185,7 +190,8 @@ impl NameError {
     }
 }
 
-/// Escapes and shortens a text that nobody has checked, so that a terminal or a log line can show it.
+/// Escapes and shortens a text that nobody has checked, so that a terminal or a log line can show
+/// it.
 pub(crate) fn shown(text: &str) -> String {
     const LIMIT: usize = 64;
     let mut out: String = text.chars().take(LIMIT).flat_map(char::escape_debug).collect();

@@ -1,5 +1,6 @@
-//! A quick hash, for maps whose keys nobody outside can choose: names of rows and services, numbers of our own calls. Looking up a
-//! name from outside is safe too: it is what is in a map that makes it slow.
+//! A quick hash, for maps whose keys nobody outside can choose: names of rows and services, numbers
+//! of our own calls. Looking up a name from outside is safe too: it is what is in a map that makes
+//! it slow.
 
 use std::hash::Hasher;
 

@@ -40,18 +40,26 @@ pub struct Server {
 impl Server {
     /// Begins a server for the services of a router.
     pub fn builder(router: &Router) -> ServerBuilder {
-        ServerBuilder { router: router.clone(), exposed: None, listeners: Vec::new(), layers: Vec::new() }
+        ServerBuilder {
+            router: router.clone(),
+            exposed: None,
+            listeners: Vec::new(),
+            layers: Vec::new(),
+        }
     }
 
-    /// Says where a listener can be reached, by its strategy: `server.address("http")` is `127.0.0.1:8080`, with the port that
-    /// the system chose where 0 was asked for.
+    /// Says where a listener can be reached, by its strategy: `server.address("http")` is
+    /// `127.0.0.1:8080`, with the port that the system chose where 0 was asked for.
     #[must_use]
     pub fn address(&self, strategy: &str) -> Option<&str> {
-        self.addresses.iter().find(|(word, _)| *word == strategy).map(|(_, address)| address.as_str())
+        self.addresses
+            .iter()
+            .find(|(word, _)| *word == strategy)
+            .map(|(_, address)| address.as_str())
     }
 
-    /// Waits until a listener has ended though nobody has asked it to, and names its strategy: a program that is watched over can end
-    /// then, and be started anew. The log tells it too.
+    /// Waits until a listener has ended though nobody has asked it to, and names its strategy: a
+    /// program that is watched over can end then, and be started anew. The log tells it too.
     ///
     /// # Cancel safety
     /// Dropping the future ends the waiting only.
@@ -93,7 +101,8 @@ pub struct ServerBuilder {
 }
 
 impl ServerBuilder {
-    /// Exposes these services with all their methods; a name with a dot exposes that method alone. Nothing else is reachable.
+    /// Exposes these services with all their methods; a name with a dot exposes that method alone.
+    /// Nothing else is reachable.
     pub fn expose<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
         self.exposed = Some(Exposure::services(names));
         self
@@ -109,13 +118,18 @@ impl ServerBuilder {
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<CallService> + Send + 'static,
-        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
     {
         self.layers.push(Box::new(move |inbound| inbound.layer(&layer)));
         self
     }
 
-    /// Listens for HTTP on an address such as `127.0.0.1:8080`, with the limits of [`HttpListener`](crate::HttpListener).
+    /// Listens for HTTP on an address such as `127.0.0.1:8080`, with the limits of
+    /// [`HttpListener`](crate::HttpListener).
     #[cfg(feature = "gateway")]
     pub fn http(self, address: impl Into<String>) -> Self {
         self.listener("http", crate::HttpListener::new(address))
@@ -127,8 +141,8 @@ impl ServerBuilder {
         self.listener("quic", crate::QuicListener::new(address, tls))
     }
 
-    /// Listens for agents on an address such as `0.0.0.0:4434`, with this identity: what is exposed, as tools of MCP over QUIC, with the
-    /// limits of [`McpListener`](crate::McpListener).
+    /// Listens for agents on an address such as `0.0.0.0:4434`, with this identity: what is
+    /// exposed, as tools of MCP over QUIC, with the limits of [`McpListener`](crate::McpListener).
     #[cfg(feature = "mcp")]
     pub fn mcp(self, address: impl Into<String>, tls: crate::Tls) -> Self {
         self.listener("mcp", crate::McpListener::new(address, tls))
@@ -140,7 +154,8 @@ impl ServerBuilder {
         self.listener("unix", crate::UnixListener::new(address))
     }
 
-    /// Adds a listener of your own, or one with settings of its own, under the word of its strategy.
+    /// Adds a listener of your own, or one with settings of its own, under the word of its
+    /// strategy.
     pub fn listener(mut self, strategy: &'static str, listener: impl Listener) -> Self {
         self.listeners.push((strategy, Box::new(listener)));
         self
@@ -159,7 +174,10 @@ impl ServerBuilder {
             return Err(ServeError::NoListener);
         }
         self.router.note_unknown(&exposed);
-        let inbound = self.layers.into_iter().fold(self.router.inbound(exposed), |inbound, layer| layer(inbound));
+        let inbound = self
+            .layers
+            .into_iter()
+            .fold(self.router.inbound(exposed), |inbound, layer| layer(inbound));
         let (switch, drain) = Drain::new();
         let ended = watch::Sender::new(None);
         let mut server = Server { switch, addresses: Vec::new(), listeners: JoinSet::new(), ended };
@@ -174,7 +192,11 @@ impl ServerBuilder {
                 let outcome = listener.join_next().await;
                 if !drain.has_begun() {
                     let panicked = outcome.is_some_and(|outcome| outcome.is_err());
-                    tracing::error!(strategy, panicked, "a listener has ended by itself, and takes no more calls");
+                    tracing::error!(
+                        strategy,
+                        panicked,
+                        "a listener has ended by itself, and takes no more calls"
+                    );
                     ended.send_replace(Some(strategy));
                 }
             });

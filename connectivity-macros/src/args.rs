@@ -24,7 +24,10 @@ impl ServiceArgs {
         if let Err(error) = parser.parse2(tokens) {
             diagnostics.push(error);
         }
-        Self { name: found.name, krate: found.krate.unwrap_or_else(|| parse_quote!(::connectivity_core)) }
+        Self {
+            name: found.name,
+            krate: found.krate.unwrap_or_else(|| parse_quote!(::connectivity_core)),
+        }
     }
 }
 
@@ -39,7 +42,9 @@ struct Found {
 impl Found {
     fn read(&mut self, input: ParseStream<'_>, diagnostics: &mut Diagnostics) -> syn::Result<()> {
         while !input.is_empty() {
-            let key = input.call(Ident::parse_any).map_err(|error| syn::Error::new(error.span(), EXPECTED))?;
+            let key = input
+                .call(Ident::parse_any)
+                .map_err(|error| syn::Error::new(error.span(), EXPECTED))?;
             match key.to_string().as_str() {
                 "name" => {
                     let name = value(input, &key, "name = \"billing\"")?;
@@ -49,11 +54,19 @@ impl Found {
                     put(&mut self.name, name, &key, diagnostics);
                 }
                 "crate" => {
-                    let path = value_with(input, &key, "crate = path::to::connectivity_core", Path::parse_mod_style)?;
+                    let path = value_with(
+                        input,
+                        &key,
+                        "crate = path::to::connectivity_core",
+                        Path::parse_mod_style,
+                    )?;
                     put(&mut self.krate, path, &key, diagnostics);
                 }
                 other => {
-                    return Err(syn::Error::new(key.span(), format!("unknown argument `{other}`: {EXPECTED}")));
+                    return Err(syn::Error::new(
+                        key.span(),
+                        format!("unknown argument `{other}`: {EXPECTED}"),
+                    ));
                 }
             }
             if !input.is_empty() {
@@ -70,7 +83,11 @@ fn put<T>(slot: &mut Option<T>, value: T, key: &Ident, diagnostics: &mut Diagnos
     }
 }
 
-fn value<T: syn::parse::Parse>(input: ParseStream<'_>, key: &Ident, example: &str) -> syn::Result<T> {
+fn value<T: syn::parse::Parse>(
+    input: ParseStream<'_>,
+    key: &Ident,
+    example: &str,
+) -> syn::Result<T> {
     value_with(input, key, example, T::parse)
 }
 

@@ -24,11 +24,14 @@ fn helper_of(meta: &Meta) -> Option<&'static str> {
     HELPERS.into_iter().find(|helper| meta.path().is_ident(helper))
 }
 
-/// The `cfg`s among `attrs`, and those within a `cfg_attr`: they are repeated on everything that is generated for the same thing.
+/// The `cfg`s among `attrs`, and those within a `cfg_attr`: they are repeated on everything that is
+/// generated for the same thing.
 pub(crate) fn cfgs(attrs: &[Attribute]) -> Vec<Attribute> {
     attrs
         .iter()
-        .filter_map(|attr| if attr.path().is_ident("cfg") { Some(attr.clone()) } else { inner_cfgs(attr) })
+        .filter_map(
+            |attr| if attr.path().is_ident("cfg") { Some(attr.clone()) } else { inner_cfgs(attr) },
+        )
         .collect()
 }
 
@@ -36,7 +39,8 @@ pub(crate) fn cfgs(attrs: &[Attribute]) -> Vec<Attribute> {
 fn inner_cfgs(attr: &Attribute) -> Option<Attribute> {
     let (condition, metas) = conditional(attr)?;
     let cfgs: Vec<_> = metas.into_iter().filter(|meta| meta.path().is_ident("cfg")).collect();
-    (!cfgs.is_empty()).then(|| parse_quote_spanned!(attr.span()=> #[cfg_attr(#condition, #(#cfgs),*)]))
+    (!cfgs.is_empty())
+        .then(|| parse_quote_spanned!(attr.span()=> #[cfg_attr(#condition, #(#cfgs),*)]))
 }
 
 /// The condition of a `cfg_attr`, and what it stands for.
@@ -69,13 +73,19 @@ pub(crate) fn repeated(attrs: &[Attribute]) -> Vec<Attribute> {
 }
 
 fn matching(attrs: &[Attribute], names: &[&str]) -> Vec<Attribute> {
-    attrs.iter().filter(|attr| names.iter().any(|name| attr.path().is_ident(name))).cloned().collect()
+    attrs
+        .iter()
+        .filter(|attr| names.iter().any(|name| attr.path().is_ident(name)))
+        .cloned()
+        .collect()
 }
 
 /// The doc comment as text. `#[doc = include_str!(..)]` and the like stay out of it.
 pub(crate) fn docs(attrs: &[Attribute]) -> String {
-    let lines =
-        attrs.iter().filter_map(doc_line).map(|line| line.strip_prefix(' ').map_or(line.clone(), str::to_owned));
+    let lines = attrs
+        .iter()
+        .filter_map(doc_line)
+        .map(|line| line.strip_prefix(' ').map_or(line.clone(), str::to_owned));
     lines.collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
@@ -90,7 +100,10 @@ fn doc_line(attr: &Attribute) -> Option<String> {
 }
 
 /// Reads our attributes on a method.
-pub(crate) fn helpers(attrs: &[Attribute], diagnostics: &mut Diagnostics) -> (Promises, Option<Noop>) {
+pub(crate) fn helpers(
+    attrs: &[Attribute],
+    diagnostics: &mut Diagnostics,
+) -> (Promises, Option<Noop>) {
     check_conditional(attrs, diagnostics);
     let mut promises = Promises::default();
     let mut noop = None;

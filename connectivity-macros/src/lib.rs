@@ -1,8 +1,8 @@
 //! The attribute macro `#[service]` of `connectivity-core`, which re-exports and documents it.
 //!
-//! Tokens go one way: `parse` reads what is written, whatever it is; `validate` turns it into a `model` or says
-//! what to write instead; `expand` writes code that only builds descriptions and hands them to
-//! `connectivity_core::__private`. Nothing here decides how a call is made.
+//! Tokens go one way: `parse` reads what is written, whatever it is; `validate` turns it into a
+//! `model` or says what to write instead; `expand` writes code that only builds descriptions and
+//! hands them to `connectivity_core::__private`. Nothing here decides how a call is made.
 
 mod args;
 mod attributes;
@@ -22,9 +22,15 @@ use crate::diag::Diagnostics;
 use crate::parse::ServiceTrait;
 
 // The documentation stands at the re-export in `connectivity-core`, where its examples can run.
-#[expect(missing_docs, reason = "documented where users see it: at the re-export in connectivity-core")]
+#[expect(
+    missing_docs,
+    reason = "documented where users see it: at the re-export in connectivity-core"
+)]
 #[proc_macro_attribute]
-pub fn service(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+pub fn service(
+    args: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
     expand_service(args.into(), &item.into()).into()
 }
 

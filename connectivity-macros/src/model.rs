@@ -1,4 +1,5 @@
-//! A service that has passed every check. Types and expressions keep the user's tokens, and with them their places.
+//! A service that has passed every check. Types and expressions keep the user's tokens, and with
+//! them their places.
 
 use proc_macro2::Ident;
 use syn::{Attribute, Expr, Generics, Lifetime, Path, Type, Visibility};

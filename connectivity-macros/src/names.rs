@@ -29,8 +29,8 @@ impl Names {
     }
 }
 
-/// The identifier as generated code writes it: found under the user's name, at the user's place, but known to the
-/// compiler as generated, so that lints such as `dead_code` leave it alone.
+/// The identifier as generated code writes it: found under the user's name, at the user's place,
+/// but known to the compiler as generated, so that lints such as `dead_code` leave it alone.
 pub(crate) fn public_ident(user: &Ident) -> Ident {
     let mut ident = user.clone();
     ident.set_span(public_span(user));
@@ -47,7 +47,9 @@ pub(crate) fn snake_case(ident: &Ident) -> String {
     let mut out = String::new();
     for (i, &c) in chars.iter().enumerate() {
         let after_word = i > 0 && (chars[i - 1].is_lowercase() || chars[i - 1].is_ascii_digit());
-        let before_word = i > 0 && chars[i - 1].is_uppercase() && chars.get(i + 1).is_some_and(|n| n.is_lowercase());
+        let before_word = i > 0
+            && chars[i - 1].is_uppercase()
+            && chars.get(i + 1).is_some_and(|n| n.is_lowercase());
         if c.is_uppercase() && (after_word || before_word) {
             out.push('_');
         }
@@ -73,7 +75,10 @@ pub(crate) fn check_service_name(name: &str) -> Result<(), String> {
         return Err(format!("the name of a service cannot be empty: {rule}"));
     }
     if name.len() > MAX_NAME_LEN {
-        return Err(format!("the name of this service has {} bytes, the limit is {MAX_NAME_LEN}", name.len()));
+        return Err(format!(
+            "the name of this service has {} bytes, the limit is {MAX_NAME_LEN}",
+            name.len()
+        ));
     }
     let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !name.chars().all(valid) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {

@@ -4,7 +4,10 @@ use proc_macro2::{Group, Ident};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Generics, LitStr, Pat, Signature, Token, TraitItem, TypeParamBound, Visibility, braced, token};
+use syn::{
+    Attribute, Generics, LitStr, Pat, Signature, Token, TraitItem, TypeParamBound, Visibility,
+    braced, token,
+};
 
 /// The annotated trait.
 pub(crate) struct ServiceTrait {
@@ -29,7 +32,8 @@ pub(crate) struct ParsedMethod {
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) vis: Visibility,
     pub(crate) sig: Signature,
-    /// The braces and their tokens: unparsed, so that half-written code in an editor does not cost the whole trait.
+    /// The braces and their tokens: unparsed, so that half-written code in an editor does not cost
+    /// the whole trait.
     pub(crate) body: Option<Group>,
 }
 
@@ -48,7 +52,9 @@ impl Parse for ServiceTrait {
         let vis = input.parse()?;
         let unsafety = input.parse()?;
         if !input.peek(Token![trait]) {
-            return Err(input.error("`#[service]` goes on a trait: `#[service] pub trait Billing { .. }`"));
+            return Err(
+                input.error("`#[service]` goes on a trait: `#[service] pub trait Billing { .. }`")
+            );
         }
         input.parse::<Token![trait]>()?;
         let ident = input.parse()?;
@@ -126,7 +132,11 @@ impl Parse for ParsedMethod {
 /// The name of an argument, if its pattern is a plain name.
 pub(crate) fn plain_name(pat: &Pat) -> Option<&Ident> {
     match pat {
-        Pat::Ident(pat) if pat.by_ref.is_none() && pat.mutability.is_none() && pat.subpat.is_none() => Some(&pat.ident),
+        Pat::Ident(pat)
+            if pat.by_ref.is_none() && pat.mutability.is_none() && pat.subpat.is_none() =>
+        {
+            Some(&pat.ident)
+        }
         _ => None,
     }
 }

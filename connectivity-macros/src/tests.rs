@@ -1,5 +1,5 @@
-//! What traits expand to, as people would read it. `INSTA_UPDATE=always cargo test -p connectivity-macros` writes the
-//! snapshots anew; review them like code.
+//! What traits expand to, as people would read it. `INSTA_UPDATE=always cargo test -p
+//! connectivity-macros` writes the snapshots anew; review them like code.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -77,10 +77,15 @@ fn there_is_a_limit_to_methods() {
         quote!(trait Many { #(async fn #names(&self) -> Result<(), Error>;)* })
     };
     assert!(!expand_service(quote!(), &methods(256)).to_string().contains("compile_error"));
-    assert!(expand_service(quote!(), &methods(257)).to_string().contains("257 methods, the limit is 256"));
+    assert!(
+        expand_service(quote!(), &methods(257))
+            .to_string()
+            .contains("257 methods, the limit is 256")
+    );
 }
 
-/// Nothing that can be written makes the macro panic, and whatever it says, it says beside some output.
+/// Nothing that can be written makes the macro panic, and whatever it says, it says beside some
+/// output.
 #[test]
 fn no_input_panics() {
     for (args, item) in [
@@ -93,12 +98,24 @@ fn no_input_panics() {
         (",", "trait T { async fn f(&self); }"),
         ("crate", "trait T { type X; fn; }"),
         ("name", "trait r#type { async fn r#fn(&self, r#in: u8) -> Result<(), E>; }"),
-        ("name = \"\"", "trait T { async fn f(&self, ...) -> !; default fn g(); pub(crate) fn h(self: &Self); }"),
-        ("crate = a::<b>", "trait _T { #[noop] #[noop()] #[noop(a, b)] #[idempotent = 1] async fn f(); }"),
-        ("name = \"\\u{0}\"", "unsafe auto trait T<'a, const N: u8>: 'a + ?Sized where Self: Sized { m!{} }"),
+        (
+            "name = \"\"",
+            "trait T { async fn f(&self, ...) -> !; default fn g(); pub(crate) fn h(self: &Self); }",
+        ),
+        (
+            "crate = a::<b>",
+            "trait _T { #[noop] #[noop()] #[noop(a, b)] #[idempotent = 1] async fn f(); }",
+        ),
+        (
+            "name = \"\\u{0}\"",
+            "unsafe auto trait T<'a, const N: u8>: 'a + ?Sized where Self: Sized { m!{} }",
+        ),
     ] {
         let (Ok(args), Ok(item)) = (args.parse(), item.parse()) else { continue };
         let output = expand_service(args, &item).to_string();
-        assert!(output.contains("compile_error") || output.contains("__private"), "{item}: {output}");
+        assert!(
+            output.contains("compile_error") || output.contains("__private"),
+            "{item}: {output}"
+        );
     }
 }

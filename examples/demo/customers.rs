@@ -12,7 +12,8 @@ use crate::shop::{ITEMS, OrdersClient};
 /// Customers with an order in flight at any moment; most of the time they think about a quote.
 pub(crate) const CUSTOMERS: u32 = 256;
 
-/// Wholesalers order without a pause. They are few, so that what is measured is a call and not a queue in front of it.
+/// Wholesalers order without a pause. They are few, so that what is measured is a call and not a
+/// queue in front of it.
 pub(crate) const WHOLESALERS: u32 = 4;
 
 /// The pause of a customer after an order that failed.

@@ -1,4 +1,5 @@
-//! Moves services by SQL, as an operator would: a thread with a connection of its own, which the router knows nothing of.
+//! Moves services by SQL, as an operator would: a thread with a connection of its own, which the
+//! router knows nothing of.
 
 mod kill;
 
@@ -35,8 +36,8 @@ const LOOK: Duration = Duration::from_micros(50);
 
 /// What happens to the rows, again and again: a way, or `None` for a row that is deleted.
 ///
-/// `billing` goes every way there is, `catalog` does at another rhythm, and `billing.quote` has a row of its own at times, which
-/// beats that of `billing`.
+/// `billing` goes every way there is, `catalog` does at another rhythm, and `billing.quote` has a
+/// row of its own at times, which beats that of `billing`.
 const ROUND: [(&str, Option<Way>); 25] = [
     ("billing", Some(Way::Http)),
     ("catalog", Some(Way::Quic)),
@@ -77,7 +78,8 @@ pub(crate) enum News {
 #[derive(Clone, Debug)]
 pub(crate) struct Flipped {
     pub(crate) sql: String,
-    /// From the end of the statement until the router's table was swapped; unknown for a statement of somebody else.
+    /// From the end of the statement until the router's table was swapped; unknown for a statement
+    /// of somebody else.
     pub(crate) in_force_after: Option<Duration>,
 }
 
@@ -110,8 +112,8 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Starts flipping the rows of the shop, and kills the second process once, after a time. Every flip that is in force is
-    /// told; the channel closes early when a flip fails.
+    /// Starts flipping the rows of the shop, and kills the second process once, after a time. Every
+    /// flip that is in force is told; the channel closes early when a flip fails.
     pub(crate) fn start(
         monolith: &Monolith,
         kill_after: Duration,
@@ -235,7 +237,9 @@ impl Operator {
         let inspection = self.router.inspect();
         let found = inspection.route(row);
         let strategy = found.and_then(|found| found.strategy.as_deref());
-        if strategy == way.map(Way::word) && found.is_none_or(|found| found.state == RouteState::InForce) {
+        if strategy == way.map(Way::word)
+            && found.is_none_or(|found| found.state == RouteState::InForce)
+        {
             return Ok(());
         }
         Err(FlipError::Bad { sql: sql.to_owned(), state: found.map(|found| found.state.clone()) })

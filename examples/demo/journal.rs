@@ -39,7 +39,8 @@ impl Counts {
     }
 }
 
-/// A journal in a file: what is written there is there, however the process ends, and the next one goes on with it.
+/// A journal in a file: what is written there is there, however the process ends, and the next one
+/// goes on with it.
 #[derive(Debug)]
 pub(crate) struct CallBook {
     file: File,
@@ -49,7 +50,8 @@ pub(crate) struct CallBook {
 impl CallBook {
     /// Opens the journal, or begins one.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut bytes = [0; 16];
         match file.read_exact_at(&mut bytes, 0) {
             Ok(()) => {}
@@ -61,7 +63,8 @@ impl CallBook {
 
     /// Writes a call down before it runs, so that the journal knows every call that did.
     ///
-    /// A call over a wire carries the time that its order has left; one without has the 30 s of a remote route.
+    /// A call over a wire carries the time that its order has left; one without has the 30 s of a
+    /// remote route.
     pub(crate) fn note(&self) {
         let without_deadline = context::current().remaining().is_none_or(|left| left > ORDER_LIMIT);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);

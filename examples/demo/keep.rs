@@ -24,9 +24,12 @@ pub(crate) struct Keep {
 
 impl Keep {
     /// Starts both; what comes through the channel are changes of rows.
-    pub(crate) async fn start(monolith: &Monolith) -> Result<(Self, UnboundedReceiver<News>), Box<dyn Error>> {
+    pub(crate) async fn start(
+        monolith: &Monolith,
+    ) -> Result<(Self, UnboundedReceiver<News>), Box<dyn Error>> {
         let services = ["orders", "billing", "catalog"];
-        let gateway = Server::builder(&monolith.router).expose(services).http("127.0.0.1:0").start().await?;
+        let gateway =
+            Server::builder(&monolith.router).expose(services).http("127.0.0.1:0").start().await?;
         let (told, changes) = mpsc::unbounded_channel();
         let (connection, router) = (flips::open(&monolith.routes())?, monolith.router.clone());
         thread::spawn(move || follow(&connection, &router, &told));
@@ -38,7 +41,8 @@ impl Keep {
         let (routes, far) = (monolith.routes(), &monolith.second.far);
         let (routes, here) = (routes.display(), self.gateway.address("http").unwrap_or_default());
         let update = |way| far.update("billing", way).replace(';', " RETURNING *");
-        let [http, quic, unix, mcp, local] = [Way::Http, Way::Quic, Way::Unix, Way::Mcp, Way::Local].map(update);
+        let [http, quic, unix, mcp, local] =
+            [Way::Http, Way::Quic, Way::Unix, Way::Mcp, Way::Local].map(update);
         let there = &far.http;
         format!(
             r#"The rows are yours: {routes}
@@ -81,8 +85,12 @@ fn follow(connection: &Connection, router: &Router, told: &UnboundedSender<News>
 }
 
 fn changes(connection: &Connection, after: u64, until: u64) -> rusqlite::Result<Vec<String>> {
-    let sql = "SELECT op || ' ' || service_name || ': ' || coalesce(old_strategy, '(no row)') || ' -> '
+    let sql =
+        "SELECT op || ' ' || service_name || ': ' || coalesce(old_strategy, '(no row)') || ' -> '
                    || coalesce(new_strategy, '(no row)') || coalesce(' ' || new_endpoint, '')
                  FROM history WHERE generation > ?1 AND generation <= ?2 ORDER BY generation";
-    connection.prepare(sql)?.query_map([after, until].map(u64::cast_signed), |row| row.get(0))?.collect()
+    connection
+        .prepare(sql)?
+        .query_map([after, until].map(u64::cast_signed), |row| row.get(0))?
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! What does moving a service look like? A small shop, two processes, and rows that are changed by SQL while it sells.
+//! What does moving a service look like? A small shop, two processes, and rows that are changed by
+//! SQL while it sells.
 //!
 //! ```text
 //! cargo run --release                            for 20 s, with a table in a terminal
@@ -31,10 +32,12 @@ use clap::Parser;
 
 /// A small shop whose services are moved between two processes by SQL while it sells.
 ///
-/// `orders` calls `catalog` and `billing` in every order. Rows in a SQLite file say where these run: in this process (local), in
-/// a second one (http, quic, unix, mcp), or nowhere (noop). The rows are changed several times a second, and every call is checked: it must be
-/// answered, by the process and over the wire that its row names. In the middle of the run the second process is killed and
-/// started again; calls that this interrupts end in an error of the right kind, and are counted apart.
+/// `orders` calls `catalog` and `billing` in every order. Rows in a SQLite file say where these
+/// run: in this process (local), in a second one (http, quic, unix, mcp), or nowhere (noop). The
+/// rows are changed several times a second, and every call is checked: it must be answered, by the
+/// process and over the wire that its row names. In the middle of the run the second process is
+/// killed and started again; calls that this interrupts end in an error of the right kind, and are
+/// counted apart.
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -44,10 +47,12 @@ struct Arguments {
     /// Prints one JSON object as the last line on stdout; everything else goes to stderr.
     #[arg(long)]
     json: bool,
-    /// Leaves the rows to you: sells until Ctrl-C, and prints statements for the sqlite3 shell and curl lines to try.
+    /// Leaves the rows to you: sells until Ctrl-C, and prints statements for the sqlite3 shell and
+    /// curl lines to try.
     #[arg(long, conflicts_with_all = ["seconds", "json"])]
     keep: bool,
-    /// Is what the second process is started with: a folder, and its addresses for http, quic and mcp.
+    /// Is what the second process is started with: a folder, and its addresses for http, quic and
+    /// mcp.
     #[arg(long, hide = true, num_args = 4)]
     serve: Vec<String>,
 }
@@ -56,7 +61,9 @@ struct Arguments {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match &arguments.serve[..] {
-        [folder, addresses @ ..] => serve::serve(folder.as_ref(), addresses).await.map(|()| ExitCode::SUCCESS),
+        [folder, addresses @ ..] => {
+            serve::serve(folder.as_ref(), addresses).await.map(|()| ExitCode::SUCCESS)
+        }
         _ => run::run(&arguments).await,
     };
     outcome.unwrap_or_else(|error| failed(&*error))

@@ -54,8 +54,12 @@ impl Meter {
     /// Makes a meter that checks calls against the signposts of the world.
     pub(crate) fn new(world: &Arc<World>) -> Self {
         let (clock, failures) = (clock_cost(), Arc::default());
-        let lane =
-            || Lane { tally: Mutex::default(), world: Arc::clone(world), clock, failures: Arc::clone(&failures) };
+        let lane = || Lane {
+            tally: Mutex::default(),
+            world: Arc::clone(world),
+            clock,
+            failures: Arc::clone(&failures),
+        };
         Self { lanes: (0..LANES).map(|_| lane()).collect(), failures }
     }
 
@@ -112,22 +116,30 @@ impl Lane {
 
     fn answered(&self, method: Method, served_by: ServedBy, expected: Option<Way>, span: Span) {
         let way = self.world.way(served_by);
-        let was_carried_over = self.world.outage.was_in_flight(span.start) && served_by.process == self.world.there();
+        let was_carried_over =
+            self.world.outage.was_in_flight(span.start) && served_by.process == self.world.there();
         let mut tally = self.tally();
         tally.checked += u64::from(expected.is_some());
         // An answer of a stranger is wrong at any time.
-        tally.misrouted += u64::from(way.is_none() || expected.is_some_and(|expected| way != Some(expected)));
+        tally.misrouted +=
+            u64::from(way.is_none() || expected.is_some_and(|expected| way != Some(expected)));
         tally.carried_over += u64::from(was_carried_over && method.may_be_repeated());
         if let Some(way) = way {
-            tally.record(method, way, span.end.duration_since(span.start).saturating_sub(self.clock));
+            tally.record(
+                method,
+                way,
+                span.end.duration_since(span.start).saturating_sub(self.clock),
+            );
         }
     }
 
-    /// Counts a call that got no answer: interrupted, if the kill of the second process explains it, else failed.
+    /// Counts a call that got no answer: interrupted, if the kill of the second process explains
+    /// it, else failed.
     fn not_answered(&self, method: Method, error: &ShopError, expected: Option<Way>, span: Span) {
         match error {
             ShopError::Connectivity(error)
-                if expected.is_none_or(Way::is_far) && self.world.outage.explains(method, span, error) =>
+                if expected.is_none_or(Way::is_far)
+                    && self.world.outage.explains(method, span, error) =>
             {
                 let mut tally = self.tally();
                 tally.interrupted += 1;
@@ -169,7 +181,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What was measured.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
-    /// In nanoseconds, by method and way; made when first needed, because most lanes need few of them.
+    /// In nanoseconds, by method and way; made when first needed, because most lanes need few of
+    /// them.
     times: [[Option<Histogram<u64>>; Way::ALL.len()]; Method::ALL.len()],
     /// By method; the last are orders.
     failed: [u64; Method::ALL.len() + 1],
@@ -181,7 +194,8 @@ pub(crate) struct Tally {
     pub(crate) interrupted: u64,
     /// Those of them that the killed process may have run.
     pub(crate) may_have_run: u64,
-    /// Calls that began before the kill and were answered by the restarted process, of methods that may be repeated.
+    /// Calls that began before the kill and were answered by the restarted process, of methods that
+    /// may be repeated.
     pub(crate) carried_over: u64,
 }
 
@@ -251,7 +265,8 @@ pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("the bounds are constants that fit")
 }
 
-/// What two looks at the clock cost: a local call takes little longer, so this is taken off what was measured.
+/// What two looks at the clock cost: a local call takes little longer, so this is taken off what
+/// was measured.
 fn clock_cost() -> Duration {
     let mut costs: Vec<_> = (0..10_000).map(|_| Instant::now().elapsed()).collect();
     costs.sort_unstable();
@@ -294,7 +309,11 @@ mod tests {
         ] {
             let tally = check(expected, served_by).await;
             let checked = u64::from(expected.is_some());
-            assert_eq!((tally.misrouted, tally.checked), (misrouted, checked), "{expected:?} {served_by:?}");
+            assert_eq!(
+                (tally.misrouted, tally.checked),
+                (misrouted, checked),
+                "{expected:?} {served_by:?}"
+            );
         }
     }
 

@@ -12,7 +12,8 @@ use crate::journal::{Counts, JournalClient};
 use crate::meter::Meter;
 use crate::second_process::{DRAIN, SecondProcess};
 use crate::shop::{
-    Billing, BillingClient, CashDesk, Catalog, CatalogClient, ORDER_LIMIT, OrderDesk, Orders, OrdersClient, PriceList,
+    Billing, BillingClient, CashDesk, Catalog, CatalogClient, ORDER_LIMIT, OrderDesk, Orders,
+    OrdersClient, PriceList,
 };
 use crate::signpost::Way;
 use crate::statements;
@@ -34,9 +35,13 @@ impl Monolith {
         let folder = tempfile::tempdir()?;
         let world = Arc::new(World::new(std::process::id()));
         let second = Arc::new(SecondProcess::start(folder.path(), &world).await?);
-        // The second process is on this machine, and such addresses are closed unless a program opens them.
+        // The second process is on this machine, and such addresses are closed unless a program
+        // opens them.
         let http = HttpTransport::new().allow_internal();
-        let router = Router::builder().transport("http", http).open_or_create(folder.path().join("routes.db")).await?;
+        let router = Router::builder()
+            .transport("http", http)
+            .open_or_create(folder.path().join("routes.db"))
+            .await?;
         let meter = Arc::new(Meter::new(&world));
         let (catalog, billing) = (CatalogClient::new(&router), BillingClient::new(&router));
         let desk = OrderDesk { catalog, billing, meter: Arc::clone(&meter) };

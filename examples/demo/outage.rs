@@ -14,7 +14,8 @@ pub(crate) struct Outage {
     began: OnceLock<Instant>,
     /// When the process was certainly dead.
     dead: OnceLock<Instant>,
-    /// When the restarted process had answered a call on every wire: no connection of the old one is in use any more.
+    /// When the restarted process had answered a call on every wire: no connection of the old one
+    /// is in use any more.
     over: OnceLock<Instant>,
 }
 
@@ -50,10 +51,11 @@ impl Outage {
 
     /// Says whether the kill explains how a call ended; whatever it does not explain has failed.
     ///
-    /// The call overlapped the outage, and its error is what a caller is promised then: that there was no connection, so that
-    /// nothing was sent (or, of a method that may be repeated, nothing the second time); or that the connection broke or the
-    /// time passed while it waited, which says `Sent::Maybe`, or `Sent::No` if the request had not left. `Sent::Yes` would be a
-    /// lie, and an error that came inside an answer is another call's.
+    /// The call overlapped the outage, and its error is what a caller is promised then: that there
+    /// was no connection, so that nothing was sent (or, of a method that may be repeated, nothing
+    /// the second time); or that the connection broke or the time passed while it waited, which
+    /// says `Sent::Maybe`, or `Sent::No` if the request had not left. `Sent::Yes` would be a lie,
+    /// and an error that came inside an answer is another call's.
     pub(crate) fn explains(&self, method: Method, span: Span, error: &Error) -> bool {
         let overlaps = self.began.get().is_some_and(|began| span.end >= *began)
             && self.over.get().is_none_or(|over| span.start <= *over);
@@ -97,7 +99,10 @@ mod tests {
             let found = outage.explains(method, during, &error(kind, sent));
             assert_eq!(found, explained, "{method:?} {kind:?} {sent:?}");
         }
-        assert!(outage.explains(Method::Charge, Span { start: before.start, ..during }, &closed), "it was in flight");
+        assert!(
+            outage.explains(Method::Charge, Span { start: before.start, ..during }, &closed),
+            "it was in flight"
+        );
         assert!(!outage.explains(Method::Charge, before, &closed), "it had ended");
         outage.end();
         std::thread::sleep(Duration::from_millis(1));

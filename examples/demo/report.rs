@@ -18,7 +18,8 @@ pub(crate) struct Report {
     calls: u64,
     orders: u64,
     failed: u64,
-    /// Of the calls that saw no flip between their start and their end, those that another than the row says has served.
+    /// Of the calls that saw no flip between their start and their end, those that another than the
+    /// row says has served.
     misrouted: u64,
     /// Calls that saw no flip between their start and their end.
     checked: u64,
@@ -86,8 +87,14 @@ impl Times {
 }
 
 impl Report {
-    pub(crate) fn new(total: &Tally, flips: &Histogram<u64>, far: Counts, outage: Option<Duration>) -> Self {
-        let [local, http, quic, unix, mcp, noop] = Way::ALL.map(|way| Times::of(&total.times_by_way(way)));
+    pub(crate) fn new(
+        total: &Tally,
+        flips: &Histogram<u64>,
+        far: Counts,
+        outage: Option<Duration>,
+    ) -> Self {
+        let [local, http, quic, unix, mcp, noop] =
+            Way::ALL.map(|way| Times::of(&total.times_by_way(way)));
         let kill = outage.map(|outage| Kill {
             interrupted: total.interrupted,
             may_have_run: total.may_have_run,
@@ -110,14 +117,18 @@ impl Report {
 
     /// Says whether no call was lost, repeated, or sent elsewhere.
     pub(crate) fn is_clean(&self) -> bool {
-        self.failed == 0 && self.misrouted == 0 && self.journal_agrees() && self.far_end.without_deadline == 0
+        self.failed == 0
+            && self.misrouted == 0
+            && self.journal_agrees()
+            && self.far_end.without_deadline == 0
     }
 
     /// Says whether the journal of the second process holds what it must.
     ///
-    /// A process writes a call down before it runs it, so that the journal holds every call that was answered. It may hold more
-    /// only through the kill: the interrupted calls whose error says that they may have run, each once; and the calls in flight
-    /// that may be repeated and were carried over, each once more. Without a kill the two are equal.
+    /// A process writes a call down before it runs it, so that the journal holds every call that
+    /// was answered. It may hold more only through the kill: the interrupted calls whose error says
+    /// that they may have run, each once; and the calls in flight that may be repeated and were
+    /// carried over, each once more. Without a kill the two are equal.
     fn journal_agrees(&self) -> bool {
         let answered = self.strategies.far_calls();
         let more = self.kill.as_ref().map_or(0, |kill| kill.may_have_run + kill.carried_over);
@@ -128,9 +139,13 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { strategies, far_end, flip_in_force, .. } = self;
-        let counts = [self.flips, self.calls, self.orders, self.failed, self.misrouted].map(grouped);
+        let counts =
+            [self.flips, self.calls, self.orders, self.failed, self.misrouted].map(grouped);
         let [flips, calls, orders, failed, misrouted] = counts;
-        writeln!(f, "{flips} flips, {calls} calls in {orders} orders, {failed} failed, {misrouted} misrouted")?;
+        writeln!(
+            f,
+            "{flips} flips, {calls} calls in {orders} orders, {failed} failed, {misrouted} misrouted"
+        )?;
         for (way, times) in Way::ALL.into_iter().zip(strategies.all()) {
             writeln!(f, "  {:<6} {times}", way.word())?;
         }
@@ -139,8 +154,12 @@ impl fmt::Display for Report {
             writeln!(f, "  a flip was in force {p50} (p50) to {p99} (p99) after its statement")?;
         }
         if let Some(Kill { interrupted, may_have_run, carried_over, back_after_ms }) = &self.kill {
-            let [interrupted, maybe, carried_over] = [*interrupted, *may_have_run, *carried_over].map(grouped);
-            writeln!(f, "  the second process was killed: {interrupted} calls interrupted ({maybe} may have run),")?;
+            let [interrupted, maybe, carried_over] =
+                [*interrupted, *may_have_run, *carried_over].map(grouped);
+            writeln!(
+                f,
+                "  the second process was killed: {interrupted} calls interrupted ({maybe} may have run),"
+            )?;
             writeln!(
                 f,
                 "    {carried_over} carried over to the restarted one, which was back after {back_after_ms} ms"
@@ -153,7 +172,13 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Times {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>14} calls   p50 {:>8}   p99 {:>8}", grouped(self.calls), nanos(self.p50_ns), nanos(self.p99_ns))
+        write!(
+            f,
+            "{:>14} calls   p50 {:>8}   p99 {:>8}",
+            grouped(self.calls),
+            nanos(self.p50_ns),
+            nanos(self.p99_ns)
+        )
     }
 }
 
@@ -173,7 +198,8 @@ pub(crate) fn grouped(number: u64) -> String {
 /// Writes a time with three digits and its unit.
 pub(crate) fn nanos(nanos: u64) -> String {
     let units = [("ns", 1.0), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)];
-    let (unit, size) = units.into_iter().rev().find(|&(_, size)| nanos as f64 >= size).unwrap_or(units[0]);
+    let (unit, size) =
+        units.into_iter().rev().find(|&(_, size)| nanos as f64 >= size).unwrap_or(units[0]);
     let value = nanos as f64 / size;
     let digits = if value >= 100.0 || size == 1.0 { 0 } else { 1 };
     let mut text = String::new();
@@ -188,6 +214,9 @@ mod tests {
     #[test]
     fn numbers_are_easy_to_read() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([0, 42, 1_500, 250_000, 3_000_000].map(nanos), ["0 ns", "42 ns", "1.5 µs", "250 µs", "3.0 ms"]);
+        assert_eq!(
+            [0, 42, 1_500, 250_000, 3_000_000].map(nanos),
+            ["0 ns", "42 ns", "1.5 µs", "250 µs", "3.0 ms"]
+        );
     }
 }

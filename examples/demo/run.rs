@@ -95,8 +95,13 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn start(monolith: &'a Monolith, screen: &'a mut Screen, news: UnboundedReceiver<News>) -> Self {
-        let (customers, now) = (Customers::start(&monolith.orders(), &monolith.meter), Instant::now());
+    fn start(
+        monolith: &'a Monolith,
+        screen: &'a mut Screen,
+        news: UnboundedReceiver<News>,
+    ) -> Self {
+        let (customers, now) =
+            (Customers::start(&monolith.orders(), &monolith.meter), Instant::now());
         let (in_force, total) = (histogram(), Tally::default());
         Self { monolith, screen, customers, news, in_force, total, began: now, taken: now }
     }
@@ -148,7 +153,9 @@ impl<'a> Run<'a> {
     fn heading(&self, lately: &Tally, within: Duration) -> String {
         let (seconds, orders) = (self.began.elapsed().as_secs(), per_second(lately.orders, within));
         let (second, customers) = (self.monolith.world.there(), CUSTOMERS + WHOLESALERS);
-        format!("{seconds} s, {customers} orders at once, {orders} orders/s; the second process is {second}")
+        format!(
+            "{seconds} s, {customers} orders at once, {orders} orders/s; the second process is {second}"
+        )
     }
 
     /// Lets every order end, and sums up.

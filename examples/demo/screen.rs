@@ -64,13 +64,16 @@ impl Screen {
     /// Shows a flip.
     pub(crate) fn flipped(&mut self, flipped: &Flipped) {
         let after = flipped.in_force_after.map(|after| nanos(after.as_nanos() as u64));
-        let remark = after.map_or_else(String::new, |after| format!("   -- in force after {after}"));
+        let remark =
+            after.map_or_else(String::new, |after| format!("   -- in force after {after}"));
         if !self.live {
             self.say(&format!("{}{remark}", flipped.sql));
             return;
         }
         // In two lines, and with a short pin, so that it fits into a narrow terminal.
-        let sql = short_pin(&flipped.sql).replace(" WHERE ", "\n   WHERE ").replace(" VALUES ", "\n   VALUES ");
+        let sql = short_pin(&flipped.sql)
+            .replace(" WHERE ", "\n   WHERE ")
+            .replace(" VALUES ", "\n   VALUES ");
         self.keep(sql + &remark);
     }
 
@@ -109,7 +112,11 @@ impl Screen {
         for statement in &self.statements {
             let _ = writeln!(frame, "{statement}");
         }
-        let up = if self.height == 0 { String::new() } else { format!("\x1b[{}F{CLEAR_BELOW}", self.height) };
+        let up = if self.height == 0 {
+            String::new()
+        } else {
+            format!("\x1b[{}F{CLEAR_BELOW}", self.height)
+        };
         self.write(&format!("{up}{NO_WRAP}{frame}{WRAP}"));
         self.height = frame.lines().count();
     }
@@ -133,9 +140,12 @@ fn short_pin(sql: &str) -> String {
 
 fn totals(moment: &Moment<'_>) -> String {
     let total = moment.total;
-    let counts = [moment.flips, total.calls(), total.all_failed(), total.misrouted, total.interrupted];
+    let counts =
+        [moment.flips, total.calls(), total.all_failed(), total.misrouted, total.interrupted];
     let [flips, calls, failed, misrouted, interrupted] = counts.map(grouped);
-    format!("{flips} flips, {calls} calls, {failed} failed, {misrouted} misrouted, {interrupted} interrupted")
+    format!(
+        "{flips} flips, {calls} calls, {failed} failed, {misrouted} misrouted, {interrupted} interrupted"
+    )
 }
 
 fn summary(tally: &Tally, within: Duration, total: &Tally) -> String {
@@ -147,7 +157,8 @@ fn summary(tally: &Tally, within: Duration, total: &Tally) -> String {
             let _ = write!(text, ", {} p50 {p50} p99 {p99}", way.word());
         }
     }
-    let [failed, misrouted, interrupted] = [total.all_failed(), total.misrouted, total.interrupted].map(grouped);
+    let [failed, misrouted, interrupted] =
+        [total.all_failed(), total.misrouted, total.interrupted].map(grouped);
     let _ = write!(text, ", {failed} failed, {misrouted} misrouted, {interrupted} interrupted");
     text
 }
@@ -166,13 +177,19 @@ fn row(method: Method, moment: &Moment<'_>) -> Vec<Cell> {
     let route = method.rows().into_iter().find_map(|row| moment.inspection.route(row));
     let strategy = route.and_then(|route| route.strategy.as_deref()).unwrap_or("-");
     let way = Way::of_word(strategy);
-    let endpoint =
-        route.and_then(|route| route.endpoint.as_deref()).filter(|_| way.is_some_and(Way::is_far)).unwrap_or("");
+    let endpoint = route
+        .and_then(|route| route.endpoint.as_deref())
+        .filter(|_| way.is_some_and(Way::is_far))
+        .unwrap_or("");
     let times = way.and_then(|way| moment.lately.times(method, way));
     let time = |quantile| {
-        times.map_or_else(|| "-".to_owned(), |times: &Histogram<u64>| nanos(times.value_at_quantile(quantile)))
+        times.map_or_else(
+            || "-".to_owned(),
+            |times: &Histogram<u64>| nanos(times.value_at_quantile(quantile)),
+        )
     };
-    // Texts are as wide as they may become, so that the table keeps its shape; what a narrow terminal cuts off stands last.
+    // Texts are as wide as they may become, so that the table keeps its shape; what a narrow
+    // terminal cuts off stands last.
     vec![
         Cell::new(method.rows()[0]),
         Cell::new(format!("{:<13}", route.map_or("-", |route| &route.name))),

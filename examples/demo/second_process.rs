@@ -71,10 +71,15 @@ impl SecondProcess {
 }
 
 /// Starts a second process, and tells the addresses it has got for http, quic and mcp.
-async fn start_at(folder: &Path, addresses: [&str; 3], world: &World) -> io::Result<(Child, [String; 3])> {
+async fn start_at(
+    folder: &Path,
+    addresses: [&str; 3],
+    world: &World,
+) -> io::Result<(Child, [String; 3])> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(SERVE).arg(folder).args(addresses);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
     world.arrived(child.id().ok_or_else(gone)?);
     let stdout = child.stdout.take().ok_or_else(gone)?;
     let line = BufReader::new(stdout).lines().next_line().await?.ok_or_else(gone)?;
@@ -82,8 +87,8 @@ async fn start_at(folder: &Path, addresses: [&str; 3], world: &World) -> io::Res
     Ok((child, addresses.try_into().map_err(|_| gone())?))
 }
 
-/// Makes a certificate that nobody vouches for but the pin in a row. It is in files so that it outlives the process which shows
-/// it; `Tls::self_signed` would make another one at each start.
+/// Makes a certificate that nobody vouches for but the pin in a row. It is in files so that it
+/// outlives the process which shows it; `Tls::self_signed` would make another one at each start.
 fn make_identity(folder: &Path) -> Result<String, Box<dyn Error>> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let (certificate, key) = (folder.join(CERTIFICATE), folder.join(KEY));

@@ -54,8 +54,12 @@ pub(crate) struct Placed {
 
 impl Placed {
     /// What a `noop` row answers.
-    const NOTHING: Self =
-        Self { cents: 0, priced_by: ServedBy::NOBODY, quoted_by: ServedBy::NOBODY, charged_by: ServedBy::NOBODY };
+    const NOTHING: Self = Self {
+        cents: 0,
+        priced_by: ServedBy::NOBODY,
+        quoted_by: ServedBy::NOBODY,
+        charged_by: ServedBy::NOBODY,
+    };
 }
 
 /// What the services of the shop can answer but a value.
@@ -95,7 +99,13 @@ pub(crate) trait Billing {
 pub(crate) trait Orders {
     /// Asks for the price, lets the customer think about the quote for a while, and charges.
     #[noop = Placed::NOTHING]
-    async fn place(&self, customer: u32, item: &str, quantity: u32, think_ms: u64) -> Result<Placed, ShopError>;
+    async fn place(
+        &self,
+        customer: u32,
+        item: &str,
+        quantity: u32,
+        think_ms: u64,
+    ) -> Result<Placed, ShopError>;
 }
 
 /// The price list.
@@ -107,7 +117,8 @@ pub(crate) struct PriceList {
 }
 
 /// What the shop sells.
-pub(crate) const ITEMS: [(&str, u64); 4] = [("tea", 450), ("coffee", 720), ("honey", 990), ("bread", 380)];
+pub(crate) const ITEMS: [(&str, u64); 4] =
+    [("tea", 450), ("coffee", 720), ("honey", 990), ("bread", 380)];
 
 impl PriceList {
     /// Makes the price list; with a journal it counts its calls.
@@ -150,8 +161,8 @@ impl Billing for CashDesk {
     }
 }
 
-/// Notes a call in the journal, if there is one, and says how it came. Where there is none, calls come from this process, and
-/// looking would take longer than the call.
+/// Notes a call in the journal, if there is one, and says how it came. Where there is none, calls
+/// come from this process, and looking would take longer than the call.
 fn served_by(process: u32, journal: Option<&CallBook>) -> ServedBy {
     let Some(journal) = journal else { return ServedBy { process, way: Way::Local } };
     journal.note();
@@ -168,7 +179,13 @@ pub(crate) struct OrderDesk {
 }
 
 impl Orders for OrderDesk {
-    async fn place(&self, customer: u32, item: &str, quantity: u32, think_ms: u64) -> Result<Placed, ShopError> {
+    async fn place(
+        &self,
+        customer: u32,
+        item: &str,
+        quantity: u32,
+        think_ms: u64,
+    ) -> Result<Placed, ShopError> {
         let Self { catalog, billing, meter } = self;
         let lane = meter.lane(customer);
         let price = lane.call(Method::Price, catalog.price(item)).await?;

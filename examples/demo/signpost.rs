@@ -19,7 +19,8 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 6] = [Self::Local, Self::Http, Self::Quic, Self::Unix, Self::Mcp, Self::Noop];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Local, Self::Http, Self::Quic, Self::Unix, Self::Mcp, Self::Noop];
 
     /// Those that lead to the second process.
     pub(crate) const FAR: [Self; 4] = [Self::Http, Self::Quic, Self::Unix, Self::Mcp];
@@ -48,8 +49,9 @@ impl Way {
 
 /// One signpost for each method.
 ///
-/// It is taken down before the SQL of a flip begins, and put up again when the router has the new row in force. A call that
-/// reads the same sign before its start and after its end has seen no flip, and must have gone where the sign points.
+/// It is taken down before the SQL of a flip begins, and put up again when the router has the new
+/// row in force. A call that reads the same sign before its start and after its end has seen no
+/// flip, and must have gone where the sign points.
 #[derive(Debug, Default)]
 pub(crate) struct Signposts([AtomicU64; Method::ALL.len()]);
 

@@ -19,11 +19,15 @@ fn run(arguments: &[&str]) -> Result<(bool, Value), Box<dyn Error>> {
 }
 
 fn number(report: &Value, pointer: &str) -> u64 {
-    report.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {pointer} in {report}"))
+    report
+        .pointer(pointer)
+        .and_then(Value::as_u64)
+        .unwrap_or_else(|| panic!("no {pointer} in {report}"))
 }
 
 #[test]
-fn no_call_is_lost_or_misrouted_while_rows_flip_and_a_process_is_killed() -> Result<(), Box<dyn Error>> {
+fn no_call_is_lost_or_misrouted_while_rows_flip_and_a_process_is_killed()
+-> Result<(), Box<dyn Error>> {
     let (success, report) = run(&["--seconds", "5", "--json"])?;
     assert!(success, "{report}");
     for nothing in ["/failed", "/misrouted", "/far_end/without_deadline"] {
@@ -34,13 +38,19 @@ fn no_call_is_lost_or_misrouted_while_rows_flip_and_a_process_is_killed() -> Res
     }
     let calls = |strategy| number(&report, &format!("/strategies/{strategy}/calls"));
     let answered: u64 = ["http", "quic", "unix", "mcp"].map(calls).iter().sum();
-    let lost = ["/kill/may_have_run", "/kill/carried_over"].map(|count| number(&report, count)).iter().sum::<u64>();
+    let lost = ["/kill/may_have_run", "/kill/carried_over"]
+        .map(|count| number(&report, count))
+        .iter()
+        .sum::<u64>();
     assert!((answered..=answered + lost).contains(&number(&report, "/far_end/calls")), "{report}");
-    assert!(number(&report, "/kill/interrupted") > 0 && number(&report, "/kill/back_after_ms") > 0, "{report}");
+    assert!(
+        number(&report, "/kill/interrupted") > 0 && number(&report, "/kill/back_after_ms") > 0,
+        "{report}"
+    );
     for strategy in ["local", "http", "quic", "unix", "mcp", "noop"] {
         assert!(calls(strategy) > 0, "{strategy}: {report}");
-        let [p50, p99] =
-            ["p50_ns", "p99_ns"].map(|quantile| number(&report, &format!("/strategies/{strategy}/{quantile}")));
+        let [p50, p99] = ["p50_ns", "p99_ns"]
+            .map(|quantile| number(&report, &format!("/strategies/{strategy}/{quantile}")));
         assert!(0 < p50 && p50 <= p99, "{strategy}: {report}");
     }
     Ok(())
@@ -87,7 +97,10 @@ mod ending {
         assert!(first.contains("UPDATE routes SET strategy='http'"), "{first}");
         signal("INT", demo.id())?;
         let text = lines.collect::<Result<Vec<_>, _>>()?.join("\n");
-        assert!(text.contains("0 failed, 0 misrouted") && text.contains("the second process counted"), "{text}");
+        assert!(
+            text.contains("0 failed, 0 misrouted") && text.contains("the second process counted"),
+            "{text}"
+        );
         assert!(demo.wait()?.success());
         Ok(())
     }
@@ -125,12 +138,16 @@ mod ending {
             hints += &(lines.next().ok_or("no hints")?? + "\n");
         }
         let statement = hints.lines().find(|line| line.contains("'noop'")).ok_or("no statement")?;
-        let (path, sql) =
-            statement.trim().strip_prefix("sqlite3 ").and_then(|rest| rest.split_once(' ')).ok_or("no path")?;
+        let (path, sql) = statement
+            .trim()
+            .strip_prefix("sqlite3 ")
+            .and_then(|rest| rest.split_once(' '))
+            .ok_or("no path")?;
         let connection = rusqlite::Connection::open(path)?;
         let name: String = connection.query_row(sql.trim_matches('"'), [], |row| row.get(0))?;
         assert_eq!(name, "billing.quote");
-        let shown = lines.by_ref().map_while(Result::ok).find(|line| line.contains("billing.quote"));
+        let shown =
+            lines.by_ref().map_while(Result::ok).find(|line| line.contains("billing.quote"));
         assert_eq!(shown.as_deref(), Some("insert billing.quote: (no row) -> noop"));
         signal("TERM", demo.id())?;
         let mut trouble = String::new();

@@ -36,7 +36,8 @@ fn the_script_of_an_agent() -> Result<(), Box<dyn Error>> {
     let answers = answers(&output.stdout)?;
     assert_eq!(answers[&1]["result"]["protocolVersion"], "2025-11-25");
     let tools = answers[&2]["result"]["tools"].as_array().ok_or("no tools")?;
-    let names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap_or_default()).collect();
+    let names: Vec<_> =
+        tools.iter().map(|tool| tool["name"].as_str().unwrap_or_default()).collect();
     assert_eq!(names, ["clock.add", "stock.find", "stock.take"]);
     assert_eq!(
         answers[&3]["result"]["structuredContent"]["result"][1],
@@ -50,8 +51,11 @@ fn the_script_of_an_agent() -> Result<(), Box<dyn Error>> {
 
 #[test]
 fn an_endless_line_ends_the_process_with_a_reason() -> Result<(), Box<dyn Error>> {
-    let mut process =
-        Command::new(example()?).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut process = Command::new(example()?)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
     let mut stdin = process.stdin.take().ok_or("no stdin")?;
     // It stays open: the process ends by itself.
     let piece = vec![b'x'; 1 << 20];

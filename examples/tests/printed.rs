@@ -21,7 +21,12 @@ fn printed(name: &str) -> Result<Vec<String>, Box<dyn Error>> {
 fn a_service_moves_to_another_router_and_back() -> Result<(), Box<dyn Error>> {
     assert_eq!(
         printed("quickstart")?,
-        ["order-17 was paid here", "order-18 was paid elsewhere", "order-19: card declined", "order-20 was paid here",]
+        [
+            "order-17 was paid here",
+            "order-18 was paid elsewhere",
+            "order-19: card declined",
+            "order-20 was paid here",
+        ]
     );
     Ok(())
 }
@@ -51,7 +56,13 @@ fn a_service_is_switched_off_and_on() -> Result<(), Box<dyn Error>> {
         "  preview: Thank you for order-17",
         "  thumbnail: 5 bytes",
     ];
-    let off = ["noop", "  send: no error", "  waiting: 0", "  preview: switched off", "  thumbnail: 0 bytes"];
+    let off = [
+        "noop",
+        "  send: no error",
+        "  waiting: 0",
+        "  preview: switched off",
+        "  thumbnail: 0 bytes",
+    ];
     assert_eq!(printed("noop-switch")?, [&on[..], &off, &on].concat());
     Ok(())
 }

@@ -47,7 +47,8 @@ impl Server {
 
     /// Moves the client with the statement for a strategy, as a person would who pastes it.
     fn attract(&self, routes: &Path, strategy: &str) -> Result<(), Box<dyn Error>> {
-        let (_, sql) = self.statements.iter().find(|(word, _)| word == strategy).ok_or("no statement")?;
+        let (_, sql) =
+            self.statements.iter().find(|(word, _)| word == strategy).ok_or("no statement")?;
         let changed = rusqlite::Connection::open(routes)?.execute(sql, [])?;
         (changed == 1).then_some(()).ok_or_else(|| format!("{changed} rows: {sql}").into())
     }
@@ -62,7 +63,8 @@ impl Drop for Server {
 
 /// Runs the client: whether it succeeded, and what it said.
 fn client(routes: &Path, server: &str) -> Result<(bool, String), Box<dyn Error>> {
-    let output = example("split-client")?.arg("--routes").arg(routes).args(["--server", server]).output()?;
+    let output =
+        example("split-client")?.arg("--routes").arg(routes).args(["--server", server]).output()?;
     Ok((output.status.success(), String::from_utf8(output.stdout)?))
 }
 
@@ -72,7 +74,10 @@ fn a_program_without_an_implementation_calls_another_one() -> Result<(), Box<dyn
     let routes = folder.path().join("routes.db");
     let server = Server::start(folder.path())?;
     let (success, text) = client(&routes, &server.address)?;
-    assert!(success && text.contains(&format!("process {} took the money", server.process.id())), "{text}");
+    assert!(
+        success && text.contains(&format!("process {} took the money", server.process.id())),
+        "{text}"
+    );
 
     // The row that is there stays, whatever the next client is told.
     let (success, text) = client(&routes, "127.0.0.1:1")?;
@@ -81,7 +86,11 @@ fn a_program_without_an_implementation_calls_another_one() -> Result<(), Box<dyn
     let address = server.address.clone();
     drop(server);
     let (success, text) = client(&routes, &address)?;
-    assert!(!success && text.contains(&format!("http://{address}/billing: is split-server running there?")), "{text}");
+    assert!(
+        !success
+            && text.contains(&format!("http://{address}/billing: is split-server running there?")),
+        "{text}"
+    );
     Ok(())
 }
 

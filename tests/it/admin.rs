@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use connectivity_core::{
-    Admin, AdminError, BuildContext, CallService, MemoryRoutes, Remote, Reply, Route, RouteError, RouteSpec, Router,
-    Transport, register,
+    Admin, AdminError, BuildContext, CallService, MemoryRoutes, Remote, Reply, Route, RouteError,
+    RouteSpec, Router, Transport, register,
 };
 use tests::shop::*;
 
@@ -62,16 +62,22 @@ async fn a_row_that_its_strategy_would_refuse_is_not_written() {
     let world = World::new().await;
     let of_router = world.near.admin().unwrap();
     let tls = r#"{"ca_file":"/nowhere/ca.pem"}"#;
-    let http =
-        [" ", "example.com", "ftp://example.com/", "http://169.254.169.254/"].map(|endpoint| ("http", endpoint, "{}"));
-    let ports = ["host", "host:0", ":4433", "ho st:4433", "255.255.255.255:4433", "[::1:4433", "::1:4433"];
-    let ports = ports.into_iter().flat_map(|endpoint| [("quic", endpoint, "{}"), ("mcp", endpoint, "{}")]);
-    let others = [("unix", "", "{}"), ("quic", "host:4433", tls), ("http", "https://example.com/", tls)];
+    let http = [" ", "example.com", "ftp://example.com/", "http://169.254.169.254/"]
+        .map(|endpoint| ("http", endpoint, "{}"));
+    let ports =
+        ["host", "host:0", ":4433", "ho st:4433", "255.255.255.255:4433", "[::1:4433", "::1:4433"];
+    let ports =
+        ports.into_iter().flat_map(|endpoint| [("quic", endpoint, "{}"), ("mcp", endpoint, "{}")]);
+    let others =
+        [("unix", "", "{}"), ("quic", "host:4433", tls), ("http", "https://example.com/", tls)];
     for (strategy, endpoint, config) in http.into_iter().chain(ports).chain(others) {
         for admin in [&of_router, &world.admin] {
             let spec = RouteSpec::new("billing", strategy).endpoint(endpoint).config(config);
             let refused = admin.upsert(spec).await;
-            assert!(matches!(refused, Err(AdminError::Invalid(_))), "{strategy} {endpoint:?} {config}: {refused:?}");
+            assert!(
+                matches!(refused, Err(AdminError::Invalid(_))),
+                "{strategy} {endpoint:?} {config}: {refused:?}"
+            );
         }
     }
     let billing = world.admin.get("billing").await.unwrap().unwrap();

@@ -1,4 +1,5 @@
-//! What one peer can take: large bodies, connections. Others go on. What it can take of memory is in the binary `memory`.
+//! What one peer can take: large bodies, connections. Others go on. What it can take of memory is
+//! in the binary `memory`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use connectivity_core::{
-    ErrorKind, HttpTransport, McpListener, McpTransport, MemoryRoutes, RawForm, Router, Sent, Server, Tls,
+    ErrorKind, HttpTransport, McpListener, McpTransport, MemoryRoutes, RawForm, Router, Sent,
+    Server, Tls,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -50,7 +52,8 @@ impl World {
         let raw = |mcp: connectivity_core::Mcp| mcp.raw("echo", RawForm::Json);
         let mcp = McpListener::new("127.0.0.1:0", tls.clone()).mcp(raw);
         let builder = Server::builder(&router).expose(["echo", "hold"]).listener("mcp", mcp);
-        let server = builder.unix(&path).quic("127.0.0.1:0", tls).http("127.0.0.1:0").start().await.unwrap();
+        let server =
+            builder.unix(&path).quic("127.0.0.1:0", tls).http("127.0.0.1:0").start().await.unwrap();
         Self { server, path, pin, held, release, _dir: dir }
     }
 
@@ -71,7 +74,9 @@ impl World {
             }
             routes.set(name, strategy, Some(&endpoint), &format!("{{{keys}}}"));
         }
-        let builder = Router::builder().source(routes).transport("http", HttpTransport::new().allow_internal());
+        let builder = Router::builder()
+            .source(routes)
+            .transport("http", HttpTransport::new().allow_internal());
         builder.transport("mcp", McpTransport::new().allow_internal()).build().unwrap()
     }
 }
@@ -95,7 +100,10 @@ async fn large_requests_that_stop_hold_up_no_other() {
     }
     // One that is given up is told so: it did not run.
     let mut answer = Vec::new();
-    tokio::time::timeout(PATIENCE, stopped[3].read_to_end(&mut answer)).await.expect("it is given up").unwrap();
+    tokio::time::timeout(PATIENCE, stopped[3].read_to_end(&mut answer))
+        .await
+        .expect("it is given up")
+        .unwrap();
     assert!(String::from_utf8_lossy(&answer).contains("timeout"), "{answer:?}");
 }
 
@@ -108,11 +116,14 @@ async fn many_large_requests_of_one_client_are_all_served() {
         let calls: Vec<_> = (0..64)
             .map(|_| {
                 let (near, body) = (near.clone(), body.clone());
-                tokio::spawn(async move { near.call("echo", body.clone()).await.map(|answer| answer == body) })
+                tokio::spawn(async move {
+                    near.call("echo", body.clone()).await.map(|answer| answer == body)
+                })
             })
             .collect();
         for call in calls {
-            let call = tokio::time::timeout(8 * PATIENCE, call).await.expect("it is served").unwrap();
+            let call =
+                tokio::time::timeout(8 * PATIENCE, call).await.expect("it is served").unwrap();
             assert!(call.unwrap_or_else(|error| panic!("{strategy}: {error}")), "{strategy}");
         }
     }
@@ -126,7 +137,9 @@ async fn a_large_request_that_runs_keeps_no_other_from_beginning() {
         let near = world.client(strategy, r#""timeout_ms":60000"#);
         let call = |name| {
             let near = near.clone();
-            tokio::spawn(async move { near.call(name, vec![7; 100_000]).await.map(|answer| answer.len()) })
+            tokio::spawn(async move {
+                near.call(name, vec![7; 100_000]).await.map(|answer| answer.len())
+            })
         };
         world.held.store(0, Ordering::SeqCst);
         let running: Vec<_> = (0..24).map(|_| call("hold")).collect();
@@ -152,7 +165,11 @@ async fn a_body_over_the_servers_limit_is_refused_unsent() {
     for strategy in ["unix", "quic", "http"] {
         let near = world.client(strategy, r#""max_request_bytes":67108864"#);
         let error = near.call("echo", vec![7; 17 << 20]).await.unwrap_err();
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, Sent::No), "{strategy}: {error}");
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::TooLarge, Sent::No),
+            "{strategy}: {error}"
+        );
         assert_eq!(near.call("echo", "x").await.unwrap(), "x", "{strategy}");
     }
 }

@@ -59,7 +59,10 @@ async fn noop_answers_what_the_method_says_and_nothing_else() {
     assert_eq!(billing.quote("17").await, Ok(7), "#[noop = 7]");
     assert_eq!(billing.sleep(1_000_000).await, Ok(()), "a method that returns nothing");
     let error = connectivity(billing.charge("17", 1).await.unwrap_err());
-    assert_eq!((error.kind(), error.name(), error.sent()), (ErrorKind::Noop, "billing.charge", Sent::No));
+    assert_eq!(
+        (error.kind(), error.name(), error.sent()),
+        (ErrorKind::Noop, "billing.charge", Sent::No)
+    );
     assert_eq!(shop.journal.began(), 0);
 }
 
@@ -95,7 +98,10 @@ async fn a_nested_call_inherits_the_deadline_and_the_claims() {
     let world = World::new();
     let billing = &world.billing;
     world.row("billing", "local", r#"{"timeout_ms":60000}"#).await;
-    let context = context::current().with_meta("tenant", "acme").unwrap().with_timeout(Duration::from_secs(5));
+    let context = context::current()
+        .with_meta("tenant", "acme")
+        .unwrap()
+        .with_timeout(Duration::from_secs(5));
     let seen = context::scope(context, billing.seen()).await.unwrap();
     assert_eq!(seen, Seen { tenant: Some("acme".into()), peer: None, remaining_ms: Some(5000) });
 }
@@ -183,16 +189,22 @@ async fn an_error_that_a_raw_service_hands_on_says_nothing_about_its_own_call() 
         })
         .unwrap();
     let error = router.call("outer", "x").await.unwrap_err();
-    assert_eq!((error.kind(), error.sent(), error.is_relayed()), (ErrorKind::NotRoutable, Sent::Maybe, true));
+    assert_eq!(
+        (error.kind(), error.sent(), error.is_relayed()),
+        (ErrorKind::NotRoutable, Sent::Maybe, true)
+    );
     assert!(!error.is_retryable_for("outer"));
 }
 
 #[test]
 fn a_context_never_outgrows_a_wire() {
-    let crowded = (0..2000).try_fold(context::Context::new(), |context, n| context.with_meta(format!("k{n}"), ""));
+    let crowded = (0..2000)
+        .try_fold(context::Context::new(), |context, n| context.with_meta(format!("k{n}"), ""));
     assert_eq!(crowded.unwrap_err().kind(), ErrorKind::TooLarge);
     assert_eq!(context::Context::new().with_trace_parent(&"0".repeat(200)).trace_parent(), None);
-    let same = (0..2000).try_fold(context::Context::new(), |context, n| context.with_meta("k", n.to_string())).unwrap();
+    let same = (0..2000)
+        .try_fold(context::Context::new(), |context, n| context.with_meta("k", n.to_string()))
+        .unwrap();
     assert_eq!(same.meta("k"), Some("1999"));
 }
 

@@ -1,11 +1,13 @@
-//! Errors that are not for the wire: their cause stands in the log of their process, and nowhere else.
+//! Errors that are not for the wire: their cause stands in the log of their process, and nowhere
+//! else.
 #![allow(unnameable_types, reason = "a contract that nobody else uses")]
 
 use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use connectivity_core::{
-    Call, Codec, Error, ErrorKind, HttpTransport, MemoryRoutes, Name, Reply, Router, Sent, Server, register, service,
+    Call, Codec, Error, ErrorKind, HttpTransport, MemoryRoutes, Name, Reply, Router, Sent, Server,
+    register, service,
 };
 use serde::{Deserialize, Serialize};
 use tracing::field::{Field, Visit};
@@ -89,14 +91,19 @@ async fn an_error_that_cannot_be_sent_is_internal_and_its_cause_is_logged() {
     let log = Log::default();
     for codec in [Codec::Json, Codec::Bincode] {
         let arguments = codec.encode(&("some",)).unwrap();
-        let reply: Reply =
-            router.send(Call::encoded(Name::parse("stock.count").unwrap(), codec, arguments)).await.unwrap();
+        let reply: Reply = router
+            .send(Call::encoded(Name::parse("stock.count").unwrap(), codec, arguments))
+            .await
+            .unwrap();
         assert!(reply.is_app_error());
         let encode = || reply.encode("stock.count", codec);
         is_internal(&tracing::subscriber::with_default(log.clone(), encode).unwrap_err());
         let logged = std::mem::take(&mut *log.0.lock().unwrap());
         assert!(logged.contains("stock.count"), "{logged}");
-        assert!(logged.contains("the database failed: no connection for user 4111: password refused"), "{logged}");
+        assert!(
+            logged.contains("the database failed: no connection for user 4111: password refused"),
+            "{logged}"
+        );
     }
 }
 
@@ -105,7 +112,13 @@ async fn the_caller_over_a_wire_sees_internal() {
     let there = router(&MemoryRoutes::new());
     register!(there, Stock => Here).unwrap();
     let unix = format!("@connectivity-causes-{}", std::process::id());
-    let server = Server::builder(&there).expose(["stock"]).unix(&unix).http("127.0.0.1:0").start().await.unwrap();
+    let server = Server::builder(&there)
+        .expose(["stock"])
+        .unix(&unix)
+        .http("127.0.0.1:0")
+        .start()
+        .await
+        .unwrap();
     let http = format!("http://{}/stock", server.address("http").unwrap());
     for (strategy, endpoint) in [("unix", &unix), ("http", &http)] {
         let routes = MemoryRoutes::new();
@@ -156,7 +169,11 @@ async fn a_method_whose_values_go_as_json_by_what_they_hold_is_told_of_once() {
     let mut logged = Vec::new();
     for discount in [1, 77, 77] {
         let line = format!(r#"{{"line":{{"discount":{discount},"quantity":2}}}}"#);
-        let call = Call::encoded(Name::parse("basket.put").unwrap(), Codec::Json, bytes::Bytes::from(line));
+        let call = Call::encoded(
+            Name::parse("basket.put").unwrap(),
+            Codec::Json,
+            bytes::Bytes::from(line),
+        );
         let reply: Reply = router.send(call).await.unwrap();
         let encode = || reply.encode("basket.put", Codec::Bincode).unwrap();
         let (codec, _) = tracing::subscriber::with_default(log.clone(), encode);

@@ -1,4 +1,5 @@
-//! What the http client makes of connections: how many there are, and what is said of calls that end before one is there.
+//! What the http client makes of connections: how many there are, and what is said of calls that
+//! end before one is there.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -33,8 +34,8 @@ async fn until(reached: impl Fn() -> bool) {
     tokio::time::timeout(Duration::from_secs(20), reaching).await.expect("within 20 s");
 }
 
-/// A server that reads requests, and answers those whose body is `quick`. Returns its address and how many connections have a
-/// request.
+/// A server that reads requests, and answers those whose body is `quick`. Returns its address and
+/// how many connections have a request.
 async fn slow() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -53,7 +54,8 @@ async fn slow() -> (String, Arc<AtomicUsize>) {
                 }
                 counted.fetch_add(1, Ordering::SeqCst);
                 if request.ends_with(b"quick") {
-                    let _ = client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+                    let _ =
+                        client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
                 }
                 // Until the client goes.
                 let _ = client.read(&mut piece).await;
@@ -90,7 +92,10 @@ async fn a_call_waits_for_a_connection_until_its_deadline_and_those_that_go_make
 async fn a_call_that_ends_during_the_handshake_has_sent_nothing_whatever_its_body() {
     // It lets clients in and never says a word.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let near = near(&format!("https://{}/echo", listener.local_addr().unwrap()), r#"{"insecure_tls":true}"#);
+    let near = near(
+        &format!("https://{}/echo", listener.local_addr().unwrap()),
+        r#"{"insecure_tls":true}"#,
+    );
     for body in ["", "some"] {
         let error = within(500, &near, body).await.unwrap_err();
         assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No), "{body:?}");
@@ -118,7 +123,12 @@ async fn a_connection_that_ends_before_the_request_has_sent_nothing() {
         let mut request = Vec::new();
         server.read_to_end(&mut request).unwrap();
         let sent = if request.is_empty() { Sent::No } else { Sent::Maybe };
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::Closed, sent), "{} bytes, {error}", request.len());
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::Closed, sent),
+            "{} bytes, {error}",
+            request.len()
+        );
         unsent += usize::from(request.is_empty());
     }
     assert!(unsent > 0, "the request left each time");
@@ -131,7 +141,8 @@ async fn a_call_that_ends_while_its_head_leaves_may_have_run() {
     let large = dir.path().join("large");
     std::fs::write(&large, "x".repeat(64 << 10)).unwrap();
     // As much as a row can ask for, so that it does not fit into the buffers on the way.
-    let headers: Vec<_> = (0..64).map(|n| format!(r#""x-{n}":"file:{}""#, large.display())).collect();
+    let headers: Vec<_> =
+        (0..64).map(|n| format!(r#""x-{n}":"file:{}""#, large.display())).collect();
     let config = format!(r#"{{"headers":{{{}}}}}"#, headers.join(","));
     for body in ["", "some"] {
         let near = near(&format!("http://{}/echo", listener.local_addr().unwrap()), &config);
@@ -176,8 +187,13 @@ async fn a_request_on_a_connection_that_was_closed_before_goes_out_on_the_next()
     for _ in 0..50 {
         match near.call("echo", "some").await {
             Ok(_) => answered += 1,
-            // It left before the end of the connection was seen: only what has not left goes out once more.
-            Err(error) => assert_eq!((error.kind(), error.sent()), (ErrorKind::Closed, Sent::Maybe), "{error}"),
+            // It left before the end of the connection was seen: only what has not left goes out
+            // once more.
+            Err(error) => assert_eq!(
+                (error.kind(), error.sent()),
+                (ErrorKind::Closed, Sent::Maybe),
+                "{error}"
+            ),
         }
         // This thread is the client's: it finds the connection closed only during the next call.
         is_closed.recv_timeout(Duration::from_secs(20)).unwrap();

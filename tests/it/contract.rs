@@ -1,11 +1,13 @@
-//! Two programs whose contracts have drifted apart: what still fits goes on, what does not is told before it runs.
+//! Two programs whose contracts have drifted apart: what still fits goes on, what does not is told
+//! before it runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use connectivity_core::{
-    Call, Codec, Error, ErrorKind, Exposure, HttpTransport, MemoryRoutes, Name, Router, Sent, Server, Tls, register,
+    Call, Codec, Error, ErrorKind, Exposure, HttpTransport, MemoryRoutes, Name, Router, Sent,
+    Server, Tls, register,
 };
 use serde::{Deserialize, Serialize};
 
@@ -182,7 +184,11 @@ struct Far {
 fn anywhere(strategy: &str) -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     match strategy {
-        "unix" => format!("@connectivity-contract-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst)),
+        "unix" => format!(
+            "@connectivity-contract-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::SeqCst)
+        ),
         _ => "127.0.0.1:0".to_owned(),
     }
 }
@@ -229,14 +235,21 @@ fn warnings(router: &Router) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_implementation_of_another_contract_than_that_of_a_client_is_refused_with_the_difference() {
+async fn an_implementation_of_another_contract_than_that_of_a_client_is_refused_with_the_difference()
+ {
     let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
     let _client = v1::OrdersClient::new(&router);
     let refused = register!(router, v2::Orders => Ran::default()).unwrap_err().to_string();
-    assert!(refused.starts_with("`orders` cannot be registered: a client of another contract"), "{refused}");
+    assert!(
+        refused.starts_with("`orders` cannot be registered: a client of another contract"),
+        "{refused}"
+    );
     assert!(refused.ends_with("the client has no method `track`"), "{refused}");
     let refused = router.register_raw("orders", async |bytes| Ok(bytes)).unwrap_err().to_string();
-    assert!(refused.ends_with("that client is of a typed service, and this one is raw"), "{refused}");
+    assert!(
+        refused.ends_with("that client is of a typed service, and this one is raw"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -245,7 +258,11 @@ async fn equal_contracts_go_as_bincode_without_a_word() {
         let far = new_far(strategy, &anywhere(strategy)).await;
         let router = near(&far);
         let orders = v2::OrdersClient::new(&router);
-        let order = v2::Order { id: "17".into(), note: Some("gift".into()), lines: vec![("pen".into(), 2)] };
+        let order = v2::Order {
+            id: "17".into(),
+            note: Some("gift".into()),
+            lines: vec![("pen".into(), 2)],
+        };
         assert_eq!(orders.place(order.clone()).await, Ok(order));
         assert_eq!(orders.mark(v2::State::Lost).await, Ok(v2::State::Lost));
         assert_eq!(warnings(&router), [""; 0]);
@@ -275,7 +292,11 @@ async fn one_more_optional_field_works_in_both_directions() {
         }
         assert_eq!(far.ran.count(), 6);
         let error = new.list(5, Some("17".into())).await.unwrap_err().inner();
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::No), "an argument would be lost: {error}");
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::Contract, Sent::No),
+            "an argument would be lost: {error}"
+        );
         assert_eq!(new.ping().await, Ok(1));
         let warnings = warnings(&router);
         assert_eq!(warnings.len(), 2, "not ping: {warnings:?}");
@@ -299,7 +320,9 @@ async fn one_more_variant_works_unless_it_is_sent() {
         let error = new.mark(v2::State::Lost).await.unwrap_err().inner();
         assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::No));
         assert!(
-            error.message().contains("the argument `state`: unknown variant, expected `Open` or `Paid`"),
+            error
+                .message()
+                .contains("the argument `state`: unknown variant, expected `Open` or `Paid`"),
             "{error}"
         );
         assert_eq!(far.ran.count(), 2);
@@ -307,7 +330,11 @@ async fn one_more_variant_works_unless_it_is_sent() {
         let far = new_far(strategy, &anywhere(strategy)).await;
         let old = v1::OrdersClient::new(&near(&far));
         let error = old.mark(v1::State::Open).await.unwrap_err().inner();
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::Yes), "the reply is the new variant");
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::Contract, Sent::Yes),
+            "the reply is the new variant"
+        );
         assert_eq!(far.ran.count(), 1);
     }
 }
@@ -338,13 +365,18 @@ async fn an_incompatible_change_is_told_before_anything_runs() {
                 (ErrorKind::Contract, Sent::No, "orders.cancel"),
                 "{error}"
             );
-            let (here, there) = ("here `cancel(id: string) -> unit", "there `cancel(id: u64) -> unit");
+            let (here, there) =
+                ("here `cancel(id: string) -> unit", "there `cancel(id: u64) -> unit");
             assert!(error.message().contains(here) && error.message().contains(there), "{error}");
         }
         assert_eq!(far.ran.count(), 0);
 
         let error = new.total().await.unwrap_err().inner();
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::Yes), "it ran, and its reply is another");
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::Contract, Sent::Yes),
+            "it ran, and its reply is another"
+        );
         assert!(error.message().contains("there `total() -> u64"), "{error}");
         assert_eq!(far.ran.count(), 1);
     }
@@ -368,7 +400,8 @@ async fn what_bincode_cannot_carry_goes_as_json_from_the_start() {
 async fn bincode_without_a_fingerprint_is_refused_unread() {
     for strategy in STRATEGIES {
         let far = old_far(strategy, &anywhere(strategy)).await;
-        // A name of the same service without a contract in this program: nothing to compare, nothing to encode anew.
+        // A name of the same service without a contract in this program: nothing to compare,
+        // nothing to encode anew.
         let router = near(&far);
         let call = Call::encoded(Name::parse("orders.cancel").unwrap(), Codec::Bincode, vec![7u8]);
         let error = router.send(call).await.unwrap_err();
@@ -422,7 +455,10 @@ async fn the_shape_of_a_method_can_be_read() {
     register!(router, v2::Orders => Ran::default()).unwrap();
     let inbound = router.inbound(Exposure::all());
     let list = inbound.method("orders.list").unwrap().unwrap();
-    assert_eq!(list.shape().text(), "list(limit: u32, after: option<string>) -> u32 ! enum{Connectivity(error)}");
+    assert_eq!(
+        list.shape().text(),
+        "list(limit: u32, after: option<string>) -> u32 ! enum{Connectivity(error)}"
+    );
     assert_eq!(list.fingerprint(), list.shape().fingerprint());
     let annotate = inbound.method("orders.annotate").unwrap().unwrap();
     assert_eq!(annotate.shape().unsupported_by_bincode().unwrap().path(), "note");

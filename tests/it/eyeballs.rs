@@ -1,6 +1,8 @@
-//! A name with two addresses, at the first of which nobody answers: the next is dialled soon, and first from then on.
+//! A name with two addresses, at the first of which nobody answers: the next is dialled soon, and
+//! first from then on.
 //!
-//! The name stands in a `hosts` file that only a child process sees, in a mount namespace of its own.
+//! The name stands in a `hosts` file that only a child process sees, in a mount namespace of its
+//! own.
 
 use std::io::ErrorKind::{AddrInUse, WouldBlock};
 use std::io::Write;
@@ -8,7 +10,9 @@ use std::net::{Ipv6Addr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
-use connectivity_core::{HttpTransport, McpListener, MemoryRoutes, Router, ServeError, Server, Tls, register};
+use connectivity_core::{
+    HttpTransport, McpListener, MemoryRoutes, Router, ServeError, Server, Tls, register,
+};
 use tests::shop::*;
 
 const NAME: &str = "silent-first.test";
@@ -16,8 +20,8 @@ const NAME: &str = "silent-first.test";
 /// Set in the child, where the name is known.
 const INSIDE: &str = "CONNECTIVITY_TESTS_INSIDE";
 
-/// Redials of a busy machine can take long enough for the next address to be tried as well; a client that forgets which
-/// address was reached begins each of them with the silent one.
+/// Redials of a busy machine can take long enough for the next address to be tried as well; a
+/// client that forgets which address was reached begins each of them with the silent one.
 const REDIALS: usize = 20;
 
 #[tokio::test]
@@ -51,12 +55,14 @@ fn in_a_child() {
     let name = std::thread::current().name().unwrap().to_owned();
     child.arg(hosts.path()).arg(std::env::current_exe().unwrap()).arg(name).env(INSIDE, "1");
     let output = child.output().unwrap();
-    let shown = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    let shown =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(output.status.success() && shown[0].contains("1 passed"), "{}{}", shown[0], shown[1]);
 }
 
 async fn serve(router: &Router, strategy: &str, address: &str) -> Result<Server, ServeError> {
-    let (builder, tls) = (Server::builder(router).expose(["billing"]), || Tls::self_signed([NAME]).unwrap());
+    let (builder, tls) =
+        (Server::builder(router).expose(["billing"]), || Tls::self_signed([NAME]).unwrap());
     let builder = match strategy {
         "quic" => builder.quic(address, tls()),
         "mcp" => builder.listener("mcp", McpListener::new(address, tls())),
@@ -89,7 +95,8 @@ impl World {
         Self { strategy, far, server: Some(server), port, _near: near, billing }
     }
 
-    /// Breaks all connections. Nothing is drained: a client that dials meanwhile would be refused, and try the other address.
+    /// Breaks all connections. Nothing is drained: a client that dials meanwhile would be refused,
+    /// and try the other address.
     async fn restart(&mut self) {
         self.server.take().unwrap().shutdown(Duration::ZERO).await;
         let address = format!("127.0.0.1:{}", self.port);

@@ -1,5 +1,6 @@
-//! Faults that routers of this kind are known for, each with a test that shows it is not there: far ends that never answer,
-//! reloads that overlap, rows that look alike, texts of others. `docs/from-go.md` has the whole list.
+//! Faults that routers of this kind are known for, each with a test that shows it is not there: far
+//! ends that never answer, reloads that overlap, rows that look alike, texts of others.
+//! `docs/from-go.md` has the whole list.
 
 use std::io::ErrorKind::WouldBlock;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -10,9 +11,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use connectivity_core::{
-    Added, BuildContext, CallService, ChangeFn, Error, ErrorKind, Field, HttpTransport, MemoryRoutes, Name, OrInternal,
-    Remote, Reply, Route, RouteError, RouteRow, RouteSource, RouteState, Router, Sent, Server, Snapshot, SourceError,
-    Transport, TransportState, WatchGuard, register,
+    Added, BuildContext, CallService, ChangeFn, Error, ErrorKind, Field, HttpTransport,
+    MemoryRoutes, Name, OrInternal, Remote, Reply, Route, RouteError, RouteRow, RouteSource,
+    RouteState, Router, Sent, Server, Snapshot, SourceError, Transport, TransportState, WatchGuard,
+    register,
 };
 use tokio::task::JoinHandle;
 
@@ -90,7 +92,11 @@ async fn a_route_to_a_black_hole_is_in_force_at_once_and_nothing_is_dialled_for_
     for (name, _) in &holes.rows {
         let inspection = router.inspect();
         let route = inspection.route(name).unwrap();
-        assert_eq!((&route.state, &route.transport), (&RouteState::InForce, &Some(TransportState::Idle)), "{name}");
+        assert_eq!(
+            (&route.state, &route.transport),
+            (&RouteState::InForce, &Some(TransportState::Idle)),
+            "{name}"
+        );
     }
     assert!(holes.untouched());
 }
@@ -108,7 +114,10 @@ async fn calls_into_black_holes_hold_up_no_other_call_no_reload_and_no_registrat
         })
         .collect();
     let in_flight = |name: &str| router.inspect().route(name).unwrap().in_flight == 1;
-    until(|| holes.rows.iter().all(|(name, _)| in_flight(name)) && holes.quic.peek(&mut [0; 64]).is_ok()).await;
+    until(|| {
+        holes.rows.iter().all(|(name, _)| in_flight(name)) && holes.quic.peek(&mut [0; 64]).is_ok()
+    })
+    .await;
 
     assert_eq!(billing.quote("abc").await, Ok(3), "a local call");
     router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
@@ -122,9 +131,14 @@ async fn calls_into_black_holes_hold_up_no_other_call_no_reload_and_no_registrat
         assert_eq!(router.call(name, "x").await.unwrap(), "", "{name}");
     }
     assert!(calls.iter().all(|call| !call.is_finished()), "the calls go on meanwhile");
-    assert_eq!(router.close(Duration::ZERO).await, 3, "calls of routes that were replaced count, and are ended");
+    assert_eq!(
+        router.close(Duration::ZERO).await,
+        3,
+        "calls of routes that were replaced count, and are ended"
+    );
     for call in calls {
-        let error = tokio::time::timeout(PATIENCE, call).await.expect("it was ended").unwrap().unwrap_err();
+        let error =
+            tokio::time::timeout(PATIENCE, call).await.expect("it was ended").unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Closed);
     }
 }
@@ -235,14 +249,18 @@ async fn rows_that_look_alike_when_joined_are_told_apart() {
     };
     assert_eq!(set("http://10.0.0.1/x|1", "{}").await, RouteState::InForce);
     let state = set("http://10.0.0.1/x", "1|{}").await;
-    assert!(matches!(state, RouteState::Bad { ref why, .. } if why.starts_with("config: ")), "{state:?}");
+    assert!(
+        matches!(state, RouteState::Bad { ref why, .. } if why.starts_with("config: ")),
+        "{state:?}"
+    );
     assert_eq!(set("http://10.0.0.1/x|1", "{}").await, RouteState::InForce);
 }
 
 /// Tells that somebody has come to it, and lets them through when it is told.
 type Gate = (SyncSender<()>, Mutex<Receiver<()>>);
 
-/// A source whose next read can be held up when it has its rows but has not handed them over. It never tells of changes.
+/// A source whose next read can be held up when it has its rows but has not handed them over. It
+/// never tells of changes.
 #[derive(Clone, Default)]
 struct Held {
     rows: MemoryRoutes,
@@ -253,7 +271,9 @@ struct Held {
 impl RouteSource for Held {
     fn read(&self) -> Result<Snapshot, SourceError> {
         let rows = self.rows.read();
-        if let Some((has_read, go_on)) = self.gate.get().filter(|_| self.hold.swap(false, Ordering::SeqCst)) {
+        if let Some((has_read, go_on)) =
+            self.gate.get().filter(|_| self.hold.swap(false, Ordering::SeqCst))
+        {
             has_read.send(()).unwrap();
             let _ = go_on.lock().unwrap().recv_timeout(PATIENCE);
         }
@@ -313,11 +333,14 @@ async fn after_a_close_no_strategy_serves_locally() {
         }
         router.reload().await.unwrap();
         router.close(Duration::ZERO).await;
-        let closed =
-            |error: BillingError| matches!(error, BillingError::Connectivity(e) if e.kind() == ErrorKind::Closed);
+        let closed = |error: BillingError| matches!(error, BillingError::Connectivity(e) if e.kind() == ErrorKind::Closed);
         assert!(billing.quote("abc").await.is_err_and(closed), "{strategy}");
         router.reload().await.unwrap();
-        assert_eq!(router.call("billing.quote", "{}").await.unwrap_err().kind(), ErrorKind::Closed, "{strategy}");
+        assert_eq!(
+            router.call("billing.quote", "{}").await.unwrap_err().kind(),
+            ErrorKind::Closed,
+            "{strategy}"
+        );
     }
 }
 
@@ -330,7 +353,12 @@ async fn hostile_names_and_texts_are_escaped_on_inspect() {
     routes.set_row(RouteRow::new("b", "http", Some(hostile), "{}"));
     routes.set_row(RouteRow::new("c", "noop", None, hostile));
     routes.set_row(RouteRow::new("d", "noop", None, r#"{"\u001b[2J":1}"#));
-    routes.set_row(RouteRow::from_fields(Field::Null, Field::text("noop"), Field::Null, Field::Null));
+    routes.set_row(RouteRow::from_fields(
+        Field::Null,
+        Field::text("noop"),
+        Field::Null,
+        Field::Null,
+    ));
     router.reload().await.unwrap();
     let inspection = router.inspect();
     let clean = |text: &str| !text.contains(char::is_control);
@@ -348,9 +376,16 @@ async fn hostile_names_and_texts_are_escaped_on_inspect() {
 #[tokio::test]
 async fn an_endpoint_that_is_no_url_is_a_bad_row_whatever_the_guard_allows() {
     let (routes, router, billing) = world();
-    for endpoint in
-        ["billing", "", "10.0.0.5:8080/billing", "//10.0.0.5/billing", "http:", "http://", "http://[::1/x", "unix:/x"]
-    {
+    for endpoint in [
+        "billing",
+        "",
+        "10.0.0.5:8080/billing",
+        "//10.0.0.5/billing",
+        "http:",
+        "http://",
+        "http://[::1/x",
+        "unix:/x",
+    ] {
         routes.set("billing", "http", Some(endpoint), "{}");
         router.reload().await.unwrap();
         let state = router.inspect().route("billing").unwrap().state.clone();
@@ -381,7 +416,11 @@ async fn a_far_end_cannot_choose_how_long_or_what_an_error_text_is() {
         .route(
             "/json",
             axum::routing::post(move || async move {
-                (status, short, format!(r#"{{"kind":"x","message":"{}"}}"#, "\\u001b[2J".repeat(600)))
+                (
+                    status,
+                    short,
+                    format!(r#"{{"kind":"x","message":"{}"}}"#, "\\u001b[2J".repeat(600)),
+                )
             }),
         );
     let address = serve(app).await;
@@ -392,7 +431,10 @@ async fn a_far_end_cannot_choose_how_long_or_what_an_error_text_is() {
     router.reload().await.unwrap();
     for name in ["foreign", "ours", "json"] {
         let error = router.call(name, "x").await.unwrap_err();
-        assert!(error.message().len() <= 1024 && error.to_string().len() <= 2048, "{name}: {error}");
+        assert!(
+            error.message().len() <= 1024 && error.to_string().len() <= 2048,
+            "{name}: {error}"
+        );
         assert!(!error.message().contains('\u{1b}') && error.sent() != Sent::No, "{name}: {error}");
     }
 }
@@ -400,24 +442,34 @@ async fn a_far_end_cannot_choose_how_long_or_what_an_error_text_is() {
 #[tokio::test]
 async fn what_an_implementation_says_of_its_failure_stays_in_its_process() {
     let far = router(&MemoryRoutes::new());
-    let leaky = async |_bytes| Err(std::io::Error::other("secret: postgres://root:hunter2@db")).or_internal();
+    let leaky = async |_bytes| {
+        Err(std::io::Error::other("secret: postgres://root:hunter2@db")).or_internal()
+    };
     far.register_raw("leaky", leaky).unwrap();
-    far.register_raw("panicky", async |_bytes| -> Result<bytes::Bytes, Error> { panic!("secret: hunter2") }).unwrap();
+    far.register_raw("panicky", async |_bytes| -> Result<bytes::Bytes, Error> {
+        panic!("secret: hunter2")
+    })
+    .unwrap();
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("far.sock").display().to_string();
-    let builder = Server::builder(&far).expose(["leaky", "panicky"]).http("127.0.0.1:0").unix(socket.clone());
+    let builder =
+        Server::builder(&far).expose(["leaky", "panicky"]).http("127.0.0.1:0").unix(socket.clone());
     let server = builder.start().await.unwrap();
     let http = server.address("http").unwrap().to_owned();
     let (routes, router, _) = world();
     for (name, kind) in [("leaky", ErrorKind::Internal), ("panicky", ErrorKind::Panicked)] {
-        for (strategy, endpoint) in [("http", format!("http://{http}/{name}")), ("unix", socket.clone())] {
+        for (strategy, endpoint) in
+            [("http", format!("http://{http}/{name}")), ("unix", socket.clone())]
+        {
             routes.set(name, strategy, Some(&endpoint), "{}");
             router.reload().await.unwrap();
             let error = router.call(name, "x").await.unwrap_err();
             assert_eq!((error.kind(), error.message()), (kind, ""), "{strategy} {error:?}");
         }
         let mut stream = tokio::net::TcpStream::connect(&http).await.unwrap();
-        let request = format!("POST /{name} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        let request = format!(
+            "POST /{name} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        );
         tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.unwrap();

@@ -33,17 +33,20 @@ impl World {
         let shop = Shop::at("far");
         register!(router, Billing => shop.clone()).unwrap();
         router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
-        let server = Server::builder(&router).expose(["echo", "billing"]).unix(&path).start().await.unwrap();
+        let server =
+            Server::builder(&router).expose(["echo", "billing"]).unix(&path).start().await.unwrap();
         Self { server, shop, path, _dir: dir }
     }
 
-    /// Sends bytes on a connection of its own, and reads what comes until it ends, or ends with `last`.
+    /// Sends bytes on a connection of its own, and reads what comes until it ends, or ends with
+    /// `last`.
     async fn send(&self, bytes: &[u8], last: &[u8]) -> Vec<u8> {
         let mut stream = UnixStream::connect(&self.path).await.unwrap();
         let _ = stream.write_all(bytes).await;
         let mut answer = Vec::new();
         while !answer.ends_with(last) {
-            let read = tokio::time::timeout(Duration::from_secs(20), stream.read_buf(&mut answer)).await;
+            let read =
+                tokio::time::timeout(Duration::from_secs(20), stream.read_buf(&mut answer)).await;
             match read.expect("the server answers or hangs up") {
                 Ok(read) if read > 0 => {}
                 _ => break,
@@ -56,7 +59,8 @@ impl World {
 #[tokio::test]
 async fn a_call_by_hand_is_answered() {
     let world = World::new().await;
-    let bytes = [&PREAMBLE[..], &request(7, 0, Some("echo"), b"hi"), &request(8, 0, None, b"ho")].concat();
+    let bytes =
+        [&PREAMBLE[..], &request(7, 0, Some("echo"), b"hi"), &request(8, 0, None, b"ho")].concat();
     let answer = world.send(&bytes, b"\0ho").await;
     assert_eq!(answer, [frame(2, 7, b"\0hi"), frame(2, 8, b"\0ho")].concat());
 }
@@ -113,7 +117,10 @@ async fn what_cannot_be_served_is_an_error_of_its_call_and_the_connection_goes_o
 async fn a_client_that_reads_nothing_holds_up_neither_the_stop_nor_the_work() {
     let world = World::new().await;
     let mut greedy = UnixStream::connect(&world.path).await.unwrap();
-    greedy.write_all(&[&PREAMBLE[..], &sleep(1, 0, true, br#"{"ms":3600000}"#)].concat()).await.unwrap();
+    greedy
+        .write_all(&[&PREAMBLE[..], &sleep(1, 0, true, br#"{"ms":3600000}"#)].concat())
+        .await
+        .unwrap();
     let mut first = true;
     let body = vec![7; 60_000];
     // Until the server reads no more, because nobody reads what it has answered.
@@ -123,7 +130,10 @@ async fn a_client_that_reads_nothing_holds_up_neither_the_stop_nor_the_work() {
             first = false;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(3), stuck).await.is_err(), "unread answers are bounded");
+    assert!(
+        tokio::time::timeout(Duration::from_secs(3), stuck).await.is_err(),
+        "unread answers are bounded"
+    );
     assert_eq!(world.shop.journal.began(), 1);
     let start = std::time::Instant::now();
     world.server.shutdown(Duration::from_millis(500)).await;
@@ -134,6 +144,8 @@ async fn a_client_that_reads_nothing_holds_up_neither_the_stop_nor_the_work() {
 #[tokio::test]
 async fn a_raw_service_is_called_by_its_own_name_only() {
     let world = World::new().await;
-    let answer = world.send(&[&PREAMBLE[..], &request(1, 0, Some("echo.anything"), b"x")].concat(), b"here").await;
+    let answer = world
+        .send(&[&PREAMBLE[..], &request(1, 0, Some("echo.anything"), b"x")].concat(), b"here")
+        .await;
     assert!(String::from_utf8_lossy(&answer).contains("not_routable"));
 }

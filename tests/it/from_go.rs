@@ -25,7 +25,11 @@ fn tests_in(folder: &Path, names: &mut HashSet<String>) {
 fn test_after(rest: &str) -> Option<&str> {
     let (arguments, after) = rest.split_once(']')?;
     let attribute = arguments.is_empty() || arguments.starts_with('(') && !arguments.contains('\n');
-    let function = after.trim_start().trim_start_matches("async ").strip_prefix("fn ").filter(|_| attribute)?;
+    let function = after
+        .trim_start()
+        .trim_start_matches("async ")
+        .strip_prefix("fn ")
+        .filter(|_| attribute)?;
     function.split_once("()").map(|(name, _)| name)
 }
 
@@ -33,7 +37,10 @@ fn test_after(rest: &str) -> Option<&str> {
 fn faults(text: &str) -> Vec<(String, Vec<String>)> {
     let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
     let rows = text.lines().map(cells).filter(|cells| cells.len() == 6 && cells[1].contains('.'));
-    rows.map(|cells| (cells[1].clone(), cells[4].split('`').skip(1).step_by(2).map(str::to_owned).collect())).collect()
+    rows.map(|cells| {
+        (cells[1].clone(), cells[4].split('`').skip(1).step_by(2).map(str::to_owned).collect())
+    })
+    .collect()
 }
 
 #[test]
@@ -45,8 +52,10 @@ fn each_fault_of_the_original_has_a_test_that_is_there() {
     let faults = faults(&fs::read_to_string(workspace().join("docs/from-go.md")).unwrap());
     let numbers: Vec<_> = faults.iter().map(|(number, _)| number.clone()).collect();
     let all = [("3", 25), ("4", 12), ("5", 6)];
-    let expected: Vec<_> =
-        all.iter().flat_map(|(part, last)| (1..=*last).map(move |n| format!("{part}.{n}"))).collect();
+    let expected: Vec<_> = all
+        .iter()
+        .flat_map(|(part, last)| (1..=*last).map(move |n| format!("{part}.{n}")))
+        .collect();
     assert_eq!(numbers, expected);
     for (number, names) in faults {
         assert!(!names.is_empty(), "{number} names no test");

@@ -1,4 +1,5 @@
-//! What the rows of strategy `http` can reach: canaries on this machine count who came, an error text alone proves nothing.
+//! What the rows of strategy `http` can reach: canaries on this machine count who came, an error
+//! text alone proves nothing.
 
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
@@ -27,7 +28,10 @@ impl Canaries {
     }
 
     fn hits(&self) -> usize {
-        self.listeners.iter().map(|listener| std::iter::from_fn(|| listener.accept().ok()).count()).sum()
+        self.listeners
+            .iter()
+            .map(|listener| std::iter::from_fn(|| listener.accept().ok()).count())
+            .sum()
     }
 }
 
@@ -86,13 +90,21 @@ async fn no_spelling_of_this_machine_is_reached_and_each_says_why() {
     ] {
         let router = near(HttpTransport::new(), &format!("http://{host}:{}/thumb", canaries.port));
         let state = router.inspect().route("thumb").unwrap().state.clone();
-        assert!(matches!(state, RouteState::Bad { ref why, .. } if why.starts_with("endpoint: ")), "{host}: {state:?}");
+        assert!(
+            matches!(state, RouteState::Bad { ref why, .. } if why.starts_with("endpoint: ")),
+            "{host}: {state:?}"
+        );
         let error = router.call("thumb", "x").await.unwrap_err();
         assert_eq!((error.kind(), error.sent()), (ErrorKind::RouteInvalid, Sent::No), "{host}");
     }
     for scheme in ["file", "ftp", "gopher", "ws", "unix", "data", "javascript"] {
-        let router = near(HttpTransport::new(), &format!("{scheme}://127.0.0.1:{}/thumb", canaries.port));
-        assert_eq!(router.call("thumb", "x").await.unwrap_err().kind(), ErrorKind::RouteInvalid, "{scheme}");
+        let router =
+            near(HttpTransport::new(), &format!("{scheme}://127.0.0.1:{}/thumb", canaries.port));
+        assert_eq!(
+            router.call("thumb", "x").await.unwrap_err().kind(),
+            ErrorKind::RouteInvalid,
+            "{scheme}"
+        );
     }
     assert_eq!(canaries.hits(), 0);
 }
@@ -100,7 +112,11 @@ async fn no_spelling_of_this_machine_is_reached_and_each_says_why() {
 #[tokio::test]
 async fn a_name_that_cannot_be_looked_up_is_an_error_of_the_call() {
     let router = near(HttpTransport::new(), "http://nobody.invalid/thumb");
-    assert_eq!(router.inspect().route("thumb").unwrap().state, RouteState::InForce, "nothing is looked up for a row");
+    assert_eq!(
+        router.inspect().route("thumb").unwrap().state,
+        RouteState::InForce,
+        "nothing is looked up for a row"
+    );
     let error = router.call("thumb", "x").await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
 }
@@ -112,16 +128,23 @@ async fn no_redirect_is_followed() {
     let mut app = axum::Router::new();
     for status in [301, 302, 303, 307, 308] {
         let answer = (StatusCode::from_u16(status).unwrap(), [(LOCATION, location.clone())]);
-        app = app.route(&format!("/{status}"), axum::routing::post(move || std::future::ready(answer.clone())));
+        app = app.route(
+            &format!("/{status}"),
+            axum::routing::post(move || std::future::ready(answer.clone())),
+        );
     }
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(socket, app).await });
     for status in [301, 302, 303, 307, 308] {
         // Even where the guard would let it through.
-        let router = near(HttpTransport::new().allow_internal(), &format!("http://{address}/{status}"));
+        let router =
+            near(HttpTransport::new().allow_internal(), &format!("http://{address}/{status}"));
         let error = router.call("thumb", "x").await.unwrap_err();
-        assert!(error.kind() == ErrorKind::Remote && error.message().contains(&status.to_string()), "{error}");
+        assert!(
+            error.kind() == ErrorKind::Remote && error.message().contains(&status.to_string()),
+            "{error}"
+        );
     }
     assert_eq!(canaries.hits(), 0);
 }
@@ -143,13 +166,17 @@ async fn a_proxy_in_the_environment_is_ignored() {
     let canaries = Canaries::new();
     let proxy = format!("http://127.0.0.1:{}", canaries.port);
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "guard::a_proxy_in_the_environment_is_ignored"]).env(PROXY_TEST, endpoint);
-    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+    child
+        .args(["--exact", "guard::a_proxy_in_the_environment_is_ignored"])
+        .env(PROXY_TEST, endpoint);
+    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
+    {
         child.env(name, &proxy);
     }
     child.env_remove("no_proxy").env_remove("NO_PROXY");
     let child = tokio::task::spawn_blocking(move || child.output());
-    let output = tokio::time::timeout(Duration::from_secs(60), child).await.unwrap().unwrap().unwrap();
+    let output =
+        tokio::time::timeout(Duration::from_secs(60), child).await.unwrap().unwrap().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
     assert_eq!(canaries.hits(), 0);

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connectivity_core::{McpListener, McpTransport, MemoryRoutes, QuicListener, RawForm, Router, Server, Tls};
+use connectivity_core::{
+    McpListener, McpTransport, MemoryRoutes, QuicListener, RawForm, Router, Server, Tls,
+};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Endpoint};
 use tests::certificates::*;
@@ -21,7 +23,8 @@ fn stranger(alpn: &[u8]) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider);
     let config = config.with_protocol_versions(&[&rustls::version::TLS13]).unwrap();
-    let mut config = config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+    let mut config =
+        config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
     config.alpn_protocols = vec![alpn.to_vec()];
     ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()))
 }
@@ -38,7 +41,10 @@ const RETRY: u8 = 3;
 /// only the beginnings get through to the server, of what the server says only the question whether
 /// the address is right. Returns once the server has answered to all.
 async fn leave_unfinished(server: &str, alpn: &[u8]) -> impl Sized + use<> {
-    let (near, far) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let (near, far) = (
+        UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+        UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+    );
     far.connect(server).await.unwrap();
     let address = near.local_addr().unwrap();
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -78,7 +84,10 @@ async fn leave_unfinished(server: &str, alpn: &[u8]) -> impl Sized + use<> {
         let keeps_up = answers.wait_for(|answered| *answered + 32 >= count);
         tokio::time::timeout(PATIENCE, keeps_up).await.expect("the server answers").unwrap();
     }
-    tokio::time::timeout(PATIENCE, answers.wait_for(|count| *count == HANDSHAKES)).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, answers.wait_for(|count| *count == HANDSHAKES))
+        .await
+        .unwrap()
+        .unwrap();
     (begun, endpoint, relay)
 }
 
@@ -86,16 +95,24 @@ async fn leave_unfinished(server: &str, alpn: &[u8]) -> impl Sized + use<> {
 async fn handshakes_that_are_left_unfinished_keep_no_good_client_out() {
     let (files, authority) = (Files::new(), ca("ours"));
     let identity = Identity::new(Some(&authority), "127.0.0.1", |_| {});
-    let (cert, key) = (files.write("server.pem", &identity.cert), files.write("server.key", &identity.key));
-    let tls = Tls::from_pem(cert, key).unwrap().client_ca(files.write("ca.pem", &authority.pem())).unwrap();
+    let (cert, key) =
+        (files.write("server.pem", &identity.cert), files.write("server.key", &identity.key));
+    let tls = Tls::from_pem(cert, key)
+        .unwrap()
+        .client_ca(files.write("ca.pem", &authority.pem()))
+        .unwrap();
     let far = Router::builder().source(MemoryRoutes::new()).build().unwrap();
     far.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
-    let mcp = McpListener::new("127.0.0.1:0", tls.clone()).mcp(|mcp| mcp.raw("echo", RawForm::Json));
+    let mcp =
+        McpListener::new("127.0.0.1:0", tls.clone()).mcp(|mcp| mcp.raw("echo", RawForm::Json));
     let builder = Server::builder(&far).expose(["echo"]).listener("mcp", mcp);
-    let server = builder.listener("quic", QuicListener::new("127.0.0.1:0", tls)).start().await.unwrap();
+    let server =
+        builder.listener("quic", QuicListener::new("127.0.0.1:0", tls)).start().await.unwrap();
     let shows = files.shows(&Identity::new(Some(&authority), "orders.internal", |_| {}));
     let ca_file = files.write("ca.pem", &authority.pem());
-    for (strategy, alpn, keys) in [("quic", "connectivity/1", ""), ("mcp", "mcp-quic-v1", r#","tool_name":"echo""#)] {
+    for (strategy, alpn, keys) in
+        [("quic", "connectivity/1", ""), ("mcp", "mcp-quic-v1", r#","tool_name":"echo""#)]
+    {
         let address = server.address(strategy).unwrap();
         let _unfinished = leave_unfinished(address, alpn.as_bytes()).await;
         let routes = MemoryRoutes::new();

@@ -1,10 +1,12 @@
-//! Strategy `http` between two routers over a real socket, and the gateway under clients of every kind.
+//! Strategy `http` between two routers over a real socket, and the gateway under clients of every
+//! kind.
 
 use std::time::Duration;
 
 use connectivity_core::context::{self, Context};
 use connectivity_core::{
-    ErrorKind, Exposure, Gateway, HttpListener, HttpTransport, MemoryRoutes, Router, Sent, Server, register,
+    ErrorKind, Exposure, Gateway, HttpListener, HttpTransport, MemoryRoutes, Router, Sent, Server,
+    register,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,7 +27,12 @@ async fn far() -> Far {
     register!(router, Billing => shop.clone()).unwrap();
     router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
     router.register_raw("hidden", async |bytes| Ok(bytes)).unwrap();
-    let server = Server::builder(&router).expose(["billing", "echo"]).http("127.0.0.1:0").start().await.unwrap();
+    let server = Server::builder(&router)
+        .expose(["billing", "echo"])
+        .http("127.0.0.1:0")
+        .start()
+        .await
+        .unwrap();
     let address = server.address("http").unwrap().to_owned();
     Far { _server: server, router, shop, address }
 }
@@ -68,12 +75,21 @@ async fn raw_services_speak_to_go_peers_in_both_directions() {
     let far = far().await;
     let (status, text) = raw(&far.address, &post("/echo", "", "a\0b")).await;
     assert_eq!(status, 200);
-    assert!(text.contains("content-type: application/octet-stream\r\n") && text.ends_with("\r\n\r\na\0b"), "{text}");
+    assert!(
+        text.contains("content-type: application/octet-stream\r\n")
+            && text.ends_with("\r\n\r\na\0b"),
+        "{text}"
+    );
 
     // The original's gateway: bytes in 200, an error as plain text in 500.
     let go = axum::Router::new()
         .route("/thumb", axum::routing::post(|body: bytes::Bytes| async move { body }))
-        .route("/broken", axum::routing::post(|| async { (axum::http::StatusCode::INTERNAL_SERVER_ERROR, "boom\n") }));
+        .route(
+            "/broken",
+            axum::routing::post(|| async {
+                (axum::http::StatusCode::INTERNAL_SERVER_ERROR, "boom\n")
+            }),
+        );
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(socket, go).await });
@@ -92,13 +108,17 @@ async fn raw_services_speak_to_go_peers_in_both_directions() {
 async fn an_error_tells_which_server_it_is_about() {
     let far = far().await;
     let (_router, billing) = near(&format!("http://{}/biling", far.address), "{}").await;
-    let BillingError::Connectivity(error) = billing.quote("abc").await.unwrap_err() else { panic!("declined") };
+    let BillingError::Connectivity(error) = billing.quote("abc").await.unwrap_err() else {
+        panic!("declined")
+    };
     assert_eq!((error.kind(), error.sent()), (ErrorKind::NotRoutable, Sent::No));
     assert!(error.message().starts_with(&format!("{} says: ", far.address)), "{error}");
 
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (_router, billing) = near(&format!("http://{nobody}/billing"), "{}").await;
-    let BillingError::Connectivity(error) = billing.quote("abc").await.unwrap_err() else { panic!("declined") };
+    let BillingError::Connectivity(error) = billing.quote("abc").await.unwrap_err() else {
+        panic!("declined")
+    };
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No));
     assert!(error.message().starts_with(&format!("{nobody}: ")), "{error}");
 }
@@ -112,11 +132,16 @@ async fn raw(address: &str, request: &str) -> (u16, String) {
     let mut answer = Vec::new();
     let mut buf = vec![0; 1 << 16];
     loop {
-        let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut buf)).await.unwrap().unwrap();
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut buf))
+            .await
+            .unwrap()
+            .unwrap();
         answer.extend_from_slice(&buf[..read]);
         let complete = answer.windows(4).position(|end| end == b"\r\n\r\n").is_some_and(|head| {
             let text = String::from_utf8_lossy(&answer[..head]);
-            let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+            let length = text
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
             answer.len() - head - 4 >= length.unwrap_or(0)
         });
         if read == 0 || complete {
@@ -131,7 +156,9 @@ async fn raw(address: &str, request: &str) -> (u16, String) {
 
 fn post(path: &str, headers: &str, body: &str) -> String {
     let length = body.len();
-    format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}")
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}"
+    )
 }
 
 const JSON: &str = "content-type: application/json\r\n";
@@ -152,7 +179,14 @@ async fn curl_gets_values_errors_and_hints() {
     assert!(text.ends_with(r#""Declined""#), "{text}");
 
     for (path, headers, body, status, kind, says) in [
-        ("/billing.quote", JSON, r#"{"ordr":"17"}"#, 400, "decode", "unknown field, expected `order`"),
+        (
+            "/billing.quote",
+            JSON,
+            r#"{"ordr":"17"}"#,
+            400,
+            "decode",
+            "unknown field, expected `order`",
+        ),
         ("/billing.quote", "", r#"{"order":"17"}"#, 415, "decode", "application/json"),
         ("/billing.quote", "content-type: text/plain\r\n", "x", 415, "decode", "application/json"),
         ("/billing.nope", JSON, "{}", 404, "unimplemented", "billing.quote"),
@@ -165,13 +199,23 @@ async fn curl_gets_values_errors_and_hints() {
         ("/../echo", "", "x", 404, "not_routable", ""),
         ("/ECHO", "", "x", 404, "not_routable", ""),
         ("/echo", "origin: https://evil.example\r\n", "x", 403, "denied", "allow_origin"),
-        ("/echo", "connectivity-timeout-ms: soon\r\n", "x", 400, "decode", "connectivity-timeout-ms"),
+        (
+            "/echo",
+            "connectivity-timeout-ms: soon\r\n",
+            "x",
+            400,
+            "decode",
+            "connectivity-timeout-ms",
+        ),
         ("/echo", "connectivity-meta: %%\r\n", "x", 400, "decode", "connectivity-meta"),
     ] {
         let (got, text) = ask(path, headers, body).await;
         assert_eq!(got, status, "{path}: {text}");
         assert!(text.contains(&format!("connectivity-error: {kind}\r\n")), "{path}: {text}");
-        assert!(text.contains("connectivity-sent: no\r\n") && text.contains(says), "{path}: {text}");
+        assert!(
+            text.contains("connectivity-sent: no\r\n") && text.contains(says),
+            "{path}: {text}"
+        );
     }
     let (status, text) = raw(&far.address, "GET /billing.quote HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert_eq!(status, 405);
@@ -186,7 +230,11 @@ async fn a_body_over_the_limit_is_413_before_anything_runs() {
     let (status, text) = raw(&far.address, announced).await;
     assert_eq!(status, 413, "{text}");
     for (size, status) in [(16 << 20, 200), ((16 << 20) + 1, 413)] {
-        assert_eq!(raw(&far.address, &post("/echo", "", &"x".repeat(size))).await.0, status, "{size} bytes");
+        assert_eq!(
+            raw(&far.address, &post("/echo", "", &"x".repeat(size))).await.0,
+            status,
+            "{size} bytes"
+        );
     }
     let chunks = "POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
     let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
@@ -206,10 +254,13 @@ async fn a_body_over_the_limit_is_413_before_anything_runs() {
 async fn a_slow_body_is_cut_off() {
     let router = router(&MemoryRoutes::new());
     router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
-    let hasty = HttpListener::new("127.0.0.1:0").gateway(|gateway| gateway.body_timeout(Duration::from_millis(50)));
-    let server = Server::builder(&router).expose_all().listener("http", hasty).start().await.unwrap();
+    let hasty = HttpListener::new("127.0.0.1:0")
+        .gateway(|gateway| gateway.body_timeout(Duration::from_millis(50)));
+    let server =
+        Server::builder(&router).expose_all().listener("http", hasty).start().await.unwrap();
     let address = server.address("http").unwrap();
-    let (status, text) = raw(address, "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
+    let (status, text) =
+        raw(address, "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
     assert_eq!(status, 408, "{text}");
     assert!(text.contains("connection: close"), "{text}");
 }
@@ -217,17 +268,25 @@ async fn a_slow_body_is_cut_off() {
 #[tokio::test]
 async fn an_address_that_others_reach_needs_a_rule() {
     let far = far().await;
-    let open = |listener: HttpListener| Server::builder(&far.router).expose_all().listener("http", listener).start();
+    let open = |listener: HttpListener| {
+        Server::builder(&far.router).expose_all().listener("http", listener).start()
+    };
     let error = open(HttpListener::new("0.0.0.0:0")).await.unwrap_err().to_string();
     assert!(error.contains("open_to_everyone"), "{error}");
     let server = open(HttpListener::new("0.0.0.0:0").bearer("orders", "s3cret")).await.unwrap();
     let port = server.address("http").unwrap().rsplit(':').next().unwrap().to_owned();
-    let ask = |headers: &'static str| raw_to(format!("127.0.0.1:{port}"), post("/billing.seen", headers, "{}"));
+    let ask = |headers: &'static str| {
+        raw_to(format!("127.0.0.1:{port}"), post("/billing.seen", headers, "{}"))
+    };
     let (status, text) = ask("content-type: application/json\r\n").await;
     assert_eq!(status, 401);
     assert!(text.contains("www-authenticate: Bearer"), "{text}");
-    assert_eq!(ask("content-type: application/json\r\nauthorization: Bearer s3creT\r\n").await.0, 401);
-    let (status, text) = ask("content-type: application/json\r\nauthorization: Bearer s3cret\r\n").await;
+    assert_eq!(
+        ask("content-type: application/json\r\nauthorization: Bearer s3creT\r\n").await.0,
+        401
+    );
+    let (status, text) =
+        ask("content-type: application/json\r\nauthorization: Bearer s3cret\r\n").await;
     assert_eq!(status, 200);
     assert!(text.contains(r#""peer":"orders""#), "{text}");
 }
@@ -259,7 +318,8 @@ async fn a_noop_row_binds_calls_from_outside_too() {
     let (status, text) = raw(address, &post("/billing.quote", JSON, r#"{"order":"1"}"#)).await;
     assert_eq!(status, 200);
     assert!(text.ends_with("\r\n\r\n7"), "{text}");
-    let (status, text) = raw(address, &post("/billing.charge", JSON, r#"{"order":"1","cents":1}"#)).await;
+    let (status, text) =
+        raw(address, &post("/billing.charge", JSON, r#"{"order":"1","cents":1}"#)).await;
     assert_eq!(status, 503, "{text}");
     assert!(shop.journal.orders.lock().unwrap().is_empty());
 }
@@ -287,7 +347,9 @@ async fn what_an_application_sets_around_a_gateway_arrives_and_no_header_overrul
     let gateway = Gateway::new(router.inbound(Exposure::services(["billing"])));
     let signed_in = async |request: Request, next: Next| {
         let context = Context::new().with_meta("tenant", "acme").unwrap();
-        let context = context.with_peer(context::Peer::new("session", "ann")).with_timeout(Duration::from_secs(5));
+        let context = context
+            .with_peer(context::Peer::new("session", "ann"))
+            .with_timeout(Duration::from_secs(5));
         context::scope(context, next.run(request)).await
     };
     let app = gateway.into_router::<()>().layer(from_fn(signed_in));
@@ -295,7 +357,9 @@ async fn what_an_application_sets_around_a_gateway_arrives_and_no_header_overrul
     let address = socket.local_addr().unwrap().to_string();
     tokio::spawn(async move { axum::serve(socket, app).await });
 
-    let claim = format!("{JSON}connectivity-meta: tenant=evil&shelf=9\r\nconnectivity-timeout-ms: 60000\r\n");
+    let claim = format!(
+        "{JSON}connectivity-meta: tenant=evil&shelf=9\r\nconnectivity-timeout-ms: 60000\r\n"
+    );
     let (status, text) = raw(&address, &post("/billing.seen", &claim, "{}")).await;
     assert_eq!(status, 200, "{text}");
     let seen: Seen = serde_json::from_str(text.lines().last().unwrap()).unwrap();

@@ -15,7 +15,8 @@ async fn world(max_connections: usize) -> (Server, SocketAddr) {
     let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
     router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
     let http = HttpListener::new("127.0.0.1:0").max_connections(max_connections);
-    let server = Server::builder(&router).expose(["echo"]).listener("http", http).start().await.unwrap();
+    let server =
+        Server::builder(&router).expose(["echo"]).listener("http", http).start().await.unwrap();
     let address = server.address("http").unwrap().parse().unwrap();
     (server, address)
 }
@@ -35,7 +36,10 @@ fn head(length: usize) -> String {
 async fn ask(stream: &mut TcpStream) -> Option<String> {
     stream.write_all(format!("{}x", head(1)).as_bytes()).await.ok()?;
     let mut answer = vec![0; 4096];
-    let read = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await.expect("it is answered").ok()?;
+    let read = tokio::time::timeout(PATIENCE, stream.read(&mut answer))
+        .await
+        .expect("it is answered")
+        .ok()?;
     let text = String::from_utf8_lossy(&answer[..read]).into_owned();
     Some(text.get(9..12)?.to_owned())
 }
@@ -72,7 +76,10 @@ async fn requests_of_one_address_leave_room_for_others() {
         let head = head(10).replace("host: x", "host: x\r\nexpect: 100-continue");
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = [0; 25];
-        tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("its body is awaited").unwrap();
+        tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer))
+            .await
+            .expect("its body is awaited")
+            .unwrap();
         assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
         unfinished.push(stream);
     }
@@ -105,7 +112,10 @@ async fn a_request_names_one_host() {
         let request = head(1).replace("host: x\r\n", hosts) + "x";
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = [0; 12];
-        tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("it is answered").unwrap();
+        tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer))
+            .await
+            .expect("it is answered")
+            .unwrap();
         assert_eq!(&answer[9..], status.as_bytes(), "{hosts:?}");
     }
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use connectivity_core::{
-    Error, ErrorKind, Exposure, Gateway, HttpTransport, MemoryRoutes, RouteState, Router, Sent, register,
+    Error, ErrorKind, Exposure, Gateway, HttpTransport, MemoryRoutes, RouteState, Router, Sent,
+    register,
 };
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -31,7 +32,8 @@ struct Far {
 
 impl Far {
     async fn new(identity: &Identity, clients: Option<&Ca>) -> Self {
-        let (requests, hosts) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default());
+        let (requests, hosts) =
+            (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default());
         let router = router(&MemoryRoutes::new());
         register!(router, Billing => Shop::at("far")).unwrap();
         let (count, seen) = (Arc::clone(&requests), Arc::clone(&hosts));
@@ -65,31 +67,39 @@ impl Far {
 
 fn server_config(identity: &Identity, clients: Option<&Ca>) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions();
     let builder = match clients {
         None => builder.unwrap().with_no_client_auth(),
         Some(clients) => {
             let mut roots = RootCertStore::empty();
             roots.add(clients.der().clone()).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .unwrap();
             builder.unwrap().with_client_cert_verifier(verifier)
         }
     };
     let chain = vec![CertificateDer::from_pem_slice(identity.cert.as_bytes()).unwrap()];
-    builder.with_single_cert(chain, PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap()).unwrap()
+    builder
+        .with_single_cert(chain, PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap())
+        .unwrap()
 }
 
 async fn serve(acceptor: TlsAcceptor, stream: TcpStream, app: axum::Router) {
     match acceptor.accept(stream).into_fallible().await {
         Ok(stream) => {
             let service = TowerToHyperService::new(app);
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         }
         Err((_, mut stream)) => {
             // A close with unread bytes is a reset, which would outrun the alert.
             stream.shutdown().await.unwrap();
             let mut rest = Vec::new();
-            let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
+            let _ =
+                tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
         }
     }
 }
@@ -127,13 +137,30 @@ async fn a_certificate_that_satisfies_the_row_is_let_through() {
     let ca_file = files.write("ca.pem", &format!("{}{}", ca("another").pem(), ours.pem()));
     let good = Identity::new(Some(&ours), "127.0.0.1", |_| {});
     let own = Identity::new(None, "elsewhere.example", |_| {});
-    let old = Identity::new(Some(&ours), "127.0.0.1", |params| params.not_after = date_time_ymd(2020, 1, 1));
+    let old = Identity::new(Some(&ours), "127.0.0.1", |params| {
+        params.not_after = date_time_ymd(2020, 1, 1)
+    });
     let shows = files.shows(&Identity::new(Some(&clients), "orders.internal", |_| {}));
     for (label, identity, clients, config) in [
         ("its authority", &good, None, format!(r#"{{"ca_file":{ca_file:?}}}"#)),
-        ("authority and pin", &good, None, format!(r#"{{"ca_file":{ca_file:?},"pin_sha256":"{}"}}"#, pin_of(&good))),
-        ("the pin of a self-signed one", &own, None, format!(r#"{{"pin_sha256":"{}"}}"#, pin_of(&own))),
-        ("the pin of an old one", &old, None, format!(r#"{{"pin_sha256":"{}"}}"#, pin_of(&old).to_uppercase())),
+        (
+            "authority and pin",
+            &good,
+            None,
+            format!(r#"{{"ca_file":{ca_file:?},"pin_sha256":"{}"}}"#, pin_of(&good)),
+        ),
+        (
+            "the pin of a self-signed one",
+            &own,
+            None,
+            format!(r#"{{"pin_sha256":"{}"}}"#, pin_of(&own)),
+        ),
+        (
+            "the pin of an old one",
+            &old,
+            None,
+            format!(r#"{{"pin_sha256":"{}"}}"#, pin_of(&old).to_uppercase()),
+        ),
         ("nothing is verified", &own, None, r#"{"insecure_tls":true}"#.to_owned()),
         ("both sides", &good, Some(&clients), format!(r#"{{"ca_file":{ca_file:?},{shows}}}"#)),
     ] {
@@ -149,14 +176,21 @@ async fn a_certificate_that_does_not_is_refused_with_its_cause_before_a_request(
     let ca_file = files.write("ca.pem", &ours.pem());
     let trusting = format!(r#"{{"ca_file":{ca_file:?}}}"#);
     let pinned = format!(r#"{{"pin_sha256":"{}"}}"#, "ab".repeat(32));
-    let stranger = format!(r#"{{"ca_file":{ca_file:?},{}}}"#, files.shows(&Identity::new(Some(&ours), "x", |_| {})));
+    let stranger = format!(
+        r#"{{"ca_file":{ca_file:?},{}}}"#,
+        files.shows(&Identity::new(Some(&ours), "x", |_| {}))
+    );
     let named = format!(r#"{{"ca_file":{ca_file:?},"server_name":"billing.internal"}}"#);
 
     let good = Identity::new(Some(&ours), "127.0.0.1", |_| {});
     let foreign = Identity::new(Some(&other), "127.0.0.1", |_| {});
     let renamed = Identity::new(Some(&ours), "b.example", |_| {});
-    let expired = Identity::new(Some(&ours), "127.0.0.1", |params| params.not_after = date_time_ymd(2020, 1, 1));
-    let early = Identity::new(Some(&ours), "127.0.0.1", |params| params.not_before = date_time_ymd(4000, 1, 1));
+    let expired = Identity::new(Some(&ours), "127.0.0.1", |params| {
+        params.not_after = date_time_ymd(2020, 1, 1)
+    });
+    let early = Identity::new(Some(&ours), "127.0.0.1", |params| {
+        params.not_before = date_time_ymd(4000, 1, 1)
+    });
     let own = Identity::new(None, "127.0.0.1", |_| {});
     for (identity, clients, config, cause) in [
         (&foreign, None, &*trusting, "unknown issuer; set `ca_file` or `pin_sha256`"),
@@ -168,7 +202,12 @@ async fn a_certificate_that_does_not_is_refused_with_its_cause_before_a_request(
         (&own, None, &*trusting, "unknown issuer"),
         (&own, None, "{}", "unknown issuer; set `ca_file` or `pin_sha256`"),
         (&own, None, r#"{"insecure_tls":false}"#, "unknown issuer"),
-        (&good, Some(&other), &*trusting, "the server wants a client certificate: set `client_cert_file`"),
+        (
+            &good,
+            Some(&other),
+            &*trusting,
+            "the server wants a client certificate: set `client_cert_file`",
+        ),
         (&good, Some(&other), &*stranger, "the other side refuses our certificate"),
     ] {
         let far = Far::new(identity, clients).await;
@@ -182,8 +221,14 @@ async fn a_certificate_that_does_not_is_refused_with_its_cause_before_a_request(
 #[tokio::test]
 async fn what_says_insecure_in_another_way_verifies_all_the_same() {
     let far = Far::new(&Identity::new(None, "127.0.0.1", |_| {}), None).await;
-    for config in ["\"true\"", "1", "null", "[true]"].map(|value| format!(r#"{{"insecure_tls":{value}}}"#)) {
-        assert_eq!(far.quote(&config).await.unwrap_err().kind(), ErrorKind::RouteInvalid, "{config}");
+    for config in
+        ["\"true\"", "1", "null", "[true]"].map(|value| format!(r#"{{"insecure_tls":{value}}}"#))
+    {
+        assert_eq!(
+            far.quote(&config).await.unwrap_err().kind(),
+            ErrorKind::RouteInvalid,
+            "{config}"
+        );
     }
     for config in [r#"{"insecure_tl":true}"#, r#"{"Insecure_tls":true}"#, r#"{"insecure":true}"#] {
         assert_eq!(far.quote(config).await.unwrap_err().kind(), ErrorKind::Connect, "{config}");

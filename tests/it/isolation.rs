@@ -1,4 +1,5 @@
-//! One bad call is nobody else's: implementations that block their thread, peers that send without end or never read.
+//! One bad call is nobody else's: implementations that block their thread, peers that send without
+//! end or never read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,16 +10,18 @@ use bytes::Bytes;
 use connectivity_core::context::{self, Context};
 use connectivity_core::layer::ConcurrencyLayer;
 use connectivity_core::{
-    Call, Error, ErrorKind, HttpTransport, McpTransport, MemoryRoutes, RawForm, Router, Sent, Server, ServerBuilder,
-    Tls, register,
+    Call, Error, ErrorKind, HttpTransport, McpTransport, MemoryRoutes, RawForm, Router, Sent,
+    Server, ServerBuilder, Tls, register,
 };
 use tests::shop::*;
 use tower::layer::layer_fn;
 use tower::util::MapRequest;
 
 /// Gates that threads wait at; the first is always open.
-static GATES: Gates =
-    Gates { state: Mutex::new(Waiting { open: BTreeSet::new(), came: BTreeMap::new() }), changed: Condvar::new() };
+static GATES: Gates = Gates {
+    state: Mutex::new(Waiting { open: BTreeSet::new(), came: BTreeMap::new() }),
+    changed: Condvar::new(),
+};
 
 struct Gates {
     state: Mutex<Waiting>,
@@ -46,8 +49,10 @@ impl Gates {
     /// Waits until so many threads have come to a gate, and returns their names.
     fn reached(&self, gate: usize, count: usize) -> Vec<String> {
         let state = self.state.lock().unwrap();
-        let missing = |state: &mut Waiting| state.came.get(&gate).is_none_or(|came| came.len() < count);
-        let (state, waited) = self.changed.wait_timeout_while(state, Duration::from_secs(30), missing).unwrap();
+        let missing =
+            |state: &mut Waiting| state.came.get(&gate).is_none_or(|came| came.len() < count);
+        let (state, waited) =
+            self.changed.wait_timeout_while(state, Duration::from_secs(30), missing).unwrap();
         let came = state.came.get(&gate).cloned().unwrap_or_default();
         assert!(!waited.timed_out(), "{} of {count} came to gate {gate}", came.len());
         came
@@ -81,7 +86,8 @@ async fn linger(gate: Bytes) -> Result<Bytes, Error> {
     std::future::pending().await
 }
 
-/// A server on every strategy, with an `echo` and a `block` that blocks its thread at the gate that it is told.
+/// A server on every strategy, with an `echo` and a `block` that blocks its thread at the gate that
+/// it is told.
 struct World {
     server: Server,
     pin: String,
@@ -89,12 +95,16 @@ struct World {
 }
 
 impl World {
-    /// Starts on a runtime of its own, as another process would have: what blocks there blocks no client.
+    /// Starts on a runtime of its own, as another process would have: what blocks there blocks no
+    /// client.
     fn apart(threads: usize) -> Self {
         let (started, starts) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(threads)
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async move {
                 started.send(Self::new().await).unwrap();
                 std::future::pending::<()>().await;
@@ -113,7 +123,10 @@ impl World {
         router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
         router
             .register_raw("block", async |bytes: Bytes| {
-                let digits = String::from_utf8_lossy(&bytes).chars().filter(char::is_ascii_digit).collect::<String>();
+                let digits = String::from_utf8_lossy(&bytes)
+                    .chars()
+                    .filter(char::is_ascii_digit)
+                    .collect::<String>();
                 GATES.wait(digits.parse().unwrap());
                 Ok(bytes)
             })
@@ -123,7 +136,9 @@ impl World {
         let tls = Tls::self_signed(["localhost"]).unwrap();
         let pin = tls.pin_sha256();
         let raw = |mcp: connectivity_core::Mcp| {
-            ["echo", "block", "panics"].into_iter().fold(mcp, |mcp, name| mcp.raw(name, RawForm::Json))
+            ["echo", "block", "panics"]
+                .into_iter()
+                .fold(mcp, |mcp, name| mcp.raw(name, RawForm::Json))
         };
         let mcp = connectivity_core::McpListener::new("127.0.0.1:0", tls.clone()).mcp(raw);
         let http = connectivity_core::HttpListener::new("127.0.0.1:0").mcp(raw);
@@ -131,7 +146,9 @@ impl World {
             .expose(["echo", "block", "linger", "panics"])
             .listener("http", http)
             .listener("mcp", mcp);
-        let builder = builder.unix(dir.path().join("far.sock").display().to_string()).quic("127.0.0.1:0", tls);
+        let builder = builder
+            .unix(dir.path().join("far.sock").display().to_string())
+            .quic("127.0.0.1:0", tls);
         Self { server: change(builder).start().await.unwrap(), pin, dir }
     }
 
@@ -141,14 +158,22 @@ impl World {
         for name in ["echo", "block", "linger", "panics", "nobody"] {
             let address = |strategy| self.server.address(strategy).unwrap();
             let (word, endpoint, config) = match strategy {
-                "unix" => ("unix", self.dir.path().join("far.sock").display().to_string(), String::new()),
-                "quic" => ("quic", address("quic").to_owned(), format!(r#""pin_sha256":"{}""#, self.pin)),
+                "unix" => {
+                    ("unix", self.dir.path().join("far.sock").display().to_string(), String::new())
+                }
+                "quic" => {
+                    ("quic", address("quic").to_owned(), format!(r#""pin_sha256":"{}""#, self.pin))
+                }
                 "http" => ("http", format!("http://{}/{name}", address("http")), String::new()),
                 "mcp" => {
                     let config = format!(r#""tool_name":"{name}","pin_sha256":"{}""#, self.pin);
                     ("mcp", address("mcp").to_owned(), config)
                 }
-                _ => ("mcp", format!("http://{}/mcp", address("http")), format!(r#""tool_name":"{name}""#)),
+                _ => (
+                    "mcp",
+                    format!("http://{}/mcp", address("http")),
+                    format!(r#""tool_name":"{name}""#),
+                ),
             };
             routes.set(name, word, Some(&endpoint), &format!("{{{config}}}"));
         }
@@ -162,7 +187,8 @@ impl World {
 async fn a_method_that_blocks_its_thread_holds_up_nobody_and_is_answered_itself() {
     let world = Arc::new(World::apart(16));
     let mut cases = tokio::task::JoinSet::new();
-    for (case, strategy) in ["unix", "quic", "http", "mcp", "mcp over http"].into_iter().enumerate() {
+    for (case, strategy) in ["unix", "quic", "http", "mcp", "mcp over http"].into_iter().enumerate()
+    {
         for (gate, quick_before) in [(2 * case + 1, 0), (2 * case + 2, 1000)] {
             let world = Arc::clone(&world);
             cases.spawn(async move { blocks(&world, strategy, gate, quick_before).await });
@@ -180,12 +206,15 @@ async fn blocks(world: &World, strategy: &str, gate: usize, quick_before: usize)
     for _ in 0..50 {
         good.call("echo", "{}").await.unwrap();
     }
-    let blocked = tokio::spawn(async move { bad.call("block", format!(r#"{{"gate":{gate}}}"#)).await });
+    let blocked =
+        tokio::spawn(async move { bad.call("block", format!(r#"{{"gate":{gate}}}"#)).await });
     // Longer than a peer is silent before it is given up.
     let enough = tokio::time::Instant::now() + Duration::from_secs(6);
     for call in 0.. {
         let echo = good.call("echo", "{}").await;
-        echo.unwrap_or_else(|error| panic!("{strategy}, after {quick_before}, call {call}: {error}"));
+        echo.unwrap_or_else(|error| {
+            panic!("{strategy}, after {quick_before}, call {call}: {error}")
+        });
         if call >= 50 && tokio::time::Instant::now() > enough {
             break;
         }
@@ -193,7 +222,10 @@ async fn blocks(world: &World, strategy: &str, gate: usize, quick_before: usize)
     }
     assert!(!blocked.is_finished(), "{strategy}, after {quick_before}: nobody has opened its gate");
     GATES.open(gate);
-    blocked.await.unwrap().unwrap_or_else(|error| panic!("{strategy}, after {quick_before}: {error}"));
+    blocked
+        .await
+        .unwrap()
+        .unwrap_or_else(|error| panic!("{strategy}, after {quick_before}: {error}"));
 }
 
 /// The first gate of the test below: the cases above have those before it.
@@ -215,7 +247,11 @@ async fn sockets_go_on_while_all_threads_of_the_runtime_are_blocked() {
         }
         // What needs no implementation is answered.
         let refused = good.call("nobody", "{}").await.unwrap_err();
-        assert_eq!((refused.kind(), refused.sent()), (ErrorKind::NotRoutable, Sent::No), "{strategy}: {refused}");
+        assert_eq!(
+            (refused.kind(), refused.sent()),
+            (ErrorKind::NotRoutable, Sent::No),
+            "{strategy}: {refused}"
+        );
         gates.iter().for_each(|gate| GATES.open(*gate));
         for blocked in blocked {
             blocked.await.unwrap().unwrap_or_else(|error| panic!("{strategy}: {error}"));
@@ -257,7 +293,9 @@ async fn calls_that_wait_behind_one_that_blocks_take_no_further_io_threads() {
         let calls: Vec<_> = (0..CALLS)
             .map(|_| {
                 let near = near.clone();
-                tokio::spawn(async move { near.call("block", format!(r#"{{"gate":{gate}}}"#)).await })
+                tokio::spawn(
+                    async move { near.call("block", format!(r#"{{"gate":{gate}}}"#)).await },
+                )
             })
             .collect();
         let threads = tokio::task::block_in_place(|| GATES.reached(gate, CALLS));
@@ -288,7 +326,9 @@ async fn a_layer_that_panics_fails_its_call_and_no_other() {
                 failed.kind() == ErrorKind::Panicked && failed.sent() != Sent::No,
                 "{strategy}, call {call}: {failed}"
             );
-            near.call("echo", "{}").await.unwrap_or_else(|error| panic!("{strategy}, call {call}: {error}"));
+            near.call("echo", "{}")
+                .await
+                .unwrap_or_else(|error| panic!("{strategy}, call {call}: {error}"));
         }
     }
 }
@@ -301,7 +341,10 @@ fn connectivity(error: BillingError) -> Error {
 }
 
 /// A `billing` whose row allows `concurrency` calls at once, behind a Unix socket; and a client.
-async fn limited(dir: &tempfile::TempDir, concurrency: usize) -> (Shop, Server, MemoryRoutes, Router, BillingClient) {
+async fn limited(
+    dir: &tempfile::TempDir,
+    concurrency: usize,
+) -> (Shop, Server, MemoryRoutes, Router, BillingClient) {
     let (there, shop) = (MemoryRoutes::new(), Shop::at("far"));
     there.set("billing", "local", None, &format!(r#"{{"concurrency":{concurrency}}}"#));
     let far = router(&there);
@@ -324,7 +367,8 @@ async fn work_that_goes_on_when_its_call_has_gone_keeps_its_place() {
         let before = shop.journal.began();
         for _ in 0..200 {
             let in_time = Context::new().with_timeout(Duration::from_millis(20));
-            let ended = context::scope(in_time, client.audit(3_600_000)).await.map_err(connectivity);
+            let ended =
+                context::scope(in_time, client.audit(3_600_000)).await.map_err(connectivity);
             let kind = ended.unwrap_err().kind();
             assert!(matches!(kind, ErrorKind::Timeout | ErrorKind::Overloaded), "{kind:?}");
             if kind == ErrorKind::Overloaded {
@@ -339,7 +383,11 @@ async fn work_that_goes_on_when_its_call_has_gone_keeps_its_place() {
 
 #[tokio::test]
 async fn work_that_goes_on_keeps_its_place_in_a_layer_until_it_has_ended() {
-    tokio::join!(a_layer_around_calls("local"), a_layer_around_calls("fallback"), a_layer_around_calls("outside"));
+    tokio::join!(
+        a_layer_around_calls("local"),
+        a_layer_around_calls("fallback"),
+        a_layer_around_calls("outside")
+    );
 }
 
 /// Under a fallback the second attempt of a call is the one that runs.
@@ -404,12 +452,21 @@ async fn an_edit_of_a_row_forgets_no_call_that_runs() {
             0 => there.remove("billing"),
             1 => there.set("billing", "local", None, r#"{"concurrency":"one"}"#),
             2 => there.set("billing", "noop", None, r#"{"concurrency":1}"#),
-            _ => there.set("billing", "local", None, &format!(r#"{{"concurrency":1,"timeout_ms":{edit}00000}}"#)),
+            _ => there.set(
+                "billing",
+                "local",
+                None,
+                &format!(r#"{{"concurrency":1,"timeout_ms":{edit}00000}}"#),
+            ),
         }
         far.reload().await.unwrap();
         if edit > 2 {
             let error = connectivity(billing.quote("abc").await.unwrap_err());
-            assert_eq!((error.kind(), error.sent()), (ErrorKind::Overloaded, Sent::No), "after edit {edit}");
+            assert_eq!(
+                (error.kind(), error.sent()),
+                (ErrorKind::Overloaded, Sent::No),
+                "after edit {edit}"
+            );
             assert_eq!(far.inspect().route("billing").unwrap().in_flight, 1, "after edit {edit}");
         }
     }

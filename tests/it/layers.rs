@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use connectivity_core::layer::{ConcurrencyLayer, LoggingLayer, ObserveLayer, RecoveryLayer, TimeoutLayer};
+use connectivity_core::layer::{
+    ConcurrencyLayer, LoggingLayer, ObserveLayer, RecoveryLayer, TimeoutLayer,
+};
 use connectivity_core::{
-    Call, CallService, Error, ErrorKind, Exposure, MemoryRoutes, Reply, Router, Sent, Server, register,
+    Call, CallService, Error, ErrorKind, Exposure, MemoryRoutes, Reply, Router, Sent, Server,
+    register,
 };
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tests::shop::*;
@@ -51,7 +54,8 @@ async fn a_layer_is_told_by_which_row_a_call_goes() {
     let path = dir.path().join("billing.sock").display().to_string();
     let server = Server::builder(&there).expose(["billing"]).unix(&path).start().await.unwrap();
     let (seen, routes) = (Seen::default(), MemoryRoutes::new());
-    let near = Router::builder().source(routes.clone()).node("near").layer(seen.clone()).build().unwrap();
+    let near =
+        Router::builder().source(routes.clone()).node("near").layer(seen.clone()).build().unwrap();
     let billing = BillingClient::new(&near);
     register!(near, Billing => Shop::at("near")).unwrap();
     routes.remove("billing");
@@ -94,8 +98,16 @@ async fn a_layer_of_calls_from_outside_is_told_what_is_called_if_it_is_exposed()
     router.reload().await.unwrap();
     let inbound = router.inbound(Exposure::services(["billing", "echo"])).layer(&seen);
     for name in ["billing.quote", "echo", "billing.made-up", "echo.made-up", "hidden", "made-up"] {
-        let call = Call::encoded(name.parse().unwrap(), connectivity_core::Codec::Json, r#"{"order":"17"}"#);
-        assert_eq!(inbound.send(call).await.is_ok(), !name.contains("made") && name != "hidden", "{name}");
+        let call = Call::encoded(
+            name.parse().unwrap(),
+            connectivity_core::Codec::Json,
+            r#"{"order":"17"}"#,
+        );
+        assert_eq!(
+            inbound.send(call).await.is_ok(),
+            !name.contains("made") && name != "hidden",
+            "{name}"
+        );
     }
     assert_eq!(
         seen.take(),
@@ -116,13 +128,17 @@ struct Series(Arc<Mutex<BTreeSet<String>>>);
 
 impl Series {
     fn note(&self, key: &Key) {
-        let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        let labels: Vec<_> =
+            key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
         self.0.lock().unwrap().insert(format!("{} {}", key.name(), labels.join(" ")));
     }
 
     fn of(&self, name: &str) -> Vec<String> {
         let all = self.0.lock().unwrap();
-        all.iter().filter_map(|series| series.strip_prefix(name)).map(|labels| labels.trim().to_owned()).collect()
+        all.iter()
+            .filter_map(|series| series.strip_prefix(name))
+            .map(|labels| labels.trim().to_owned())
+            .collect()
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use connectivity_core::{Drain, HttpTransport, Inbound, Listener, Listening, MemoryRoutes, Router, ServeError, Server};
+use connectivity_core::{
+    Drain, HttpTransport, Inbound, Listener, Listening, MemoryRoutes, Router, ServeError, Server,
+};
 
 /// A listener that ends as soon as it has begun.
 struct Short {
@@ -28,7 +30,10 @@ async fn a_listener_that_ends_by_itself_is_noticed() {
     for panics in [false, true] {
         let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
         router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
-        let server = Server::builder(&router).expose(["echo"]).http("127.0.0.1:0").listener("own", Short { panics });
+        let server = Server::builder(&router)
+            .expose(["echo"])
+            .http("127.0.0.1:0")
+            .listener("own", Short { panics });
         let server = server.start().await.unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(20), server.listener_ended()).await;
         assert_eq!(ended, Ok("own"), "{panics}");
@@ -40,7 +45,8 @@ async fn a_listener_that_ends_by_itself_is_noticed() {
 async fn a_listener_that_is_asked_to_end_is_no_failure() {
     let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
     router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
-    let server = Server::builder(&router).expose(["echo"]).http("127.0.0.1:0").start().await.unwrap();
+    let server =
+        Server::builder(&router).expose(["echo"]).http("127.0.0.1:0").start().await.unwrap();
     let waits = server.listener_ended();
     let early = tokio::time::timeout(Duration::ZERO, waits).await;
     assert!(early.is_err(), "it goes on");
@@ -52,12 +58,23 @@ async fn a_limit_can_be_as_long_as_can_be() {
     let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
     router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
     let http = connectivity_core::HttpListener::new("127.0.0.1:0").max_connections(usize::MAX);
-    let http = http.gateway(|gateway| gateway.body_timeout(Duration::MAX).max_timeout(Duration::MAX));
-    let server = Server::builder(&router).expose(["echo"]).listener("http", http).start().await.unwrap();
+    let http =
+        http.gateway(|gateway| gateway.body_timeout(Duration::MAX).max_timeout(Duration::MAX));
+    let server =
+        Server::builder(&router).expose(["echo"]).listener("http", http).start().await.unwrap();
     let routes = MemoryRoutes::new();
-    routes.set("echo", "http", Some(&format!("http://{}/echo", server.address("http").unwrap())), "{}");
-    let near = Router::builder().source(routes).transport("http", HttpTransport::new().allow_internal());
-    let near = near.layer(connectivity_core::layer::RetryLayer::new(1).backoff(Duration::MAX)).build().unwrap();
+    routes.set(
+        "echo",
+        "http",
+        Some(&format!("http://{}/echo", server.address("http").unwrap())),
+        "{}",
+    );
+    let near =
+        Router::builder().source(routes).transport("http", HttpTransport::new().allow_internal());
+    let near = near
+        .layer(connectivity_core::layer::RetryLayer::new(1).backoff(Duration::MAX))
+        .build()
+        .unwrap();
     let call = connectivity_core::context::timeout(Duration::MAX, near.call("echo", "x"));
     assert_eq!(call.await.unwrap().unwrap(), "x");
     server.shutdown(Duration::MAX).await;

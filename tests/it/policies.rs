@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use connectivity_core::context::{self, Context};
 use connectivity_core::{
-    BreakerState, BuildContext, CallService, Error, ErrorKind, HttpTransport, MemoryRoutes, Remote, Route, RouteError,
-    RouteInfo, RouteState, Router, Sent, Server, Transport, register,
+    BreakerState, BuildContext, CallService, Error, ErrorKind, HttpTransport, MemoryRoutes, Remote,
+    Route, RouteError, RouteInfo, RouteState, Router, Sent, Server, Transport, register,
 };
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use tests::shop::*;
 
-/// Connects to its endpoint for each attempt, and counts them. Nobody there ever answers, and it does not care for deadlines.
+/// Connects to its endpoint for each attempt, and counts them. Nobody there ever answers, and it
+/// does not care for deadlines.
 #[derive(Clone, Default)]
 struct Attempts {
     made: Arc<AtomicUsize>,
@@ -32,12 +33,14 @@ impl Attempts {
 impl Transport for Attempts {
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
         self.built.fetch_add(1, Ordering::SeqCst);
-        let (made, endpoint) = (Arc::clone(&self.made), route.endpoint().unwrap_or_default().to_owned());
+        let (made, endpoint) =
+            (Arc::clone(&self.made), route.endpoint().unwrap_or_default().to_owned());
         Ok(Remote::new(CallService::from_fn(move |call| {
             made.fetch_add(1, Ordering::SeqCst);
             let connection = TcpStream::connect(endpoint.clone());
             async move {
-                let _connection = connection.await.map_err(|cause| call.failed(ErrorKind::Connect, cause))?;
+                let _connection =
+                    connection.await.map_err(|cause| call.failed(ErrorKind::Connect, cause))?;
                 std::future::pending().await
             }
         })))
@@ -69,7 +72,8 @@ impl World {
         let (routes, attempts) = (MemoryRoutes::new(), Attempts::default());
         let http = HttpTransport::new().allow_internal();
         let builder = Router::builder().source(routes.clone()).node("here");
-        let router = builder.transport("count", attempts.clone()).transport("http", http).build().unwrap();
+        let router =
+            builder.transport("count", attempts.clone()).transport("http", http).build().unwrap();
         let billing = BillingClient::new(&router);
         Self { routes, router, billing, attempts }
     }
@@ -111,7 +115,12 @@ fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
 }
 
 async fn far_end(router: &Router, socket: &Path) -> Server {
-    Server::builder(router).expose(["billing"]).unix(socket.display().to_string()).start().await.unwrap()
+    Server::builder(router)
+        .expose(["billing"])
+        .unix(socket.display().to_string())
+        .start()
+        .await
+        .unwrap()
 }
 
 fn far_router() -> (Router, Shop) {
@@ -153,7 +162,9 @@ async fn what_may_have_run_is_repeated_only_if_it_may_run_twice() {
 async fn what_was_not_sent_is_repeated_as_often_as_the_row_says_and_not_by_default() {
     let world = World::new();
     let port = closed_port();
-    for (config, attempts) in [("{}", 1), (r#"{"retry_max":0}"#, 1), (r#"{"retry_max":5,"retry_backoff_ms":1}"#, 6)] {
+    for (config, attempts) in
+        [("{}", 1), (r#"{"retry_max":0}"#, 1), (r#"{"retry_max":5,"retry_backoff_ms":1}"#, 6)]
+    {
         world.row("count", &port, config).await;
         assert_eq!(kind(world.charge().await), Some(ErrorKind::Connect));
         assert_eq!(world.attempts.made.swap(0, Ordering::SeqCst), attempts, "{config}");
@@ -164,7 +175,11 @@ async fn what_was_not_sent_is_repeated_as_often_as_the_row_says_and_not_by_defau
 async fn a_call_is_not_repeated_when_its_wait_would_pass_its_deadline() {
     let world = World::new();
     world.row("count", &closed_port(), r#"{"retry_max":5,"retry_backoff_ms":60000}"#).await;
-    assert_eq!(kind(world.quote().await), Some(ErrorKind::Connect), "the row's 30 s are a deadline too");
+    assert_eq!(
+        kind(world.quote().await),
+        Some(ErrorKind::Connect),
+        "the row's 30 s are a deadline too"
+    );
     let context = Context::new().with_timeout(Duration::from_secs(20));
     assert_eq!(kind(context::scope(context, world.quote()).await), Some(ErrorKind::Connect));
     assert_eq!(world.attempts.made(), 2);
@@ -190,7 +205,9 @@ async fn a_breaker_opens_while_the_far_end_is_down_and_closes_when_it_is_back() 
     let ((there, _shop), dir) = (far_router(), tempfile::tempdir().unwrap());
     let socket = dir.path().join("billing");
     let server = far_end(&there, &socket).await;
-    let config = |reset| format!(r#"{{"breaker_failures":3,"breaker_reset_ms":{reset},"breaker_probes":2}}"#);
+    let config = |reset| {
+        format!(r#"{{"breaker_failures":3,"breaker_reset_ms":{reset},"breaker_probes":2}}"#)
+    };
     world.row("unix", &socket.display().to_string(), &config(3_600_000)).await;
     assert_eq!(world.quote().await, Ok(3));
     server.shutdown(Duration::from_secs(5)).await;
@@ -224,7 +241,11 @@ async fn a_breaker_and_a_budget_outlive_an_edit_that_leaves_the_endpoint() {
     assert_eq!(world.attempts.built.load(Ordering::SeqCst), 2, "it was built anew");
     assert_eq!(kind(world.quote().await), Some(ErrorKind::CircuitOpen));
     world.row("count", &port, r#"{"timeout_ms":"bad"}"#).await;
-    assert_eq!(kind(world.quote().await), Some(ErrorKind::CircuitOpen), "a bad row changes nothing");
+    assert_eq!(
+        kind(world.quote().await),
+        Some(ErrorKind::CircuitOpen),
+        "a bad row changes nothing"
+    );
     world.row("count", &closed_port(), &config(200)).await;
     assert_eq!(kind(world.quote().await), Some(ErrorKind::Connect), "another far end begins anew");
 
@@ -298,7 +319,10 @@ async fn a_fallback_steps_in_once_something_is_registered_and_inspect_says_so_be
     let world = World::new();
     world.row("count", &closed_port(), r#"{"fallback":"local"}"#).await;
     assert_eq!(world.route().state, RouteState::InForce);
-    assert_eq!(world.route().warnings, ["config.fallback: nothing of this name is registered here"]);
+    assert_eq!(
+        world.route().warnings,
+        ["config.fallback: nothing of this name is registered here"]
+    );
     assert_eq!(kind(world.charge().await), Some(ErrorKind::Connect));
     register!(world.router, Billing => Shop::at("here")).unwrap();
     assert_eq!(world.charge().await, Ok("here".into()));
@@ -365,7 +389,9 @@ async fn a_wrong_value_of_a_policy_spoils_its_row_and_no_other() {
     ] {
         for value in values {
             world.row("count", "127.0.0.1:1", &format!(r#"{{"{key}":{value}}}"#)).await;
-            let RouteState::Bad { why, .. } = world.route().state else { panic!("{key} = {value} is bad") };
+            let RouteState::Bad { why, .. } = world.route().state else {
+                panic!("{key} = {value} is bad")
+            };
             assert!(why.starts_with(&format!("config.{key}: ")), "{why}");
             assert_eq!(kind(world.quote().await), Some(ErrorKind::RouteInvalid), "{key} = {value}");
             assert_eq!(world.router.inspect().route("echo").unwrap().state, RouteState::InForce);
@@ -383,8 +409,12 @@ async fn inspect_tells_of_the_breaker_and_the_last_error_in_words() {
     assert!(shown["last_error"].is_null());
     assert_eq!(kind(world.quote().await), Some(ErrorKind::Connect));
     let shown = json(&world.route());
-    assert_eq!((&shown["breaker"]["state"], &shown["last_error"]["kind"]), (&"open".into(), &"connect".into()));
-    for time in [&shown["breaker"]["since"], &shown["breaker"]["until"], &shown["last_error"]["at"]] {
+    assert_eq!(
+        (&shown["breaker"]["state"], &shown["last_error"]["kind"]),
+        (&"open".into(), &"connect".into())
+    );
+    for time in [&shown["breaker"]["since"], &shown["breaker"]["until"], &shown["last_error"]["at"]]
+    {
         let text = time.as_str().unwrap();
         assert!(text.len() == 20 && text.starts_with("20") && text.ends_with('Z'), "{text}");
     }
@@ -473,9 +503,13 @@ async fn every_time_in_an_inspection_has_the_same_form() {
     world.row("unix", "/nowhere/billing.sock", "[]").await;
     let shown = serde_json::to_value(world.router.inspect()).unwrap();
     let route = &shown["routes"][0];
-    for (part, time) in
-        [("state", "since"), ("transport", "since"), ("breaker", "since"), ("breaker", "until"), ("last_error", "at")]
-    {
+    for (part, time) in [
+        ("state", "since"),
+        ("transport", "since"),
+        ("breaker", "since"),
+        ("breaker", "until"),
+        ("last_error", "at"),
+    ] {
         let time = route[part][time].as_str().unwrap_or_else(|| panic!("{part}: {route}"));
         let form: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
         assert_eq!(form, "0000-00-00T00:00:00Z", "{part}");

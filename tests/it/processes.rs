@@ -39,10 +39,12 @@ impl World {
         };
         let routes = MemoryRoutes::new();
         let http = HttpTransport::new().allow_internal();
-        let near = Router::builder().source(routes.clone()).transport("http", http).build().unwrap();
+        let near =
+            Router::builder().source(routes.clone()).transport("http", http).build().unwrap();
         let billing = BillingClient::new(&near);
         let config = config.to_owned();
-        let mut world = Self { strategy, dir, address, far: None, near, routes, billing, config, identity };
+        let mut world =
+            Self { strategy, dir, address, far: None, near, routes, billing, config, identity };
         world.start().await;
         world
     }
@@ -66,7 +68,11 @@ impl World {
         let (address, pin) = line.trim_end_matches('\n').split_once(' ').unwrap();
         self.address = address.to_owned();
         self.far = Some(far);
-        let endpoint = if self.strategy == "http" { format!("http://{address}/billing") } else { address.to_owned() };
+        let endpoint = if self.strategy == "http" {
+            format!("http://{address}/billing")
+        } else {
+            address.to_owned()
+        };
         let pin = if pin.is_empty() { String::new() } else { format!(r#","pin_sha256":"{pin}""#) };
         let config = format!("{{{}{pin}}}", self.config);
         self.routes.set("billing", self.strategy, Some(&endpoint), &config);
@@ -123,7 +129,8 @@ fn connectivity(error: BillingError) -> Error {
     }
 }
 
-/// Twenty kills with 200 calls in flight, five each of four processes: every call ends in time, and none has run twice.
+/// Twenty kills with 200 calls in flight, five each of four processes: every call ends in time, and
+/// none has run twice.
 async fn kills(strategy: &'static str) {
     let processes: Vec<_> = (0..4).map(|_| tokio::spawn(kills_of_one(strategy))).collect();
     for process in processes {
@@ -145,8 +152,13 @@ async fn kills_of_one(strategy: &'static str) {
                 tokio::spawn(async move { (billing.work(&order, n as u64 % 10).await, order) })
             })
             .collect();
-        while world.ran().keys().filter(|order| order.starts_with(&format!("{kill}-"))).count() < CALLS / 2 {
-            assert!(began.elapsed() < Duration::from_secs(20), "{strategy}: the calls do not arrive");
+        while world.ran().keys().filter(|order| order.starts_with(&format!("{kill}-"))).count()
+            < CALLS / 2
+        {
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "{strategy}: the calls do not arrive"
+            );
             tokio::task::yield_now().await;
         }
         world.kill();
@@ -154,7 +166,10 @@ async fn kills_of_one(strategy: &'static str) {
         for call in calls {
             outcomes.push(call.await.unwrap());
         }
-        assert!(began.elapsed() < Duration::from_secs(15), "{strategy}: a call did not end in time");
+        assert!(
+            began.elapsed() < Duration::from_secs(15),
+            "{strategy}: a call did not end in time"
+        );
         let ran = world.ran();
         for (outcome, order) in outcomes {
             let times = ran.get(&order).copied().unwrap_or(0);
@@ -213,7 +228,11 @@ async fn a_stopped_process_costs_each_call_its_timeout_and_no_more() {
             .collect();
         for call in calls {
             let error = connectivity(call.await.unwrap().unwrap_err());
-            assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::Maybe), "{strategy}");
+            assert_eq!(
+                (error.kind(), error.sent()),
+                (ErrorKind::Timeout, Sent::Maybe),
+                "{strategy}"
+            );
         }
         assert!(began.elapsed() >= Duration::from_secs(1), "{strategy}");
         world.signal("-CONT");
@@ -249,13 +268,16 @@ async fn an_idempotent_call_goes_on_with_the_next_process() {
     }
 }
 
-/// A restarted process that has kept its certificate tells those who still talk to the one before it that it knows nothing of
-/// them: they need not wait until their connection has been silent for too long.
+/// A restarted process that has kept its certificate tells those who still talk to the one before
+/// it that it knows nothing of them: they need not wait until their connection has been silent for
+/// too long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_quic_process_is_noticed_at_once() {
     let (files, identity) = (Files::new(), Identity::new(None, "localhost", |_| {}));
-    let identity = vec![files.write("cert.pem", &identity.cert), files.write("key.pem", &identity.key)];
-    let mut world = World::with_identity("quic", r#""timeout_ms":20000,"retry_max":1"#, identity).await;
+    let identity =
+        vec![files.write("cert.pem", &identity.cert), files.write("key.pem", &identity.key)];
+    let mut world =
+        World::with_identity("quic", r#""timeout_ms":20000,"retry_max":1"#, identity).await;
     assert!(world.billing.quote("x").await.is_ok());
     world.kill();
     world.start().await;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use connectivity_core::{Error, ErrorKind, MemoryRoutes, QuicListener, Router, Sent, Server, Tls, register};
+use connectivity_core::{
+    Error, ErrorKind, MemoryRoutes, QuicListener, Router, Sent, Server, Tls, register,
+};
 use rcgen::date_time_ymd;
 use tests::certificates::*;
 use tests::shop::*;
@@ -16,7 +18,8 @@ struct Far {
 
 /// Serves `billing` with this identity, to everybody or to the clients of an authority.
 async fn far(files: &Files, identity: &Identity, clients: Option<&Ca>) -> Far {
-    let (cert, key) = (files.write("server.pem", &identity.cert), files.write("server.key", &identity.key));
+    let (cert, key) =
+        (files.write("server.pem", &identity.cert), files.write("server.key", &identity.key));
     let tls = Tls::from_pem(cert, key).unwrap();
     let tls = match clients {
         Some(clients) => tls.client_ca(files.write("clients.pem", &clients.pem())).unwrap(),
@@ -24,7 +27,12 @@ async fn far(files: &Files, identity: &Identity, clients: Option<&Ca>) -> Far {
     };
     let (router, shop) = (router(&MemoryRoutes::new()), Shop::at("far"));
     register!(router, Billing => shop.clone()).unwrap();
-    let server = Server::builder(&router).expose(["billing"]).quic("127.0.0.1:0", tls).start().await.unwrap();
+    let server = Server::builder(&router)
+        .expose(["billing"])
+        .quic("127.0.0.1:0", tls)
+        .start()
+        .await
+        .unwrap();
     let endpoint = server.address("quic").unwrap().to_owned();
     Far { _server: server, shop, endpoint }
 }
@@ -54,8 +62,20 @@ async fn a_certificate_that_satisfies_the_row_is_let_through() {
     let shows = files.shows(&Identity::new(Some(&clients), "orders.internal", |_| {}));
     for (label, identity, clients, config, peer) in [
         ("its authority", &good, None, format!(r#"{{"ca_file":{ca_file:?}}}"#), None),
-        ("a name", &named, None, format!(r#"{{"ca_file":{ca_file:?},"server_name":"billing.internal"}}"#), None),
-        ("the pin of a self-signed one", &own, None, format!(r#"{{"pin_sha256":"{}"}}"#, pin_of(&own)), None),
+        (
+            "a name",
+            &named,
+            None,
+            format!(r#"{{"ca_file":{ca_file:?},"server_name":"billing.internal"}}"#),
+            None,
+        ),
+        (
+            "the pin of a self-signed one",
+            &own,
+            None,
+            format!(r#"{{"pin_sha256":"{}"}}"#, pin_of(&own)),
+            None,
+        ),
         ("nothing is verified", &own, None, r#"{"insecure_tls":true}"#.to_owned(), None),
         (
             "both sides",
@@ -77,13 +97,20 @@ async fn a_certificate_that_does_not_is_refused_with_its_cause_before_a_call() {
     let ca_file = files.write("ca.pem", &ours.pem());
     let trusting = format!(r#"{{"ca_file":{ca_file:?}}}"#);
     let pinned = format!(r#"{{"pin_sha256":"{}"}}"#, "ab".repeat(32));
-    let stranger = format!(r#"{{"ca_file":{ca_file:?},{}}}"#, files.shows(&Identity::new(Some(&ours), "x", |_| {})));
+    let stranger = format!(
+        r#"{{"ca_file":{ca_file:?},{}}}"#,
+        files.shows(&Identity::new(Some(&ours), "x", |_| {}))
+    );
 
     let good = Identity::new(Some(&ours), "127.0.0.1", |_| {});
     let foreign = Identity::new(Some(&other), "127.0.0.1", |_| {});
     let renamed = Identity::new(Some(&ours), "b.example", |_| {});
-    let expired = Identity::new(Some(&ours), "127.0.0.1", |params| params.not_after = date_time_ymd(2020, 1, 1));
-    let early = Identity::new(Some(&ours), "127.0.0.1", |params| params.not_before = date_time_ymd(4000, 1, 1));
+    let expired = Identity::new(Some(&ours), "127.0.0.1", |params| {
+        params.not_after = date_time_ymd(2020, 1, 1)
+    });
+    let early = Identity::new(Some(&ours), "127.0.0.1", |params| {
+        params.not_before = date_time_ymd(4000, 1, 1)
+    });
     for (identity, clients, config, cause) in [
         (&foreign, None, &*trusting, "unknown issuer; set `ca_file` or `pin_sha256`"),
         (&renamed, None, &*trusting, "the certificate is for `b.example`, not for `127.0.0.1`"),
@@ -91,7 +118,12 @@ async fn a_certificate_that_does_not_is_refused_with_its_cause_before_a_call() {
         (&early, None, &*trusting, "the certificate is not valid yet"),
         (&good, None, &*pinned, "wrong pin: the certificate's `pin_sha256` is "),
         (&good, None, "{}", "unknown issuer"),
-        (&good, Some(&other), &*trusting, "the server wants a client certificate: set `client_cert_file`"),
+        (
+            &good,
+            Some(&other),
+            &*trusting,
+            "the server wants a client certificate: set `client_cert_file`",
+        ),
         (&good, Some(&other), &*stranger, "the other side refuses our certificate"),
     ] {
         let far = far(&files, identity, clients).await;
@@ -119,7 +151,8 @@ async fn an_address_that_others_reach_needs_a_rule() {
 async fn junk_is_dropped_and_calls_go_on() {
     let (files, own) = (Files::new(), Identity::new(None, "localhost", |_| {}));
     let far = far(&files, &own, None).await;
-    let (_router, billing) = near(&far.endpoint, &format!(r#"{{"pin_sha256":"{}"}}"#, pin_of(&own)));
+    let (_router, billing) =
+        near(&far.endpoint, &format!(r#"{{"pin_sha256":"{}"}}"#, pin_of(&own)));
     assert!(billing.quote("abc").await.is_ok());
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     for n in 0..20_000u32 {
@@ -128,7 +161,8 @@ async fn junk_is_dropped_and_calls_go_on() {
     }
     assert_eq!(billing.quote("abc").await, Ok(3));
     let mut answer = [0; 2048];
-    let answered = tokio::time::timeout(Duration::from_millis(1), socket.recv_from(&mut answer)).await;
+    let answered =
+        tokio::time::timeout(Duration::from_millis(1), socket.recv_from(&mut answer)).await;
     if let Ok(Ok((length, _))) = answered {
         assert!(length <= 1400, "an answer is no larger than what it answers");
     }

@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use connectivity_core::{
-    BuildContext, CallService, MemoryRoutes, Remote, Reply, Route, RouteError, RouteState, Router, Transport,
-    TransportState,
+    BuildContext, CallService, MemoryRoutes, Remote, Reply, Route, RouteError, RouteState, Router,
+    Transport, TransportState,
 };
 
 /// Long enough for anything that works.
@@ -41,7 +41,11 @@ async fn whoever_inspects_may_register_meanwhile_and_the_other_way_round() {
     nosy.router.get_or_init(|| router.clone());
     let registering = tokio::task::spawn_blocking({
         let router = router.clone();
-        move || (0..20).for_each(|n| router.register_raw(&format!("more{n}"), async |bytes| Ok(bytes)).unwrap())
+        move || {
+            (0..20).for_each(|n| {
+                router.register_raw(&format!("more{n}"), async |bytes| Ok(bytes)).unwrap()
+            })
+        }
     });
     let inspecting = tokio::task::spawn_blocking({
         let router = router.clone();
@@ -49,7 +53,9 @@ async fn whoever_inspects_may_register_meanwhile_and_the_other_way_round() {
             for n in 0..20 {
                 // What a caller does between the entries of a list is its own business.
                 for route in router.inspect().routes.iter().filter(|route| route.name == "thumb") {
-                    router.register_raw(&format!("{}-{n}", route.name), async |bytes| Ok(bytes)).unwrap();
+                    router
+                        .register_raw(&format!("{}-{n}", route.name), async |bytes| Ok(bytes))
+                        .unwrap();
                 }
             }
         }
@@ -61,7 +67,8 @@ async fn whoever_inspects_may_register_meanwhile_and_the_other_way_round() {
     assert!((0..20).all(|n| registered(format!("more{n}")) && registered(format!("thumb-{n}"))));
     let shown = format!("{:?}", inspection.route("thumb").unwrap().transport);
     assert!(shown.contains("[2J") && shown.contains("services"), "{shown}");
-    let Some(TransportState::Failed { why, .. }) = &inspection.route("thumb").unwrap().transport else {
+    let Some(TransportState::Failed { why, .. }) = &inspection.route("thumb").unwrap().transport
+    else {
         panic!("{shown}")
     };
     assert!(!why.contains('\u{1b}'), "what a transport says is escaped too: {why}");
@@ -82,11 +89,17 @@ impl Transport for Meddler {
 #[tokio::test]
 async fn a_transport_that_changes_its_router_while_it_builds_is_a_bad_row_and_no_deadlock() {
     let (meddler, routes) = (Meddler::default(), MemoryRoutes::new());
-    let router = Router::builder().source(routes.clone()).transport("meddler", meddler.clone()).build().unwrap();
+    let router = Router::builder()
+        .source(routes.clone())
+        .transport("meddler", meddler.clone())
+        .build()
+        .unwrap();
     assert!(meddler.0.set(router.clone()).is_ok());
     routes.set("echo", "meddler", Some("anywhere"), "{}");
     router.reload().await.unwrap();
-    let RouteState::Bad { why, .. } = router.inspect().route("echo").unwrap().state.clone() else { panic!("in force") };
+    let RouteState::Bad { why, .. } = router.inspect().route("echo").unwrap().state.clone() else {
+        panic!("in force")
+    };
     assert!(why.contains("`meddler` panicked"), "{why}");
     router.register_raw("another", async |bytes| Ok(bytes)).unwrap();
     assert_eq!(router.call("another", "x").await.unwrap(), "x", "the router goes on");

@@ -8,7 +8,8 @@ use rusqlite::Connection;
 use tests::shop::*;
 
 fn rows(shell: &Connection) -> Vec<String> {
-    let mut rows = shell.prepare("SELECT service_name || ' ' || strategy FROM routes ORDER BY 1").unwrap();
+    let mut rows =
+        shell.prepare("SELECT service_name || ' ' || strategy FROM routes ORDER BY 1").unwrap();
     rows.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
@@ -37,12 +38,18 @@ async fn a_row_that_an_operators_transaction_holds_up_comes_when_it_ends() {
     let again = router.register_raw("thumbnail", async |image| Ok(image));
     assert!(matches!(again, Err(RegisterError::AlreadyRegistered(_))), "{again:?}");
     let warnings = router.inspect().warnings;
-    assert!(warnings[0].starts_with("rows for `billing`, `thumbnail` could not be added yet: "), "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("rows for `billing`, `thumbnail` could not be added yet: "),
+        "{warnings:?}"
+    );
     assert_eq!(rows(&shell), [""; 0]);
     shell.execute_batch("COMMIT").unwrap();
     until(|| router.inspect().warnings.is_empty()).await;
     assert_eq!(rows(&shell), ["billing local", "thumbnail local"]);
-    assert!(router.inspect().route("billing").is_some() && router.inspect().route("thumbnail").is_some());
+    assert!(
+        router.inspect().route("billing").is_some()
+            && router.inspect().route("thumbnail").is_some()
+    );
 }
 
 #[tokio::test]
@@ -52,8 +59,15 @@ async fn a_row_that_the_operator_writes_meanwhile_is_the_one_that_counts() {
     shell.execute_batch("BEGIN IMMEDIATE").unwrap();
     register!(router, Billing => Shop::at("here")).unwrap();
     assert!(!router.inspect().warnings.is_empty(), "its row waits");
-    shell.execute_batch("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'noop'); COMMIT").unwrap();
+    shell
+        .execute_batch(
+            "INSERT INTO routes(service_name, strategy) VALUES ('billing', 'noop'); COMMIT",
+        )
+        .unwrap();
     until(|| router.inspect().warnings.is_empty()).await;
     assert_eq!(rows(&shell), ["billing noop"]);
-    until(|| router.inspect().route("billing").is_some_and(|row| row.strategy.as_deref() == Some("noop"))).await;
+    until(|| {
+        router.inspect().route("billing").is_some_and(|row| row.strategy.as_deref() == Some("noop"))
+    })
+    .await;
 }

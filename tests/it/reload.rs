@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use connectivity_core::{
-    BuildContext, CallService, Codec, ErrorKind, Field, HttpTransport, MemoryRoutes, MissingRow, Remote, Reply, Route,
-    RouteError, RouteRow, RouteState, Router, Server, Transport, TransportState, register,
+    BuildContext, CallService, Codec, ErrorKind, Field, HttpTransport, MemoryRoutes, MissingRow,
+    Remote, Reply, Route, RouteError, RouteRow, RouteState, Router, Server, Transport,
+    TransportState, register,
 };
 
 use tests::shop::*;
@@ -55,7 +56,11 @@ struct World {
 impl World {
     fn new() -> Self {
         let (routes, marks) = (MemoryRoutes::new(), Marks::default());
-        let router = Router::builder().source(routes.clone()).transport("mark", marks.clone()).build().unwrap();
+        let router = Router::builder()
+            .source(routes.clone())
+            .transport("mark", marks.clone())
+            .build()
+            .unwrap();
         register!(router, Billing => Shop::at("here")).unwrap();
         Self { billing: BillingClient::new(&router), routes, router, marks }
     }
@@ -115,11 +120,18 @@ async fn a_bad_row_keeps_the_last_good_route_and_says_why_until_it_is_repaired()
         ("nowhere", "b", "{}", "no transport `nowhere`; it has http, local, mark, mcp, noop"),
         ("Mark!", "b", "{}", "strategy: "),
         ("mark", "panic", "{}", "panicked"),
-        ("http", "http://example.com/b", r#"{"ca_file":"/etc/ca.pem"}"#, "config.ca_file: the endpoint is plain http"),
+        (
+            "http",
+            "http://example.com/b",
+            r#"{"ca_file":"/etc/ca.pem"}"#,
+            "config.ca_file: the endpoint is plain http",
+        ),
     ] {
         world.row("billing", strategy, endpoint, config).await;
         assert_eq!(world.served_by().await, Ok("a".into()), "{strategy} {endpoint} {config}");
-        let RouteState::Bad { why, meanwhile, .. } = world.state("billing") else { panic!("{strategy} is bad") };
+        let RouteState::Bad { why, meanwhile, .. } = world.state("billing") else {
+            panic!("{strategy} is bad")
+        };
         assert!(why.contains(says), "{why}");
         assert_eq!(meanwhile.as_deref(), Some("mark"));
     }
@@ -158,7 +170,8 @@ async fn a_bad_row_of_a_method_leaves_its_calls_to_the_row_of_the_service() {
 #[tokio::test]
 async fn a_failure_tells_that_the_row_which_should_have_replaced_the_route_is_bad() {
     let routes = MemoryRoutes::new();
-    let row = |strategy, endpoint, config: &str| routes.set("billing", strategy, Some(endpoint), config);
+    let row =
+        |strategy, endpoint, config: &str| routes.set("billing", strategy, Some(endpoint), config);
     row("unix", "/nowhere/billing.sock", "{}");
     let router = Router::builder().source(routes.clone()).build().unwrap();
     let message = async || router.call("billing", "x").await.unwrap_err().message().to_owned();
@@ -166,7 +179,10 @@ async fn a_failure_tells_that_the_row_which_should_have_replaced_the_route_is_ba
     row("http", "http://example.com/b", r#"{"timeout_ms":0}"#);
     router.reload().await.unwrap();
     let told = message().await;
-    assert!(told.contains("(its row is bad since 20") && told.contains("config.timeout_ms"), "{told}");
+    assert!(
+        told.contains("(its row is bad since 20") && told.contains("config.timeout_ms"),
+        "{told}"
+    );
     row("unix", "/nowhere/billing.sock", "{}");
     router.reload().await.unwrap();
     assert!(!message().await.contains("its row is bad"), "it was mended");
@@ -177,7 +193,8 @@ async fn a_transport_has_a_name_that_rows_can_say() {
     let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
     for name in ["local", "noop", "My Own", ""] {
         assert!(router.add_transport(name, Marks::default()).is_err(), "{name}");
-        let builder = Router::builder().source(MemoryRoutes::new()).transport(name, Marks::default());
+        let builder =
+            Router::builder().source(MemoryRoutes::new()).transport(name, Marks::default());
         assert!(builder.build().is_err(), "{name}");
     }
     router.add_transport("my-own", Marks::default()).unwrap();
@@ -200,9 +217,15 @@ async fn since_when_a_row_is_bad_does_not_move_while_it_stays_so() {
 async fn tls_keys_are_a_matter_of_the_transport_and_parked_elsewhere() {
     let world = World::new();
     for strategy in ["mark", "local", "noop"] {
-        world.row("billing", strategy, "a", r#"{"ca_file":"/nowhere/ca.pem","insecure_tls":false}"#).await;
+        world
+            .row("billing", strategy, "a", r#"{"ca_file":"/nowhere/ca.pem","insecure_tls":false}"#)
+            .await;
         assert_eq!(world.state("billing"), RouteState::InForce, "{strategy}");
-        assert_eq!(world.router.inspect().route("billing").unwrap().warnings, [""; 0], "{strategy}");
+        assert_eq!(
+            world.router.inspect().route("billing").unwrap().warnings,
+            [""; 0],
+            "{strategy}"
+        );
     }
 }
 
@@ -234,7 +257,10 @@ async fn local_without_an_implementation_is_bad_where_it_is_called_and_elsewhere
     assert_eq!(router.inspect().route("billing").unwrap().state, RouteState::NotServedHere);
     let billing = BillingClient::new(&router);
     let state = router.inspect().route("billing").unwrap().state.clone();
-    assert!(matches!(state, RouteState::Bad { ref why, .. } if why.contains("registered")), "{state:?}");
+    assert!(
+        matches!(state, RouteState::Bad { ref why, .. } if why.contains("registered")),
+        "{state:?}"
+    );
     assert!(billing.quote("x").await.is_err());
     register!(router, Billing => Shop::at("here")).unwrap();
     assert_eq!(router.inspect().route("billing").unwrap().state, RouteState::InForce);
@@ -246,7 +272,8 @@ async fn a_node_serves_its_own_rows_locally() {
     let routes = MemoryRoutes::new();
     routes.set("billing", "mark", Some("far"), r#"{"home":"billing-node"}"#);
     let process = |node: &str| {
-        let builder = Router::builder().node(node).source(routes.clone()).transport("mark", Marks::default());
+        let builder =
+            Router::builder().node(node).source(routes.clone()).transport("mark", Marks::default());
         let router = builder.build().unwrap();
         register!(router, Billing => Shop::at("home")).unwrap();
         BillingClient::new(&router)
@@ -258,13 +285,16 @@ async fn a_node_serves_its_own_rows_locally() {
 #[tokio::test]
 async fn a_missing_row_can_be_refused() {
     let routes = MemoryRoutes::new();
-    let router = Router::builder().missing_row(MissingRow::Refuse).source(routes.clone()).build().unwrap();
+    let router =
+        Router::builder().missing_row(MissingRow::Refuse).source(routes.clone()).build().unwrap();
     register!(router, Billing => Shop::at("here")).unwrap();
     let billing = BillingClient::new(&router);
     assert!(billing.quote("x").await.is_ok(), "registering added the row");
     routes.remove("billing");
     router.reload().await.unwrap();
-    let Err(BillingError::Connectivity(error)) = billing.quote("x").await else { panic!("refused") };
+    let Err(BillingError::Connectivity(error)) = billing.quote("x").await else {
+        panic!("refused")
+    };
     assert_eq!(error.kind(), ErrorKind::NotRoutable);
 }
 
@@ -317,10 +347,30 @@ async fn hostile_values_spoil_their_row_only() {
     ];
     for (n, value) in hostile.iter().enumerate() {
         let name = format!("s{n}");
-        world.routes.set_row(RouteRow::from_fields(value.clone(), text("noop"), Field::Null, text("{}")));
-        world.routes.set_row(RouteRow::from_fields(text(&format!("a{name}")), value.clone(), Field::Null, text("{}")));
-        world.routes.set_row(RouteRow::from_fields(text(&format!("b{name}")), text("mark"), value.clone(), text("{}")));
-        world.routes.set_row(RouteRow::from_fields(text(&format!("c{name}")), text("mark"), text("e"), value.clone()));
+        world.routes.set_row(RouteRow::from_fields(
+            value.clone(),
+            text("noop"),
+            Field::Null,
+            text("{}"),
+        ));
+        world.routes.set_row(RouteRow::from_fields(
+            text(&format!("a{name}")),
+            value.clone(),
+            Field::Null,
+            text("{}"),
+        ));
+        world.routes.set_row(RouteRow::from_fields(
+            text(&format!("b{name}")),
+            text("mark"),
+            value.clone(),
+            text("{}"),
+        ));
+        world.routes.set_row(RouteRow::from_fields(
+            text(&format!("c{name}")),
+            text("mark"),
+            text("e"),
+            value.clone(),
+        ));
     }
     world.row("billing", "mark", "good", "{}").await;
     assert_eq!(world.served_by().await, Ok("good".into()));
@@ -363,7 +413,10 @@ async fn seen(router: &Router, generation: u64) {
 }
 
 fn generation(connection: &rusqlite::Connection) -> u64 {
-    let value = connection.query_row("SELECT value FROM meta WHERE key = 'generation'", [], |row| row.get::<_, i64>(0));
+    let value =
+        connection.query_row("SELECT value FROM meta WHERE key = 'generation'", [], |row| {
+            row.get::<_, i64>(0)
+        });
     u64::try_from(value.unwrap()).unwrap()
 }
 
@@ -378,14 +431,18 @@ async fn a_service_is_moved_by_sql_in_a_file() {
     register!(router, Billing => Shop::at("here")).unwrap();
     let billing = BillingClient::new(&router);
     let shell = rusqlite::Connection::open(&path).unwrap();
-    let moved = execute(&shell, "UPDATE routes SET strategy='noop' WHERE service_name='billing'").unwrap();
+    let moved =
+        execute(&shell, "UPDATE routes SET strategy='noop' WHERE service_name='billing'").unwrap();
     assert_eq!(moved, 1, "registering added the row");
     seen(&router, generation(&shell)).await;
     assert_eq!(billing.quote("abc").await, Ok(7));
 
-    let error = execute(&shell, "UPDATE routes SET strategy='htpp' WHERE service_name='billing'").unwrap_err();
+    let error = execute(&shell, "UPDATE routes SET strategy='htpp' WHERE service_name='billing'")
+        .unwrap_err();
     assert!(error.to_string().contains("SELECT name FROM strategies"), "{error}");
-    let error = execute(&shell, "UPDATE routes SET config='timeout=5' WHERE service_name='billing'").unwrap_err();
+    let error =
+        execute(&shell, "UPDATE routes SET config='timeout=5' WHERE service_name='billing'")
+            .unwrap_err();
     assert!(error.to_string().contains("JSON object"), "{error}");
 
     execute(&shell, "DELETE FROM routes").unwrap();
@@ -400,7 +457,11 @@ async fn a_second_program_opens_the_same_file_and_adds_its_own_strategy() {
     let one = Router::open_or_create(&path).await.unwrap();
     let two = Router::builder().transport("mark", Marks::default()).open(&path).await.unwrap();
     let shell = rusqlite::Connection::open(&path).unwrap();
-    execute(&shell, "INSERT INTO routes(service_name, strategy, endpoint) VALUES('thumb', 'mark', 'there')").unwrap();
+    execute(
+        &shell,
+        "INSERT INTO routes(service_name, strategy, endpoint) VALUES('thumb', 'mark', 'there')",
+    )
+    .unwrap();
     for router in [&one, &two] {
         seen(router, generation(&shell)).await;
     }
@@ -408,7 +469,8 @@ async fn a_second_program_opens_the_same_file_and_adds_its_own_strategy() {
     assert_eq!(one.call("thumb", "x").await.unwrap_err().kind(), ErrorKind::NoTransport);
 }
 
-/// What the tasks of the next test know of the flips: which are visible, and whether one is under way.
+/// What the tasks of the next test know of the flips: which are visible, and whether one is under
+/// way.
 #[derive(Default)]
 struct Flips {
     /// Odd while a flip is under way.
@@ -433,8 +495,11 @@ async fn a_thousand_flips_lose_no_call_and_send_none_astray() {
     register!(near, Billing => Shop::at("here")).unwrap();
     let billing = BillingClient::new(&near);
     let flips = Arc::new(Flips { strategy: Mutex::new("local"), ..Flips::default() });
-    let (stop, calls, at_far) =
-        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (stop, calls, at_far) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicUsize::new(0)),
+    );
 
     let callers: Vec<_> = (0..TASKS)
         .map(|_| {
@@ -447,7 +512,11 @@ async fn a_thousand_flips_lose_no_call_and_send_none_astray() {
                     let answer = billing.charge("17", 1).await;
                     let served = match answer {
                         Ok(receipt) => receipt.served_by,
-                        Err(BillingError::Connectivity(error)) if error.kind() == ErrorKind::Noop => "noop".into(),
+                        Err(BillingError::Connectivity(error))
+                            if error.kind() == ErrorKind::Noop =>
+                        {
+                            "noop".into()
+                        }
                         Err(error) => panic!("a call failed: {error}"),
                     };
                     calls.fetch_add(1, Ordering::Relaxed);
@@ -458,7 +527,10 @@ async fn a_thousand_flips_lose_no_call_and_send_none_astray() {
                         "http" => "far",
                         other => other,
                     };
-                    assert!(!settled || served == right, "served by {served} while the row said {says}");
+                    assert!(
+                        !settled || served == right,
+                        "served by {served} while the row said {says}"
+                    );
                     tokio::task::yield_now().await;
                 }
             })

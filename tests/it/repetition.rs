@@ -1,13 +1,13 @@
-//! What is sent, how often, and what is said of it: poisons, servers that close at once, time limits that end before a connection
-//! is there, errors of nested calls.
+//! What is sent, how often, and what is said of it: poisons, servers that close at once, time
+//! limits that end before a connection is there, errors of nested calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use connectivity_core::{
-    Error, ErrorKind, HttpListener, HttpTransport, Mcp, McpListener, McpTransport, MemoryRoutes, RawForm, Router, Sent,
-    Server, Tls, register, service,
+    Error, ErrorKind, HttpListener, HttpTransport, Mcp, McpListener, McpTransport, MemoryRoutes,
+    RawForm, Router, Sent, Server, Tls, register, service,
 };
 use serde::{Deserialize, Serialize};
 use tests::shop::*;
@@ -20,7 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A process with an implementation of its own, that reaches this machine.
 fn here() -> (MemoryRoutes, Router, BillingClient) {
     let routes = MemoryRoutes::new();
-    let builder = Router::builder().source(routes.clone()).transport("http", HttpTransport::new().allow_internal());
+    let builder = Router::builder()
+        .source(routes.clone())
+        .transport("http", HttpTransport::new().allow_internal());
     let router = builder.transport("mcp", McpTransport::new().allow_internal()).build().unwrap();
     register!(router, Billing => Shop::at("here")).unwrap();
     let billing = BillingClient::new(&router);
@@ -37,15 +39,19 @@ fn connectivity(error: BillingError) -> Error {
 /// The reply of `docs/wire.md` to the ping that begins a connection.
 const PONG: [u8; 16] = [0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// A Unix server that lets clients in, answers their first ping, and hangs up when a call comes. It counts both.
+/// A Unix server that lets clients in, answers their first ping, and hangs up when a call comes. It
+/// counts both.
 fn poisoned(path: &std::path::Path) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let (connections, calls) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-    let (counted, called, listener) = (Arc::clone(&connections), Arc::clone(&calls), UnixListener::bind(path).unwrap());
+    let (counted, called, listener) =
+        (Arc::clone(&connections), Arc::clone(&calls), UnixListener::bind(path).unwrap());
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
             counted.fetch_add(1, Ordering::SeqCst);
             // The preamble and a ping.
-            if client.read_exact(&mut [0; 24]).await.is_err() || client.write_all(&PONG).await.is_err() {
+            if client.read_exact(&mut [0; 24]).await.is_err()
+                || client.write_all(&PONG).await.is_err()
+            {
                 continue;
             }
             let called = Arc::clone(&called);
@@ -66,11 +72,20 @@ async fn a_call_that_ends_its_connection_arrives_as_often_as_its_row_says() {
     let (_, calls) = poisoned(&path);
     let (routes, router, billing) = here();
     for (retries, arrives) in [(0, 1), (2, 3)] {
-        routes.set("billing", "unix", path.to_str(), &format!(r#"{{"retry_max":{retries},"retry_backoff_ms":1}}"#));
+        routes.set(
+            "billing",
+            "unix",
+            path.to_str(),
+            &format!(r#"{{"retry_max":{retries},"retry_backoff_ms":1}}"#),
+        );
         router.reload().await.unwrap();
         calls.store(0, Ordering::SeqCst);
         let error = connectivity(billing.quote("abc").await.unwrap_err());
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::Closed, Sent::Maybe), "{retries} retries");
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::Closed, Sent::Maybe),
+            "{retries} retries"
+        );
         assert_eq!(calls.load(Ordering::SeqCst), arrives, "{retries} retries");
     }
 }
@@ -97,7 +112,10 @@ async fn a_server_that_closes_at_once_is_dialled_now_and_then() {
                     let mut failed = 0;
                     while began.elapsed() < Duration::from_secs(2) {
                         let error = connectivity(billing.charge("abc", 1).await.unwrap_err());
-                        assert!(matches!(error.kind(), ErrorKind::Connect | ErrorKind::Closed), "{error}");
+                        assert!(
+                            matches!(error.kind(), ErrorKind::Connect | ErrorKind::Closed),
+                            "{error}"
+                        );
                         failed += 1;
                         tokio::task::yield_now().await;
                     }
@@ -169,10 +187,23 @@ async fn a_time_limit_that_ends_before_a_connection_is_there_has_sent_nothing() 
         routes.set("billing", strategy, Some(&endpoint), &format!("{{{limit}}}"));
         router.reload().await.unwrap();
         let error = connectivity(billing.charge("abc", 1).await.unwrap_err());
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No), "{strategy} {endpoint}");
-        routes.set("billing", strategy, Some(&endpoint), &format!(r#"{{{limit},"fallback":"local"}}"#));
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::Timeout, Sent::No),
+            "{strategy} {endpoint}"
+        );
+        routes.set(
+            "billing",
+            strategy,
+            Some(&endpoint),
+            &format!(r#"{{{limit},"fallback":"local"}}"#),
+        );
         router.reload().await.unwrap();
-        assert_eq!(billing.charge("abc", 1).await.unwrap().served_by, "here", "{strategy} {endpoint}");
+        assert_eq!(
+            billing.charge("abc", 1).await.unwrap().served_by,
+            "here",
+            "{strategy} {endpoint}"
+        );
     }
 }
 
@@ -216,10 +247,15 @@ async fn the_error_of_a_nested_call_is_an_answer_on_every_strategy() {
     let (dir, runs) = (tempfile::tempdir().unwrap(), Arc::<AtomicUsize>::default());
     let far = router(&MemoryRoutes::new());
     register!(far, Relay => Nested(Arc::clone(&runs))).unwrap();
-    let (tls, path) = (Tls::self_signed(["localhost"]).unwrap(), dir.path().join("far.sock").display().to_string());
+    let (tls, path) = (
+        Tls::self_signed(["localhost"]).unwrap(),
+        dir.path().join("far.sock").display().to_string(),
+    );
     let http = HttpListener::new("127.0.0.1:0").mcp(|mcp| mcp);
-    let builder = Server::builder(&far).expose(["relay"]).unix(&path).quic("127.0.0.1:0", tls.clone());
-    let server = builder.listener("http", http).mcp("127.0.0.1:0", tls.clone()).start().await.unwrap();
+    let builder =
+        Server::builder(&far).expose(["relay"]).unix(&path).quic("127.0.0.1:0", tls.clone());
+    let server =
+        builder.listener("http", http).mcp("127.0.0.1:0", tls.clone()).start().await.unwrap();
     let address = |strategy| server.address(strategy).unwrap().to_owned();
     let pin = format!(r#","pin_sha256":"{}""#, tls.pin_sha256());
     for (strategy, endpoint, config) in [
@@ -233,7 +269,12 @@ async fn the_error_of_a_nested_call_is_an_answer_on_every_strategy() {
         let (routes, router, _) = here();
         register!(router, Relay => Nested(Arc::clone(&runs))).unwrap();
         let endpoint = Some(&*endpoint).filter(|endpoint| !endpoint.is_empty());
-        routes.set("relay", strategy, endpoint, &format!(r#"{{"retry_max":2,"retry_backoff_ms":1{config}}}"#));
+        routes.set(
+            "relay",
+            strategy,
+            endpoint,
+            &format!(r#"{{"retry_max":2,"retry_backoff_ms":1{config}}}"#),
+        );
         router.reload().await.unwrap();
         let relay = RelayClient::new(&router);
         runs.store(0, Ordering::SeqCst);
@@ -258,7 +299,8 @@ async fn a_request_that_a_server_of_tools_refuses_for_its_size_is_answered_at_on
     let raw = |mcp: Mcp| mcp.raw("echo", RawForm::Json).max_message_bytes(1 << 20);
     let quic = McpListener::new("127.0.0.1:0", tls.clone()).mcp(raw);
     let http = HttpListener::new("127.0.0.1:0").mcp(raw);
-    let builder = Server::builder(&far).expose(["echo"]).listener("mcp", quic).listener("http", http);
+    let builder =
+        Server::builder(&far).expose(["echo"]).listener("mcp", quic).listener("http", http);
     let server = builder.start().await.unwrap();
     let crowd = format!(r#"{{"a":[{}0]}}"#, "0,".repeat(263_000));
     let long = format!(r#"{{"a":"{}"}}"#, "x".repeat((1 << 20) + 1000));
@@ -273,8 +315,16 @@ async fn a_request_that_a_server_of_tools_refuses_for_its_size_is_answered_at_on
         for large in [&crowd, &long] {
             let call = tokio::time::timeout(PATIENCE, router.call("echo", large.clone()));
             let error = call.await.expect("it is answered").unwrap_err();
-            assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, Sent::No), "{endpoint}: {error}");
-            assert_eq!(router.call("echo", r#"{"a":1}"#).await.unwrap(), r#"{"a":1}"#, "{endpoint}: it goes on");
+            assert_eq!(
+                (error.kind(), error.sent()),
+                (ErrorKind::TooLarge, Sent::No),
+                "{endpoint}: {error}"
+            );
+            assert_eq!(
+                router.call("echo", r#"{"a":1}"#).await.unwrap(),
+                r#"{"a":1}"#,
+                "{endpoint}: it goes on"
+            );
         }
     }
 }
@@ -285,7 +335,8 @@ async fn a_request_over_the_limit_of_a_server_of_http_is_refused_at_once() {
     far.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
     let http = HttpListener::new("127.0.0.1:0").gateway(|gateway| gateway.max_body_bytes(10 << 20));
     let http = http.mcp(|mcp| mcp.raw("echo", RawForm::Json).max_message_bytes(10 << 20));
-    let server = Server::builder(&far).expose(["echo"]).listener("http", http).start().await.unwrap();
+    let server =
+        Server::builder(&far).expose(["echo"]).listener("http", http).start().await.unwrap();
     let address = server.address("http").unwrap();
     let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(11 << 20));
     for (strategy, endpoint, config) in [
@@ -298,8 +349,16 @@ async fn a_request_over_the_limit_of_a_server_of_http_is_refused_at_once() {
         for _ in 0..3 {
             let call = tokio::time::timeout(PATIENCE, router.call("echo", large.clone()));
             let error = call.await.expect("it is answered").unwrap_err();
-            assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, Sent::No), "{strategy}: {error}");
-            assert_eq!(router.call("echo", r#"{"a":1}"#).await.unwrap(), r#"{"a":1}"#, "{strategy}: it goes on");
+            assert_eq!(
+                (error.kind(), error.sent()),
+                (ErrorKind::TooLarge, Sent::No),
+                "{strategy}: {error}"
+            );
+            assert_eq!(
+                router.call("echo", r#"{"a":1}"#).await.unwrap(),
+                r#"{"a":1}"#,
+                "{strategy}: it goes on"
+            );
         }
     }
 }
@@ -318,16 +377,21 @@ async fn a_413_of_a_server_that_is_not_ours_says_nothing_of_the_call() {
     assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, Sent::Maybe), "{error}");
 }
 
-/// A server of tools over HTTP that keeps sessions, forgets them when told, and refuses unknown ones with `unknown`. It says no
-/// more of a call of the tool `odd` than 400 either.
-async fn forgetful(unknown: u16, sessions: Arc<AtomicUsize>, calls: Arc<AtomicUsize>) -> std::net::SocketAddr {
+/// A server of tools over HTTP that keeps sessions, forgets them when told, and refuses unknown
+/// ones with `unknown`. It says no more of a call of the tool `odd` than 400 either.
+async fn forgetful(
+    unknown: u16,
+    sessions: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
+) -> std::net::SocketAddr {
     use axum::http::{HeaderMap, StatusCode};
     let unknown = StatusCode::from_u16(unknown).unwrap();
     use serde_json::{Value, json};
     let answer = async move |headers: HeaderMap, body: String| {
         let message: Value = serde_json::from_str(&body).unwrap();
-        let known =
-            headers.get("mcp-session-id").is_some_and(|id| id == sessions.load(Ordering::SeqCst).to_string().as_str());
+        let known = headers
+            .get("mcp-session-id")
+            .is_some_and(|id| id == sessions.load(Ordering::SeqCst).to_string().as_str());
         let mut out = HeaderMap::new();
         out.insert("content-type", "application/json".parse().unwrap());
         let result = match message["method"].as_str() {
@@ -360,10 +424,14 @@ async fn forgetful(unknown: u16, sessions: Arc<AtomicUsize>, calls: Arc<AtomicUs
 }
 
 #[tokio::test]
-async fn a_session_that_its_server_has_forgotten_is_begun_anew_and_a_refused_call_is_not_repeated() {
+async fn a_session_that_its_server_has_forgotten_is_begun_anew_and_a_refused_call_is_not_repeated()
+{
     for unknown in [400, 404] {
         let (sessions, calls) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let endpoint = format!("http://{}/mcp", forgetful(unknown, Arc::clone(&sessions), Arc::clone(&calls)).await);
+        let endpoint = format!(
+            "http://{}/mcp",
+            forgetful(unknown, Arc::clone(&sessions), Arc::clone(&calls)).await
+        );
         let (routes, router, _) = here();
         routes.set("fine", "mcp", Some(&endpoint), r#"{"tool_name":"fine"}"#);
         routes.set("odd", "mcp", Some(&endpoint), r#"{"tool_name":"odd"}"#);
@@ -371,11 +439,19 @@ async fn a_session_that_its_server_has_forgotten_is_begun_anew_and_a_refused_cal
         assert_eq!(router.call("fine", "{}").await.unwrap(), r#"{"fine":true}"#);
         // As after a restart: the number of the session is another one.
         sessions.fetch_add(10, Ordering::SeqCst);
-        assert_eq!(router.call("fine", "{}").await.unwrap(), r#"{"fine":true}"#, "on a new session");
+        assert_eq!(
+            router.call("fine", "{}").await.unwrap(),
+            r#"{"fine":true}"#,
+            "on a new session"
+        );
         assert_eq!((sessions.load(Ordering::SeqCst), calls.load(Ordering::SeqCst)), (12, 2));
         let error = router.call("odd", "{}").await.unwrap_err();
         assert_eq!(error.sent(), Sent::Maybe, "{error}");
-        assert_eq!((sessions.load(Ordering::SeqCst), calls.load(Ordering::SeqCst)), (12, 3), "the session is known");
+        assert_eq!(
+            (sessions.load(Ordering::SeqCst), calls.load(Ordering::SeqCst)),
+            (12, 3),
+            "the session is known"
+        );
         assert_eq!(router.call("fine", "{}").await.unwrap(), r#"{"fine":true}"#, "and goes on");
     }
 }

@@ -1,10 +1,12 @@
-//! Secrets that rows refer to: read when a route is built, again when their file changes, and shown nowhere.
+//! Secrets that rows refer to: read when a route is built, again when their file changes, and shown
+//! nowhere.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use connectivity_core::{
-    ErrorKind, HttpListener, HttpTransport, Inspection, MemoryRoutes, RouteState, Router, Server, register,
+    ErrorKind, HttpListener, HttpTransport, Inspection, MemoryRoutes, RouteState, Router, Server,
+    register,
 };
 
 use tests::shop::*;
@@ -23,7 +25,12 @@ impl World {
         let there = router(&MemoryRoutes::new());
         register!(there, Billing => Shop::at("far")).unwrap();
         let listener = HttpListener::new("127.0.0.1:0").bearer("orders", token);
-        let server = Server::builder(&there).expose(["billing"]).listener("http", listener).start().await.unwrap();
+        let server = Server::builder(&there)
+            .expose(["billing"])
+            .listener("http", listener)
+            .start()
+            .await
+            .unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         if let Some(secret) = secret {

@@ -1,9 +1,10 @@
-//! One limit of bodies, with one meaning on every strategy: the limit passes, a byte more is refused, and the refusal names it.
+//! One limit of bodies, with one meaning on every strategy: the limit passes, a byte more is
+//! refused, and the refusal names it.
 
 use bytes::Bytes;
 use connectivity_core::{
-    Error, ErrorKind, HttpListener, HttpTransport, McpListener, McpTransport, MemoryRoutes, RawForm, Router, Sent,
-    Server, Tls,
+    Error, ErrorKind, HttpListener, HttpTransport, McpListener, McpTransport, MemoryRoutes,
+    RawForm, Router, Sent, Server, Tls,
 };
 
 /// The longest body of a request, and of a reply unless the row says otherwise.
@@ -17,7 +18,8 @@ const MCP_ENVELOPE: usize = 4096;
 
 const STRATEGIES: [&str; 5] = ["http", "unix", "quic", "mcp by quic", "mcp by http"];
 
-/// A server on every strategy: `count` answers how long its request was, `fill` answers as much as it is asked for.
+/// A server on every strategy: `count` answers how long its request was, `fill` answers as much as
+/// it is asked for.
 struct Far {
     server: Server,
     pin: String,
@@ -27,11 +29,15 @@ struct Far {
 impl Far {
     async fn start() -> Self {
         let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
-        router.register_raw("count", async |bytes: Bytes| Ok(Bytes::from(bytes.len().to_string()))).unwrap();
+        router
+            .register_raw("count", async |bytes: Bytes| Ok(Bytes::from(bytes.len().to_string())))
+            .unwrap();
         router.register_raw("fill", async |bytes: Bytes| Ok(object(asked(&bytes)))).unwrap();
         let tls = Tls::self_signed(["localhost"]).unwrap();
         let (dir, pin) = (tempfile::tempdir().unwrap(), tls.pin_sha256());
-        let raw = |mcp: connectivity_core::Mcp| mcp.raw("count", RawForm::Json).raw("fill", RawForm::Json);
+        let raw = |mcp: connectivity_core::Mcp| {
+            mcp.raw("count", RawForm::Json).raw("fill", RawForm::Json)
+        };
         let server = Server::builder(&router)
             .expose(["count", "fill"])
             .unix(dir.path().join("far.sock").display().to_string())
@@ -48,17 +54,29 @@ impl Far {
             let address = |word| self.server.address(word).unwrap();
             let (endpoint, keys) = match strategy {
                 "http" => (format!("http://{}/{name}", address("http")), String::new()),
-                "mcp by http" => (format!("http://{}/mcp", address("http")), format!(r#","tool_name":"{name}""#)),
-                "mcp by quic" => {
-                    (address("mcp").to_owned(), format!(r#","tool_name":"{name}","pin_sha256":"{}""#, self.pin))
+                "mcp by http" => {
+                    (format!("http://{}/mcp", address("http")), format!(r#","tool_name":"{name}""#))
                 }
+                "mcp by quic" => (
+                    address("mcp").to_owned(),
+                    format!(r#","tool_name":"{name}","pin_sha256":"{}""#, self.pin),
+                ),
                 "quic" => (address("quic").to_owned(), format!(r#","pin_sha256":"{}""#, self.pin)),
                 _ => (address("unix").to_owned(), String::new()),
             };
-            routes.set(name, word, Some(&endpoint), &format!(r#"{{"timeout_ms":600000{config}{keys}}}"#));
+            routes.set(
+                name,
+                word,
+                Some(&endpoint),
+                &format!(r#"{{"timeout_ms":600000{config}{keys}}}"#),
+            );
         }
         let builder = Router::builder().transport("http", HttpTransport::new().allow_internal());
-        builder.transport("mcp", McpTransport::new().allow_internal()).source(routes).build().unwrap()
+        builder
+            .transport("mcp", McpTransport::new().allow_internal())
+            .source(routes)
+            .build()
+            .unwrap()
     }
 }
 
@@ -71,7 +89,12 @@ fn object(length: usize) -> Bytes {
 }
 
 fn asked(bytes: &[u8]) -> usize {
-    std::str::from_utf8(bytes).unwrap().trim_start_matches(r#"{"length":"#).trim_end_matches('}').parse().unwrap()
+    std::str::from_utf8(bytes)
+        .unwrap()
+        .trim_start_matches(r#"{"length":"#)
+        .trim_end_matches('}')
+        .parse()
+        .unwrap()
 }
 
 async fn count(near: &Router, length: usize) -> Result<(), Error> {
@@ -87,14 +110,21 @@ async fn fill(near: &Router, length: usize) -> Result<(), Error> {
 }
 
 /// Expects a refusal that names the limit, after which calls go on.
-async fn refused(strategy: &str, near: &Router, result: Result<(), Error>, sent: Sent, limit: usize) {
+async fn refused(
+    strategy: &str,
+    near: &Router,
+    result: Result<(), Error>,
+    sent: Sent,
+    limit: usize,
+) {
     let error = result.expect_err(strategy);
     assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, sent), "{strategy}: {error}");
     assert!(error.message().contains(&limit.to_string()), "{strategy}: {error}");
     assert_eq!(count(near, 100).await, Ok(()), "{strategy}: the next call goes through");
 }
 
-/// The largest request that the server of a strategy takes whatever the row allows, and the smallest that it refuses.
+/// The largest request that the server of a strategy takes whatever the row allows, and the
+/// smallest that it refuses.
 fn requests(strategy: &str) -> (usize, usize, usize) {
     match strategy {
         "http" | "unix" | "quic" => (LIMIT, LIMIT + 1, LIMIT),
@@ -153,7 +183,8 @@ async fn a_message_of_mcp_that_is_far_over_the_limit_of_its_reply_is_not_read() 
     let far = Far::start().await;
     for strategy in ["mcp by quic", "mcp by http"] {
         let near = far.near(strategy, r#","max_reply_bytes":1048576"#);
-        // A result stands in a message twice. One of three times the limit is passed over, and nobody knows whose it is.
+        // A result stands in a message twice. One of three times the limit is passed over, and
+        // nobody knows whose it is.
         let refused = fill(&near, 2 << 20).await.expect_err(strategy);
         assert_eq!(refused.kind(), ErrorKind::TooLarge, "{strategy}: {refused}");
         assert_eq!(count(&near, 100).await, Ok(()), "{strategy}: the next call goes through");

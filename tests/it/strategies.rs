@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connectivity_core::context::{self, Context};
-use connectivity_core::{Error, ErrorKind, HttpTransport, MemoryRoutes, Router, Sent, Server, Tls, register};
+use connectivity_core::{
+    Error, ErrorKind, HttpTransport, MemoryRoutes, Router, Sent, Server, Tls, register,
+};
 
 use tests::shop::*;
 
-/// A second process in all but name, behind a real socket, and a router with a row for its `billing`.
+/// A second process in all but name, behind a real socket, and a router with a row for its
+/// `billing`.
 struct World {
     strategy: &'static str,
     server: Option<Server>,
@@ -44,15 +47,29 @@ impl World {
         };
         let word = strategy.split(' ').next().unwrap();
         let reached = server.address(word).unwrap();
-        let endpoint = if word == "http" { format!("http://{reached}/billing") } else { reached.to_owned() };
+        let endpoint =
+            if word == "http" { format!("http://{reached}/billing") } else { reached.to_owned() };
         let routes = MemoryRoutes::new();
         routes.set("billing", word, Some(&endpoint), &config);
-        let echo = if word == "http" { endpoint.replace("/billing", "/echo") } else { endpoint.clone() };
+        let echo =
+            if word == "http" { endpoint.replace("/billing", "/echo") } else { endpoint.clone() };
         routes.set("echo", word, Some(&echo), &config);
         let http = HttpTransport::new().allow_internal();
-        let near = Router::builder().source(routes.clone()).transport("http", http).build().unwrap();
+        let near =
+            Router::builder().source(routes.clone()).transport("http", http).build().unwrap();
         let billing = BillingClient::new(&near);
-        Self { strategy, server: Some(server), there, shop, endpoint, near, routes, billing, tls, _dir: dir }
+        Self {
+            strategy,
+            server: Some(server),
+            there,
+            shop,
+            endpoint,
+            near,
+            routes,
+            billing,
+            tls,
+            _dir: dir,
+        }
     }
 
     async fn each(config: &str) -> Vec<Self> {
@@ -64,7 +81,11 @@ impl World {
     }
 
     fn config(&self, config: &str) -> String {
-        if self.strategy == "quic" { pinned(config, &self.tls.pin_sha256()) } else { config.to_owned() }
+        if self.strategy == "quic" {
+            pinned(config, &self.tls.pin_sha256())
+        } else {
+            config.to_owned()
+        }
     }
 
     fn address(&self) -> String {
@@ -116,12 +137,30 @@ async fn values_and_errors_of_the_contract_in_both_codecs() {
     for config in ["{}", r#"{"codec":"json"}"#] {
         for world in World::each(config).await {
             let billing = &world.billing;
-            assert_eq!(billing.charge("17", 4200).await.unwrap().served_by, "far", "{}", world.strategy);
-            assert_eq!(billing.fail(Failure::Declined).await, Err(BillingError::Declined), "{}", world.strategy);
+            assert_eq!(
+                billing.charge("17", 4200).await.unwrap().served_by,
+                "far",
+                "{}",
+                world.strategy
+            );
+            assert_eq!(
+                billing.fail(Failure::Declined).await,
+                Err(BillingError::Declined),
+                "{}",
+                world.strategy
+            );
             let error = connectivity(billing.fail(Failure::Panic).await.unwrap_err());
-            assert_eq!((error.kind(), error.sent(), error.name()), (ErrorKind::Panicked, Sent::Yes, "billing.fail"));
+            assert_eq!(
+                (error.kind(), error.sent(), error.name()),
+                (ErrorKind::Panicked, Sent::Yes, "billing.fail")
+            );
             assert!(!error.to_string().contains("secret"), "{error}");
-            assert_eq!(world.near.call("echo", "a\0b").await.unwrap(), "a\0b", "{}", world.strategy);
+            assert_eq!(
+                world.near.call("echo", "a\0b").await.unwrap(),
+                "a\0b",
+                "{}",
+                world.strategy
+            );
         }
     }
 }
@@ -131,12 +170,20 @@ async fn what_is_not_exposed_is_not_there() {
     for world in World::each("{}").await {
         world.there.register_raw("hidden", async |bytes| Ok(bytes)).unwrap();
         let word = world.strategy.split(' ').next().unwrap();
-        let hidden =
-            if word == "http" { world.endpoint.replace("/billing", "/hidden") } else { world.endpoint.clone() };
+        let hidden = if word == "http" {
+            world.endpoint.replace("/billing", "/hidden")
+        } else {
+            world.endpoint.clone()
+        };
         world.routes.set("hidden", word, Some(&hidden), &world.config("{}"));
         world.near.reload().await.unwrap();
         let error = world.near.call("hidden", "x").await.unwrap_err();
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::NotRoutable, Sent::No), "{}", world.strategy);
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::NotRoutable, Sent::No),
+            "{}",
+            world.strategy
+        );
     }
 }
 
@@ -154,11 +201,18 @@ async fn a_name_can_be_another_one_on_the_other_side() {
 #[tokio::test]
 async fn claims_and_deadlines_travel() {
     for world in World::each("{}").await {
-        let context = Context::new().with_meta("tenant", "Käse & Co").unwrap().with_timeout(Duration::from_secs(5));
+        let context = Context::new()
+            .with_meta("tenant", "Käse & Co")
+            .unwrap()
+            .with_timeout(Duration::from_secs(5));
         let seen = context::scope(context, world.billing.seen()).await.unwrap();
         assert_eq!(seen.tenant.as_deref(), Some("Käse & Co"), "{}", world.strategy);
         assert!((1..=5000).contains(&seen.remaining_ms.unwrap()), "{}: {seen:?}", world.strategy);
-        assert_eq!(seen.peer.is_some(), world.strategy.starts_with("unix"), "the kernel says who it is");
+        assert_eq!(
+            seen.peer.is_some(),
+            world.strategy.starts_with("unix"),
+            "the kernel says who it is"
+        );
     }
 }
 
@@ -166,7 +220,8 @@ async fn claims_and_deadlines_travel() {
 async fn a_call_ends_at_its_deadline_and_its_work_with_it() {
     for mut world in World::each(r#"{"timeout_ms":100}"#).await {
         let journal = Arc::clone(&world.shop.journal);
-        // The limit counts from the caller's side: on a busy machine it may pass before the work begins, or a connection is there.
+        // The limit counts from the caller's side: on a busy machine it may pass before the work
+        // begins, or a connection is there.
         for _ in 0..200 {
             let error = connectivity(world.billing.sleep(60_000).await.unwrap_err());
             assert_eq!(error.kind(), ErrorKind::Timeout, "{}", world.strategy);
@@ -195,7 +250,11 @@ async fn dropping_the_call_ends_the_work_there_but_not_with_no_cancel() {
         until(|| journal.ended() == 1).await;
         let start = std::time::Instant::now();
         world.stop(Duration::from_secs(60)).await;
-        assert!(start.elapsed() < Duration::from_secs(30), "{}: the sleeper was still there", world.strategy);
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "{}: the sleeper was still there",
+            world.strategy
+        );
     }
 }
 
@@ -217,9 +276,19 @@ async fn a_shutdown_answers_what_is_in_flight_and_always_returns() {
             assert_eq!(call.await.unwrap(), Ok(()), "{}", world.strategy);
         }
         let error = connectivity(stuck.await.unwrap().unwrap_err());
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::Closed, Sent::Maybe), "{}", world.strategy);
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::Closed, Sent::Maybe),
+            "{}",
+            world.strategy
+        );
         let error = connectivity(world.billing.quote("x").await.unwrap_err());
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{}", world.strategy);
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::Connect, Sent::No),
+            "{}",
+            world.strategy
+        );
         assert!(error.is_retryable_for("billing.quote"));
     }
 }
@@ -246,7 +315,9 @@ async fn a_connection_that_broke_comes_back_without_a_call() {
             continue;
         }
         assert!(world.billing.quote("x").await.is_ok());
-        let state = |world: &World| format!("{:?}", world.near.inspect().route("billing").unwrap().transport);
+        let state = |world: &World| {
+            format!("{:?}", world.near.inspect().route("billing").unwrap().transport)
+        };
         world.stop(Duration::from_secs(1)).await;
         until(|| state(&world).contains("Failed")).await;
         let word = world.strategy.split(' ').next().unwrap();
@@ -259,11 +330,13 @@ async fn a_connection_that_broke_comes_back_without_a_call() {
 async fn a_drain_serves_large_calls_or_refuses_them_unsent() {
     for mut world in World::each("{}").await {
         if world.strategy == "http" {
-            // HTTP/1.1 has no word for it: a request can meet the end of an idle connection half way.
+            // HTTP/1.1 has no word for it: a request can meet the end of an idle connection half
+            // way.
             continue;
         }
         for _ in 0..3 {
-            let callers: Vec<_> = (0..4).map(|_| tokio::spawn(large_calls(world.near.clone()))).collect();
+            let callers: Vec<_> =
+                (0..4).map(|_| tokio::spawn(large_calls(world.near.clone()))).collect();
             until(|| world.near.inspect().route("echo").unwrap().in_flight > 0).await;
             world.stop(Duration::from_secs(30)).await;
             for caller in callers {
@@ -294,7 +367,12 @@ async fn bodies_up_to_the_limit_go_through_and_larger_ones_do_not() {
             assert!(back == body, "{}: {size} bytes", world.strategy);
         }
         let error = world.near.call("echo", vec![7u8; (16 << 20) + 1]).await.unwrap_err();
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, Sent::No), "{}", world.strategy);
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::TooLarge, Sent::No),
+            "{}",
+            world.strategy
+        );
     }
 }
 
@@ -303,7 +381,12 @@ async fn a_reply_over_the_limit_of_the_row_is_refused() {
     for world in World::each(r#"{"max_reply_bytes":100000}"#).await {
         assert!(world.near.call("echo", vec![7u8; 100_000]).await.is_ok(), "{}", world.strategy);
         let error = world.near.call("echo", vec![7u8; 100_001]).await.unwrap_err();
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, Sent::Yes), "{}", world.strategy);
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::TooLarge, Sent::Yes),
+            "{}",
+            world.strategy
+        );
         assert!(world.near.call("echo", "x").await.is_ok(), "the connection goes on");
     }
 }
@@ -315,7 +398,9 @@ async fn every_call_gets_its_own_answer() {
             .map(|n| {
                 let near = world.near.clone();
                 let body = format!("{n}").repeat(1 + n % 50);
-                tokio::spawn(async move { (near.call("echo", body.clone()).await.unwrap() == body, n) })
+                tokio::spawn(
+                    async move { (near.call("echo", body.clone()).await.unwrap() == body, n) },
+                )
             })
             .collect();
         for call in calls {
@@ -328,7 +413,8 @@ async fn every_call_gets_its_own_answer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_are_dropped_leave_nothing_behind() {
     for mut world in World::each("{}").await {
-        // 10,000 are dropped, and never so many at once that HTTP, with a connection for each, has too few.
+        // 10,000 are dropped, and never so many at once that HTTP, with a connection for each, has
+        // too few.
         for _ in 0..100 {
             drop_two_of_three(&world).await;
         }
@@ -344,7 +430,10 @@ async fn drop_two_of_three(world: &World) {
     let calls: Vec<_> = (0..150)
         .map(|n| {
             let billing = world.billing.clone();
-            let call = tokio::spawn(async move { billing.sleep(if n % 3 == 0 { 0 } else { 600_000 }).await });
+            let call =
+                tokio::spawn(
+                    async move { billing.sleep(if n % 3 == 0 { 0 } else { 600_000 }).await },
+                );
             (n, call)
         })
         .collect();

@@ -1,4 +1,5 @@
-//! Calls of a name without a row, when one comes later: the limit of that row counts those that still run.
+//! Calls of a name without a row, when one comes later: the limit of that row counts those that
+//! still run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,8 @@ const LIMIT: &str = r#"{"concurrency":1}"#;
 
 impl World {
     async fn new() -> Self {
-        let (routes, shop, gate) = (MemoryRoutes::new(), Shop::at("here"), Arc::new(Semaphore::new(0)));
+        let (routes, shop, gate) =
+            (MemoryRoutes::new(), Shop::at("here"), Arc::new(Semaphore::new(0)));
         let here = router(&routes);
         register!(here, Billing => shop.clone()).unwrap();
         let (journal, waiting) = (Arc::clone(&shop.journal), Arc::clone(&gate));
@@ -44,7 +46,12 @@ impl World {
     /// A router whose calls of both come in here over a socket.
     async fn outside(&self, dir: &tempfile::TempDir) -> (Server, Router) {
         let path = dir.path().join("here.sock").display().to_string();
-        let server = Server::builder(&self.here).expose(["billing", "gate"]).unix(&path).start().await.unwrap();
+        let server = Server::builder(&self.here)
+            .expose(["billing", "gate"])
+            .unix(&path)
+            .start()
+            .await
+            .unwrap();
         let routes = MemoryRoutes::new();
         routes.set("billing", "unix", Some(&path), "{}");
         routes.set("gate", "unix", Some(&path), "{}");
@@ -95,7 +102,10 @@ async fn a_row_counts_calls_of_a_raw_service_that_began_before_it_was_there() {
     world.row("gate").await;
     assert_eq!(world.in_flight("gate"), 3);
     for caller in [&world.here, &outside] {
-        assert!(is_over(&caller.call("gate", "x").await.unwrap_err()), "three run, the row allows one");
+        assert!(
+            is_over(&caller.call("gate", "x").await.unwrap_err()),
+            "three run, the row allows one"
+        );
     }
     world.gate.add_permits(1000);
     for call in calls {

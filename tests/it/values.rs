@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use connectivity_core::{Error, ErrorKind, HttpTransport, MemoryRoutes, Router, Sent, Server, Tls, register, service};
+use connectivity_core::{
+    Error, ErrorKind, HttpTransport, MemoryRoutes, Router, Sent, Server, Tls, register, service,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -247,7 +249,11 @@ impl Far {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let (router, given) = (router(&MemoryRoutes::new()), Given::default());
         register!(router, Values => given.clone()).unwrap();
-        let unix = format!("@connectivity-values-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
+        let unix = format!(
+            "@connectivity-values-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::SeqCst)
+        );
         let tls = Tls::self_signed(["localhost"]).unwrap();
         let (builder, pin) = (Server::builder(&router).expose(["values"]), tls.pin_sha256());
         let builder = match strategy {
@@ -272,11 +278,19 @@ impl Far {
             "unix" => (self.address.clone(), codec),
             _ => {
                 let pin = format!(r#""pin_sha256":"{}""#, self.pin);
-                (self.address.clone(), Some(codec.map_or(pin.clone(), |codec| format!("{codec},{pin}"))))
+                (
+                    self.address.clone(),
+                    Some(codec.map_or(pin.clone(), |codec| format!("{codec},{pin}"))),
+                )
             }
         };
         let routes = MemoryRoutes::new();
-        routes.set("values", self.strategy, Some(&endpoint), &format!("{{{}}}", config.unwrap_or_default()));
+        routes.set(
+            "values",
+            self.strategy,
+            Some(&endpoint),
+            &format!("{{{}}}", config.unwrap_or_default()),
+        );
         let http = HttpTransport::new().allow_internal();
         Router::builder().source(routes).transport("http", http).build().unwrap()
     }
@@ -293,7 +307,11 @@ where
     match result {
         Ok(back) => {
             assert!(!may_fail, "{what} came as {back:?}");
-            assert_eq!((given, format!("{back:?}")), (format!("{value:?}"), format!("{value:?}")), "{what}");
+            assert_eq!(
+                (given, format!("{back:?}")),
+                (format!("{value:?}"), format!("{value:?}")),
+                "{what}"
+            );
         }
         Err(error) => {
             assert!(may_fail, "{what}: {error}");
@@ -338,7 +356,8 @@ macro_rules! table {
             }
         }
 
-        /// Each value arrives as it was, or its call fails with an error that says why and quotes nothing.
+        /// Each value arrives as it was, or its call fails with an error that says why and quotes
+        /// nothing.
         #[tokio::test]
         async fn a_value_arrives_equal_or_its_call_fails() {
             for strategy in STRATEGIES {
@@ -363,7 +382,8 @@ table! {
     ];
     one_item: Item, Both, [Item { discount: None, quantity: 9 }, Item { discount: Some(3), quantity: 9 }];
     tags: (Tags, Tags), Both, [(Tags { tags: vec![], quantity: 1 }, Tags { tags: vec![1, 2], quantity: 3 })];
-    // What is not written, or not read, is lost as JSON, as its author has asked; nothing else moves.
+    // What is not written, or not read, is lost as JSON, as its author has asked; nothing else
+    // moves.
     write_only: (WriteOnly, u8), Both, [(WriteOnly { password: 0, user: 2 }, 3)];
     read_only: (ReadOnly, u8), Both, [(ReadOnly { made: 0, user: 2 }, 3)];
     skips: Vec<Skips>, Both, [
@@ -408,9 +428,18 @@ async fn many_small_elements_arrive() {
             let (near, local) = (far.client(codec), ValuesClient::direct(Given::default()));
             let what = format!("{COUNT} over {strategy}, {codec:?}");
             // Not `assert_eq!`, which would show them all.
-            assert!(near.seats(COUNT).await.unwrap() == local.seats(COUNT).await.unwrap(), "{what}");
-            assert!(near.pairs(COUNT).await.unwrap() == local.pairs(COUNT).await.unwrap(), "{what}");
-            assert!(near.lists(COUNT).await.unwrap() == local.lists(COUNT).await.unwrap(), "{what}");
+            assert!(
+                near.seats(COUNT).await.unwrap() == local.seats(COUNT).await.unwrap(),
+                "{what}"
+            );
+            assert!(
+                near.pairs(COUNT).await.unwrap() == local.pairs(COUNT).await.unwrap(),
+                "{what}"
+            );
+            assert!(
+                near.lists(COUNT).await.unwrap() == local.lists(COUNT).await.unwrap(),
+                "{what}"
+            );
         }
     }
 }
@@ -419,7 +448,10 @@ async fn many_small_elements_arrive() {
 async fn mcp_refuses_integers_that_its_json_would_round() {
     let far = Far::new("mcp").await;
     let client = far.client(None);
-    assert_eq!(client.wide(vec![i128::from(u64::MAX), i128::from(i64::MIN)], 77).await.unwrap().len(), 2);
+    assert_eq!(
+        client.wide(vec![i128::from(u64::MAX), i128::from(i64::MIN)], 77).await.unwrap().len(),
+        2
+    );
     assert_eq!(client.power_of_two(63).await, Ok(1 << 63));
     let error = client.wide(vec![i128::MAX], 77).await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Encode, Sent::No), "{error}");

@@ -1,5 +1,10 @@
-//! What one peer can take of this process's memory. A binary of its own: nothing else may run beside it.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests have no users, and a failed unwrap is a failed test")]
+//! What one peer can take of this process's memory. A binary of its own: nothing else may run
+//! beside it.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "tests have no users, and a failed unwrap is a failed test"
+)]
 
 #[path = "../it/frames/bytes.rs"]
 mod frames;
@@ -39,7 +44,8 @@ async fn answers_that_nobody_reads_hold_up_the_calls_that_would_make_more() {
     };
     router.register_raw("large", large).unwrap();
     router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
-    let _server = Server::builder(&router).expose(["echo", "large"]).unix(&path).start().await.unwrap();
+    let _server =
+        Server::builder(&router).expose(["echo", "large"]).unix(&path).start().await.unwrap();
     let routes = MemoryRoutes::new();
     routes.set("echo", "unix", Some(&path), "{}");
     let near = Router::builder().source(routes).build().unwrap();
@@ -52,7 +58,8 @@ async fn answers_that_nobody_reads_hold_up_the_calls_that_would_make_more() {
     }
     let before = resident();
     greedy.write_all(&requests).await.unwrap();
-    // Until the server has met its limit: calls that have begun are counted, and those of others go on.
+    // Until the server has met its limit: calls that have begun are counted, and those of others go
+    // on.
     let mut seen = 0;
     for _ in 0..50 {
         near.call("echo", "x").await.unwrap();
@@ -97,7 +104,8 @@ async fn a_server_that_pings_without_end_and_does_not_read_fills_nobodys_memory(
     assert!(resident() < before + 50, "{} MiB, {before} before", resident());
 }
 
-/// An HTTP server with `echo`, and `large`, which answers with more than the system buffers and counts its calls.
+/// An HTTP server with `echo`, and `large`, which answers with more than the system buffers and
+/// counts its calls.
 async fn http() -> (Server, String, Arc<AtomicUsize>) {
     let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
     let began = Arc::<AtomicUsize>::default();
@@ -108,7 +116,12 @@ async fn http() -> (Server, String, Arc<AtomicUsize>) {
     };
     router.register_raw("large", large).unwrap();
     router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
-    let server = Server::builder(&router).expose(["echo", "large"]).http("127.0.0.1:0").start().await.unwrap();
+    let server = Server::builder(&router)
+        .expose(["echo", "large"])
+        .http("127.0.0.1:0")
+        .start()
+        .await
+        .unwrap();
     let address = server.address("http").unwrap().to_owned();
     (server, address, began)
 }
@@ -147,7 +160,9 @@ async fn answers_over_http_that_nobody_reads_hold_up_the_calls_that_would_make_m
         let _ = stream.shutdown().await;
         let mut rest = Vec::new();
         // What was refused, or cut off for its silence, ends at once.
-        let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await.expect("it ends");
+        let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest))
+            .await
+            .expect("it ends");
         if began.load(Ordering::SeqCst) > seen {
             break;
         }

@@ -21,7 +21,11 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub fn new(issuer: Option<&Ca>, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+    pub fn new(
+        issuer: Option<&Ca>,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         change(&mut params);
         let key = KeyPair::generate().unwrap();
@@ -49,7 +53,8 @@ impl Files {
 
     /// The keys of a row that shows a client certificate.
     pub fn shows(&self, client: &Identity) -> String {
-        let (cert, key) = (self.write("client.pem", &client.cert), self.write("client.key", &client.key));
+        let (cert, key) =
+            (self.write("client.pem", &client.cert), self.write("client.key", &client.key));
         format!(r#""client_cert_file":{cert:?},"client_key_file":{key:?}"#)
     }
 }

@@ -93,7 +93,8 @@ impl Shop {
         Self { place, journal: Arc::default(), file: None }
     }
 
-    /// Writes each order into a file before anything else happens, so that the journal outlives a kill.
+    /// Writes each order into a file before anything else happens, so that the journal outlives a
+    /// kill.
     pub fn with_file(self, path: &Path) -> Self {
         let file = OpenOptions::new().create(true).append(true).open(path).unwrap();
         Self { file: Some(Arc::new(file)), ..self }

@@ -1,5 +1,5 @@
-//! What the framework is compared with: the same traffic with nothing around it. Frames are a length, a number and a body; one
-//! task writes, one reads; the other side answers where it reads.
+//! What the framework is compared with: the same traffic with nothing around it. Frames are a
+//! length, a number and a body; one task writes, one reads; the other side answers where it reads.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,8 +16,9 @@ use crate::load::Echo;
 
 const HEAD: usize = 8;
 
-/// Whether the writer lets other tasks run before it writes, as our own does with so many calls in flight: it then writes many
-/// frames at once, which on a runtime with many threads makes most of the difference.
+/// Whether the writer lets other tasks run before it writes, as our own does with so many calls in
+/// flight: it then writes many frames at once, which on a runtime with many threads makes most of
+/// the difference.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Batches {
     AsTheyCome,
@@ -41,8 +42,12 @@ fn take(buffer: &mut BytesMut) -> Option<(u32, Bytes)> {
 }
 
 /// Answers all frames that are there, then writes once.
-pub async fn serve(mut reader: impl AsyncRead + Unpin, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
-    let (mut buffer, mut out) = (BytesMut::with_capacity(64 << 10), BytesMut::with_capacity(64 << 10));
+pub async fn serve(
+    mut reader: impl AsyncRead + Unpin,
+    mut writer: impl AsyncWrite + Unpin,
+) -> io::Result<()> {
+    let (mut buffer, mut out) =
+        (BytesMut::with_capacity(64 << 10), BytesMut::with_capacity(64 << 10));
     loop {
         while let Some((call, body)) = take(&mut buffer) {
             put(&mut out, call, &body);
@@ -90,7 +95,8 @@ impl Mux {
         let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let (stream, _) = UnixListener::from_std(socket).unwrap().accept().await.unwrap();
                 let (reader, writer) = stream.into_split();

@@ -1,4 +1,5 @@
-//! Bare quinn with its defaults, a stream for each call: how a program without a framework would do it.
+//! Bare quinn with its defaults, a stream for each call: how a program without a framework would do
+//! it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -21,14 +22,16 @@ pub struct Bare {
 
 impl Bare {
     pub fn start() -> Self {
-        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(cert.der().clone()).unwrap();
         let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
         let server = ServerConfig::with_single_cert(vec![cert.der().clone()], key.into()).unwrap();
         let (bound, address) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 let endpoint = Endpoint::server(server, LOCAL).unwrap();
                 bound.send(endpoint.local_addr().unwrap()).unwrap();
@@ -43,7 +46,8 @@ impl Bare {
     }
 
     pub async fn connect(&self) -> Streams {
-        let connecting = self.endpoint.connect_with(self.config.clone(), self.address, "localhost").unwrap();
+        let connecting =
+            self.endpoint.connect_with(self.config.clone(), self.address, "localhost").unwrap();
         Streams(connecting.await.unwrap())
     }
 }

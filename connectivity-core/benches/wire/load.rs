@@ -36,7 +36,11 @@ pub async fn load(echo: &impl Echo, callers: usize, time: Duration) -> Seen {
     }
     let took = began.elapsed();
     all.sort_unstable();
-    Seen { per_second: all.len() as f64 / took.as_secs_f64(), p50: all[all.len() / 2], p99: all[all.len() * 99 / 100] }
+    Seen {
+        per_second: all.len() as f64 / took.as_secs_f64(),
+        p50: all[all.len() / 2],
+        p99: all[all.len() * 99 / 100],
+    }
 }
 
 async fn caller(echo: impl Echo, end: Instant) -> Vec<Duration> {

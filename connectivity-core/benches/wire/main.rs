@@ -1,9 +1,11 @@
 //! What calls over `unix` and `quic` cost beside the same traffic with nothing around it.
 //!
-//! Run with `cargo bench -p connectivity-core --bench wire`. Callers are where users have them, on the runtime of
-//! `#[tokio::main]`; servers have runtimes of their own; nothing is pinned. What is compared runs in turns, round by round, and a
-//! ratio is the median of the ratios of the rounds: look at those, for the times depend on the machine and on what else it does.
-//! Allocations are counted by the bench `wire-allocations`. Words after `--` choose what is measured: `-- unix speed`.
+//! Run with `cargo bench -p connectivity-core --bench wire`. Callers are where users have them, on
+//! the runtime of `#[tokio::main]`; servers have runtimes of their own; nothing is pinned. What is
+//! compared runs in turns, round by round, and a ratio is the median of the ratios of the rounds:
+//! look at those, for the times depend on the machine and on what else it does. Allocations are
+//! counted by the bench `wire-allocations`. Words after `--` choose what is measured: `-- unix
+//! speed`.
 #![allow(missing_docs, unreachable_pub, reason = "a program of its own")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
 
@@ -78,9 +80,19 @@ async fn quic(there: &There, bare: &Bare) {
     let (_router, client) = there.client("quic");
     let (ours, bare) = (Typed(client), bare.connect().await);
     let rounds = in_turns(&ours, &bare, 1, Seen::p50_us).await;
-    table::row("quic, 1 in flight: p50, to bare quinn, a stream per call", "us", &rounds, AtMost(1.1));
+    table::row(
+        "quic, 1 in flight: p50, to bare quinn, a stream per call",
+        "us",
+        &rounds,
+        AtMost(1.1),
+    );
     let rounds = in_turns(&ours, &bare, 64, thousands).await;
-    table::row("quic, 64 in flight: rate, to bare quinn, a stream per call", "k/s", &rounds, AtLeast(1.5));
+    table::row(
+        "quic, 64 in flight: rate, to bare quinn, a stream per call",
+        "k/s",
+        &rounds,
+        AtLeast(1.5),
+    );
 }
 
 /// Small calls beside four bodies of 1 MiB to the same endpoint, and without them.
@@ -90,7 +102,8 @@ async fn beside_bodies(there: &There, strategy: &str) {
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let alone = load(&small, 64, ROUND).await;
-        let bodies: Vec<_> = (0..4).map(|_| tokio::spawn(bodies(client.clone(), Arc::clone(&copied)))).collect();
+        let bodies: Vec<_> =
+            (0..4).map(|_| tokio::spawn(bodies(client.clone(), Arc::clone(&copied)))).collect();
         let beside = load(&small, 64, ROUND).await;
         for task in bodies {
             task.abort();
@@ -99,7 +112,8 @@ async fn beside_bodies(there: &There, strategy: &str) {
         rounds.push((beside.p50_us(), alone.p50_us()));
     }
     let per_second = copied.load(Ordering::Relaxed) as f64 / (ROUND * ROUNDS as u32).as_secs_f64();
-    let what = format!("{strategy}, 64 in flight beside 4 x 1 MiB ({per_second:.0}/s): p50, to without");
+    let what =
+        format!("{strategy}, 64 in flight beside 4 x 1 MiB ({per_second:.0}/s): p50, to without");
     table::row(&what, "us", &rounds, AtMost(3.0));
 }
 
@@ -111,8 +125,8 @@ async fn bodies(client: BillingClient, copied: Arc<AtomicUsize>) {
     }
 }
 
-/// Small calls beside eight callers of a method that computes for 1 ms; and the bare side beside the same, whose server does nothing
-/// else: what the machine's scheduler leaves to both.
+/// Small calls beside eight callers of a method that computes for 1 ms; and the bare side beside
+/// the same, whose server does nothing else: what the machine's scheduler leaves to both.
 async fn beside_computing(there: &There, bare: &impl Echo, strategy: &str) {
     let (_router, client) = there.client(strategy);
     let computed = Arc::new(AtomicUsize::new(0));
@@ -131,16 +145,19 @@ async fn beside_computing(there: &There, bare: &impl Echo, strategy: &str) {
     let rounds = in_turns(&Typed(client.clone()), bare, 1, Seen::p50_us).await;
     let per_second = computed.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64();
     computing.iter().for_each(tokio::task::JoinHandle::abort);
-    let what = format!("{strategy}, 1 in flight beside 8 that compute 1 ms ({per_second:.0}/s): p50");
+    let what =
+        format!("{strategy}, 1 in flight beside 8 that compute 1 ms ({per_second:.0}/s): p50");
     let times: Vec<_> = rounds.iter().map(|(ours, _)| *ours).collect();
     table::plain(&what, "us", &times, AtMost(1000.0));
     table::row("the same, to the bare side beside the same", "us", &rounds, None);
 }
 
-/// Calls of one client beside another's that block their thread: 5 ms at every twentieth call, or 12 s once.
+/// Calls of one client beside another's that block their thread: 5 ms at every twentieth call, or
+/// 12 s once.
 async fn beside_blocking(there: &There, strategy: &str) {
     for (what, millis) in [("blocks 5 ms every 20 calls", 0), ("blocks 12 s", 12_000)] {
-        let ((_bad_router, bad), (_router, client)) = (there.client(strategy), there.client(strategy));
+        let ((_bad_router, bad), (_router, client)) =
+            (there.client(strategy), there.client(strategy));
         let blocking = tokio::spawn(async move {
             loop {
                 bad.block(millis).await.unwrap();
@@ -153,8 +170,18 @@ async fn beside_blocking(there: &There, strategy: &str) {
             p99.push(seen.p99_us());
         }
         blocking.abort();
-        table::plain(&format!("{strategy}, beside another client that {what}: p50"), "us", &p50, None);
-        table::plain(&format!("{strategy}, beside another client that {what}: p99"), "us", &p99, AtMost(2000.0));
+        table::plain(
+            &format!("{strategy}, beside another client that {what}: p50"),
+            "us",
+            &p50,
+            None,
+        );
+        table::plain(
+            &format!("{strategy}, beside another client that {what}: p99"),
+            "us",
+            &p99,
+            AtMost(2000.0),
+        );
     }
 }
 
@@ -197,5 +224,8 @@ async fn main() {
 
 /// Says whether the words on the command line, if there are any, choose this.
 fn wanted(strategy: &str, what: &str) -> bool {
-    std::env::args().skip(1).filter(|word| !word.starts_with('-')).all(|word| word == strategy || word == what)
+    std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .all(|word| word == strategy || word == what)
 }

@@ -55,7 +55,10 @@ async fn ours(there: &There, strategy: &str) -> f64 {
     for n in 0..CONNECTIONS {
         let name = format!("echo{n}");
         for _ in 0..ROUNDS {
-            join_all((0..AT_ONCE).map(async |_| router.call(&name, vec![b'x'; 1024]).await.unwrap())).await;
+            join_all(
+                (0..AT_ONCE).map(async |_| router.call(&name, vec![b'x'; 1024]).await.unwrap()),
+            )
+            .await;
         }
     }
     (resident() - before) / CONNECTIONS as f64

@@ -10,18 +10,24 @@ pub enum Target {
 }
 
 pub fn head() {
-    println!("| {:<62} | {:>12} | {:>12} | {:>6} | {:>8} |      |", "what", "ours", "reference", "ratio", "target");
+    println!(
+        "| {:<62} | {:>12} | {:>12} | {:>6} | {:>8} |      |",
+        "what", "ours", "reference", "ratio", "target"
+    );
     println!("|{:-<64}|{:->14}|{:->14}|{:->8}|{:->10}|------|", "", ":", ":", ":", ":");
 }
 
-/// Prints one row: the medians of both, the median of the ratios of the rounds, and whether it is what it has to be.
+/// Prints one row: the medians of both, the median of the ratios of the rounds, and whether it is
+/// what it has to be.
 pub fn row(what: &str, unit: &str, rounds: &[(f64, f64)], target: Target) {
     let [ours, reference] = [|round: &(f64, f64)| round.0, |round: &(f64, f64)| round.1];
     let ratio = median(rounds.iter().map(|(ours, reference)| ours / reference));
     let (ours, reference) = (median(rounds.iter().map(ours)), median(rounds.iter().map(reference)));
     let (ours, reference) = (format!("{ours:.1} {unit}"), format!("{reference:.1} {unit}"));
     let (target, verdict) = judge(ratio, target);
-    println!("| {what:<62} | {ours:>12} | {reference:>12} | {ratio:>6.2} | {target:>8} | {verdict:<4} |");
+    println!(
+        "| {what:<62} | {ours:>12} | {reference:>12} | {ratio:>6.2} | {target:>8} | {verdict:<4} |"
+    );
 }
 
 /// Prints one row that is judged by its own figure.

@@ -1,4 +1,5 @@
-//! The service that is called, the process that serves it (a runtime of its own), and the router of its callers.
+//! The service that is called, the process that serves it (a runtime of its own), and the router of
+//! its callers.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -88,7 +89,8 @@ impl There {
     /// Endpoint and config of a row for a connection that no row with another number shares.
     pub fn row(&self, strategy: &str, number: usize) -> (String, String) {
         if strategy == "quic" {
-            let config = format!(r#""pin_sha256":"{}","server_name":"n{number}.localhost""#, self.pin);
+            let config =
+                format!(r#""pin_sha256":"{}","server_name":"n{number}.localhost""#, self.pin);
             return (self.quic.clone(), config);
         }
         let name = self.dir.path().join(format!("{number}.sock"));

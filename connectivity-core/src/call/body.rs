@@ -26,7 +26,10 @@ impl Body {
     }
 
     /// A value that can tell more of itself than may be sent, for the log.
-    pub(crate) fn explained<T: Serialize + Send + 'static>(value: T, explain: fn(&T) -> Option<String>) -> Self {
+    pub(crate) fn explained<T: Serialize + Send + 'static>(
+        value: T,
+        explain: fn(&T) -> Option<String>,
+    ) -> Self {
         Self::Typed(Payload(Arc::new(Mutex::new(Slot { value: Some(value), explain }))))
     }
 
@@ -54,10 +57,17 @@ impl Body {
         matches!(self, Self::Typed(payload) if payload.lock().is_spent())
     }
 
-    /// Encodes a value, hands on bytes: with the codec they are in, or `None` for raw ones. It is JSON where bincode cannot carry the value.
-    pub(crate) fn encode(&self, codec: Codec, method: &str) -> Result<(Option<Codec>, Bytes), CodecError> {
+    /// Encodes a value, hands on bytes: with the codec they are in, or `None` for raw ones. It is
+    /// JSON where bincode cannot carry the value.
+    pub(crate) fn encode(
+        &self,
+        codec: Codec,
+        method: &str,
+    ) -> Result<(Option<Codec>, Bytes), CodecError> {
         match self {
-            Self::Typed(payload) => payload.encode(codec, method).map(|(codec, bytes)| (Some(codec), bytes)),
+            Self::Typed(payload) => {
+                payload.encode(codec, method).map(|(codec, bytes)| (Some(codec), bytes))
+            }
             Self::Encoded(codec, bytes) => Ok((Some(*codec), bytes.clone())),
             Self::Raw(bytes) => Ok((None, bytes.clone())),
         }
@@ -76,8 +86,9 @@ impl fmt::Debug for Body {
 
 /// A value of a type that only the contract knows.
 ///
-/// It can be taken once, however often its call is repeated; encoding leaves it where it is. The mutex is there so that calls can be
-/// shared and held across an `.await`, though a contract's types need to be `Send` only.
+/// It can be taken once, however often its call is repeated; encoding leaves it where it is. The
+/// mutex is there so that calls can be shared and held across an `.await`, though a contract's
+/// types need to be `Send` only.
 pub struct Payload(Arc<Mutex<dyn Erased>>);
 
 /// Why a value cannot be taken.

@@ -21,7 +21,11 @@ pub struct ServiceDesc {
 impl ServiceDesc {
     #[doc(hidden)]
     #[must_use]
-    pub const fn new(name: &'static str, docs: &'static str, methods: &'static [&'static MethodDesc]) -> Self {
+    pub const fn new(
+        name: &'static str,
+        docs: &'static str,
+        methods: &'static [&'static MethodDesc],
+    ) -> Self {
         Self { name, docs, methods }
     }
 
@@ -49,11 +53,15 @@ impl ServiceDesc {
         self.methods.iter().copied().find(|method| method.full_name == full_name)
     }
 
-    /// Says in words how a client's contract, which this is, differs from that of an implementation.
+    /// Says in words how a client's contract, which this is, differs from that of an
+    /// implementation.
     #[cfg(feature = "router")]
     pub(crate) fn difference(&self, here: &Self) -> String {
         let lacks = |one: &Self, other: &Self| {
-            one.methods.iter().find(|method| other.method(method.full_name).is_none()).map(|method| method.name)
+            one.methods
+                .iter()
+                .find(|method| other.method(method.full_name).is_none())
+                .map(|method| method.name)
         };
         if let Some(method) = lacks(here, self) {
             return format!("the client has no method `{method}`");
@@ -61,8 +69,10 @@ impl ServiceDesc {
         if let Some(method) = lacks(self, here) {
             return format!("only the client has a method `{method}`");
         }
-        let pairs = self.methods.iter().filter_map(|there| Some((there, here.method(there.full_name)?)));
-        let differ = pairs.into_iter().find(|(there, here)| there.fingerprint() != here.fingerprint());
+        let pairs =
+            self.methods.iter().filter_map(|there| Some((there, here.method(there.full_name)?)));
+        let differ =
+            pairs.into_iter().find(|(there, here)| there.fingerprint() != here.fingerprint());
         match differ {
             Some((there, here)) => {
                 format!(
@@ -72,12 +82,16 @@ impl ServiceDesc {
                     here.contract().text
                 )
             }
-            None => "the methods are the same, of two traits: two versions of one crate may be linked".to_owned(),
+            None => {
+                "the methods are the same, of two traits: two versions of one crate may be linked"
+                    .to_owned()
+            }
         }
     }
 }
 
-/// Describes a method: its names, its arguments, and what its author said about repeating and cancelling it.
+/// Describes a method: its names, its arguments, and what its author said about repeating and
+/// cancelling it.
 pub struct MethodDesc {
     index: usize,
     service: &'static str,
@@ -203,7 +217,8 @@ impl MethodDesc {
         self.no_cancel
     }
 
-    /// Shows what arguments, value and error look like in bincode: found by walking their types, which takes a moment.
+    /// Shows what arguments, value and error look like in bincode: found by walking their types,
+    /// which takes a moment.
     #[must_use]
     pub fn shape(&self) -> MethodShape {
         (self.types.shape)(Codec::Bincode)
@@ -215,8 +230,8 @@ impl MethodDesc {
         (self.types.shape)(Codec::Json)
     }
 
-    /// Digests the [shape](Self::shape): two programs whose fingerprints of a method are equal understand each other's bincode.
-    /// The first use walks the types, later ones look it up.
+    /// Digests the [shape](Self::shape): two programs whose fingerprints of a method are equal
+    /// understand each other's bincode. The first use walks the types, later ones look it up.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.contract().fingerprint
@@ -227,7 +242,8 @@ impl MethodDesc {
         Contract::of(self.types.shape)
     }
 
-    /// The codec for a call when its row asks for `wanted`: JSON for a method that bincode cannot carry.
+    /// The codec for a call when its row asks for `wanted`: JSON for a method that bincode cannot
+    /// carry.
     pub(crate) fn codec(&self, wanted: Codec) -> Codec {
         match wanted {
             Codec::Bincode if self.contract().unsupported.is_some() => Codec::Json,
@@ -236,7 +252,12 @@ impl MethodDesc {
     }
 
     /// Moves encoded arguments from one codec to another, if that can carry them; says which it is.
-    pub(crate) fn transcode(&self, bytes: &[u8], from: Codec, to: Codec) -> Result<Encoded, CodecError> {
+    pub(crate) fn transcode(
+        &self,
+        bytes: &[u8],
+        from: Codec,
+        to: Codec,
+    ) -> Result<Encoded, CodecError> {
         (self.types.transcode)(bytes, from, to)
     }
 
@@ -255,6 +276,9 @@ impl MethodDesc {
 
 impl fmt::Debug for MethodDesc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MethodDesc").field("name", &self.full_name).field("arguments", &self.arguments).finish()
+        f.debug_struct("MethodDesc")
+            .field("name", &self.full_name)
+            .field("arguments", &self.arguments)
+            .finish()
     }
 }

@@ -45,7 +45,8 @@ pub(crate) trait Admits: Send + Sync {
     fn leave(&self);
 }
 
-/// An admitted call, until this is dropped. It is part of the call, so it takes no memory of its own.
+/// An admitted call, until this is dropped. It is part of the call, so it takes no memory of its
+/// own.
 #[cfg(feature = "router")]
 pub(crate) struct Admission(Arc<dyn Admits>);
 
@@ -64,7 +65,8 @@ impl Drop for Admission {
     }
 }
 
-/// A permit of a call: given back when its future has ended, or with the work of a `#[no_cancel]` method, which outlives that.
+/// A permit of a call: given back when its future has ended, or with the work of a `#[no_cancel]`
+/// method, which outlives that.
 #[cfg(feature = "router")]
 #[derive(Debug)]
 pub(crate) enum Held<P> {

@@ -87,7 +87,14 @@ impl Call {
 
     pub(crate) fn of(method: &'static MethodDesc, body: Body) -> Self {
         let name = Name::from_static(method.full_name());
-        Self { name, method: Some(method), body, context: context::current(), route: None, permits: Permits::default() }
+        Self {
+            name,
+            method: Some(method),
+            body,
+            context: context::current(),
+            route: None,
+            permits: Permits::default(),
+        }
     }
 
     /// Replaces what travels with the call.
@@ -135,8 +142,8 @@ impl Call {
         self.route.clone()
     }
 
-    /// Says by which route the call goes, for layers. `None` where no router has seen the call yet, and for a call from outside
-    /// that nothing exposed here answers.
+    /// Says by which route the call goes, for layers. `None` where no router has seen the call yet,
+    /// and for a call from outside that nothing exposed here answers.
     #[must_use]
     pub fn route(&self) -> Option<&RouteTag> {
         self.route.as_deref()
@@ -187,8 +194,9 @@ impl Call {
         &self.body
     }
 
-    /// Takes the call apart for a transport: the arguments in the wanted codec. A raw body stays as it is, and so do arguments
-    /// in the other codec when the method is not known here; what bincode cannot carry is JSON. The answer says which codec it is.
+    /// Takes the call apart for a transport: the arguments in the wanted codec. A raw body stays as
+    /// it is, and so do arguments in the other codec when the method is not known here; what
+    /// bincode cannot carry is JSON. The answer says which codec it is.
     ///
     /// # Errors
     /// [`Encode`](ErrorKind::Encode), with `sent` `No`.
@@ -207,16 +215,19 @@ impl Call {
         (self.name, self.body)
     }
 
-    /// The same call once more, for a layer that may have to repeat it. Nothing is encoded or copied: of a value, the first that
-    /// takes it gets it. Permits are shared: whichever attempt runs, its work counts.
+    /// The same call once more, for a layer that may have to repeat it. Nothing is encoded or
+    /// copied: of a value, the first that takes it gets it. Permits are shared: whichever attempt
+    /// runs, its work counts.
     #[cfg(feature = "router")]
     pub(crate) fn fork(&self) -> Self {
         let Self { name, method, body, context, route, permits } = self;
-        let (name, context, route, permits) = (name.clone(), context.clone(), route.clone(), permits.clone());
+        let (name, context, route, permits) =
+            (name.clone(), context.clone(), route.clone(), permits.clone());
         Self { name, method: *method, body: body.fork(), context, route, permits }
     }
 
-    /// Says whether the arguments are gone: an implementation has taken the value, and no fork of the call can be sent any more.
+    /// Says whether the arguments are gone: an implementation has taken the value, and no fork of
+    /// the call can be sent any more.
     #[cfg(feature = "router")]
     pub(crate) fn is_spent(&self) -> bool {
         self.body.is_spent()
@@ -227,9 +238,10 @@ impl Call {
     pub(crate) fn into_bytes(self) -> Result<Bytes, Error> {
         match self.body {
             Body::Raw(bytes) | Body::Encoded(_, bytes) => Ok(bytes),
-            Body::Typed(_) => {
-                Err(self.failed(ErrorKind::Contract, "a raw service of this name stands in for a typed one"))
-            }
+            Body::Typed(_) => Err(self.failed(
+                ErrorKind::Contract,
+                "a raw service of this name stands in for a typed one",
+            )),
         }
     }
 
@@ -257,7 +269,8 @@ pub(crate) fn arguments_failed(name: &str, cause: &CodecError) -> Error {
     Error::new(ErrorKind::Encode, name, cause.of_arguments())
 }
 
-/// Logs what a type says where it refuses to be serialized. It may quote the value, so it stays in this process.
+/// Logs what a type says where it refuses to be serialized. It may quote the value, so it stays in
+/// this process.
 fn not_encoded(name: &str, what: &str, shown: &str, cause: &CodecError) {
     if let Some(private) = cause.private_cause() {
         tracing::error!(name = %name, cause = %shown, "{what} cannot be serialized: {private}");
@@ -282,7 +295,10 @@ mod tests {
         let call = Call { body: Body::typed("17".to_owned()), ..call };
         let (first, second) = (call.fork(), call.fork());
         for _ in 0..2 {
-            assert_eq!(first.encode(Codec::Json).unwrap(), (Some(Codec::Json), Bytes::from_static(b"\"17\"")));
+            assert_eq!(
+                first.encode(Codec::Json).unwrap(),
+                (Some(Codec::Json), Bytes::from_static(b"\"17\""))
+            );
         }
         assert!(!second.is_spent());
         assert_eq!(take(first), Ok("17".to_owned()));

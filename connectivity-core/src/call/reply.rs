@@ -8,7 +8,8 @@ use crate::error::{Error, ErrorKind, Sent};
 
 /// The answer of an implementation: its value, or the error type of the contract.
 ///
-/// An error of the contract ([`is_app_error`](Self::is_app_error)) is an answer: it opens no breaker and is not retried.
+/// An error of the contract ([`is_app_error`](Self::is_app_error)) is an answer: it opens no
+/// breaker and is not retried.
 #[derive(Debug)]
 pub struct Reply {
     body: Body,
@@ -53,11 +54,13 @@ impl Reply {
         &self.body
     }
 
-    /// Encodes the answer to `name` for a wire: the codec (`None` for raw bytes) and the bytes. What bincode cannot carry is JSON.
+    /// Encodes the answer to `name` for a wire: the codec (`None` for raw bytes) and the bytes.
+    /// What bincode cannot carry is JSON.
     ///
     /// # Errors
-    /// [`Encode`](ErrorKind::Encode) where neither codec can carry it, and [`Internal`](ErrorKind::Internal) where its type refuses to be
-    /// serialized; what it says of that is logged here, not sent. `sent` is `Yes`: the call ran.
+    /// [`Encode`](ErrorKind::Encode) where neither codec can carry it, and
+    /// [`Internal`](ErrorKind::Internal) where its type refuses to be serialized; what it says of
+    /// that is logged here, not sent. `sent` is `Yes`: the call ran.
     pub fn encode(&self, name: &str, codec: Codec) -> Result<(Option<Codec>, Bytes), Error> {
         self.body.encode(codec, name).map_err(|cause| self.encode_failed(name, &cause))
     }
@@ -67,13 +70,15 @@ impl Reply {
             let what = if self.app_error { "the error of an implementation" } else { "the reply" };
             let shown = self.body.explain().unwrap_or_default();
             not_encoded(name, what, &shown, cause);
-            let message = format!("{what} cannot be serialized; why stands in the log of its process");
+            let message =
+                format!("{what} cannot be serialized; why stands in the log of its process");
             return Error::new(ErrorKind::Internal, name, message).with_sent(Sent::Yes);
         }
         Error::new(ErrorKind::Encode, name, format!("the reply: {cause}")).with_sent(Sent::Yes)
     }
 
-    /// Takes the answer apart: the value or error, whether it is the error, and how the contracts differ.
+    /// Takes the answer apart: the value or error, whether it is the error, and how the contracts
+    /// differ.
     pub(crate) fn into_parts(self) -> (Body, bool, Option<String>) {
         (self.body, self.app_error, self.drift)
     }

@@ -17,15 +17,16 @@ impl RouteTag {
         Self { name, strategy }
     }
 
-    /// Names the row: a service, or one of its methods. Where no row has a say, because there is none or because the call came
-    /// from outside, it is the name of the service that takes the call.
+    /// Names the row: a service, or one of its methods. Where no row has a say, because there is
+    /// none or because the call came from outside, it is the name of the service that takes the
+    /// call.
     #[must_use]
     pub fn name(&self) -> &Name {
         &self.name
     }
 
-    /// Says how the call is served: `local`, `noop`, or the name of a transport. It is `local` for a call from outside, and for
-    /// one whose row names this process as its `home`.
+    /// Says how the call is served: `local`, `noop`, or the name of a transport. It is `local` for
+    /// a call from outside, and for one whose row names this process as its `home`.
     #[must_use]
     pub fn strategy(&self) -> &str {
         &self.strategy

@@ -18,8 +18,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A tower service of calls with its type erased: cheap to clone, shared by all callers of a route.
 ///
-/// Implementations, transports, and each of them under its layers are all of this type. Make one from any tower service with
-/// [`new`](Self::new), or from a closure with [`from_fn`](Self::from_fn).
+/// Implementations, transports, and each of them under its layers are all of this type. Make one
+/// from any tower service with [`new`](Self::new), or from a closure with
+/// [`from_fn`](Self::from_fn).
 #[derive(Clone)]
 pub struct CallService(Arc<dyn Erased>);
 
@@ -29,11 +30,15 @@ pub(crate) trait Erased: Send + Sync {
 }
 
 impl CallService {
-    /// Erases a tower service. It is cloned for each call and driven to readiness before it, as tower asks for. One that is a
-    /// `CallService` already stays what it is.
+    /// Erases a tower service. It is cloned for each call and driven to readiness before it, as
+    /// tower asks for. One that is a `CallService` already stays what it is.
     pub fn new<S>(service: S) -> Self
     where
-        S: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+        S: Service<Call, Response = Reply, Error = Error, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
     {
         match (&service as &dyn Any).downcast_ref::<Self>() {
             Some(service) => service.clone(),
@@ -58,7 +63,8 @@ impl CallService {
     /// Sends a call.
     ///
     /// # Cancel safety
-    /// Dropping the future gives the call up; whether the other side goes on with it is the route's matter.
+    /// Dropping the future gives the call up; whether the other side goes on with it is the route's
+    /// matter.
     pub fn send(&self, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
         self.clone().send_last(call)
     }
@@ -97,8 +103,8 @@ where
 {
     fn call(self: Arc<Self>, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
         let mut service = self.0.clone();
-        // Nearly every service is ready, and then its future needs nothing around it. One that is not is asked again by whoever
-        // waits, so it does not matter that nobody is woken here.
+        // Nearly every service is ready, and then its future needs nothing around it. One that is
+        // not is asked again by whoever waits, so it does not matter that nobody is woken here.
         match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => Box::pin(service.call(call)),
             Poll::Ready(Err(error)) => Box::pin(std::future::ready(Err(error))),

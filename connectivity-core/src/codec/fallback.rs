@@ -8,7 +8,8 @@ use super::CodecError;
 /// The methods that this process has told of. They are those of its own contracts, so they are few.
 static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Says it the first time for each method: every such value is encoded twice, and nothing else shows that.
+/// Says it the first time for each method: every such value is encoded twice, and nothing else
+/// shows that.
 #[cold]
 pub(super) fn warn_once(method: &str, cause: &CodecError) {
     if is_first(method) {

@@ -1,4 +1,5 @@
-//! Why a body cannot be decoded, in words that hold nothing of what the sender wrote: kinds, places and expected types.
+//! Why a body cannot be decoded, in words that hold nothing of what the sender wrote: kinds, places
+//! and expected types.
 
 use std::fmt::{self, Write};
 
@@ -10,7 +11,8 @@ const MAX_STEPS: usize = 16;
 pub(super) const TOO_DEEP: &str = "values are nested too deeply";
 pub(super) const TOO_MANY: &str = "more elements than a body of its length may hold";
 
-/// What a visitor or a decoder complains of, and where. What a type says of itself (`de::Error::custom`) is not kept: it may quote.
+/// What a visitor or a decoder complains of, and where. What a type says of itself
+/// (`de::Error::custom`) is not kept: it may quote.
 #[derive(Debug)]
 pub(super) struct Fault(Box<Parts>);
 
@@ -69,7 +71,8 @@ impl Fault {
         self
     }
 
-    /// Takes it apart: what is wrong with its position, and the path to it, which is empty at the root.
+    /// Takes it apart: what is wrong with its position, and the path to it, which is empty at the
+    /// root.
     pub(super) fn into_words(self) -> (String, String) {
         let Parts { mut what, steps, position } = *self.0;
         if let Some((line, column)) = position {
@@ -147,7 +150,9 @@ fn kind(found: &Unexpected<'_>) -> &'static str {
         Unexpected::Map => "a map",
         Unexpected::Enum => "an enum",
         Unexpected::UnitVariant => "a variant without content",
-        Unexpected::NewtypeVariant | Unexpected::TupleVariant | Unexpected::StructVariant => "a variant with content",
+        Unexpected::NewtypeVariant | Unexpected::TupleVariant | Unexpected::StructVariant => {
+            "a variant with content"
+        }
         Unexpected::Other(_) => "another value",
     }
 }
@@ -179,11 +184,13 @@ fn split_position(text: &str) -> (&str, Option<(usize, usize)>) {
     split().map_or((text, None), |(what, position)| (what, Some(position)))
 }
 
-/// Says in words of ours what `serde_json` itself has said: it quotes values where a type does not match, and otherwise speaks of JSON.
+/// Says in words of ours what `serde_json` itself has said: it quotes values where a type does not
+/// match, and otherwise speaks of JSON.
 fn translate(text: &str) -> String {
     if let Some(rest) = text.strip_prefix("invalid type: ") {
         // What is expected stands last, and is the reader's.
-        let expected = rest.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
+        let expected =
+            rest.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
         return format!("{}, where {expected} is expected", quoted_kind(rest));
     }
     text.to_owned()

@@ -12,7 +12,10 @@ use super::{CodecError, Limits, chunk};
 
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, CodecError> {
     let check = Check::default();
-    chunk::cut(|out| serde_json::to_writer(out.writer(), &check.value(value)).map_err(|error| failed(&check, &error)))
+    chunk::cut(|out| {
+        serde_json::to_writer(out.writer(), &check.value(value))
+            .map_err(|error| failed(&check, &error))
+    })
 }
 
 fn failed(check: &Check, error: &serde_json::Error) -> CodecError {
@@ -30,5 +33,7 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], limits: Limits) -> Resul
     let guard = Guard::new(limits);
     let mut json = Deserializer::from_slice(bytes);
     let value = guard.seed::<T>().deserialize(&mut json);
-    value.and_then(|value| json.end().map(|()| value)).map_err(|error| CodecError::undecoded(guard.fault(error)))
+    value
+        .and_then(|value| json.end().map(|()| value))
+        .map_err(|error| CodecError::undecoded(guard.fault(error)))
 }

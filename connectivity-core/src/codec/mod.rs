@@ -24,7 +24,8 @@ use limits::Limits;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Codec {
-    /// bincode 2, standard configuration (little endian, variable-length integers): positional, for programs with the same contract.
+    /// bincode 2, standard configuration (little endian, variable-length integers): positional, for
+    /// programs with the same contract.
     Bincode,
     /// JSON with named arguments.
     Json,
@@ -43,8 +44,9 @@ impl Codec {
     /// Encodes a value.
     ///
     /// # Errors
-    /// The cause in words, where the codec cannot carry the value: bincode no struct that leaves a field out, JSON no infinite number and no
-    /// `Some(None)`, for example. What is encoded is read back as it was.
+    /// The cause in words, where the codec cannot carry the value: bincode no struct that leaves a
+    /// field out, JSON no infinite number and no `Some(None)`, for example. What is encoded is read
+    /// back as it was.
     pub fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<Bytes, CodecError> {
         match self {
             Self::Bincode => bincode::encode(value),
@@ -53,7 +55,11 @@ impl Codec {
     }
 
     /// Encodes a value of a method, as JSON what bincode cannot carry; says which of the two it is.
-    pub(crate) fn encode_or_json<T: Serialize + ?Sized>(self, value: &T, method: &str) -> Result<Encoded, CodecError> {
+    pub(crate) fn encode_or_json<T: Serialize + ?Sized>(
+        self,
+        value: &T,
+        method: &str,
+    ) -> Result<Encoded, CodecError> {
         match self.encode(value) {
             Err(cause) if self != Self::Json && cause.is_uncarried() => {
                 fallback::warn_once(method, &cause);
@@ -63,12 +69,15 @@ impl Codec {
         }
     }
 
-    /// Decodes a value that nobody has checked: bounded in memory and depth, and nothing may follow the value.
+    /// Decodes a value that nobody has checked: bounded in memory and depth, and nothing may follow
+    /// the value.
     ///
-    /// The elements of its sequences and maps may take 16 bytes of memory for each byte of the body, and 64 MiB beside.
+    /// The elements of its sequences and maps may take 16 bytes of memory for each byte of the
+    /// body, and 64 MiB beside.
     ///
     /// # Errors
-    /// The cause in words: what is wrong where, and what is expected. It quotes nothing of the body.
+    /// The cause in words: what is wrong where, and what is expected. It quotes nothing of the
+    /// body.
     pub fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, CodecError> {
         let limits = Limits::of(bytes.len());
         match self {
@@ -77,8 +86,8 @@ impl Codec {
         }
     }
 
-    /// Says whether a value comes back as it was: encoding what was decoded gives the same bytes. A value that cannot be encoded at all by
-    /// the will of its type is no loss.
+    /// Says whether a value comes back as it was: encoding what was decoded gives the same bytes. A
+    /// value that cannot be encoded at all by the will of its type is no loss.
     pub(crate) fn returns<T: Serialize + DeserializeOwned>(self, value: &T) -> bool {
         let bytes = match self.encode(value) {
             Ok(bytes) => bytes,

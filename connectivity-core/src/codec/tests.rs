@@ -22,7 +22,10 @@ fn round_trip<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(value: &
 #[test]
 fn both_codecs_carry_what_serde_has() {
     round_trip(&(1u8, -2i64, 3.5f64, 'é', true, "text".to_owned(), ()));
-    round_trip(&Tree::Named { left: vec![Tree::Leaf(1), Tree::Node(Box::new(Tree::Leaf(2)))], note: Some("n".into()) });
+    round_trip(&Tree::Named {
+        left: vec![Tree::Leaf(1), Tree::Node(Box::new(Tree::Leaf(2)))],
+        note: Some("n".into()),
+    });
     round_trip(&HashMap::from([("a".to_owned(), vec![1u32, 2]), ("b".to_owned(), vec![])]));
     round_trip(&(u128::MAX, i128::MIN, Some(Some(1u16)), [0u8; 40].to_vec()));
 }
@@ -98,9 +101,10 @@ fn a_list_of_options_is_as_long_as_other_values_are_deep() {
         next: Option<Box<Self>>,
     }
 
-    round_trip(
-        &(0..100).fold(Node { number: 0, next: None }, |node, number| Node { number, next: Some(Box::new(node)) }),
-    );
+    round_trip(&(0..100).fold(Node { number: 0, next: None }, |node, number| Node {
+        number,
+        next: Some(Box::new(node)),
+    }));
 }
 
 #[test]
@@ -125,11 +129,15 @@ struct Wide {
 
 #[test]
 fn sparse_values_are_read_as_long_as_they_are_not_many() {
-    let read = |count| Codec::Bincode.decode::<Vec<String>>(&Codec::Bincode.encode(&vec![""; count]).unwrap());
+    let read = |count| {
+        Codec::Bincode.decode::<Vec<String>>(&Codec::Bincode.encode(&vec![""; count]).unwrap())
+    };
     assert_eq!(read(8 << 20).unwrap().len(), 8 << 20);
     assert!(read(9 << 20).is_err());
     assert!(
-        Codec::Bincode.encode(&vec![(); 4 << 20]).is_ok_and(|bytes| Codec::Bincode.decode::<Vec<()>>(&bytes).is_ok())
+        Codec::Bincode
+            .encode(&vec![(); 4 << 20])
+            .is_ok_and(|bytes| Codec::Bincode.decode::<Vec<()>>(&bytes).is_ok())
     );
     assert!(Codec::Bincode.encode(&vec![(); 5 << 20]).unwrap_err().is_uncarried(), "JSON can");
 }
@@ -193,7 +201,10 @@ fn an_error_tells_kinds_places_and_types_and_quotes_nothing() {
         ),
         (r#"{"card":"Gift","at":"4111"}"#, "`at`: its type refuses the value at line 1 column 26"),
         (r#"{"card":"Gift","email":"4111"}"#, "`email`: its type refuses the value"),
-        (r#"{"card":"Gift","secret":{"Text":4111}}"#, "`secret`: an integer, where a string is expected"),
+        (
+            r#"{"card":"Gift","secret":{"Text":4111}}"#,
+            "`secret`: an integer, where a string is expected",
+        ),
         (
             r#"{"card":"Gift","secret":{"Fields":{"number":4111}}}"#,
             "`secret.number`: an integer that does not fit, where u8 is expected",
@@ -219,7 +230,10 @@ fn an_error_tells_kinds_places_and_types_and_quotes_nothing() {
             r#"{"card":"Gift","secret":{"Deep":[{"4111":{"Text":null}}]}}"#,
             "`secret[0]{}`: null, where a string is expected",
         ),
-        (r#"{"card":"Gift","secret":{"Deep":{"4111":1}}}"#, "`secret`: a map, where a sequence is expected"),
+        (
+            r#"{"card":"Gift","secret":{"Deep":{"4111":1}}}"#,
+            "`secret`: a map, where a sequence is expected",
+        ),
         (r#"{"card":"Gift" 4111"#, "expected `,` or `}`"),
         (r#"{"card":"Gift"} 4111"#, "trailing characters"),
         (r#"{"card":"Gift","card":"4111"}"#, "duplicate field `card`"),
@@ -235,7 +249,10 @@ fn an_error_tells_kinds_places_and_types_and_quotes_nothing() {
 fn a_bincode_error_is_told_in_words() {
     for (bytes, says) in [
         (&[0, 1, 9][..], "`at`: an integer that does not fit, where `V4` or `V6` is expected"),
-        (&[9, 0, 0, 0], "`card`: an integer that does not fit, where variant index 0 <= i < 3 is expected"),
+        (
+            &[9, 0, 0, 0],
+            "`card`: an integer that does not fit, where variant index 0 <= i < 3 is expected",
+        ),
         (&[0, 7, 0, 0], "`at`: an option that is neither 0 nor 1"),
         (&[0, 0, 1, 4, b'4', b'1', b'1', b'1', 0], "`email`: its type refuses the value"),
         (&[0, 0, 1, 200, b'4', b'1', b'1', b'1', 0], "`email`: the body ends early"),
@@ -248,7 +265,10 @@ fn a_bincode_error_is_told_in_words() {
     ] {
         let error = Codec::Bincode.decode::<Strict>(bytes).unwrap_err().to_string();
         assert!(error.contains(says), "{bytes:?}: {error}");
-        assert!(!error.contains(['{', '(']) && !error.contains("4111") && !error.contains("41"), "{bytes:?}: {error}");
+        assert!(
+            !error.contains(['{', '(']) && !error.contains("4111") && !error.contains("41"),
+            "{bytes:?}: {error}"
+        );
     }
 }
 
@@ -258,7 +278,9 @@ fn a_number_that_f32_cannot_hold_is_refused() {
     for json in ["1e39", "-1e39"] {
         let error = Codec::Json.decode::<Vec<f32>>(format!("[{json}]").as_bytes()).unwrap_err();
         assert!(
-            error.to_string().starts_with("`[0]`: a number that does not fit, where f32 is expected at line 1"),
+            error
+                .to_string()
+                .starts_with("`[0]`: a number that does not fit, where f32 is expected at line 1"),
             "{error}"
         );
     }

@@ -1,11 +1,14 @@
-//! JSON as a value of `serde_json`, which MCP hands on: an integer beyond 64 bits would silently become a floating point number there.
+//! JSON as a value of `serde_json`, which MCP hands on: an integer beyond 64 bits would silently
+//! become a floating point number there.
 
 use super::CodecError;
 
 /// Refuses JSON with a number that such a value cannot hold.
 pub(crate) fn check(json: &[u8]) -> Result<(), CodecError> {
     if numbers(json).any(is_too_wide) {
-        return Err(CodecError::new("an integer of more than 64 bits, which MCP cannot carry: send it as a string"));
+        return Err(CodecError::new(
+            "an integer of more than 64 bits, which MCP cannot carry: send it as a string",
+        ));
     }
     Ok(())
 }
@@ -19,7 +22,8 @@ fn numbers(json: &[u8]) -> impl Iterator<Item = &str> {
             match first {
                 b'"' => rest = after_string(after),
                 b'-' | b'0'..=b'9' => {
-                    let end = rest.iter().position(|&byte| !is_of_number(byte)).unwrap_or(rest.len());
+                    let end =
+                        rest.iter().position(|&byte| !is_of_number(byte)).unwrap_or(rest.len());
                     let (number, after) = rest.split_at(end);
                     rest = after;
                     return std::str::from_utf8(number).ok();
@@ -47,7 +51,10 @@ fn is_of_number(byte: u8) -> bool {
 
 fn is_too_wide(number: &str) -> bool {
     let is_whole = number.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
-    is_whole && number.len() > 18 && number.parse::<u64>().is_err() && number.parse::<i64>().is_err()
+    is_whole
+        && number.len() > 18
+        && number.parse::<u64>().is_err()
+        && number.parse::<i64>().is_err()
 }
 
 #[cfg(test)]
@@ -58,16 +65,24 @@ mod tests {
 
     #[test]
     fn integers_beyond_64_bits_are_refused_and_nothing_else_is() {
-        for json in
-            ["18446744073709551616", "[1,-9223372036854775809]", r#"{"a\\":170141183460469231731687303715884105727}"#]
-        {
+        for json in [
+            "18446744073709551616",
+            "[1,-9223372036854775809]",
+            r#"{"a\\":170141183460469231731687303715884105727}"#,
+        ] {
             let error = check(json.as_bytes()).unwrap_err().to_string();
-            assert!(error.contains("more than 64 bits") && !error.contains("1701"), "{json}: {error}");
+            assert!(
+                error.contains("more than 64 bits") && !error.contains("1701"),
+                "{json}: {error}"
+            );
         }
         let json = r#"{"18446744073709551616":["18446744073709551616\\\"18446744073709551616", 18446744073709551615, -9223372036854775808, 1e40, 36893488147419103232.0]}"#;
         let strings = "18446744073709551616\\\"18446744073709551616";
         let numbers = json!([strings, u64::MAX, i64::MIN, 1e40, 36_893_488_147_419_103_232.0]);
         assert_eq!(check(json.as_bytes()), Ok(()));
-        assert_eq!(serde_json::from_str::<Value>(json).unwrap(), json!({"18446744073709551616": numbers}));
+        assert_eq!(
+            serde_json::from_str::<Value>(json).unwrap(),
+            json!({"18446744073709551616": numbers})
+        );
     }
 }

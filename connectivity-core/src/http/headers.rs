@@ -1,4 +1,5 @@
-//! The headers that both ends of strategy `http` agree on. No I/O: functions from text to values and back.
+//! The headers that both ends of strategy `http` agree on. No I/O: functions from text to values
+//! and back.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ pub(crate) const ERROR: &str = "connectivity-error";
 /// Whether a failed call may have run: `no`, `maybe` or `yes`.
 pub(crate) const SENT: &str = "connectivity-sent";
 
-/// The fingerprint of the method's contract, as 16 hexadecimal digits: of the caller in a request, of the gateway in its answer.
+/// The fingerprint of the method's contract, as 16 hexadecimal digits: of the caller in a request,
+/// of the gateway in its answer.
 pub(crate) const CONTRACT: &str = "connectivity-contract";
 
 /// How much time the caller gives the call, in milliseconds.
@@ -30,7 +32,8 @@ const JSON: &str = "application/json";
 const BINCODE: &str = "application/x-bincode";
 pub(crate) const OCTET_STREAM: &str = "application/octet-stream";
 
-/// What stands in a metadata value as it is: visible ASCII but the three bytes with a meaning of their own.
+/// What stands in a metadata value as it is: visible ASCII but the three bytes with a meaning of
+/// their own.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'&').add(b'=').add(b'"');
 
 /// Spells a codec as a content type.
@@ -44,18 +47,24 @@ pub(crate) fn content_type(codec: Codec) -> &'static str {
 /// Reads a content type, whatever parameters follow it.
 pub(crate) fn codec(content_type: Option<&HeaderValue>) -> Option<Codec> {
     let essence = content_type?.to_str().ok()?.split(';').next()?.trim();
-    [Codec::Json, Codec::Bincode].into_iter().find(|codec| essence.eq_ignore_ascii_case(self::content_type(*codec)))
+    [Codec::Json, Codec::Bincode]
+        .into_iter()
+        .find(|codec| essence.eq_ignore_ascii_case(self::content_type(*codec)))
 }
 
 /// Spells a fingerprint.
 pub(crate) fn contract(fingerprint: u64) -> HeaderValue {
     // Digits are always a header's value.
-    HeaderValue::try_from(format!("{fingerprint:016x}")).unwrap_or_else(|_| HeaderValue::from_static(""))
+    HeaderValue::try_from(format!("{fingerprint:016x}"))
+        .unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Reads a fingerprint.
 pub(crate) fn read_contract(value: &HeaderValue) -> Option<u64> {
-    let text = value.to_str().ok().filter(|text| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    let text = value
+        .to_str()
+        .ok()
+        .filter(|text| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit()))?;
     u64::from_str_radix(text, 16).ok()
 }
 
@@ -72,7 +81,9 @@ pub(crate) fn read_timeout(value: &HeaderValue) -> Option<Duration> {
 
 /// Spells metadata.
 pub(crate) fn meta<'a>(metas: impl Iterator<Item = (&'a str, &'a str)>) -> Option<HeaderValue> {
-    let pairs: Vec<_> = metas.map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, ESCAPED))).collect();
+    let pairs: Vec<_> = metas
+        .map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, ESCAPED)))
+        .collect();
     if pairs.is_empty() { None } else { HeaderValue::try_from(pairs.join("&")).ok() }
 }
 
@@ -98,7 +109,11 @@ mod tests {
 
     #[test]
     fn metadata_survives_whatever_it_holds() {
-        let context = Context::new().with_meta("tenant", "Käse & Co=1%\"\n").unwrap().with_meta("a.b", "").unwrap();
+        let context = Context::new()
+            .with_meta("tenant", "Käse & Co=1%\"\n")
+            .unwrap()
+            .with_meta("a.b", "")
+            .unwrap();
         let header = meta(context.metas()).unwrap();
         let back = read_meta(&header, Context::new()).unwrap();
         assert_eq!(back.metas().collect::<Vec<_>>(), context.metas().collect::<Vec<_>>());
@@ -109,7 +124,10 @@ mod tests {
     fn hostile_metadata_is_refused_whole() {
         let oversized = format!("a={}", "x".repeat(9000));
         for bad in ["", "a", "=1", "A=1", "a=%ff", &oversized] {
-            assert!(read_meta(&HeaderValue::try_from(bad).unwrap(), Context::new()).is_none(), "{bad:.20}");
+            assert!(
+                read_meta(&HeaderValue::try_from(bad).unwrap(), Context::new()).is_none(),
+                "{bad:.20}"
+            );
         }
     }
 
@@ -134,7 +152,10 @@ mod tests {
 
     #[test]
     fn a_timeout_is_a_positive_number() {
-        assert_eq!(read_timeout(&timeout(Duration::from_millis(250))), Some(Duration::from_millis(250)));
+        assert_eq!(
+            read_timeout(&timeout(Duration::from_millis(250))),
+            Some(Duration::from_millis(250))
+        );
         assert_eq!(read_timeout(&timeout(Duration::ZERO)), Some(Duration::from_millis(1)));
         for bad in ["0", "-1", "1.5", "x", "99999999999999999999"] {
             assert_eq!(read_timeout(&HeaderValue::from_static(bad)), None, "{bad}");

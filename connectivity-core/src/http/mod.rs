@@ -1,4 +1,5 @@
-//! HTTP, both ways: strategy `http`, the gateway, and the listener in front of it. `docs/http.md` has the bytes.
+//! HTTP, both ways: strategy `http`, the gateway, and the listener in front of it. `docs/http.md`
+//! has the bytes.
 
 #[cfg(feature = "http")]
 pub(crate) mod client;

@@ -15,15 +15,19 @@ use super::{may_repeat, with_earlier};
 use crate::call::{BoxFuture, Call, CallService, Reply};
 use crate::error::{Error, ErrorKind, Sent};
 
-/// What says that the first service was not reached. One that is reached and has too much to do is not helped by doing its work
-/// elsewhere: its limit would mean nothing.
-const PASSING: &[ErrorKind] = &[ErrorKind::Connect, ErrorKind::CircuitOpen, ErrorKind::Closed, ErrorKind::Timeout];
+/// What says that the first service was not reached. One that is reached and has too much to do is
+/// not helped by doing its work elsewhere: its limit would mean nothing.
+const PASSING: &[ErrorKind] =
+    &[ErrorKind::Connect, ErrorKind::CircuitOpen, ErrorKind::Closed, ErrorKind::Timeout];
 
-/// Lets another service, such as the implementation in this process, answer a call that the one inside could not be reached with.
+/// Lets another service, such as the implementation in this process, answer a call that the one
+/// inside could not be reached with.
 ///
-/// It steps in where there is no connection, an open circuit, a connection that ended or no answer in time, and only as invariant 10
-/// allows: the call did not run, or its method is `#[idempotent]`. It never steps in after an answer, be it the error type of the
-/// contract, and not when the deadline of the call has passed. A time limit inside, such as the row's, does not concern it.
+/// It steps in where there is no connection, an open circuit, a connection that ended or no answer
+/// in time, and only as invariant 10 allows: the call did not run, or its method is
+/// `#[idempotent]`. It never steps in after an answer, be it the error type of the contract, and
+/// not when the deadline of the call has passed. A time limit inside, such as the row's, does not
+/// concern it.
 ///
 /// # Cancel safety
 /// Dropping a call drops whichever of the two services is at work on it.
@@ -48,7 +52,8 @@ impl<S> Layer<S> for FallbackLayer {
     }
 }
 
-/// The service of a [`FallbackLayer`]. It is always ready, so that the other service can step in for one that never is.
+/// The service of a [`FallbackLayer`]. It is always ready, so that the other service can step in
+/// for one that never is.
 #[derive(Clone, Debug)]
 pub struct Fallback<S> {
     inner: S,
@@ -69,7 +74,12 @@ where
 
     fn call(&mut self, call: Call) -> FallbackFuture<S> {
         let spare = Some((call.fork(), self.other.clone()));
-        FallbackFuture { attempt: Some(self.inner.clone().oneshot(call)), spare, other: None, earlier: Sent::No }
+        FallbackFuture {
+            attempt: Some(self.inner.clone().oneshot(call)),
+            spare,
+            other: None,
+            earlier: Sent::No,
+        }
     }
 }
 
@@ -125,7 +135,9 @@ fn steps_in(call: &Call, error: &Error) -> bool {
 
 impl<S: Service<Call>> fmt::Debug for FallbackFuture<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FallbackFuture").field("stepped_in", &self.other.is_some()).finish_non_exhaustive()
+        f.debug_struct("FallbackFuture")
+            .field("stepped_in", &self.other.is_some())
+            .finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts calls in flight. It checks before it counts, so a call that is refused keeps no other one out.
+/// Counts calls in flight. It checks before it counts, so a call that is refused keeps no other one
+/// out.
 #[derive(Debug, Default)]
 pub(crate) struct Gate(AtomicUsize);
 

@@ -12,12 +12,12 @@ use super::Gate;
 use crate::call::{Call, Held, Reply};
 use crate::error::{Error, ErrorKind, Sent};
 
-/// Lets `limit` calls through at once and refuses the next as [`Overloaded`](ErrorKind::Overloaded): none of them waits, and none
-/// of the refused ran.
+/// Lets `limit` calls through at once and refuses the next as
+/// [`Overloaded`](ErrorKind::Overloaded): none of them waits, and none of the refused ran.
 ///
-/// One layer and its clones count together, whatever they stand around; give each service one of its own with
-/// [`layer_for`](crate::Router::layer_for) where they should not. A `#[no_cancel]` method counts until its work has ended. To let
-/// calls wait for a while, use tower's own limit.
+/// One layer and its clones count together, whatever they stand around; give each service one of
+/// its own with [`layer_for`](crate::Router::layer_for) where they should not. A `#[no_cancel]`
+/// method counts until its work has ended. To let calls wait for a while, use tower's own limit.
 #[derive(Clone, Debug)]
 pub struct ConcurrencyLayer {
     gate: Arc<Gate>,
@@ -81,7 +81,11 @@ where
 
     fn call(&mut self, mut call: Call) -> Self::Future {
         let Some(permit) = self.layer.enter() else {
-            return ConcurrencyFuture { permit: None, refused: Some(refuse(&call, self.layer.limit)), work: None };
+            return ConcurrencyFuture {
+                permit: None,
+                refused: Some(refuse(&call, self.layer.limit)),
+                work: None,
+            };
         };
         // The permit first, so that a panic inside gives it back.
         let permit = Held::by(permit, &mut call);
@@ -90,7 +94,8 @@ where
 }
 
 fn refuse(call: &Call, limit: usize) -> Error {
-    call.failed(ErrorKind::Overloaded, format_args!("a layer allows {limit} calls at once")).with_sent(Sent::No)
+    call.failed(ErrorKind::Overloaded, format_args!("a layer allows {limit} calls at once"))
+        .with_sent(Sent::No)
 }
 
 pin_project! {
@@ -136,7 +141,10 @@ mod tests {
 
     fn is_refused(reply: Result<Reply, Error>) {
         let error = reply.unwrap_err();
-        assert_eq!((error.kind(), error.sent(), error.name()), (ErrorKind::Overloaded, Sent::No, "billing.quote"));
+        assert_eq!(
+            (error.kind(), error.sent(), error.name()),
+            (ErrorKind::Overloaded, Sent::No, "billing.quote")
+        );
         assert!(error.is_retryable_for("billing.quote"));
     }
 
@@ -180,8 +188,13 @@ mod tests {
     fn a_panic_frees_the_place() {
         let layer = ConcurrencyLayer::new(1);
         let mut service =
-            layer.layer(service_fn(|_call: Call| -> std::future::Ready<Result<Reply, Error>> { panic!() }));
-        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| service.call(call()))).is_err());
+            layer.layer(service_fn(|_call: Call| -> std::future::Ready<Result<Reply, Error>> {
+                panic!()
+            }));
+        assert!(
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| service.call(call())))
+                .is_err()
+        );
         assert_eq!(layer.in_flight(), 0);
     }
 }

@@ -18,12 +18,13 @@ use crate::name::Name;
 /// What filters of a log know our events by.
 const TARGET: &str = "connectivity_core::call";
 
-/// Tells the log of each call when it has ended: its name and strategy, how it ended, how long it took, and how many bytes went
-/// each way where they are bytes already. Never what was in it.
+/// Tells the log of each call when it has ended: its name and strategy, how it ended, how long it
+/// took, and how many bytes went each way where they are bytes already. Never what was in it.
 ///
-/// A call that got no answer is an event of level `ERROR`; an answer, also one with the error type of the contract, and a call that
-/// nobody waits for any more are of level `DEBUG`. The target is `connectivity_core::call`. While nobody listens to
-/// either, a call does not even look at the clock.
+/// A call that got no answer is an event of level `ERROR`; an answer, also one with the error type
+/// of the contract, and a call that nobody waits for any more are of level `DEBUG`. The target is
+/// `connectivity_core::call`. While nobody listens to either, a call does not even look at the
+/// clock.
 ///
 /// | field | holds |
 /// | --- | --- |
@@ -70,7 +71,8 @@ where
     }
 
     fn call(&mut self, call: Call) -> Self::Future {
-        let heard = tracing::enabled!(target: TARGET, Level::ERROR) || tracing::enabled!(target: TARGET, Level::DEBUG);
+        let heard = tracing::enabled!(target: TARGET, Level::ERROR)
+            || tracing::enabled!(target: TARGET, Level::DEBUG);
         let entry = heard.then(|| Entry::of(&call));
         LoggingFuture { work: Some(self.inner.call(call)), entry }
     }
@@ -214,16 +216,22 @@ mod tests {
             "DEBUG connectivity_core::call message=a call ended name=billing.quote strategy=quic outcome=ok duration_us=30000 \
              request_bytes=16 reply_bytes=12"
         );
-        let told = logged(call(), |_call| Ok(Reply::encoded(Codec::Json, "secret error", true))).await;
+        let told =
+            logged(call(), |_call| Ok(Reply::encoded(Codec::Json, "secret error", true))).await;
         assert!(
-            told.starts_with("DEBUG") && told.contains("outcome=app_error") && !told.contains("strategy"),
+            told.starts_with("DEBUG")
+                && told.contains("outcome=app_error")
+                && !told.contains("strategy"),
             "{told}"
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_is_told_at_error_with_its_cause_escaped() {
-        let told = logged(tagged("quic"), |call| Err(call.failed(ErrorKind::Connect, "refused\u{1b}[2J\n"))).await;
+        let told = logged(tagged("quic"), |call| {
+            Err(call.failed(ErrorKind::Connect, "refused\u{1b}[2J\n"))
+        })
+        .await;
         assert_eq!(
             told,
             "ERROR connectivity_core::call message=a call failed name=billing.quote strategy=quic outcome=connect sent=no \
@@ -241,12 +249,18 @@ mod tests {
             assert!(poll_once(dropped.as_mut()).is_pending());
         }
         let told = events.take();
-        assert!(told.len() == 1 && told[0].starts_with("DEBUG") && told[0].contains("outcome=cancelled"), "{told:?}");
+        assert!(
+            told.len() == 1
+                && told[0].starts_with("DEBUG")
+                && told[0].contains("outcome=cancelled"),
+            "{told:?}"
+        );
     }
 
     #[test]
     fn nothing_is_noted_while_nobody_listens() {
-        let _nobody = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
+        let _nobody =
+            tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
         let inner = service_fn(|_call| std::future::pending::<Result<Reply, Error>>());
         assert!(LoggingLayer::new().layer(inner).call(call()).entry.is_none());
         let events = Events::default();

@@ -27,8 +27,9 @@ pub(crate) use gate::Gate;
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Sent};
 
-/// Says whether a call that failed may go out once more. Whatever repeats calls asks here: the error is about this very call, the
-/// call did not run or may run twice, its arguments are still there, and the cause is one of those that may pass.
+/// Says whether a call that failed may go out once more. Whatever repeats calls asks here: the
+/// error is about this very call, the call did not run or may run twice, its arguments are still
+/// there, and the cause is one of those that may pass.
 pub(crate) fn may_repeat(call: &Call, error: &Error, passing: &[ErrorKind]) -> bool {
     let about_this_call = !error.is_relayed() && error.name() == call.name();
     let harmless = error.sent() == Sent::No || call.is_idempotent();

@@ -16,19 +16,22 @@ use crate::error::{Error, ErrorKind};
 use crate::layer::observe::series::{AllSeries, Series};
 use crate::layer::outcome::Outcome;
 
-/// Counts and times calls, by the facade of the crate `metrics`: whichever recorder the program installs gets the figures.
+/// Counts and times calls, by the facade of the crate `metrics`: whichever recorder the program
+/// installs gets the figures.
 ///
 /// | metric | what it is |
 /// | --- | --- |
 /// | `connectivity_call_duration_seconds` | a histogram of every call |
 /// | `connectivity_call_failures_total` | a counter of the calls that got no answer; an error of the contract is an answer |
 ///
-/// Both have the labels `service`, `method` (empty for a raw service), `strategy` and `outcome`: `ok`, `app_error`, or the word
-/// of the [kind](ErrorKind); a call that nobody waits for any more is `cancelled`. What neither a row nor a contract names is
-/// `other`, and so is everything after the first 1,000 combinations of method and strategy, so that nobody outside
-/// decides how many series there are.
+/// Both have the labels `service`, `method` (empty for a raw service), `strategy` and `outcome`:
+/// `ok`, `app_error`, or the word of the [kind](ErrorKind); a call that nobody waits for any more
+/// is `cancelled`. What neither a row nor a contract names is `other`, and so is everything after
+/// the first 1,000 combinations of method and strategy, so that nobody outside decides how many
+/// series there are.
 ///
-/// Install the recorder before the first call: where the figures of a series go is settled by its first call, and stays.
+/// Install the recorder before the first call: where the figures of a series go is settled by its
+/// first call, and stays.
 #[derive(Clone, Debug, Default)]
 pub struct ObserveLayer(Arc<AllSeries>);
 
@@ -69,7 +72,11 @@ where
 
     fn call(&mut self, call: Call) -> Self::Future {
         let series = self.all.of(&call);
-        let measure = Measure { series, start: Instant::now(), outcome: Outcome::Failed(ErrorKind::Cancelled) };
+        let measure = Measure {
+            series,
+            start: Instant::now(),
+            outcome: Outcome::Failed(ErrorKind::Cancelled),
+        };
         ObserveFuture { work: Some(self.inner.call(call)), measure: Some(measure) }
     }
 }

@@ -60,7 +60,8 @@ mod tests {
             all.iter().map(|outcome| outcome.index()).collect::<Vec<_>>(),
             (0..Outcome::COUNT).collect::<Vec<_>>()
         );
-        let words: std::collections::BTreeSet<_> = all.iter().map(|outcome| outcome.as_str()).collect();
+        let words: std::collections::BTreeSet<_> =
+            all.iter().map(|outcome| outcome.as_str()).collect();
         assert_eq!(words.len(), Outcome::COUNT);
     }
 }

@@ -11,7 +11,8 @@ use crate::call::{Call, Reply};
 use crate::error::{Error, ErrorKind};
 use crate::service::{CatchPanic, catch};
 
-/// Turns a panic inside of it into [`Panicked`](ErrorKind::Panicked) for that call. Its text goes to the log, never into the error.
+/// Turns a panic inside of it into [`Panicked`](ErrorKind::Panicked) for that call. Its text goes
+/// to the log, never into the error.
 ///
 /// Implementations have this already; the layer is for panics of other layers and of transports.
 #[derive(Clone, Copy, Debug, Default)]
@@ -156,7 +157,8 @@ mod tests {
 
     #[tokio::test]
     async fn everything_else_passes_through() {
-        let inner = service_fn(|call: Call| async move { Err(call.failed(ErrorKind::Connect, "refused")) });
+        let inner =
+            service_fn(|call: Call| async move { Err(call.failed(ErrorKind::Connect, "refused")) });
         let error = RecoveryLayer::new().layer(inner).call(call()).await.unwrap_err();
         assert_eq!((error.kind(), error.message()), (ErrorKind::Connect, "refused"));
     }

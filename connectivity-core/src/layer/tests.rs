@@ -19,7 +19,8 @@ use crate::service::Method;
 struct Quote;
 
 impl Method for Quote {
-    const DESC: &'static MethodDesc = &MethodDesc::of::<Self>(0, "billing", "quote", "billing.quote", &[]).idempotent();
+    const DESC: &'static MethodDesc =
+        &MethodDesc::of::<Self>(0, "billing", "quote", "billing.quote", &[]).idempotent();
     type Args = ();
     type Output = Result<u32, Error>;
     type Ok = u32;
@@ -48,11 +49,14 @@ pub(super) struct Far {
 }
 
 impl Far {
-    pub(super) fn new(answer: impl Fn(usize) -> Result<Reply, Error> + Send + Sync + 'static) -> Self {
+    pub(super) fn new(
+        answer: impl Fn(usize) -> Result<Reply, Error> + Send + Sync + 'static,
+    ) -> Self {
         let calls = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&calls);
-        let service =
-            CallService::from_fn(move |_call| std::future::ready(answer(count.fetch_add(1, Ordering::SeqCst))));
+        let service = CallService::from_fn(move |_call| {
+            std::future::ready(answer(count.fetch_add(1, Ordering::SeqCst)))
+        });
         Self { service, calls }
     }
 
@@ -112,7 +116,10 @@ fn the_rule_asks_whose_error_it_is_whether_it_ran_and_whether_the_cause_may_pass
     assert!(!may_repeat(&once(), &closed(Sent::Maybe), passing), "it may have run");
     assert!(may_repeat(&repeatable(), &closed(Sent::Yes), passing), "it may run twice");
     assert!(!may_repeat(&repeatable(), &error(ErrorKind::Decode), passing), "it will not pass");
-    assert!(!may_repeat(&repeatable(), &closed(Sent::No).relay(), passing), "it came inside an answer");
+    assert!(
+        !may_repeat(&repeatable(), &closed(Sent::No).relay(), passing),
+        "it came inside an answer"
+    );
     let nested = Error::new(ErrorKind::Connect, "stock.reserve", "");
     assert!(!may_repeat(&repeatable(), &nested, passing), "it is about another call");
 }
@@ -126,7 +133,10 @@ async fn a_value_that_an_attempt_has_taken_is_not_sent_again() {
         let taken = call.into_args::<Quote>();
         std::future::ready(taken.and(Err(error(ErrorKind::Closed))))
     });
-    let stack = ServiceBuilder::new().layer(FallbackLayer::new(takes.clone())).layer(RetryLayer::new(3)).service(takes);
+    let stack = ServiceBuilder::new()
+        .layer(FallbackLayer::new(takes.clone()))
+        .layer(RetryLayer::new(3))
+        .service(takes);
     let body = Body::typed(crate::service::Args::<Quote, _>::new(()));
     let error = CallService::new(stack).send(Call::of(Quote::DESC, body)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed, "the first error, as it is: {error}");
@@ -141,7 +151,8 @@ where
 {
     let calls = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&calls);
-    // An `async` block panics when it is polled after its end, and a call that is sent again is at its end at once.
+    // An `async` block panics when it is polled after its end, and a call that is sent again is at
+    // its end at once.
     let inner = CallService::from_fn(move |_call| {
         count.fetch_add(1, Ordering::SeqCst);
         async move { if fails { Err(error(ErrorKind::Decode)) } else { testing::answer() } }
@@ -158,11 +169,21 @@ async fn a_future_that_is_polled_after_its_end_pends() {
     for fails in [false, true] {
         let far = Far::new(|_| Ok(Reply::raw("here")));
         assert!(poll_after_the_end(RetryLayer::new(3), fails).await.is_pending());
-        assert!(poll_after_the_end(FallbackLayer::new(far.service.clone()), fails).await.is_pending());
-        assert!(poll_after_the_end(BreakerLayer::new(CircuitBreaker::default()), fails).await.is_pending());
+        assert!(
+            poll_after_the_end(FallbackLayer::new(far.service.clone()), fails).await.is_pending()
+        );
+        assert!(
+            poll_after_the_end(BreakerLayer::new(CircuitBreaker::default()), fails)
+                .await
+                .is_pending()
+        );
         assert!(poll_after_the_end(ConcurrencyLayer::new(3), fails).await.is_pending());
         assert!(poll_after_the_end(RecoveryLayer::new(), fails).await.is_pending());
-        assert!(poll_after_the_end(TimeoutLayer::new(Duration::from_secs(60)), fails).await.is_pending());
+        assert!(
+            poll_after_the_end(TimeoutLayer::new(Duration::from_secs(60)), fails)
+                .await
+                .is_pending()
+        );
         assert!(poll_after_the_end(LoggingLayer::new(), fails).await.is_pending());
         assert!(poll_after_the_end(ObserveLayer::new(), fails).await.is_pending());
         assert_eq!(far.calls(), 0, "nobody steps in after the end");

@@ -12,11 +12,12 @@ use crate::call::{Call, Reply};
 use crate::error::Error;
 use crate::service::Within;
 
-/// Gives each call this much time at the most. It ends as [`Timeout`](crate::ErrorKind::Timeout) even where what is inside
-/// does not look at the clock.
+/// Gives each call this much time at the most. It ends as [`Timeout`](crate::ErrorKind::Timeout)
+/// even where what is inside does not look at the clock.
 ///
-/// The deadline stands in the call's [context](crate::context), so transports carry it on; one that is earlier already stays. It
-/// counts from when the call meets the layer: inside a layer that tries again, each attempt has its own time.
+/// The deadline stands in the call's [context](crate::context), so transports carry it on; one that
+/// is earlier already stays. It counts from when the call meets the layer: inside a layer that
+/// tries again, each attempt has its own time.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeoutLayer {
     limit: Duration,
@@ -105,7 +106,10 @@ mod tests {
         let start = Instant::now();
         let inner = service_fn(|_call| pending::<Result<Reply, Error>>());
         let error = TimeoutLayer::new(LIMIT).layer(inner).call(call()).await.unwrap_err();
-        assert_eq!((error.kind(), error.name(), error.sent()), (ErrorKind::Timeout, "billing.quote", Sent::Maybe));
+        assert_eq!(
+            (error.kind(), error.name(), error.sent()),
+            (ErrorKind::Timeout, "billing.quote", Sent::Maybe)
+        );
         assert_eq!(start.elapsed(), LIMIT);
     }
 
@@ -115,7 +119,8 @@ mod tests {
             let inner = service_fn(|call: Call| async move {
                 Err(call.failed(ErrorKind::Internal, format!("{:?}", call.context().remaining())))
             });
-            let reply = TimeoutLayer::new(LIMIT).layer(inner).call(call().with_context(context)).await;
+            let reply =
+                TimeoutLayer::new(LIMIT).layer(inner).call(call().with_context(context)).await;
             reply.unwrap_err().message().to_owned()
         };
         let context = crate::context::Context::new;
@@ -123,7 +128,8 @@ mod tests {
         assert_eq!(seen(context().with_timeout(LIMIT * 2)).await, "Some(5s)");
         assert_eq!(seen(context().with_timeout(LIMIT / 5)).await, "Some(1s)");
         let inner = service_fn(|_call| pending::<Result<Reply, Error>>());
-        let (start, short) = (Instant::now(), call().with_context(context().with_timeout(LIMIT / 5)));
+        let (start, short) =
+            (Instant::now(), call().with_context(context().with_timeout(LIMIT / 5)));
         assert!(TimeoutLayer::new(LIMIT).layer(inner).call(short).await.is_err());
         assert_eq!(start.elapsed(), LIMIT / 5);
     }

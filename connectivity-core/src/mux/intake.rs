@@ -1,4 +1,5 @@
-//! What has come in on one stream and is not taken yet. While nothing comes, it holds next to nothing.
+//! What has come in on one stream and is not taken yet. While nothing comes, it holds next to
+//! nothing.
 
 use std::future::poll_fn;
 use std::io;
@@ -35,7 +36,10 @@ impl Intake {
     ///
     /// # Cancel safety
     /// What was read is kept, whether this is waited for or dropped.
-    pub(in crate::mux) async fn fill(&mut self, reader: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
+    pub(in crate::mux) async fn fill(
+        &mut self,
+        reader: &mut (impl AsyncRead + Unpin),
+    ) -> io::Result<usize> {
         poll_fn(|cx| self.poll_fill(reader, cx)).await
     }
 
@@ -63,7 +67,11 @@ impl Intake {
         Ok(frame)
     }
 
-    fn poll_fill(&mut self, reader: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_fill(
+        &mut self,
+        reader: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         let is_busy = self.room > KEPT && self.bytes.try_reclaim(ROOM);
         if self.bytes.is_empty() && !is_busy {
             return self.poll_fill_aside(reader, cx);

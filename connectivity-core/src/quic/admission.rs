@@ -1,4 +1,5 @@
-//! Who gets in at a QUIC endpoint, and how it is closed: the same for every protocol that listens on one.
+//! Who gets in at a QUIC endpoint, and how it is closed: the same for every protocol that listens
+//! on one.
 
 use std::time::Duration;
 
@@ -36,7 +37,10 @@ pub(crate) struct Established {
 
 impl Admitted {
     /// Waits for the handshake; `None` if it takes longer than `limit`, or there is no place.
-    pub(crate) async fn establish(self, limit: Duration) -> Result<Option<Established>, ConnectionError> {
+    pub(crate) async fn establish(
+        self,
+        limit: Duration,
+    ) -> Result<Option<Established>, ConnectionError> {
         let Self { incoming, mut opening } = self;
         let connecting = incoming.accept()?;
         let address = connecting.remote_address().ip();
@@ -57,12 +61,14 @@ impl Admitted {
 
 /// The client that has shown a certificate.
 fn peer_of(connection: &Connection) -> Option<Peer> {
-    let certificates = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    let certificates =
+        connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     tls::peer_of(&certificates)
 }
 
 impl Admission {
-    /// Gives an endpoint `limit` connections at once; above `unproven` of them a client has to prove its address first.
+    /// Gives an endpoint `limit` connections at once; above `unproven` of them a client has to
+    /// prove its address first.
     pub(crate) fn new(endpoint: Endpoint, limit: usize, unproven: usize) -> Self {
         Self { endpoint, places: Places::new(limit), unproven }
     }
@@ -89,7 +95,8 @@ impl Admission {
         }
     }
 
-    /// Lets nobody in any more, waits until the connections have `ended` or the drain is over, and closes.
+    /// Lets nobody in any more, waits until the connections have `ended` or the drain is over, and
+    /// closes.
     pub(crate) async fn close(self, ended: impl Future<Output = ()>, mut drain: Drain) {
         let refusing = async {
             // Silence would cost the client 5 s before it looks elsewhere.

@@ -22,9 +22,14 @@ pub(crate) struct Binding<'a> {
 impl Binding<'_> {
     /// Looks the address up; one that other machines reach needs a rule who may call.
     pub(crate) async fn resolve(&self) -> Result<SocketAddr, ServeError> {
-        let mut addresses = tokio::net::lookup_host(self.address).await.map_err(|cause| self.cannot(cause))?;
-        let address = addresses.next().ok_or_else(|| self.cannot(io::ErrorKind::AddrNotAvailable.into()))?;
-        if !address.ip().to_canonical().is_loopback() && !self.open && !self.tls.is_closed_to_strangers() {
+        let mut addresses =
+            tokio::net::lookup_host(self.address).await.map_err(|cause| self.cannot(cause))?;
+        let address =
+            addresses.next().ok_or_else(|| self.cannot(io::ErrorKind::AddrNotAvailable.into()))?;
+        if !address.ip().to_canonical().is_loopback()
+            && !self.open
+            && !self.tls.is_closed_to_strangers()
+        {
             return Err(ServeError::NoIdentityRule { address: address.to_string() });
         }
         Ok(address)

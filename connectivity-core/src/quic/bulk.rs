@@ -1,5 +1,6 @@
-//! How a server knows the connection of a client's large bodies before it has decrypted anything of it: by the number that a
-//! client gives its first packets. It is a wish where to be served, and lets nobody do anything.
+//! How a server knows the connection of a client's large bodies before it has decrypted anything of
+//! it: by the number that a client gives its first packets. It is a wish where to be served, and
+//! lets nobody do anything.
 
 use quinn::ConnectionId;
 use ring::rand::{SecureRandom, SystemRandom};

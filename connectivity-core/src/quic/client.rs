@@ -18,11 +18,13 @@ use crate::transport::{BuildContext, Remote, Transport};
 /// The connection of large bodies is kept for so long after the last one.
 const BULK_LINGERS: Duration = Duration::from_secs(10);
 
-/// Sends calls over QUIC: rows with `strategy = 'quic'`, whose endpoint is a host and a port, such as `10.0.0.5:4433`.
+/// Sends calls over QUIC: rows with `strategy = 'quic'`, whose endpoint is a host and a port, such
+/// as `10.0.0.5:4433`.
 ///
-/// Small calls share one stream; a body over 64 KiB has a stream of its own, on a second connection, so that it holds up none of
-/// them. Routes to one endpoint with the same TLS keys share their connections. The server's certificate is verified: by the
-/// platform, by `ca_file`, or by `pin_sha256`, as the row says.
+/// Small calls share one stream; a body over 64 KiB has a stream of its own, on a second
+/// connection, so that it holds up none of them. Routes to one endpoint with the same TLS keys
+/// share their connections. The server's certificate is verified: by the platform, by `ca_file`, or
+/// by `pin_sha256`, as the row says.
 #[derive(Clone, Debug, Default)]
 pub struct QuicTransport {
     links: Arc<Links<Key, QuicDial>>,
@@ -51,7 +53,10 @@ impl Transport for QuicTransport {
         // Before the files are read, so that a change in between is seen as one.
         let digest = tls::files_digest(row);
         let dialer = self.dialer(route)?;
-        let key = Key { endpoint: route.endpoint().unwrap_or_default().to_owned(), tls: format!("{row:?} {digest:?}") };
+        let key = Key {
+            endpoint: route.endpoint().unwrap_or_default().to_owned(),
+            tls: format!("{row:?} {digest:?}"),
+        };
         let link = self.links.get(key, || QuicDial { dialer, bulk: tokio::sync::Mutex::default() });
         let (row, warning) = (row.clone(), tls::warning(row));
         let remote = Caller::remote(route, link);
@@ -76,9 +81,16 @@ impl Transport for QuicTransport {
 
 impl QuicTransport {
     fn dialer(&self, route: &Route) -> Result<Dialer, RouteError> {
-        let text = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy quic needs one"))?;
+        let text =
+            route.endpoint().ok_or_else(|| RouteError::endpoint("strategy quic needs one"))?;
         let row = route.config().tls();
-        Dialer::new(Target::parse(text, row)?, row, ALPN, settings::transport(), Arc::clone(&self.endpoints))
+        Dialer::new(
+            Target::parse(text, row)?,
+            row,
+            ALPN,
+            settings::transport(),
+            Arc::clone(&self.endpoints),
+        )
     }
 }
 
@@ -90,8 +102,9 @@ pub(crate) struct QuicDial {
 }
 
 impl QuicDial {
-    /// Opens the stream of small calls, and waits for the other side to answer on it: in TLS 1.3 a client has finished its
-    /// handshake before the server has looked at the client's certificate, and a call must not be what finds out.
+    /// Opens the stream of small calls, and waits for the other side to answer on it: in TLS 1.3 a
+    /// client has finished its handshake before the server has looked at the client's certificate,
+    /// and a call must not be what finds out.
     async fn shared(&self) -> Result<Connection, DialError> {
         let connected = self.dialer.connect(Traffic::Small).await?;
         let connection = connected.connection.clone();
@@ -114,7 +127,9 @@ impl QuicDial {
 
     async fn bulk(&self) -> Result<Arc<Connected>, DialError> {
         let mut bulk = self.bulk.lock().await;
-        if let Some(connected) = bulk.upgrade().filter(|connected| connected.connection.close_reason().is_none()) {
+        if let Some(connected) =
+            bulk.upgrade().filter(|connected| connected.connection.close_reason().is_none())
+        {
             return Ok(connected);
         }
         let connected = Arc::new(self.dialer.connect(Traffic::Bulk).await?);
@@ -126,7 +141,8 @@ impl QuicDial {
         let connected = self.bulk().await?;
         let (writer, reader) = connected.connection.open_bi().await.map_err(DialError::connect)?;
         let (connection, stream) = (connected.connection.clone(), writer.id().index());
-        let single = Connection::start(Feed::Task, (reader, writer), Role::Single, Lingering(connected));
+        let single =
+            Connection::start(Feed::Task, (reader, writer), Role::Single, Lingering(connected));
         Ok(single.with_unserved(move || close::is_unserved(&connection, stream)))
     }
 }

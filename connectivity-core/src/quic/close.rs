@@ -1,5 +1,6 @@
-//! What a server says when it closes a connection: how many streams it has served, so that the client knows which calls it never
-//! saw. HTTP/2 does the same with the last stream number of its GOAWAY (RFC 9113, 6.8).
+//! What a server says when it closes a connection: how many streams it has served, so that the
+//! client knows which calls it never saw. HTTP/2 does the same with the last stream number of its
+//! GOAWAY (RFC 9113, 6.8).
 
 use quinn::{Connection, ConnectionError, VarInt};
 
@@ -43,7 +44,8 @@ mod tests {
     fn client() -> Endpoint {
         let strategy = Strategy::parse("quic").unwrap();
         let row = RouteConfig::parse(r#"{"insecure_tls":true}"#, &strategy).unwrap();
-        let crypto = QuicClientConfig::try_from(tls::client_config(row.tls(), &[ALPN]).unwrap()).unwrap();
+        let crypto =
+            QuicClientConfig::try_from(tls::client_config(row.tls(), &[ALPN]).unwrap()).unwrap();
         let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         endpoint.set_default_client_config(ClientConfig::new(Arc::new(crypto)));
         endpoint
@@ -53,7 +55,8 @@ mod tests {
     async fn a_client_knows_which_streams_its_server_never_saw() {
         let (server, client) = (server(), client());
         let connecting = client.connect(server.local_addr().unwrap(), "localhost").unwrap();
-        let (there, here) = tokio::join!(async { server.accept().await.unwrap().await.unwrap() }, connecting);
+        let (there, here) =
+            tokio::join!(async { server.accept().await.unwrap().await.unwrap() }, connecting);
         let here = here.unwrap();
         for stream in 0..3 {
             let (mut writer, _) = here.open_bi().await.unwrap();

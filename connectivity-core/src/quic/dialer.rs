@@ -31,14 +31,22 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn parse(text: &str, row: &RouteTls) -> Result<Self, RouteError> {
-        let wrong = |what| RouteError::endpoint(format_args!("{what}; write a host and a port, such as 10.0.0.5:4433"));
+        let wrong = |what| {
+            RouteError::endpoint(format_args!(
+                "{what}; write a host and a port, such as 10.0.0.5:4433"
+            ))
+        };
         let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("it has no port"))?;
         if !port.parse::<u16>().is_ok_and(|port| port > 0) {
             return Err(wrong("its port is no number from 1 to 65535"));
         }
         let host = match host.strip_prefix('[') {
-            Some(host) => host.strip_suffix(']').ok_or_else(|| wrong("its bracket is not closed"))?,
-            None if host.contains(':') => return Err(wrong("an address of IPv6 stands in brackets")),
+            Some(host) => {
+                host.strip_suffix(']').ok_or_else(|| wrong("its bracket is not closed"))?
+            }
+            None if host.contains(':') => {
+                return Err(wrong("an address of IPv6 stands in brackets"));
+            }
             None => host,
         };
         if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_multicast() || ip == Ipv4Addr::BROADCAST) {
@@ -73,8 +81,8 @@ pub(crate) struct Dialer {
 
 /// Why an address could not be reached.
 enum Failed {
-    /// Its server takes nobody in. Servers that leave say so too, so it is dialled again while other
-    /// addresses are awaited: the next server may stand there by then.
+    /// Its server takes nobody in. Servers that leave say so too, so it is dialled again while
+    /// other addresses are awaited: the next server may stand there by then.
     Refused(String),
     Silent,
     Other(String),
@@ -89,11 +97,14 @@ impl Failed {
     }
 }
 
-/// The order in which addresses are dialled: the one that was reached before, then those of both families in turns (RFC 8305, 4).
+/// The order in which addresses are dialled: the one that was reached before, then those of both
+/// families in turns (RFC 8305, 4).
 fn in_turns(found: &[SocketAddr], reached: Option<SocketAddr>) -> Vec<SocketAddr> {
     let first_family = found.first().is_some_and(SocketAddr::is_ipv6);
-    let (one, other): (Vec<_>, Vec<_>) = found.iter().partition(|address| address.is_ipv6() == first_family);
-    let turns = (0..one.len().max(other.len())).flat_map(|n| [one.get(n), other.get(n)]).flatten().copied();
+    let (one, other): (Vec<_>, Vec<_>) =
+        found.iter().partition(|address| address.is_ipv6() == first_family);
+    let turns =
+        (0..one.len().max(other.len())).flat_map(|n| [one.get(n), other.get(n)]).flatten().copied();
     let known = reached.filter(|reached| found.contains(reached));
     known.into_iter().chain(turns.filter(|address| Some(*address) != known)).collect()
 }
@@ -108,7 +119,8 @@ impl Dialer {
         endpoints: Arc<Endpoints>,
     ) -> Result<Self, RouteError> {
         let crypto = QuicClientConfig::try_from(tls::client_config(row, &[alpn])?);
-        let crypto = crypto.map_err(|cause| RouteError::new(format_args!("no TLS for QUIC: {cause}")))?;
+        let crypto =
+            crypto.map_err(|cause| RouteError::new(format_args!("no TLS for QUIC: {cause}")))?;
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(transport);
         Ok(Self { target, config, endpoints, reached: Mutex::default() })
@@ -116,13 +128,19 @@ impl Dialer {
 
     /// Connects to the address of the name that answers first.
     pub(crate) async fn connect(&self, traffic: Traffic) -> Result<Connected, DialError> {
-        let found = tokio::net::lookup_host(&self.target.address).await.map_err(|cause| self.cannot(cause))?;
+        let found = tokio::net::lookup_host(&self.target.address)
+            .await
+            .map_err(|cause| self.cannot(cause))?;
         self.connect_to_first(&found.collect::<Vec<_>>(), traffic).await
     }
 
     /// Dials one address after the other, each a moment after the last, as RFC 8305 has it. The one
     /// that was reached last time is first.
-    async fn connect_to_first(&self, found: &[SocketAddr], traffic: Traffic) -> Result<Connected, DialError> {
+    async fn connect_to_first(
+        &self,
+        found: &[SocketAddr],
+        traffic: Traffic,
+    ) -> Result<Connected, DialError> {
         let mut addresses: VecDeque<_> = in_turns(found, self.reached()).into();
         let (mut dials, mut last) = (FuturesUnordered::new(), None);
         let dial = async |address, pause, is_first| {
@@ -162,7 +180,8 @@ impl Dialer {
                 () = next => {}
             }
         }
-        Err(self.cannot(last.map_or_else(|| "the name has no address".to_owned(), Failed::into_cause)))
+        Err(self
+            .cannot(last.map_or_else(|| "the name has no address".to_owned(), Failed::into_cause)))
     }
 
     fn remember(&self, address: SocketAddr) {
@@ -248,7 +267,8 @@ mod tests {
 
     #[test]
     fn families_are_dialled_in_turns_and_what_was_reached_first() {
-        let [a, b, c, d] = ["[::1]:1", "[::2]:1", "127.0.0.1:1", "127.0.0.2:1"].map(|text| text.parse().unwrap());
+        let [a, b, c, d] =
+            ["[::1]:1", "[::2]:1", "127.0.0.1:1", "127.0.0.2:1"].map(|text| text.parse().unwrap());
         assert_eq!(in_turns(&[a, b, c, d], None), [a, c, b, d]);
         assert_eq!(in_turns(&[a, b, c, d], Some(d)), [d, a, c, b]);
         assert_eq!(in_turns(&[c, a], Some(b)), [c, a], "it is no address of the name any more");
@@ -271,7 +291,9 @@ mod tests {
             let found = [silent, there];
             for _ in 0..2 {
                 let dialled = dialer.connect_to_first(&found, Traffic::Small);
-                let dialled = tokio::time::timeout(HANDSHAKE, dialled).await.expect("nobody waits for the first");
+                let dialled = tokio::time::timeout(HANDSHAKE, dialled)
+                    .await
+                    .expect("nobody waits for the first");
                 assert_eq!(dialled.ok().unwrap().connection.remote_address(), there);
             }
             assert_eq!(dialer.reached(), Some(there), "it is dialled first from then on");
@@ -290,7 +312,8 @@ mod tests {
             }
         });
         let found = [there, SocketAddr::from((Ipv6Addr::LOCALHOST, there.port()))];
-        let dialled = dialer(there, b"connectivity/1", true).connect_to_first(&found, Traffic::Small).await;
+        let dialled =
+            dialer(there, b"connectivity/1", true).connect_to_first(&found, Traffic::Small).await;
         assert_eq!(dialled.ok().unwrap().connection.remote_address(), there);
     }
 
@@ -304,7 +327,8 @@ mod tests {
             }
         });
         let found = [there, SocketAddr::from((Ipv6Addr::LOCALHOST, there.port()))];
-        let dialled = dialer(there, b"connectivity/1", false).connect_to_first(&found, Traffic::Small).await;
+        let dialled =
+            dialer(there, b"connectivity/1", false).connect_to_first(&found, Traffic::Small).await;
         let error = dialled.err().unwrap();
         assert!(error.message.contains("unknown issuer"), "{}", error.message);
     }

@@ -10,7 +10,8 @@ use tokio::runtime::{Handle, Id};
 
 use super::{settings, socket};
 
-/// Endpoints that connections share: quinn reads each into megabytes of its own, which bursts of packets fill.
+/// Endpoints that connections share: quinn reads each into megabytes of its own, which bursts of
+/// packets fill.
 ///
 /// One belongs to the runtime whose connections use it, and lives as long as they do.
 #[derive(Debug, Default)]

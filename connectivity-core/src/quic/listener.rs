@@ -55,7 +55,8 @@ impl QuicListener {
     }
 
     async fn bind(&self, threads: &Threads) -> Result<(Endpoint, Freed), ServeError> {
-        let binding = Binding { address: &self.address, tls: &self.tls, open: self.open_to_everyone };
+        let binding =
+            Binding { address: &self.address, tls: &self.tls, open: self.open_to_everyone };
         let address = binding.resolve().await?;
         let _first = threads.first().handle().enter();
         binding.bind(address, ALPN, |config| {
@@ -66,14 +67,23 @@ impl QuicListener {
 }
 
 impl Listener for QuicListener {
-    fn listen(self: Box<Self>, inbound: Inbound, drain: Drain) -> BoxFuture<'static, Result<Listening, ServeError>> {
+    fn listen(
+        self: Box<Self>,
+        inbound: Inbound,
+        drain: Drain,
+    ) -> BoxFuture<'static, Result<Listening, ServeError>> {
         Box::pin(async move {
             let cannot = |cause| ServeError::Bind { address: self.address.clone(), cause };
             let (threads, ended) = Threads::start().map_err(cannot)?;
             let (endpoint, freed) = self.bind(&threads).await?;
             let address: SocketAddr = endpoint.local_addr().map_err(cannot)?;
             let serving = Serving::new(inbound);
-            let accepting = threads.first().handle().spawn(accept(endpoint, serving, Arc::clone(&threads), drain));
+            let accepting = threads.first().handle().spawn(accept(
+                endpoint,
+                serving,
+                Arc::clone(&threads),
+                drain,
+            ));
             Ok(Listening::new(address, async move {
                 if let Err(cause) = accepting.await {
                     tracing::error!(%cause, "the listener ended");
@@ -126,7 +136,8 @@ impl Running {
     fn change(&self, change: impl FnOnce(u32) -> u32) {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         *calls = change(*calls);
-        self.connection.set_max_concurrent_bi_streams(settings::MAX_STREAMS.saturating_add(*calls).into());
+        self.connection
+            .set_max_concurrent_bi_streams(settings::MAX_STREAMS.saturating_add(*calls).into());
     }
 }
 
@@ -141,7 +152,11 @@ impl Streams for Running {
 }
 
 /// Serves one connection on the thread it was dealt to.
-async fn connection(admitted: Admitted, serving: Serving, mut drain: Drain) -> Result<(), quinn::ConnectionError> {
+async fn connection(
+    admitted: Admitted,
+    serving: Serving,
+    mut drain: Drain,
+) -> Result<(), quinn::ConnectionError> {
     let Some(established) = admitted.establish(HANDSHAKE).await? else { return Ok(()) };
     let Established { connection, peer, origin, place: _place } = established;
     let running = Running { connection: connection.clone(), calls: Mutex::default() };
@@ -149,8 +164,8 @@ async fn connection(admitted: Admitted, serving: Serving, mut drain: Drain) -> R
     let mut streams = JoinSet::new();
     let (mut draining, mut ending) = (false, drain.clone());
     let mut served = 0;
-    // A client closes its stream of small calls when it is asked to leave, and keeps the connection of large ones for a while:
-    // without a stream there is nothing to wait for.
+    // A client closes its stream of small calls when it is asked to leave, and keeps the connection
+    // of large ones for a while: without a stream there is nothing to wait for.
     while !(draining && streams.is_empty()) {
         tokio::select! {
             biased;

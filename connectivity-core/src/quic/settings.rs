@@ -1,4 +1,5 @@
-//! What we tell quinn. Each value was measured on loopback, and is said to be so; quinn's defaults stand for the rest.
+//! What we tell quinn. Each value was measured on loopback, and is said to be so; quinn's defaults
+//! stand for the rest.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -8,10 +9,12 @@ use std::time::Duration;
 use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// The largest packet to look for: 1.7 times the rate of 4 KiB calls where the path carries it, no difference elsewhere.
+/// The largest packet to look for: 1.7 times the rate of 4 KiB calls where the path carries it, no
+/// difference elsewhere.
 const MTU: u16 = 6000;
 
-/// The socket buffers to ask for; the system grants what it allows. Its usual 208 KiB lose packets under four bodies of 1 MiB.
+/// The socket buffers to ask for; the system grants what it allows. Its usual 208 KiB lose packets
+/// under four bodies of 1 MiB.
 const SOCKET_BUFFER: usize = 8 << 20;
 
 /// A connection that is silent for so long is dead.
@@ -20,8 +23,9 @@ const IDLE: Duration = Duration::from_secs(5);
 /// So often an idle connection shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
-/// Streams of one connection: that of small calls, and eight large bodies on their way. Further bodies wait at their client: on streams
-/// that wait here they would fill the window that the others need.
+/// Streams of one connection: that of small calls, and eight large bodies on their way. Further
+/// bodies wait at their client: on streams that wait here they would fill the window that the
+/// others need.
 pub(super) const MAX_STREAMS: u32 = 9;
 
 /// Unread bytes of one connection; quinn has no limit by default.

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, ServerConfig, TokioRuntime, UdpPoller};
+use quinn::{
+    AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, ServerConfig, TokioRuntime, UdpPoller,
+};
 use tokio::sync::oneshot;
 
-/// Packets that one call of the system takes. Each connection keeps a buffer for as many as quinn may send at once, 10 by default:
-/// of the size that we look for these are 64 KB, at both ends, for as long as the connection lives.
+/// Packets that one call of the system takes. Each connection keeps a buffer for as many as quinn
+/// may send at once, 10 by default: of the size that we look for these are 64 KB, at both ends, for
+/// as long as the connection lives.
 const AT_ONCE: usize = 4;
 
 /// Makes an endpoint on the runtime that is entered, and tells when its address is free again.
@@ -22,11 +25,17 @@ pub(crate) fn endpoint(
 ) -> io::Result<(Endpoint, Freed)> {
     let (bound, freed) = oneshot::channel();
     let socket = Socket { inner: TokioRuntime.wrap_udp_socket(socket)?, bound: Arc::new(bound) };
-    let endpoint = Endpoint::new_with_abstract_socket(config, server, Arc::new(socket), Arc::new(TokioRuntime))?;
+    let endpoint = Endpoint::new_with_abstract_socket(
+        config,
+        server,
+        Arc::new(socket),
+        Arc::new(TokioRuntime),
+    )?;
     Ok((endpoint, Freed(freed)))
 }
 
-/// Completes when a socket has been closed. Its endpoint lives on in tasks for a while after the last handle has gone.
+/// Completes when a socket has been closed. Its endpoint lives on in tasks for a while after the
+/// last handle has gone.
 #[derive(Debug)]
 pub(crate) struct Freed(oneshot::Receiver<()>);
 
@@ -99,7 +108,11 @@ mod tests {
 
     #[tokio::test]
     async fn few_packets_go_at_once_and_all_come_in() {
-        let bind = || TokioRuntime.wrap_udp_socket(settings::bind(([127, 0, 0, 1], 0).into()).unwrap()).unwrap();
+        let bind = || {
+            TokioRuntime
+                .wrap_udp_socket(settings::bind(([127, 0, 0, 1], 0).into()).unwrap())
+                .unwrap()
+        };
         let (bound, _freed) = oneshot::channel();
         let (theirs, ours) = (bind(), Socket { inner: bind(), bound: Arc::new(bound) });
         assert!((1..=AT_ONCE).contains(&ours.max_transmit_segments()));

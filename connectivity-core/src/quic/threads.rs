@@ -1,5 +1,6 @@
-//! The threads of a QUIC listener. Connections of small calls are dealt to all but the last in turn. Those of large bodies get the
-//! last, where they hold up neither small calls nor the reading of the socket: decrypting a megabyte takes milliseconds.
+//! The threads of a QUIC listener. Connections of small calls are dealt to all but the last in
+//! turn. Those of large bodies get the last, where they hold up neither small calls nor the reading
+//! of the socket: decrypting a megabyte takes milliseconds.
 
 use std::io;
 use std::sync::Arc;

@@ -21,7 +21,8 @@ use crate::routes::SqliteRoutes;
 use crate::routes::{RouteSource, SourceError, Strategy};
 use crate::transport::Transport;
 
-/// Settings of a [`Router`]: which process it is, where its rows come from, which transports and layers it has.
+/// Settings of a [`Router`]: which process it is, where its rows come from, which transports and
+/// layers it has.
 #[must_use = "a builder does nothing until it is built or opened"]
 pub struct RouterBuilder {
     node: Option<String>,
@@ -38,14 +39,16 @@ impl RouterBuilder {
         Self { node: None, missing_row, source: None, transports, layers }
     }
 
-    /// Names this process, so that several can share one file: a row whose config has `"home":"billing"` is local in the
-    /// process named `billing`, and as its strategy says everywhere else.
+    /// Names this process, so that several can share one file: a row whose config has
+    /// `"home":"billing"` is local in the process named `billing`, and as its strategy says
+    /// everywhere else.
     pub fn node(mut self, name: impl Into<String>) -> Self {
         self.node = Some(name.into());
         self
     }
 
-    /// Says what happens to a call whose name has no row; unless said, the implementation registered here takes it.
+    /// Says what happens to a call whose name has no row; unless said, the implementation
+    /// registered here takes it.
     pub fn missing_row(mut self, missing_row: MissingRow) -> Self {
         self.missing_row = missing_row;
         self
@@ -57,7 +60,8 @@ impl RouterBuilder {
         self
     }
 
-    /// Adds a transport, or replaces the one that comes with the crate: rows whose strategy is `strategy` go there.
+    /// Adds a transport, or replaces the one that comes with the crate: rows whose strategy is
+    /// `strategy` go there.
     pub fn transport(mut self, strategy: &str, transport: impl Transport) -> Self {
         self.transports.insert(strategy.to_owned(), Arc::new(transport));
         self
@@ -67,7 +71,11 @@ impl RouterBuilder {
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<CallService> + Send + Sync + 'static,
-        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
     {
         self.layers.push(None, layer);
         self
@@ -77,13 +85,18 @@ impl RouterBuilder {
     pub fn layer_for<L>(mut self, service: &str, layer: L) -> Self
     where
         L: Layer<CallService> + Send + Sync + 'static,
-        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
     {
         self.layers.push(Some(service.to_owned()), layer);
         self
     }
 
-    /// Opens the routes file and starts the router. A missing file is refused: a lost volume must not mean "all local".
+    /// Opens the routes file and starts the router. A missing file is refused: a lost volume must
+    /// not mean "all local".
     ///
     /// # Errors
     /// What is wrong with the settings or the file, and what to do.
@@ -109,13 +122,17 @@ impl RouterBuilder {
     ) -> Result<Router, OpenError> {
         let path = path.to_owned();
         let opened = tokio::task::spawn_blocking(move || self.source(open(&path)?).build());
-        opened.await.unwrap_or_else(|_gone| Err(OpenError::Source(SourceError::new("the runtime was shut down"))))
+        opened.await.unwrap_or_else(|_gone| {
+            Err(OpenError::Source(SourceError::new("the runtime was shut down")))
+        })
     }
 
-    /// Starts the router on the [source](Self::source) it was given. Blocks while the source is read for the first time.
+    /// Starts the router on the [source](Self::source) it was given. Blocks while the source is
+    /// read for the first time.
     ///
     /// # Errors
-    /// When there is no source, the source cannot be read or watched, or a name in the settings is none.
+    /// When there is no source, the source cannot be read or watched, or a name in the settings is
+    /// none.
     pub fn build(self) -> Result<Router, OpenError> {
         if let Some(node) = &self.node {
             Name::parse(node)?;
@@ -142,12 +159,14 @@ pub(super) fn check_transport(strategy: &str) -> Result<(), SourceError> {
     if Strategy::parse(strategy).map_err(SourceError::new)?.is_remote() {
         return Ok(());
     }
-    Err(SourceError::new(format_args!("rows that say `{strategy}` use no transport: give yours another name")))
+    Err(SourceError::new(format_args!(
+        "rows that say `{strategy}` use no transport: give yours another name"
+    )))
 }
 
 impl Router {
-    /// Opens the routes file and starts a router with default settings. A missing file is refused: see
-    /// [`open_or_create`](Self::open_or_create).
+    /// Opens the routes file and starts a router with default settings. A missing file is refused:
+    /// see [`open_or_create`](Self::open_or_create).
     ///
     /// # Errors
     /// What is wrong with the file, and what to do.
@@ -156,7 +175,8 @@ impl Router {
         Self::builder().open(path).await
     }
 
-    /// Opens the routes file, making it if it is not there, and starts a router with default settings.
+    /// Opens the routes file, making it if it is not there, and starts a router with default
+    /// settings.
     ///
     /// # Errors
     /// What is wrong with the file, and what to do.

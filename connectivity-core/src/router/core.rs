@@ -31,12 +31,14 @@ pub(crate) struct Core {
     watch: Mutex<Option<WatchGuard>>,
     recheck: Mutex<Option<Recheck>>,
     waiting_rows: Mutex<WaitingRows>,
-    /// Counts the tables that were put in force, for listeners that tell their clients what there is to call.
+    /// Counts the tables that were put in force, for listeners that tell their clients what there
+    /// is to call.
     #[cfg(feature = "mcp")]
     tables: tokio::sync::watch::Sender<u64>,
 }
 
-/// A panic while the lock was held left the state as it was before: everything in it is replaced whole.
+/// A panic while the lock was held left the state as it was before: everything in it is replaced
+/// whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -61,7 +63,8 @@ impl Core {
         self.table.load_full()
     }
 
-    /// The table, for a moment: it costs less than [`table`](Self::table), and must not be held across an `.await`.
+    /// The table, for a moment: it costs less than [`table`](Self::table), and must not be held
+    /// across an `.await`.
     pub(crate) fn now(&self) -> arc_swap::Guard<Arc<Table>> {
         self.table.load()
     }
@@ -74,8 +77,9 @@ impl Core {
         lock(&self.source_error).clone()
     }
 
-    /// Reads the source and puts what it says in force. One at a time; the state is locked only when everything is read, so that
-    /// a file that somebody holds up keeps nobody from registering or making clients.
+    /// Reads the source and puts what it says in force. One at a time; the state is locked only
+    /// when everything is read, so that a file that somebody holds up keeps nobody from registering
+    /// or making clients.
     pub(crate) fn reload(&self) -> Result<(), SourceError> {
         let _building = Building::begin(self);
         let _one_at_a_time = lock(&self.reloading);
@@ -95,7 +99,10 @@ impl Core {
     }
 
     /// Changes what tables are built from, and puts the outcome in force before it returns.
-    pub(crate) fn change<T, E>(&self, change: impl FnOnce(&mut State) -> Result<T, E>) -> Result<T, E> {
+    pub(crate) fn change<T, E>(
+        &self,
+        change: impl FnOnce(&mut State) -> Result<T, E>,
+    ) -> Result<T, E> {
         self.change_of(Concerns::Everything, change)
     }
 
@@ -108,7 +115,11 @@ impl Core {
         self.change_of(Concerns::Service(name), change)
     }
 
-    fn change_of<T, E>(&self, concerns: Concerns<'_>, change: impl FnOnce(&mut State) -> Result<T, E>) -> Result<T, E> {
+    fn change_of<T, E>(
+        &self,
+        concerns: Concerns<'_>,
+        change: impl FnOnce(&mut State) -> Result<T, E>,
+    ) -> Result<T, E> {
         let _building = Building::begin(self);
         let mut state = lock(&self.state);
         let outcome = change(&mut state)?;
@@ -116,8 +127,9 @@ impl Core {
         Ok(outcome)
     }
 
-    /// Gives a name a row `local` if it has none, so that the first UPDATE of an operator finds one. While somebody else is writing,
-    /// the row has to wait: this is called on threads of the runtime.
+    /// Gives a name a row `local` if it has none, so that the first UPDATE of an operator finds
+    /// one. While somebody else is writing, the row has to wait: this is called on threads of the
+    /// runtime.
     pub(crate) fn add_missing_row(&self, name: &Name) -> Result<(), SourceError> {
         if self.table.load().has_row(name) {
             return Ok(());
@@ -147,7 +159,8 @@ impl Core {
         transport.check_calls(route, &BuildContext::new(node.as_deref(), calls))
     }
 
-    /// Puts a row that was just added in force: that row alone, where nothing else has changed since the last read.
+    /// Puts a row that was just added in force: that row alone, where nothing else has changed
+    /// since the last read.
     fn take_over(&self, name: &Name) -> Result<(), SourceError> {
         let in_force = || self.table.load().has_row(name);
         // The watcher can be quicker.
@@ -192,7 +205,8 @@ impl Core {
             Ok(Added::Busy) => lock(&self.waiting_rows).failed(None),
             Ok(Added::Rows(0) | Added::ReadOnly) => lock(&self.waiting_rows).done(&names),
             Ok(Added::Rows(_)) => {
-                // In force first, so that who sees the warning gone sees the row. A failure is on `inspect`, and the watcher reads again.
+                // In force first, so that who sees the warning gone sees the row. A failure is on
+                // `inspect`, and the watcher reads again.
                 let _ = self.reload();
                 lock(&self.waiting_rows).done(&names);
             }
@@ -216,7 +230,8 @@ impl Core {
             }
             Err(cause) => {
                 let before = error.take();
-                // A read is tried again and again: what is known already is on `inspect`, and fills no log.
+                // A read is tried again and again: what is known already is on `inspect`, and fills
+                // no log.
                 if before.as_ref().is_none_or(|(known, _)| *known != cause) {
                     tracing::error!(%cause, "the routes cannot be read; the ones in force stay");
                 }
@@ -227,11 +242,13 @@ impl Core {
         }
     }
 
-    /// Builds a table and puts it in force, in the order that never lets a call pass a route that has left local: first the
-    /// methods that leave it turn cold, then the table is swapped, then the methods that became local turn fast.
+    /// Builds a table and puts it in force, in the order that never lets a call pass a route that
+    /// has left local: first the methods that leave it turn cold, then the table is swapped, then
+    /// the methods that became local turn fast.
     fn swap(&self, state: &mut State, concerns: Concerns<'_>) {
         let old = self.table.load_full();
-        let concerns = if std::mem::take(&mut state.in_force) { concerns } else { Concerns::Everything };
+        let concerns =
+            if std::mem::take(&mut state.in_force) { concerns } else { Concerns::Everything };
         let new = state.build(&old, concerns).map(Arc::new);
         if let Some(new) = new {
             self.put(state, concerns, &old, &new);
@@ -265,7 +282,8 @@ impl Core {
         let guard = self.source.watch(Box::new(changed))?;
         *lock(&self.watch) = Some(guard);
         let recheck = recheck::start(Arc::downgrade(self));
-        let recheck = recheck.map_err(|cause| SourceError::new(format_args!("no thread for the router: {cause}")))?;
+        let recheck = recheck
+            .map_err(|cause| SourceError::new(format_args!("no thread for the router: {cause}")))?;
         *lock(&self.recheck) = Some(recheck);
         Ok(())
     }
@@ -274,7 +292,8 @@ impl Core {
     pub(crate) fn recheck(&self) {
         let table = self.table.load_full();
         if table.can_turn.iter().filter_map(|at| table.slots.get(*at)).any(|slot| slot.is_stale()) {
-            let rebuilt = self.change_of(Concerns::Files, |_state| Ok::<(), std::convert::Infallible>(()));
+            let rebuilt =
+                self.change_of(Concerns::Files, |_state| Ok::<(), std::convert::Infallible>(()));
             rebuilt.unwrap_or_else(|never| match never {});
         }
     }
@@ -288,11 +307,14 @@ impl Core {
     pub(crate) fn cell(&self, desc: &'static ServiceDesc) -> Arc<ServiceCell> {
         let name = Name::from_static(desc.name());
         // Clients may be made for each request, so the usual case takes no lock.
-        if let Some(cell) = self.table.load().services.get(&name).and_then(|known| known.cell.clone()) {
+        if let Some(cell) =
+            self.table.load().services.get(&name).and_then(|known| known.cell.clone())
+        {
             return cell;
         }
         let made = self.change_service(&name, |state| {
-            let cell = state.cells.entry(name.clone()).or_insert_with(|| Arc::new(ServiceCell::new(desc)));
+            let cell =
+                state.cells.entry(name.clone()).or_insert_with(|| Arc::new(ServiceCell::new(desc)));
             Ok::<_, std::convert::Infallible>(Arc::clone(cell))
         });
         made.unwrap_or_else(|never| match never {})

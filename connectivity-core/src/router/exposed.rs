@@ -49,7 +49,9 @@ impl Exposed {
     fn find<'a>(&self, table: &'a Table, name: &str) -> Result<(&'a Known, &'a Local), Error> {
         let known = table.known(name).filter(|_| self.exposure.covers(name));
         let found = known.and_then(|known| Some((known, known.local.as_ref()?)));
-        found.ok_or_else(|| Error::new(ErrorKind::NotRoutable, name, "no service of this name is exposed here"))
+        found.ok_or_else(|| {
+            Error::new(ErrorKind::NotRoutable, name, "no service of this name is exposed here")
+        })
     }
 }
 
@@ -88,7 +90,8 @@ impl ExposedServices for Exposed {
     #[cfg(feature = "mcp")]
     fn listed(&self) -> Vec<Listed> {
         let table = self.core.table();
-        let mut listed: Vec<_> = table.services.iter().flat_map(|(name, known)| listed_of(name, known)).collect();
+        let mut listed: Vec<_> =
+            table.services.iter().flat_map(|(name, known)| listed_of(name, known)).collect();
         listed.retain(|listed| self.exposure.covers(listed.name()) && !is_off(listed, &table));
         listed.sort_by(|one, other| one.name().cmp(other.name()));
         listed

@@ -24,12 +24,14 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
-    /// Counts one more call, unless there are `limit` already. A call that is refused was never counted.
+    /// Counts one more call, unless there are `limit` already. A call that is refused was never
+    /// counted.
     pub(crate) fn enter(&self, limit: Option<usize>) -> bool {
         self.gate.enter(limit)
     }
 
-    /// Notes that the row is that of a raw service: nothing else may tell, where that is only called.
+    /// Notes that the row is that of a raw service: nothing else may tell, where that is only
+    /// called.
     pub(crate) fn note_raw_call(&self) {
         // A load first: a store by every call would be one more thing that all threads fight for.
         if !self.was_called_raw() {
@@ -53,7 +55,8 @@ impl Flight {
 
     /// Waits until no call is in flight.
     async fn idle(&self) {
-        // Either this sees the last call gone, or that call sees this: both write before they read, in one order for all.
+        // Either this sees the last call gone, or that call sees this: both write before they read,
+        // in one order for all.
         self.awaited.store(true, Ordering::SeqCst);
         loop {
             let idle = self.idle.notified();

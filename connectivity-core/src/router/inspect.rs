@@ -14,8 +14,8 @@ use crate::router::target::Target;
 use crate::routes::printable;
 use crate::transport::{Remote, TransportState};
 
-/// Everything a router can say of its routes at one moment. Hostile texts are escaped. Serialized, every time is a text of UTC, as in
-/// RFC 3339: `2026-08-02T10:11:12Z`.
+/// Everything a router can say of its routes at one moment. Hostile texts are escaped. Serialized,
+/// every time is a text of UTC, as in RFC 3339: `2026-08-02T10:11:12Z`.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Inspection {
@@ -59,8 +59,8 @@ pub struct RouteInfo {
     pub transport: Option<TransportState>,
     /// How the circuit breaker stands, for a remote route whose row asks for one.
     pub breaker: Option<BreakerState>,
-    /// The last failure of a call through the route since the row came into force; what went straight to a local implementation, and
-    /// the error type of a contract, are none.
+    /// The last failure of a call through the route since the row came into force; what went
+    /// straight to a local implementation, and the error type of a contract, are none.
     pub last_error: Option<LastError>,
     /// What is odd about the row or its far end but harmless.
     pub warnings: Vec<String>,
@@ -107,7 +107,8 @@ pub enum RouteState {
         /// What serves calls meanwhile: the strategy of the last good row, or nothing.
         meanwhile: Option<String>,
     },
-    /// The row says `local`, and nothing here implements or calls the service: it is another process's row.
+    /// The row says `local`, and nothing here implements or calls the service: it is another
+    /// process's row.
     NotServedHere,
 }
 
@@ -128,7 +129,9 @@ pub(crate) fn inspect(core: &Core) -> Inspection {
     let mut warnings = core.source().warnings();
     if let Some((cause, since)) = core.source_error() {
         let age = since.elapsed().unwrap_or_default().as_secs();
-        warnings.push(format!("the routes cannot be read since {age} s, the last ones stay in force: {cause}"));
+        warnings.push(format!(
+            "the routes cannot be read since {age} s, the last ones stay in force: {cause}"
+        ));
     }
     warnings.extend(core.waiting_rows().warning());
     Inspection {
@@ -142,7 +145,11 @@ pub(crate) fn inspect(core: &Core) -> Inspection {
 
 fn route(table: &Table, slot: &Slot) -> RouteInfo {
     let target = slot.target.as_deref();
-    let local = slot.name.as_ref().and_then(|name| table.known(name.as_str())).and_then(|known| known.local.as_ref());
+    let local = slot
+        .name
+        .as_ref()
+        .and_then(|name| table.known(name.as_str()))
+        .and_then(|known| known.local.as_ref());
     let remote = target.and_then(Target::remote);
     RouteInfo {
         name: slot.row.shown_name().into_owned(),
@@ -165,7 +172,8 @@ fn route(table: &Table, slot: &Slot) -> RouteInfo {
 fn warnings(target: &Target, stand_in: bool) -> Vec<String> {
     let of_row = target.route.config().warnings().iter().map(ToString::to_string);
     let nobody = target.falls_back() && !stand_in;
-    let nobody = nobody.then(|| "config.fallback: nothing of this name is registered here".to_owned());
+    let nobody =
+        nobody.then(|| "config.fallback: nothing of this name is registered here".to_owned());
     let of_remote = target.remote().map(Remote::warnings).unwrap_or_default();
     of_row.chain(nobody).chain(of_remote.iter().map(|text| printable(text))).collect()
 }
@@ -173,7 +181,9 @@ fn warnings(target: &Target, stand_in: bool) -> Vec<String> {
 /// What a transport says can come from its far end.
 fn shown(state: TransportState) -> TransportState {
     match state {
-        TransportState::Failed { why, since } => TransportState::Failed { why: printable(&why), since },
+        TransportState::Failed { why, since } => {
+            TransportState::Failed { why: printable(&why), since }
+        }
         state => state,
     }
 }

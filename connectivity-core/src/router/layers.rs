@@ -22,9 +22,16 @@ impl Layers {
     pub(crate) fn push<L>(&mut self, service: Option<String>, layer: L)
     where
         L: Layer<CallService> + Send + Sync + 'static,
-        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
     {
-        self.0.push((service, ErasedLayer(Arc::new(move |inner| CallService::new(layer.layer(inner))))));
+        self.0.push((
+            service,
+            ErasedLayer(Arc::new(move |inner| CallService::new(layer.layer(inner)))),
+        ));
     }
 
     /// Says whether any layer sees the calls of `name`, a service or one of its methods.
@@ -32,9 +39,14 @@ impl Layers {
         self.0.iter().any(|(service, _)| concerns(service.as_deref(), name))
     }
 
-    /// Puts the layers for the name of a route around a service; they find the route's tag on each call.
+    /// Puts the layers for the name of a route around a service; they find the route's tag on each
+    /// call.
     pub(crate) fn wrap(&self, tag: RouteTag, inner: CallService) -> CallService {
-        let layers = self.0.iter().rev().filter(|(service, _)| concerns(service.as_deref(), tag.name().as_str()));
+        let layers = self
+            .0
+            .iter()
+            .rev()
+            .filter(|(service, _)| concerns(service.as_deref(), tag.name().as_str()));
         let inner = layers.fold(inner, |inner, (_, layer)| (layer.0)(inner));
         CallService::shared(Arc::new(Tagged { tag: Arc::new(tag), inner }))
     }
@@ -54,12 +66,15 @@ impl Erased for Tagged {
 }
 
 fn concerns(service: Option<&str>, name: &str) -> bool {
-    service
-        .is_none_or(|service| name.strip_prefix(service).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    service.is_none_or(|service| {
+        name.strip_prefix(service).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
 impl fmt::Debug for Layers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(service, _)| service.as_deref().unwrap_or("*"))).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|(service, _)| service.as_deref().unwrap_or("*")))
+            .finish()
     }
 }

@@ -28,7 +28,8 @@ impl Local {
         match self {
             Self::Typed(dispatch) => service::invoke(&**dispatch, call),
             Self::Raw(raw) => {
-                let (name, context) = (call.full_name().clone(), std::mem::take(call.context_mut()));
+                let (name, context) =
+                    (call.full_name().clone(), std::mem::take(call.context_mut()));
                 let (raw, permits) = (Arc::clone(raw), call.take_permits());
                 service::run(name, context, async move {
                     let _permits = permits;
@@ -45,8 +46,8 @@ impl Local {
         }
     }
 
-    /// Finds the method that a name from outside means, `None` for a raw service; refuses a name that reaches the service but
-    /// none of its methods.
+    /// Finds the method that a name from outside means, `None` for a raw service; refuses a name
+    /// that reaches the service but none of its methods.
     pub(crate) fn find(&self, name: &str) -> Result<Option<&'static MethodDesc>, Error> {
         let Some(desc) = self.desc() else { return Ok(None) };
         if let Some(method) = desc.method(name) {
@@ -70,7 +71,8 @@ impl fmt::Debug for Local {
     }
 }
 
-/// A service of bytes. Implemented by every `async` closure from [`Bytes`] to `Result<Bytes, Error>`.
+/// A service of bytes. Implemented by every `async` closure from [`Bytes`] to `Result<Bytes,
+/// Error>`.
 pub trait RawService: Send + Sync + 'static {
     /// Answers one call.
     fn call(&self, bytes: Bytes) -> BoxFuture<'static, Result<Bytes, Error>>;

@@ -48,19 +48,24 @@ use self::reload::State;
 
 /// Sends calls where the rows of a table say, and follows the table as it changes.
 ///
-/// A router is cheap to clone; clones and the clients made from them share everything, and it lives as long as one of them.
+/// A router is cheap to clone; clones and the clients made from them share everything, and it lives
+/// as long as one of them.
 #[derive(Clone)]
 pub struct Router(Arc<Core>);
 
 impl Router {
-    /// Registers an implementation: `router.register(BillingService::new(Stripe))`, or `register!(router, Billing => Stripe)`.
+    /// Registers an implementation: `router.register(BillingService::new(Stripe))`, or
+    /// `register!(router, Billing => Stripe)`.
     ///
-    /// Calls reach it before this returns, if its row says `local` or there is none. Where the source can be written, a missing
-    /// row `local` is added, so that the first UPDATE of an operator finds one; that is one short transaction. While another
-    /// transaction holds the source, the row comes later by itself, and [`inspect`](Self::inspect) has a warning until then.
+    /// Calls reach it before this returns, if its row says `local` or there is none. Where the
+    /// source can be written, a missing row `local` is added, so that the first UPDATE of an
+    /// operator finds one; that is one short transaction. While another transaction holds the
+    /// source, the row comes later by itself, and [`inspect`](Self::inspect) has a warning until
+    /// then.
     ///
     /// # Errors
-    /// When the name is taken, the router is closed, or the row could not be added (the implementation stays registered then).
+    /// When the name is taken, the router is closed, or the row could not be added (the
+    /// implementation stays registered then).
     pub fn register<R: Registrable>(&self, service: R) -> Result<(), RegisterError> {
         let (typed, dispatch) = service.into_parts();
         let desc = dispatch.desc();
@@ -69,10 +74,13 @@ impl Router {
             if state.raw.contains_key(&name) {
                 return Err(RegisterError::AlreadyRegistered(name.clone()));
             }
-            let cell = state.cells.entry(name.clone()).or_insert_with(|| Arc::new(ServiceCell::new(desc)));
+            let cell =
+                state.cells.entry(name.clone()).or_insert_with(|| Arc::new(ServiceCell::new(desc)));
             match cell.set_local(typed, dispatch) {
                 true => Ok(()),
-                false if cell.local().is_some() => Err(RegisterError::AlreadyRegistered(name.clone())),
+                false if cell.local().is_some() => {
+                    Err(RegisterError::AlreadyRegistered(name.clone()))
+                }
                 false => {
                     let differs = cell.desc().difference(desc);
                     Err(RegisterError::OtherContract { name: name.clone(), differs })
@@ -122,15 +130,22 @@ impl Router {
             }
             add(state)
         })?;
-        self.0.add_missing_row(name).map_err(|cause| RegisterError::Row { name: name.clone(), cause })
+        self.0
+            .add_missing_row(name)
+            .map_err(|cause| RegisterError::Row { name: name.clone(), cause })
     }
 
-    /// Adds a transport, or replaces the one of that name. Rows that name it are in force before this returns.
+    /// Adds a transport, or replaces the one of that name. Rows that name it are in force before
+    /// this returns.
     ///
     /// # Errors
-    /// When the name is none of a strategy, or `local` or `noop`, which need no transport; when the source refuses it as a word for
-    /// `routes.strategy`.
-    pub fn add_transport(&self, strategy: &str, transport: impl Transport) -> Result<(), SourceError> {
+    /// When the name is none of a strategy, or `local` or `noop`, which need no transport; when the
+    /// source refuses it as a word for `routes.strategy`.
+    pub fn add_transport(
+        &self,
+        strategy: &str,
+        transport: impl Transport,
+    ) -> Result<(), SourceError> {
         builder::check_transport(strategy)?;
         self.0.source().add_strategies(&[strategy])?;
         self.0.change(|state| {
@@ -139,11 +154,16 @@ impl Router {
         })
     }
 
-    /// Adds a tower layer around all calls going out, local ones too, inside of those that were added before.
+    /// Adds a tower layer around all calls going out, local ones too, inside of those that were
+    /// added before.
     pub fn layer<L>(&self, layer: L)
     where
         L: Layer<CallService> + Send + Sync + 'static,
-        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
     {
         self.add_layer(None, layer);
     }
@@ -152,7 +172,11 @@ impl Router {
     pub fn layer_for<L>(&self, service: &str, layer: L)
     where
         L: Layer<CallService> + Send + Sync + 'static,
-        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
     {
         self.add_layer(Some(service.to_owned()), layer);
     }
@@ -160,7 +184,11 @@ impl Router {
     fn add_layer<L>(&self, service: Option<String>, layer: L)
     where
         L: Layer<CallService> + Send + Sync + 'static,
-        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
     {
         let added = self.0.change(|state| {
             state.layers.push(service, layer);
@@ -170,19 +198,25 @@ impl Router {
         added.unwrap_or_else(|never| match never {});
     }
 
-    /// Calls a service by name, as a gateway or a tool does: bytes for a raw service, JSON with named arguments for a method.
+    /// Calls a service by name, as a gateway or a tool does: bytes for a raw service, JSON with
+    /// named arguments for a method.
     ///
     /// # Errors
-    /// What went wrong with the call. The error type of a contract comes as [`Remote`](ErrorKind::Remote); use
-    /// [`send`](Self::send) to see it.
+    /// What went wrong with the call. The error type of a contract comes as
+    /// [`Remote`](ErrorKind::Remote); use [`send`](Self::send) to see it.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the call.
     pub async fn call(&self, name: &str, payload: impl Into<Bytes>) -> Result<Bytes, Error> {
-        let no_name = |cause: NameError| Error::new(ErrorKind::NotRoutable, name, cause.to_string());
+        let no_name =
+            |cause: NameError| Error::new(ErrorKind::NotRoutable, name, cause.to_string());
         let name = Name::parse(name).map_err(no_name)?;
         let typed = self.0.table().known(name.as_str()).is_some_and(|known| known.desc.is_some());
-        let call = if typed { Call::encoded(name, Codec::Json, payload) } else { Call::raw(name, payload) };
+        let call = if typed {
+            Call::encoded(name, Codec::Json, payload)
+        } else {
+            Call::raw(name, payload)
+        };
         let name = call.name().to_owned();
         let reply = self.send(call).await?;
         if reply.is_app_error() {
@@ -232,14 +266,15 @@ impl Router {
         reload.await.unwrap_or_else(|_gone| Err(SourceError::new("the runtime was shut down")))
     }
 
-    /// Gives what changes the rows of this router. A change it has made is in force here when its function returns, and everywhere
-    /// else as soon as it is noticed.
+    /// Gives what changes the rows of this router. A change it has made is in force here when its
+    /// function returns, and everywhere else as soon as it is noticed.
     ///
     /// # Errors
     /// When the rows are in no SQLite file: they are changed where they come from then.
     #[cfg(feature = "sqlite")]
     pub fn admin(&self) -> Result<Admin, SourceError> {
-        let elsewhere = "the rows of this router are in no SQLite file; change them where they come from";
+        let elsewhere =
+            "the rows of this router are in no SQLite file; change them where they come from";
         let admin = self.0.source().admin().ok_or_else(|| SourceError::new(elsewhere))?;
         let core = Arc::downgrade(&self.0);
         let transports = core.clone();
@@ -282,7 +317,8 @@ impl Router {
         let table = self.0.table();
         for name in exposed.names().into_iter().flatten() {
             if table.known(name).is_none_or(|known| known.local.is_none()) {
-                let mut registered: Vec<_> = table.services.iter().filter(|(_, known)| known.local.is_some()).collect();
+                let mut registered: Vec<_> =
+                    table.services.iter().filter(|(_, known)| known.local.is_some()).collect();
                 registered.sort_by_key(|(name, _)| *name);
                 let registered: Vec<_> = registered.iter().map(|(name, _)| name.as_str()).collect();
                 tracing::warn!(
@@ -294,17 +330,21 @@ impl Router {
         }
     }
 
-    /// Closes the router: new calls fail as [`Closed`](ErrorKind::Closed), calls in flight get `limit` to end. Always returns.
+    /// Closes the router: new calls fail as [`Closed`](ErrorKind::Closed), calls in flight get
+    /// `limit` to end. Always returns.
     ///
-    /// A call that went straight to a local implementation is a plain function call and is not waited for.
+    /// A call that went straight to a local implementation is a plain function call and is not
+    /// waited for.
     ///
-    /// Returns how many calls were still in flight when the limit had passed; they end with an error.
+    /// Returns how many calls were still in flight when the limit had passed; they end with an
+    /// error.
     ///
     /// # Cancel safety
     /// New calls are refused from the first poll on; dropping the future ends the waiting only.
     pub async fn close(&self, limit: Duration) -> usize {
         let core = Arc::clone(&self.0);
-        // The watcher's thread may be in the middle of a reload; joining it must not hold up this runtime.
+        // The watcher's thread may be in the middle of a reload; joining it must not hold up this
+        // runtime.
         let stopped = tokio::task::spawn_blocking(move || core.stop_watching());
         let closed = self.0.change(|state| {
             state.closed = true;
@@ -337,7 +377,9 @@ pub enum RegisterError {
     #[error("`{0}` is registered already")]
     AlreadyRegistered(Name),
     /// A client of another contract under this name was made in this process before.
-    #[error("`{name}` cannot be registered: a client of another contract was made here under this name: {differs}")]
+    #[error(
+        "`{name}` cannot be registered: a client of another contract was made here under this name: {differs}"
+    )]
     OtherContract {
         /// The service.
         name: Name,

@@ -1,4 +1,5 @@
-//! What the calls of a route go through between its layers and its place: they are counted, limited and ended in time.
+//! What the calls of a route go through between its layers and its place: they are counted, limited
+//! and ended in time.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +16,12 @@ use crate::name::Name;
 use crate::router::flight::Flight;
 use crate::routes::RouteConfig;
 
-/// The cap of a remote call whose row names none: no call hangs for ever because somebody forgot a number.
+/// The cap of a remote call whose row names none: no call hangs for ever because somebody forgot a
+/// number.
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A call younger than this does not look whether its route has gone. Most are answered earlier and never ask.
+/// A call younger than this does not look whether its route has gone. Most are answered earlier and
+/// never ask.
 const YOUNG: Duration = Duration::from_millis(50);
 
 /// What a row allows its calls.
@@ -105,7 +108,8 @@ impl Traffic {
             return Ok(());
         }
         let limit = limits.concurrency.unwrap_or_default();
-        let error = call.failed(ErrorKind::Overloaded, format_args!("the route allows {limit} calls at once"));
+        let error = call
+            .failed(ErrorKind::Overloaded, format_args!("the route allows {limit} calls at once"));
         Err(self.failed(error))
     }
 
@@ -131,7 +135,8 @@ impl Traffic {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
-    /// Takes note of a failure, and hands it on. It says so if the route should have been replaced by now.
+    /// Takes note of a failure, and hands it on. It says so if the route should have been replaced
+    /// by now.
     fn failed(&self, error: Error) -> Error {
         let error = match &*self.trouble.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(trouble) if !error.is_relayed() => error.with_note(trouble),
@@ -217,7 +222,12 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    pub(crate) fn new(inner: CallService, limits: Limits, traffic: Arc<Traffic>, leaves: bool) -> Self {
+    pub(crate) fn new(
+        inner: CallService,
+        limits: Limits,
+        traffic: Arc<Traffic>,
+        leaves: bool,
+    ) -> Self {
         Self { inner, limits, traffic, leaves }
     }
 }
@@ -253,7 +263,8 @@ fn out(admitted: Admitted, call: Call) -> BoxFuture<'static, Result<Reply, Error
     Box::pin(outside(admitted, work, name, deadline.min(now + YOUNG), deadline))
 }
 
-/// A call that leaves the process: it ends at its deadline whatever the transport does, and when its route has been drained.
+/// A call that leaves the process: it ends at its deadline whatever the transport does, and when
+/// its route has been drained.
 async fn outside(
     admitted: Admitted,
     mut work: BoxFuture<'static, Result<Reply, Error>>,

@@ -1,4 +1,5 @@
-//! What a row asks for beside limits: retries and a circuit breaker. Their state outlives the target they were made for.
+//! What a row asks for beside limits: retries and a circuit breaker. Their state outlives the
+//! target they were made for.
 
 use tower_layer::Layer;
 
@@ -15,11 +16,12 @@ pub(crate) struct Policies {
 }
 
 impl Policies {
-    /// Reads what a row asks for, and goes on with what older policies have learnt: an open circuit stays open, a spent budget
-    /// spent, whatever the new numbers are.
+    /// Reads what a row asks for, and goes on with what older policies have learnt: an open circuit
+    /// stays open, a spent budget spent, whatever the new numbers are.
     pub(crate) fn of(config: &RouteConfig, learnt: Option<&Self>) -> Self {
         let retry = Some(config.retry()).filter(|retry| retry.max > 0).map(|retry| {
-            let budget = learnt.and_then(|old| old.retry.as_ref()).map(|(_, budget)| budget.clone());
+            let budget =
+                learnt.and_then(|old| old.retry.as_ref()).map(|(_, budget)| budget.clone());
             retrying(retry, budget.unwrap_or_default())
         });
         let breaker = config.breaker().map(|breaker| {

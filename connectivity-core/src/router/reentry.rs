@@ -1,4 +1,5 @@
-//! Notices code of the user's that calls back into the router which is waiting for it: it would wait for itself, for ever.
+//! Notices code of the user's that calls back into the router which is waiting for it: it would
+//! wait for itself, for ever.
 
 use std::cell::Cell;
 
@@ -13,10 +14,12 @@ pub(super) struct Building {
 }
 
 impl Building {
-    /// Marks this thread as building for `router`. Another router may be called from there, and build in its turn.
+    /// Marks this thread as building for `router`. Another router may be called from there, and
+    /// build in its turn.
     ///
     /// # Panics
-    /// If it builds for this one already: where a transport's `build` did it, that is one bad row, and a test of the program tells.
+    /// If it builds for this one already: where a transport's `build` did it, that is one bad row,
+    /// and a test of the program tells.
     pub(super) fn begin<T>(router: &T) -> Self {
         let router = std::ptr::from_ref(router).addr();
         let before = BUILDING.replace(router);

@@ -35,17 +35,24 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Says whether building the row again may come out differently: a file that it names has changed, or it is a good row that its
-    /// transport could not build.
+    /// Says whether building the row again may come out differently: a file that it names has
+    /// changed, or it is a good row that its transport could not build.
     pub(crate) fn is_stale(&self) -> bool {
         let remote = || self.target.as_ref().and_then(|target| target.remote());
-        self.can_turn && (self.trouble.is_some() || remote().is_some_and(|remote| !is_unchanged(remote)))
+        self.can_turn
+            && (self.trouble.is_some() || remote().is_some_and(|remote| !is_unchanged(remote)))
     }
 
     /// Says whether what a row became can turn stale.
-    pub(crate) fn can_turn(row: &RouteRow, target: Option<&Target>, trouble: Option<&Trouble>) -> bool {
+    pub(crate) fn can_turn(
+        row: &RouteRow,
+        target: Option<&Target>,
+        trouble: Option<&Trouble>,
+    ) -> bool {
         match trouble {
-            Some(trouble) => matches!(trouble.cause, Cause::Invalid(_)) && Route::parse(row).is_ok(),
+            Some(trouble) => {
+                matches!(trouble.cause, Cause::Invalid(_)) && Route::parse(row).is_ok()
+            }
             None => target.and_then(Target::remote).is_some_and(Remote::can_change),
         }
     }
@@ -55,18 +62,24 @@ impl Slot {
         let target = |slot: &Self| slot.target.as_ref().map(Arc::as_ptr);
         let cause = |slot: &Self| slot.trouble.as_ref().map(|trouble| trouble.cause.clone());
         let around = |slot: &Self| (slot.layers, slot.stand_in, slot.calls);
-        target(self) == target(before) && cause(self) == cause(before) && around(self) == around(before)
+        target(self) == target(before)
+            && cause(self) == cause(before)
+            && around(self) == around(before)
     }
 }
 
-/// Asks a transport whether what it was built from is the same. It can be the user's: where its code panics, the row is built again.
+/// Asks a transport whether what it was built from is the same. It can be the user's: where its
+/// code panics, the row is built again.
 pub(crate) fn is_unchanged(remote: &Remote) -> bool {
     std::panic::catch_unwind(AssertUnwindSafe(|| remote.is_unchanged())).unwrap_or(false)
 }
 
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot").field("row", &self.row).field("trouble", &self.trouble).finish_non_exhaustive()
+        f.debug_struct("Slot")
+            .field("row", &self.row)
+            .field("trouble", &self.trouble)
+            .finish_non_exhaustive()
     }
 }
 
@@ -84,7 +97,12 @@ impl Trouble {
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "its row is bad since {}, so the route before it is in force: {}", utc(self.since), self.cause)
+        write!(
+            f,
+            "its row is bad since {}, so the route before it is in force: {}",
+            utc(self.since),
+            self.cause
+        )
     }
 }
 
@@ -114,9 +132,16 @@ impl fmt::Display for Cause {
             Self::Invalid(error) => write!(f, "{error}"),
             Self::NoImplementation => f.write_str(Trouble::NOT_SERVED_HERE),
             Self::NoTransport { word, known } => {
-                write!(f, "strategy: this router has no transport `{word}`; it has {}", known.join(", "))?;
+                write!(
+                    f,
+                    "strategy: this router has no transport `{word}`; it has {}",
+                    known.join(", ")
+                )?;
                 match OF_FEATURES.contains(&word.as_str()) {
-                    true => write!(f, "; `{word}` comes with the feature of connectivity-core of that name"),
+                    true => write!(
+                        f,
+                        "; `{word}` comes with the feature of connectivity-core of that name"
+                    ),
                     false => Ok(()),
                 }
             }
@@ -130,9 +155,13 @@ mod tests {
 
     #[test]
     fn a_transport_that_is_left_out_of_the_build_is_said_to_be() {
-        let text =
-            |word: &str| Cause::NoTransport { word: word.to_owned(), known: vec!["local".to_owned()] }.to_string();
-        assert!(text("mcp").ends_with("it has local; `mcp` comes with the feature of connectivity-core of that name"));
+        let text = |word: &str| {
+            Cause::NoTransport { word: word.to_owned(), known: vec!["local".to_owned()] }
+                .to_string()
+        };
+        assert!(text("mcp").ends_with(
+            "it has local; `mcp` comes with the feature of connectivity-core of that name"
+        ));
         assert!(text("carrier-pigeon").ends_with("it has local"));
     }
 }

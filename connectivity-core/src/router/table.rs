@@ -28,7 +28,8 @@ pub enum MissingRow {
 /// A map by name.
 pub(crate) type Named<T> = HashMap<Name, T, BuildHasherDefault<Quick>>;
 
-/// The routes in force at one moment. Parts that a change does not concern are shared with the table before it.
+/// The routes in force at one moment. Parts that a change does not concern are shared with the
+/// table before it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
     /// The generation of the source that the rows were read at.
@@ -67,7 +68,8 @@ pub(crate) struct Ready {
     pub(crate) fast: bool,
     /// Which set of layers stands around it.
     pub(crate) layers: u64,
-    /// What layers of calls from outside are told; only where the way is that of a service, not of a row.
+    /// What layers of calls from outside are told; only where the way is that of a service, not of
+    /// a row.
     pub(crate) tag: Option<Arc<RouteTag>>,
 }
 
@@ -92,15 +94,24 @@ impl Ready {
 impl Table {
     /// Makes a table with other slots.
     pub(crate) fn with_slots(&self, generation: u64, slots: Vec<Arc<Slot>>) -> Self {
-        let same = |(one, other): (&Arc<Slot>, &Arc<Slot>)| Arc::ptr_eq(one, other) || one.name == other.name;
-        let same_names = slots.len() == self.slots.len() && slots.iter().zip(&*self.slots).all(same);
-        let by_name = if same_names { Arc::clone(&self.by_name) } else { Arc::new(by_name(&slots)) };
+        let same = |(one, other): (&Arc<Slot>, &Arc<Slot>)| {
+            Arc::ptr_eq(one, other) || one.name == other.name
+        };
+        let same_names =
+            slots.len() == self.slots.len() && slots.iter().zip(&*self.slots).all(same);
+        let by_name =
+            if same_names { Arc::clone(&self.by_name) } else { Arc::new(by_name(&slots)) };
         let can_turn = Arc::new(can_turn(&slots));
         Self { generation, slots: Arc::new(slots), by_name, can_turn, ..self.clone() }
     }
 
     /// Makes a table with other slots for some of the rows, and with one row more.
-    pub(crate) fn with_changes(&self, generation: u64, changed: &[(usize, Arc<Slot>)], new: Option<Arc<Slot>>) -> Self {
+    pub(crate) fn with_changes(
+        &self,
+        generation: u64,
+        changed: &[(usize, Arc<Slot>)],
+        new: Option<Arc<Slot>>,
+    ) -> Self {
         let mut table = Self { generation, ..self.clone() };
         if changed.is_empty() && new.is_none() {
             return table;
@@ -115,7 +126,8 @@ impl Table {
             }
         }
         if let Some(slot) = new {
-            Arc::make_mut(&mut table.by_name).extend(slot.name.clone().map(|name| (name, slots.len())));
+            Arc::make_mut(&mut table.by_name)
+                .extend(slot.name.clone().map(|name| (name, slots.len())));
             slots.push(slot);
         }
         if can_turn {
@@ -125,8 +137,9 @@ impl Table {
         table
     }
 
-    /// Finds the row for a name: its own, or that of the service before its last dot. A row of a method's own that is bad, and never was
-    /// good, does not change where its calls go: they go by the row of the service.
+    /// Finds the row for a name: its own, or that of the service before its last dot. A row of a
+    /// method's own that is bad, and never was good, does not change where its calls go: they go by
+    /// the row of the service.
     pub(crate) fn slot(&self, name: &str) -> Option<&Arc<Slot>> {
         let of_service = || self.own_slot(parent(name)?);
         match self.own_slot(name) {
@@ -146,7 +159,8 @@ impl Table {
         // None at all where the two share them.
         let slots = if Arc::ptr_eq(&self.slots, &other.slots) { &[] } else { &self.slots[..] };
         let other = Arc::clone(&other.slots);
-        let stays = move |at: usize, slot| other.get(at).is_some_and(|other| Arc::ptr_eq(slot, other));
+        let stays =
+            move |at: usize, slot| other.get(at).is_some_and(|other| Arc::ptr_eq(slot, other));
         slots.iter().enumerate().filter(move |(at, slot)| !stays(*at, slot)).map(|(_, slot)| slot)
     }
 
@@ -155,14 +169,15 @@ impl Table {
         self.by_name.contains_key(name)
     }
 
-    /// Finds what this process knows of the service that a name belongs to. Methods are what a typed service has; a raw one is
-    /// called by its own name only.
+    /// Finds what this process knows of the service that a name belongs to. Methods are what a
+    /// typed service has; a raw one is called by its own name only.
     pub(crate) fn known(&self, name: &str) -> Option<&Known> {
         let of_service = || self.services.get(parent(name)?).filter(|known| known.desc.is_some());
         self.services.get(name).or_else(of_service).map(Arc::as_ref)
     }
 
-    /// Says what takes a call of this name: the most specific row, or the implementation registered here.
+    /// Says what takes a call of this name: the most specific row, or the implementation registered
+    /// here.
     pub(crate) fn resolve(&self, name: &str) -> Result<&Ready, Error> {
         if self.closed {
             return Err(closed(name));
@@ -177,14 +192,20 @@ impl Table {
         let refused = |message| Err(Error::new(ErrorKind::NotRoutable, name, message));
         match (self.missing_row, self.known(name).and_then(|known| known.unrouted.as_ref())) {
             (MissingRow::Local, Some(ready)) => Ok(ready),
-            (MissingRow::Refuse, Some(_)) => refused("no row has this name, and this router refuses calls without one"),
+            (MissingRow::Refuse, Some(_)) => {
+                refused("no row has this name, and this router refuses calls without one")
+            }
             (_, None) => refused("no row has this name, and nothing is registered here"),
         }
     }
 }
 
 fn by_name(slots: &[Arc<Slot>]) -> Named<usize> {
-    slots.iter().enumerate().filter_map(|(at, slot)| slot.name.clone().map(|name| (name, at))).collect()
+    slots
+        .iter()
+        .enumerate()
+        .filter_map(|(at, slot)| slot.name.clone().map(|name| (name, at)))
+        .collect()
 }
 
 fn can_turn(slots: &[Arc<Slot>]) -> Vec<usize> {

@@ -24,7 +24,8 @@ pub(crate) enum Place {
     Remote(Remote),
 }
 
-/// A route in force. It outlives the table it was built for while its row stays the same, and while calls run in it.
+/// A route in force. It outlives the table it was built for while its row stays the same, and while
+/// calls run in it.
 pub(crate) struct Target {
     pub(crate) route: Route,
     pub(crate) place: Place,
@@ -34,18 +35,27 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Makes the target of a row. What its policies have learnt goes over from the target before it, where both lead to the same
-    /// place.
-    pub(crate) fn new(route: Route, place: Place, flight: &Arc<Flight>, before: Option<&Self>) -> Self {
+    /// Makes the target of a row. What its policies have learnt goes over from the target before
+    /// it, where both lead to the same place.
+    pub(crate) fn new(
+        route: Route,
+        place: Place,
+        flight: &Arc<Flight>,
+        before: Option<&Self>,
+    ) -> Self {
         let remote = matches!(place, Place::Remote(_));
         let limits = Limits::of(route.config(), remote);
-        let same = |old: &&Self| old.route.strategy() == route.strategy() && old.route.endpoint() == route.endpoint();
+        let same = |old: &&Self| {
+            old.route.strategy() == route.strategy() && old.route.endpoint() == route.endpoint()
+        };
         let learnt = before.filter(same).map(|old| &old.policies);
-        let policies = if remote { Policies::of(route.config(), learnt) } else { Policies::default() };
+        let policies =
+            if remote { Policies::of(route.config(), learnt) } else { Policies::default() };
         Self { route, place, limits, policies, traffic: Traffic::new(flight) }
     }
 
-    /// Tells layers by which row a call goes, and how it is really served: a row of another strategy can be at home here.
+    /// Tells layers by which row a call goes, and how it is really served: a row of another
+    /// strategy can be at home here.
     pub(crate) fn tag(&self) -> RouteTag {
         let strategy = match self.place {
             Place::Local(_) => Strategy::Local.word(),
@@ -87,7 +97,8 @@ impl Target {
         self.policies.breaker()
     }
 
-    /// Notes what is wrong with the row that should have replaced this route: failures of its calls tell that.
+    /// Notes what is wrong with the row that should have replaced this route: failures of its calls
+    /// tell that.
     pub(crate) fn set_trouble(&self, trouble: Option<&Trouble>) {
         self.traffic.set_trouble(trouble.map(Trouble::to_string));
     }
@@ -101,7 +112,11 @@ impl Target {
     pub(crate) fn stand_in(&self, local: Local) -> CallService {
         let traffic = Arc::clone(&self.traffic);
         CallService::from_fn(move |call| {
-            if traffic.is_cut() { Box::pin(std::future::ready(Err(closed(call.name())))) } else { local.send(call) }
+            if traffic.is_cut() {
+                Box::pin(std::future::ready(Err(closed(call.name()))))
+            } else {
+                local.send(call)
+            }
         })
     }
 
@@ -113,7 +128,12 @@ impl Target {
             Place::Remote(remote) => self.policies.around(remote.service()),
         };
         let leaves = matches!(self.place, Place::Remote(_));
-        CallService::shared(Arc::new(Path::new(inner, self.limits, Arc::clone(&self.traffic), leaves)))
+        CallService::shared(Arc::new(Path::new(
+            inner,
+            self.limits,
+            Arc::clone(&self.traffic),
+            leaves,
+        )))
     }
 
     /// Counts a call that came from outside against the limit of the row.
@@ -121,7 +141,8 @@ impl Target {
         self.traffic.admit(self.limits, call)
     }
 
-    /// Gives calls in flight the time the row allows, then ends them. Called once, when another route has taken the place.
+    /// Gives calls in flight the time the row allows, then ends them. Called once, when another
+    /// route has taken the place.
     pub(crate) fn retire(&self) {
         self.traffic.end_at(after(self.limits.drain()));
     }
@@ -129,15 +150,18 @@ impl Target {
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Target").field("name", self.route.name()).field("strategy", self.route.strategy()).finish()
+        f.debug_struct("Target")
+            .field("name", self.route.name())
+            .field("strategy", self.route.strategy())
+            .finish()
     }
 }
 
 async fn noop(call: Call) -> Result<Reply, Error> {
     match call.method() {
-        Some(method) => {
-            method.noop().ok_or_else(|| call.failed(ErrorKind::Noop, "the method has no `#[noop = ..]` value"))
-        }
+        Some(method) => method
+            .noop()
+            .ok_or_else(|| call.failed(ErrorKind::Noop, "the method has no `#[noop = ..]` value")),
         None => Ok(Reply::raw(bytes::Bytes::new())),
     }
 }

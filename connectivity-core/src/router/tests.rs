@@ -12,7 +12,10 @@ use tracing::{Event, Metadata, Subscriber};
 use super::{RouteState, Router};
 use crate::call::CallService;
 use crate::name::Name;
-use crate::routes::{Added, ChangeFn, MemoryRoutes, Route, RouteError, RouteSource, Snapshot, SourceError, WatchGuard};
+use crate::routes::{
+    Added, ChangeFn, MemoryRoutes, Route, RouteError, RouteSource, Snapshot, SourceError,
+    WatchGuard,
+};
 use crate::transport::{BuildContext, Remote, Transport};
 
 /// Collects the events of one thread.
@@ -57,7 +60,8 @@ impl Visit for Text {
     }
 }
 
-/// A router whose reloads happen here and nowhere else, so that they are told to the log of this thread.
+/// A router whose reloads happen here and nowhere else, so that they are told to the log of this
+/// thread.
 fn quiet(routes: &MemoryRoutes) -> Router {
     let router = Router::builder().source(routes.clone()).build().unwrap();
     router.0.stop_watching();
@@ -125,7 +129,10 @@ fn a_noop_row_that_is_gone_is_told_where_calls_go_somewhere_now() {
     assert_eq!(told("billing.quote"), [""; 0], "the row of the service switches it off still");
     assert_eq!(told("elsewhere"), [""; 0], "nothing is called that here");
     let told = told("billing");
-    assert!(told.len() == 1 && told[0].starts_with("WARN") && told[0].contains("name=billing"), "{told:?}");
+    assert!(
+        told.len() == 1 && told[0].starts_with("WARN") && told[0].contains("name=billing"),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -134,7 +141,10 @@ fn a_local_row_of_a_name_that_is_not_registered_has_a_warning() {
     routes.set("biling", "local", None, "{}");
     let router = quiet(&routes);
     let warnings = || router.inspect().route("biling").unwrap().warnings.clone();
-    assert_eq!(warnings(), ["its row says local, and nothing of this name is registered in this process"]);
+    assert_eq!(
+        warnings(),
+        ["its row says local, and nothing of this name is registered in this process"]
+    );
     router.register_raw("biling", async |bytes| Ok(bytes)).unwrap();
     assert_eq!(warnings(), [""; 0]);
 }
@@ -146,9 +156,9 @@ struct Picky(Arc<AtomicBool>);
 impl Transport for Picky {
     fn build(&self, _route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
         match self.0.load(Ordering::SeqCst) {
-            true => {
-                Ok(Remote::new(CallService::from_fn(async |call| Err(call.failed(crate::ErrorKind::Internal, "far")))))
-            }
+            true => Ok(Remote::new(CallService::from_fn(async |call| {
+                Err(call.failed(crate::ErrorKind::Internal, "far"))
+            }))),
             false => Err(RouteError::new("a file is missing")),
         }
     }
@@ -159,7 +169,8 @@ fn a_refused_row_that_comes_out_the_same_makes_no_new_table() {
     let (routes, picky) = (MemoryRoutes::new(), Picky::default());
     routes.set("billing", "picky", Some("far"), "{}");
     routes.set("orders", "noop", None, "{}");
-    let router = Router::builder().source(routes.clone()).transport("picky", picky.clone()).build().unwrap();
+    let router =
+        Router::builder().source(routes.clone()).transport("picky", picky.clone()).build().unwrap();
     router.0.stop_watching();
     let before = router.0.table();
     router.0.recheck();
@@ -183,7 +194,8 @@ fn a_registration_touches_its_own_rows_only() {
     let before = router.0.table();
     router.register_raw("billing", async |bytes| Ok(bytes)).unwrap();
     let after = router.0.table();
-    let same = |name: &str| Arc::ptr_eq(before.own_slot(name).unwrap(), after.own_slot(name).unwrap());
+    let same =
+        |name: &str| Arc::ptr_eq(before.own_slot(name).unwrap(), after.own_slot(name).unwrap());
     assert!(!same("billing") && !same("billing.quote"), "both go to what was registered");
     assert!(same("billings") && same("orders"));
     assert!(Arc::ptr_eq(&before.services["orders"], &after.services["orders"]));
@@ -203,7 +215,11 @@ fn rows_of_registrations_are_in_force_one_by_one_and_a_reload_keeps_them() {
     routes.set("foreign", "noop", None, "{}");
     router.register_raw("stock", async |bytes| Ok(bytes)).unwrap();
     let names: Vec<_> = router.inspect().routes.into_iter().map(|row| row.name).collect();
-    assert_eq!(names, ["billing", "orders", "mail", "foreign", "stock"], "what else had changed is read too");
+    assert_eq!(
+        names,
+        ["billing", "orders", "mail", "foreign", "stock"],
+        "what else had changed is read too"
+    );
     assert_eq!(router.generation(), routes.read().unwrap().generation);
 }
 
@@ -276,8 +292,12 @@ impl RouteSource for HeldUp {
 #[test]
 fn a_row_that_is_added_while_a_reload_has_read_without_it_stays() {
     let barrier = || Arc::new(Barrier::new(2));
-    let source =
-        HeldUp { routes: MemoryRoutes::new(), is_armed: Arc::default(), has_read: barrier(), goes_on: barrier() };
+    let source = HeldUp {
+        routes: MemoryRoutes::new(),
+        is_armed: Arc::default(),
+        has_read: barrier(),
+        goes_on: barrier(),
+    };
     let router = Router::builder().source(source.clone()).build().unwrap();
     router.0.stop_watching();
     source.is_armed.store(true, Ordering::SeqCst);

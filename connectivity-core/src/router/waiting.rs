@@ -1,4 +1,5 @@
-//! Rows that could not be added when their services were registered, because somebody else was writing.
+//! Rows that could not be added when their services were registered, because somebody else was
+//! writing.
 
 use std::collections::BTreeSet;
 

@@ -7,8 +7,8 @@ pub(super) const MAX_MESSAGE: usize = 1024;
 
 /// Says which column or key of a row is wrong, what stood there, and what to do.
 ///
-/// It is plain data, so that a table can keep it beside the route that stays in force. Its text is at most 1 KiB long and
-/// safe to print.
+/// It is plain data, so that a table can keep it beside the route that stays in force. Its text is
+/// at most 1 KiB long and safe to print.
 ///
 /// ```
 /// use connectivity_core::RouteError;
@@ -43,7 +43,8 @@ impl RouteError {
     }
 }
 
-/// Escapes what a terminal would act on and cuts what is too long; quotes stay, because our own advice is full of them.
+/// Escapes what a terminal would act on and cuts what is too long; quotes stay, because our own
+/// advice is full of them.
 pub(crate) fn printable(text: &str) -> String {
     const CUT: &str = " …";
     let mut out = String::with_capacity(text.len().min(MAX_MESSAGE));

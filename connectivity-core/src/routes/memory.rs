@@ -45,7 +45,8 @@ impl MemoryRoutes {
         self.set_row(RouteRow::new(name, strategy, endpoint, config));
     }
 
-    /// Adds or replaces a row that may hold anything; rows with a NULL name never replace each other.
+    /// Adds or replaces a row that may hold anything; rows with a NULL name never replace each
+    /// other.
     pub fn set_row(&self, row: RouteRow) {
         self.change(|rows| {
             rows.retain(|other| *other.name() == Field::Null || other.name() != row.name());
@@ -95,12 +96,15 @@ impl RouteSource for MemoryRoutes {
 
     fn watch(&self, changed: ChangeFn) -> Result<WatchGuard, SourceError> {
         let (bell, ear) = Bell::new();
-        // First of all: a change from here on rings, and the thread begins with a handover for those before.
+        // First of all: a change from here on rings, and the thread begins with a handover for
+        // those before.
         self.lock().watchers.push(bell.clone());
         let thread = thread::Builder::new()
             .name("connectivity-memory-routes".to_owned())
             .spawn(move || watch(&ear, Handover::new(changed)))
-            .map_err(|e| SourceError::new(format_args!("a thread to watch routes cannot start: {e}")))?;
+            .map_err(|e| {
+                SourceError::new(format_args!("a thread to watch routes cannot start: {e}"))
+            })?;
         Ok(WatchGuard::new(move || bell.stop(), thread))
     }
 
@@ -116,7 +120,11 @@ impl RouteSource for MemoryRoutes {
             return Err(SourceError::new(text));
         }
         let Snapshot { generation, rows } = &state.snapshot;
-        let rows = rows.iter().filter(|row| names.iter().any(|name| is_named(row, name))).cloned().collect();
+        let rows = rows
+            .iter()
+            .filter(|row| names.iter().any(|name| is_named(row, name)))
+            .cloned()
+            .collect();
         Ok(Some(Snapshot { generation: *generation, rows }))
     }
 
@@ -157,7 +165,8 @@ mod tests {
     fn watched(routes: &MemoryRoutes) -> (WatchGuard, Receiver<u64>) {
         let (seen, sees) = mpsc::channel();
         let source = routes.clone();
-        let changed = Box::new(move || source.read().is_ok_and(|s| seen.send(s.generation).is_ok()));
+        let changed =
+            Box::new(move || source.read().is_ok_and(|s| seen.send(s.generation).is_ok()));
         (routes.watch(changed).unwrap(), sees)
     }
 
@@ -197,7 +206,10 @@ mod tests {
         wait_for(&sees, 1);
         drop(guard);
         routes.set("b", "local", None, "{}");
-        assert!(sees.iter().all(|generation| generation == 1), "the thread and its `changed` are gone");
+        assert!(
+            sees.iter().all(|generation| generation == 1),
+            "the thread and its `changed` are gone"
+        );
     }
 
     #[test]

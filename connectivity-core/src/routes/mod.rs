@@ -1,7 +1,8 @@
 //! Routes: where rows come from, and what a checked row says.
 //!
-//! A [`RouteSource`] reads raw rows ([`RouteRow`]) as whatever stands in the table; [`Route::parse`] turns one row into a
-//! [`Route`] or a [`RouteError`]. Nothing further in sees an unchecked text.
+//! A [`RouteSource`] reads raw rows ([`RouteRow`]) as whatever stands in the table;
+//! [`Route::parse`] turns one row into a [`Route`] or a [`RouteError`]. Nothing further in sees an
+//! unchecked text.
 
 mod config;
 mod error;
@@ -23,6 +24,7 @@ pub use row::{Field, RouteRow};
 pub use source::{Added, ChangeFn, RouteSource, Snapshot, SourceError, WatchGuard};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{
-    Admin, AdminError, Change, ChangeKind, RollbackReport, RouteSpec, SqliteRoutes, StoredRoute, UpgradeReport,
+    Admin, AdminError, Change, ChangeKind, RollbackReport, RouteSpec, SqliteRoutes, StoredRoute,
+    UpgradeReport,
 };
 pub use strategy::Strategy;

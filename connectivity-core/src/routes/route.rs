@@ -34,14 +34,15 @@ impl Route {
     /// # Errors
     /// Names the first column or key that is wrong, what stands there and what to do.
     pub fn parse(row: &RouteRow) -> Result<Self, RouteError> {
-        let name =
-            text("service_name", row.name())?.ok_or_else(|| missing("service_name", "a name such as `billing`"))?;
+        let name = text("service_name", row.name())?
+            .ok_or_else(|| missing("service_name", "a name such as `billing`"))?;
         let name = Name::parse(name).map_err(|e| RouteError::column("service_name", e))?;
-        let strategy =
-            text("strategy", row.strategy())?.ok_or_else(|| missing("strategy", "a word such as `local`"))?;
+        let strategy = text("strategy", row.strategy())?
+            .ok_or_else(|| missing("strategy", "a word such as `local`"))?;
         let strategy = Strategy::parse(strategy)?;
         let endpoint = endpoint(row, &strategy)?;
-        let config = RouteConfig::parse(text("config", row.config())?.unwrap_or_default(), &strategy)?;
+        let config =
+            RouteConfig::parse(text("config", row.config())?.unwrap_or_default(), &strategy)?;
         Ok(Self { name, strategy, endpoint, config })
     }
 
@@ -57,7 +58,8 @@ impl Route {
         &self.strategy
     }
 
-    /// Says where the transport goes; on `local` and `noop` it is parked for the next move and has no effect.
+    /// Says where the transport goes; on `local` and `noop` it is parked for the next move and has
+    /// no effect.
     #[must_use]
     pub fn endpoint(&self) -> Option<&str> {
         self.endpoint.as_deref()
@@ -73,14 +75,18 @@ impl Route {
 fn endpoint(row: &RouteRow, strategy: &Strategy) -> Result<Option<String>, RouteError> {
     let endpoint = text("endpoint", row.endpoint())?.filter(|text| !text.is_empty());
     match endpoint {
-        Some(text) if text.len() > MAX_ENDPOINT => Err(RouteError::endpoint("it is longer than 8 KiB; shorten it")),
-        Some(text) if text.contains(char::is_control) => {
-            Err(RouteError::endpoint("it holds a control character; write it anew without line breaks"))
+        Some(text) if text.len() > MAX_ENDPOINT => {
+            Err(RouteError::endpoint("it is longer than 8 KiB; shorten it"))
         }
+        Some(text) if text.contains(char::is_control) => Err(RouteError::endpoint(
+            "it holds a control character; write it anew without line breaks",
+        )),
         // Without an endpoint `embed` serves zero vectors, as the original does.
-        None if strategy.is_remote() && strategy.as_str() != "embed" => Err(RouteError::endpoint(format_args!(
-            "strategy `{strategy}` needs one: UPDATE routes SET endpoint = '..' in the same statement"
-        ))),
+        None if strategy.is_remote() && strategy.as_str() != "embed" => {
+            Err(RouteError::endpoint(format_args!(
+                "strategy `{strategy}` needs one: UPDATE routes SET endpoint = '..' in the same statement"
+            )))
+        }
         endpoint => Ok(endpoint.map(str::to_owned)),
     }
 }
@@ -89,7 +95,9 @@ fn text<'a>(column: &str, field: &'a Field) -> Result<Option<&'a str>, RouteErro
     match field {
         Field::Null => Ok(None),
         Field::Text(text) => Ok(Some(text)),
-        Field::Other { what } => Err(RouteError::column(column, format_args!("it is {what}; write plain text there"))),
+        Field::Other { what } => {
+            Err(RouteError::column(column, format_args!("it is {what}; write plain text there")))
+        }
     }
 }
 
@@ -125,15 +133,20 @@ mod tests {
     #[test]
     fn an_endpoint_may_stay_while_a_route_is_local() {
         for strategy in ["local", "noop"] {
-            assert!(Route::parse(&RouteRow::new("a", strategy, Some("10.0.0.5:4433"), "{}")).is_ok());
+            assert!(
+                Route::parse(&RouteRow::new("a", strategy, Some("10.0.0.5:4433"), "{}")).is_ok()
+            );
             assert!(Route::parse(&RouteRow::new("a", strategy, None, "{}")).is_ok());
         }
     }
 
     #[test]
     fn every_column_can_be_the_bad_one() {
-        let good = || [Field::text("a"), Field::text("http"), Field::text("http://x/"), Field::text("{}")];
-        for (at, column) in ["service_name", "strategy", "endpoint", "config"].into_iter().enumerate() {
+        let good =
+            || [Field::text("a"), Field::text("http"), Field::text("http://x/"), Field::text("{}")];
+        for (at, column) in
+            ["service_name", "strategy", "endpoint", "config"].into_iter().enumerate()
+        {
             for what in ["a blob", "a number", "text that is not UTF-8", "longer than 1 MiB"] {
                 let mut fields = good();
                 fields[at] = Field::Other { what };

@@ -54,7 +54,12 @@ impl RouteRow {
     /// Makes a row of texts.
     #[must_use]
     pub fn new(name: &str, strategy: &str, endpoint: Option<&str>, config: &str) -> Self {
-        Self::from_fields(Field::text(name), Field::text(strategy), endpoint.into(), Field::text(config))
+        Self::from_fields(
+            Field::text(name),
+            Field::text(strategy),
+            endpoint.into(),
+            Field::text(config),
+        )
     }
 
     /// Makes a row of whatever a source found.
@@ -123,19 +128,26 @@ mod tests {
         let row = RouteRow::new("a", "http", Some("x|1"), "{}");
         assert_eq!(row, row.clone());
         assert_ne!(row, RouteRow::new("a", "http", Some("x"), "1|{}"));
-        assert_ne!(RouteRow::new("a", "local", None, "{}"), RouteRow::new("a", "local", Some(""), "{}"));
+        assert_ne!(
+            RouteRow::new("a", "local", None, "{}"),
+            RouteRow::new("a", "local", Some(""), "{}")
+        );
     }
 
     #[test]
     fn debug_does_not_show_the_config() {
         let row = RouteRow::new("a", "http", None, r#"{"headers":{"A":"hunter2"}}"#);
         let text = format!("{row:?}");
-        assert!(text.contains("http") && text.contains("27 bytes") && !text.contains("hunter2"), "{text}");
+        assert!(
+            text.contains("http") && text.contains("27 bytes") && !text.contains("hunter2"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_name_is_shown_whatever_it_is() {
-        let named = |name| RouteRow::from_fields(name, Field::Null, Field::Null, Field::Null).shown_name();
+        let named =
+            |name| RouteRow::from_fields(name, Field::Null, Field::Null, Field::Null).shown_name();
         assert_eq!(named(Field::Null), "(NULL)");
         assert_eq!(named(Field::Other { what: "a blob" }), "(a blob)");
         assert!(!named(Field::text("\u{1b}[2J")).contains('\u{1b}'));

@@ -10,9 +10,11 @@ use crate::name::Name;
 /// Is called after a change; returns false when the reload failed and must be tried again.
 pub type ChangeFn = Box<dyn Fn() -> bool + Send>;
 
-/// Reads rows and tells when they may have changed: SQLite first, any other store by the user's own type.
+/// Reads rows and tells when they may have changed: SQLite first, any other store by the user's own
+/// type.
 ///
-/// All functions block; a router calls all but `add_missing` and `read_some` off its callers' threads.
+/// All functions block; a router calls all but `add_missing` and `read_some` off its callers'
+/// threads.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no source of routes",
     note = "use `SqliteRoutes` or `MemoryRoutes`, or implement `RouteSource` for a type of your own"
@@ -24,23 +26,26 @@ pub trait RouteSource: Send + Sync + 'static {
     /// When the rows cannot be read as a whole; the router keeps what it has and tries again.
     fn read(&self) -> Result<Snapshot, SourceError>;
 
-    /// Calls `changed` from a thread of the source until the guard is dropped: once at the start, so that no change between
-    /// a first `read` and this call is lost, and after each change of which the source hears. A change may be
-    /// announced more than once; when `changed` returns false or panics, it is called again after a growing wait.
+    /// Calls `changed` from a thread of the source until the guard is dropped: once at the start,
+    /// so that no change between a first `read` and this call is lost, and after each change of
+    /// which the source hears. A change may be announced more than once; when `changed` returns
+    /// false or panics, it is called again after a growing wait.
     ///
     /// # Errors
     /// When changes cannot be noticed at all.
     fn watch(&self, changed: ChangeFn) -> Result<WatchGuard, SourceError>;
 
-    /// Adds a row `name, local` for each name that has none, all or none of them. It is called where implementations are registered,
-    /// on a thread of the runtime, so it does not wait for another writer: that is [`Added::Busy`], and a router tries again later.
+    /// Adds a row `name, local` for each name that has none, all or none of them. It is called
+    /// where implementations are registered, on a thread of the runtime, so it does not wait for
+    /// another writer: that is [`Added::Busy`], and a router tries again later.
     ///
     /// # Errors
     /// When the source can be written but refused it.
     fn add_missing(&self, names: &[&Name]) -> Result<Added, SourceError>;
 
-    /// Reads the rows of these names as of one moment, after they were added: a router that has all others needs no more. `None`
-    /// where a source can read all rows only, or does not count every change in [`Snapshot::generation`].
+    /// Reads the rows of these names as of one moment, after they were added: a router that has all
+    /// others needs no more. `None` where a source can read all rows only, or does not count every
+    /// change in [`Snapshot::generation`].
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -48,18 +53,21 @@ pub trait RouteSource: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Makes strategy words known that rows may use: a router's own transports. A source that cannot be written, or
-    /// that knows no such list, has nothing to do. A word that rows cannot hold in this source is one of its
-    /// [`warnings`](Self::warnings), because rows with other words work.
+    /// Makes strategy words known that rows may use: a router's own transports. A source that
+    /// cannot be written, or that knows no such list, has nothing to do. A word that rows cannot
+    /// hold in this source is one of its [`warnings`](Self::warnings), because rows with other
+    /// words work.
     ///
     /// # Errors
     /// When the source refuses a word.
     fn add_strategies(&self, words: &[&str]) -> Result<(), SourceError>;
 
-    /// Tells troubles of the source itself, for `inspect`: one sentence each, without a name of a row.
+    /// Tells troubles of the source itself, for `inspect`: one sentence each, without a name of a
+    /// row.
     fn warnings(&self) -> Vec<String>;
 
-    /// Gives what changes rows, where the rows are in a SQLite file: [`Router::admin`](crate::Router::admin) asks for it.
+    /// Gives what changes rows, where the rows are in a SQLite file:
+    /// [`Router::admin`](crate::Router::admin) asks for it.
     #[cfg(feature = "sqlite")]
     fn admin(&self) -> Option<super::Admin> {
         None
@@ -69,7 +77,8 @@ pub trait RouteSource: Send + Sync + 'static {
 /// Holds all rows as of one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
-    /// Counts changes; it is for people and for comparing with history, not a proof that nothing changed.
+    /// Counts changes; it is for people and for comparing with history, not a proof that nothing
+    /// changed.
     pub generation: u64,
     /// Every row, in no particular order.
     pub rows: Vec<RouteRow>,
@@ -103,7 +112,8 @@ impl SourceError {
     }
 }
 
-/// Ends the watching when it is dropped, and waits for the thread, unless it is dropped on that very thread.
+/// Ends the watching when it is dropped, and waits for the thread, unless it is dropped on that
+/// very thread.
 ///
 /// A call of `changed` that runs is waited for, so do not hold what it needs while dropping this.
 #[must_use = "dropping the guard ends the watching"]
@@ -122,7 +132,9 @@ impl WatchGuard {
 impl Drop for WatchGuard {
     fn drop(&mut self) {
         (self.stop)();
-        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != thread::current().id()) {
+        if let Some(thread) =
+            self.thread.take().filter(|thread| thread.thread().id() != thread::current().id())
+        {
             // A panic of the thread was reported where it happened.
             let _ = thread.join();
         }

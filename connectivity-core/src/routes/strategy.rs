@@ -32,12 +32,15 @@ pub enum Strategy {
 
 impl Strategy {
     /// The words that every routes table knows from the start.
-    pub const BUILT_IN: [&'static str; 8] = ["local", "noop", "quic", "http", "mcp", "unix", "dbsync", "embed"];
+    pub const BUILT_IN: [&'static str; 8] =
+        ["local", "noop", "quic", "http", "mcp", "unix", "dbsync", "embed"];
 
-    /// Checks a word as it stands in the column `strategy`; whether there is such a transport is the router's question.
+    /// Checks a word as it stands in the column `strategy`; whether there is such a transport is
+    /// the router's question.
     ///
     /// # Errors
-    /// When the text is no word of lower-case letters, digits, `_` and `-` that begins with a letter.
+    /// When the text is no word of lower-case letters, digits, `_` and `-` that begins with a
+    /// letter.
     pub fn parse(word: &str) -> Result<Self, RouteError> {
         match word {
             "local" => Ok(Self::Local),
@@ -45,7 +48,10 @@ impl Strategy {
             _ if is_word(word) => Ok(Self::Remote(word.to_owned())),
             _ => Err(RouteError::column(
                 "strategy",
-                format_args!("`{}` is no strategy; use a word such as `local`, `quic` or `http`", shown(word)),
+                format_args!(
+                    "`{}` is no strategy; use a word such as `local`, `quic` or `http`",
+                    shown(word)
+                ),
             )),
         }
     }
@@ -60,7 +66,8 @@ impl Strategy {
         }
     }
 
-    /// The word, to keep: without an allocation where every routes table knows it, because a table has one for each row.
+    /// The word, to keep: without an allocation where every routes table knows it, because a table
+    /// has one for each row.
     pub(crate) fn word(&self) -> Cow<'static, str> {
         let known = Self::BUILT_IN.into_iter().find(|known| *known == self.as_str());
         known.map_or_else(|| self.as_str().to_owned().into(), Cow::Borrowed)

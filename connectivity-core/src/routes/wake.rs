@@ -125,11 +125,12 @@ mod tests {
     fn what_failed_is_due_again_later_and_later() {
         let calls = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&calls);
-        let mut handover = Handover::new(Box::new(move || match counted.fetch_add(1, Ordering::Relaxed) {
-            0 => false,
-            1 => panic!("on purpose"),
-            _ => true,
-        }));
+        let mut handover =
+            Handover::new(Box::new(move || match counted.fetch_add(1, Ordering::Relaxed) {
+                0 => false,
+                1 => panic!("on purpose"),
+                _ => true,
+            }));
         let mut waits = Vec::new();
         while handover.due.is_some() {
             handover.run();

@@ -1,9 +1,13 @@
-//! The arguments of a method as one value: positional in bincode, named in JSON, without a derive in the user's crate.
+//! The arguments of a method as one value: positional in bincode, named in JSON, without a derive
+//! in the user's crate.
 
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess,
+    Visitor,
+};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::codec::{Codec, CodecError, Encoded};
@@ -50,7 +54,9 @@ impl<M: Method, T: Fields> Serialize for Args<M, T> {
 
 impl<'de, M: Method, T: FromFields> Deserialize<'de> for Args<M, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_struct("Args", M::DESC.arguments(), ArgsVisitor::<M, T>(PhantomData)).map(Self::new)
+        deserializer
+            .deserialize_struct("Args", M::DESC.arguments(), ArgsVisitor::<M, T>(PhantomData))
+            .map(Self::new)
     }
 }
 
@@ -81,15 +87,25 @@ pub trait Fields {
     #[doc(hidden)]
     const COUNT: usize;
     #[doc(hidden)]
-    fn serialize_fields<S: SerializeStruct>(&self, names: &[&'static str], out: &mut S) -> Result<(), S::Error>;
+    fn serialize_fields<S: SerializeStruct>(
+        &self,
+        names: &[&'static str],
+        out: &mut S,
+    ) -> Result<(), S::Error>;
 }
 
 /// A tuple whose members can be read by position or by name.
 pub trait FromFields: Sized {
     #[doc(hidden)]
-    fn from_seq<'de, A: SeqAccess<'de>>(names: &'static [&'static str], seq: A) -> Result<Self, A::Error>;
+    fn from_seq<'de, A: SeqAccess<'de>>(
+        names: &'static [&'static str],
+        seq: A,
+    ) -> Result<Self, A::Error>;
     #[doc(hidden)]
-    fn from_map<'de, A: MapAccess<'de>>(names: &'static [&'static str], map: A) -> Result<Self, A::Error>;
+    fn from_map<'de, A: MapAccess<'de>>(
+        names: &'static [&'static str],
+        map: A,
+    ) -> Result<Self, A::Error>;
 }
 
 /// The arguments of a method: a tuple of up to 12 [`Parameter`]s.
@@ -141,8 +157,9 @@ impl Visitor<'_> for FieldSeed {
     }
 }
 
-/// Passes over an argument that this program does not know, if it is null: what an older program gets from a newer one that
-/// leaves a new optional argument out. Anything else would be lost, so it is an error.
+/// Passes over an argument that this program does not know, if it is null: what an older program
+/// gets from a newer one that leaves a new optional argument out. Anything else would be lost, so
+/// it is an error.
 fn skip_unknown<'de, A: MapAccess<'de>>(
     key: &str,
     names: &'static [&'static str],
@@ -154,7 +171,8 @@ fn skip_unknown<'de, A: MapAccess<'de>>(
     }
 }
 
-/// Makes an absent argument: `None` for an `Option`, an error with the argument's name for anything else.
+/// Makes an absent argument: `None` for an `Option`, an error with the argument's name for anything
+/// else.
 fn missing<T: DeserializeOwned, E: de::Error>(name: &'static str) -> Result<T, E> {
     T::deserialize(Missing(name, PhantomData))
 }

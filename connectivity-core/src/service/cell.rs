@@ -12,14 +12,15 @@ const WORDS: usize = MAX_METHODS / 64;
 
 /// What all clients of one service in one router share.
 ///
-/// A bit for each method says whether a call may go straight to the local implementation. What changes at run time is the
-/// route, not the implementation, so the latter stands in a write-once place and is borrowed: a local call is one atomic load,
-/// no lock, no reference count, no map, no codec.
+/// A bit for each method says whether a call may go straight to the local implementation. What
+/// changes at run time is the route, not the implementation, so the latter stands in a write-once
+/// place and is borrowed: a local call is one atomic load, no lock, no reference count, no map, no
+/// codec.
 pub struct ServiceCell {
     desc: &'static ServiceDesc,
     fast: [AtomicU64; WORDS],
-    /// The place of the implementation as an `Arc<dyn DynBilling>`: a [`Slot`] of that type. Its type is compared when a client is
-    /// made, not in each call.
+    /// The place of the implementation as an `Arc<dyn DynBilling>`: a [`Slot`] of that type. Its
+    /// type is compared when a client is made, not in each call.
     typed: OnceLock<Arc<dyn Any + Send + Sync>>,
     dispatch: OnceLock<Arc<dyn Dispatch>>,
 }
@@ -39,7 +40,8 @@ impl ServiceCell {
     where
         D: ?Sized + Send + Sync + 'static,
     {
-        self.slot::<D>().is_some_and(|slot| slot.set(typed).is_ok()) && self.dispatch.set(dispatch).is_ok()
+        self.slot::<D>().is_some_and(|slot| slot.set(typed).is_ok())
+            && self.dispatch.set(dispatch).is_ok()
     }
 
     /// Shows the implementation to the envelope path.
@@ -52,7 +54,8 @@ impl ServiceCell {
         self.desc
     }
 
-    /// Lets calls of these methods, and of no others, go straight to the implementation. The host serializes its writes.
+    /// Lets calls of these methods, and of no others, go straight to the implementation. The host
+    /// serializes its writes.
     pub fn set_fast(&self, methods: impl Iterator<Item = &'static MethodDesc>) {
         for (word, bits) in self.fast.iter().zip(mask(methods)) {
             word.store(bits, Ordering::Release);
@@ -66,7 +69,8 @@ impl ServiceCell {
         }
     }
 
-    /// Finds the place of the implementation; none, if the cell is that of another contract of the same name.
+    /// Finds the place of the implementation; none, if the cell is that of another contract of the
+    /// same name.
     pub(crate) fn slot<D: ?Sized + Send + Sync + 'static>(&self) -> Option<Arc<Slot<D>>> {
         let slot = self.typed.get_or_init(|| Arc::new(Slot::<D>::new()));
         Arc::clone(slot).downcast().ok()

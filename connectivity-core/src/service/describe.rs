@@ -1,4 +1,5 @@
-//! What is generic over a method: its description, its shape, and how arguments and answers get into calls and out of them.
+//! What is generic over a method: its description, its shape, and how arguments and answers get
+//! into calls and out of them.
 //!
 //! The rooms below know a method by its [`MethodDesc`] only.
 
@@ -44,10 +45,14 @@ fn shape<M: Method>(codec: Codec) -> MethodShape {
     MethodShape::new(M::DESC.name(), [arguments, ok, err])
 }
 
-/// Makes the answer of a `noop` route: what the method says, or nothing for a method that returns nothing.
+/// Makes the answer of a `noop` route: what the method says, or nothing for a method that returns
+/// nothing.
 #[cfg(feature = "router")]
 fn noop<M: Method>() -> Option<Reply> {
-    M::noop().map(Wire::into_form).or_else(unit).map(|value| Reply::typed(Body::typed(value), false))
+    M::noop()
+        .map(Wire::into_form)
+        .or_else(unit)
+        .map(|value| Reply::typed(Body::typed(value), false))
 }
 
 /// `Some(())` if `T` is `()`.
@@ -61,23 +66,31 @@ impl Call {
     /// For generated code: takes the arguments of the method `M`.
     ///
     /// # Errors
-    /// [`Decode`](ErrorKind::Decode), [`Contract`](ErrorKind::Contract), or [`Encode`](ErrorKind::Encode) where an earlier attempt has
-    /// taken them; with `sent` `No`: nothing ran.
+    /// [`Decode`](ErrorKind::Decode), [`Contract`](ErrorKind::Contract), or
+    /// [`Encode`](ErrorKind::Encode) where an earlier attempt has taken them; with `sent` `No`:
+    /// nothing ran.
     #[doc(hidden)]
     pub fn into_args<M: Method>(self) -> Result<<M::Args as Arguments>::Owned, Error> {
         let (name, body) = self.into_body();
         let fail = |kind, cause| Error::new(kind, &name, cause).with_sent(Sent::No);
         let arguments: Result<Args<M, <M::Args as Arguments>::Form>, Error> = match body {
             Body::Typed(payload) => payload.take().map_err(|why| match why {
-                Untaken::OtherType => {
-                    fail(ErrorKind::Contract, "two contracts of this name are linked into one program".into())
-                }
-                Untaken::Spent => fail(ErrorKind::Encode, "the arguments: an earlier attempt has taken them".into()),
+                Untaken::OtherType => fail(
+                    ErrorKind::Contract,
+                    "two contracts of this name are linked into one program".into(),
+                ),
+                Untaken::Spent => fail(
+                    ErrorKind::Encode,
+                    "the arguments: an earlier attempt has taken them".into(),
+                ),
             }),
             Body::Encoded(codec, bytes) => {
                 codec.decode(&bytes).map_err(|cause| fail(ErrorKind::Decode, cause.of_arguments()))
             }
-            Body::Raw(_) => Err(fail(ErrorKind::Decode, "a typed method takes JSON or bincode, not raw bytes".into())),
+            Body::Raw(_) => Err(fail(
+                ErrorKind::Decode,
+                "a typed method takes JSON or bincode, not raw bytes".into(),
+            )),
         };
         arguments.map(|arguments| M::Args::from_form(arguments.into_inner()))
     }
@@ -99,15 +112,22 @@ impl Reply {
     /// Reads the answer, or the lack of one, as what the method `M` returns.
     pub(crate) fn into_output<M: Method>(reply: Result<Self, Error>) -> M::Output {
         let value = match reply.map(Self::into_parts) {
-            Ok((body, false, drift)) => take::<M, _>(body, drift).map(|value| Ok(M::Ok::from_form(value))),
-            Ok((body, true, drift)) => take::<M, _>(body, drift).map(|error| Err(M::Err::from_form(error))),
+            Ok((body, false, drift)) => {
+                take::<M, _>(body, drift).map(|value| Ok(M::Ok::from_form(value)))
+            }
+            Ok((body, true, drift)) => {
+                take::<M, _>(body, drift).map(|error| Err(M::Err::from_form(error)))
+            }
             Err(error) => Err(error),
         };
         M::Output::from_result(value.unwrap_or_else(|error| Err(M::Err::from_form(error.into()))))
     }
 }
 
-fn take<M: Method, T: DeserializeOwned + 'static>(body: Body, drift: Option<String>) -> Result<T, Error> {
+fn take<M: Method, T: DeserializeOwned + 'static>(
+    body: Body,
+    drift: Option<String>,
+) -> Result<T, Error> {
     let fail = |kind, cause: &dyn fmt::Display| {
         Error::new(kind, M::DESC.full_name(), format!("the reply: {cause}")).with_sent(Sent::Yes)
     };
@@ -120,6 +140,8 @@ fn take<M: Method, T: DeserializeOwned + 'static>(body: Body, drift: Option<Stri
             Some(drift) => fail(ErrorKind::Contract, &format_args!("{cause}; {drift}")),
             None => fail(ErrorKind::Decode, &cause),
         }),
-        Body::Raw(_) => Err(fail(ErrorKind::Decode, &"raw bytes, where JSON or bincode was expected")),
+        Body::Raw(_) => {
+            Err(fail(ErrorKind::Decode, &"raw bytes, where JSON or bincode was expected"))
+        }
     }
 }

@@ -29,23 +29,30 @@ pub trait Registrable {
 
 /// For generated code: answers a call of a method that the contract does not have.
 pub fn unknown_method(call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
-    Box::pin(
-        async move { Err(call.failed(ErrorKind::Unimplemented, "the service has no such method").with_sent(Sent::No)) },
-    )
+    Box::pin(async move {
+        Err(call
+            .failed(ErrorKind::Unimplemented, "the service has no such method")
+            .with_sent(Sent::No))
+    })
 }
 
-/// Runs a call in an implementation, as every path but the fast one does: in the call's context, for no longer than its
-/// deadline, and with a panic turned into an error whose text stays here.
-pub(crate) fn invoke(dispatch: &dyn Dispatch, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
-    // By name, not by the index that the caller's description has: two contracts of one name may be linked in.
+/// Runs a call in an implementation, as every path but the fast one does: in the call's context,
+/// for no longer than its deadline, and with a panic turned into an error whose text stays here.
+pub(crate) fn invoke(
+    dispatch: &dyn Dispatch,
+    call: Call,
+) -> BoxFuture<'static, Result<Reply, Error>> {
+    // By name, not by the index that the caller's description has: two contracts of one name may be
+    // linked in.
     match dispatch.desc().method(call.name()) {
         Some(method) => dispatch.dispatch(method.index(), call),
         None => unknown_method(call),
     }
 }
 
-/// For generated code: runs a call of the method `M`, whose arguments `work` takes: in the call's context, for no longer than its
-/// deadline, and with a panic turned into an error. All of it is one box.
+/// For generated code: runs a call of the method `M`, whose arguments `work` takes: in the call's
+/// context, for no longer than its deadline, and with a panic turned into an error. All of it is
+/// one box.
 pub fn serve<M: Method, F>(
     mut call: Call,
     work: impl FnOnce(<M::Args as Arguments>::Owned) -> F + Send + 'static,
@@ -53,7 +60,8 @@ pub fn serve<M: Method, F>(
 where
     F: Future<Output = M::Output> + Send + 'static,
 {
-    let (name, context) = (Name::from_static(M::DESC.full_name()), std::mem::take(call.context_mut()));
+    let (name, context) =
+        (Name::from_static(M::DESC.full_name()), std::mem::take(call.context_mut()));
     let permits = call.take_permits();
     let work = async move {
         let _permits = permits;
@@ -73,7 +81,8 @@ pub(crate) fn run(
     work: impl Future<Output = Result<Reply, Error>> + Send + 'static,
 ) -> BoxFuture<'static, Result<Reply, Error>> {
     let deadline = context.deadline();
-    let work = context::scope(context.serving_call(name.clone()), CatchPanic::new(name.clone(), work));
+    let work =
+        context::scope(context.serving_call(name.clone()), CatchPanic::new(name.clone(), work));
     Box::pin(Within::new(deadline, name, work))
 }
 
@@ -84,7 +93,8 @@ fn run_detached(
     work: BoxFuture<'static, Result<Reply, Error>>,
 ) -> BoxFuture<'static, Result<Reply, Error>> {
     let deadline = context.deadline();
-    let work = context::scope(context.serving_call(name.clone()), CatchPanic::new(name.clone(), work));
+    let work =
+        context::scope(context.serving_call(name.clone()), CatchPanic::new(name.clone(), work));
     Box::pin(Within::new(deadline, name.clone(), detached(name, work)))
 }
 
@@ -93,5 +103,7 @@ async fn detached(
     work: impl Future<Output = Result<Reply, Error>> + Send + 'static,
 ) -> Result<Reply, Error> {
     // The task ends early only when its runtime does.
-    tokio::spawn(work).await.unwrap_or_else(|_gone| Err(Error::new(ErrorKind::Cancelled, name, "the runtime is gone")))
+    tokio::spawn(work)
+        .await
+        .unwrap_or_else(|_gone| Err(Error::new(ErrorKind::Cancelled, name, "the runtime is gone")))
 }

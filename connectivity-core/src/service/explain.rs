@@ -1,5 +1,5 @@
-//! What generated code asks an error for the log, whatever its type can tell: the most telling of three traits answers, by the number of
-//! references that it takes to get there.
+//! What generated code asks an error for the log, whatever its type can tell: the most telling of
+//! three traits answers, by the number of references that it takes to get there.
 
 use std::fmt;
 

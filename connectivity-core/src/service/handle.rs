@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::call::{Body, BoxFuture, Call, CallService, MethodDesc, Reply, ServiceDesc, arguments_failed};
+use crate::call::{
+    Body, BoxFuture, Call, CallService, MethodDesc, Reply, ServiceDesc, arguments_failed,
+};
 use crate::error::Error;
 use crate::service::{
-    Args, Arguments, Dispatch, Form, Host, Method, Plan, Registrable, ServiceCell, ServiceRegistry, Slot, invoke,
+    Args, Arguments, Dispatch, Form, Host, Method, Plan, Registrable, ServiceCell, ServiceRegistry,
+    Slot, invoke,
 };
 
 /// The client's hold on a service `D`, the object-safe form of a contract.
@@ -17,7 +20,8 @@ pub struct Handle<D: ?Sized> {
     cell: Arc<ServiceCell>,
     host: Arc<dyn Host>,
     timeout: Option<Duration>,
-    /// The implementation, once it is registered. Empty for good where the cell is another contract's.
+    /// The implementation, once it is registered. Empty for good where the cell is another
+    /// contract's.
     local: Arc<Slot<D>>,
 }
 
@@ -34,12 +38,15 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
         let (typed, dispatch) = service.into_parts();
         let cell = ServiceCell::new(dispatch.desc());
         cell.set_local(typed, Arc::clone(&dispatch));
-        cell.set_fast(cell.desc().methods().iter().copied().filter(|method| !method.is_no_cancel()));
+        cell.set_fast(
+            cell.desc().methods().iter().copied().filter(|method| !method.is_no_cancel()),
+        );
         let local = cell.slot().unwrap_or_default();
         Self { cell: Arc::new(cell), host: Arc::new(Direct(dispatch)), timeout: None, local }
     }
 
-    /// Gives every call through the returned handle `limit` at the most; a row or a surrounding deadline may ask for less.
+    /// Gives every call through the returned handle `limit` at the most; a row or a surrounding
+    /// deadline may ask for less.
     ///
     /// Its cell is one that is never fast, so that handles without a limit need not look for one.
     #[must_use]
@@ -59,23 +66,31 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
         self.local.get().map(|service| &**service)
     }
 
-    /// Sends a call of `M` wherever its route says. The route is read here, and its layers are called, before anything is awaited.
+    /// Sends a call of `M` wherever its route says. The route is read here, and its layers are
+    /// called, before anything is awaited.
     #[cold]
-    pub fn slow<'a, M: Method>(&self, arguments: <M::Args as Arguments>::Given<'_>) -> Answer<'a, M> {
+    pub fn slow<'a, M: Method>(
+        &self,
+        arguments: <M::Args as Arguments>::Given<'_>,
+    ) -> Answer<'a, M> {
         Answer::Slow(match self.prepare::<M>(arguments) {
             Ok((service, call)) => service.send_last(call),
             Err(error) => Box::pin(std::future::ready(Err(error))),
         })
     }
 
-    fn prepare<M: Method>(&self, arguments: <M::Args as Arguments>::Given<'_>) -> Result<(CallService, Call), Error> {
+    fn prepare<M: Method>(
+        &self,
+        arguments: <M::Args as Arguments>::Given<'_>,
+    ) -> Result<(CallService, Call), Error> {
         let Plan { service, form } = self.host.plan(M::DESC);
         let body = match form {
             Form::Typed => Body::typed(Args::<M, _>::new(M::Args::into_form(arguments))),
             Form::Encoded(wanted) => {
                 let arguments = Args::<M, _>::new(M::Args::lend(arguments));
                 let encoded = M::DESC.codec(wanted).encode_or_json(&arguments, M::DESC.full_name());
-                let (codec, bytes) = encoded.map_err(|cause| arguments_failed(M::DESC.full_name(), &cause))?;
+                let (codec, bytes) =
+                    encoded.map_err(|cause| arguments_failed(M::DESC.full_name(), &cause))?;
                 Body::Encoded(codec, bytes)
             }
         };
@@ -87,8 +102,8 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
     }
 }
 
-/// How a call of `M` is answered: by the implementation itself, or by whatever its route leads to. One type for both, so that a
-/// client's future holds one of them and nothing is boxed twice.
+/// How a call of `M` is answered: by the implementation itself, or by whatever its route leads to.
+/// One type for both, so that a client's future holds one of them and nothing is boxed twice.
 #[expect(clippy::exhaustive_enums, reason = "generated code makes it")]
 pub enum Answer<'a, M: Method> {
     /// Straight from the implementation.
@@ -121,7 +136,12 @@ impl<M: Method> fmt::Debug for Answer<'_, M> {
 impl<D: ?Sized> Clone for Handle<D> {
     fn clone(&self) -> Self {
         let Self { cell, host, timeout, local } = self;
-        Self { cell: Arc::clone(cell), host: Arc::clone(host), timeout: *timeout, local: Arc::clone(local) }
+        Self {
+            cell: Arc::clone(cell),
+            host: Arc::clone(host),
+            timeout: *timeout,
+            local: Arc::clone(local),
+        }
     }
 }
 

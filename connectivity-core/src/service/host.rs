@@ -29,7 +29,8 @@ impl<T: ServiceRegistry + ?Sized> ServiceRegistry for &T {
     }
 }
 
-/// Who knows the routes: asked once for every call off the fast path, so that the call sees one table from start to end.
+/// Who knows the routes: asked once for every call off the fast path, so that the call sees one
+/// table from start to end.
 pub trait Host: Send + Sync {
     /// Says where a call of the method goes now.
     fn plan(&self, method: &'static MethodDesc) -> Plan;

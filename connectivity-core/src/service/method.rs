@@ -37,10 +37,12 @@ pub trait Method: Sized + Send + Sync + 'static {
     }
 }
 
-/// A type that can stand in a contract: owned, `Send`, and serde's both ways. Implemented for every such type.
+/// A type that can stand in a contract: owned, `Send`, and serde's both ways. Implemented for every
+/// such type.
 ///
-/// What it needs stands on [`Form`](Self::Form), not on the trait: the compiler then reports a type without it as one that
-/// lacks this trait, once, and not as one that lacks the first thing, and the second, and the third.
+/// What it needs stands on [`Form`](Self::Form), not on the trait: the compiler then reports a type
+/// without it as one that lacks this trait, once, and not as one that lacks the first thing, and
+/// the second, and the third.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel in a call of a connectivity service",
     label = "needs Serialize, Deserialize, Send and no borrowed parts",
@@ -68,7 +70,8 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Wire for T {
     }
 }
 
-/// An error type that a contract can have. Implemented for every type with the parts named here; see [`Wire`].
+/// An error type that a contract can have. Implemented for every type with the parts named here;
+/// see [`Wire`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the error type of a connectivity service",
     label = "needs From<connectivity_core::Error>, Serialize and Deserialize",

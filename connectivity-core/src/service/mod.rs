@@ -1,4 +1,5 @@
-//! What `#[service]` expands against: the bounds on a contract, its arguments, and the path of a typed call.
+//! What `#[service]` expands against: the bounds on a contract, its arguments, and the path of a
+//! typed call.
 
 mod args;
 mod cell;

@@ -1,8 +1,8 @@
 //! The types of arguments, and what they need.
 //!
-//! For each type that a trait names, the macro makes a type without values, a tag, and everything else speaks of the tag.
-//! What the user's type lacks is then wrong in one place, the tag's impl, and the compiler reports it there, once, at the
-//! type as the user wrote it.
+//! For each type that a trait names, the macro makes a type without values, a tag, and everything
+//! else speaks of the tag. What the user's type lacks is then wrong in one place, the tag's impl,
+//! and the compiler reports it there, once, at the type as the user wrote it.
 
 use std::marker::PhantomData;
 
@@ -25,8 +25,8 @@ pub trait Referent: 'static {
     type Owned;
 }
 
-/// A type that can stand behind the `&` of an argument. Implemented for every such type; as with [`Wire`], what it needs
-/// stands on the associated types.
+/// A type that can stand behind the `&` of an argument. Implemented for every such type; as with
+/// [`Wire`], what it needs stands on the associated types.
 #[diagnostic::on_unimplemented(
     message = "`&{Self}` cannot travel in a call of a connectivity service",
     label = "needs Clone, Serialize, Deserialize and Send",

@@ -43,7 +43,8 @@ impl Value for Right {
 struct Add;
 
 impl Method for Add {
-    const DESC: &'static MethodDesc = &MethodDesc::of::<Self>(0, "adder", "add", "adder.add", &["left", "right"]);
+    const DESC: &'static MethodDesc =
+        &MethodDesc::of::<Self>(0, "adder", "add", "adder.add", &["left", "right"]);
     type Args = (Ref<Left>, Own<Right>);
     type Output = Result<u32, Error>;
     type Ok = u32;
@@ -62,7 +63,9 @@ impl Dispatch for AdderService {
     fn dispatch(&self, index: usize, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
         let service = Arc::clone(&self.0);
         match index {
-            0 => serve::<Add, _>(call, move |(left, right)| async move { service.add(&left, right).await }),
+            0 => serve::<Add, _>(call, move |(left, right)| async move {
+                service.add(&left, right).await
+            }),
             _ => unknown_method(call),
         }
     }
@@ -90,7 +93,10 @@ async fn both_paths_give_the_same_answer() {
     let handle = handle();
     assert_eq!(handle.fast::<Add>().unwrap().add("40", Some(2)).await, Ok(42));
     assert_eq!(handle.slow::<Add>(("40", Some(2))).await, Ok(42));
-    assert!(handle.with_timeout(Duration::from_secs(1)).fast::<Add>().is_none(), "a time limit needs the envelope");
+    assert!(
+        handle.with_timeout(Duration::from_secs(1)).fast::<Add>().is_none(),
+        "a time limit needs the envelope"
+    );
 }
 
 #[tokio::test]
@@ -134,7 +140,10 @@ async fn borrowed_arguments_encode_like_owned_ones() {
 #[tokio::test]
 async fn a_panic_is_one_typed_error_and_its_text_stays_here() {
     let error = handle().slow::<Add>(("panic", None)).await.unwrap_err();
-    assert_eq!((error.kind(), error.name(), error.message()), (ErrorKind::Panicked, "adder.add", ""));
+    assert_eq!(
+        (error.kind(), error.name(), error.message()),
+        (ErrorKind::Panicked, "adder.add", "")
+    );
 }
 
 #[tokio::test(start_paused = true)]

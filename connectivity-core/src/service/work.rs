@@ -14,8 +14,8 @@ use crate::error::{Error, ErrorKind};
 use crate::name::Name;
 
 pin_project! {
-    /// Work that ends at its deadline. It is polled before the clock: what is ready at once costs no timer, and what ends at its
-    /// deadline has ended.
+    /// Work that ends at its deadline. It is polled before the clock: what is ready at once costs
+    /// no timer, and what ends at its deadline has ended.
     #[derive(Debug)]
     pub(crate) struct Within<F> {
         #[pin]
@@ -67,7 +67,8 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for CatchPanic<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        catch(this.name.as_str(), || this.work.poll(cx)).unwrap_or_else(|error| Poll::Ready(Err(error)))
+        catch(this.name.as_str(), || this.work.poll(cx))
+            .unwrap_or_else(|error| Poll::Ready(Err(error)))
     }
 }
 
@@ -77,7 +78,10 @@ pub(crate) fn catch<T>(name: &str, part: impl FnOnce() -> T) -> Result<T, Error>
 }
 
 fn panicked(name: &str, panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(name = %name, "an implementation panicked: {}", text.unwrap_or("(no text)"));
     Error::new(ErrorKind::Panicked, name, "")
 }

@@ -26,7 +26,10 @@ impl<'w> Elements<'w> {
 impl<'de> SeqAccess<'de> for Elements<'_> {
     type Error = Stop;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Stop> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Stop> {
         self.places.next().map(|at| self.own.seed(at, self.avoidable, seed)).transpose()
     }
 }
@@ -50,7 +53,10 @@ impl<'w> Entries<'w> {
 impl<'de> MapAccess<'de> for Entries<'_> {
     type Error = Stop;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Stop> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Stop> {
         self.places.next().map(|at| self.own.seed(at, true, seed)).transpose()
     }
 
@@ -60,7 +66,8 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     }
 }
 
-/// The fields of a struct under their names, so that one that takes no answer can be left out and hides no other.
+/// The fields of a struct under their names, so that one that takes no answer can be left out and
+/// hides no other.
 pub(super) struct NamedFields<'w, 'g> {
     own: Tracer<'w>,
     fields: std::vec::IntoIter<Member>,
@@ -70,7 +77,11 @@ pub(super) struct NamedFields<'w, 'g> {
 
 impl<'w, 'g> NamedFields<'w, 'g> {
     /// Notes in `given` which name was read last.
-    pub(super) fn new(own: Tracer<'w>, fields: Vec<Member>, given: &'g mut Option<&'static str>) -> Self {
+    pub(super) fn new(
+        own: Tracer<'w>,
+        fields: Vec<Member>,
+        given: &'g mut Option<&'static str>,
+    ) -> Self {
         Self { own, fields: fields.into_iter(), place: None, given }
     }
 }
@@ -78,7 +89,10 @@ impl<'w, 'g> NamedFields<'w, 'g> {
 impl<'de> MapAccess<'de> for NamedFields<'_, '_> {
     type Error = Stop;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Stop> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Stop> {
         let Some(Member { name, at }) = self.fields.next() else {
             // A struct without fields takes no name, and is none the worse for it.
             self.given.get_or_insert("");
@@ -105,7 +119,10 @@ impl<'de, 'w> EnumAccess<'de> for Chosen<'w> {
     type Error = Stop;
     type Variant = Tracer<'w>;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Tracer<'w>), Stop> {
+    fn variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<(S::Value, Tracer<'w>), Stop> {
         Ok((tracer::name(seed, self.name)?, self.place))
     }
 }
@@ -125,7 +142,11 @@ impl<'de> VariantAccess<'de> for Tracer<'_> {
         self.tuple(Key::Content(self.at), len, visitor)
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, names: &'static [&'static str], visitor: V) -> Result<V::Value, Stop> {
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        names: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
         self.fields(Key::Content(self.at), names, visitor)
     }
 }

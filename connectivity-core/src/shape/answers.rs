@@ -1,4 +1,5 @@
-//! What a walk answers when a type asks for a value. A type that checks what it reads refuses most of them, so there are several.
+//! What a walk answers when a type asks for a value. A type that checks what it reads refuses most
+//! of them, so there are several.
 
 /// Texts, from what everything takes to what common checked types take.
 pub(super) const TEXTS: &[&str] = &[

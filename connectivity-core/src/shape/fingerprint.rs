@@ -1,13 +1,15 @@
 //! One number for a shape: the same in every program and build, different where the wire is.
 //!
-//! The form. Each place is a string of bytes: the word of what stands there (`u64`, `option`, `struct`, ..) and a zero byte; for
-//! each field or variant its name and a zero byte; after each name, or for each place within, the digest of that place as eight
-//! bytes, little endian; at last, for each alternative, the word `or`, a zero byte and its digest. A digest is the FNV-1a 64 of
+//! The form. Each place is a string of bytes: the word of what stands there (`u64`, `option`,
+//! `struct`, ..) and a zero byte; for each field or variant its name and a zero byte; after each
+//! name, or for each place within, the digest of that place as eight bytes, little endian; at last,
+//! for each alternative, the word `or`, a zero byte and its digest. A digest is the FNV-1a 64 of
 //! that string. Names of types, newtypes and boxes are not in it.
 //!
-//! A type that contains itself is unrolled: the digest of a place is made in rounds, of the digests of the round before, which
-//! begin as zero. So after as many rounds as there are levels it tells of the whole type, and of one without an end it tells
-//! of the first [`LEVELS`] levels, however the types are cut into named ones.
+//! A type that contains itself is unrolled: the digest of a place is made in rounds, of the digests
+//! of the round before, which begin as zero. So after as many rounds as there are levels it tells
+//! of the whole type, and of one without an end it tells of the first [`LEVELS`] levels, however
+//! the types are cut into named ones.
 
 use super::node::{Id, Kind, Member, Node, resolve};
 

@@ -1,10 +1,13 @@
-//! The shape of a contract's types, found by walking them through their own `Deserialize`: nobody has to derive anything more.
+//! The shape of a contract's types, found by walking them through their own `Deserialize`: nobody
+//! has to derive anything more.
 //!
-//! A deserializer without data notes what a type asks for and answers something, in as many passes as it takes to have seen
-//! every variant. The values that it makes are written and read again, which shows what only `Serialize` does: a field or a variant that
-//! is not written, or written in another form than it is read. What it cannot see: what depends on the value, such as
-//! `#[serde(skip_serializing_if)]` with a condition that none of those values meets (encoding notices it, each time), what stands behind
-//! a check that refuses all answers within a tuple, and the inside of types that ask the data what it is.
+//! A deserializer without data notes what a type asks for and answers something, in as many passes
+//! as it takes to have seen every variant. The values that it makes are written and read again,
+//! which shows what only `Serialize` does: a field or a variant that is not written, or written in
+//! another form than it is read. What it cannot see: what depends on the value, such as
+//! `#[serde(skip_serializing_if)]` with a condition that none of those values meets (encoding
+//! notices it, each time), what stands behind a check that refuses all answers within a tuple, and
+//! the inside of types that ask the data what it is.
 
 mod access;
 mod answers;
@@ -39,7 +42,8 @@ const MAX_TEXT: usize = 800;
 /// Counts up when the form of fingerprints changes.
 const FORM: &str = "1";
 
-/// What a type looks like on a wire: its fields, variants and scalars by name and kind, without the names of types.
+/// What a type looks like on a wire: its fields, variants and scalars by name and kind, without the
+/// names of types.
 #[derive(Clone)]
 pub struct Shape(Vec<Node>);
 
@@ -53,7 +57,9 @@ impl Shape {
     /// The same; says too whether what is written is what is read.
     pub(crate) fn of_both<T: Serialize + DeserializeOwned>(codec: Codec) -> (Self, bool) {
         let mut returns = true;
-        let nodes = tracer::walk::<T>(codec == Codec::Json, |value| returns = returns && codec.returns(value));
+        let nodes = tracer::walk::<T>(codec == Codec::Json, |value| {
+            returns = returns && codec.returns(value)
+        });
         (Self(nodes), returns)
     }
 
@@ -63,7 +69,8 @@ impl Shape {
         fingerprint::digest(&self.0)
     }
 
-    /// Writes the shape in short: `{id: string, lines: seq<(string, u32)>}`. Texts over 800 bytes are cut.
+    /// Writes the shape in short: `{id: string, lines: seq<(string, u32)>}`. Texts over 800 bytes
+    /// are cut.
     #[must_use]
     pub fn text(&self) -> String {
         let mut writer = Writer::new(MAX_TEXT);
@@ -96,8 +103,8 @@ pub struct MethodShape {
 }
 
 impl MethodShape {
-    /// Makes the shape of a method from the shapes of its arguments, its value and its error, each with whether what is written is
-    /// what is read.
+    /// Makes the shape of a method from the shapes of its arguments, its value and its error, each
+    /// with whether what is written is what is read.
     pub(crate) fn new(name: &'static str, parts: [(Shape, bool); 3]) -> Self {
         let words = ["the arguments", "the reply", "the error"];
         let uneven = parts.iter().position(|(_, returns)| !returns).map(|part| words[part]);
@@ -123,21 +130,24 @@ impl MethodShape {
         &self.err
     }
 
-    /// Digests names and types of the arguments, the value and the error; the method's own name is not in it.
+    /// Digests names and types of the arguments, the value and the error; the method's own name is
+    /// not in it.
     ///
-    /// It is the FNV-1a 64 of `1`, a zero byte, and the [digests](Shape::fingerprint) of the three as eight bytes each, little
-    /// endian. It changes when a field or variant comes, goes, moves or changes its name or type, and not when a type is
-    /// renamed, boxed or aliased.
+    /// It is the FNV-1a 64 of `1`, a zero byte, and the [digests](Shape::fingerprint) of the three
+    /// as eight bytes each, little endian. It changes when a field or variant comes, goes, moves or
+    /// changes its name or type, and not when a type is renamed, boxed or aliased.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let mut fnv = Fnv::new();
         fnv.word(FORM);
-        [&self.arguments, &self.ok, &self.err].into_iter().for_each(|shape| fnv.number(shape.fingerprint()));
+        [&self.arguments, &self.ok, &self.err]
+            .into_iter()
+            .for_each(|shape| fnv.number(shape.fingerprint()));
         fnv.0
     }
 
-    /// Writes the method in short: `charge(order: string, cents: u64) -> {id: string, cents: u64} ! enum{Declined}`.
-    /// Texts over 800 bytes are cut.
+    /// Writes the method in short: `charge(order: string, cents: u64) -> {id: string, cents: u64} !
+    /// enum{Declined}`. Texts over 800 bytes are cut.
     #[must_use]
     pub fn text(&self) -> String {
         self.text_within(MAX_TEXT)
@@ -156,7 +166,8 @@ impl MethodShape {
     #[must_use]
     pub fn unsupported_by_bincode(&self) -> Option<Unsupported> {
         let replies = [(&self.ok, "the reply"), (&self.err, "the error")];
-        let reply = || replies.into_iter().find_map(|(shape, path)| unsupported::find(&shape.0, path));
+        let reply =
+            || replies.into_iter().find_map(|(shape, path)| unsupported::find(&shape.0, path));
         let uneven = || self.uneven.map(Unsupported::uneven);
         self.arguments.unsupported_by_bincode().or_else(reply).or_else(uneven)
     }

@@ -6,7 +6,8 @@ pub(super) type Id = usize;
 /// What stands at a place. A type that contains itself leads back to a place before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A number, a text, bytes or nothing, by the word that [`text`](super::MethodShape::text) shows.
+    /// A number, a text, bytes or nothing, by the word that [`text`](super::MethodShape::text)
+    /// shows.
     Scalar(&'static str),
     /// The error of this crate: one leaf, so that a new kind of error breaks no contract.
     Error,
@@ -43,7 +44,8 @@ pub(super) enum SelfDescribing {
 }
 
 impl SelfDescribing {
-    /// Guesses by the visitor's type name. It is a hint for people only, so a guess that goes wrong does no harm.
+    /// Guesses by the visitor's type name. It is a hint for people only, so a guess that goes wrong
+    /// does no harm.
     pub(super) fn of(visitor: &str) -> Self {
         if visitor.contains("TaggedContentVisitor") {
             Self::InternallyTagged
@@ -72,8 +74,12 @@ impl Node {
             Some(Kind::Is(at) | Kind::Newtype(at) | Kind::Option(at) | Kind::Seq(at)) => vec![*at],
             Some(Kind::Map(key, value)) => vec![*key, *value],
             Some(Kind::Tuple(places)) => places.clone(),
-            Some(Kind::Struct(members) | Kind::Enum(members)) => members.iter().map(|member| member.at).collect(),
-            Some(Kind::Scalar(_) | Kind::Error | Kind::Any(_) | Kind::Identifier) | None => Vec::new(),
+            Some(Kind::Struct(members) | Kind::Enum(members)) => {
+                members.iter().map(|member| member.at).collect()
+            }
+            Some(Kind::Scalar(_) | Kind::Error | Kind::Any(_) | Kind::Identifier) | None => {
+                Vec::new()
+            }
         }
     }
 
@@ -86,7 +92,8 @@ impl Node {
     }
 }
 
-/// Follows places that only point on. A newtype of nothing but itself points in a circle; it ends wherever it is by then.
+/// Follows places that only point on. A newtype of nothing but itself points in a circle; it ends
+/// wherever it is by then.
 pub(super) fn resolve(nodes: &[Node], at: Id) -> Id {
     let mut place = at;
     for _ in 0..nodes.len() {

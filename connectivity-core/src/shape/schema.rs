@@ -1,21 +1,24 @@
 //! A shape as JSON Schema, dialect 2020-12: what JSON a type reads, or writes.
 //!
-//! What a type does only when it is serialized cannot be seen, so a schema of what is written calls no field required: the type may
-//! leave it out. What asks the data what it is (an untagged enum, a flattened struct) has a schema that says little, and nothing false.
+//! What a type does only when it is serialized cannot be seen, so a schema of what is written calls
+//! no field required: the type may leave it out. What asks the data what it is (an untagged enum, a
+//! flattened struct) has a schema that says little, and nothing false.
 
 use serde_json::{Map, Value, json};
 
 use super::Shape;
 use super::node::{Id, Kind, Member, Node, SelfDescribing, resolve};
 
-/// Types deeper than this within each other are written beside the schema, so that its own nesting stays far below what parsers bear.
+/// Types deeper than this within each other are written beside the schema, so that its own nesting
+/// stays far below what parsers bear.
 const MAX_INLINE: usize = 16;
 
 impl Shape {
-    /// Writes the JSON Schema (2020-12) of what the type reads; it is meant for a shape that was walked as JSON.
+    /// Writes the JSON Schema (2020-12) of what the type reads; it is meant for a shape that was
+    /// walked as JSON.
     ///
-    /// Every field is required that is no `Option`, `#[serde(default)]` or not: who sends it all is understood. Types that are used
-    /// more than once stand under `$defs`.
+    /// Every field is required that is no `Option`, `#[serde(default)]` or not: who sends it all is
+    /// understood. Types that are used more than once stand under `$defs`.
     #[must_use]
     pub fn json_schema(&self) -> Value {
         Writer::new(&self.0, true).finish()
@@ -29,7 +32,8 @@ impl Shape {
     /// Says whether the type is an object in JSON, whatever its value.
     pub(crate) fn is_object(&self) -> bool {
         let node = &self.0[resolve(&self.0, 0)];
-        let object = matches!(node.kind, Some(Kind::Struct(_) | Kind::Map(..) | Kind::Error | TAGGED));
+        let object =
+            matches!(node.kind, Some(Kind::Struct(_) | Kind::Map(..) | Kind::Error | TAGGED));
         object && node.others.is_empty()
     }
 
@@ -129,7 +133,9 @@ impl<'a> Writer<'a> {
     fn tuple(&mut self, places: &[Id]) -> Value {
         let len = places.len();
         let first = places.first().map(|&at| resolve(self.nodes, at));
-        let same = |at: &Id| Some(&self.nodes[resolve(self.nodes, *at)].kind) == first.map(|at| &self.nodes[at].kind);
+        let same = |at: &Id| {
+            Some(&self.nodes[resolve(self.nodes, *at)].kind) == first.map(|at| &self.nodes[at].kind)
+        };
         match places.first() {
             Some(&first) if len > 3 && places.iter().all(same) => {
                 json!({ "type": "array", "items": self.place(first), "minItems": len, "maxItems": len })
@@ -143,9 +149,13 @@ impl<'a> Writer<'a> {
     }
 
     fn fields(&mut self, fields: &[Member]) -> Value {
-        let properties: Map<_, _> = fields.iter().map(|field| (field.name.to_owned(), self.place(field.at))).collect();
-        let required: Vec<_> =
-            fields.iter().filter(|field| self.is_required(field.at)).map(|field| field.name).collect();
+        let properties: Map<_, _> =
+            fields.iter().map(|field| (field.name.to_owned(), self.place(field.at))).collect();
+        let required: Vec<_> = fields
+            .iter()
+            .filter(|field| self.is_required(field.at))
+            .map(|field| field.name)
+            .collect();
         if required.is_empty() {
             json!({ "type": "object", "properties": properties })
         } else {
@@ -169,8 +179,11 @@ impl<'a> Writer<'a> {
     /// Variants without content are texts, the others objects of one key.
     fn variants(&mut self, variants: &[Member]) -> Value {
         let is_result = matches!(variants, [ok, err] if ok.name == "Ok" && err.name == "Err");
-        let unit = |at: Id| !is_result && self.nodes[resolve(self.nodes, at)].kind == Some(Kind::Scalar("unit"));
-        let (units, others): (Vec<_>, Vec<_>) = variants.iter().partition(|variant| unit(variant.at));
+        let unit = |at: Id| {
+            !is_result && self.nodes[resolve(self.nodes, at)].kind == Some(Kind::Scalar("unit"))
+        };
+        let (units, others): (Vec<_>, Vec<_>) =
+            variants.iter().partition(|variant| unit(variant.at));
         let mut forms = Vec::new();
         if !units.is_empty() {
             let names: Vec<_> = units.iter().map(|unit| unit.name).collect();
@@ -259,7 +272,10 @@ impl<'a> Uses<'a> {
         self.inside[at] = true;
         let nodes = self.nodes;
         let children = nodes[at].children();
-        children.into_iter().chain(nodes[at].others.iter().copied()).for_each(|child| self.visit(child));
+        children
+            .into_iter()
+            .chain(nodes[at].others.iter().copied())
+            .for_each(|child| self.visit(child));
         self.inside[at] = false;
     }
 }

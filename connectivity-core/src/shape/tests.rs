@@ -19,7 +19,10 @@ fn print<T: DeserializeOwned>() -> u64 {
 }
 
 fn refused<T: DeserializeOwned>() -> String {
-    Shape::of::<T>(Codec::Bincode).unsupported_by_bincode().map(|found| found.to_string()).unwrap_or_default()
+    Shape::of::<T>(Codec::Bincode)
+        .unsupported_by_bincode()
+        .map(|found| found.to_string())
+        .unwrap_or_default()
 }
 
 #[derive(Deserialize)]
@@ -60,8 +63,9 @@ fn a_struct_shows_its_fields_and_looks_through_newtypes() {
 #[test]
 fn every_variant_is_visited() {
     let inner = "enum{Unit, Tuple(u8, char), New(u64)}";
-    let outer =
-        format!("enum{{First({inner}), Second{{x: f32, y: {inner}}}, Third(i128, string), Fourth(string, bool)}}");
+    let outer = format!(
+        "enum{{First({inner}), Second{{x: f32, y: {inner}}}, Third(i128, string), Fourth(string, bool)}}"
+    );
     assert_eq!(text::<Outer>(), outer);
     assert_eq!(text::<Result<Inner, ()>>(), format!("enum{{Ok({inner}), Err}}"));
 }
@@ -101,7 +105,10 @@ fn recursion_ends() {
     assert_eq!(text::<List>(), "{value: u8, next: option<recursive>}");
     assert_eq!(text::<Forest>(), "seq<recursive>");
     let term = text::<Term>();
-    assert!(term.starts_with("enum{Add(recursive, recursive), Sub(recursive, recursive), "), "{term}");
+    assert!(
+        term.starts_with("enum{Add(recursive, recursive), Sub(recursive, recursive), "),
+        "{term}"
+    );
     assert!(term.contains("Call{callee: recursive, arguments: seq<recursive>}"), "{term}");
     assert!(term.contains("Block{label: option<recursive>, last: recursive}"), "{term}");
     assert!(term.ends_with("Neg(recursive), Number(f64)}"), "{term}");
@@ -111,7 +118,11 @@ fn recursion_ends() {
 #[test]
 fn types_of_std_are_understood() {
     assert_eq!(text::<IpAddr>(), "enum{V4[u8; 4], V6[u8; 16]}");
-    assert!(text::<SocketAddr>().starts_with("enum{V4([u8; 4], u16), V6("), "{}", text::<SocketAddr>());
+    assert!(
+        text::<SocketAddr>().starts_with("enum{V4([u8; 4], u16), V6("),
+        "{}",
+        text::<SocketAddr>()
+    );
     assert_eq!(text::<Duration>(), "{secs: u64, nanos: u32}");
     assert_eq!(text::<SystemTime>(), "{secs_since_epoch: u64, nanos_since_epoch: u32}");
     assert_eq!(text::<PathBuf>(), "string");
@@ -176,10 +187,18 @@ fn what_asks_the_data_is_found_and_named() {
     assert!(refused::<AdjacentStruct>().starts_with("value: a type that asks the data"));
     let bytes = Codec::Bincode.encode(&AdjacentStruct::Struct { x: 1 }).unwrap();
     assert!(Codec::Bincode.decode::<AdjacentStruct>(&bytes).is_err(), "it is as the shape says");
-    for fine in [refused::<Receipt>(), refused::<Term>(), refused::<Adjacent>(), refused::<BTreeMap<String, u8>>()] {
+    for fine in [
+        refused::<Receipt>(),
+        refused::<Term>(),
+        refused::<Adjacent>(),
+        refused::<BTreeMap<String, u8>>(),
+    ] {
         assert_eq!(fine, "");
     }
-    assert!(text::<Holds<Tagged>>().ends_with("after: enum{Unit, Tuple(u8, char), New(u64)}}"), "it hides nothing");
+    assert!(
+        text::<Holds<Tagged>>().ends_with("after: enum{Unit, Tuple(u8, char), New(u64)}}"),
+        "it hides nothing"
+    );
 }
 
 #[test]
@@ -193,7 +212,11 @@ struct Picky;
 impl<'de> Deserialize<'de> for Picky {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        if text == "no text is this one" { Ok(Self) } else { Err(de::Error::custom("not picky enough")) }
+        if text == "no text is this one" {
+            Ok(Self)
+        } else {
+            Err(de::Error::custom("not picky enough"))
+        }
     }
 }
 
@@ -221,7 +244,8 @@ impl TryFrom<String> for Mail {
 #[test]
 fn a_type_that_refuses_every_answer_hides_nothing_beside_it() {
     let inner = "enum{Unit, Tuple(u8, char), New(u64)}";
-    let shape = format!("{{port: u32, picky: string, mail: string, many: seq<string>, inner: {inner}}}");
+    let shape =
+        format!("{{port: u32, picky: string, mail: string, many: seq<string>, inner: {inner}}}");
     assert_eq!(text::<Checked>(), shape);
     assert_eq!(text::<(Mail, Inner)>(), format!("(string, {inner})"));
     assert_eq!(text::<(Picky, Inner)>(), "(string, unknown)", "except in a tuple");
@@ -301,7 +325,10 @@ fn a_fingerprint_changes_with_the_wire_and_with_nothing_else() {
         assert!(*print != base && !changed[..at].contains(print), "{at}");
     }
     assert_eq!(print::<Vec<base::Line>>(), print::<VecDeque<Box<base::Line>>>());
-    assert_eq!(base, 0x7850_8d10_7d16_36f6, "the form is the same in every build; change `FORM` if it must change");
+    assert_eq!(
+        base, 0x7850_8d10_7d16_36f6,
+        "the form is the same in every build; change `FORM` if it must change"
+    );
 }
 
 #[derive(Deserialize)]
@@ -320,7 +347,10 @@ struct WithoutAliases {
 
 #[test]
 fn an_alias_of_a_field_is_not_a_field() {
-    assert_eq!(text::<WithAliases>(), "{name: string, count: enum{Unit, Tuple(u8, char), New(u64)}}");
+    assert_eq!(
+        text::<WithAliases>(),
+        "{name: string, count: enum{Unit, Tuple(u8, char), New(u64)}}"
+    );
     assert_eq!(print::<WithAliases>(), print::<WithoutAliases>());
 }
 

@@ -21,14 +21,16 @@ impl Writer {
         self
     }
 
-    /// Everything after this would be cut: a shape can be much larger than its text, so nobody goes on.
+    /// Everything after this would be cut: a shape can be much larger than its text, so nobody goes
+    /// on.
     fn is_full(&self) -> bool {
         self.out.len() > self.limit
     }
 
     pub(super) fn finish(mut self) -> String {
         if self.is_full() {
-            self.out.truncate(self.out.floor_char_boundary(self.limit.saturating_sub('…'.len_utf8())));
+            self.out
+                .truncate(self.out.floor_char_boundary(self.limit.saturating_sub('…'.len_utf8())));
             self.out.push('…');
         }
         self.out
@@ -113,7 +115,8 @@ impl Text<'_> {
     fn tuple(&mut self, places: &[Id]) {
         let kind = |at: &Id| &self.nodes[resolve(self.nodes, *at)].kind;
         let first = places.first().map(kind);
-        let array = places.len() > 3 && first.is_some_and(|first| places.iter().all(|at| kind(at) == first));
+        let array = places.len() > 3
+            && first.is_some_and(|first| places.iter().all(|at| kind(at) == first));
         match places.first() {
             Some(&first) if array => {
                 let close = format!("; {}]", places.len());

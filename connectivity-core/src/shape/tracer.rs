@@ -12,8 +12,12 @@ use super::node::{Id, Kind, Member, Node, SelfDescribing};
 use super::walk::{Key, Walk};
 use crate::error;
 
-/// Walks a type from the root until nothing is left to learn; shows the values that its passes make.
-pub(super) fn walk<T: de::DeserializeOwned>(human_readable: bool, mut made: impl FnMut(&T)) -> Vec<Node> {
+/// Walks a type from the root until nothing is left to learn; shows the values that its passes
+/// make.
+pub(super) fn walk<T: de::DeserializeOwned>(
+    human_readable: bool,
+    mut made: impl FnMut(&T),
+) -> Vec<Node> {
     let walk = RefCell::new(Walk::new());
     Walk::run(|| {
         let value = T::deserialize(Tracer { walk: &walk, at: 0, lazy: false, human_readable });
@@ -105,7 +109,12 @@ impl Tracer<'_> {
         result
     }
 
-    pub(super) fn seed<'de, S: DeserializeSeed<'de>>(self, at: Id, avoidable: bool, seed: S) -> Result<S::Value, Stop> {
+    pub(super) fn seed<'de, S: DeserializeSeed<'de>>(
+        self,
+        at: Id,
+        avoidable: bool,
+        seed: S,
+    ) -> Result<S::Value, Stop> {
         self.child(at, avoidable, |place| seed.deserialize(place))
     }
 
@@ -119,7 +128,12 @@ impl Tracer<'_> {
         if wanted { self.children() } else { Vec::new() }
     }
 
-    pub(super) fn tuple<'de, V: Visitor<'de>>(self, key: Key, len: usize, visitor: V) -> Result<V::Value, Stop> {
+    pub(super) fn tuple<'de, V: Visitor<'de>>(
+        self,
+        key: Key,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
         let tuple = |walk: &mut Walk| walk.tuple(len);
         self.within(key, tuple, |own| visitor.visit_seq(Elements::new(own, own.children(), false)))
     }
@@ -133,7 +147,11 @@ impl Tracer<'_> {
         let fields = |walk: &mut Walk| walk.fields(names);
         self.within(key, fields, |own| {
             let positional = own.walk.borrow().is_positional(own.at);
-            if positional { visitor.visit_seq(Elements::new(own, own.children(), false)) } else { own.named(visitor) }
+            if positional {
+                visitor.visit_seq(Elements::new(own, own.children(), false))
+            } else {
+                own.named(visitor)
+            }
         })
     }
 
@@ -143,7 +161,9 @@ impl Tracer<'_> {
         let result = visitor.visit_map(NamedFields::new(self, fields, &mut given));
         let Err(stop) = &result else { return result };
         match (given, stop.duplicate) {
-            (Some(given), Some(canonical)) => self.walk.borrow_mut().same_field(self.at, given, canonical),
+            (Some(given), Some(canonical)) => {
+                self.walk.borrow_mut().same_field(self.at, given, canonical)
+            }
             (None, _) => self.walk.borrow_mut().took_no_name(self.at),
             (Some(_), None) => {}
         }
@@ -169,7 +189,8 @@ macro_rules! scalars {
     )+};
 }
 
-/// The key of a type by its visitor; the lifetimes in it do not count, and a generic visitor names what it is for.
+/// The key of a type by its visitor; the lifetimes in it do not count, and a generic visitor names
+/// what it is for.
 fn key<V>(asks_for: &'static str, names: &'static [&'static str]) -> Key {
     Key::Type(type_name::<V>(), asks_for, names)
 }
@@ -208,7 +229,9 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     }
 
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        visitor.visit_byte_buf(answers::bytes(self.leaf(Kind::Scalar("bytes"), answers::BYTES)).to_vec())
+        visitor.visit_byte_buf(
+            answers::bytes(self.leaf(Kind::Scalar("bytes"), answers::BYTES)).to_vec(),
+        )
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
@@ -216,7 +239,11 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Stop> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
         self.deserialize_unit(visitor)
     }
 
@@ -247,7 +274,11 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         })
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Stop> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
         self.within(key::<V>("newtype", &[]), Walk::newtype, |own| match own.children().first() {
             Some(&inner) => own.child(inner, false, |place| visitor.visit_newtype_struct(place)),
             None => Err(Stop::PLAIN),
@@ -255,11 +286,15 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        self.within(key::<V>("seq", &[]), Walk::seq, |own| visitor.visit_seq(Elements::new(own, own.element(), true)))
+        self.within(key::<V>("seq", &[]), Walk::seq, |own| {
+            visitor.visit_seq(Elements::new(own, own.element(), true))
+        })
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        self.within(key::<V>("map", &[]), Walk::map, |own| visitor.visit_map(Entries::new(own, own.element())))
+        self.within(key::<V>("map", &[]), Walk::map, |own| {
+            visitor.visit_map(Entries::new(own, own.element()))
+        })
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Stop> {
@@ -304,6 +339,9 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
 }
 
 /// Lets a visitor read a name.
-pub(super) fn name<'de, S: DeserializeSeed<'de>>(seed: S, name: &'static str) -> Result<S::Value, Stop> {
+pub(super) fn name<'de, S: DeserializeSeed<'de>>(
+    seed: S,
+    name: &'static str,
+) -> Result<S::Value, Stop> {
     seed.deserialize(IntoDeserializer::<Stop>::into_deserializer(name))
 }

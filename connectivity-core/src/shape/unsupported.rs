@@ -6,8 +6,8 @@ use super::node::{Id, Kind, Member, Node, SelfDescribing};
 
 /// Says where a contract holds what bincode cannot carry, and why.
 ///
-/// bincode writes values without saying what they are, so a type that asks the data what it is cannot be read back. Such a
-/// method goes as JSON, where the strategy can do that.
+/// bincode writes values without saying what they are, so a type that asks the data what it is
+/// cannot be read back. Such a method goes as JSON, where the strategy can do that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
     path: String,
@@ -21,7 +21,8 @@ impl Unsupported {
         &self.path
     }
 
-    /// Says why, as far as a shape can tell: which attribute of serde, or which type, it probably is.
+    /// Says why, as far as a shape can tell: which attribute of serde, or which type, it probably
+    /// is.
     #[must_use]
     pub fn why(&self) -> &str {
         self.why
@@ -80,8 +81,12 @@ fn children(node: &Node, path: &str) -> Vec<(Id, String)> {
     match &node.kind {
         Some(Kind::Struct(members) | Kind::Enum(members)) => members.iter().map(member).collect(),
         Some(Kind::Seq(at)) => vec![(*at, format!("{path}[]"))],
-        Some(Kind::Map(key, value)) => vec![(*key, format!("{path}{{key}}")), (*value, format!("{path}{{}}"))],
-        Some(Kind::Tuple(places)) => places.iter().enumerate().map(|(i, &at)| (at, format!("{path}.{i}"))).collect(),
+        Some(Kind::Map(key, value)) => {
+            vec![(*key, format!("{path}{{key}}")), (*value, format!("{path}{{}}"))]
+        }
+        Some(Kind::Tuple(places)) => {
+            places.iter().enumerate().map(|(i, &at)| (at, format!("{path}.{i}"))).collect()
+        }
         _ => node.children().into_iter().map(|at| (at, path.to_owned())).collect(),
     }
 }

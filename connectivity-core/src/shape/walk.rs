@@ -1,14 +1,16 @@
 //! What a walk remembers between its passes, and how it decides what to answer next.
 //!
-//! A visitor takes one answer and is gone, so a type with variants, or one that refuses an answer, needs several passes from
-//! the root. Each pass must learn something: a new place, a variant that is done, an answer that was refused. When one learns
-//! nothing, the walk is over; so it ends whatever a `Deserialize` does.
+//! A visitor takes one answer and is gone, so a type with variants, or one that refuses an answer,
+//! needs several passes from the root. Each pass must learn something: a new place, a variant that
+//! is done, an answer that was refused. When one learns nothing, the walk is over; so it ends
+//! whatever a `Deserialize` does.
 
 use std::collections::HashMap;
 
 use super::node::{Id, Kind, Member, Node};
 
-/// Deeper types are not walked further: a type that has no finite value, or one that no codec would read either.
+/// Deeper types are not walked further: a type that has no finite value, or one that no codec would
+/// read either.
 const MAX_DEPTH: usize = 100;
 
 /// A graph that grows beyond this is cut; it is the graph of no contract that people read.
@@ -17,7 +19,8 @@ const MAX_NODES: usize = 20_000;
 /// No walk needs as many passes; a `Deserialize` that answers at random does.
 const MAX_PASSES: usize = 10_000;
 
-/// Elements of a tuple that have a place of their own; those of a longer one are all of one type, or nobody could write it.
+/// Elements of a tuple that have a place of their own; those of a longer one are all of one type,
+/// or nobody could write it.
 const MAX_TUPLE: usize = 64;
 
 /// What tells one type from another.
@@ -25,7 +28,8 @@ const MAX_TUPLE: usize = 64;
 pub(super) enum Key {
     /// The name of its visitor, what it asks for, and its names.
     Type(&'static str, &'static str, &'static [&'static str]),
-    /// The content of the variant at this place; the visitors of all variants of an enum have one name.
+    /// The content of the variant at this place; the visitors of all variants of an enum have one
+    /// name.
     Content(Id),
 }
 
@@ -68,7 +72,8 @@ pub(super) struct Walk {
     marks: Vec<Mark>,
     types: HashMap<Key, Id>,
     halt: Option<Halt>,
-    /// The place that was answered last, and how many answers it has: whoever refuses next has probably seen that one.
+    /// The place that was answered last, and how many answers it has: whoever refuses next has
+    /// probably seen that one.
     last: Option<(Id, usize)>,
     depth: usize,
     changes: usize,
@@ -162,7 +167,9 @@ impl Walk {
             return at;
         }
         let noted = |place: &Id| self.nodes[*place].kind.as_ref() == Some(&kind);
-        if let Some(place) = std::iter::once(at).chain(self.nodes[at].others.iter().copied()).find(|place| noted(place))
+        if let Some(place) = std::iter::once(at)
+            .chain(self.nodes[at].others.iter().copied())
+            .find(|place| noted(place))
         {
             return place;
         }
@@ -179,9 +186,14 @@ impl Walk {
         self.marks[place].choice
     }
 
-    /// Enters a type used at a place. Says where its own places are, and whether it is entered within itself: then a pass
-    /// only looks for the shortest value. `None` where it is too deep.
-    pub(super) fn enter(&mut self, at: Id, key: Key, make: impl FnOnce(&mut Self) -> Kind) -> Option<(Id, bool)> {
+    /// Enters a type used at a place. Says where its own places are, and whether it is entered
+    /// within itself: then a pass only looks for the shortest value. `None` where it is too deep.
+    pub(super) fn enter(
+        &mut self,
+        at: Id,
+        key: Key,
+        make: impl FnOnce(&mut Self) -> Kind,
+    ) -> Option<(Id, bool)> {
         if self.depth >= MAX_DEPTH || self.nodes.len() > MAX_NODES {
             self.halt = Some(Halt::Refused);
             return None;
@@ -195,7 +207,8 @@ impl Walk {
         });
         self.note(at, Kind::Is(own));
         self.depth += 1;
-        // What is refused before anything was answered in here is not the fault of what was answered before.
+        // What is refused before anything was answered in here is not the fault of what was
+        // answered before.
         self.last = None;
         Some((own, std::mem::replace(&mut self.marks[own].active, true)))
     }
@@ -234,7 +247,8 @@ impl Walk {
     fn fail(&mut self, own: Id) {
         let omitted = self.omitted(own);
         let halt = self.halt.or(omitted).unwrap_or_else(|| self.refuse());
-        let more_to_learn = omitted.is_some() && self.taken(own).iter().any(|field| !self.is_closed(field.at));
+        let more_to_learn =
+            omitted.is_some() && self.taken(own).iter().any(|field| !self.is_closed(field.at));
         self.halt = Some(if more_to_learn { Halt::Again } else { halt });
     }
 
@@ -259,7 +273,8 @@ impl Walk {
         self.changes += usize::from(!was);
     }
 
-    /// Says whether nothing is left to learn at a place. A type that a pass is inside of learns for itself.
+    /// Says whether nothing is left to learn at a place. A type that a pass is inside of learns for
+    /// itself.
     fn is_closed(&self, at: Id) -> bool {
         let (node, mark) = (&self.nodes[at], &self.marks[at]);
         let own = mark.closed
@@ -311,7 +326,8 @@ impl Walk {
         let members = self.members_of(own);
         let open = |member: &Member| !self.is_closed(member.at) && !self.marks[member.at].stuck;
         let fresh = if lazy { None } else { members.iter().position(open) };
-        let picked = fresh.or(self.marks[own].known).and_then(|at| Some((at, members.get(at)?.clone())));
+        let picked =
+            fresh.or(self.marks[own].known).and_then(|at| Some((at, members.get(at)?.clone())));
         if picked.is_none() {
             let stuck = lazy || members.iter().any(|member| self.marks[member.at].stuck);
             self.halt = Some(if stuck { Halt::Stuck } else { Halt::Refused });
@@ -366,7 +382,8 @@ impl Walk {
         }
     }
 
-    /// The struct knows `given` as the same field as one before it, by the name `canonical`: one of the two is an alias.
+    /// The struct knows `given` as the same field as one before it, by the name `canonical`: one of
+    /// the two is an alias.
     pub(super) fn same_field(&mut self, own: Id, given: &'static str, canonical: &'static str) {
         let Some(Kind::Struct(members)) = &mut self.nodes[own].kind else { return };
         let Some(at) = members.iter().position(|member| member.name == given) else { return };

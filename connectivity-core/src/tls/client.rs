@@ -12,13 +12,16 @@ use super::verify::RowVerifier;
 use super::{pem, provider, sha256};
 use crate::routes::{RouteError, RouteTls};
 
-/// How many sessions a row with keys of its own remembers: it leads to one server, and the default makes room for 32.
+/// How many sessions a row with keys of its own remembers: it leads to one server, and the default
+/// makes room for 32.
 const SESSIONS: usize = 8;
 
-/// Makes the configuration of a client that speaks these protocols. Reads the files of the row, each at most 1 MiB.
+/// Makes the configuration of a client that speaks these protocols. Reads the files of the row,
+/// each at most 1 MiB.
 ///
-/// With a pin alone the certificate of the server need not come from a known issuer, be for the name or be valid now: the pin is
-/// the identity. That the server has the key is verified whatever the row says, unless it says `insecure_tls`.
+/// With a pin alone the certificate of the server need not come from a known issuer, be for the
+/// name or be valid now: the pin is the identity. That the server has the key is verified whatever
+/// the row says, unless it says `insecure_tls`.
 pub(crate) fn client_config(tls: &RouteTls, alpn: &[&[u8]]) -> Result<ClientConfig, RouteError> {
     // What a server is called is said at each connection, not here.
     let has_keys = RouteTls { server_name: None, ..tls.clone() } != RouteTls::default();
@@ -34,7 +37,8 @@ fn shared_config() -> Result<ClientConfig, RouteError> {
         return Ok(config.clone());
     }
     let verifier = Arc::new(RowVerifier::new(&RouteTls::default())?);
-    let config = builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    let config =
+        builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     Ok(SHARED.get_or_init(|| config).clone())
 }
 
@@ -42,7 +46,9 @@ fn own_config(tls: &RouteTls) -> Result<ClientConfig, RouteError> {
     let verifier = Arc::new(RowVerifier::new(tls)?);
     let builder = builder()?.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = match identity(tls)? {
-        Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity))),
+        Some(identity) => {
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
+        }
         None => builder.with_no_client_auth(),
     };
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
@@ -51,7 +57,8 @@ fn own_config(tls: &RouteTls) -> Result<ClientConfig, RouteError> {
 
 /// A configuration that trusts nobody, for a client that makes no handshake.
 pub(crate) fn no_tls() -> Result<ClientConfig, RouteError> {
-    let mut config = builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    let mut config =
+        builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
     config.resumption = Resumption::disabled();
     Ok(config)
 }
@@ -64,9 +71,13 @@ fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, RouteError> {
 
 fn identity(tls: &RouteTls) -> Result<Option<CertifiedKey>, RouteError> {
     // A row has both or neither.
-    let (Some(cert), Some(key)) = (&tls.client_cert_file, &tls.client_key_file) else { return Ok(None) };
-    let cert_pem = pem::read(cert).map_err(|cause| RouteError::config("client_cert_file", cause))?;
-    pem::certificates(cert, &cert_pem).map_err(|cause| RouteError::config("client_cert_file", cause))?;
+    let (Some(cert), Some(key)) = (&tls.client_cert_file, &tls.client_key_file) else {
+        return Ok(None);
+    };
+    let cert_pem =
+        pem::read(cert).map_err(|cause| RouteError::config("client_cert_file", cause))?;
+    pem::certificates(cert, &cert_pem)
+        .map_err(|cause| RouteError::config("client_cert_file", cause))?;
     let key_pem = pem::read(key).map_err(|cause| RouteError::config("client_key_file", cause))?;
     let identity = pem::identity((cert, &cert_pem), (key, &key_pem));
     identity.map(Some).map_err(|cause| RouteError::config("client_key_file", cause))
@@ -76,20 +87,24 @@ fn identity(tls: &RouteTls) -> Result<Option<CertifiedKey>, RouteError> {
 pub(crate) fn server_name(tls: &RouteTls, host: &str) -> Result<ServerName<'static>, RouteError> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let (name, error) = match tls.server_name.as_deref() {
-        Some(name) => (name, RouteError::config("server_name", "it is neither a host name nor an address")),
+        Some(name) => {
+            (name, RouteError::config("server_name", "it is neither a host name nor an address"))
+        }
         None => (host, RouteError::endpoint("its host is neither a name nor an address")),
     };
     ServerName::try_from(name.to_owned()).map_err(|_| error)
 }
 
-/// Digests what the files of a row hold now, or that they cannot be read: while it is the same, so is what
-/// [`client_config`] makes. Take it first: a file that changes between the two then counts as changed.
+/// Digests what the files of a row hold now, or that they cannot be read: while it is the same, so
+/// is what [`client_config`] makes. Take it first: a file that changes between the two then counts
+/// as changed.
 pub(crate) fn files_digest(tls: &RouteTls) -> [u8; 32] {
     if !names_files(tls) {
         return [0; 32];
     }
-    let digests =
-        files(tls).map(|file| file.as_ref().and_then(|file| pem::read(file).ok()).map(|bytes| sha256(&bytes)));
+    let digests = files(tls).map(|file| {
+        file.as_ref().and_then(|file| pem::read(file).ok()).map(|bytes| sha256(&bytes))
+    });
     let all: Vec<u8> = digests.iter().flat_map(|digest| digest.unwrap_or_default()).collect();
     sha256(&all)
 }

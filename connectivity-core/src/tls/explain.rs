@@ -6,7 +6,9 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::pki_types::UnixTime;
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerIncompatible};
+use rustls::{
+    AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerIncompatible,
+};
 
 use crate::name::shown;
 
@@ -15,12 +17,15 @@ const NAMES_SHOWN: usize = 3;
 
 /// A certificate that was refused, with the reason in words.
 ///
-/// It travels inside the error of rustls, whose text is all that is left of it behind QUIC: so both texts are the reason alone.
+/// It travels inside the error of rustls, whose text is all that is left of it behind QUIC: so both
+/// texts are the reason alone.
 pub(super) struct Refused(String);
 
 impl Refused {
     pub(super) fn because(reason: impl Into<String>) -> Error {
-        Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Self(reason.into())))))
+        Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Self(
+            reason.into(),
+        )))))
     }
 }
 
@@ -74,13 +79,14 @@ pub(crate) fn cause_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Er
         }
         // The source of an I/O error is the source of what it wraps, not what it wraps.
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = wrapped.map(|wrapped| wrapped as &(dyn StdError + 'static)).or_else(|| error.source());
+        next =
+            wrapped.map(|wrapped| wrapped as &(dyn StdError + 'static)).or_else(|| error.source());
     }
     None
 }
 
-/// Says whether the other side closed the door because of who we are. Under TLS 1.3 a client hears of it only after its first
-/// bytes, which were not read then.
+/// Says whether the other side closed the door because of who we are. Under TLS 1.3 a client hears
+/// of it only after its first bytes, which were not read then.
 pub(crate) fn refuses_us(error: &Error) -> bool {
     use AlertDescription as Alert;
     matches!(
@@ -105,8 +111,12 @@ fn of_alert(alert: AlertDescription) -> String {
         Alert::CertificateRequired | Alert::NoCertificate => {
             return "the server wants a client certificate: set `client_cert_file` and `client_key_file`".to_owned();
         }
-        Alert::NoApplicationProtocol => return "the other side speaks none of our protocols".to_owned(),
-        Alert::ProtocolVersion => return "the other side speaks no version of TLS that we do".to_owned(),
+        Alert::NoApplicationProtocol => {
+            return "the other side speaks none of our protocols".to_owned();
+        }
+        Alert::ProtocolVersion => {
+            return "the other side speaks no version of TLS that we do".to_owned();
+        }
         Alert::HandshakeFailure => {
             return "the other side refuses the handshake: it may want a client certificate, or other ciphers"
                 .to_owned();
@@ -114,9 +124,10 @@ fn of_alert(alert: AlertDescription) -> String {
         Alert::UnknownCA => "it does not know its issuer",
         Alert::CertificateExpired => "it is not valid now",
         Alert::CertificateRevoked => "it is revoked",
-        Alert::BadCertificate | Alert::CertificateUnknown | Alert::UnsupportedCertificate | Alert::AccessDenied => {
-            "it gives no reason"
-        }
+        Alert::BadCertificate
+        | Alert::CertificateUnknown
+        | Alert::UnsupportedCertificate
+        | Alert::AccessDenied => "it gives no reason",
         other => return format!("the other side ended the TLS handshake: {other:?}"),
     };
     format!("the other side refuses our certificate: {why}")
@@ -151,17 +162,22 @@ pub(super) fn explain_certificate(cause: &CertificateError) -> String {
 }
 
 fn wrong_name(expected: &str, presented: &[String]) -> String {
-    let mut names: Vec<_> = presented.iter().take(NAMES_SHOWN).map(|name| format!("`{}`", plain(name))).collect();
+    let mut names: Vec<_> =
+        presented.iter().take(NAMES_SHOWN).map(|name| format!("`{}`", plain(name))).collect();
     if presented.len() > NAMES_SHOWN {
         names.push("others".to_owned());
     }
     let names = if names.is_empty() { "no name at all".to_owned() } else { names.join(", ") };
-    format!("the certificate is for {names}, not for `{expected}`; `server_name` says which name to expect")
+    format!(
+        "the certificate is for {names}, not for `{expected}`; `server_name` says which name to expect"
+    )
 }
 
-/// Takes the name out of `DnsName("example.org")` or `IpAddress(10.0.0.1)`. It may be anything: the certificate is refused.
+/// Takes the name out of `DnsName("example.org")` or `IpAddress(10.0.0.1)`. It may be anything: the
+/// certificate is refused.
 fn plain(presented: &str) -> String {
-    let inner = presented.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(presented);
+    let inner =
+        presented.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(presented);
     shown(inner.trim_matches('"'))
 }
 

@@ -9,9 +9,13 @@ use ring::hmac;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName as Hint, Error, ServerConfig, SignatureScheme};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName as Hint, Error, ServerConfig, SignatureScheme,
+};
 
 use super::watched::Watched;
 use super::{TlsError, hex, pem, provider, sha256};
@@ -30,9 +34,10 @@ use super::{TlsError, hex, pem, provider, sha256};
 /// # Ok::<(), connectivity_core::TlsError>(())
 /// ```
 ///
-/// Files are looked at again when somebody connects, at most once a second. New ones are used from then on, by new connections;
-/// while they are not good, the last good ones stay in use, and [`warnings`](Self::warnings) says so. Replace a certificate and
-/// its key in whatever order: nothing is shown before the two belong together.
+/// Files are looked at again when somebody connects, at most once a second. New ones are used from
+/// then on, by new connections; while they are not good, the last good ones stay in use, and
+/// [`warnings`](Self::warnings) says so. Replace a certificate and its key in whatever order:
+/// nothing is shown before the two belong together.
 #[derive(Clone)]
 pub struct Tls {
     certificate: Arc<Watched<Identity>>,
@@ -40,11 +45,15 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads a certificate chain, the server's own first, and its key; both PEM, each at most 1 MiB.
+    /// Reads a certificate chain, the server's own first, and its key; both PEM, each at most 1
+    /// MiB.
     ///
     /// # Errors
     /// Names the file that cannot be used, and what is wrong with it.
-    pub fn from_pem(cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Result<Self, TlsError> {
+    pub fn from_pem(
+        cert_file: impl Into<PathBuf>,
+        key_file: impl Into<PathBuf>,
+    ) -> Result<Self, TlsError> {
         let files = [cert_file.into(), key_file.into()];
         let [cert, key] = files.clone();
         let certificate = Watched::new(files.into(), move |contents| {
@@ -54,16 +63,21 @@ impl Tls {
         Ok(Self { certificate: Arc::new(certificate), clients: None })
     }
 
-    /// Makes a certificate for these host names or addresses, with a new key at each start: for development.
+    /// Makes a certificate for these host names or addresses, with a new key at each start: for
+    /// development.
     ///
-    /// Nobody else vouches for it, so rows that lead here need its [`pin_sha256`](Self::pin_sha256).
+    /// Nobody else vouches for it, so rows that lead here need its
+    /// [`pin_sha256`](Self::pin_sha256).
     ///
     /// # Errors
     /// When a name is none.
     pub fn self_signed<I: IntoIterator<Item: Into<String>>>(names: I) -> Result<Self, TlsError> {
         let names: Vec<String> = names.into_iter().map(Into::into).collect();
-        let cannot = |cause: &dyn fmt::Display| TlsError::new(format!("no certificate for {names:?}: {cause}"));
-        let first = names.first().ok_or_else(|| cannot(&"name the host, for example `localhost`"))?;
+        let cannot = |cause: &dyn fmt::Display| {
+            TlsError::new(format!("no certificate for {names:?}: {cause}"))
+        };
+        let first =
+            names.first().ok_or_else(|| cannot(&"name the host, for example `localhost`"))?;
         let mut params = CertificateParams::new(names.clone()).map_err(|cause| cannot(&cause))?;
         params.distinguished_name = DistinguishedName::new();
         // Not the bare name: an authority of that name may be known, and be taken for the issuer.
@@ -73,30 +87,42 @@ impl Tls {
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
         let secret = key.secret_pkcs8_der().to_vec();
         let made = CertifiedKey::from_der(vec![certificate.der().clone()], key.into(), &provider());
-        let certificate = Watched::fixed(Identity::new(made.map_err(|cause| cannot(&cause))?, &secret));
+        let certificate =
+            Watched::fixed(Identity::new(made.map_err(|cause| cannot(&cause))?, &secret));
         Ok(Self { certificate: Arc::new(certificate), clients: None })
     }
 
-    /// Lets in only clients with a certificate from one of the authorities in this file (PEM, at most 1 MiB).
+    /// Lets in only clients with a certificate from one of the authorities in this file (PEM, at
+    /// most 1 MiB).
     ///
-    /// An implementation sees the name in it as [`peer`](crate::context::Context::peer). A changed file holds for connections to
-    /// come, which never resume an older one; those that exist stay.
+    /// An implementation sees the name in it as [`peer`](crate::context::Context::peer). A changed
+    /// file holds for connections to come, which never resume an older one; those that exist stay.
     ///
     /// # Errors
     /// Names the file, and what is wrong with it.
     pub fn client_ca(self, file: impl AsRef<Path>) -> Result<Self, TlsError> {
         let file = file.as_ref().to_owned();
-        let roots = Watched::new(vec![file.clone()], move |contents| client_verifier(&file, part(contents, 0)))?;
+        let roots = Watched::new(vec![file.clone()], move |contents| {
+            client_verifier(&file, part(contents, 0))
+        })?;
         Ok(Self { clients: Some(Arc::new(Clients(roots))), ..self })
     }
 
-    /// Tells the SHA-256 of the certificate in use, as `pin_sha256` of a row takes it. A renewed certificate has another one.
+    /// Tells the SHA-256 of the certificate in use, as `pin_sha256` of a row takes it. A renewed
+    /// certificate has another one.
     #[must_use]
     pub fn pin_sha256(&self) -> String {
-        self.certificate.current().shown.cert.first().map(|certificate| hex(&sha256(certificate))).unwrap_or_default()
+        self.certificate
+            .current()
+            .shown
+            .cert
+            .first()
+            .map(|certificate| hex(&sha256(certificate)))
+            .unwrap_or_default()
     }
 
-    /// Tells which files have changed into something that cannot be used, so that older ones are still in use.
+    /// Tells which files have changed into something that cannot be used, so that older ones are
+    /// still in use.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let of_clients = self.clients.as_ref().and_then(|clients| clients.0.trouble());
@@ -120,7 +146,8 @@ impl Tls {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|cause| TlsError::new(format!("no TLS: {cause}")))?;
         let builder = match &self.clients {
-            Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients) as Arc<dyn ClientCertVerifier>),
+            Some(clients) => builder
+                .with_client_cert_verifier(Arc::clone(clients) as Arc<dyn ClientCertVerifier>),
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(Shown(Arc::clone(&self.certificate))));
@@ -138,7 +165,9 @@ impl Tls {
     pub(super) fn checked_always(self) -> Self {
         let unshared = "a clone would not be checked";
         let certificate = Arc::into_inner(self.certificate).expect(unshared).checked_always();
-        let clients = self.clients.map(|clients| Clients(Arc::into_inner(clients).expect(unshared).0.checked_always()));
+        let clients = self
+            .clients
+            .map(|clients| Clients(Arc::into_inner(clients).expect(unshared).0.checked_always()));
         Self { certificate: Arc::new(certificate), clients: clients.map(Arc::new) }
     }
 }
@@ -169,7 +198,9 @@ impl Identity {
     fn new(shown: CertifiedKey, key: &[u8]) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
         let mut secret = [0; 32];
-        secret.copy_from_slice(hmac::sign(&key, b"connectivity: known again after a restart").as_ref());
+        secret.copy_from_slice(
+            hmac::sign(&key, b"connectivity: known again after a restart").as_ref(),
+        );
         Self { shown: Arc::new(shown), secret }
     }
 }
@@ -195,7 +226,8 @@ fn client_verifier(file: &Path, pem: &[u8]) -> Result<Arc<dyn ClientCertVerifier
 struct Clients(Watched<Arc<dyn ClientCertVerifier>>);
 
 impl ClientCertVerifier for Clients {
-    /// Gives no hints: they would be borrowed from authorities that can be replaced, and clients have one certificate to show.
+    /// Gives no hints: they would be borrowed from authorities that can be replaced, and clients
+    /// have one certificate to show.
     fn root_hint_subjects(&self) -> &[Hint] {
         &[]
     }

@@ -1,7 +1,8 @@
 //! TLS: who we are to others, and how a row says that the other side is verified.
 //!
-//! One provider of cryptography, *ring*, handed to every configuration; nothing is installed for the whole process, so a program
-//! may use another one beside it. What a server shows is [`Tls`]; what a client checks comes from the keys of its row.
+//! One provider of cryptography, *ring*, handed to every configuration; nothing is installed for
+//! the whole process, so a program may use another one beside it. What a server shows is [`Tls`];
+//! what a client checks comes from the keys of its row.
 
 mod client;
 mod explain;
@@ -23,7 +24,8 @@ pub(crate) use client::{client_config, files_digest, names_files, no_tls, server
 pub(crate) use explain::{cause_of, explain, explain_alert, explain_reason, refuses_us};
 pub(crate) use peer::peer_of;
 
-/// Says what is wrong with a certificate, a key or a file of them; it names the file and never shows what it holds.
+/// Says what is wrong with a certificate, a key or a file of them; it names the file and never
+/// shows what it holds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct TlsError {

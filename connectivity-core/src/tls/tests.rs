@@ -7,7 +7,9 @@ use std::sync::Arc;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{AlertDescription, ClientConfig, ClientConnection, Error, ServerConfig, ServerConnection};
+use rustls::{
+    AlertDescription, ClientConfig, ClientConnection, Error, ServerConfig, ServerConnection,
+};
 
 use super::*;
 use crate::routes::RouteTls;
@@ -39,11 +41,18 @@ impl Files {
     fn issue(&self, ca: &Ca, name: &str, params: &CertificateParams) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, ca).unwrap();
-        (self.write(&format!("{name}.pem"), cert.pem()), self.write(&format!("{name}.key"), key.serialize_pem()))
+        (
+            self.write(&format!("{name}.pem"), cert.pem()),
+            self.write(&format!("{name}.key"), key.serialize_pem()),
+        )
     }
 
     fn server(&self, ca: &Ca) -> Tls {
-        let (cert, key) = self.issue(ca, "server", &CertificateParams::new(vec!["localhost".to_owned()]).unwrap());
+        let (cert, key) = self.issue(
+            ca,
+            "server",
+            &CertificateParams::new(vec!["localhost".to_owned()]).unwrap(),
+        );
         Tls::from_pem(cert, key).unwrap()
     }
 
@@ -113,8 +122,16 @@ fn a_self_signed_certificate_needs_its_pin() {
     assert_eq!((pin.len(), pin.to_lowercase() == pin), (64, true));
     let shown = meet(&server, &pinned(&pin)).client.unwrap();
     assert_eq!(hex(&sha256(&shown)), pin);
-    refused(&server, &Files::new().trusting(&ca("another")), "unknown issuer; set `ca_file` or `pin_sha256`");
-    refused(&server, &pinned(&"ab".repeat(32)), &format!("wrong pin: the certificate's `pin_sha256` is {pin}"));
+    refused(
+        &server,
+        &Files::new().trusting(&ca("another")),
+        "unknown issuer; set `ca_file` or `pin_sha256`",
+    );
+    refused(
+        &server,
+        &pinned(&"ab".repeat(32)),
+        &format!("wrong pin: the certificate's `pin_sha256` is {pin}"),
+    );
     let insecure = RouteTls { insecure: true, ..pinned(&"ab".repeat(32)) };
     assert!(meet(&server, &insecure).client.is_ok());
     assert!(warning(&insecure).unwrap().contains("certificate checks are off"));
@@ -128,17 +145,24 @@ fn a_pin_beside_an_authority_must_hold_too() {
     let both = |pin: &str| RouteTls { ca_file: files.trusting(&authority).ca_file, ..pinned(pin) };
     assert!(meet(&server, &both(&server.pin_sha256())).client.is_ok());
     refused(&server, &both(&"ab".repeat(32)), "wrong pin");
-    let other = RouteTls { ca_file: files.trusting(&ca("another")).ca_file, ..pinned(&server.pin_sha256()) };
+    let other = RouteTls {
+        ca_file: files.trusting(&ca("another")).ca_file,
+        ..pinned(&server.pin_sha256())
+    };
     refused(&server, &other, "unknown issuer");
 }
 
 #[test]
 fn a_pin_is_no_proof_without_the_key() {
     let (real, thief) = (Tls::self_signed(["localhost"]).unwrap(), KeyPair::generate().unwrap());
-    let (stolen, client) = (meet(&real, &pinned(&real.pin_sha256())).client.unwrap(), pinned(&real.pin_sha256()));
+    let (stolen, client) =
+        (meet(&real, &pinned(&real.pin_sha256())).client.unwrap(), pinned(&real.pin_sha256()));
     let key = provider().key_provider.load_private_key(thief.into()).unwrap();
-    let shown = rustls::sign::SingleCertAndKey::from(rustls::sign::CertifiedKey::new(vec![stolen], key));
-    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let shown =
+        rustls::sign::SingleCertAndKey::from(rustls::sign::CertifiedKey::new(vec![stolen], key));
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap();
     let server = Arc::new(builder.with_no_client_auth().with_cert_resolver(Arc::new(shown)));
     let client = Arc::new(client_config(&client, &[]).unwrap());
     let text = explain(&handshake(&server, &client, "localhost").client.unwrap_err());
@@ -160,7 +184,8 @@ fn a_refusal_says_why_even_where_only_a_text_is_left() {
     };
     let other_name = with(|params| {
         let names = ["b.example", "*.c.example", "d.example", "e.example"];
-        params.subject_alt_names = names.map(|name| SanType::DnsName(name.try_into().unwrap())).into();
+        params.subject_alt_names =
+            names.map(|name| SanType::DnsName(name.try_into().unwrap())).into();
     });
     assert!(
         other_name.starts_with(
@@ -168,13 +193,22 @@ fn a_refusal_says_why_even_where_only_a_text_is_left() {
         ),
         "{other_name}"
     );
-    let address = with(|params| params.subject_alt_names = vec![SanType::IpAddress([10, 0, 0, 1].into())]);
-    assert!(address.starts_with("the certificate is for `10.0.0.1`, not for `localhost`"), "{address}");
+    let address =
+        with(|params| params.subject_alt_names = vec![SanType::IpAddress([10, 0, 0, 1].into())]);
+    assert!(
+        address.starts_with("the certificate is for `10.0.0.1`, not for `localhost`"),
+        "{address}"
+    );
     let expired = with(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
-    assert!(expired.starts_with("the certificate expired ") && expired.ends_with(" days ago"), "{expired}");
+    assert!(
+        expired.starts_with("the certificate expired ") && expired.ends_with(" days ago"),
+        "{expired}"
+    );
     let early = with(|params| params.not_before = rcgen::date_time_ymd(4000, 1, 1));
     assert!(early.starts_with("the certificate is not valid yet, but in "), "{early}");
-    let client = with(|params| params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth]);
+    let client = with(|params| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth]
+    });
     assert!(client.contains("not meant for this side"), "{client}");
 }
 
@@ -186,7 +220,11 @@ fn a_client_needs_a_certificate_where_one_is_asked_for() {
     let server = open.client_ca(files.write("clients.pem", clients.pem())).unwrap();
     assert!(server.is_closed_to_strangers());
     let stranger = files.trusting(&authority);
-    refused(&server, &stranger, "the server wants a client certificate: set `client_cert_file` and `client_key_file`");
+    refused(
+        &server,
+        &stranger,
+        "the server wants a client certificate: set `client_cert_file` and `client_key_file`",
+    );
 
     let known_as = |issuer: &Ca| {
         let params = CertificateParams::new(vec!["orders.internal".to_owned()]).unwrap();
@@ -200,7 +238,8 @@ fn a_client_needs_a_certificate_where_one_is_asked_for() {
     assert!(refuses_us(&error) && explain(&error).contains("refuses our certificate"), "{error}");
 
     // Nobody resumes a session here: it would outlive a certificate that is revoked.
-    let (there, here) = (server.server_config(&[]).unwrap(), client_config(&known_as(&clients), &[]).unwrap());
+    let (there, here) =
+        (server.server_config(&[]).unwrap(), client_config(&known_as(&clients), &[]).unwrap());
     let (there, here) = (Arc::new(there), Arc::new(here));
     assert!(!handshake(&there, &here, "localhost").resumed);
     assert!(!handshake(&there, &here, "localhost").resumed);
@@ -229,7 +268,11 @@ fn new_files_are_used_by_the_next_handshake_and_bad_ones_never() {
     for (file, bad, says) in [
         (&cert, b"-----BEGIN CERTIFICATE-----\nMII".to_vec(), "server.pem: it is damaged"),
         (&cert, Vec::new(), "server.pem: it holds no certificate; it is empty"),
-        (&cert, fs::read(&third.0).unwrap(), "server.key: the key does not belong to the first certificate in "),
+        (
+            &cert,
+            fs::read(&third.0).unwrap(),
+            "server.key: the key does not belong to the first certificate in ",
+        ),
         (&key, fs::read(&third.1).unwrap(), "server.key: the key does not belong"),
     ] {
         fs::write(file, bad).unwrap();
@@ -242,7 +285,11 @@ fn new_files_are_used_by_the_next_handshake_and_bad_ones_never() {
     }
     fs::remove_file(&key).unwrap();
     assert_eq!(shown(), second);
-    assert!(server.warnings()[0].contains("server.key: it cannot be read"), "{:?}", server.warnings());
+    assert!(
+        server.warnings()[0].contains("server.key: it cannot be read"),
+        "{:?}",
+        server.warnings()
+    );
 
     // One file after the other, as tools that renew certificates write them.
     fs::copy(&third.0, &cert).unwrap();
@@ -257,8 +304,13 @@ fn a_new_authority_for_clients_holds_from_the_next_handshake() {
     let (files, authority, before, after) = (Files::new(), ca("ours"), ca("before"), ca("after"));
     let clients = files.write("clients.pem", before.pem());
     let server = files.server(&authority).client_ca(&clients).unwrap().checked_always();
-    let (cert, key) = files.issue(&before, "client", &CertificateParams::new(vec!["orders".to_owned()]).unwrap());
-    let client = RouteTls { client_cert_file: Some(cert), client_key_file: Some(key), ..files.trusting(&authority) };
+    let (cert, key) =
+        files.issue(&before, "client", &CertificateParams::new(vec!["orders".to_owned()]).unwrap());
+    let client = RouteTls {
+        client_cert_file: Some(cert),
+        client_key_file: Some(key),
+        ..files.trusting(&authority)
+    };
     assert!(meet(&server, &client).server.is_ok());
     fs::write(&clients, "nonsense").unwrap();
     assert!(meet(&server, &client).server.is_ok());
@@ -280,8 +332,9 @@ fn a_client_is_named_by_what_its_certificate_says() {
     };
     assert_eq!(named(|_| {}), "sha256:<digest>");
     // A common name can be any text.
-    let common =
-        |params: &mut CertificateParams| params.distinguished_name.push(DnType::CommonName, "spiffe://corp/admin");
+    let common = |params: &mut CertificateParams| {
+        params.distinguished_name.push(DnType::CommonName, "spiffe://corp/admin")
+    };
     assert_eq!(named(common), "sha256:<digest>");
     let dns = |params: &mut CertificateParams| {
         params.distinguished_name.push(DnType::CommonName, "orders");
@@ -295,28 +348,47 @@ fn a_client_is_named_by_what_its_certificate_says() {
     };
     assert_eq!(named(spiffe), "uri:spiffe://shop/orders");
     let long = |params: &mut CertificateParams| {
-        params.subject_alt_names.push(SanType::URI(format!("spiffe://shop/{}", "x".repeat(300)).try_into().unwrap()));
+        params
+            .subject_alt_names
+            .push(SanType::URI(format!("spiffe://shop/{}", "x".repeat(300)).try_into().unwrap()));
     };
     assert_eq!(named(long), "sha256:<digest>");
     assert_eq!(peer_of(&[]), None);
-    assert!(peer_of(&[CertificateDer::from(vec![0x30, 0x82])]).unwrap().name().starts_with("sha256:"));
+    assert!(
+        peer_of(&[CertificateDer::from(vec![0x30, 0x82])]).unwrap().name().starts_with("sha256:")
+    );
 }
 
 #[test]
 fn a_file_that_cannot_be_used_says_which_and_why() {
     let (files, authority) = (Files::new(), ca("ours"));
-    let (cert, key) = files.issue(&authority, "good", &CertificateParams::new(vec!["localhost".to_owned()]).unwrap());
+    let (cert, key) = files.issue(
+        &authority,
+        "good",
+        &CertificateParams::new(vec!["localhost".to_owned()]).unwrap(),
+    );
     let gone = files.0.path().join("gone.pem");
     let long = files.write("long.pem", vec![b'x'; (1 << 20) + 1]);
-    let locked = files
-        .write("locked.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nhunter2\n-----END ENCRYPTED PRIVATE KEY-----\n");
-    let odd = files.write("odd.key", "-----BEGIN PRIVATE KEY-----\naHVudGVyMg==\n-----END PRIVATE KEY-----\n");
+    let locked = files.write(
+        "locked.key",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nhunter2\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
+    let odd = files
+        .write("odd.key", "-----BEGIN PRIVATE KEY-----\naHVudGVyMg==\n-----END PRIVATE KEY-----\n");
     for (cert, key, says) in [
         (&gone, &key, "gone.pem: it cannot be read: "),
         (&files.0.path().to_owned(), &key, "it is no file"),
         (&long, &key, "long.pem: it is longer than 1 MiB"),
-        (&key, &cert, "good.key: it holds no certificate; it holds a key, and `-----BEGIN CERTIFICATE-----` is wanted"),
-        (&cert, &cert, "good.pem: it holds no private key; it holds a certificate, and `-----BEGIN PRIVATE KEY-----`"),
+        (
+            &key,
+            &cert,
+            "good.key: it holds no certificate; it holds a key, and `-----BEGIN CERTIFICATE-----` is wanted",
+        ),
+        (
+            &cert,
+            &cert,
+            "good.pem: it holds no private key; it holds a certificate, and `-----BEGIN PRIVATE KEY-----`",
+        ),
         (&cert, &locked, "locked.key: its key is encrypted; decrypt it with `openssl pkey`"),
         (&cert, &odd, "odd.key: its key is damaged or of a kind that is not supported"),
     ] {
@@ -335,16 +407,25 @@ fn a_file_that_cannot_be_used_says_which_and_why() {
     let text = config(&|tls| tls.ca_file = Some(gone.clone()));
     assert!(text.starts_with("config.ca_file: ") && text.contains("gone.pem"), "{text}");
     let pair = |cert: &PathBuf, key: &PathBuf| {
-        config(&|tls| (tls.client_cert_file, tls.client_key_file) = (Some(cert.clone()), Some(key.clone())))
+        config(&|tls| {
+            (tls.client_cert_file, tls.client_key_file) = (Some(cert.clone()), Some(key.clone()))
+        })
     };
     assert!(pair(&key, &key).starts_with("config.client_cert_file: "), "{}", pair(&key, &key));
-    assert!(pair(&cert, &locked).starts_with("config.client_key_file: "), "{}", pair(&cert, &locked));
+    assert!(
+        pair(&cert, &locked).starts_with("config.client_key_file: "),
+        "{}",
+        pair(&cert, &locked)
+    );
 }
 
 #[test]
 fn debug_shows_no_key() {
     let (files, authority) = (Files::new(), ca("ours"));
-    let text = format!("{:?}", files.server(&authority).client_ca(files.write("ca.pem", authority.pem())).unwrap());
+    let text = format!(
+        "{:?}",
+        files.server(&authority).client_ca(files.write("ca.pem", authority.pem())).unwrap()
+    );
     let key = fs::read_to_string(files.0.path().join("server.key")).unwrap();
     assert!(text.contains("pin_sha256") && text.contains("server.pem"), "{text}");
     assert!(text.len() < 1_000 && key.lines().all(|line| !text.contains(line)), "{text}");
@@ -380,12 +461,18 @@ fn early_data_is_off_and_old_versions_too() {
 
 #[test]
 fn the_name_to_ask_for_is_the_rows_or_the_hosts() {
-    let asked = |tls: &RouteTls, host: &str| server_name(tls, host).map(|name| name.to_str().into_owned());
+    let asked =
+        |tls: &RouteTls, host: &str| server_name(tls, host).map(|name| name.to_str().into_owned());
     let plain = RouteTls::default();
     assert_eq!(asked(&plain, "billing.internal").unwrap(), "billing.internal");
     assert_eq!(asked(&plain, "[::1]").unwrap(), "::1");
     assert!(asked(&plain, "a b").unwrap_err().to_string().starts_with("endpoint: "));
     let named = |name: &str| RouteTls { server_name: Some(name.to_owned()), ..RouteTls::default() };
     assert_eq!(asked(&named("10.0.0.5"), "billing.internal").unwrap(), "10.0.0.5");
-    assert!(asked(&named("a b"), "billing.internal").unwrap_err().to_string().starts_with("config.server_name: "));
+    assert!(
+        asked(&named("a b"), "billing.internal")
+            .unwrap_err()
+            .to_string()
+            .starts_with("config.server_name: ")
+    );
 }

@@ -15,7 +15,8 @@ use crate::routes::{RouteError, RouteTls};
 /// What the certificate of a server must satisfy.
 #[derive(Debug)]
 pub(super) enum RowVerifier {
-    /// Chain to one of the roots, be valid now and for the name; be the pinned one, too, if there is a pin.
+    /// Chain to one of the roots, be valid now and for the name; be the pinned one, too, if there
+    /// is a pin.
     Chain { roots: Arc<dyn ServerCertVerifier>, pin: Option<[u8; 32]> },
     /// Be this very certificate, whatever its issuer, name and dates say: the pin is the identity.
     Pin([u8; 32]),
@@ -31,9 +32,12 @@ impl RowVerifier {
             (false, None, None) => Ok(Self::Chain { roots: platform()?, pin: None }),
             (false, Some(file), pin) => {
                 let wrong = |cause: &dyn std::fmt::Display| RouteError::config("ca_file", cause);
-                let roots =
-                    pem::read(file).and_then(|bytes| pem::roots(file, &bytes)).map_err(|cause| wrong(&cause))?;
-                let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+                let roots = pem::read(file)
+                    .and_then(|bytes| pem::roots(file, &bytes))
+                    .map_err(|cause| wrong(&cause))?;
+                let built =
+                    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+                        .build();
                 Ok(Self::Chain { roots: built.map_err(|cause| wrong(&cause))?, pin })
             }
         }
@@ -55,14 +59,17 @@ impl RowVerifier {
     }
 }
 
-/// Verifies as the platform does. Reading its roots takes milliseconds, so the process does it once; a failure is not kept.
+/// Verifies as the platform does. Reading its roots takes milliseconds, so the process does it
+/// once; a failure is not kept.
 fn platform() -> Result<Arc<dyn ServerCertVerifier>, RouteError> {
     static PLATFORM: OnceLock<Arc<dyn ServerCertVerifier>> = OnceLock::new();
     if let Some(verifier) = PLATFORM.get() {
         return Ok(Arc::clone(verifier));
     }
     let verifier = rustls_platform_verifier::Verifier::new(provider()).map_err(|cause| {
-        RouteError::new(format_args!("this machine has no certificates to verify with; set `ca_file`: {cause}"))
+        RouteError::new(format_args!(
+            "this machine has no certificates to verify with; set `ca_file`: {cause}"
+        ))
     })?;
     Ok(Arc::clone(PLATFORM.get_or_init(|| Arc::new(verifier))))
 }
@@ -100,7 +107,14 @@ impl ServerCertVerifier for RowVerifier {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.proven(|| verify_tls12_signature(message, cert, signature, &provider().signature_verification_algorithms))
+        self.proven(|| {
+            verify_tls12_signature(
+                message,
+                cert,
+                signature,
+                &provider().signature_verification_algorithms,
+            )
+        })
     }
 
     fn verify_tls13_signature(
@@ -109,7 +123,14 @@ impl ServerCertVerifier for RowVerifier {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.proven(|| verify_tls13_signature(message, cert, signature, &provider().signature_verification_algorithms))
+        self.proven(|| {
+            verify_tls13_signature(
+                message,
+                cert,
+                signature,
+                &provider().signature_verification_algorithms,
+            )
+        })
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -9,13 +9,14 @@ use arc_swap::ArcSwap;
 
 use super::{TlsError, pem, sha256};
 
-/// How often the files are looked at, at most. They are looked at when a handshake comes, so an idle process does nothing.
+/// How often the files are looked at, at most. They are looked at when a handshake comes, so an
+/// idle process does nothing.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 type Make<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, TlsError> + Send + Sync>;
 
-/// A value and the files it was made of. What a file holds decides, not its time or size: those can stay the same under a new
-/// certificate, and reading a few kilobytes once a second costs nothing.
+/// A value and the files it was made of. What a file holds decides, not its time or size: those can
+/// stay the same under a new certificate, and reading a few kilobytes once a second costs nothing.
 pub(super) struct Watched<T> {
     current: ArcSwap<T>,
     files: Vec<PathBuf>,
@@ -40,7 +41,8 @@ impl<T> Watched<T> {
     ) -> Result<Self, TlsError> {
         let contents = read(&files)?;
         let current = ArcSwap::from_pointee(make(&contents)?);
-        let last = Mutex::new(Look { at: Instant::now(), digest: Some(digest(&contents)), trouble: None });
+        let last =
+            Mutex::new(Look { at: Instant::now(), digest: Some(digest(&contents)), trouble: None });
         Ok(Self { current, files, make: Box::new(make), check_every: CHECK_EVERY, last })
     }
 
@@ -69,7 +71,9 @@ impl<T> Watched<T> {
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         };
-        if let Some(mut look) = look.filter(|look| !self.files.is_empty() && look.at.elapsed() >= self.check_every) {
+        if let Some(mut look) =
+            look.filter(|look| !self.files.is_empty() && look.at.elapsed() >= self.check_every)
+        {
             self.look(&mut look);
         }
         self.current.load_full()

@@ -7,16 +7,17 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
-/// Failures in a row after which calls still dial at once: a server that was just restarted is found by the next call.
+/// Failures in a row after which calls still dial at once: a server that was just restarted is
+/// found by the next call.
 const FREE: u32 = 5;
 
-/// The waits before calls dial again where connections break. Jitter doubles them at the most, so a server that has been mended is
-/// found within a second.
+/// The waits before calls dial again where connections break. Jitter doubles them at the most, so a
+/// server that has been mended is found within a second.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// Refusals in a row after which calls still dial at once, and the wait of a call from then on. Being refused costs next to
-/// nothing, and a server that is back is to be found by the next call.
+/// Refusals in a row after which calls still dial at once, and the wait of a call from then on.
+/// Being refused costs next to nothing, and a server that is back is to be found by the next call.
 const FREE_REFUSALS: u32 = 8;
 const REFUSAL_WAIT: Duration = Duration::from_millis(10);
 
@@ -32,7 +33,8 @@ pub(crate) enum DialFailure {
 
 /// Bounds the dials of one endpoint, however many calls ask for them.
 ///
-/// A connection counts as reached only after its first answer: one that is accepted and closed at once is a failure.
+/// A connection counts as reached only after its first answer: one that is accepted and closed at
+/// once is a failure.
 #[derive(Debug, Default)]
 pub(crate) struct DialBackoff {
     /// Whether `state` has failures; most calls ask while all is well.
@@ -67,7 +69,8 @@ impl DialBackoff {
         match (state.how, due) {
             (DialFailure::Broken, Some(_)) => Err(state.cause.clone()),
             (DialFailure::Broken, None) if state.due.is_some() => {
-                // One call looks whether connections last by now; the others wait for what it finds.
+                // One call looks whether connections last by now; the others wait for what it
+                // finds.
                 state.due = Some(Instant::now() + LONGEST_WAIT);
                 Ok(None)
             }
@@ -94,7 +97,8 @@ impl DialBackoff {
         self.failed_since(Instant::now(), how, cause);
     }
 
-    /// Records a dial, begun at `began`, without success. Of those that were under way together one counts.
+    /// Records a dial, begun at `began`, without success. Of those that were under way together one
+    /// counts.
     pub(crate) fn failed_since(&self, began: Instant, how: DialFailure, cause: impl Into<String>) {
         let mut state = self.state();
         if state.last.is_some_and(|last| began < last) {
@@ -109,7 +113,8 @@ impl DialBackoff {
             DialFailure::Broken => {
                 state.broken = state.broken.saturating_add(1);
                 let is_free = state.broken < FREE;
-                (!is_free).then(|| state.waits.get_or_insert_with(waits).next().unwrap_or(LONGEST_WAIT))
+                (!is_free)
+                    .then(|| state.waits.get_or_insert_with(waits).next().unwrap_or(LONGEST_WAIT))
             }
         };
         state.due = wait.map(|wait| Instant::now() + wait);
@@ -129,7 +134,10 @@ impl DialBackoff {
 }
 
 fn waits() -> ExponentialBackoff {
-    let waits = ExponentialBuilder::new().with_min_delay(FIRST_WAIT).with_max_delay(LONGEST_WAIT).with_factor(2.0);
+    let waits = ExponentialBuilder::new()
+        .with_min_delay(FIRST_WAIT)
+        .with_max_delay(LONGEST_WAIT)
+        .with_factor(2.0);
     waits.with_jitter().without_max_times().build()
 }
 
@@ -158,7 +166,11 @@ mod tests {
         assert!((12..=30).contains(&dials), "{dials}");
         assert_eq!(backoff.check(), Err("a cause".to_owned()));
         tokio::time::sleep(2 * LONGEST_WAIT).await;
-        assert_eq!(backoff.check(), Ok(None), "a server that has been mended is found within a second");
+        assert_eq!(
+            backoff.check(),
+            Ok(None),
+            "a server that has been mended is found within a second"
+        );
     }
 
     #[tokio::test(start_paused = true)]

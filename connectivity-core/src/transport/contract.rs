@@ -1,4 +1,5 @@
-//! Methods whose two contracts differ, or that bincode cannot carry: they go as JSON, as long as it is so.
+//! Methods whose two contracts differ, or that bincode cannot carry: they go as JSON, as long as it
+//! is so.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,8 +11,9 @@ use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::shape::Unsupported;
 
-/// How many answers in a row must say that the contracts agree, before bincode is tried again. During a rollout old and new
-/// programs answer in turns behind one address, and each wrong guess costs a round trip.
+/// How many answers in a row must say that the contracts agree, before bincode is tried again.
+/// During a rollout old and new programs answer in turns behind one address, and each wrong guess
+/// costs a round trip.
 const AGREEMENTS: u32 = 100;
 
 /// What one route knows of the contracts at its far end.
@@ -50,7 +52,9 @@ impl Contracts {
     /// Says how a call is sent on a row with this codec.
     pub(crate) fn way(&self, call: &Call, wanted: Codec) -> Way {
         let plain = |codec| Way { codec, contract: None, difference: None };
-        let Some(method) = call.method().filter(|_| wanted == Codec::Bincode) else { return plain(wanted) };
+        let Some(method) = call.method().filter(|_| wanted == Codec::Bincode) else {
+            return plain(wanted);
+        };
         let contract = method.contract();
         if let Some(unsupported) = &contract.unsupported {
             self.note_unsupported(method, unsupported);
@@ -73,7 +77,9 @@ impl Contracts {
             agreements: AtomicU32::new(0),
         };
         tracing::warn!(method = method.full_name(), "goes as JSON: {difference}");
-        self.write(|as_json| as_json.insert(method.full_name(), Reason::Differs(Arc::new(difference))));
+        self.write(|as_json| {
+            as_json.insert(method.full_name(), Reason::Differs(Arc::new(difference)))
+        });
         true
     }
 
@@ -110,7 +116,9 @@ impl Contracts {
 
     fn note_unsupported(&self, method: &MethodDesc, unsupported: &Unsupported) {
         if !self.read().contains_key(method.full_name()) {
-            self.write(|as_json| as_json.insert(method.full_name(), Reason::Unsupported(unsupported.clone())));
+            self.write(|as_json| {
+                as_json.insert(method.full_name(), Reason::Unsupported(unsupported.clone()))
+            });
         }
     }
 
@@ -126,13 +134,15 @@ impl Contracts {
 }
 
 impl Way {
-    /// Tells what comes of a difference: arguments that the far end cannot read as JSON either, or a reply that this end cannot.
+    /// Tells what comes of a difference: arguments that the far end cannot read as JSON either, or
+    /// a reply that this end cannot.
     pub(crate) fn judge(&self, call: &Call, result: Result<Reply, Error>) -> Result<Reply, Error> {
         let Some(difference) = &self.difference else { return result };
         match result {
             Ok(reply) => Ok(reply.with_drift(difference.to_string())),
             Err(error) if (error.kind(), error.sent()) == (ErrorKind::Decode, Sent::No) => {
-                Err(call.failed(ErrorKind::Contract, format_args!("{}; {difference}", error.message())))
+                Err(call
+                    .failed(ErrorKind::Contract, format_args!("{}; {difference}", error.message())))
             }
             Err(error) => Err(error),
         }
@@ -156,5 +166,8 @@ impl fmt::Display for Difference {
 
 /// The shape in the message of a gateway.
 fn quoted(message: &str) -> &str {
-    message.split_once('`').and_then(|(_, rest)| rest.rsplit_once('`')).map_or(message, |(shape, _)| shape)
+    message
+        .split_once('`')
+        .and_then(|(_, rest)| rest.rsplit_once('`'))
+        .map_or(message, |(shape, _)| shape)
 }

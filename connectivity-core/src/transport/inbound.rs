@@ -47,7 +47,8 @@ impl Exposure {
     }
 }
 
-/// The exposed implementations of a router, as its [`Inbound`] needs them. As a service it answers one call.
+/// The exposed implementations of a router, as its [`Inbound`] needs them. As a service it answers
+/// one call.
 pub(crate) trait ExposedServices: Erased {
     /// Returns which they are.
     fn exposure(&self) -> &Exposure;
@@ -55,7 +56,8 @@ pub(crate) trait ExposedServices: Erased {
     /// See [`Inbound::method`].
     fn method(&self, name: &str) -> Result<Option<&'static MethodDesc>, Error>;
 
-    /// Tells the layers what is called, where it is something that is exposed; they see other calls as well.
+    /// Tells the layers what is called, where it is something that is exposed; they see other calls
+    /// as well.
     fn tagged(&self, call: Call) -> Call;
 
     /// See [`Inbound::listed`].
@@ -69,8 +71,9 @@ pub(crate) trait ExposedServices: Erased {
 
 /// A service over the exposed implementations of a router: what a listener hands its calls to.
 ///
-/// It knows implementations of this process only and forwards nothing. The `noop` and `concurrency` of a row bind its calls
-/// as well; panics come out as typed errors; the deadline in a call's context is kept.
+/// It knows implementations of this process only and forwards nothing. The `noop` and `concurrency`
+/// of a row bind its calls as well; panics come out as typed errors; the deadline in a call's
+/// context is kept.
 #[derive(Clone)]
 pub struct Inbound {
     exposed: Arc<dyn ExposedServices>,
@@ -84,29 +87,35 @@ impl Inbound {
         Self { exposed, service: CallService::shared(service), layered: false }
     }
 
-    /// Puts a tower layer around all calls coming in, outside of those that are there. A layer that panics fails the call.
+    /// Puts a tower layer around all calls coming in, outside of those that are there. A layer that
+    /// panics fails the call.
     #[must_use]
     pub fn layer<L>(self, layer: &L) -> Self
     where
         L: Layer<CallService>,
-        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+        L::Service: Service<Call, Response = Reply, Error = Error, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
     {
         // Implementations are caught where they run; listeners rely on an answer to every call.
         let service = CallService::new(RecoveryLayer::new().layer(layer.layer(self.service)));
         Self { service, layered: true, ..self }
     }
 
-    /// Describes the method of an exposed service, so that a listener can decode its arguments; `None` for a raw service.
+    /// Describes the method of an exposed service, so that a listener can decode its arguments;
+    /// `None` for a raw service.
     ///
     /// # Errors
-    /// As for a call of that name: [`NotRoutable`](crate::ErrorKind::NotRoutable), [`Unimplemented`](crate::ErrorKind::Unimplemented) or
-    /// [`Closed`](crate::ErrorKind::Closed).
+    /// As for a call of that name: [`NotRoutable`](crate::ErrorKind::NotRoutable),
+    /// [`Unimplemented`](crate::ErrorKind::Unimplemented) or [`Closed`](crate::ErrorKind::Closed).
     pub fn method(&self, name: &str) -> Result<Option<&'static MethodDesc>, Error> {
         self.exposed.method(name)
     }
 
-    /// Lists what can be called: the methods of typed services and the names of raw ones, by name. What a row switches off, and
-    /// has no answer of its own for, is left out.
+    /// Lists what can be called: the methods of typed services and the names of raw ones, by name.
+    /// What a row switches off, and has no answer of its own for, is left out.
     #[cfg(feature = "mcp")]
     pub(crate) fn listed(&self) -> Vec<Listed> {
         self.exposed.listed()

@@ -1,4 +1,5 @@
-//! Keeps the way to an endpoint open: what broke is dialled again without waiting for a call, with growing waits.
+//! Keeps the way to an endpoint open: what broke is dialled again without waiting for a call, with
+//! growing waits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -9,13 +10,15 @@ use tokio::time::Instant;
 
 use super::link::{Dial, Link};
 
-/// The wait before the first dial, which jitter doubles at the most: the clients of a server that went do not come back in step.
+/// The wait before the first dial, which jitter doubles at the most: the clients of a server that
+/// went do not come back in step.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// The longest wait, before its jitter.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Begins to keep a link, unless that is done already. The task is this runtime's, and holds the link only while it dials.
+/// Begins to keep a link, unless that is done already. The task is this runtime's, and holds the
+/// link only while it dials.
 pub(super) fn keep<D: Dial>(link: &Arc<Link<D>>, kept: &Arc<AtomicBool>) {
     if !kept.swap(true, Ordering::AcqRel) {
         let end = End(Arc::clone(kept));
@@ -39,7 +42,8 @@ async fn run<D: Dial>(link: Weak<Link<D>>, _end: End) {
             Some(Some(ended)) => {
                 let since = Instant::now();
                 ended.await;
-                // A server that lets clients in and throws them out at once is asked ever more seldom.
+                // A server that lets clients in and throws them out at once is asked ever more
+                // seldom.
                 if since.elapsed() > LONGEST_WAIT {
                     waits = self::waits();
                 }

@@ -1,4 +1,5 @@
-//! Admission control for large requests: by the memory that their bodies take, for each origin and for the listener.
+//! Admission control for large requests: by the memory that their bodies take, for each origin and
+//! for the listener.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +24,8 @@ pub(crate) const WAIT: Duration = Duration::from_secs(30);
 /// How often the progress of a body is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Bytes that a body must have grown by between two looks while others wait for its memory, and in ten looks in any case.
+/// Bytes that a body must have grown by between two looks while others wait for its memory, and in
+/// ten looks in any case.
 const LEAST: usize = 64 * 1024;
 const LOOKS: u32 = 10;
 
@@ -168,7 +170,10 @@ mod tests {
         for _ in 0..OF_ORIGIN / LARGEST {
             held.push(greedy.acquire(LARGEST).await.unwrap());
         }
-        assert!(requests.share_of(&origin(1)).acquire(LARGEST).await.is_none(), "its connections have one share");
+        assert!(
+            requests.share_of(&origin(1)).acquire(LARGEST).await.is_none(),
+            "its connections have one share"
+        );
         assert!(other.acquire(LARGEST).await.is_some());
         let next = tokio::spawn(async move { greedy.acquire(LARGEST).await });
         held.pop();
@@ -211,6 +216,9 @@ mod tests {
         let _waiting = Waiting::new(&share.listener);
         let mut progress = Progress::new(share.clone());
         assert!(timeout(LOOK, progress.too_slow(2 * LEAST)).await.is_err());
-        assert!(timeout(2 * LOOK, progress.too_slow(0)).await.is_ok(), "what was there has been taken");
+        assert!(
+            timeout(2 * LOOK, progress.too_slow(0)).await.is_ok(),
+            "what was there has been taken"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The way to one endpoint: a connection that is dialled when it is first needed, and replaced when it breaks.
+//! The way to one endpoint: a connection that is dialled when it is first needed, and replaced when
+//! it breaks.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -58,14 +59,17 @@ pub(crate) trait Connected: Send + Sync + 'static {
 pub(crate) struct Link<D: Dial> {
     dial: D,
     current: ArcSwapOption<D::Connection>,
-    /// The dial that is under way, for all who need a connection. It is a task of its own: a caller whose time is over must not
-    /// take the dial with it, or under load none would ever be finished.
+    /// The dial that is under way, for all who need a connection. It is a task of its own: a caller
+    /// whose time is over must not take the dial with it, or under load none would ever be
+    /// finished.
     dialling: Mutex<Option<Dialling<D>>>,
     health: Health,
     backoff: DialBackoff,
-    /// Whether a call was answered on the connection in use. One that ends without that counts as a failed dial.
+    /// Whether a call was answered on the connection in use. One that ends without that counts as a
+    /// failed dial.
     answered: AtomicBool,
-    /// Counts connections, so that what was learned of the program at the far end is not believed of the next one.
+    /// Counts connections, so that what was learned of the program at the far end is not believed
+    /// of the next one.
     dialled: AtomicUsize,
     /// Whether a task keeps the link open.
     kept: Arc<AtomicBool>,
@@ -79,7 +83,8 @@ enum DialledFor {
 }
 
 /// The outcome of a dial, once there is one.
-pub(super) type Dialling<D> = watch::Receiver<Option<Result<Arc<<D as Dial>::Connection>, DialError>>>;
+pub(super) type Dialling<D> =
+    watch::Receiver<Option<Result<Arc<<D as Dial>::Connection>, DialError>>>;
 
 impl<D: Dial> Link<D> {
     pub(crate) fn new(dial: D) -> Self {

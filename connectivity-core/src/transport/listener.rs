@@ -11,13 +11,18 @@ use crate::call::BoxFuture;
 use crate::context::after;
 use crate::transport::Inbound;
 
-/// Takes calls from outside for an [`Inbound`], on the runtime that starts it: HTTP is one, and yours can be another.
+/// Takes calls from outside for an [`Inbound`], on the runtime that starts it: HTTP is one, and
+/// yours can be another.
 pub trait Listener: Send + 'static {
     /// Binds, and returns once calls can come in.
     ///
-    /// The listener serves until the [`Drain`] begins; then it takes no more calls, lets those in flight end, and is over when
-    /// the future in [`Listening`] is.
-    fn listen(self: Box<Self>, inbound: Inbound, drain: Drain) -> BoxFuture<'static, Result<Listening, ServeError>>;
+    /// The listener serves until the [`Drain`] begins; then it takes no more calls, lets those in
+    /// flight end, and is over when the future in [`Listening`] is.
+    fn listen(
+        self: Box<Self>,
+        inbound: Inbound,
+        drain: Drain,
+    ) -> BoxFuture<'static, Result<Listening, ServeError>>;
 }
 
 /// A listener at work.
@@ -28,11 +33,15 @@ pub struct Listening {
 
 impl Listening {
     /// States where the listener can be reached, and what ends when it is over.
-    pub fn new(address: impl fmt::Display, done: impl Future<Output = ()> + Send + 'static) -> Self {
+    pub fn new(
+        address: impl fmt::Display,
+        done: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         Self { address: address.to_string(), done: Box::pin(done) }
     }
 
-    /// Says where the listener can be reached, as its strategy spells endpoints' hosts: `127.0.0.1:8080`.
+    /// Says where the listener can be reached, as its strategy spells endpoints' hosts:
+    /// `127.0.0.1:8080`.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address

@@ -1,10 +1,16 @@
 //! The way out: what turns a remote route into a service of calls.
 
 #[cfg(any(feature = "http", feature = "wire"))]
-#[cfg_attr(not(all(feature = "http", feature = "wire")), allow(dead_code, reason = "each strategy uses its part"))]
+#[cfg_attr(
+    not(all(feature = "http", feature = "wire")),
+    allow(dead_code, reason = "each strategy uses its part")
+)]
 pub(crate) mod backoff;
 #[cfg(any(feature = "http", feature = "wire"))]
-#[cfg_attr(not(all(feature = "http", feature = "wire")), allow(dead_code, reason = "each strategy uses its part"))]
+#[cfg_attr(
+    not(all(feature = "http", feature = "wire")),
+    allow(dead_code, reason = "each strategy uses its part")
+)]
 pub(crate) mod contract;
 #[cfg(any(feature = "http", feature = "wire"))]
 pub(crate) mod health;
@@ -69,18 +75,21 @@ pub(crate) use places::Places;
 pub trait Transport: Send + Sync + 'static {
     /// Checks everything about a route that can be checked without a network, and returns at once.
     ///
-    /// It runs while a table is built, on a thread that may have no runtime. What it returns connects when it is first used,
-    /// or in the background, and reconnects by itself. Registrations, reloads and new clients of the router wait for it; calls do not.
-    /// So it must not register or reload there itself: that panics, and makes the row bad.
+    /// It runs while a table is built, on a thread that may have no runtime. What it returns
+    /// connects when it is first used, or in the background, and reconnects by itself.
+    /// Registrations, reloads and new clients of the router wait for it; calls do not. So it must
+    /// not register or reload there itself: that panics, and makes the row bad.
     ///
     /// # Errors
     /// What is wrong with the row; the last good route of that name stays in force.
     fn build(&self, route: &Route, context: &BuildContext<'_>) -> Result<Remote, RouteError>;
 
-    /// Checks what a row says, before anybody writes it: its endpoint, the keys of its config that are this transport's, and the files that
-    /// they name. Secrets are not read, which may be there only for the process that calls.
+    /// Checks what a row says, before anybody writes it: its endpoint, the keys of its config that
+    /// are this transport's, and the files that they name. Secrets are not read, which may be there
+    /// only for the process that calls.
     ///
-    /// [`Admin`](crate::Admin) asks this, and with it the command line and the tools for agents. Everything passes by default.
+    /// [`Admin`](crate::Admin) asks this, and with it the command line and the tools for agents.
+    /// Everything passes by default.
     ///
     /// # Errors
     /// What [`build`](Self::build) would say.
@@ -89,9 +98,10 @@ pub trait Transport: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Checks a row against what this process knows of its calls, so that a row which none of them can go by is bad before the first
-    /// one fails. It is asked before [`build`](Self::build), by the [`Admin`](crate::Admin) of a router, and again when more has become
-    /// known of the calls of a row in force; it has to be quick, and looks at no files. Everything passes by default.
+    /// Checks a row against what this process knows of its calls, so that a row which none of them
+    /// can go by is bad before the first one fails. It is asked before [`build`](Self::build), by
+    /// the [`Admin`](crate::Admin) of a router, and again when more has become known of the calls
+    /// of a row in force; it has to be quick, and looks at no files. Everything passes by default.
     ///
     /// # Errors
     /// Why calls cannot go by the row.
@@ -119,7 +129,8 @@ pub(crate) struct Calls {
 
 impl PartialEq for Calls {
     fn eq(&self, other: &Self) -> bool {
-        self.contract.map(std::ptr::from_ref) == other.contract.map(std::ptr::from_ref) && self.raw == other.raw
+        self.contract.map(std::ptr::from_ref) == other.contract.map(std::ptr::from_ref)
+            && self.raw == other.raw
     }
 }
 
@@ -128,15 +139,16 @@ impl<'a> BuildContext<'a> {
         Self { node, calls }
     }
 
-    /// Shows the contract that the row's calls go by, if this process has clients or an implementation of it: that of the service of
-    /// this name, or of the service that has a method of this name.
+    /// Shows the contract that the row's calls go by, if this process has clients or an
+    /// implementation of it: that of the service of this name, or of the service that has a method
+    /// of this name.
     #[must_use]
     pub fn contract(&self) -> Option<&'static ServiceDesc> {
         self.calls.contract
     }
 
-    /// Says whether the row's calls are those of a raw service: one is registered under this name, or has been called through the
-    /// row, and no contract is known.
+    /// Says whether the row's calls are those of a raw service: one is registered under this name,
+    /// or has been called through the row, and no contract is known.
     #[must_use]
     pub fn is_raw(&self) -> bool {
         self.calls.raw && self.calls.contract.is_none()

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 /// Where a connection comes from: who was authenticated, else the address, else the process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(not(all(feature = "quic", feature = "unix")), allow(dead_code, reason = "each strategy knows its own"))]
+#[cfg_attr(
+    not(all(feature = "quic", feature = "unix")),
+    allow(dead_code, reason = "each strategy knows its own")
+)]
 pub(crate) enum Origin {
     Identity(String),
     Address(IpAddr),

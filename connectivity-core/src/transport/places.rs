@@ -20,9 +20,9 @@ const OPENING: usize = 512;
 
 /// The connections of one listener.
 ///
-/// A connection is *opening* until its client has shown who it is and what it wants. Whoever comes next takes the place of the
-/// oldest that is still opening, of the same origin or of the one that has the most. An *established* connection keeps its place;
-/// one origin does not get all of them.
+/// A connection is *opening* until its client has shown who it is and what it wants. Whoever comes
+/// next takes the place of the oldest that is still opening, of the same origin or of the one that
+/// has the most. An *established* connection keeps its place; one origin does not get all of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Places(Arc<Inner>);
 
@@ -56,7 +56,8 @@ struct State {
 }
 
 impl Places {
-    /// For connections that are established until they end: `limit` of them, half of those for one origin.
+    /// For connections that are established until they end: `limit` of them, half of those for one
+    /// origin.
     #[cfg(feature = "wire")]
     pub(crate) fn new(limit: usize) -> Self {
         Self::with(Limits {
@@ -68,8 +69,8 @@ impl Places {
         })
     }
 
-    /// For connections that are established while a request runs, and open anew after it: `limit` of both kinds. One origin, which may
-    /// be a proxy, leaves an eighth of them to others.
+    /// For connections that are established while a request runs, and open anew after it: `limit`
+    /// of both kinds. One origin, which may be a proxy, leaves an eighth of them to others.
     #[cfg(feature = "gateway")]
     pub(crate) fn of_requests(limit: usize) -> Self {
         Self::with(Limits {
@@ -103,12 +104,16 @@ impl Places {
     pub(crate) fn open(&self, origin: Origin) -> Opening {
         let mut state = self.0.state();
         let limits = &self.0.limits;
-        let is_full =
-            state.opening_count >= limits.opening || state.opening_count + state.established_count >= limits.all;
+        let is_full = state.opening_count >= limits.opening
+            || state.opening_count + state.established_count >= limits.all;
         if state.opening.get(&origin).is_some_and(|own| own.len() >= limits.opening_of_origin) {
             state.evict(&origin);
         } else if is_full
-            && let Some(most) = state.opening.iter().max_by_key(|(_, own)| own.len()).map(|(origin, _)| origin.clone())
+            && let Some(most) = state
+                .opening
+                .iter()
+                .max_by_key(|(_, own)| own.len())
+                .map(|(origin, _)| origin.clone())
         {
             state.evict(&most);
         }
@@ -131,7 +136,11 @@ impl State {
     /// Takes its place from the oldest connection of an origin.
     fn evict(&mut self, origin: &Origin) {
         if let Some((number, evict)) = self.opening.get_mut(origin).and_then(VecDeque::pop_front) {
-            tracing::debug!(?origin, number, "a connection that does not begin makes room for a newer one");
+            tracing::debug!(
+                ?origin,
+                number,
+                "a connection that does not begin makes room for a newer one"
+            );
             let _ = evict.send(());
             self.opening_count -= 1;
         }
@@ -141,12 +150,17 @@ impl State {
     fn refuse(&mut self, of: Option<Origin>, limit: usize) {
         if !self.refused.contains(&of) {
             let origin = of.as_ref();
-            tracing::warn!(?origin, limit, "too many connections: further ones are refused until some end");
+            tracing::warn!(
+                ?origin,
+                limit,
+                "too many connections: further ones are refused until some end"
+            );
             self.refused.insert(of);
         }
     }
 
-    /// A connection of this origin has ended. What comes when half of the places are free is another flood.
+    /// A connection of this origin has ended. What comes when half of the places are free is
+    /// another flood.
     fn end(&mut self, origin: &Origin, limits: &Limits) {
         self.established_count -= 1;
         if self.established_count <= limits.established / 2 {
@@ -209,7 +223,8 @@ impl Opening {
     /// Gives the connection a lasting place; `None` if there is none for clients of this origin.
     pub(crate) fn establish(self, origin: Origin) -> Option<Place> {
         let mut state = self.places.state();
-        let (limits, own) = (&self.places.limits, state.established.get(&origin).copied().unwrap_or(0));
+        let (limits, own) =
+            (&self.places.limits, state.established.get(&origin).copied().unwrap_or(0));
         if state.established_count >= limits.established {
             state.refuse(None, limits.established);
             return None;
@@ -279,7 +294,8 @@ mod tests {
     async fn a_crowd_of_origins_evicts_of_the_one_that_has_the_most() {
         let places = Places::new(10);
         let mut greedy: Vec<_> = (0..OPENING_OF_ORIGIN).map(|_| places.open(origin(0))).collect();
-        let crowd: Vec<_> = (1..=OPENING - OPENING_OF_ORIGIN).map(|n| places.open(origin(n as i32))).collect();
+        let crowd: Vec<_> =
+            (1..=OPENING - OPENING_OF_ORIGIN).map(|n| places.open(origin(n as i32))).collect();
         assert!(!is_evicted(&mut greedy[0]).await);
         let _one_more = places.open(origin(-1));
         assert!(is_evicted(&mut greedy[0]).await && !is_evicted(&mut greedy[1]).await);

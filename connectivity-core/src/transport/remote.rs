@@ -12,7 +12,8 @@ use crate::codec::Codec;
 use crate::error::Error;
 use crate::layer::breaker::serialize_utc;
 
-/// The service at the far end of a route. Its connection ends when the last clone is gone, calls in flight first.
+/// The service at the far end of a route. Its connection ends when the last clone is gone, calls in
+/// flight first.
 #[derive(Clone)]
 pub struct Remote {
     service: CallService,
@@ -27,7 +28,11 @@ impl Remote {
     /// Wraps a tower service; a [`CallService`] is one.
     pub fn new<S>(service: S) -> Self
     where
-        S: Service<Call, Response = Reply, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+        S: Service<Call, Response = Reply, Error = Error, Future: Send>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
     {
         Self {
             service: CallService::new(service),
@@ -38,8 +43,9 @@ impl Remote {
         }
     }
 
-    /// Says in which codec the arguments of typed calls should arrive; bincode unless said. They can still arrive as a value,
-    /// when a layer stands before the transport: [`Call::encode`] takes both.
+    /// Says in which codec the arguments of typed calls should arrive; bincode unless said. They
+    /// can still arrive as a value, when a layer stands before the transport: [`Call::encode`]
+    /// takes both.
     #[must_use]
     pub fn with_codec(self, codec: Codec) -> Self {
         Self { codec, ..self }
@@ -57,9 +63,10 @@ impl Remote {
         Self { warnings: Arc::new(warnings), ..self }
     }
 
-    /// Says how to tell that what the route was built from beside its row, such as files that the row names, is still the same.
-    /// It is asked at each reload and every two seconds; where it is not, the route is built anew although its row stays. Keep it
-    /// short, and leave it out where a row names nothing that can change: it is asked for each route.
+    /// Says how to tell that what the route was built from beside its row, such as files that the
+    /// row names, is still the same. It is asked at each reload and every two seconds; where it is
+    /// not, the route is built anew although its row stays. Keep it short, and leave it out where a
+    /// row names nothing that can change: it is asked for each route.
     #[must_use]
     pub fn with_unchanged(self, unchanged: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { unchanged: Some(Arc::new(unchanged)), ..self }
@@ -101,7 +108,8 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// How the connection of a route stands. Serialized, a time is a text such as `2026-08-02T10:11:12Z`.
+/// How the connection of a route stands. Serialized, a time is a text such as
+/// `2026-08-02T10:11:12Z`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]

@@ -2,13 +2,15 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// While this many bytes are unsent, only connections with little of their own go on: those that read.
+/// While this many bytes are unsent, only connections with little of their own go on: those that
+/// read.
 const PROCESS: usize = 256 << 20;
 
 /// What a connection may always have unsent.
 const OWN: usize = 64 * 1024;
 
-/// A connection's count is in steps of this size, so that small replies do not touch what all threads share.
+/// A connection's count is in steps of this size, so that small replies do not touch what all
+/// threads share.
 const STEP: usize = 64 * 1024;
 
 static TOTAL: AtomicUsize = AtomicUsize::new(0);

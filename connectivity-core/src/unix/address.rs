@@ -13,7 +13,8 @@ const LONGEST: usize = 107;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Address {
     File(PathBuf),
-    /// Written `@name`; it is gone with the last process that holds it, and has no mode: the user of the peer is what protects it.
+    /// Written `@name`; it is gone with the last process that holds it, and has no mode: the user
+    /// of the peer is what protects it.
     Abstract(String),
 }
 
@@ -50,7 +51,8 @@ impl Address {
         }
     }
 
-    /// Connects; local, so it does not wait for anybody, unless the backlog of the listener is full.
+    /// Connects; local, so it does not wait for anybody, unless the backlog of the listener is
+    /// full.
     pub(super) fn connect(&self) -> io::Result<UnixStream> {
         UnixStream::connect_addr(&self.address()?)
     }

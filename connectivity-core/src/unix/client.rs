@@ -20,11 +20,11 @@ use crate::transport::{BuildContext, Remote, Transport};
 /// How long a server may take for its first answer.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
-/// Sends calls over Unix sockets: rows with `strategy = 'unix'`, whose endpoint is a path such as `/run/app/billing.sock`, or an
-/// abstract name such as `@billing`.
+/// Sends calls over Unix sockets: rows with `strategy = 'unix'`, whose endpoint is a path such as
+/// `/run/app/billing.sock`, or an abstract name such as `@billing`.
 ///
-/// Routes to one socket share a connection. The server must belong to the user of this process, or to one that was
-/// [allowed](Self::allow_user): anybody could have bound the socket first.
+/// Routes to one socket share a connection. The server must belong to the user of this process, or
+/// to one that was [allowed](Self::allow_user): anybody could have bound the socket first.
 #[derive(Clone, Debug, Default)]
 pub struct UnixTransport {
     users: Users,
@@ -75,9 +75,11 @@ pub(crate) struct UnixDial {
 }
 
 impl UnixDial {
-    /// Connects, and waits for the other side to answer: the system lets connections in for a server that takes none.
+    /// Connects, and waits for the other side to answer: the system lets connections in for a
+    /// server that takes none.
     async fn shared(&self) -> Result<Connection, DialError> {
-        let cannot = |cause: &str| DialError::connect(format_args!("{}: {cause}", self.address)).broken();
+        let cannot =
+            |cause: &str| DialError::connect(format_args!("{}: {cause}", self.address)).broken();
         let connection = self.connect(Role::Shared).await?;
         match tokio::time::timeout(FIRST_ANSWER, connection.ready()).await {
             Ok(ready) => ready.map_err(|cause| cannot(&cause))?,
@@ -87,9 +89,12 @@ impl UnixDial {
     }
 
     async fn connect(&self, role: Role) -> Result<Connection, DialError> {
-        let cannot = |cause: io::Error| DialError::connect(format_args!("{}: {cause}", self.address));
+        let cannot =
+            |cause: io::Error| DialError::connect(format_args!("{}: {cause}", self.address));
         let stream = UnixStream::connect(self.address.path()).await.map_err(cannot)?;
-        self.users.check(&stream).map_err(|cause| DialError { kind: ErrorKind::Denied, ..cannot(cause).broken() })?;
+        self.users
+            .check(&stream)
+            .map_err(|cause| DialError { kind: ErrorKind::Denied, ..cannot(cause).broken() })?;
         Ok(Connection::start(Feed::Socket, stream.into_split(), role, ()))
     }
 }

@@ -27,11 +27,12 @@ const MAX_CONNECTIONS: usize = 1024;
 /// The pause after an `accept` that failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Listens on a Unix socket: a path such as `/run/app/billing.sock`, or an abstract name such as `@billing`.
+/// Listens on a Unix socket: a path such as `/run/app/billing.sock`, or an abstract name such as
+/// `@billing`.
 ///
 /// The file has mode 0600, and a peer must belong to the user of this process, or to one that was
-/// [allowed](Self::allow_user); its number is the name of the [`Peer`]. A file that a dead server left is replaced; one that
-/// somebody listens on is not.
+/// [allowed](Self::allow_user); its number is the name of the [`Peer`]. A file that a dead server
+/// left is replaced; one that somebody listens on is not.
 #[derive(Debug)]
 pub struct UnixListener {
     address: String,
@@ -46,7 +47,8 @@ impl UnixListener {
         Self { address: address.into(), users: Users::default(), mode: 0o600 }
     }
 
-    /// Serves this user too, by its number. The file gets mode 0666 then: who may connect is checked on the connection.
+    /// Serves this user too, by its number. The file gets mode 0666 then: who may connect is
+    /// checked on the connection.
     #[must_use]
     pub fn allow_user(mut self, user: u32) -> Self {
         self.users.allow(user);
@@ -60,7 +62,9 @@ impl UnixListener {
         let address = Address::parse(&self.address).map_err(wrong)?;
         let bound = match &address {
             Address::File(path) => Bound::at(path, self.mode),
-            Address::Abstract(_) => address.bind().map(|socket| Bound { socket: Some(socket), file: None }),
+            Address::Abstract(_) => {
+                address.bind().map(|socket| Bound { socket: Some(socket), file: None })
+            }
         };
         Ok((bound.map_err(cannot)?, address))
     }
@@ -73,15 +77,16 @@ struct Bound {
 }
 
 impl Bound {
-    /// Binds beside the path, sets the mode, and moves the file into place: nobody sees it with another mode.
+    /// Binds beside the path, sets the mode, and moves the file into place: nobody sees it with
+    /// another mode.
     fn at(path: &Path, mode: u32) -> io::Result<Self> {
         refuse_what_is_alive(path)?;
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{}", std::process::id()));
         let beside = PathBuf::from(name);
         let socket = Address::File(beside.clone()).bind()?;
-        let placed =
-            fs::set_permissions(&beside, Permissions::from_mode(mode)).and_then(|()| fs::rename(&beside, path));
+        let placed = fs::set_permissions(&beside, Permissions::from_mode(mode))
+            .and_then(|()| fs::rename(&beside, path));
         if let Err(cause) = placed {
             let _ = fs::remove_file(&beside);
             return Err(cause);
@@ -105,7 +110,10 @@ impl Drop for Bound {
 fn refuse_what_is_alive(path: &Path) -> io::Result<()> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
     if !found.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file of this name is there, and it is no socket"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "a file of this name is there, and it is no socket",
+        ));
     }
     match Address::File(path.to_owned()).connect() {
         Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another server listens there")),
@@ -115,13 +123,18 @@ fn refuse_what_is_alive(path: &Path) -> io::Result<()> {
 }
 
 impl Listener for UnixListener {
-    fn listen(self: Box<Self>, inbound: Inbound, drain: Drain) -> BoxFuture<'static, Result<Listening, ServeError>> {
+    fn listen(
+        self: Box<Self>,
+        inbound: Inbound,
+        drain: Drain,
+    ) -> BoxFuture<'static, Result<Listening, ServeError>> {
         Box::pin(async move {
             let (bound, address) = self.bind()?;
             let serving = Serving::new(inbound);
             let users = self.users;
             let started = IoThreads::<StreamCall>::start("unix", 1);
-            let (threads, ended) = started.map_err(|cause| ServeError::Bind { address: address.to_string(), cause })?;
+            let (threads, ended) = started
+                .map_err(|cause| ServeError::Bind { address: address.to_string(), cause })?;
             let (thread, serving) = (threads.get(0).handle().clone(), serving.on(threads.get(0)));
             thread.spawn(async move {
                 accept(bound, users, serving, drain).await;
@@ -133,10 +146,11 @@ impl Listener for UnixListener {
 }
 
 async fn accept(mut bound: Bound, users: Users, serving: Serving, drain: Drain) {
-    let listener = bound.socket.take().ok_or(io::ErrorKind::NotConnected.into()).and_then(|socket| {
-        socket.set_nonblocking(true)?;
-        tokio::net::UnixListener::from_std(socket)
-    });
+    let listener =
+        bound.socket.take().ok_or(io::ErrorKind::NotConnected.into()).and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            tokio::net::UnixListener::from_std(socket)
+        });
     let listener = match listener {
         Ok(listener) => listener,
         Err(cause) => return tracing::error!(%cause, "the socket cannot be used"),
@@ -172,10 +186,12 @@ async fn accept(mut bound: Bound, users: Users, serving: Serving, drain: Drain) 
 /// Refuses further connections, and gives those that wait to be accepted.
 fn last(listener: tokio::net::UnixListener) -> Vec<UnixStream> {
     let Ok(listener) = listener.into_std() else { return Vec::new() };
-    // Linux refuses from here on; elsewhere the file is gone, and whoever found it in the same moment is cut off.
+    // Linux refuses from here on; elsewhere the file is gone, and whoever found it in the same
+    // moment is cut off.
     let _ = SockRef::from(&listener).shutdown(Shutdown::Read);
     let accepted = std::iter::from_fn(|| listener.accept().ok());
-    let streams = accepted.filter_map(|(stream, _)| stream.set_nonblocking(true).ok().map(|()| stream));
+    let streams =
+        accepted.filter_map(|(stream, _)| stream.set_nonblocking(true).ok().map(|()| stream));
     streams.filter_map(|stream| UnixStream::from_std(stream).ok()).collect()
 }
 
@@ -183,9 +199,15 @@ fn peer(user: u32) -> Peer {
     Peer::new("unix", user.to_string())
 }
 
-/// Serves a connection here, unless it is for one large body: reading and writing that would hold up everybody's small calls, so it
-/// moves to the runtime where the body will be read anyway.
-async fn connection(mut stream: UnixStream, client: Client, mut opening: Opening, serving: Serving, drain: Drain) {
+/// Serves a connection here, unless it is for one large body: reading and writing that would hold
+/// up everybody's small calls, so it moves to the runtime where the body will be read anyway.
+async fn connection(
+    mut stream: UnixStream,
+    client: Client,
+    mut opening: Opening,
+    serving: Serving,
+    drain: Drain,
+) {
     let Some(Some(beginning)) = opening.wait(Beginning::read(&mut stream)).await else { return };
     let Some(_place) = opening.establish(client.origin.clone()) else { return };
     if !beginning.is_single() {

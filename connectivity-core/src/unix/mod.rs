@@ -1,4 +1,5 @@
-//! Strategy `unix`: the frames of `docs/wire.md` over a Unix socket, the fast first step of a split on one host.
+//! Strategy `unix`: the frames of `docs/wire.md` over a Unix socket, the fast first step of a split
+//! on one host.
 
 mod address;
 mod client;

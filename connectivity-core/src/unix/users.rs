@@ -15,13 +15,16 @@ impl Users {
         self.allowed.push(user);
     }
 
-    /// Checks who is at the other end, as the kernel knows it (`SO_PEERCRED`); gives the user's number.
+    /// Checks who is at the other end, as the kernel knows it (`SO_PEERCRED`); gives the user's
+    /// number.
     pub(super) fn check(&self, stream: &UnixStream) -> io::Result<u32> {
         let user = stream.peer_cred()?.uid();
         if user == own_user()? || self.allowed.contains(&user) {
             return Ok(user);
         }
-        let message = format!("the other end belongs to user {user}, which is neither this process's nor allowed");
+        let message = format!(
+            "the other end belongs to user {user}, which is neither this process's nor allowed"
+        );
         Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
     }
 }

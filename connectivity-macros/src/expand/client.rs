@@ -66,14 +66,16 @@ fn constructors(service: &Service) -> TokenStream {
     }
 }
 
-/// The trait's method is the client's own. A deprecated one is written out again: a call of it would be one of what is deprecated, which
-/// generated code cannot allow itself where an application forbids it.
+/// The trait's method is the client's own. A deprecated one is written out again: a call of it
+/// would be one of what is deprecated, which generated code cannot allow itself where an
+/// application forbids it.
 fn forwarding_method(service: &Service, method: &Method) -> TokenStream {
     if !method.is_deprecated() {
         let (ident, args) = (&method.ident, signature::arg_names(method));
         return dynamic::forwarding_method(method, &hygienic!(Self::#ident(self #(, #args)*)));
     }
-    let (cfgs, signature, body) = (&method.cfgs, signature::async_fn(method), body(service, method));
+    let (cfgs, signature, body) =
+        (&method.cfgs, signature::async_fn(method), body(service, method));
     hygienic!(#(#cfgs)* #signature { #body })
 }
 

@@ -34,7 +34,8 @@ pub(super) fn definition(service: &Service) -> TokenStream {
     }
 }
 
-/// `fn __dyn_charge<'call>(&'call self, order: &'call str, cents: u64) -> BoxFuture<'call, Result<..>>`.
+/// `fn __dyn_charge<'call>(&'call self, order: &'call str, cents: u64) -> BoxFuture<'call,
+/// Result<..>>`.
 fn twin_signature(service: &Service, method: &Method) -> TokenStream {
     let krate = &service.krate;
     let twin = twin_name(method);
@@ -51,7 +52,8 @@ fn twin_signature(service: &Service, method: &Method) -> TokenStream {
     }
 }
 
-/// Everything that implements the trait is its twin; the twin as an object, and `Arc`s, implement the trait.
+/// Everything that implements the trait is its twin; the twin as an object, and `Arc`s, implement
+/// the trait.
 ///
 /// Type parameters are not hygienic, and the user may have a type called `T`.
 pub(super) fn impls(service: &Service) -> TokenStream {
@@ -92,7 +94,8 @@ fn boxing_method(service: &Service, method: &Method) -> TokenStream {
     }
 }
 
-/// Through the object the future is a box, whose type names a lifetime that the trait's method cannot: so it is awaited.
+/// Through the object the future is a box, whose type names a lifetime that the trait's method
+/// cannot: so it is awaited.
 fn object_method(service: &Service, method: &Method) -> TokenStream {
     let cfgs = &method.cfgs;
     let dynamic = &service.names.dynamic;

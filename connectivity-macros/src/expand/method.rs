@@ -1,5 +1,5 @@
-//! One type without values for each method: it carries the description and the types, so that bounds are stated, and
-//! broken, in one place.
+//! One type without values for each method: it carries the description and the types, so that
+//! bounds are stated, and broken, in one place.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote_spanned};
@@ -11,15 +11,22 @@ use crate::expand::tag::Tags;
 use crate::model::{Method, Noop, Service};
 use crate::names;
 
-/// `__M0Charge`, in the `const` block: spelled as types are, because a lint that an application forbids cannot be allowed here.
+/// `__M0Charge`, in the `const` block: spelled as types are, because a lint that an application
+/// forbids cannot be allowed here.
 pub(super) fn marker(method: &Method) -> Ident {
-    format_ident!("__M{}{}", method.index, names::camel_case(&method.ident), span = Span::mixed_site())
+    format_ident!(
+        "__M{}{}",
+        method.index,
+        names::camel_case(&method.ident),
+        span = Span::mixed_site()
+    )
 }
 
 pub(super) fn expand(service: &Service) -> TokenStream {
     let tags = Tags::of(service);
     let places = Places::of(service);
-    let definitions = service.methods.iter().map(|method| definition(service, method, &tags, &places));
+    let definitions =
+        service.methods.iter().map(|method| definition(service, method, &tags, &places));
     let tags = tags.definitions(&service.krate);
     hygienic!(#tags #(#definitions)*)
 }
@@ -73,7 +80,8 @@ fn description(service: &Service, method: &Method) -> TokenStream {
     }
 }
 
-/// `<Result<..> as MethodOutput>::Ok`. Its first and last token say where the compiler reports what it lacks.
+/// `<Result<..> as MethodOutput>::Ok`. Its first and last token say where the compiler reports what
+/// it lacks.
 fn part_of_result(krate: &Path, output: &Type, part: &str, place: Place) -> TokenStream {
     let part = Ident::new(part, place.last);
     let open = quote_spanned!(place.first=> <);
@@ -95,7 +103,9 @@ fn explain(krate: &Path, place: Place) -> TokenStream {
 
 fn noop(noop: &Noop) -> TokenStream {
     let answer = match noop {
-        Noop::Default(span) => quote_spanned!(*span=> <Self::Ok as ::core::default::Default>::default()),
+        Noop::Default(span) => {
+            quote_spanned!(*span=> <Self::Ok as ::core::default::Default>::default())
+        }
         Noop::Value(expr) => hygienic!(#expr),
     };
     hygienic! {

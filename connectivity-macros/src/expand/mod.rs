@@ -1,5 +1,6 @@
-//! Writes the code. Everything that users do not name stands in one `const _` block, so that it cannot collide with
-//! theirs; what it does is build descriptions and hand them to `connectivity_core::__private`.
+//! Writes the code. Everything that users do not name stands in one `const _` block, so that it
+//! cannot collide with theirs; what it does is build descriptions and hand them to
+//! `connectivity_core::__private`.
 
 mod client;
 mod dynamic;
@@ -18,7 +19,8 @@ pub(crate) use self::rejected::{rejected, unreadable};
 use crate::model::Service;
 use crate::parse::ServiceTrait;
 
-/// `quote!` whose local variables cannot meet those of the user: an argument may be called `call` or `service`.
+/// `quote!` whose local variables cannot meet those of the user: an argument may be called `call`
+/// or `service`.
 macro_rules! hygienic {
     ($($tokens:tt)*) => {
         quote::quote_spanned!(proc_macro2::Span::mixed_site()=> $($tokens)*)
@@ -33,7 +35,12 @@ pub(crate) fn service(source: &ServiceTrait, service: &Service) -> TokenStream {
     let client = client::definition(service);
     let server = server::definition(service);
     let cfgs = &service.cfgs;
-    let hidden = [method::expand(service), dynamic::impls(service), client::impls(service), server::impls(service)];
+    let hidden = [
+        method::expand(service),
+        dynamic::impls(service),
+        client::impls(service),
+        server::impls(service),
+    ];
     quote! {
         #trait_def
         #dynamic

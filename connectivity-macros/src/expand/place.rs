@@ -1,5 +1,5 @@
-//! Where the compiler reports that a type lacks something: at the type, and if it stands in many places, at the first,
-//! so that it is reported once.
+//! Where the compiler reports that a type lacks something: at the type, and if it stands in many
+//! places, at the first, so that it is reported once.
 
 use std::collections::HashMap;
 
@@ -54,10 +54,13 @@ impl Places {
     }
 }
 
-/// The `T` and the `E` as far as they are written; with an alias, what is not written stands for itself.
+/// The `T` and the `E` as far as they are written; with an alias, what is not written stands for
+/// itself.
 fn parts_of_result(output: &Type) -> (&Type, &Type) {
     let Type::Path(path) = output else { return (output, output) };
-    let Some(PathArguments::AngleBracketed(arguments)) = path.path.segments.last().map(|last| &last.arguments) else {
+    let Some(PathArguments::AngleBracketed(arguments)) =
+        path.path.segments.last().map(|last| &last.arguments)
+    else {
         return (output, output);
     };
     let mut types = arguments.args.iter().filter_map(|argument| match argument {

@@ -14,8 +14,8 @@ use crate::parse::{self, Item, ParsedMethod, ServiceTrait};
 
 /// The trait, the names of what would have been generated, and the errors.
 ///
-/// The first error stands inside a type. To the compiler that type is wrong already, so it stays silent about everything
-/// that is done with the client and the service.
+/// The first error stands inside a type. To the compiler that type is wrong already, so it stays
+/// silent about everything that is done with the client and the service.
 pub(crate) fn rejected(mut source: ServiceTrait, diagnostics: Diagnostics) -> TokenStream {
     let names = Names::of(&source.ident);
     let Names { dynamic, client, service } = &names;
@@ -85,6 +85,8 @@ fn soften_method(method: &mut ParsedMethod) {
 }
 
 fn is_generic(sig: &Signature) -> bool {
-    let is_impl = |input: &FnArg| matches!(input, FnArg::Typed(arg) if matches!(*arg.ty, Type::ImplTrait(_)));
-    sig.generics.params.iter().any(|param| matches!(param, GenericParam::Type(_))) || sig.inputs.iter().any(is_impl)
+    let is_impl =
+        |input: &FnArg| matches!(input, FnArg::Typed(arg) if matches!(*arg.ty, Type::ImplTrait(_)));
+    sig.generics.params.iter().any(|param| matches!(param, GenericParam::Type(_)))
+        || sig.inputs.iter().any(is_impl)
 }

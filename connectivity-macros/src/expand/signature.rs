@@ -7,7 +7,8 @@ use crate::expand::hygienic;
 use crate::model::Method;
 use crate::names;
 
-/// `async fn charge(&self, order: &str, cents: u64) -> Result<..>`, with the user's names and types.
+/// `async fn charge(&self, order: &str, cents: u64) -> Result<..>`, with the user's names and
+/// types.
 pub(super) fn async_fn(method: &Method) -> TokenStream {
     let (head, output) = (head(method), &method.output);
     hygienic!(async #head -> #output)

@@ -1,5 +1,5 @@
-//! One type without values for each type of an argument: what the user's type lacks is wrong in the impl of its tag, and
-//! there only, at the user's tokens.
+//! One type without values for each type of an argument: what the user's type lacks is wrong in the
+//! impl of its tag, and there only, at the user's tokens.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident};
@@ -45,7 +45,12 @@ impl<'a> Tags<'a> {
     }
 
     /// `Own<__T0>` or `Ref<__T0>`.
-    pub(super) fn parameter(&self, krate: &syn::Path, cfgs: &[Attribute], argument: &Argument) -> TokenStream {
+    pub(super) fn parameter(
+        &self,
+        krate: &syn::Path,
+        cfgs: &[Attribute],
+        argument: &Argument,
+    ) -> TokenStream {
         let name = self.find(cfgs, argument).map(|tag| &tag.name);
         match argument.borrowed {
             Some(_) => hygienic!(#krate::__private::Ref<#name>),

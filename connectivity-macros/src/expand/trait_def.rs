@@ -9,7 +9,8 @@ use crate::expand::hygienic;
 use crate::names::Names;
 use crate::parse::{Item, ParsedMethod, ServiceTrait};
 
-/// The trait of a service, good or rejected: in both cases implementations and callers find what they expect.
+/// The trait of a service, good or rejected: in both cases implementations and callers find what
+/// they expect.
 pub(super) fn expand(source: &ServiceTrait, names: &Names) -> TokenStream {
     let ServiceTrait { vis, unsafety, ident, generics, supertraits, .. } = source;
     let attrs = kept(&source.attrs);
@@ -40,12 +41,14 @@ pub(super) fn expand(source: &ServiceTrait, names: &Names) -> TokenStream {
 }
 
 fn kept(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
-    attrs.iter().filter(|attr| !attributes::is_helper(attr) && !attributes::is_conditional_helper(attr))
+    attrs
+        .iter()
+        .filter(|attr| !attributes::is_helper(attr) && !attributes::is_conditional_helper(attr))
 }
 
 fn method(source: &ParsedMethod) -> TokenStream {
-    // Generated code calls the method, and where an application forbids the lint it could not. The client's method, which callers see,
-    // is deprecated.
+    // Generated code calls the method, and where an application forbids the lint it could not. The
+    // client's method, which callers see, is deprecated.
     let attrs = kept(&source.attrs).filter(|attr| !attr.path().is_ident("deprecated"));
     let is_async = source.sig.asyncness.is_some();
     let place = end_of_signature(&source.sig);
@@ -62,7 +65,8 @@ fn async_body(body: &Group) -> TokenStream {
     quote_spanned! {body.span()=> { async move #body } }
 }
 
-/// The user's place for the end of a signature: with it, a lint or a bound that is broken can be told at the method.
+/// The user's place for the end of a signature: with it, a lint or a bound that is broken can be
+/// told at the method.
 fn end_of_signature(sig: &Signature) -> Span {
     output(sig).into_iter().last().map_or_else(|| sig.ident.span(), |token| token.span())
 }

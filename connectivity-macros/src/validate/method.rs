@@ -3,7 +3,9 @@
 use proc_macro2::Ident;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{FnArg, GenericParam, Lifetime, PatType, Receiver, ReceiverKind, Safety, Signature, Visibility};
+use syn::{
+    FnArg, GenericParam, Lifetime, PatType, Receiver, ReceiverKind, Safety, Signature, Visibility,
+};
 
 use crate::attributes;
 use crate::diag::Diagnostics;
@@ -18,7 +20,11 @@ const MAX_ARGS: usize = 12;
 const TAKEN: [&str; 4] = ["new", "direct", "with_timeout", "clone"];
 
 /// Checks a method; it is there only if enough of it was right to build it.
-pub(super) fn lower(index: usize, source: &ParsedMethod, diagnostics: &mut Diagnostics) -> Option<Method> {
+pub(super) fn lower(
+    index: usize,
+    source: &ParsedMethod,
+    diagnostics: &mut Diagnostics,
+) -> Option<Method> {
     check_qualifiers(source, diagnostics);
     check_name(&source.sig.ident, diagnostics);
     check_generics(&source.sig, diagnostics);
@@ -50,10 +56,16 @@ fn check_qualifiers(source: &ParsedMethod, diagnostics: &mut Diagnostics) {
     if let Some(token) = &sig.constness {
         diagnostics.on(token, "remove `const`: a call to a service cannot run in the compiler");
     } else if sig.asyncness.is_none() {
-        diagnostics.on(sig.fn_token, "write `async fn`: a call may cross processes, so its caller has to await it");
+        diagnostics.on(
+            sig.fn_token,
+            "write `async fn`: a call may cross processes, so its caller has to await it",
+        );
     }
     if let Safety::Unsafe(_) | Safety::Safe(_) = &sig.safety {
-        diagnostics.on(&sig.safety, "remove this: a call from another process could not keep an `unsafe` contract");
+        diagnostics.on(
+            &sig.safety,
+            "remove this: a call from another process could not keep an `unsafe` contract",
+        );
     }
     if let Some(abi) = &sig.abi {
         diagnostics.on(abi, "remove this: a method of a service has no ABI of its own");
@@ -78,19 +90,24 @@ fn check_name(ident: &Ident, diagnostics: &mut Diagnostics) {
 fn check_generics(sig: &Signature, diagnostics: &mut Diagnostics) {
     for param in &sig.generics.params {
         if !matches!(param, GenericParam::Lifetime(_)) {
-            let message = "write a concrete type: what is sent to another process needs one known form";
+            let message =
+                "write a concrete type: what is sent to another process needs one known form";
             diagnostics.on(param, message);
         }
     }
     if let Some(clause) = &sig.generics.where_clause {
-        diagnostics.on(clause, "remove the `where` clause: the types of a service method are concrete");
+        diagnostics
+            .on(clause, "remove the `where` clause: the types of a service method are concrete");
     }
 }
 
 /// The lifetime of `&'a self`.
 fn receiver(sig: &Signature, diagnostics: &mut Diagnostics) -> Option<Lifetime> {
     let Some(receiver) = sig.receiver() else {
-        diagnostics.at(sig.ident.span(), "write `&self` as the first argument: a call goes to an implementation");
+        diagnostics.at(
+            sig.ident.span(),
+            "write `&self` as the first argument: a call goes to an implementation",
+        );
         return None;
     };
     for attr in &receiver.attrs {
@@ -99,8 +116,10 @@ fn receiver(sig: &Signature, diagnostics: &mut Diagnostics) -> Option<Lifetime> 
     match &receiver.kind {
         ReceiverKind::Reference(_, lifetime, None) => lifetime.clone(),
         _ => {
-            diagnostics
-                .on(without_attributes(receiver), "write `&self`: an implementation is shared by all its callers");
+            diagnostics.on(
+                without_attributes(receiver),
+                "write `&self`: an implementation is shared by all its callers",
+            );
             None
         }
     }
@@ -110,7 +129,8 @@ fn without_attributes(receiver: &Receiver) -> Receiver {
     Receiver { attrs: Vec::new(), ..receiver.clone() }
 }
 
-const ARGUMENT_ATTRIBUTE: &str = "remove this attribute: the arguments of a service method take none";
+const ARGUMENT_ATTRIBUTE: &str =
+    "remove this attribute: the arguments of a service method take none";
 
 fn arguments(sig: &Signature, diagnostics: &mut Diagnostics) -> Option<Vec<Argument>> {
     let typed: Vec<&PatType> = sig
@@ -123,9 +143,13 @@ fn arguments(sig: &Signature, diagnostics: &mut Diagnostics) -> Option<Vec<Argum
         .collect();
     if let Some(extra) = typed.get(MAX_ARGS) {
         let count = typed.len();
-        diagnostics.on(extra, format!("{count} arguments, the limit is {MAX_ARGS}: put some of them into a struct"));
+        diagnostics.on(
+            extra,
+            format!("{count} arguments, the limit is {MAX_ARGS}: put some of them into a struct"),
+        );
     }
-    let args: Vec<_> = typed.into_iter().map(|argument| self::argument(argument, diagnostics)).collect();
+    let args: Vec<_> =
+        typed.into_iter().map(|argument| self::argument(argument, diagnostics)).collect();
     let args: Vec<Argument> = args.into_iter().collect::<Option<_>>()?;
     check_distinct(&args, diagnostics);
     Some(args)
@@ -137,7 +161,10 @@ fn argument(source: &PatType, diagnostics: &mut Diagnostics) -> Option<Argument>
     }
     let name = parse::plain_name(&source.pat);
     if name.is_none() {
-        diagnostics.at(source.pat.span(), "write a plain name: it is the key of this argument in a JSON request");
+        diagnostics.at(
+            source.pat.span(),
+            "write a plain name: it is the key of this argument in a JSON request",
+        );
     }
     let borrowed = types::argument(&source.ty, diagnostics);
     let ident = name?.clone();
@@ -147,7 +174,8 @@ fn argument(source: &PatType, diagnostics: &mut Diagnostics) -> Option<Argument>
 fn check_distinct(args: &[Argument], diagnostics: &mut Diagnostics) {
     for (i, argument) in args.iter().enumerate() {
         if args[..i].iter().any(|earlier| earlier.name == argument.name) {
-            let message = format!("a second argument called `{}`: give it another name", argument.name);
+            let message =
+                format!("a second argument called `{}`: give it another name", argument.name);
             diagnostics.at(argument.ident.span(), message);
         }
     }

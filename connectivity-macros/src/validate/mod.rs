@@ -1,6 +1,7 @@
 //! Turns what is written into a [`Service`], or says what to write instead.
 //!
-//! Every message stands at the smallest token that is wrong. A check that fails does not stop the next one.
+//! Every message stands at the smallest token that is wrong. A check that fails does not stop the
+//! next one.
 
 mod method;
 mod types;
@@ -20,13 +21,20 @@ use crate::parse::{Item, ParsedMethod, ServiceTrait};
 const MAX_METHODS: usize = 256;
 
 /// Checks everything; the service is there only if enough was right to build it.
-pub(crate) fn service(source: &ServiceTrait, args: &ServiceArgs, diagnostics: &mut Diagnostics) -> Option<Service> {
+pub(crate) fn service(
+    source: &ServiceTrait,
+    args: &ServiceArgs,
+    diagnostics: &mut Diagnostics,
+) -> Option<Service> {
     check_head(source, diagnostics);
     check_items(source, diagnostics);
     check_method_names(source, diagnostics);
     let name = service_name(source, args, diagnostics);
-    let methods: Vec<_> =
-        source.methods().enumerate().map(|(index, method)| method::lower(index, method, diagnostics)).collect();
+    let methods: Vec<_> = source
+        .methods()
+        .enumerate()
+        .map(|(index, method)| method::lower(index, method, diagnostics))
+        .collect();
     Some(Service {
         krate: args.krate.clone(),
         name,
@@ -39,43 +47,56 @@ pub(crate) fn service(source: &ServiceTrait, args: &ServiceArgs, diagnostics: &m
     })
 }
 
-fn service_name(source: &ServiceTrait, args: &ServiceArgs, diagnostics: &mut Diagnostics) -> String {
+fn service_name(
+    source: &ServiceTrait,
+    args: &ServiceArgs,
+    diagnostics: &mut Diagnostics,
+) -> String {
     if let Some(name) = &args.name {
         return name.value();
     }
     let name = names::snake_case(&source.ident);
     if let Err(message) = names::check_service_name(&name) {
-        diagnostics.on(&source.ident, format!("{message}; give it one with `#[service(name = \"...\")]`"));
+        diagnostics
+            .on(&source.ident, format!("{message}; give it one with `#[service(name = \"...\")]`"));
     }
     name
 }
 
 fn check_head(source: &ServiceTrait, diagnostics: &mut Diagnostics) {
     if let Some(token) = &source.unsafety {
-        diagnostics.on(token, "remove `unsafe`: a service has no contract that its callers could break");
+        diagnostics
+            .on(token, "remove `unsafe`: a service has no contract that its callers could break");
     }
     if !source.generics.params.is_empty() {
         let message = "a service is one contract for all its callers: remove the parameters and write concrete types";
         diagnostics.on(&source.generics.params, message);
     }
     if let Some(clause) = &source.generics.where_clause {
-        diagnostics.on(clause, "remove the `where` clause: a service has no parameters that it could bound");
+        diagnostics.on(
+            clause,
+            "remove the `where` clause: a service has no parameters that it could bound",
+        );
     }
     for bound in source.supertraits.iter().filter(|bound| !is_added_anyway(bound)) {
-        let message =
-            "remove this bound: a service is `Send + Sync + 'static`, which `#[service]` adds, and nothing else";
+        let message = "remove this bound: a service is `Send + Sync + 'static`, which `#[service]` adds, and nothing else";
         diagnostics.on(bound, message);
     }
     for attr in source.attrs.iter().filter(|attr| attributes::is_helper(attr)) {
-        diagnostics.on(&attr.meta, "this attribute describes a method: write it on the methods that it is true of");
+        diagnostics.on(
+            &attr.meta,
+            "this attribute describes a method: write it on the methods that it is true of",
+        );
     }
 }
 
 fn is_added_anyway(bound: &TypeParamBound) -> bool {
     match bound {
-        TypeParamBound::Trait(bound) if bound.maybe.is_none() => {
-            bound.path.segments.last().is_some_and(|segment| segment.ident == "Send" || segment.ident == "Sync")
-        }
+        TypeParamBound::Trait(bound) if bound.maybe.is_none() => bound
+            .path
+            .segments
+            .last()
+            .is_some_and(|segment| segment.ident == "Send" || segment.ident == "Sync"),
         TypeParamBound::Lifetime(lifetime) => lifetime.ident == "static",
         _ => false,
     }
@@ -85,22 +106,31 @@ fn check_items(source: &ServiceTrait, diagnostics: &mut Diagnostics) {
     for item in &source.items {
         let Item::Other(item) = item else { continue };
         let message = match &**item {
-            TraitItem::Type(_) => "a service has no associated types: write the concrete type in the methods",
-            TraitItem::Const(_) => "a service has no associated constants: write the constant beside the trait",
-            TraitItem::Macro(_) => "`#[service]` cannot see what a macro expands to: write the methods out",
+            TraitItem::Type(_) => {
+                "a service has no associated types: write the concrete type in the methods"
+            }
+            TraitItem::Const(_) => {
+                "a service has no associated constants: write the constant beside the trait"
+            }
+            TraitItem::Macro(_) => {
+                "`#[service]` cannot see what a macro expands to: write the methods out"
+            }
             _ => "a service consists of `async fn` methods only",
         };
         diagnostics.on(item, message);
     }
     match source.methods().count() {
         0 if source.items.is_empty() => {
-            diagnostics
-                .on(&source.ident, "a service needs at least one method: `async fn name(&self) -> Result<T, E>;`");
+            diagnostics.on(
+                &source.ident,
+                "a service needs at least one method: `async fn name(&self) -> Result<T, E>;`",
+            );
         }
         0..=MAX_METHODS => {}
         count => {
-            let message =
-                format!("this trait has {count} methods, the limit is {MAX_METHODS}: split it into two services");
+            let message = format!(
+                "this trait has {count} methods, the limit is {MAX_METHODS}: split it into two services"
+            );
             diagnostics.on(&source.ident, message);
         }
     }
@@ -112,7 +142,8 @@ fn check_method_names(source: &ServiceTrait, diagnostics: &mut Diagnostics) {
     for method in source.methods() {
         let Some(earlier) = first.insert(method.sig.ident.to_string(), method) else { continue };
         if [earlier, method].iter().any(|method| attributes::cfgs(&method.attrs).is_empty()) {
-            let message = format!("a second method called `{}`: give it another name", method.sig.ident);
+            let message =
+                format!("a second method called `{}`: give it another name", method.sig.ident);
             diagnostics.at(method.sig.ident.span(), message);
         }
     }

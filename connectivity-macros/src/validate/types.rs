@@ -1,8 +1,11 @@
-//! Which types can be written in a signature, as far as tokens tell. What they cannot tell (does it implement
-//! `Serialize`?) is left to the traits of `connectivity_core::__private` and their messages.
+//! Which types can be written in a signature, as far as tokens tell. What they cannot tell (does it
+//! implement `Serialize`?) is left to the traits of `connectivity_core::__private` and their
+//! messages.
 
 use proc_macro2::Span;
-use syn::{GenericArgument, Lifetime, PathArguments, ReturnType, Signature, Type, TypePath, TypeReference};
+use syn::{
+    GenericArgument, Lifetime, PathArguments, ReturnType, Signature, Type, TypePath, TypeReference,
+};
 
 use crate::diag::Diagnostics;
 
@@ -23,35 +26,42 @@ fn check_borrow(reference: &TypeReference, diagnostics: &mut Diagnostics) {
         diagnostics.on(token, message);
     }
     if let Some(lifetime) = reference.lifetime.as_ref().filter(|lifetime| is_static(lifetime)) {
-        let message = "remove `'static`: an argument that came from another process does not live that long";
+        let message =
+            "remove `'static`: an argument that came from another process does not live that long";
         diagnostics.on(lifetime, message);
     }
     if let Type::TraitObject(object) = ungrouped(&reference.elem) {
-        diagnostics.on(object, "write a concrete type: a trait object cannot be sent to another process");
+        diagnostics
+            .on(object, "write a concrete type: a trait object cannot be sent to another process");
     }
 }
 
 /// Checks the return type and gives it.
 pub(super) fn output(sig: &Signature, diagnostics: &mut Diagnostics) -> Option<Type> {
     let ReturnType::Type(_, ty) = &sig.output else {
-        diagnostics.at(sig.ident.span(), "write `-> Result<(), YourError>`: any call can fail on its way");
+        diagnostics
+            .at(sig.ident.span(), "write `-> Result<(), YourError>`: any call can fail on its way");
         return None;
     };
     match ungrouped(ty) {
         plain if is_plain_value(plain) => {
-            diagnostics.on(plain, "write `Result<.., YourError>` around this type: any call can fail on its way");
+            diagnostics.on(
+                plain,
+                "write `Result<.., YourError>` around this type: any call can fail on its way",
+            );
         }
         ty => inside(ty, Place::Output, diagnostics),
     }
     Some((**ty).clone())
 }
 
-/// Whether a type is for certain no `Result`. An alias could be one, so a type of the user's is left to the compiler.
+/// Whether a type is for certain no `Result`. An alias could be one, so a type of the user's is
+/// left to the compiler.
 fn is_plain_value(ty: &Type) -> bool {
     const KNOWN: [&str; 28] = [
-        "bool", "char", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "f32",
-        "f64", "str", "String", "Vec", "Option", "Box", "HashMap", "BTreeMap", "HashSet", "BTreeSet", "Duration",
-        "PathBuf", "Bytes",
+        "bool", "char", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64",
+        "i128", "isize", "f32", "f64", "str", "String", "Vec", "Option", "Box", "HashMap",
+        "BTreeMap", "HashSet", "BTreeSet", "Duration", "PathBuf", "Bytes",
     ];
     match ty {
         Type::Path(TypePath { qself: None, path, .. }) => {
@@ -72,7 +82,8 @@ enum Place {
 fn inside(ty: &Type, place: Place, diagnostics: &mut Diagnostics) {
     match ty {
         Type::ImplTrait(ty) => {
-            let message = "write a concrete type: what is sent to another process needs one known form";
+            let message =
+                "write a concrete type: what is sent to another process needs one known form";
             diagnostics.on(ty, message);
         }
         Type::Reference(reference) => report_borrow(reference, place, diagnostics),
@@ -88,8 +99,12 @@ fn inside(ty: &Type, place: Place, diagnostics: &mut Diagnostics) {
 
 fn report_borrow(reference: &TypeReference, place: Place, diagnostics: &mut Diagnostics) {
     let message = match (place, owned_form(&reference.elem)) {
-        (Place::Argument, owned) => format!("write {owned} here: only an argument as a whole can be borrowed"),
-        (Place::Output, owned) => format!("write {owned} here: a reply cannot borrow from another process"),
+        (Place::Argument, owned) => {
+            format!("write {owned} here: only an argument as a whole can be borrowed")
+        }
+        (Place::Output, owned) => {
+            format!("write {owned} here: a reply cannot borrow from another process")
+        }
     };
     diagnostics.on(reference, message);
 }
@@ -119,7 +134,10 @@ fn inside_path(ty: &TypePath, place: Place, diagnostics: &mut Diagnostics) {
                 GenericArgument::Type(inner) => inside(inner, place, diagnostics),
                 GenericArgument::AssocType(binding) => inside(&binding.ty, place, diagnostics),
                 GenericArgument::Lifetime(lifetime) if !is_static(lifetime) => {
-                    diagnostics.on(lifetime, "write `'static` or an owned type: only `&T` arguments can be borrowed");
+                    diagnostics.on(
+                        lifetime,
+                        "write `'static` or an owned type: only `&T` arguments can be borrowed",
+                    );
                 }
                 _ => {}
             }
@@ -128,7 +146,10 @@ fn inside_path(ty: &TypePath, place: Place, diagnostics: &mut Diagnostics) {
 }
 
 fn report_self(span: Span, diagnostics: &mut Diagnostics) {
-    diagnostics.at(span, "write a concrete type: `Self` is another type for each implementation, and for the client");
+    diagnostics.at(
+        span,
+        "write a concrete type: `Self` is another type for each implementation, and for the client",
+    );
 }
 
 fn is_static(lifetime: &Lifetime) -> bool {

@@ -1,7 +1,9 @@
-//! What the two programs of the example shop share: traits, types and errors, and nothing that serves or calls them.
+//! What the two programs of the example shop share: traits, types and errors, and nothing that
+//! serves or calls them.
 //!
-//! A crate of contracts needs neither SQLite nor a transport: `cargo tree -p shop-contracts -e normal` shows how little it does
-//! need. `split-server.rs` implements the trait, `split-client.rs` calls it.
+//! A crate of contracts needs neither SQLite nor a transport: `cargo tree -p shop-contracts -e
+//! normal` shows how little it does need. `split-server.rs` implements the trait, `split-client.rs`
+//! calls it.
 
 use connectivity_core::{Error, service};
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,13 @@
-//! What `#[service]` writes compiles in edition 2021 too, and no lint of rustc's or clippy's finds anything in it.
+//! What `#[service]` writes compiles in edition 2021 too, and no lint of rustc's or clippy's finds
+//! anything in it.
 
-#![deny(warnings, missing_docs, missing_debug_implementations, unreachable_pub, unused_qualifications)]
+#![deny(
+    warnings,
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    unused_qualifications
+)]
 #![deny(unused_crate_dependencies, single_use_lifetimes, unused_lifetimes, unnameable_types)]
 #![deny(clippy::all, clippy::pedantic, clippy::same_name_method)]
 
@@ -17,7 +24,11 @@ pub struct T(pub u64);
 
 /// A contract with what lints like to find.
 #[service(name = "shelf")]
-#[expect(clippy::too_many_arguments, clippy::ptr_arg, reason = "told of the trait, and not again of what is generated")]
+#[expect(
+    clippy::too_many_arguments,
+    clippy::ptr_arg,
+    reason = "told of the trait, and not again of what is generated"
+)]
 pub trait Shelf {
     /// As many arguments as there can be.
     #[readonly]
@@ -91,7 +102,9 @@ mod tests {
         for client in [direct.with_timeout(std::time::Duration::from_mins(1)), direct] {
             let path = PathBuf::new();
             let text = String::new();
-            let answer = client.many(1, None, vec![], &T(2), T(3), "", &[], &path, &path, &text, [0; 4], ()).await;
+            let answer = client
+                .many(1, None, vec![], &T(2), T(3), "", &[], &path, &path, &text, [0; 4], ())
+                .await;
             assert_eq!(answer.map(|answer| answer.0), Ok(6));
             assert_eq!(client.count("ab").await, Ok(2));
             assert_eq!(client.longest("a", "bc").await.as_deref(), Ok("bc"));

@@ -23,7 +23,8 @@ async fn office() -> Office {
 
 impl Office {
     async fn call(&self, tool: &str, arguments: Value) -> Value {
-        ask(&self.address, TOKEN, "tools/call", json!({ "name": tool, "arguments": arguments })).await
+        ask(&self.address, TOKEN, "tools/call", json!({ "name": tool, "arguments": arguments }))
+            .await
     }
 
     async fn done(&self, tool: &str, arguments: Value) -> Value {
@@ -43,15 +44,29 @@ impl Office {
 async fn a_write_only_tries_unless_it_is_told_otherwise() {
     let office = office().await;
     let row = json!({ "name": "billing", "strategy": "noop" });
-    for arguments in [row.clone(), json!({ "name": "billing", "strategy": "noop", "dry_run": true })] {
+    for arguments in
+        [row.clone(), json!({ "name": "billing", "strategy": "noop", "dry_run": true })]
+    {
         let tried = office.done("routes.upsert", arguments).await;
-        assert_eq!((&tried["dry_run"], &tried["changes"][0]["kind"]), (&json!(true), &json!("insert")), "{tried}");
+        assert_eq!(
+            (&tried["dry_run"], &tried["changes"][0]["kind"]),
+            (&json!(true), &json!("insert")),
+            "{tried}"
+        );
         assert_eq!(office.done("routes.list", json!({})).await, json!({ "routes": [] }));
     }
-    let done = office.done("routes.upsert", json!({ "name": "billing", "strategy": "noop", "dry_run": false })).await;
+    let done = office
+        .done("routes.upsert", json!({ "name": "billing", "strategy": "noop", "dry_run": false }))
+        .await;
     assert_eq!(done["outcome"], "done");
-    assert_eq!(office.done("routes.get", json!({ "name": "billing" })).await["route"]["strategy"], "noop");
-    assert!(office.router.inspect().route("billing").is_some(), "it is in force when the tool has answered");
+    assert_eq!(
+        office.done("routes.get", json!({ "name": "billing" })).await["route"]["strategy"],
+        "noop"
+    );
+    assert!(
+        office.router.inspect().route("billing").is_some(),
+        "it is in force when the tool has answered"
+    );
     let generation = office.router.generation();
     let moved = json!({ "name": "billing", "strategy": "local", "dry_run": false });
     office.done("routes.set_strategy", moved).await;
@@ -68,10 +83,14 @@ async fn names_values_and_options_are_data() {
     let office = office().await;
     let odd = ["'; DROP TABLE routes; --", "--help", "", "a b", "../x"];
     for name in odd {
-        let refused =
-            office.refused("routes.upsert", json!({ "name": name, "strategy": "noop", "dry_run": false })).await;
+        let refused = office
+            .refused("routes.upsert", json!({ "name": name, "strategy": "noop", "dry_run": false }))
+            .await;
         assert_eq!(refused["kind"], "invalid", "{refused}");
-        assert_eq!(office.done("routes.get", json!({ "name": name })).await, json!({ "route": null }));
+        assert_eq!(
+            office.done("routes.get", json!({ "name": name })).await,
+            json!({ "route": null })
+        );
         assert_eq!(
             office.refused("routes.delete", json!({ "name": name, "dry_run": false })).await["kind"],
             "not_found"
@@ -79,7 +98,10 @@ async fn names_values_and_options_are_data() {
     }
     for (tool, arguments) in [
         ("routes.upsert", json!({ "name": "billing", "strategy": "htpp" })),
-        ("routes.upsert", json!({ "name": "billing", "strategy": "local", "config": { "timeout": 1 } })),
+        (
+            "routes.upsert",
+            json!({ "name": "billing", "strategy": "local", "config": { "timeout": 1 } }),
+        ),
         ("routes.upsert", json!({ "name": "billing", "strategy": "local", "dry-run": false })),
         ("routes.upsert", json!({ "name": "billing", "strategy": "local", "dry_run": "no" })),
         ("routes.rollback", json!({ "generation": -1 })),
@@ -88,7 +110,11 @@ async fn names_values_and_options_are_data() {
     ] {
         office.refused(tool, arguments).await;
     }
-    assert_eq!(office.done("routes.list", json!({})).await, json!({ "routes": [] }), "nothing was written");
+    assert_eq!(
+        office.done("routes.list", json!({})).await,
+        json!({ "routes": [] }),
+        "nothing was written"
+    );
 }
 
 #[tokio::test]
@@ -111,7 +137,12 @@ async fn plain_secrets_in_a_row_are_not_shown() {
     let config = &shown[2]["route"]["config"];
     assert_eq!(config["headers"]["x-key"], "env:KEY", "a reference is no secret");
     let back = json!({ "name": "billing", "strategy": "http", "config": config, "dry_run": false });
-    assert!(office.refused("routes.upsert", back).await["message"].as_str().unwrap().contains("(hidden)"));
+    assert!(
+        office.refused("routes.upsert", back).await["message"]
+            .as_str()
+            .unwrap()
+            .contains("(hidden)")
+    );
 }
 
 #[tokio::test]
@@ -123,7 +154,8 @@ async fn they_are_for_callers_that_were_authenticated() {
     assert_eq!(post(&without_rule, "", &list).await.0, 401, "without a rule there is nobody");
     let start = |address: &'static str| {
         let tls = Tls::self_signed(["localhost"]).unwrap();
-        let listener = McpListener::offering(Mcp::admin(&office.router).unwrap(), address, tls).open_to_everyone();
+        let listener = McpListener::offering(Mcp::admin(&office.router).unwrap(), address, tls)
+            .open_to_everyone();
         Server::builder(&office.router).expose_all().listener("mcp-admin", listener).start()
     };
     assert!(start("0.0.0.0:0").await.is_err(), "everyone is no identity");

@@ -19,7 +19,8 @@ pub(super) const HELLO: &str = concat!(
     r#""clientInfo":{"name":"horos-quic-client","version":"1.0.0"},"protocolVersion":"2025-06-18"}}"#,
     "\n"
 );
-pub(super) const INITIALIZED: &str = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\",\"params\":{}}\n";
+pub(super) const INITIALIZED: &str =
+    "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\",\"params\":{}}\n";
 
 /// A server of tools behind a real port.
 pub(super) struct Far {
@@ -41,7 +42,8 @@ pub(super) async fn far_with(
     configure: impl FnOnce(McpListener) -> McpListener,
 ) -> Far {
     let identity = Identity::new(None, "localhost", |_| {});
-    let (cert, key) = (files.write("server.pem", &identity.cert), files.write("server.key", &identity.key));
+    let (cert, key) =
+        (files.write("server.pem", &identity.cert), files.write("server.key", &identity.key));
     let tls = Tls::from_pem(cert, key).unwrap();
     let tls = match clients {
         Some(clients) => tls.client_ca(files.write("clients.pem", &clients.pem())).unwrap(),
@@ -75,7 +77,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) async fn dial(far: &Far, alpn: &str, shows: Option<&Identity>) -> Result<Connection, String> {
+    pub(super) async fn dial(
+        far: &Far,
+        alpn: &str,
+        shows: Option<&Identity>,
+    ) -> Result<Connection, String> {
         let (_endpoint, connection) = dial(far, alpn, shows).await?;
         Ok(connection)
     }
@@ -106,7 +112,10 @@ impl Client {
 
     /// Reads the next message: one line.
     pub(super) async fn next(&mut self) -> Value {
-        let line = tokio::time::timeout(Duration::from_secs(20), self.line()).await.unwrap().expect("an answer");
+        let line = tokio::time::timeout(Duration::from_secs(20), self.line())
+            .await
+            .unwrap()
+            .expect("an answer");
         serde_json::from_str(&line).unwrap_or_else(|cause| panic!("{cause}: {line}"))
     }
 
@@ -125,7 +134,8 @@ impl Client {
     }
 
     pub(super) async fn ask(&mut self, id: impl Into<Value>, method: &str, params: Value) -> Value {
-        let request = json!({ "jsonrpc": "2.0", "id": id.into(), "method": method, "params": params });
+        let request =
+            json!({ "jsonrpc": "2.0", "id": id.into(), "method": method, "params": params });
         self.say(format!("{request}\n")).await;
         self.next().await
     }
@@ -136,29 +146,52 @@ impl Client {
 
     /// Holds that the session is as good as ever.
     pub(super) async fn is_alive(&mut self, after: &str) {
-        let answer =
-            self.ask("alive", "tools/call", json!({ "name": "billing.quote", "arguments": { "order": "abc" } })).await;
+        let answer = self
+            .ask(
+                "alive",
+                "tools/call",
+                json!({ "name": "billing.quote", "arguments": { "order": "abc" } }),
+            )
+            .await;
         assert_eq!(answer["id"], "alive", "after {after}: {answer}");
-        assert_eq!(answer["result"]["structuredContent"], json!({ "result": 3 }), "after {after}: {answer}");
+        assert_eq!(
+            answer["result"]["structuredContent"],
+            json!({ "result": 3 }),
+            "after {after}: {answer}"
+        );
     }
 }
 
-async fn dial(far: &Far, alpn: &str, shows: Option<&Identity>) -> Result<(Endpoint, Connection), String> {
+async fn dial(
+    far: &Far,
+    alpn: &str,
+    shows: Option<&Identity>,
+) -> Result<(Endpoint, Connection), String> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(far.identity.cert.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider);
-    let config = config.with_protocol_versions(&[&rustls::version::TLS13]).unwrap().with_root_certificates(roots);
+    let config = config
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots);
     let mut config = match shows {
         Some(Identity { cert, key }) => {
             let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
-            config.with_client_auth_cert(vec![cert], PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap()
+            config
+                .with_client_auth_cert(
+                    vec![cert],
+                    PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+                )
+                .unwrap()
         }
         None => config.with_no_client_auth(),
     };
     config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
     let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    endpoint.set_default_client_config(ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap())));
+    endpoint.set_default_client_config(ClientConfig::new(Arc::new(
+        QuicClientConfig::try_from(config).unwrap(),
+    )));
     let connecting = endpoint.connect(far.address, "localhost").unwrap();
     let connection = connecting.await.map_err(|cause| cause.to_string())?;
     Ok((endpoint, connection))

@@ -1,4 +1,5 @@
-//! Clients that mean no good: each gets an error, or its session ends with a reason, and other sessions go on.
+//! Clients that mean no good: each gets an error, or its session ends with a reason, and other
+//! sessions go on.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use super::client::*;
 
 /// Why the server has closed a connection.
 async fn reason(client: &Client) -> (u64, String) {
-    let closed = tokio::time::timeout(Duration::from_secs(20), client.connection.closed()).await.unwrap();
+    let closed =
+        tokio::time::timeout(Duration::from_secs(20), client.connection.closed()).await.unwrap();
     match closed {
         ConnectionError::ApplicationClosed(close) => {
             (close.error_code.into_inner(), String::from_utf8_lossy(&close.reason).into_owned())
@@ -31,7 +33,11 @@ async fn what_is_no_request_gets_an_error_and_the_session_lives() {
     );
     let crowd = format!("[{}0]", "0,".repeat(400_000));
     for (label, message, code) in [
-        ("a batch", r#"[{"jsonrpc":"2.0","id":2,"method":"ping"},{"jsonrpc":"2.0","id":3,"method":"ping"}]"#, -32600),
+        (
+            "a batch",
+            r#"[{"jsonrpc":"2.0","id":2,"method":"ping"},{"jsonrpc":"2.0","id":3,"method":"ping"}]"#,
+            -32600,
+        ),
         ("an empty batch", "[]", -32600),
         ("junk", "GET / HTTP/1.1", -32700),
         (
@@ -49,7 +55,11 @@ async fn what_is_no_request_gets_an_error_and_the_session_lives() {
         ("null as id", r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#, -32600),
         ("a large id", r#"{"jsonrpc":"2.0","id":99999999999999999999,"method":"ping"}"#, -32600),
         ("a number as method", r#"{"jsonrpc":"2.0","id":2,"method":7}"#, -32600),
-        ("params of another form", r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":7}}"#, -32602),
+        (
+            "params of another form",
+            r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":7}}"#,
+            -32602,
+        ),
         (
             "arguments of another form",
             r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"billing.quote","arguments":[1]}}"#,
@@ -89,7 +99,10 @@ async fn names_and_arguments_are_data() {
         assert!(!answer["error"]["message"].as_str().unwrap().contains('\u{1b}'), "{answer}");
     }
     let long = client.call(&"x".repeat(100_000), json!({})).await;
-    assert!(long["error"]["message"].as_str().unwrap().len() < 1000, "what is told of a name is short");
+    assert!(
+        long["error"]["message"].as_str().unwrap().len() < 1000,
+        "what is told of a name is short"
+    );
     let sql = "'; DROP TABLE routes; --";
     let answer = client.call("billing.charge", json!({ "order": sql, "cents": 1 })).await;
     assert_eq!(answer["result"]["structuredContent"]["id"], sql);
@@ -118,7 +131,11 @@ async fn a_flood_is_refused_and_what_was_there_goes_on() {
     }
     for id in 128..200 {
         let answer = client.next().await;
-        assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(id), &json!(-32000)), "{answer}");
+        assert_eq!(
+            (&answer["id"], &answer["error"]["code"]),
+            (&json!(id), &json!(-32000)),
+            "{answer}"
+        );
     }
     Client::open(&far).await.is_alive("the flood of another").await;
     let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 0 } });
@@ -202,7 +219,8 @@ async fn a_drain_lets_calls_end_and_takes_no_more() {
     while far.shop.journal.began() == 0 {
         tokio::task::yield_now().await;
     }
-    let (address, shutdown) = (far.address, tokio::spawn(far.server.shutdown(Duration::from_secs(20))));
+    let (address, shutdown) =
+        (far.address, tokio::spawn(far.server.shutdown(Duration::from_secs(20))));
     assert_eq!(client.next().await["method"], "notifications/connectivity/leaving");
     let late = client.call("billing.quote", json!({ "order": "18" })).await;
     assert_eq!(

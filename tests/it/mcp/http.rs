@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use connectivity_core::{Exposure, HttpListener, Mcp, MemoryRoutes, RawForm, Router, Server, register};
+use connectivity_core::{
+    Exposure, HttpListener, Mcp, MemoryRoutes, RawForm, Router, Server, register,
+};
 use serde_json::{Value, json};
 use tests::shop::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -60,7 +62,8 @@ async fn begin_as(address: &str, host: &str, path: &str, headers: &str, body: &s
 async fn send(address: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
     let mut stream = begin(address, path, headers, body).await;
     let mut answer = String::new();
-    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_string(&mut answer)).await;
+    let read =
+        tokio::time::timeout(Duration::from_secs(20), stream.read_to_string(&mut answer)).await;
     read.unwrap().unwrap();
     let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
     (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
@@ -77,13 +80,18 @@ async fn both_eras_of_the_protocol_are_served() {
     let (router, _shop) = shop();
     let address = serve(mcp(&router)).await;
     let (status, hello) = post(&address, "", HELLO).await;
-    assert!(status == 200 && hello.contains(r#""protocolVersion":"2025-06-18""#), "{status}: {hello}");
+    assert!(
+        status == 200 && hello.contains(r#""protocolVersion":"2025-06-18""#),
+        "{status}: {hello}"
+    );
     let quote = json!({ "name": "billing.quote", "arguments": { "order": "abc" } });
-    let old = ask(&address, "mcp-protocol-version: 2025-06-18\r\n", "tools/call", quote.clone()).await;
+    let old =
+        ask(&address, "mcp-protocol-version: 2025-06-18\r\n", "tools/call", quote.clone()).await;
     assert_eq!(old["result"]["structuredContent"], json!({ "result": 3 }), "{old}");
     let mut new = quote;
     new["_meta"] = meta();
-    let headers = "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: billing.quote\r\n";
+    let headers =
+        "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: billing.quote\r\n";
     let new = ask(&address, headers, "tools/call", new).await;
     assert_eq!(
         (&new["result"]["structuredContent"], &new["result"]["resultType"]),
@@ -101,7 +109,8 @@ async fn a_token_is_asked_for_and_its_name_is_the_peer() {
         let (status, body) = post(
             &address,
             wrong,
-            &json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": seen }).to_string(),
+            &json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": seen })
+                .to_string(),
         )
         .await;
         assert_eq!(status, 401, "{body}");
@@ -115,26 +124,40 @@ async fn pages_and_borrowed_names_are_refused() {
     let (router, _shop) = shop();
     for mcp in [mcp(&router), mcp(&router).allow_host("*")] {
         let address = serve(mcp).await;
-        for origin in
-            ["http://evil.example", "null", "http://localhost:1", "https://localhost", "http://127.0.0.1.evil.example"]
-        {
+        for origin in [
+            "http://evil.example",
+            "null",
+            "http://localhost:1",
+            "https://localhost",
+            "http://127.0.0.1.evil.example",
+        ] {
             let (status, body) = post(&address, &format!("origin: {origin}\r\n"), HELLO).await;
             assert_eq!(status, 403, "{origin}: {body}");
         }
-        assert_eq!(post(&address, &format!("origin: http://{address}\r\n"), HELLO).await.0, 200, "its own page");
+        assert_eq!(
+            post(&address, &format!("origin: http://{address}\r\n"), HELLO).await.0,
+            200,
+            "its own page"
+        );
     }
     let address = serve(mcp(&router)).await;
-    for (borrowed, origin) in [("evil.example", ""), ("evil.example", "origin: http://evil.example\r\n")] {
+    for (borrowed, origin) in
+        [("evil.example", ""), ("evil.example", "origin: http://evil.example\r\n")]
+    {
         let mut stream = begin_as(&address, borrowed, "/mcp", origin, HELLO).await;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
     }
     let address = serve(mcp(&router).allow_host("*")).await;
-    let mut stream = begin_as(&address, "evil.example", "/mcp", "origin: http://evil.example\r\n", HELLO).await;
+    let mut stream =
+        begin_as(&address, "evil.example", "/mcp", "origin: http://evil.example\r\n", HELLO).await;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 403 "), "a page that has borrowed this machine's address: {answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 403 "),
+        "a page that has borrowed this machine's address: {answer}"
+    );
 }
 
 #[tokio::test]
@@ -144,9 +167,13 @@ async fn a_body_is_bounded() {
     assert_eq!(post(&address, "", &"x".repeat(1001)).await.0, 413);
     assert_eq!(post(&address, "", HELLO).await.0, 200);
     let address = serve(mcp(&router)).await;
-    let crowd = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"a":[{}0]}}}}"#, "0,".repeat(400_000));
+    let crowd = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"a":[{}0]}}}}"#,
+        "0,".repeat(400_000)
+    );
     assert_eq!(post(&address, "", &crowd).await.0, 413);
-    for (junk, statuses) in [("", 400..500), ("[]", 400..500), ("{", 400..500), ("null", 400..500)] {
+    for (junk, statuses) in [("", 400..500), ("[]", 400..500), ("{", 400..500), ("null", 400..500)]
+    {
         let (status, body) = post(&address, "", junk).await;
         assert!(statuses.contains(&status), "{junk}: {status} {body}");
     }
@@ -176,7 +203,9 @@ async fn a_client_that_goes_ends_its_call() {
     router.register_raw("hold", hold).unwrap();
     let mcp = Mcp::new(router.inbound(Exposure::services(["hold"]))).raw("hold", RawForm::Json);
     let address = serve(mcp).await;
-    let body = json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": { "name": "hold" } }).to_string();
+    let body =
+        json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": { "name": "hold" } })
+            .to_string();
     let client = tokio::spawn(async move { post(&address, "", &body).await });
     assert_eq!(told.recv().await, Some("began"));
     client.abort();
@@ -187,12 +216,20 @@ async fn a_client_that_goes_ends_its_call() {
 async fn a_gateway_answers_both() {
     let (router, _shop) = shop();
     let listener = HttpListener::new("127.0.0.1:0").bearer("agent", "s3cret").mcp(|mcp| mcp);
-    let server = Server::builder(&router).expose(["billing"]).listener("http", listener).start().await.unwrap();
+    let server = Server::builder(&router)
+        .expose(["billing"])
+        .listener("http", listener)
+        .start()
+        .await
+        .unwrap();
     let address = server.address("http").unwrap();
     assert_eq!(post(address, "", HELLO).await.0, 401);
     let token = "authorization: Bearer s3cret\r\n";
     let quote = json!({ "name": "billing.quote", "arguments": { "order": "abc" } });
-    assert_eq!(ask(address, token, "tools/call", quote).await["result"]["structuredContent"], json!({ "result": 3 }));
+    assert_eq!(
+        ask(address, token, "tools/call", quote).await["result"]["structuredContent"],
+        json!({ "result": 3 })
+    );
     let (status, body) = send(address, "/billing.quote", token, r#"{"order":"abc"}"#).await;
     assert_eq!((status, &*body), (200, "3"));
     // Who listens for changes does not hold up the end.
@@ -200,7 +237,8 @@ async fn a_gateway_answers_both() {
     let listen = json!({ "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen",
         "params": { "_meta": meta, "notifications": { "toolsListChanged": true } } })
     .to_string();
-    let headers = format!("{token}mcp-protocol-version: 2026-07-28\r\nmcp-method: subscriptions/listen\r\n");
+    let headers =
+        format!("{token}mcp-protocol-version: 2026-07-28\r\nmcp-method: subscriptions/listen\r\n");
     let mut stream = begin(address, "/mcp", &headers, &listen).await;
     let mut piece = [0; 4096];
     assert!(stream.read(&mut piece).await.unwrap() > 0);

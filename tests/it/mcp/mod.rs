@@ -1,4 +1,5 @@
-//! Services as tools of MCP: what the Go original's client sends, what hostile ones do, and who may call.
+//! Services as tools of MCP: what the Go original's client sends, what hostile ones do, and who may
+//! call.
 
 mod admin;
 mod client;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use connectivity_core::{
-    Error, Exposure, HttpListener, Mcp, McpTransport, MemoryRoutes, Router, Server, Tls, register, service,
+    Error, Exposure, HttpListener, Mcp, McpTransport, MemoryRoutes, Router, Server, Tls, register,
+    service,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -148,21 +149,25 @@ async fn every_form_goes_through_a_tool_and_back() {
         let name = format!("shapes.{method}");
         let (tool, arguments) = (tool(&name), json!({ "value": value }));
         assert!(is_valid(&tool["inputSchema"], &arguments), "{tool} {arguments}");
-        let answer = ask(&address, "", "tools/call", json!({ "name": name, "arguments": arguments })).await;
+        let answer =
+            ask(&address, "", "tools/call", json!({ "name": name, "arguments": arguments })).await;
         let given = &answer["result"]["structuredContent"];
         assert!(is_valid(&tool["outputSchema"], given), "{tool} {answer}");
         assert!(*given == value || given["result"] == value, "{answer}");
-        let told: Value = serde_json::from_str(answer["result"]["content"][0]["text"].as_str().unwrap()).unwrap();
+        let told: Value =
+            serde_json::from_str(answer["result"]["content"][0]["text"].as_str().unwrap()).unwrap();
         assert_eq!(told, *given, "the text is the same");
         let wrong = json!({ "value": wrong });
-        let refused = ask(&address, "", "tools/call", json!({ "name": name, "arguments": wrong })).await;
+        let refused =
+            ask(&address, "", "tools/call", json!({ "name": name, "arguments": wrong })).await;
         assert_eq!(refused["result"]["isError"], true, "{name} {wrong} {refused}");
         let says_nothing = method == "untagged";
         assert!(says_nothing || !is_valid(&tool["inputSchema"], &wrong), "{tool} {wrong}");
     }
 }
 
-/// Calls a method of a service that has become tools, by QUIC and by HTTP, with values that must come back.
+/// Calls a method of a service that has become tools, by QUIC and by HTTP, with values that must
+/// come back.
 macro_rules! comes_back {
     ($client:expr, $($method:ident: $value:expr;)+) => {$(
         let value = $value;
@@ -177,13 +182,15 @@ async fn every_form_comes_back_to_a_typed_client() {
     let tls = Tls::self_signed(["localhost"]).unwrap();
     let pinned = format!(r#"{{"pin_sha256":"{}"}}"#, tls.pin_sha256());
     let http = HttpListener::new("127.0.0.1:0").mcp(|mcp| mcp);
-    let builder = Server::builder(&router).expose_all().mcp("127.0.0.1:0", tls).listener("http", http);
+    let builder =
+        Server::builder(&router).expose_all().mcp("127.0.0.1:0", tls).listener("http", http);
     let server = builder.start().await.unwrap();
     let url = format!("http://{}/mcp", server.address("http").unwrap());
     for (endpoint, config) in [(server.address("mcp").unwrap(), &*pinned), (&url, "{}")] {
         let routes = MemoryRoutes::new();
         routes.set("shapes", "mcp", Some(endpoint), config);
-        let near = Router::builder().source(routes).transport("mcp", McpTransport::new().allow_internal());
+        let near =
+            Router::builder().source(routes).transport("mcp", McpTransport::new().allow_internal());
         let client = ShapesClient::new(&near.build().unwrap());
         let leaf = Tree { value: 2, children: Vec::new() };
         let tree = Tree { value: 1, children: vec![leaf.clone(), leaf] };

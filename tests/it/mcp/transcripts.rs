@@ -49,7 +49,8 @@ async fn the_session_of_the_original() {
 async fn odd_forms_that_the_original_reads() {
     let far = far().await;
     let quote = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"billing.quote","arguments":{"order":"abc"}}}"#;
-    let pretty = serde_json::to_string_pretty(&serde_json::from_str::<Value>(quote).unwrap()).unwrap();
+    let pretty =
+        serde_json::to_string_pretty(&serde_json::from_str::<Value>(quote).unwrap()).unwrap();
     for (label, text) in [
         ("CRLF", format!("{quote}\r\n")),
         ("pretty-printed", format!("{pretty}\n")),
@@ -58,13 +59,26 @@ async fn odd_forms_that_the_original_reads() {
         ("no newline yet", quote.to_owned()),
         (
             "an answer with code 0 to a question of nobody",
-            format!(r#"{{"jsonrpc":"2.0","id":9,"error":{{"code":0,"message":"x"}}}}{}{quote}{}"#, "\n", "\n"),
+            format!(
+                r#"{{"jsonrpc":"2.0","id":9,"error":{{"code":0,"message":"x"}}}}{}{quote}{}"#,
+                "\n", "\n"
+            ),
         ),
-        ("an answer to a question of nobody", format!("{{\"jsonrpc\":\"2.0\",\"id\":9,\"result\":{{}}}}\n{quote}\n")),
-        ("an unknown notification", format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/odd\"}}\n{quote}\n")),
+        (
+            "an answer to a question of nobody",
+            format!("{{\"jsonrpc\":\"2.0\",\"id\":9,\"result\":{{}}}}\n{quote}\n"),
+        ),
+        (
+            "an unknown notification",
+            format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/odd\"}}\n{quote}\n"),
+        ),
     ] {
         let answers = answers(&far, &format!("MCP1{HELLO}{INITIALIZED}{text}"), 2).await;
-        assert_eq!(answers[1]["result"]["structuredContent"], json!({ "result": 3 }), "{label}: {answers:?}");
+        assert_eq!(
+            answers[1]["result"]["structuredContent"],
+            json!({ "result": 3 }),
+            "{label}: {answers:?}"
+        );
     }
 }
 
@@ -72,15 +86,20 @@ async fn odd_forms_that_the_original_reads() {
 async fn arguments_may_be_null_or_missing_where_there_are_none() {
     let far = far().await;
     let mut client = Client::open(&far).await;
-    for params in [json!({ "name": "billing.seen", "arguments": null }), json!({ "name": "billing.seen" })] {
+    for params in
+        [json!({ "name": "billing.seen", "arguments": null }), json!({ "name": "billing.seen" })]
+    {
         let answer = client.ask(2, "tools/call", params).await;
         assert_eq!(answer["result"]["structuredContent"]["peer"], Value::Null, "{answer}");
         let left = answer["result"]["structuredContent"]["remaining_ms"].as_u64().unwrap();
         assert!((1..=30_000).contains(&left), "calls have 30 s: {left}");
     }
-    let asks_for = json!({ "name": "billing.seen", "_meta": { "connectivity/timeout-ms": 600_000 } });
+    let asks_for =
+        json!({ "name": "billing.seen", "_meta": { "connectivity/timeout-ms": 600_000 } });
     let left =
-        client.ask(3, "tools/call", asks_for).await["result"]["structuredContent"]["remaining_ms"].as_u64().unwrap();
+        client.ask(3, "tools/call", asks_for).await["result"]["structuredContent"]["remaining_ms"]
+            .as_u64()
+            .unwrap();
     assert!((30_001..=300_000).contains(&left), "or what they ask for, to a limit: {left}");
     let answer = client.call("billing.charge", Value::Null).await;
     assert_eq!(answer["result"]["isError"], true, "{answer}");
@@ -116,11 +135,18 @@ async fn the_newest_version_needs_no_handshake() {
     let meta = newest();
     let discovered = client.ask(1, "server/discover", json!({ "_meta": meta })).await;
     assert!(
-        discovered["result"]["supportedVersions"].as_array().unwrap().contains(&json!("2026-07-28")),
+        discovered["result"]["supportedVersions"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("2026-07-28")),
         "{discovered}"
     );
     let answer = client
-        .ask(2, "tools/call", json!({ "_meta": meta, "name": "billing.quote", "arguments": { "order": "ab" } }))
+        .ask(
+            2,
+            "tools/call",
+            json!({ "_meta": meta, "name": "billing.quote", "arguments": { "order": "ab" } }),
+        )
         .await;
     assert_eq!(answer["result"]["structuredContent"], json!({ "result": 2 }), "{answer}");
     assert_eq!(answer["result"]["resultType"], "complete", "{answer}");
@@ -138,18 +164,28 @@ async fn the_newest_version_needs_no_handshake() {
 
 #[tokio::test]
 async fn plain_names_are_for_hosts_that_take_no_dots() {
-    let far = far_with(&Files::new(), None, |listener| listener.mcp(connectivity_core::Mcp::plain_names)).await;
+    let far =
+        far_with(&Files::new(), None, |listener| listener.mcp(connectivity_core::Mcp::plain_names))
+            .await;
     let mut client = Client::open(&far).await;
     let listed = client.ask(2, "tools/list", json!({})).await;
-    let names: Vec<_> =
-        listed["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
-    let is_plain =
-        |name: &&str| name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    let names: Vec<_> = listed["result"]["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap())
+        .collect();
+    let is_plain = |name: &&str| {
+        name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+    };
     assert!(names.iter().all(is_plain) && names.contains(&"billing__charge"), "{names:?}");
     let quoted = client.call("billing__quote", json!({ "order": "abc" })).await;
     assert_eq!(quoted["result"]["structuredContent"], json!({ "result": 3 }), "{quoted}");
     let unknown = client.call("billing.quote", json!({ "order": "abc" })).await;
-    assert!(unknown["error"]["message"].as_str().unwrap().contains("there is no tool"), "{unknown}");
+    assert!(
+        unknown["error"]["message"].as_str().unwrap().contains("there is no tool"),
+        "{unknown}"
+    );
 }
 
 #[tokio::test]
@@ -161,7 +197,8 @@ async fn who_listens_hears_of_what_has_changed_since_the_list_was_told() {
     assert!(told.to_string().contains("billing.charge"), "{told}");
     far.routes.set("billing.charge", "noop", None, "{}");
     let listen = json!({ "_meta": meta, "notifications": { "toolsListChanged": true } });
-    let listen = json!({ "jsonrpc": "2.0", "id": 2, "method": "subscriptions/listen", "params": listen });
+    let listen =
+        json!({ "jsonrpc": "2.0", "id": 2, "method": "subscriptions/listen", "params": listen });
     client.say(format!("{listen}\n")).await;
     assert_eq!(client.next().await["method"], "notifications/subscriptions/acknowledged");
     assert_eq!(client.next().await["method"], "notifications/tools/list_changed");
@@ -172,14 +209,19 @@ async fn errors_of_a_contract_and_of_ours_are_results_and_unknown_names_errors()
     let far = far().await;
     let mut client = Client::open(&far).await;
     let declined = client.call("billing.fail", json!({ "how": "Declined" })).await;
-    assert_eq!(declined["result"], json!({ "content": [{ "type": "text", "text": "\"Declined\"" }], "isError": true }));
+    assert_eq!(
+        declined["result"],
+        json!({ "content": [{ "type": "text", "text": "\"Declined\"" }], "isError": true })
+    );
     let panic = client.call("billing.fail", json!({ "how": "Panic" })).await;
     let text = panic["result"]["content"][0]["text"].as_str().unwrap();
     assert!(text.contains(r#""kind":"panicked""#) && !text.contains("secret"), "{text}");
-    let late =
-        json!({ "name": "billing.sleep", "arguments": { "ms": 60_000 }, "_meta": { "connectivity/timeout-ms": 1 } });
+    let late = json!({ "name": "billing.sleep", "arguments": { "ms": 60_000 }, "_meta": { "connectivity/timeout-ms": 1 } });
     let late = client.ask(7, "tools/call", late).await;
-    assert!(late["result"]["content"][0]["text"].as_str().unwrap().contains(r#""kind":"timeout""#), "{late}");
+    assert!(
+        late["result"]["content"][0]["text"].as_str().unwrap().contains(r#""kind":"timeout""#),
+        "{late}"
+    );
     for unknown in ["billing.nothing", "billing", "unlisted", "routes.list", ""] {
         let answer = client.call(unknown, json!({})).await;
         assert_eq!(answer["error"]["code"], -32602, "{unknown}: {answer}");
@@ -203,7 +245,8 @@ async fn a_cancelled_call_ends_its_work_and_gets_no_answer() {
     let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 5, "reason": "context canceled" } });
     client.say(format!("{cancel}\n")).await;
     client.is_alive("a cancelled call").await;
-    // The work has been dropped: an hour is not over, and the session could not end so long as it went on.
+    // The work has been dropped: an hour is not over, and the session could not end so long as it
+    // went on.
     client.send.finish().unwrap();
     assert_eq!(client.line().await, None);
     assert_eq!((journal.began(), journal.ended()), (1, 0));
@@ -234,7 +277,12 @@ async fn what_is_listed() {
     let mut sorted = names.clone();
     sorted.sort_unstable();
     assert_eq!(names, sorted);
-    assert!(names.contains(&"billing.charge") && names.contains(&"echo") && !names.contains(&"unlisted"), "{names:?}");
+    assert!(
+        names.contains(&"billing.charge")
+            && names.contains(&"echo")
+            && !names.contains(&"unlisted"),
+        "{names:?}"
+    );
     let tool = |name: &str| tools.iter().find(|tool| tool["name"] == name).unwrap();
     let charge = tool("billing.charge");
     assert_eq!(charge["description"], "Charges an order.");
@@ -257,7 +305,11 @@ async fn what_is_listed() {
         tool("billing.seen")["annotations"],
         json!({ "readOnlyHint": true, "destructiveHint": false, "idempotentHint": true })
     );
-    assert_eq!(client.ask(3, "tools/list", json!({})).await["result"], listed["result"], "always the same");
+    assert_eq!(
+        client.ask(3, "tools/list", json!({})).await["result"],
+        listed["result"],
+        "always the same"
+    );
 }
 
 #[tokio::test]
@@ -281,7 +333,11 @@ async fn a_client_hears_of_tools_that_come_and_go() {
     far.routes.set("billing.quote", "noop", None, "{}");
     far.router.reload().await.unwrap();
     let switched_off = client.call("billing.quote", json!({ "order": "abc" })).await;
-    assert_eq!(switched_off["result"]["structuredContent"], json!({ "result": 7 }), "it has an answer: {switched_off}");
+    assert_eq!(
+        switched_off["result"]["structuredContent"],
+        json!({ "result": 7 }),
+        "it has an answer: {switched_off}"
+    );
 }
 
 #[tokio::test]
@@ -297,7 +353,12 @@ async fn raw_services_in_both_forms() {
         client.call("bytes", json!({ "base64": "YQ==" })).await["result"]["structuredContent"],
         json!({ "text": "a" })
     );
-    for wrong in [json!({}), json!({ "text": 1 }), json!({ "text": "a", "base64": "" }), json!({ "base64": "?" })] {
+    for wrong in [
+        json!({}),
+        json!({ "text": 1 }),
+        json!({ "text": "a", "base64": "" }),
+        json!({ "base64": "?" }),
+    ] {
         assert_eq!(client.call("bytes", wrong.clone()).await["result"]["isError"], true, "{wrong}");
     }
 }

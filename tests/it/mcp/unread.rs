@@ -1,4 +1,5 @@
-//! Clients that do not read their answers, and methods that block their thread: what they hold up is their own.
+//! Clients that do not read their answers, and methods that block their thread: what they hold up
+//! is their own.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -27,7 +28,8 @@ fn with_large_answers(far: &Far) -> Arc<AtomicUsize> {
 
 fn call(id: usize, text: &str) -> String {
     let params = json!({ "name": "late", "arguments": { "text": text } });
-    json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params }).to_string() + "\n"
+    json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params }).to_string()
+        + "\n"
 }
 
 /// Reads answers until so many have come, and returns how many of them are results.
@@ -35,7 +37,9 @@ async fn read_answers(client: &mut Client, count: usize) -> usize {
     let (mut buffer, mut results) = (Vec::new(), 0);
     for _ in 0..count {
         let line = loop {
-            let chunk = tokio::time::timeout(PATIENCE, client.receive.read_chunk(usize::MAX, true)).await.unwrap();
+            let chunk = tokio::time::timeout(PATIENCE, client.receive.read_chunk(usize::MAX, true))
+                .await
+                .unwrap();
             let chunk = chunk.unwrap().expect("the session goes on").bytes;
             let end = chunk.iter().position(|&byte| byte == b'\n');
             buffer.extend_from_slice(&chunk[..end.unwrap_or(chunk.len())]);
@@ -66,7 +70,8 @@ async fn answers_that_nobody_reads_hold_up_the_next_calls_of_their_session() {
         greedy.say(call(id, "")).await;
     }
     until_held_up(&began, &mut witness).await;
-    // An answer of 1 MiB is 2 MiB on its way. One more may be leaving, and each thread may have begun one at the same time.
+    // An answer of 1 MiB is 2 MiB on its way. One more may be leaving, and each thread may have
+    // begun one at the same time.
     let held_up = began.load(Ordering::SeqCst);
     assert!(held_up <= 8, "{held_up} began of 128");
     assert_eq!(read_answers(&mut greedy, 12).await, 12, "whoever reads gets its answers");
@@ -88,7 +93,10 @@ async fn while_answers_are_unread_no_further_request_is_read() {
         // On a slow machine fewer are sent, and that is what is asserted.
         let send = &mut greedy.send;
         let request = call(200 + sent, &large);
-        if tokio::time::timeout(Duration::from_secs(2), send.write_all(request.as_bytes())).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(2), send.write_all(request.as_bytes()))
+            .await
+            .is_err()
+        {
             break;
         }
         sent += 1;
@@ -97,7 +105,8 @@ async fn while_answers_are_unread_no_further_request_is_read() {
     witness.is_alive("requests that wait").await;
 }
 
-/// Registers a method that blocks its thread until it is released, and returns how many of its calls have begun.
+/// Registers a method that blocks its thread until it is released, and returns how many of its
+/// calls have begun.
 fn with_blocking(router: &Router, name: &str) -> (Arc<AtomicUsize>, mpsc::Sender<()>) {
     let (release, released) = mpsc::channel::<()>();
     let (began, released) = (Arc::<AtomicUsize>::default(), Arc::new(Mutex::new(released)));
@@ -139,7 +148,12 @@ async fn a_method_that_blocks_its_thread_keeps_no_call_over_http_from_beginning(
     let (began, release) = with_blocking(&router, "block");
     let http = HttpListener::new("127.0.0.1:0");
     let http = http.mcp(|mcp| mcp.raw("echo", RawForm::Json).raw("block", RawForm::Json));
-    let server = Server::builder(&router).expose(["echo", "block"]).listener("http", http).start().await.unwrap();
+    let server = Server::builder(&router)
+        .expose(["echo", "block"])
+        .listener("http", http)
+        .start()
+        .await
+        .unwrap();
     let routes = MemoryRoutes::new();
     for name in ["echo", "block"] {
         let endpoint = format!("http://{}/mcp", server.address("http").unwrap());

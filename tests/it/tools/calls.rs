@@ -16,14 +16,33 @@ async fn a_method_is_called_as_the_tool_of_its_name() {
     for door in DOORS {
         let near = Near::of(&far, door).await;
         let receipt = near.billing.charge("a<b\n", 4200).await.unwrap();
-        assert_eq!(receipt, Receipt { id: "a<b\n".into(), cents: 4200, served_by: "far".into() }, "{door:?}");
-        assert_eq!(near.billing.quote("abc").await.unwrap(), 3, "{door:?}: a value that is no object");
+        assert_eq!(
+            receipt,
+            Receipt { id: "a<b\n".into(), cents: 4200, served_by: "far".into() },
+            "{door:?}"
+        );
+        assert_eq!(
+            near.billing.quote("abc").await.unwrap(),
+            3,
+            "{door:?}: a value that is no object"
+        );
         near.billing.sleep(0).await.unwrap();
-        assert_eq!(near.billing.fail(Failure::Declined).await.unwrap_err(), BillingError::Declined, "{door:?}");
+        assert_eq!(
+            near.billing.fail(Failure::Declined).await.unwrap_err(),
+            BillingError::Declined,
+            "{door:?}"
+        );
         let panicked = connectivity(near.billing.fail(Failure::Panic).await.unwrap_err());
-        assert_eq!((panicked.kind(), panicked.name()), (ErrorKind::Panicked, "billing.fail"), "{door:?}: {panicked}");
+        assert_eq!(
+            (panicked.kind(), panicked.name()),
+            (ErrorKind::Panicked, "billing.fail"),
+            "{door:?}: {panicked}"
+        );
         assert!(!panicked.to_string().contains("secret"), "{panicked}");
-        assert_eq!(near.router.inspect().route("billing").unwrap().transport, Some(TransportState::Connected));
+        assert_eq!(
+            near.router.inspect().route("billing").unwrap().transport,
+            Some(TransportState::Connected)
+        );
     }
 }
 
@@ -32,7 +51,8 @@ async fn what_travels_with_a_call() {
     let far = Far::start().await;
     for door in DOORS {
         let near = Near::of(&far, door).await;
-        let seen = context::timeout(Duration::from_secs(5), near.billing.seen()).await.unwrap().unwrap();
+        let seen =
+            context::timeout(Duration::from_secs(5), near.billing.seen()).await.unwrap().unwrap();
         let left = seen.remaining_ms.unwrap();
         assert!((1..=5_000).contains(&left), "{door:?}: {left}");
     }
@@ -50,7 +70,11 @@ async fn a_raw_service_calls_the_tool_that_its_row_names() {
         assert_eq!(near.router.call("echo", "").await.unwrap(), "{}", "no arguments");
         for bad in ["[1]", "17", "x", "{"] {
             let error = near.router.call("echo", bad).await.unwrap_err();
-            assert_eq!((error.kind(), error.sent()), (ErrorKind::Encode, Sent::No), "{door:?}: {bad}: {error}");
+            assert_eq!(
+                (error.kind(), error.sent()),
+                (ErrorKind::Encode, Sent::No),
+                "{door:?}: {bad}: {error}"
+            );
         }
     }
 }
@@ -121,9 +145,15 @@ async fn a_deadline_that_ends_before_a_call_had_its_turn_has_sent_nothing() {
             })
             .collect();
         until_held(&far, 128).await;
-        let late = context::timeout(Duration::from_millis(300), near.billing.charge("abc", 1)).await.unwrap();
+        let late = context::timeout(Duration::from_millis(300), near.billing.charge("abc", 1))
+            .await
+            .unwrap();
         let error = connectivity(late.unwrap_err());
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No), "{door:?}: {error}");
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::Timeout, Sent::No),
+            "{door:?}: {error}"
+        );
         held.iter().for_each(tokio::task::JoinHandle::abort);
         until_held(&far, 0).await;
     }
@@ -134,8 +164,10 @@ async fn a_deadline_ends_a_call_and_its_work() {
     let far = Far::start().await;
     for door in DOORS {
         let near = Near::of(&far, door).await;
-        let error =
-            context::timeout(Duration::from_millis(300), near.router.call("hold", "{}")).await.unwrap().unwrap_err();
+        let error = context::timeout(Duration::from_millis(300), near.router.call("hold", "{}"))
+            .await
+            .unwrap()
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{door:?}: {error}");
         until_held(&far, 0).await;
     }
@@ -149,12 +181,22 @@ async fn sizes_are_bounded_by_the_row() {
         let keys = r#""tool_name":"echo","max_request_bytes":2000,"max_reply_bytes":1000"#;
         let near = Near::of(&far, door).await;
         near.set("echo", &endpoint, &format!("{config},{keys}")).await;
-        let echo = async |length| near.router.call("echo", format!(r#"{{"x":"{}"}}"#, "x".repeat(length))).await;
+        let echo = async |length| {
+            near.router.call("echo", format!(r#"{{"x":"{}"}}"#, "x".repeat(length))).await
+        };
         assert!(echo(900).await.is_ok());
         let error = echo(3000).await.unwrap_err();
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, Sent::No), "{door:?}: {error}");
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::TooLarge, Sent::No),
+            "{door:?}: {error}"
+        );
         let error = echo(1500).await.unwrap_err();
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, Sent::Yes), "{door:?}: {error}");
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::TooLarge, Sent::Yes),
+            "{door:?}: {error}"
+        );
         assert!(echo(900).await.is_ok(), "{door:?}: and the session goes on");
     }
 }
@@ -176,7 +218,8 @@ async fn a_server_that_comes_back_is_called_again() {
     assert_eq!(*again.shop.journal.orders.lock().unwrap(), ["found"]);
 }
 
-/// A call that found nobody did not run; one that a stop overtakes goes to the next server, or is known not to have run.
+/// A call that found nobody did not run; one that a stop overtakes goes to the next server, or is
+/// known not to have run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_loses_no_call() {
     let (files, identity) = (Files::new(), Identity::new(None, "localhost", |_| {}));
@@ -201,7 +244,11 @@ async fn a_stop_loses_no_call() {
                         Ok(_) => served.push(order),
                         Err(error) => {
                             let error = connectivity(error);
-                            assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
+                            assert_eq!(
+                                (error.kind(), error.sent()),
+                                (ErrorKind::Connect, Sent::No),
+                                "{error}"
+                            );
                             tokio::time::sleep(Duration::from_millis(5)).await;
                         }
                     }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connectivity_core::{
-    Error, HttpListener, Mcp, McpListener, McpTransport, MemoryRoutes, RawForm, Router, ServeError, Server, Tls,
-    register,
+    Error, HttpListener, Mcp, McpListener, McpTransport, MemoryRoutes, RawForm, Router, ServeError,
+    Server, Tls, register,
 };
 use tests::shop::*;
 use tokio::sync::watch;
 
-/// A server of tools on two doors: `billing`, `echo`, and `hold`, which counts the calls that are in it and never answers.
+/// A server of tools on two doors: `billing`, `echo`, and `hold`, which counts the calls that are
+/// in it and never answers.
 pub(super) struct Far {
     pub(super) server: Server,
     pub(super) shop: Shop,
@@ -54,10 +55,14 @@ impl Far {
     /// The endpoint and the config of a row that leads to one of the doors.
     pub(super) fn row(&self, door: Door) -> (String, String) {
         match door {
-            Door::Quic => (self.server.address("mcp").unwrap().to_owned(), format!(r#""pin_sha256":"{}""#, self.pin)),
-            Door::Http => {
-                (format!("http://{}/mcp", self.server.address("http").unwrap()), r#""drain_ms":30000"#.to_owned())
-            }
+            Door::Quic => (
+                self.server.address("mcp").unwrap().to_owned(),
+                format!(r#""pin_sha256":"{}""#, self.pin),
+            ),
+            Door::Http => (
+                format!("http://{}/mcp", self.server.address("http").unwrap()),
+                r#""drain_ms":30000"#.to_owned(),
+            ),
         }
     }
 }
@@ -90,7 +95,8 @@ pub(super) const DOORS: [Door; 2] = [Door::Quic, Door::Http];
 /// Waits until so many calls are held.
 pub(super) async fn until_held(far: &Far, count: usize) {
     let mut held = far.held.clone();
-    let held = tokio::time::timeout(Duration::from_secs(20), held.wait_for(|held| *held == count)).await;
+    let held =
+        tokio::time::timeout(Duration::from_secs(20), held.wait_for(|held| *held == count)).await;
     assert!(held.is_ok(), "{} are held, not {count}", *far.held.borrow());
 }
 

@@ -1,4 +1,5 @@
-//! Rows that no call could go by: they are refused like any other bad row, and the route before them stays.
+//! Rows that no call could go by: they are refused like any other bad row, and the route before
+//! them stays.
 
 use connectivity_core::{AdminError, MemoryRoutes, RouteSpec, RouteState, Router, Tls};
 use tests::shop::*;
@@ -68,7 +69,11 @@ async fn a_row_of_a_service_names_no_tool() {
         let near = Near::of(&far, door).await;
         near.set("billing", &endpoint, &format!(r#"{config},"tool_name":"echo""#)).await;
         assert_refused(&near.router, "billing", "config.tool_name: it names one tool");
-        assert_eq!(near.billing.quote("abcd").await.unwrap(), 4, "{door:?}: the route before it stays");
+        assert_eq!(
+            near.billing.quote("abcd").await.unwrap(),
+            4,
+            "{door:?}: the route before it stays"
+        );
         near.set("billing.charge", &endpoint, &format!(r#"{config},"tool_name":"echo""#)).await;
         assert_eq!(refused(&near.router, "billing.charge"), None, "a method has one tool");
     }
@@ -86,10 +91,20 @@ async fn a_name_on_the_other_side_fits_all_methods() {
         ("mcp", "localhost:1", format!(r#","pin_sha256":"{pin}""#)),
         ("unix", "/run/far.sock", String::new()),
     ] {
-        routes.set("billing", strategy, Some(endpoint), &format!(r#"{{"remote_name":"far"{keys}}}"#));
+        routes.set(
+            "billing",
+            strategy,
+            Some(endpoint),
+            &format!(r#"{{"remote_name":"far"{keys}}}"#),
+        );
         router.reload().await.unwrap();
         assert_eq!(refused(&router, "billing"), None, "{strategy}");
-        routes.set("billing", strategy, Some(endpoint), &format!(r#"{{"remote_name":"{long}"{keys}}}"#));
+        routes.set(
+            "billing",
+            strategy,
+            Some(endpoint),
+            &format!(r#"{{"remote_name":"{long}"{keys}}}"#),
+        );
         router.reload().await.unwrap();
         assert_refused(&router, "billing", "config.remote_name: ");
     }
@@ -100,7 +115,8 @@ async fn the_admin_of_a_router_refuses_what_its_calls_cannot_go_by() {
     let dir = tempfile::tempdir().unwrap();
     let router = Router::open_or_create(dir.path().join("routes.db")).await.unwrap();
     router.register_raw("till", async |bytes| Ok(bytes)).unwrap();
-    let (admin, spec) = (router.admin().unwrap(), RouteSpec::new("till", "mcp").endpoint("localhost:1"));
+    let (admin, spec) =
+        (router.admin().unwrap(), RouteSpec::new("till", "mcp").endpoint("localhost:1"));
     let error = admin.upsert(spec.clone()).await.unwrap_err();
     assert!(matches!(&error, AdminError::Invalid(_)) && error.to_string() == NO_TOOL, "{error:?}");
     assert!(admin.upsert(spec.config(r#"{"tool_name":"till"}"#)).await.is_ok());

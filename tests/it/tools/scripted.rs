@@ -10,9 +10,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use tests::certificates::*;
 
-/// What the Go original's server answers to what begins a session: it knows of no discovery, and names no id to a stranger's.
-pub(super) const NO_DISCOVERY: &str =
-    r#""error":{"code":0,"message":"method \"server/discover\" is invalid during session initialization"}}"#;
+/// What the Go original's server answers to what begins a session: it knows of no discovery, and
+/// names no id to a stranger's.
+pub(super) const NO_DISCOVERY: &str = r#""error":{"code":0,"message":"method \"server/discover\" is invalid during session initialization"}}"#;
 pub(super) const HELLO: &str = concat!(
     r#""result":{"capabilities":{"logging":{},"tools":{"listChanged":true}},"protocolVersion":"2025-11-25","#,
     r#""serverInfo":{"name":"horos-mcp","version":"1.0.0"}}}"#
@@ -61,7 +61,8 @@ pub(super) fn listen(identity: &Identity, alpn: &[u8]) -> Endpoint {
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider);
-    let config = config.with_protocol_versions(&[&rustls::version::TLS13]).unwrap().with_no_client_auth();
+    let config =
+        config.with_protocol_versions(&[&rustls::version::TLS13]).unwrap().with_no_client_auth();
     let mut config = config.with_single_cert(vec![cert], key).unwrap();
     config.alpn_protocols = vec![alpn.to_vec()];
     let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(config).unwrap()));
@@ -122,7 +123,8 @@ impl Wire {
 
     /// Begins a session as a server of ours does, and waits for the first call.
     pub(super) async fn called_ours(&mut self) -> Value {
-        self.greet_as(&HELLO.replace(r#""logging":{}"#, r#""experimental":{"connectivity":{}}"#)).await;
+        self.greet_as(&HELLO.replace(r#""logging":{}"#, r#""experimental":{"connectivity":{}}"#))
+            .await;
         self.next().await
     }
 

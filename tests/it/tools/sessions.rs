@@ -37,7 +37,8 @@ struct Forgetful {
 
 impl Forgetful {
     async fn start(refuses: BadRequest, refuses_pings: bool) -> (Self, Router) {
-        let server = Self { refuses, refuses_pings, sessions: Arc::default(), calls: Arc::default() };
+        let server =
+            Self { refuses, refuses_pings, sessions: Arc::default(), calls: Arc::default() };
         let app = axum::Router::new().route("/mcp", post(Self::answer)).with_state(server.clone());
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", socket.local_addr().unwrap());
@@ -47,7 +48,8 @@ impl Forgetful {
 
     fn refused(&self, asked: &Value) -> Response {
         match (self.refuses)(asked) {
-            Some(body) => (StatusCode::BAD_REQUEST, typed("application/json", body.to_string())).into_response(),
+            Some(body) => (StatusCode::BAD_REQUEST, typed("application/json", body.to_string()))
+                .into_response(),
             None => StatusCode::BAD_REQUEST.into_response(),
         }
     }
@@ -73,7 +75,10 @@ impl Forgetful {
                 server.calls.fetch_add(1, Ordering::SeqCst);
                 match asked["params"]["name"] == "odd" {
                     true => server.refused(&asked),
-                    false => answer(json!({ "content": [], "structuredContent": { "fine": true } })).into_response(),
+                    false => {
+                        answer(json!({ "content": [], "structuredContent": { "fine": true } }))
+                            .into_response()
+                    }
                 }
             }
             Some("ping") if server.refuses_pings => server.refused(&asked),
@@ -116,7 +121,11 @@ fn error_with(id: &Value) -> Value {
 const REFUSALS: &[(&str, BadRequest)] = &[
     ("no body", |_| None),
     ("the id null", |_| Some(error_with(&Value::Null))),
-    ("no id", |_| Some(json!({ "jsonrpc": "2.0", "error": { "code": -32000, "message": "no valid session" } }))),
+    ("no id", |_| {
+        Some(
+            json!({ "jsonrpc": "2.0", "error": { "code": -32000, "message": "no valid session" } }),
+        )
+    }),
     ("an id of its own", |_| Some(error_with(&"server-error".into()))),
     ("the id", |asked| Some(error_with(&asked["id"]))),
 ];
@@ -127,12 +136,24 @@ async fn a_forgotten_session_is_begun_anew_whatever_the_server_says_with_its_400
         let (server, router) = Forgetful::start(*refuses, false).await;
         assert_eq!(call(&router, "fine").await.unwrap(), r#"{"fine":true}"#, "{label}");
         server.forget();
-        assert_eq!(call(&router, "fine").await.unwrap(), r#"{"fine":true}"#, "{label}: on a new session");
+        assert_eq!(
+            call(&router, "fine").await.unwrap(),
+            r#"{"fine":true}"#,
+            "{label}: on a new session"
+        );
         assert_eq!(server.counts(), (2, 2), "{label}");
         let error = call(&router, "odd").await.unwrap_err();
         assert_eq!(error.sent(), Sent::Maybe, "{label}: {error}");
-        assert_eq!(server.counts(), (2, 3), "{label}: the session is known, so the request may have run");
-        assert_eq!(call(&router, "fine").await.unwrap(), r#"{"fine":true}"#, "{label}: and goes on");
+        assert_eq!(
+            server.counts(),
+            (2, 3),
+            "{label}: the session is known, so the request may have run"
+        );
+        assert_eq!(
+            call(&router, "fine").await.unwrap(),
+            r#"{"fine":true}"#,
+            "{label}: and goes on"
+        );
     }
 }
 
@@ -150,7 +171,11 @@ async fn where_every_ping_is_refused_no_call_comes_twice() {
         // Whether this call has run, nobody can tell: such a server says no more of one that has.
         let error = call(&router, "fine").await.unwrap_err();
         assert_eq!(error.sent(), Sent::Maybe, "{label}: {error}");
-        assert_eq!(call(&router, "fine").await.unwrap(), r#"{"fine":true}"#, "{label}: the route is not dead");
+        assert_eq!(
+            call(&router, "fine").await.unwrap(),
+            r#"{"fine":true}"#,
+            "{label}: the route is not dead"
+        );
     }
 }
 
@@ -169,7 +194,9 @@ async fn read(stream: &mut TcpStream) -> Option<Value> {
     loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
             if bytes.len() >= end + 4 + length.unwrap_or(0) {
                 return serde_json::from_slice(&bytes[end + 4..]).ok();
             }
@@ -182,7 +209,11 @@ async fn read(stream: &mut TcpStream) -> Option<Value> {
 
 /// Answers one request on a connection, or hangs up, until it is told to stop: then it accepts
 /// nobody any more.
-async fn web(listener: TcpListener, mut stopped: watch::Receiver<bool>, answer: fn(&Value) -> Option<Value>) {
+async fn web(
+    listener: TcpListener,
+    mut stopped: watch::Receiver<bool>,
+    answer: fn(&Value) -> Option<Value>,
+) {
     loop {
         let stops = async { drop(stopped.wait_for(|stopped| *stopped).await) };
         let client = tokio::select! {
@@ -198,7 +229,8 @@ async fn web(listener: TcpListener, mut stopped: watch::Receiver<bool>, answer: 
                 _ => answer(&asked),
             };
             if let Some(body) = body.map(|body| body.to_string()) {
-                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+                let head =
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
                 let answer = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
                 let _ = client.write_all(answer.as_bytes()).await;
             }
@@ -222,7 +254,9 @@ async fn a_time_limit_that_ends_while_a_request_of_a_session_connects_has_sent_n
     assert_eq!(call(&router, "fine").await.unwrap(), r#"{"fine":true}"#);
     stop.send_replace(true);
     let mut waiting = Vec::new();
-    while let Ok(connected) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+    while let Ok(connected) =
+        tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+    {
         waiting.push(connected.unwrap());
     }
     let error = call(&router, "fine").await.unwrap_err();
@@ -256,7 +290,11 @@ async fn a_call_that_ends_its_session_arrives_as_often_as_its_row_says() {
             let keys = format!(r#"{keys},"retry_max":{retries},"retry_backoff_ms":1"#);
             let near = Near::to(&endpoint, &keys).await;
             let error = connectivity(near.billing.quote("abc").await.unwrap_err());
-            assert_eq!((error.kind(), error.sent()), (ErrorKind::Closed, Sent::Maybe), "{endpoint}: {retries} retries");
+            assert_eq!(
+                (error.kind(), error.sent()),
+                (ErrorKind::Closed, Sent::Maybe),
+                "{endpoint}: {retries} retries"
+            );
             assert_eq!(POISONS.load(Ordering::SeqCst), arrives, "{endpoint}: {retries} retries");
         }
     }

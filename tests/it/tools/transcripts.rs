@@ -13,16 +13,27 @@ async fn what_the_original_is_sent() {
         Box::pin(async move {
             wire.greet().await;
             let line = wire.line().await.unwrap();
-            // What the original reads, whatever the order of the keys; what only says something to us stands in `_meta`.
+            // What the original reads, whatever the order of the keys; what only says something to
+            // us stands in `_meta`.
             let mut call: Value = serde_json::from_str(&line).unwrap();
             assert!(line.ends_with("}\n") && !line.contains('\r'), "{line}");
             let meta = call["params"].as_object_mut().unwrap().remove("_meta").unwrap();
-            assert!(meta["connectivity/timeout-ms"].as_u64().is_some_and(|ms| (1..=30_000).contains(&ms)), "{meta}");
-            let params = json!({ "name": "billing.charge", "arguments": { "order": "a<b", "cents": 4200 } });
+            assert!(
+                meta["connectivity/timeout-ms"]
+                    .as_u64()
+                    .is_some_and(|ms| (1..=30_000).contains(&ms)),
+                "{meta}"
+            );
+            let params =
+                json!({ "name": "billing.charge", "arguments": { "order": "a<b", "cents": 4200 } });
             let told = json!({ "jsonrpc": "2.0", "id": call["id"], "method": "tools/call", "params": params });
             let receipt = r#"{"cents":4200,"id":"a<b","served_by":"far"}"#;
-            let content = format!(r#""result":{{"content":[{{"text":{},"type":"text"}}]}}}}"#, Value::from(receipt));
-            let answer = if call == told { reply(&call, &content) } else { reply(&call, NO_DISCOVERY) };
+            let content = format!(
+                r#""result":{{"content":[{{"text":{},"type":"text"}}]}}}}"#,
+                Value::from(receipt)
+            );
+            let answer =
+                if call == told { reply(&call, &content) } else { reply(&call, NO_DISCOVERY) };
             wire.say(answer + "\n").await;
             wire.hold().await;
         })
@@ -37,12 +48,16 @@ async fn odd_forms_that_the_original_writes() {
     let scripts: &[(&str, Script)] = &[
         ("CRLF", |wire| form(wire, |answer| format!("{answer}\r\n"))),
         ("pretty-printed", |wire| form(wire, |answer| format!("{}\n", pretty(answer)))),
-        ("pretty-printed with CRLF", |wire| form(wire, |answer| pretty(answer).replace('\n', "\r\n") + "\r\n")),
+        ("pretty-printed with CRLF", |wire| {
+            form(wire, |answer| pretty(answer).replace('\n', "\r\n") + "\r\n")
+        }),
         ("blank lines", |wire| form(wire, |answer| format!("\r\n\n  {answer}\n"))),
         ("no newline yet", |wire| form(wire, str::to_owned)),
         ("an error for nobody, with code 0", |wire| {
             form(wire, |answer| {
-                format!("{{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{{\"code\":0,\"message\":\"x\"}}}}\n{answer}\n")
+                format!(
+                    "{{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{{\"code\":0,\"message\":\"x\"}}}}\n{answer}\n"
+                )
             })
         }),
     ];
@@ -56,7 +71,8 @@ async fn odd_forms_that_the_original_writes() {
 fn form(mut wire: Wire, write: fn(&str) -> String) -> connectivity_core::BoxFuture<'static, ()> {
     Box::pin(async move {
         let call = wire.called().await;
-        wire.say(write(&reply(&call, r#""result":{"content":[{"type":"text","text":"3"}]}}"#))).await;
+        wire.say(write(&reply(&call, r#""result":{"content":[{"type":"text","text":"3"}]}}"#)))
+            .await;
         wire.hold().await;
     })
 }
@@ -65,7 +81,8 @@ fn pretty(answer: &str) -> String {
     serde_json::to_string_pretty(&serde_json::from_str::<Value>(answer).unwrap()).unwrap()
 }
 
-/// What the results of tools mean for the calls of a method and of a raw service. Each session answers one call of each.
+/// What the results of tools mean for the calls of a method and of a raw service. Each session
+/// answers one call of each.
 #[tokio::test]
 async fn what_results_mean() {
     let quote = |answer: &'static str| async move {
@@ -74,7 +91,12 @@ async fn what_results_mean() {
         (typed.map_err(connectivity), near.router.call("tool", "{}").await)
     };
     for (label, answer, typed, raw) in [
-        ("a wrapped value", r#"{"structuredContent":{"result":3},"content":[]}"#, Ok(3), Ok(r#"{"result":3}"#)),
+        (
+            "a wrapped value",
+            r#"{"structuredContent":{"result":3},"content":[]}"#,
+            Ok(3),
+            Ok(r#"{"result":3}"#),
+        ),
         ("a bare value", r#"{"structuredContent":3,"content":[]}"#, Ok(3), Ok("3")),
         ("a text", r#"{"content":[{"type":"text","text":" 3 "}]}"#, Ok(3), Ok(" 3 ")),
         (
@@ -153,22 +175,53 @@ async fn answering(result: &'static str) -> Near {
 
 #[tokio::test]
 async fn an_error_of_the_contract_is_the_callers_own() {
-    let near = answering(r#"{"content":[{"type":"text","text":"\"Declined\""}],"isError":true}"#).await;
+    let near =
+        answering(r#"{"content":[{"type":"text","text":"\"Declined\""}],"isError":true}"#).await;
     assert_eq!(near.billing.quote("abc").await.unwrap_err(), BillingError::Declined);
 }
 
 #[tokio::test]
 async fn errors_of_the_protocol() {
     let scripts: &[(&str, Script, ErrorKind, Sent)] = &[
-        ("code 0", |wire| refuse(wire, r#"{"code":0,"message":"odd"}"#), ErrorKind::Remote, Sent::Maybe),
-        ("no tool", |wire| refuse(wire, r#"{"code":-32602,"message":"unknown tool"}"#), ErrorKind::Remote, Sent::Maybe),
-        ("no method", |wire| refuse(wire, r#"{"code":-32601,"message":"x"}"#), ErrorKind::NotRoutable, Sent::Maybe),
+        (
+            "code 0",
+            |wire| refuse(wire, r#"{"code":0,"message":"odd"}"#),
+            ErrorKind::Remote,
+            Sent::Maybe,
+        ),
+        (
+            "no tool",
+            |wire| refuse(wire, r#"{"code":-32602,"message":"unknown tool"}"#),
+            ErrorKind::Remote,
+            Sent::Maybe,
+        ),
+        (
+            "no method",
+            |wire| refuse(wire, r#"{"code":-32601,"message":"x"}"#),
+            ErrorKind::NotRoutable,
+            Sent::Maybe,
+        ),
         ("overloaded, by another", |wire| refuse(wire, OVERLOADED), ErrorKind::Remote, Sent::Maybe),
         ("closed, by another", |wire| refuse(wire, CLOSED), ErrorKind::Remote, Sent::Maybe),
-        ("no method of ours", |wire| refuse_as_ours(wire, METHOD, ""), ErrorKind::NotRoutable, Sent::No),
-        ("overloaded", |wire| refuse_as_ours(wire, OVERLOADED, ""), ErrorKind::Overloaded, Sent::No),
+        (
+            "no method of ours",
+            |wire| refuse_as_ours(wire, METHOD, ""),
+            ErrorKind::NotRoutable,
+            Sent::No,
+        ),
+        (
+            "overloaded",
+            |wire| refuse_as_ours(wire, OVERLOADED, ""),
+            ErrorKind::Overloaded,
+            Sent::No,
+        ),
         ("too large", |wire| refuse_as_ours(wire, TOO_LARGE, ""), ErrorKind::TooLarge, Sent::No),
-        ("closed without a notice", |wire| refuse_as_ours(wire, CLOSED, ""), ErrorKind::Remote, Sent::Maybe),
+        (
+            "closed without a notice",
+            |wire| refuse_as_ours(wire, CLOSED, ""),
+            ErrorKind::Remote,
+            Sent::Maybe,
+        ),
     ];
     for (label, script, kind, sent) in scripts {
         let server = Scripted::start(*script);
@@ -252,13 +305,17 @@ async fn a_call_that_nobody_waits_for_is_cancelled_by_its_id() {
             let right = cancelled["method"] == "notifications/cancelled"
                 && cancelled["params"]["requestId"] == call["id"]
                 && cancelled["params"]["reason"].is_string();
-            let answer =
-                if right { r#""result":{"structuredContent":{"result":3},"content":[]}}"# } else { NO_DISCOVERY };
+            let answer = if right {
+                r#""result":{"structuredContent":{"result":3},"content":[]}}"#
+            } else {
+                NO_DISCOVERY
+            };
             wire.say(reply(&next, answer) + "\n").await;
             wire.hold().await;
         })
     });
-    let near = Near::to(&server.address(), &format!(r#"{},"timeout_ms":700"#, server.trust())).await;
+    let near =
+        Near::to(&server.address(), &format!(r#"{},"timeout_ms":700"#, server.trust())).await;
     let error = connectivity(near.billing.charge("abc", 1).await.unwrap_err());
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert_eq!(near.billing.quote("abc").await.unwrap(), 3);
@@ -272,14 +329,23 @@ async fn tools_that_change_are_flagged_until_the_next_session() {
             let answer = r#""result":{"content":[{"type":"text","text":"3"}]}}"#;
             wire.answer(answer).await;
             let call = wire.next().await;
-            let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{}}"#;
+            let changed =
+                r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{}}"#;
             wire.say(format!("{changed}\n{}\n", reply(&call, answer))).await;
             // The third call finds the session's end, and may be repeated.
             wire.next().await;
         })
     });
     let near = Near::to(&server.address(), &format!(r#"{},"retry_max":1"#, server.trust())).await;
-    let flagged = || near.router.inspect().route("billing").unwrap().warnings.iter().any(|text| text.contains("tools"));
+    let flagged = || {
+        near.router
+            .inspect()
+            .route("billing")
+            .unwrap()
+            .warnings
+            .iter()
+            .any(|text| text.contains("tools"))
+    };
     let mut seen = Vec::new();
     for _ in 0..3 {
         near.billing.quote("abc").await.unwrap();

@@ -3,7 +3,8 @@
 use std::marker::PhantomData;
 
 use serde::de::{
-    Deserialize, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
+    Deserialize, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
 };
 
 use super::decoder::Decoder;
@@ -26,12 +27,17 @@ impl<'d, 'de> Elements<'d, 'de> {
     }
 
     #[inline]
-    pub(super) fn fixed(decoder: &'d mut Decoder<'de>, count: usize, names: &'static [&'static str]) -> Self {
+    pub(super) fn fixed(
+        decoder: &'d mut Decoder<'de>,
+        count: usize,
+        names: &'static [&'static str],
+    ) -> Self {
         Self { decoder, count, left: count, is_owed: false, names }
     }
 }
 
-/// Adds to a fault which element it is in. By value, so that what a loop reads from can stay in registers.
+/// Adds to a fault which element it is in. By value, so that what a loop reads from can stay in
+/// registers.
 #[cold]
 #[inline(never)]
 fn within(fault: Fault, at: usize, names: &'static [&'static str]) -> Fault {
@@ -43,7 +49,10 @@ impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
 
     // This and the next: a loop over numbers must see all of it.
     #[inline(always)]
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Fault> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -54,7 +63,9 @@ impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
         }
         let at = self.count - self.left;
         self.left -= 1;
-        seed.deserialize(&mut *self.decoder).map(Some).map_err(|fault| within(fault, at, self.names))
+        seed.deserialize(&mut *self.decoder)
+            .map(Some)
+            .map_err(|fault| within(fault, at, self.names))
     }
 
     #[inline(always)]
@@ -91,7 +102,10 @@ impl<'de> MapAccess<'de> for Entries<'_, 'de> {
     type Error = Fault;
 
     #[inline]
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Fault> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
         self.left = left;
         self.read(seed, Step::Key).map(Some)
@@ -142,7 +156,11 @@ impl<'de> VariantAccess<'de> for Variant<'_, 'de> {
     }
 
     #[inline]
-    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Fault> {
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         self.0.fixed(fields.len(), fields, visitor)
     }
 }

@@ -1,5 +1,5 @@
-//! A deserializer for what bincode writes. It bounds depth and memory as it reads and tells where something is wrong, which a wrapper
-//! around bincode's own did in half as much time again.
+//! A deserializer for what bincode writes. It bounds depth and memory as it reads and tells where
+//! something is wrong, which a wrapper around bincode's own did in half as much time again.
 
 use serde::de::{Deserializer, Visitor};
 
@@ -34,7 +34,8 @@ impl<'de> Decoder<'de> {
     /// Charges `count` elements of a size.
     #[inline]
     pub(super) fn charge(&mut self, count: usize, size: usize) -> Result<(), Fault> {
-        let left = limits::cost(size).checked_mul(count).and_then(|cost| self.memory.checked_sub(cost));
+        let left =
+            limits::cost(size).checked_mul(count).and_then(|cost| self.memory.checked_sub(cost));
         self.memory = left.ok_or_else(|| fail(fault::TOO_MANY))?;
         Ok(())
     }
@@ -131,12 +132,20 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     }
 
     #[inline]
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         visitor.visit_unit()
     }
 
     #[inline]
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -147,12 +156,21 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     }
 
     #[inline]
-    fn deserialize_tuple<V: Visitor<'de>>(self, count: usize, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        count: usize,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         self.fixed(count, &[], visitor)
     }
 
     #[inline]
-    fn deserialize_tuple_struct<V>(self, _name: &'static str, count: usize, visitor: V) -> Result<V::Value, Fault>
+    fn deserialize_tuple_struct<V>(
+        self,
+        _name: &'static str,
+        count: usize,
+        visitor: V,
+    ) -> Result<V::Value, Fault>
     where
         V: Visitor<'de>,
     {

@@ -1,7 +1,8 @@
 //! bincode 2, whose crate writes and is named in this file only, and a decoder of our own.
 //!
-//! The crate is no longer maintained (RUSTSEC-2025-0141) and pinned. It bounds neither depth nor elements, and its errors show values, so
-//! [`decoder`] reads what it writes. What is written is looked at by [`checked`]: values that cannot be carried by position.
+//! The crate is no longer maintained (RUSTSEC-2025-0141) and pinned. It bounds neither depth nor
+//! elements, and its errors show values, so [`decoder`] reads what it writes. What is written is
+//! looked at by [`checked`]: values that cannot be carried by position.
 
 mod access;
 mod decoder;
@@ -23,7 +24,8 @@ const CONFIG: Configuration = bincode::config::standard();
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, CodecError> {
     let check = Check::default();
     let bytes = chunk::cut(|out| {
-        bincode::serde::encode_into_writer(check.value(value), Out(out), CONFIG).map_err(|error| failed(&check, error))
+        bincode::serde::encode_into_writer(check.value(value), Out(out), CONFIG)
+            .map_err(|error| failed(&check, error))
     })?;
     if check.is_over(bytes.len()) { Err(CodecError::uncarried(checked::SPARSE)) } else { Ok(bytes) }
 }
@@ -32,7 +34,9 @@ fn failed(check: &Check, error: EncodeError) -> CodecError {
     match (check.found(), error) {
         (Some(what), _) => CodecError::uncarried(what),
         (None, EncodeError::OtherString(text)) => CodecError::refused(text),
-        (None, EncodeError::Serde(_)) => CodecError::uncarried("a sequence or a map that does not tell how long it is"),
+        (None, EncodeError::Serde(_)) => {
+            CodecError::uncarried("a sequence or a map that does not tell how long it is")
+        }
         (None, error) => CodecError::refused(error.to_string()),
     }
 }

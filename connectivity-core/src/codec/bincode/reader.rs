@@ -1,4 +1,5 @@
-//! The bytes of a body, and the numbers that bincode's standard configuration writes: little endian, as short as they can be.
+//! The bytes of a body, and the numbers that bincode's standard configuration writes: little
+//! endian, as short as they can be.
 
 use crate::codec::fault::Fault;
 
@@ -7,7 +8,8 @@ pub(super) struct Reader<'de> {
     rest: &'de [u8],
 }
 
-/// An unsigned integer is one byte up to 250, or a byte that tells its width and as many bytes. No width beyond the type is taken.
+/// An unsigned integer is one byte up to 250, or a byte that tells its width and as many bytes. No
+/// width beyond the type is taken.
 macro_rules! unsigned {
     ($($name:ident { $($mark:literal: $width:ident),+ })+) => {$(
         #[inline]
@@ -122,7 +124,8 @@ impl<'de> Reader<'de> {
             _ => 1,
         };
         let text = str::from_utf8(self.take(width)?).ok();
-        text.and_then(|text| text.chars().next()).ok_or_else(|| fail("a character that is not UTF-8"))
+        text.and_then(|text| text.chars().next())
+            .ok_or_else(|| fail("a character that is not UTF-8"))
     }
 }
 

@@ -43,19 +43,41 @@ fn wide() -> impl Strategy<Value = u128> {
     (any::<u128>(), 0..128u32).prop_map(|(number, shift)| number >> shift)
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "numbers of every width are cut out of a wide one")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "numbers of every width are cut out of a wide one"
+)]
 fn everything() -> impl Strategy<Value = Everything> {
     let map = proptest::collection::btree_map(any::<u16>(), any::<Option<Option<i32>>>(), 0..4);
     let parts = (wide(), any::<(f32, f64, char, bool)>(), any::<(String, Option<u8>)>(), map);
-    let leaf = parts.prop_map(|(number, (single, double, letter, flag), (text, right), map)| Everything {
-        unsigned: (number as u8, number as u16, number as u32, number as u64, number, number as usize),
-        signed: (number as i8, number as i16, number as i32, number as i64, number as i128, number as isize),
-        floats: [Bits(single, double), Bits(-single, f64::NAN)],
-        text: (letter, text.clone(), flag),
-        variants: vec![Variant::Unit, Variant::Struct { left: text, right }, Variant::Tuple(number as u64, letter)],
-        map,
-        nothing: ((), Unit),
-    });
+    let leaf =
+        parts.prop_map(|(number, (single, double, letter, flag), (text, right), map)| Everything {
+            unsigned: (
+                number as u8,
+                number as u16,
+                number as u32,
+                number as u64,
+                number,
+                number as usize,
+            ),
+            signed: (
+                number as i8,
+                number as i16,
+                number as i32,
+                number as i64,
+                number as i128,
+                number as isize,
+            ),
+            floats: [Bits(single, double), Bits(-single, f64::NAN)],
+            text: (letter, text.clone(), flag),
+            variants: vec![
+                Variant::Unit,
+                Variant::Struct { left: text, right },
+                Variant::Tuple(number as u64, letter),
+            ],
+            map,
+            nothing: ((), Unit),
+        });
     leaf.prop_recursive(3, 8, 1, |inner| {
         (inner.clone(), inner).prop_map(|(mut outer, inner)| {
             outer.variants.push(Variant::New(Box::new(inner)));
@@ -79,7 +101,24 @@ fn is_read_alike(bytes: &[u8]) {
     macro_rules! alike {
         ($($ty:ty),+) => {$( assert_eq!(by_us::<$ty>(bytes), by_bincode::<$ty>(bytes), "{} {bytes:?}", stringify!($ty)); )+};
     }
-    alike!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, bool, char, String, Option<u16>);
+    alike!(
+        u8,
+        u16,
+        u32,
+        u64,
+        u128,
+        usize,
+        i8,
+        i16,
+        i32,
+        i64,
+        i128,
+        isize,
+        bool,
+        char,
+        String,
+        Option<u16>
+    );
     alike!((), Unit, Variant, Vec<u16>, Vec<bool>, BTreeMap<u8, char>, (u8, i64), [u32; 2], std::net::IpAddr);
     alike!(Everything);
 }

@@ -1,8 +1,8 @@
 //! What consists of several values: that there are as many as was said.
 
 use serde::ser::{
-    Error, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
-    SerializeTupleStruct, SerializeTupleVariant, Serializer,
+    Error, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
+    SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
 use super::Check;
@@ -51,7 +51,11 @@ impl<'c, S> Compound<'c, S> {
     }
 
     fn ended<E: Error>(&self) -> Result<(), E> {
-        if self.left.is_some_and(|left| left > 0) { Err(self.way.check.fail(MISCOUNTED)) } else { Ok(()) }
+        if self.left.is_some_and(|left| left > 0) {
+            Err(self.way.check.fail(MISCOUNTED))
+        } else {
+            Ok(())
+        }
     }
 
     fn skip<E: Error>(&self, key: &'static str) -> Result<(), E> {

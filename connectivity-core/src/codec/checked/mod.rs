@@ -1,8 +1,9 @@
 //! What stands between a type and its encoder: it refuses what could not be read back as it was.
 //!
-//! bincode writes values one after the other, so a field that is left out moves all that follow. JSON writes `null` for a number that is
-//! none, and for `Some(None)`. Neither tells. Each value is wrapped in [`Checked`], which hands the wrapper on; what it finds waits in the
-//! [`Check`] while an error of the encoder passes through the encoder.
+//! bincode writes values one after the other, so a field that is left out moves all that follow.
+//! JSON writes `null` for a number that is none, and for `Some(None)`. Neither tells. Each value is
+//! wrapped in [`Checked`], which hands the wrapper on; what it finds waits in the [`Check`] while
+//! an error of the encoder passes through the encoder.
 
 mod compound;
 
@@ -34,10 +35,13 @@ impl Check {
     /// Takes what was found.
     pub(super) fn found(&self) -> Option<String> {
         let what = self.found.take()?;
-        Some(self.field.take().map_or_else(|| what.to_owned(), |field| format!("{what}: `{field}`")))
+        Some(
+            self.field.take().map_or_else(|| what.to_owned(), |field| format!("{what}: `{field}`")),
+        )
     }
 
-    /// Says whether a reader would refuse a body of this length, whatever the elements are: most of them take no bytes.
+    /// Says whether a reader would refuse a body of this length, whatever the elements are: most of
+    /// them take no bytes.
     pub(super) fn is_over(&self, length: usize) -> bool {
         self.elements.get().saturating_mul(limits::cost(0)) > Limits::of(length).memory
     }
@@ -59,12 +63,17 @@ pub(super) struct Checked<'c, T> {
 
 impl<T: Serialize + ?Sized> Serialize for Checked<'_, &T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.inner.serialize(Checked { inner: serializer, check: self.check, is_some: self.is_some })
+        self.inner.serialize(Checked {
+            inner: serializer,
+            check: self.check,
+            is_some: self.is_some,
+        })
     }
 }
 
 /// See [`Limits`].
-pub(super) const SPARSE: &str = "so many elements in so few bytes that the reader would refuse them";
+pub(super) const SPARSE: &str =
+    "so many elements in so few bytes that the reader would refuse them";
 
 const NOTHING: &str = "`Some` of nothing: JSON writes it as it writes `None`";
 const NO_NUMBER: &str = "a number that is infinite or none: JSON has no word for it";
@@ -72,11 +81,19 @@ const NO_NUMBER: &str = "a number that is infinite or none: JSON has no word for
 impl<S: Serializer> Checked<'_, S> {
     /// Refuses what JSON would write as `null`, which an option then reads as `None`.
     fn nothing(&self) -> Result<(), S::Error> {
-        if self.is_some && self.inner.is_human_readable() { Err(self.check.fail(NOTHING)) } else { Ok(()) }
+        if self.is_some && self.inner.is_human_readable() {
+            Err(self.check.fail(NOTHING))
+        } else {
+            Ok(())
+        }
     }
 
     fn number(&self, is_finite: bool) -> Result<(), S::Error> {
-        if !is_finite && self.inner.is_human_readable() { Err(self.check.fail(NO_NUMBER)) } else { Ok(()) }
+        if !is_finite && self.inner.is_human_readable() {
+            Err(self.check.fail(NO_NUMBER))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -134,11 +151,20 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
         self.inner.serialize_unit_struct(name)
     }
 
-    fn serialize_unit_variant(self, name: &'static str, at: u32, variant: &'static str) -> Result<S::Ok, S::Error> {
+    fn serialize_unit_variant(
+        self,
+        name: &'static str,
+        at: u32,
+        variant: &'static str,
+    ) -> Result<S::Ok, S::Error> {
         self.inner.serialize_unit_variant(name, at, variant)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<S::Ok, S::Error> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<S::Ok, S::Error> {
         let value = Checked { inner: value, check: self.check, is_some: self.is_some };
         self.inner.serialize_newtype_struct(name, &value)
     }
@@ -164,7 +190,11 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
         Ok(Compound::new(self.inner.serialize_tuple(len)?, way, Some(len)))
     }
 
-    fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Self::SerializeTupleStruct, S::Error> {
+    fn serialize_tuple_struct(
+        self,
+        name: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeTupleStruct, S::Error> {
         let way = Way::of(&self.inner, self.check);
         Ok(Compound::new(self.inner.serialize_tuple_struct(name, len)?, way, Some(len)))
     }
@@ -177,7 +207,11 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
         len: usize,
     ) -> Result<Self::SerializeTupleVariant, S::Error> {
         let way = Way::of(&self.inner, self.check);
-        Ok(Compound::new(self.inner.serialize_tuple_variant(name, at, variant, len)?, way, Some(len)))
+        Ok(Compound::new(
+            self.inner.serialize_tuple_variant(name, at, variant, len)?,
+            way,
+            Some(len),
+        ))
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
@@ -185,7 +219,11 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
         Ok(Entries(Compound::new(self.inner.serialize_map(len)?, way, len)))
     }
 
-    fn serialize_struct(self, name: &'static str, len: usize) -> Result<Self::SerializeStruct, S::Error> {
+    fn serialize_struct(
+        self,
+        name: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeStruct, S::Error> {
         let way = Way::of(&self.inner, self.check);
         Ok(Compound::new(self.inner.serialize_struct(name, len)?, way, Some(len)))
     }
@@ -198,7 +236,11 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
         len: usize,
     ) -> Result<Self::SerializeStructVariant, S::Error> {
         let way = Way::of(&self.inner, self.check);
-        Ok(Compound::new(self.inner.serialize_struct_variant(name, at, variant, len)?, way, Some(len)))
+        Ok(Compound::new(
+            self.inner.serialize_struct_variant(name, at, variant, len)?,
+            way,
+            Some(len),
+        ))
     }
 
     fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {

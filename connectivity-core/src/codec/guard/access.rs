@@ -2,7 +2,9 @@
 
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, DeserializeSeed, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
 
 use super::{Guarded, Role};
 use crate::codec::fault::{Fault, Step};
@@ -33,10 +35,14 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, 'de, A> {
     type Error = Fault;
 
     #[inline(always)]
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Fault> {
         let seed = self.of.plain(seed);
         let element = self.of.inner.next_element_seed(seed);
-        let element = element.map_err(|error| self.of.guard.fault(error).at(nth(self.of.role, self.read)))?;
+        let element =
+            element.map_err(|error| self.of.guard.fault(error).at(nth(self.of.role, self.read)))?;
         if matches!(self.of.role, Role::Counted) && element.is_some() {
             self.of.guard.charge(size_of::<T::Value>())?;
         }
@@ -76,7 +82,10 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, 'de, A> {
     type Error = Fault;
 
     #[inline(always)]
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Fault> {
         let is_counted = matches!(self.of.role, Role::Counted);
         self.of.guard.name.set(None);
         let seed = self.of.with(seed, Role::Key);
@@ -108,9 +117,13 @@ impl<'de, 'g, A: EnumAccess<'de>> EnumAccess<'de> for Guarded<'g, 'de, A> {
     type Variant = Guarded<'g, 'de, A::Variant>;
 
     #[inline]
-    fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self::Variant), Fault> {
+    fn variant_seed<T: DeserializeSeed<'de>>(
+        self,
+        seed: T,
+    ) -> Result<(T::Value, Self::Variant), Fault> {
         let seed = self.plain(seed);
-        let (value, variant) = self.inner.variant_seed(seed).map_err(|error| self.guard.fault(error))?;
+        let (value, variant) =
+            self.inner.variant_seed(seed).map_err(|error| self.guard.fault(error))?;
         Ok((value, Guarded { inner: variant, guard: self.guard, role: Role::Plain }))
     }
 }
@@ -135,7 +148,11 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guarded<'_, 'de, A> {
     }
 
     #[inline]
-    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Fault> {
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         let visitor = self.with(visitor, Role::Fields(fields));
         self.inner.struct_variant(fields, visitor).map_err(|error| self.guard.fault(error))
     }

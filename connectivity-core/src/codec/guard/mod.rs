@@ -1,9 +1,10 @@
-//! What stands between `serde_json` and the types it decodes: it bounds memory, refuses what does not fit, and tells where something is
-//! wrong in words that quote nothing.
+//! What stands between `serde_json` and the types it decodes: it bounds memory, refuses what does
+//! not fit, and tells where something is wrong in words that quote nothing.
 //!
-//! serde drives a decoder through nested deserializers, visitors and accesses. Each of them is wrapped in [`Guarded`], which
-//! hands the wrapper on. Types see errors of ours ([`Fault`]), decoders errors of their own: a fault waits in the [`Guard`] while
-//! the decoder's error passes through the decoder.
+//! serde drives a decoder through nested deserializers, visitors and accesses. Each of them is
+//! wrapped in [`Guarded`], which hands the wrapper on. Types see errors of ours ([`Fault`]),
+//! decoders errors of their own: a fault waits in the [`Guard`] while the decoder's error passes
+//! through the decoder.
 
 mod access;
 mod text;
@@ -12,7 +13,9 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
 
 use super::fault::{self, Fault};
@@ -21,8 +24,8 @@ use super::limits::{self, Limits};
 /// What is left of the budget of one body.
 pub(super) struct Guard<'de> {
     memory: Cell<usize>,
-    /// Options that may still be nested in one another: each asks the same bytes again, so that a type which is an option of itself
-    /// has no end.
+    /// Options that may still be nested in one another: each asks the same bytes again, so that a
+    /// type which is an option of itself has no end.
     options: Cell<usize>,
     fault: Cell<Option<Fault>>,
     /// The name that was read last.
@@ -33,7 +36,12 @@ impl<'de> Guard<'de> {
     /// `serde_json` bounds the depth itself.
     pub(super) fn new(limits: Limits) -> Self {
         let Limits { options, memory, .. } = limits;
-        Self { memory: Cell::new(memory), options: Cell::new(options), fault: Cell::default(), name: Cell::default() }
+        Self {
+            memory: Cell::new(memory),
+            options: Cell::new(options),
+            fault: Cell::default(),
+            name: Cell::default(),
+        }
     }
 
     /// A seed that decodes a `T` under this guard.
@@ -58,7 +66,8 @@ impl<'de> Guard<'de> {
         E::custom("")
     }
 
-    /// Takes the fault back for which an error of the decoder stands, or makes one of what the decoder says.
+    /// Takes the fault back for which an error of the decoder stands, or makes one of what the
+    /// decoder says.
     #[cold]
     #[inline(never)]
     // By value, so that the error is dropped here, out of the way of what goes well.
@@ -180,7 +189,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, 'de, D> {
 impl<'de, D: Deserializer<'de>> Guarded<'_, 'de, D> {
     /// Reads a value of JSON as it is written; a key without its quotes.
     fn text(self) -> Result<&'de str, Fault> {
-        let text = <&RawValue>::deserialize(self.inner).map_err(|error| self.guard.fault(error))?.get();
+        let text =
+            <&RawValue>::deserialize(self.inner).map_err(|error| self.guard.fault(error))?.get();
         Ok(if matches!(self.role, Role::Key) { text.trim_matches('"') } else { text })
     }
 }
@@ -233,7 +243,11 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, 'de, V> {
     #[inline]
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
         let (guard, deserializer) = (self.guard, self.plain(deserializer));
-        let left = guard.options.get().checked_sub(1).ok_or_else(|| guard.pass(Fault::new(fault::TOO_DEEP)))?;
+        let left = guard
+            .options
+            .get()
+            .checked_sub(1)
+            .ok_or_else(|| guard.pass(Fault::new(fault::TOO_DEEP)))?;
         guard.options.set(left);
         let some = self.inner.visit_some(deserializer).map_err(|fault| guard.pass(fault));
         guard.options.set(left + 1);
@@ -241,7 +255,10 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, 'de, V> {
     }
 
     #[inline]
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<V::Value, D::Error> {
         let (guard, deserializer) = (self.guard, self.plain(deserializer));
         self.inner.visit_newtype_struct(deserializer).map_err(|fault| guard.pass(fault))
     }

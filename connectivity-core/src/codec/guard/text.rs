@@ -1,4 +1,5 @@
-//! Numbers of 32 bits with a fraction, from their text: what `serde_json` says of one that 32 bits cannot hold names no place.
+//! Numbers of 32 bits with a fraction, from their text: what `serde_json` says of one that 32 bits
+//! cannot hold names no place.
 
 use serde::de::{Error, Expected, Unexpected, Visitor};
 
@@ -16,9 +17,10 @@ pub(super) fn visit<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::V
     let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
     match text.parse::<f32>() {
         Ok(number) if is_number && number.is_finite() => visitor.visit_f32(number),
-        Ok(_) if is_number => {
-            Err(Fault::new(format!("a number that does not fit, where {} is expected", &visitor as &dyn Expected)))
-        }
+        Ok(_) if is_number => Err(Fault::new(format!(
+            "a number that does not fit, where {} is expected",
+            &visitor as &dyn Expected
+        ))),
         _ => Err(Fault::invalid_type(kind(text), &visitor)),
     }
 }

@@ -17,7 +17,12 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// Checks the endpoint of a row, with the name that its TLS keys ask for.
-    pub(crate) fn of_row(text: &str, name: &str, tls: &RouteTls, guard: &Guard) -> Result<Self, RouteError> {
+    pub(crate) fn of_row(
+        text: &str,
+        name: &str,
+        tls: &RouteTls,
+        guard: &Guard,
+    ) -> Result<Self, RouteError> {
         let endpoint = Self::parse(text, name, guard)?;
         match &tls.server_name {
             Some(server_name) => endpoint.asked_as(server_name),
@@ -27,8 +32,9 @@ impl Endpoint {
 
     /// Checks everything about an endpoint that needs no network.
     fn parse(text: &str, name: &str, guard: &Guard) -> Result<Self, RouteError> {
-        let wrong =
-            |what: &str| RouteError::endpoint(format_args!("{what}; write it like http://10.0.0.5:8080/{name}"));
+        let wrong = |what: &str| {
+            RouteError::endpoint(format_args!("{what}; write it like http://10.0.0.5:8080/{name}"))
+        };
         let url = Url::parse(text).map_err(|cause| wrong(&format!("it is no URL ({cause})")))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong("its scheme is neither http nor https"));
@@ -42,7 +48,9 @@ impl Endpoint {
             ));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("it has a query or a fragment, and the name of a method could not follow"));
+            return Err(wrong(
+                "it has a query or a fragment, and the name of a method could not follow",
+            ));
         }
         guard.check_url(&url).map_err(RouteError::endpoint)?;
         Ok(Self { url, name: name.to_owned(), dialled: None })
@@ -50,10 +58,19 @@ impl Endpoint {
 
     /// Asks for a server of another name at the address that the row names.
     fn asked_as(mut self, server_name: &str) -> Result<Self, RouteError> {
-        let host = self.url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = self
+            .url
+            .host_str()
+            .unwrap_or_default()
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
         // An address in the URL would be dialled as it is, past the resolver and its guard.
         if self.url.set_host(Some(server_name)).is_err() || self.url.domain().is_none() {
-            return Err(RouteError::config("server_name", "with a URL the name of a host goes here, no address"));
+            return Err(RouteError::config(
+                "server_name",
+                "with a URL the name of a host goes here, no address",
+            ));
         }
         self.dialled = Some(host);
         Ok(self)
@@ -89,13 +106,18 @@ mod tests {
     fn a_method_is_appended_to_what_the_row_addresses() {
         let endpoint = endpoint("https://example.com/rpc/billing").unwrap();
         assert_eq!(endpoint.url("billing").as_str(), "https://example.com/rpc/billing");
-        assert_eq!(endpoint.url("billing.charge").as_str(), "https://example.com/rpc/billing.charge");
+        assert_eq!(
+            endpoint.url("billing.charge").as_str(),
+            "https://example.com/rpc/billing.charge"
+        );
     }
 
     #[test]
     fn a_server_name_changes_the_url_but_not_the_address() {
-        let asked =
-            |name| Endpoint::parse("https://[2606:4700::1111]:8443/billing", "billing", &Guard::new())?.asked_as(name);
+        let asked = |name| {
+            Endpoint::parse("https://[2606:4700::1111]:8443/billing", "billing", &Guard::new())?
+                .asked_as(name)
+        };
         let endpoint = asked("billing.internal").unwrap();
         assert_eq!(endpoint.url("billing").as_str(), "https://billing.internal:8443/billing");
         assert_eq!(endpoint.dialled(), Some("2606:4700::1111"));

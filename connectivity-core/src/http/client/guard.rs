@@ -1,9 +1,10 @@
 //! The address guard: which addresses a route may reach.
 //!
-//! Whoever may write a row must not thereby reach this machine or its network (OWASP: server-side request forgery). The address
-//! that is judged is the address that is dialled: literal addresses when the row is built, names at each connect, in the
-//! resolver, whose answer is what gets connected. Redirects and environment proxies, which would choose addresses of their own,
-//! are off. Ranges: the IANA special-purpose registries for IPv4 and IPv6.
+//! Whoever may write a row must not thereby reach this machine or its network (OWASP: server-side
+//! request forgery). The address that is judged is the address that is dialled: literal addresses
+//! when the row is built, names at each connect, in the resolver, whose answer is what gets
+//! connected. Redirects and environment proxies, which would choose addresses of their own, are
+//! off. Ranges: the IANA special-purpose registries for IPv4 and IPv6.
 
 use std::future::Future;
 use std::io;
@@ -37,12 +38,14 @@ const V4_SPECIAL: &[&str] = &[
     "240.0.0.0/4",
 ];
 
-/// IPv6 is public within 2000::/3, less these: Teredo and protocol assignments, documentation, 6to4.
+/// IPv6 is public within 2000::/3, less these: Teredo and protocol assignments, documentation,
+/// 6to4.
 const V6_PUBLIC: &str = "2000::/3";
 const V6_SPECIAL: &[&str] = &["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"];
 
 /// What [`Guard::allow_internal`] opens: loopback and private networks.
-const INTERNAL: &[&str] = &["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
+const INTERNAL: &[&str] =
+    &["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
 
 /// Where clouds keep credentials for whoever asks: closed under every policy.
 const METADATA: &[&str] = &[
@@ -101,7 +104,10 @@ impl Guard {
         let address = address.to_canonical();
         let within = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&address));
         if within(&self.tables.metadata) {
-            return Err(Refused { address, why: "it serves credentials of the machine, and is never reached" });
+            return Err(Refused {
+                address,
+                why: "it serves credentials of the machine, and is never reached",
+            });
         }
         let public = match address {
             IpAddr::V4(_) => !within(&self.tables.v4_special),
@@ -128,14 +134,17 @@ impl Guard {
         }
     }
 
-    /// Judges what can be judged without a look-up: a literal address, or a name that always means this machine.
+    /// Judges what can be judged without a look-up: a literal address, or a name that always means
+    /// this machine.
     pub(crate) fn check_url(&self, url: &Url) -> Result<(), Refused> {
         let host = url.host_str().unwrap_or_default().trim_end_matches('.');
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         if let Ok(address) = literal {
             return self.check(address);
         }
-        if host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost") {
+        if host.eq_ignore_ascii_case("localhost")
+            || host.to_ascii_lowercase().ends_with(".localhost")
+        {
             return self.check(IpAddr::from([127, 0, 0, 1]));
         }
         Ok(())
@@ -160,11 +169,12 @@ pub(crate) fn system(host: String) -> Addresses {
     Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) })
 }
 
-/// Resolves names, and lets through what the guard allows. A client asks it for each connection that it makes, and dials
-/// nothing but its answer: what is judged is what is dialled.
+/// Resolves names, and lets through what the guard allows. A client asks it for each connection
+/// that it makes, and dials nothing but its answer: what is judged is what is dialled.
 pub(crate) struct GuardedResolver<L> {
     pub(crate) guard: Guard,
-    /// The host that every name stands for, if the server is asked for by another name than its own.
+    /// The host that every name stands for, if the server is asked for by another name than its
+    /// own.
     pub(crate) host: Option<String>,
     pub(crate) look_up: L,
 }
@@ -172,7 +182,8 @@ pub(crate) struct GuardedResolver<L> {
 impl<L: Fn(String) -> Addresses + Send + Sync> Resolve for GuardedResolver<L> {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.guard.clone();
-        let addresses = (self.look_up)(self.host.clone().unwrap_or_else(|| name.as_str().to_owned()));
+        let addresses =
+            (self.look_up)(self.host.clone().unwrap_or_else(|| name.as_str().to_owned()));
         Box::pin(async move {
             let allowed = guard.sift(addresses.await?)?;
             Ok(Box::new(allowed.into_iter()) as Addrs)
@@ -326,7 +337,9 @@ mod tests {
         guard.allow("169.254.0.0/16".parse().unwrap());
         guard.allow("fd00::/8".parse().unwrap());
         assert!(!refused(&guard, "http://169.254.1.1/"));
-        for host in ["169.254.169.254", "[::ffff:169.254.169.254]", "100.100.100.200", "[fd00:ec2::254]"] {
+        for host in
+            ["169.254.169.254", "[::ffff:169.254.169.254]", "100.100.100.200", "[fd00:ec2::254]"]
+        {
             assert!(refused(&guard, &format!("http://{host}/")), "{host}");
         }
     }
@@ -334,7 +347,11 @@ mod tests {
     #[tokio::test]
     async fn a_name_is_judged_by_what_it_resolves_to() {
         let resolve = |guard: &Guard, host: Option<&str>| {
-            let resolver = GuardedResolver { guard: guard.clone(), host: host.map(str::to_owned), look_up: system };
+            let resolver = GuardedResolver {
+                guard: guard.clone(),
+                host: host.map(str::to_owned),
+                look_up: system,
+            };
             resolver.resolve("localhost".parse().unwrap())
         };
         let mut guard = Guard::new();
@@ -343,7 +360,8 @@ mod tests {
         guard.allow_internal();
         assert!(resolve(&guard, None).await.unwrap().next().is_some());
         assert!(resolve(&guard, Some("169.254.169.254")).await.is_err());
-        let addresses: Vec<_> = resolve(&guard, Some("::1")).await.unwrap().map(|address| address.ip()).collect();
+        let addresses: Vec<_> =
+            resolve(&guard, Some("::1")).await.unwrap().map(|address| address.ip()).collect();
         assert_eq!(addresses, [IpAddr::from(std::net::Ipv6Addr::LOCALHOST)]);
     }
 }

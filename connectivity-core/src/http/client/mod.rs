@@ -1,7 +1,9 @@
-//! Strategy `http`: calls as POST requests, to our own gateway, to the Go original's, or to a server of any kind.
+//! Strategy `http`: calls as POST requests, to our own gateway, to the Go original's, or to a
+//! server of any kind.
 //!
-//! A row addresses what it names: under the row `billing` with the endpoint `http://10.0.0.5:8080/billing`, the method `charge`
-//! is `POST http://10.0.0.5:8080/billing.charge`. The bytes of both ways are described in `docs/http.md`.
+//! A row addresses what it names: under the row `billing` with the endpoint
+//! `http://10.0.0.5:8080/billing`, the method `charge` is `POST
+//! http://10.0.0.5:8080/billing.charge`. The bytes of both ways are described in `docs/http.md`.
 
 mod endpoint;
 pub(crate) mod guard;

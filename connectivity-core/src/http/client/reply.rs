@@ -11,11 +11,17 @@ use crate::error::{Error, ErrorKind, Sent};
 use crate::http::headers;
 use crate::tls;
 
-/// How much of a failure's body is read: what our gateway writes fits, and a megabyte of HTML is nobody's message.
+/// How much of a failure's body is read: what our gateway writes fits, and a megabyte of HTML is
+/// nobody's message.
 const MAX_FAILURE: usize = 8 * 1024;
 
 /// Makes the answer of a call from a response.
-pub(crate) async fn read(call: &Call, asked: Option<Codec>, response: Response, limit: usize) -> Result<Reply, Error> {
+pub(crate) async fn read(
+    call: &Call,
+    asked: Option<Codec>,
+    response: Response,
+    limit: usize,
+) -> Result<Reply, Error> {
     let status = response.status();
     let codec = headers::codec(response.headers().get(CONTENT_TYPE));
     match (asked, status.is_success(), status == StatusCode::UNPROCESSABLE_ENTITY) {
@@ -29,14 +35,17 @@ pub(crate) async fn read(call: &Call, asked: Option<Codec>, response: Response, 
 }
 
 fn wrong_type(call: &Call, status: StatusCode) -> Error {
-    let message = format!("status {status} came with a content type that is neither JSON nor bincode");
+    let message =
+        format!("status {status} came with a content type that is neither JSON nor bincode");
     call.failed(ErrorKind::Decode, message).with_sent(Sent::Maybe)
 }
 
 /// Reads a body, up to the limit of the row.
 async fn body(call: &Call, mut response: Response, limit: usize) -> Result<Bytes, Error> {
-    let too_large =
-        || call.failed(ErrorKind::TooLarge, format_args!("the reply is over {limit} bytes")).with_sent(Sent::Yes);
+    let too_large = || {
+        call.failed(ErrorKind::TooLarge, format_args!("the reply is over {limit} bytes"))
+            .with_sent(Sent::Yes)
+    };
     let announced = response.content_length().unwrap_or(0);
     if announced > limit as u64 {
         return Err(too_large());
@@ -62,15 +71,23 @@ struct Failure {
 /// Makes an error of a response that is no answer. What a foreign server wrote stays out of it.
 async fn failure(call: &Call, response: Response) -> Error {
     let status = response.status();
-    let word =
-        |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
+    let word = |name| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+            .map(str::to_owned)
+    };
     let at = authority(response.url());
     let Some(kind) = word(headers::ERROR) else {
-        return call.failed(kind_of(status), format_args!("status {status} of {at}")).with_sent(Sent::Maybe);
+        return call
+            .failed(kind_of(status), format_args!("status {status} of {at}"))
+            .with_sent(Sent::Maybe);
     };
     let sent = sent_of(response.headers()).unwrap_or(Sent::Maybe);
     let body = body(call, response, MAX_FAILURE).await.unwrap_or_default();
-    let message = serde_json::from_slice::<Failure>(&body).map(|failure| failure.message).unwrap_or_default();
+    let message =
+        serde_json::from_slice::<Failure>(&body).map(|failure| failure.message).unwrap_or_default();
     let (kind, message) = (ErrorKind::from_word(&kind), message.escape_debug());
     match kind {
         // Or it would read as what this process says of its own routes.
@@ -112,9 +129,11 @@ pub(crate) fn failed(call: &Call, cause: &reqwest::Error) -> Error {
     call.failed(kind, message).with_sent(sent)
 }
 
-/// Says why a request has no response: it never left if there was no connection, and nobody can tell otherwise.
+/// Says why a request has no response: it never left if there was no connection, and nobody can
+/// tell otherwise.
 pub(crate) fn not_answered(cause: &reqwest::Error) -> (ErrorKind, String, Sent) {
-    if let Some(tls) = tls::cause_of(cause).filter(|tls| cause.is_connect() || tls::refuses_us(tls)) {
+    if let Some(tls) = tls::cause_of(cause).filter(|tls| cause.is_connect() || tls::refuses_us(tls))
+    {
         // What was sent before a server refused our certificate, it did not read.
         return (ErrorKind::Connect, tls::explain(tls), Sent::No);
     }

@@ -55,7 +55,8 @@ impl Departure {
     }
 
     fn reach(&self, stage: u8) -> bool {
-        let reached = self.0.stage.compare_exchange(WAITS, stage, Ordering::AcqRel, Ordering::Acquire);
+        let reached =
+            self.0.stage.compare_exchange(WAITS, stage, Ordering::AcqRel, Ordering::Acquire);
         reached.is_ok() || reached == Err(stage)
     }
 
@@ -74,8 +75,9 @@ impl Departure {
     }
 }
 
-/// hyper asks whether it has ended once a connection is there, straight before it writes the head of the request. It polls the
-/// body later: a large head is partly sent by then, and an empty body is never polled.
+/// hyper asks whether it has ended once a connection is there, straight before it writes the head
+/// of the request. It polls the body later: a large head is partly sent by then, and an empty body
+/// is never polled.
 struct Sending {
     bytes: Bytes,
     departure: Departure,
@@ -85,7 +87,10 @@ impl Body for Sending {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if !self.departure.begins() {
             return Poll::Ready(Some(Err(io::Error::other("the request was withdrawn"))));
         }
@@ -112,14 +117,17 @@ mod tests {
     use crate::error::ErrorKind;
 
     fn sent(departure: &Departure) -> Sent {
-        departure.judge(Error::new(ErrorKind::Timeout, "billing", "late").with_sent(Sent::Maybe)).sent()
+        departure
+            .judge(Error::new(ErrorKind::Timeout, "billing", "late").with_sent(Sent::Maybe))
+            .sent()
     }
 
     #[test]
     fn a_request_that_is_said_not_to_have_left_does_not() {
         for has_begun in [false, true] {
             let departure = Departure::default();
-            let mut body = pin!(Sending { bytes: Bytes::from_static(b"x"), departure: departure.clone() });
+            let mut body =
+                pin!(Sending { bytes: Bytes::from_static(b"x"), departure: departure.clone() });
             if has_begun {
                 assert!(!body.is_end_stream());
             }

@@ -29,24 +29,28 @@ use crate::transport::{BuildContext, Remote, Transport};
 /// A dial that takes longer has failed; the deadline of the call ends it earlier.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections of one route at once. Calls over that wait for one, within their deadline: a server has a limit too, and whoever is
-/// over it is reset.
+/// Connections of one route at once. Calls over that wait for one, within their deadline: a server
+/// has a limit too, and whoever is over it is reset.
 const MAX_CONNECTIONS: usize = 256;
 
-/// Idle connections are given up before our gateway (15 s) or another common server closes them under a request.
+/// Idle connections are given up before our gateway (15 s) or another common server closes them
+/// under a request.
 const POOL_IDLE: Duration = Duration::from_secs(8);
 
 /// Sends calls as HTTP requests: rows with `strategy = 'http'`.
 ///
-/// Public addresses only, unless told otherwise: whoever may write a row must not thereby reach this machine or its network.
-/// The address that is judged is the one that is dialled, at each connect; redirects and environment proxies are off.
+/// Public addresses only, unless told otherwise: whoever may write a row must not thereby reach
+/// this machine or its network. The address that is judged is the one that is dialled, at each
+/// connect; redirects and environment proxies are off.
 ///
 /// A route has up to 256 connections; further calls wait for one until their deadline.
 ///
-/// Of an https endpoint the certificate is verified, by the roots of the platform unless the row says otherwise: `ca_file`,
-/// `pin_sha256` (this very certificate, whatever its issuer, name and dates), `insecure_tls` (anything). `server_name` asks the
-/// same address for a server of another name, in the handshake and in the header `Host`. `client_cert_file` and
-/// `client_key_file` say who we are. These files, and those of `file:` in `headers`, are read again within 2 s after they changed.
+/// Of an https endpoint the certificate is verified, by the roots of the platform unless the row
+/// says otherwise: `ca_file`, `pin_sha256` (this very certificate, whatever its issuer, name and
+/// dates), `insecure_tls` (anything). `server_name` asks the same address for a server of another
+/// name, in the handshake and in the header `Host`. `client_cert_file` and `client_key_file` say
+/// who we are. These files, and those of `file:` in `headers`, are read again within 2 s after they
+/// changed.
 ///
 /// ```
 /// use connectivity_core::HttpTransport;
@@ -64,7 +68,8 @@ pub struct HttpTransport {
 impl HttpTransport {
     /// Checks the endpoint of a route, and makes what connects to it.
     fn client(&self, route: &Route) -> Result<(Endpoint, Client), RouteError> {
-        let text = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy http needs one"))?;
+        let text =
+            route.endpoint().ok_or_else(|| RouteError::endpoint("strategy http needs one"))?;
         let tls = route.config().tls();
         let endpoint = Endpoint::of_row(text, route.name().as_str(), tls, &self.guard)?;
         let client = guarded_client(&self.guard, &endpoint, tls)?;
@@ -77,8 +82,8 @@ impl HttpTransport {
         Self { guard: Guard::new(), forwarded_meta: Arc::default() }
     }
 
-    /// Lets routes reach loopback and private networks too (127/8, ::1, 10/8, 172.16/12, 192.168/16, fc00::/7). Addresses where
-    /// clouds serve credentials stay closed.
+    /// Lets routes reach loopback and private networks too (127/8, ::1, 10/8, 172.16/12,
+    /// 192.168/16, fc00::/7). Addresses where clouds serve credentials stay closed.
     #[must_use]
     pub fn allow_internal(mut self) -> Self {
         self.guard.allow_internal();
@@ -92,8 +97,9 @@ impl HttpTransport {
         self
     }
 
-    /// Sends these metadata keys to raw services too. The other end of a typed service shares its contract and gets all metadata;
-    /// a raw service can be anybody's, and gets none unless it is named here.
+    /// Sends these metadata keys to raw services too. The other end of a typed service shares its
+    /// contract and gets all metadata; a raw service can be anybody's, and gets none unless it is
+    /// named here.
     #[must_use]
     pub fn forward_meta<I: IntoIterator<Item: Into<String>>>(self, keys: I) -> Self {
         Self { forwarded_meta: keys.into_iter().map(Into::into).collect(), ..self }
@@ -101,7 +107,11 @@ impl HttpTransport {
 }
 
 /// A client for one endpoint, of whose addresses it dials those that the guard lets through.
-pub(crate) fn guarded_client(guard: &Guard, endpoint: &Endpoint, tls: &RouteTls) -> Result<Client, RouteError> {
+pub(crate) fn guarded_client(
+    guard: &Guard,
+    endpoint: &Endpoint,
+    tls: &RouteTls,
+) -> Result<Client, RouteError> {
     let tls = match (endpoint.is_https(), tls.first_key()) {
         (true, _) => tls::client_config(tls, &[])?,
         (false, None) => tls::no_tls()?,
@@ -114,7 +124,8 @@ pub(crate) fn guarded_client(guard: &Guard, endpoint: &Endpoint, tls: &RouteTls)
     client(GuardedResolver { guard: guard.clone(), host, look_up: system }, tls)
 }
 
-/// A client that dials what the resolver lets through, and nothing that somebody else names: no redirect, no proxy.
+/// A client that dials what the resolver lets through, and nothing that somebody else names: no
+/// redirect, no proxy.
 fn client<L>(resolver: GuardedResolver<L>, tls: rustls::ClientConfig) -> Result<Client, RouteError>
 where
     L: Fn(String) -> Addresses + Send + Sync + 'static,
@@ -139,7 +150,9 @@ impl Default for HttpTransport {
 
 impl fmt::Debug for HttpTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpTransport").field("forwarded_meta", &self.forwarded_meta).finish_non_exhaustive()
+        f.debug_struct("HttpTransport")
+            .field("forwarded_meta", &self.forwarded_meta)
+            .finish_non_exhaustive()
     }
 }
 
@@ -165,15 +178,20 @@ impl Transport for HttpTransport {
         });
         let (codec, watched, drifting) = (caller.codec, Arc::clone(&caller), Arc::clone(&caller));
         let service = CallService::from_fn(move |call| Arc::clone(&caller).send(call));
-        let remote = Remote::new(service).with_codec(codec).with_state(move || watched.health.state());
-        let (unverified, config) = (tls::warning(config.tls()), config.clone());
         let remote =
-            remote.with_warnings(move || unverified.iter().cloned().chain(drifting.contracts.warnings()).collect());
+            Remote::new(service).with_codec(codec).with_state(move || watched.health.state());
+        let (unverified, config) = (tls::warning(config.tls()), config.clone());
+        let remote = remote.with_warnings(move || {
+            unverified.iter().cloned().chain(drifting.contracts.warnings()).collect()
+        });
         if !can_change(&config) {
             return Ok(remote);
         }
-        let same_headers = move |config: &RouteConfig| own_headers(config).is_ok_and(|now| now == headers);
-        Ok(remote.with_unchanged(move || tls::files_digest(config.tls()) == files && same_headers(&config)))
+        let same_headers =
+            move |config: &RouteConfig| own_headers(config).is_ok_and(|now| now == headers);
+        Ok(remote.with_unchanged(move || {
+            tls::files_digest(config.tls()) == files && same_headers(&config)
+        }))
     }
 
     fn check(&self, route: &Route) -> Result<(), RouteError> {
@@ -182,7 +200,8 @@ impl Transport for HttpTransport {
     }
 }
 
-/// Says whether a row names files or secrets, so that what a route was built from can change beside it.
+/// Says whether a row names files or secrets, so that what a route was built from can change beside
+/// it.
 pub(crate) fn can_change(config: &RouteConfig) -> bool {
     tls::names_files(config.tls()) || config.headers().iter().any(|(_, value)| value.is_reference())
 }
@@ -190,11 +209,13 @@ pub(crate) fn can_change(config: &RouteConfig) -> bool {
 pub(crate) fn own_headers(config: &RouteConfig) -> Result<HeaderMap, RouteError> {
     let mut headers = HeaderMap::new();
     for (name, value) in config.headers() {
-        let wrong = |what: &dyn fmt::Display| RouteError::config("headers", format_args!("`{name}`: {what}"));
+        let wrong = |what: &dyn fmt::Display| {
+            RouteError::config("headers", format_args!("`{name}`: {what}"))
+        };
         let key = HeaderName::try_from(name.as_str()).map_err(|_| wrong(&"is no header name"))?;
         let text = value.resolve().map_err(|cause| wrong(&cause))?;
-        let mut value =
-            HeaderValue::try_from(text).map_err(|_| wrong(&"the value has bytes that a header cannot hold"))?;
+        let mut value = HeaderValue::try_from(text)
+            .map_err(|_| wrong(&"the value has bytes that a header cannot hold"))?;
         value.set_sensitive(true);
         headers.insert(key, value);
     }
@@ -202,7 +223,8 @@ pub(crate) fn own_headers(config: &RouteConfig) -> Result<HeaderMap, RouteError>
 }
 
 fn raw_content_type(config: &RouteConfig) -> Result<HeaderValue, RouteError> {
-    HeaderValue::try_from(config.content_type()).map_err(|_| RouteError::config("content_type", "is no content type"))
+    HeaderValue::try_from(config.content_type())
+        .map_err(|_| RouteError::config("content_type", "is no content type"))
 }
 
 /// The far end of one route.
@@ -235,7 +257,8 @@ impl Caller {
         }
     }
 
-    /// Sends a call, and ends it at its deadline: only here is it known whether anything was sent by then.
+    /// Sends a call, and ends it at its deadline: only here is it known whether anything was sent
+    /// by then.
     async fn attempt(&self, call: &Call, way: &Way) -> Result<Reply, Error> {
         let departure = Departure::default();
         let exchange = self.exchange(call, way, &departure);
@@ -244,10 +267,19 @@ impl Caller {
         ended.unwrap_or_else(|_elapsed| Err(departure.judge(timed_out(call.name()))))
     }
 
-    async fn exchange(&self, call: &Call, way: &Way, departure: &Departure) -> Result<Reply, Error> {
+    async fn exchange(
+        &self,
+        call: &Call,
+        way: &Way,
+        departure: &Departure,
+    ) -> Result<Reply, Error> {
         let (codec, body) = call.encode(way.codec)?;
         if body.len() > self.max_request {
-            let message = format!("the request has {} bytes, the route allows {}", body.len(), self.max_request);
+            let message = format!(
+                "the request has {} bytes, the route allows {}",
+                body.len(),
+                self.max_request
+            );
             return Err(call.failed(ErrorKind::TooLarge, message).with_sent(Sent::No));
         }
         // The semaphore is never closed; without a permit the connection would merely go uncounted.
@@ -256,10 +288,14 @@ impl Caller {
         let began = Instant::now();
         let headers = self.headers_for(call, codec, way.contract);
         let response = self.post(call, headers, departure.body(body)).await;
-        let response = response.map_err(|error| departure.judge(error)).inspect_err(|e| self.not_reached(began, e))?;
+        let response = response
+            .map_err(|error| departure.judge(error))
+            .inspect_err(|e| self.not_reached(began, e))?;
         self.backoff.reached();
         self.health.reached();
-        if let Some(there) = response.headers().get(headers::CONTRACT).and_then(headers::read_contract) {
+        if let Some(there) =
+            response.headers().get(headers::CONTRACT).and_then(headers::read_contract)
+        {
             self.contracts.answered(call, way, there);
         }
         way.judge(call, reply::read(call, codec, response, self.max_reply).await)
@@ -294,7 +330,12 @@ impl Caller {
         self.backoff.failed_since(began, how, error.message());
     }
 
-    async fn post(&self, call: &Call, headers: HeaderMap, body: reqwest::Body) -> Result<reqwest::Response, Error> {
+    async fn post(
+        &self,
+        call: &Call,
+        headers: HeaderMap,
+        body: reqwest::Body,
+    ) -> Result<reqwest::Response, Error> {
         let request = self.client.post(self.endpoint.url(call.name())).headers(headers).body(body);
         request.send().await.map_err(|cause| reply::failed(call, &cause))
     }
@@ -308,13 +349,17 @@ impl Caller {
         headers.insert(CONTENT_TYPE, content_type.unwrap_or_else(|| self.content_type.clone()));
         let context = call.context();
         let typed = call.method().is_some();
-        let metas =
-            context.metas().filter(|(key, _)| typed || self.forwarded_meta.iter().any(|allowed| allowed == key));
+        let metas = context
+            .metas()
+            .filter(|(key, _)| typed || self.forwarded_meta.iter().any(|allowed| allowed == key));
         let ours = [
             (headers::CONTRACT, contract.map(headers::contract)),
             (headers::TIMEOUT_MS, context.remaining().map(headers::timeout)),
             (headers::META, headers::meta(metas)),
-            (headers::TRACE_PARENT, context.trace_parent().and_then(|text| HeaderValue::try_from(text).ok())),
+            (
+                headers::TRACE_PARENT,
+                context.trace_parent().and_then(|text| HeaderValue::try_from(text).ok()),
+            ),
         ];
         for (name, value) in ours {
             if let Some(value) = value {
@@ -364,7 +409,8 @@ mod tests {
         let url = format!("http://billing.example:{port}/billing");
         let endpoint = Endpoint::of_row(&url, "billing", &RouteTls::default(), &guard).unwrap();
         let caller = Caller {
-            client: client(GuardedResolver { guard, host: None, look_up }, tls::no_tls().unwrap()).unwrap(),
+            client: client(GuardedResolver { guard, host: None, look_up }, tls::no_tls().unwrap())
+                .unwrap(),
             endpoint,
             headers: HeaderMap::new(),
             content_type: HeaderValue::from_static(headers::OCTET_STREAM),
@@ -386,7 +432,8 @@ mod tests {
         const CALLERS: usize = 16;
         const CALLS: usize = 25;
         let call = || Call::raw(Name::from_static("billing"), "x");
-        let port = TcpListener::bind(SocketAddr::from((CANARY, 0))).unwrap().local_addr().unwrap().port();
+        let port =
+            TcpListener::bind(SocketAddr::from((CANARY, 0))).unwrap().local_addr().unwrap().port();
         let (caller, dials) = caller_at(port);
         let mut calls = tokio::task::JoinSet::new();
         for _ in 0..CALLERS {
@@ -394,7 +441,11 @@ mod tests {
             calls.spawn(async move {
                 for _ in 0..CALLS {
                     let error = Arc::clone(&caller).send(call()).await.unwrap_err();
-                    assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
+                    assert_eq!(
+                        (error.kind(), error.sent()),
+                        (ErrorKind::Connect, Sent::No),
+                        "{error}"
+                    );
                 }
             });
         }
@@ -420,7 +471,8 @@ mod tests {
             while let Ok((mut connection, _)) = server.accept() {
                 let _ = connection.read(&mut [0; 4096]);
                 count.fetch_add(1, Ordering::SeqCst);
-                let _ = connection.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
+                let _ =
+                    connection.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
             }
         });
         served
@@ -438,18 +490,27 @@ mod tests {
             let asked = Arc::clone(&asked);
             move |_host| -> Addresses {
                 let answer = answers[asked.fetch_add(1, Ordering::SeqCst) % answers.len()];
-                let addresses = answer.iter().map(|ip| SocketAddr::from((Ipv4Addr::from(*ip), 0))).collect();
+                let addresses =
+                    answer.iter().map(|ip| SocketAddr::from((Ipv4Addr::from(*ip), 0))).collect();
                 Box::pin(std::future::ready(Ok(addresses)))
             }
         };
-        let client = client(GuardedResolver { guard, host: None, look_up }, tls::no_tls().unwrap()).unwrap();
+        let client =
+            client(GuardedResolver { guard, host: None, look_up }, tls::no_tls().unwrap()).unwrap();
         let mut outcomes = HashMap::new();
         for _ in 0..1000 {
             let response = client.post(format!("http://flips.example:{port}/")).send().await;
             *outcomes.entry(response.is_ok()).or_insert(0) += 1;
         }
-        assert!(canary.accept().is_err_and(|error| error.kind() == WouldBlock), "the canary was reached");
-        assert_eq!((outcomes[&true], outcomes[&false]), (750, 250), "only what led to the canary alone was refused");
+        assert!(
+            canary.accept().is_err_and(|error| error.kind() == WouldBlock),
+            "the canary was reached"
+        );
+        assert_eq!(
+            (outcomes[&true], outcomes[&false]),
+            (750, 250),
+            "only what led to the canary alone was refused"
+        );
         assert_eq!((served.load(Ordering::SeqCst), asked.load(Ordering::SeqCst)), (750, 1000));
     }
 }

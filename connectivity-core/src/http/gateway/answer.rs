@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
@@ -16,8 +18,14 @@ use crate::http::headers;
 use crate::name::Name;
 
 /// Makes the response of an answer: the value in 200, the error of the contract in 422.
-pub(super) fn reply(name: &str, reply: &Reply, codec: Option<Codec>, unsent: Option<&Arc<OfOrigin>>) -> Response {
-    let status = if reply.is_app_error() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+pub(super) fn reply(
+    name: &str,
+    reply: &Reply,
+    codec: Option<Codec>,
+    unsent: Option<&Arc<OfOrigin>>,
+) -> Response {
+    let status =
+        if reply.is_app_error() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     match reply.encode(name, codec.unwrap_or(Codec::Json)) {
         Ok((codec, bytes)) => {
             let content_type = codec.map_or(headers::OCTET_STREAM, headers::content_type);
@@ -52,20 +60,29 @@ impl Refusal {
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        let refusal =
-            Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Unimplemented, "", "a call is a POST request");
+        let refusal = Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            ErrorKind::Unimplemented,
+            "",
+            "a call is a POST request",
+        );
         refusal.with_header(ALLOW, "POST")
     }
 
     pub(super) fn wrong_content_type(name: &Name) -> Self {
-        let message = "send `Content-Type: application/json` and an object with the arguments by name";
+        let message =
+            "send `Content-Type: application/json` and an object with the arguments by name";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Decode, name.as_str(), message)
     }
 
     /// The rest of the body is still on its way, so the connection cannot be used again.
     pub(super) fn too_slow(name: &Name) -> Self {
-        let refusal =
-            Self::new(StatusCode::REQUEST_TIMEOUT, ErrorKind::Timeout, name.as_str(), "the body took too long");
+        let refusal = Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            ErrorKind::Timeout,
+            name.as_str(),
+            "the body took too long",
+        );
         refusal.with_header(CONNECTION, "close")
     }
 
@@ -85,8 +102,14 @@ impl Refusal {
         let head = [
             (CONTENT_TYPE, HeaderValue::from_static(headers::content_type(Codec::Json))),
             (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-            (HeaderName::from_static(headers::ERROR), HeaderValue::from_static(error.kind().as_str())),
-            (HeaderName::from_static(headers::SENT), HeaderValue::from_static(error.sent().as_str())),
+            (
+                HeaderName::from_static(headers::ERROR),
+                HeaderValue::from_static(error.kind().as_str()),
+            ),
+            (
+                HeaderName::from_static(headers::SENT),
+                HeaderValue::from_static(error.sent().as_str()),
+            ),
         ];
         let mut response = (status, head, body.into()).into_response();
         response.headers_mut().extend(header);

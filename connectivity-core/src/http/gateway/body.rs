@@ -34,13 +34,15 @@ pub(super) enum BodyError {
     Broken,
 }
 
-/// Reads a body. One that announces too much is refused before a byte of it is read, so that its sender hears of it at once.
+/// Reads a body. One that announces too much is refused before a byte of it is read, so that its
+/// sender hears of it at once.
 pub(super) async fn read(
     head: &Parts,
     body: Body,
     limits: BodyLimits,
 ) -> Result<(Bytes, Option<LargePermit>), BodyError> {
-    let announced = announced(&head.headers).map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    let announced =
+        announced(&head.headers).map(|length| usize::try_from(length).unwrap_or(usize::MAX));
     if announced.is_some_and(|length| length > limits.bytes) {
         return Err(BodyError::TooLarge);
     }
@@ -116,7 +118,9 @@ impl Reading {
             () = too_slow => return Err(BodyError::TooSlow),
         };
         match frame {
-            Some(Ok(frame)) => self.take(frame.into_data().unwrap_or_default()).await.map(|()| true),
+            Some(Ok(frame)) => {
+                self.take(frame.into_data().unwrap_or_default()).await.map(|()| true)
+            }
             Some(Err(cause)) if cause.is::<LengthLimitError>() => Err(BodyError::TooLarge),
             Some(Err(_)) => Err(BodyError::Broken),
             None => Ok(false),
@@ -137,7 +141,9 @@ impl Reading {
 
     /// Takes memory for all of a large body. The wait for it is no time that the body took.
     async fn take_memory(&mut self) -> Result<(), BodyError> {
-        let Some(memory) = self.memory.as_mut().filter(|memory| memory.permit.is_none()) else { return Ok(()) };
+        let Some(memory) = self.memory.as_mut().filter(|memory| memory.permit.is_none()) else {
+            return Ok(());
+        };
         let began = Instant::now();
         memory.permit = Some(memory.share.acquire(self.most).await.ok_or(BodyError::Crowded)?);
         memory.progress.resume();

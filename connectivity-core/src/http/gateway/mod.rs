@@ -34,13 +34,14 @@ pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most time a call may ask for unless said.
 const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Answers HTTP requests with the exposed services of a router: mount it in an axum application of your own, or let
-/// [`Server::builder`](crate::Server::builder) serve it.
+/// Answers HTTP requests with the exposed services of a router: mount it in an axum application of
+/// your own, or let [`Server::builder`](crate::Server::builder) serve it.
 ///
-/// `POST /billing.charge` with `Content-Type: application/json` takes an object of named arguments and answers with the value
-/// (200) or the error of the contract (422); between programs of this crate the same goes in bincode. A raw service takes and
-/// gives its bytes as they are. What is ours to refuse has a status of its own, a header `connectivity-error` with its kind,
-/// and `{"kind","name","message"}` as its body; `docs/http.md` has the table.
+/// `POST /billing.charge` with `Content-Type: application/json` takes an object of named arguments
+/// and answers with the value (200) or the error of the contract (422); between programs of this
+/// crate the same goes in bincode. A raw service takes and gives its bytes as they are. What is
+/// ours to refuse has a status of its own, a header `connectivity-error` with its kind, and
+/// `{"kind","name","message"}` as its body; `docs/http.md` has the table.
 ///
 /// ```
 /// use connectivity_core::{Exposure, Gateway, MemoryRoutes, Router};
@@ -53,9 +54,10 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 /// # }
 /// ```
 ///
-/// A [`Peer`] that a middleware of yours puts into the request's extensions is who the implementation sees as the
-/// authenticated caller. A [context](crate::context::scope) that it puts around the request reaches the implementation too: its
-/// metadata stands against what a header claims, and its deadline is kept.
+/// A [`Peer`] that a middleware of yours puts into the request's extensions is who the
+/// implementation sees as the authenticated caller. A [context](crate::context::scope) that it puts
+/// around the request reaches the implementation too: its metadata stands against what a header
+/// claims, and its deadline is kept.
 #[derive(Clone)]
 pub struct Gateway(Arc<Inner>);
 
@@ -98,27 +100,30 @@ impl Gateway {
         Self(Arc::new(inner))
     }
 
-    /// Answers only requests with `Authorization: Bearer TOKEN`, for one of the tokens given so; `name` is who the
-    /// implementation then sees as its [`peer`](crate::context::Context::peer).
+    /// Answers only requests with `Authorization: Bearer TOKEN`, for one of the tokens given so;
+    /// `name` is who the implementation then sees as its [`peer`](crate::context::Context::peer).
     #[must_use]
     pub fn bearer(self, name: impl Into<String>, token: impl Into<String>) -> Self {
         self.with(|inner| inner.callers.add_bearer(Peer::new("bearer", name), token.into()))
     }
 
-    /// Answers requests that a browser sends from a page of this origin, such as `https://admin.example.com`. Without it a
-    /// request with an `Origin` is refused, so that no page can call a gateway that its reader happens to reach.
+    /// Answers requests that a browser sends from a page of this origin, such as
+    /// `https://admin.example.com`. Without it a request with an `Origin` is refused, so that no
+    /// page can call a gateway that its reader happens to reach.
     #[must_use]
     pub fn allow_origin(self, origin: impl Into<String>) -> Self {
         self.with(|inner| inner.callers.add_origin(origin.into()))
     }
 
-    /// Bounds a request's body: 16 MiB unless said. A longer one is answered with 413, before the implementation runs.
+    /// Bounds a request's body: 16 MiB unless said. A longer one is answered with 413, before the
+    /// implementation runs.
     #[must_use]
     pub fn max_body_bytes(self, limit: usize) -> Self {
         self.with(|inner| inner.max_body = limit)
     }
 
-    /// Bounds the time that a body may take to arrive: 30 s unless said. A slower one is answered with 408.
+    /// Bounds the time that a body may take to arrive: 30 s unless said. A slower one is answered
+    /// with 408.
     #[must_use]
     pub fn body_timeout(self, limit: Duration) -> Self {
         self.with(|inner| inner.body_timeout = limit)

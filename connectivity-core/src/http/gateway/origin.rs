@@ -29,26 +29,38 @@ impl Callers {
     }
 
     /// Finds out who sends a request.
-    pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Option<Peer>, (ErrorKind, &'static str)> {
-        let foreign =
-            |origin: &HeaderValue| !self.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes());
+    pub(crate) fn identify(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<Peer>, (ErrorKind, &'static str)> {
+        let foreign = |origin: &HeaderValue| {
+            !self.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
+        };
         if headers.get(ORIGIN).is_some_and(foreign) {
-            return Err((ErrorKind::Denied, "requests from pages of this origin are not answered; see `allow_origin`"));
+            return Err((
+                ErrorKind::Denied,
+                "requests from pages of this origin are not answered; see `allow_origin`",
+            ));
         }
         if self.bearers.is_empty() {
             return Ok(None);
         }
-        let Some(token) = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer ")) else {
+        let Some(token) =
+            headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
+        else {
             return Err((ErrorKind::Unauthenticated, "send `Authorization: Bearer` and a token"));
         };
         let known = self.bearers.iter().find(|(_, known)| same(known.as_bytes(), token));
-        known.map(|(peer, _)| Some(peer.clone())).ok_or((ErrorKind::Unauthenticated, "the token is not known"))
+        known
+            .map(|(peer, _)| Some(peer.clone()))
+            .ok_or((ErrorKind::Unauthenticated, "the token is not known"))
     }
 }
 
 /// Compares without telling by its time how much of a guess was right.
 fn same(known: &[u8], guess: &[u8]) -> bool {
-    known.len() == guess.len() && known.iter().zip(guess).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    known.len() == guess.len()
+        && known.iter().zip(guess).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
 impl fmt::Debug for Callers {

@@ -20,7 +20,8 @@ use crate::name::Name;
 use crate::transport::Inbound;
 use crate::transport::large_requests::LargePermit;
 
-/// A call that came as a request, the codec its answer goes in, and the fingerprint that its sender asked for.
+/// A call that came as a request, the codec its answer goes in, and the fingerprint that its sender
+/// asked for.
 pub(super) struct Question {
     call: Call,
     codec: Option<Codec>,
@@ -38,23 +39,31 @@ impl Question {
     pub(super) async fn ask(self, gateway: &Inner) -> Response {
         let (name, inbound) = (self.call.name().to_owned(), gateway.inbound.clone());
         let (called, bytes) = (name.clone(), self.bytes);
-        let response = gateway.work.run(&name, bytes, async move { self.response(&called, &inbound).await }).await;
+        let response = gateway
+            .work
+            .run(&name, bytes, async move { self.response(&called, &inbound).await })
+            .await;
         response.unwrap_or_else(|| {
             let error = Error::new(ErrorKind::Cancelled, &name, "the work was cancelled");
             Refusal::from(error.with_sent(Sent::Maybe)).into_response()
         })
     }
 
-    /// Makes the response once there is room for it. Nothing comes between the two: of many calls that wait, those that find no room any
-    /// more wait on.
+    /// Makes the response once there is room for it. Nothing comes between the two: of many calls
+    /// that wait, those that find no room any more wait on.
     async fn response(mut self, name: &str, inbound: &Inbound) -> Response {
         if let Some(room) = &mut self.room
             && !room.wait().await
         {
-            return Refusal::from(Error::new(ErrorKind::Overloaded, name, UNREAD).with_sent(Sent::No)).into_response();
+            return Refusal::from(
+                Error::new(ErrorKind::Overloaded, name, UNREAD).with_sent(Sent::No),
+            )
+            .into_response();
         }
         let mut response = match inbound.send(self.call).await {
-            Ok(reply) => answer::reply(name, &reply, self.codec, self.room.as_ref().map(Room::answers)),
+            Ok(reply) => {
+                answer::reply(name, &reply, self.codec, self.room.as_ref().map(Room::answers))
+            }
             Err(error) => Refusal::from(error).into_response(),
         };
         if let Some(contract) = self.contract {
@@ -64,14 +73,17 @@ impl Question {
     }
 }
 
-/// Understands a request, or says why not. Everything that needs no body is checked before the body is read.
+/// Understands a request, or says why not. Everything that needs no body is checked before the body
+/// is read.
 pub(super) async fn read(gateway: &Inner, head: &Parts, body: Body) -> Result<Question, Refusal> {
     if head.method != Method::POST {
         return Err(Refusal::method_not_allowed());
     }
     let name = name(head.uri.path())?;
-    let fail = |kind, message: &str| Refusal::from(Error::new(kind, &name, message).with_sent(Sent::No));
-    let peer = gateway.callers.identify(&head.headers).map_err(|(kind, message)| fail(kind, message))?;
+    let fail =
+        |kind, message: &str| Refusal::from(Error::new(kind, &name, message).with_sent(Sent::No));
+    let peer =
+        gateway.callers.identify(&head.headers).map_err(|(kind, message)| fail(kind, message))?;
     let method = gateway.inbound.method(name.as_str())?;
     let codec = match method {
         Some(_) => Some(codec(&head.headers).ok_or_else(|| Refusal::wrong_content_type(&name))?),
@@ -80,7 +92,8 @@ pub(super) async fn read(gateway: &Inner, head: &Parts, body: Body) -> Result<Qu
     if let (Some(method), Some(Codec::Bincode)) = (method, codec) {
         same_contract(method, &head.headers)?;
     }
-    let context = context_of(gateway, head, peer).map_err(|message| fail(ErrorKind::Decode, message))?;
+    let context =
+        context_of(gateway, head, peer).map_err(|message| fail(ErrorKind::Decode, message))?;
     let limits = BodyLimits { bytes: gateway.max_body, time: gateway.body_timeout };
     let (bytes, large) = read_body(&name, head, body, limits).await?;
     let (length, room) = (bytes.len(), head.extensions.get().cloned());
@@ -88,38 +101,51 @@ pub(super) async fn read(gateway: &Inner, head: &Parts, body: Body) -> Result<Qu
         Some(codec) => Call::encoded(name, codec, bytes),
         None => Call::raw(name, bytes),
     };
-    let contract = method.filter(|_| head.headers.contains_key(headers::CONTRACT)).map(MethodDesc::fingerprint);
+    let contract = method
+        .filter(|_| head.headers.contains_key(headers::CONTRACT))
+        .map(MethodDesc::fingerprint);
     let codec = codec.map(|codec| method.map_or(codec, |method| method.codec(codec)));
-    Ok(Question { call: call.with_context(context), codec, contract, bytes: length, _large: large, room })
+    Ok(Question {
+        call: call.with_context(context),
+        codec,
+        contract,
+        bytes: length,
+        _large: large,
+        room,
+    })
 }
 
-/// Refuses bincode of a contract that is not this one: its bytes could decode, and mean something else.
+/// Refuses bincode of a contract that is not this one: its bytes could decode, and mean something
+/// else.
 fn same_contract(method: &MethodDesc, headers: &HeaderMap) -> Result<(), Refusal> {
     let there = headers.get(headers::CONTRACT).and_then(headers::read_contract);
     let contract = method.contract();
     if there == Some(contract.fingerprint) {
         return Ok(());
     }
-    let message = format!("bincode needs the same contract at both ends, and here it is `{}`", contract.text);
+    let message =
+        format!("bincode needs the same contract at both ends, and here it is `{}`", contract.text);
     Err(Error::new(ErrorKind::Contract, method.full_name(), message).with_sent(Sent::No).into())
 }
 
-/// The name after the mount point. No name needs an escape, so an escaped one is none: one spelling reaches a service.
+/// The name after the mount point. No name needs an escape, so an escaped one is none: one spelling
+/// reaches a service.
 fn name(path: &str) -> Result<Name, Refusal> {
     let path = path.strip_prefix('/').unwrap_or(path);
     if path.is_empty() {
         let message = "the path is the name of a method or a raw service: POST /billing.charge";
         return Err(Refusal::bad_request("", message));
     }
-    Name::parse(path).map_err(|cause| Refusal::from(Error::new(ErrorKind::NotRoutable, path, cause.to_string())))
+    Name::parse(path)
+        .map_err(|cause| Refusal::from(Error::new(ErrorKind::NotRoutable, path, cause.to_string())))
 }
 
 fn codec(headers: &HeaderMap) -> Option<Codec> {
     headers::codec(headers.get(CONTENT_TYPE))
 }
 
-/// What travels with the call. A header of ours that makes no sense is an error, not a default; what the application around the
-/// gateway has set stands, whatever a header claims.
+/// What travels with the call. A header of ours that makes no sense is an error, not a default;
+/// what the application around the gateway has set stands, whatever a header claims.
 fn context_of(gateway: &Inner, head: &Parts, peer: Option<Peer>) -> Result<Context, &'static str> {
     let (mut context, around) = (Context::new(), context::current());
     if let Some(value) = head.headers.get(headers::META) {
@@ -127,13 +153,13 @@ fn context_of(gateway: &Inner, head: &Parts, peer: Option<Peer>) -> Result<Conte
             .ok_or("the header connectivity-meta is not key=value&.. within 8 KiB")?;
     }
     for (key, value) in around.metas() {
-        context =
-            context.with_meta(key, value).map_err(|_| "the header connectivity-meta leaves no room within 8 KiB")?;
+        context = context
+            .with_meta(key, value)
+            .map_err(|_| "the header connectivity-meta leaves no room within 8 KiB")?;
     }
     let timeout = match head.headers.get(headers::TIMEOUT_MS) {
-        Some(value) => {
-            headers::read_timeout(value).ok_or("the header connectivity-timeout-ms is no positive number")?
-        }
+        Some(value) => headers::read_timeout(value)
+            .ok_or("the header connectivity-timeout-ms is no positive number")?,
         None => gateway.max_timeout,
     };
     context = context.with_timeout(timeout.min(gateway.max_timeout));
@@ -165,11 +191,13 @@ pub(crate) async fn read_body(
 fn body_refused(name: &Name, cause: &BodyError, limit: usize) -> Refusal {
     match cause {
         BodyError::TooLarge => Refusal::from(
-            Error::new(ErrorKind::TooLarge, name, format!("the body is over {limit} bytes")).with_sent(Sent::No),
+            Error::new(ErrorKind::TooLarge, name, format!("the body is over {limit} bytes"))
+                .with_sent(Sent::No),
         ),
         BodyError::TooSlow => Refusal::too_slow(name),
         BodyError::Crowded => Refusal::from(
-            Error::new(ErrorKind::Overloaded, name, "too many large requests are under way").with_sent(Sent::No),
+            Error::new(ErrorKind::Overloaded, name, "too many large requests are under way")
+                .with_sent(Sent::No),
         ),
         BodyError::Broken => Refusal::bad_request(name.as_str(), "the body ended early"),
     }

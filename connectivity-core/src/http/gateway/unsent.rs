@@ -57,7 +57,9 @@ struct Sum {
 impl OfOrigin {
     async fn room(&self, limit: Duration) -> bool {
         let mut sum = self.0.subscribe();
-        timeout(limit, sum.wait_for(|sum| sum.bytes < OF_ORIGIN && sum.of_process.has_room())).await.is_ok()
+        timeout(limit, sum.wait_for(|sum| sum.bytes < OF_ORIGIN && sum.of_process.has_room()))
+            .await
+            .is_ok()
     }
 
     /// Counts a piece of an answer until it was sent, which is when whoever writes it drops it.
@@ -77,7 +79,8 @@ impl OfOrigin {
     }
 }
 
-/// A request, and the room for its answer: it waits for that before it is read, and again before it is asked.
+/// A request, and the room for its answer: it waits for that before it is read, and again before it
+/// is asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Room {
     unsent: Arc<OfOrigin>,

@@ -19,7 +19,8 @@ use crate::http::gateway::UnsentAnswers;
 use crate::transport::large_requests::LargeRequests;
 use crate::transport::{Drain, Origin, Places};
 
-/// How long a client may take for the head of a request, and how long a connection may idle between two.
+/// How long a client may take for the head of a request, and how long a connection may idle between
+/// two.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a client may leave an answer unread.
@@ -42,7 +43,11 @@ pub(super) struct Accepting {
 }
 
 impl Accepting {
-    pub(super) fn new(apps: Vec<(Handle, axum::Router)>, max_connections: usize, drain: Drain) -> Self {
+    pub(super) fn new(
+        apps: Vec<(Handle, axum::Router)>,
+        max_connections: usize,
+        drain: Drain,
+    ) -> Self {
         let places = Places::of_requests(max_connections);
         Self { apps, places, unsent: UnsentAnswers::default(), large: LargeRequests::new(), drain }
     }
@@ -71,7 +76,8 @@ impl Accepting {
         while connections.join_next().await.is_some() {}
     }
 
-    /// Waits until a connection may open, and for a client: the others wait in the backlog of the system.
+    /// Waits until a connection may open, and for a client: the others wait in the backlog of the
+    /// system.
     async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
         self.places.room().await;
         loop {
@@ -95,7 +101,8 @@ impl Accepting {
     ) {
         let origin = Origin::Address(address.ip().to_canonical());
         let (unsent, large) = (self.unsent.of(&origin), self.large.share_of(&origin));
-        let requests = Requests { app, seat: Seat::new(self.places.clone(), origin), unsent, large };
+        let requests =
+            Requests { app, seat: Seat::new(self.places.clone(), origin), unsent, large };
         let (stream, drain) = (stream.into_std(), self.drain.clone());
         let connection = async move {
             if let Err(cause) = serve(stream, requests, drain).await {
@@ -107,11 +114,16 @@ impl Accepting {
 }
 
 /// Serves a connection until it ends, a newer one takes its place, or the drain is over.
-async fn serve(stream: io::Result<std::net::TcpStream>, requests: Requests, mut drain: Drain) -> io::Result<()> {
+async fn serve(
+    stream: io::Result<std::net::TcpStream>,
+    requests: Requests,
+    mut drain: Drain,
+) -> io::Result<()> {
     // The stream belongs to the runtime of this thread from here on.
     let stream = TcpStream::from_std(stream?)?;
     stream.set_nodelay(true)?;
-    let (io, seat) = (TokioIo::new(ClientStream::new(stream, STALL_TIMEOUT)), requests.seat.clone());
+    let (io, seat) =
+        (TokioIo::new(ClientStream::new(stream, STALL_TIMEOUT)), requests.seat.clone());
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD);
     let mut connection = pin!(http.serve_connection(io, requests));

@@ -1,5 +1,5 @@
-//! The stream of a client that nobody knows: it fails when the client leaves its answer unread, and it closes in a way that
-//! lets an answer through to a client that is still sending.
+//! The stream of a client that nobody knows: it fails when the client leaves its answer unread, and
+//! it closes in a way that lets an answer through to a client that is still sending.
 
 use std::future::Future;
 use std::io;
@@ -15,8 +15,9 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Bounds the time that a write may be stuck; time passes only while one is.
 ///
-/// Closing a socket with unread input resets the connection, and the reset can overtake the answer: a client that sends too much
-/// would never read its 413. So the close ends our side first, and throws away what comes for a moment (RFC 9112, 9.6).
+/// Closing a socket with unread input resets the connection, and the reset can overtake the answer:
+/// a client that sends too much would never read its 413. So the close ends our side first, and
+/// throws away what comes for a moment (RFC 9112, 9.6).
 pub(super) struct ClientStream<S> {
     stream: S,
     limit: Duration,
@@ -29,7 +30,11 @@ impl<S: AsyncWrite + Unpin> ClientStream<S> {
         Self { stream, limit, stuck: None, linger: None }
     }
 
-    fn bounded<T>(&mut self, poll: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+    fn bounded<T>(
+        &mut self,
+        poll: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
         if poll.is_ready() {
             self.stuck = None;
             return poll;
@@ -37,7 +42,10 @@ impl<S: AsyncWrite + Unpin> ClientStream<S> {
         let end = Instant::now() + self.limit;
         let stuck = self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
         ready!(stuck.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client does not read its answer",
+        )))
     }
 }
 
@@ -59,13 +67,21 @@ impl<S: AsyncRead + Unpin> ClientStream<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.bounded(poll, cx)
     }

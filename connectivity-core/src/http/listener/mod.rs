@@ -1,7 +1,8 @@
 //! The HTTP listener: a gateway behind the limits that a port in the open needs.
 //!
-//! `axum::serve` sets no timer, so this loop builds hyper's connections itself: a client that sends its headers, its body or
-//! reads its answer too slowly is cut off, and the loop goes on whatever `accept` says.
+//! `axum::serve` sets no timer, so this loop builds hyper's connections itself: a client that sends
+//! its headers, its body or reads its answer too slowly is cut off, and the loop goes on whatever
+//! `accept` says.
 
 mod accept;
 mod client_stream;
@@ -39,17 +40,20 @@ const MCP_PATH: &str = "/mcp";
 #[cfg(feature = "mcp")]
 type Tools = Box<dyn FnOnce(Inbound, Callers, bool, Drain) -> axum::Router + Send>;
 
-/// Listens for HTTP/1.1. Limits: head 64 KiB within 15 s, body 16 MiB within 30 s, an answer unread for 15 s, 1,024 connections.
+/// Listens for HTTP/1.1. Limits: head 64 KiB within 15 s, body 16 MiB within 30 s, an answer unread
+/// for 15 s, 1,024 connections.
 ///
-/// A connection over that takes the place of one of which no request runs, the oldest of the address that has the most; while requests
-/// run on all, it waits. One address runs at most seven eighths of the requests; one over that is refused as `Overloaded`, as is one
-/// that waits for 15 s while its address leaves 64 MiB of answers unread.
+/// A connection over that takes the place of one of which no request runs, the oldest of the
+/// address that has the most; while requests run on all, it waits. One address runs at most seven
+/// eighths of the requests; one over that is refused as `Overloaded`, as is one that waits for 15 s
+/// while its address leaves 64 MiB of answers unread.
 ///
-/// Sockets have threads of their own, so that implementations that block theirs hold up no connection. Methods that have proven quick
-/// are polled there once.
+/// Sockets have threads of their own, so that implementations that block theirs hold up no
+/// connection. Methods that have proven quick are polled there once.
 ///
 /// An address that other machines can reach needs a rule who may call: [`bearer`](Self::bearer), or
-/// [`open_to_everyone`](Self::open_to_everyone). TLS is the matter of a proxy in front, or of another strategy.
+/// [`open_to_everyone`](Self::open_to_everyone). TLS is the matter of a proxy in front, or of
+/// another strategy.
 pub struct HttpListener {
     address: String,
     configure: Vec<Configure>,
@@ -87,11 +91,15 @@ impl HttpListener {
         self.gateway(move |gateway| gateway.bearer(name, token))
     }
 
-    /// Answers MCP too, at `/mcp`: what is exposed, as tools, for the same callers. Give `configure` what [`Mcp`](crate::Mcp) should say
-    /// beside that; `|mcp| mcp` does. A raw service called `mcp` cannot be reached here then.
+    /// Answers MCP too, at `/mcp`: what is exposed, as tools, for the same callers. Give
+    /// `configure` what [`Mcp`](crate::Mcp) should say beside that; `|mcp| mcp` does. A raw service
+    /// called `mcp` cannot be reached here then.
     #[cfg(feature = "mcp")]
     #[must_use]
-    pub fn mcp(mut self, configure: impl FnOnce(crate::Mcp) -> crate::Mcp + Send + 'static) -> Self {
+    pub fn mcp(
+        mut self,
+        configure: impl FnOnce(crate::Mcp) -> crate::Mcp + Send + 'static,
+    ) -> Self {
         self.tools = Some(Box::new(move |inbound, callers, any_host, drain| {
             let mcp = crate::Mcp::new(inbound).of_gateway(callers, any_host);
             configure(mcp).into_drained_router(drain)
@@ -118,12 +126,18 @@ impl HttpListener {
         let socket = TcpListener::bind(&self.address).await.map_err(cannot)?;
         let address = socket.local_addr().map_err(cannot)?;
         let gateway = Gateway::new(inbound.clone());
-        let gateway = self.configure.into_iter().fold(gateway, |gateway, configure| configure(gateway));
-        if !address.ip().to_canonical().is_loopback() && !self.open_to_everyone && !gateway.is_closed_to_strangers() {
+        let gateway =
+            self.configure.into_iter().fold(gateway, |gateway, configure| configure(gateway));
+        if !address.ip().to_canonical().is_loopback()
+            && !self.open_to_everyone
+            && !gateway.is_closed_to_strangers()
+        {
             return Err(ServeError::NoIdentityRule { address: address.to_string() });
         }
         #[cfg(feature = "mcp")]
-        let tools = self.tools.map(|tools| tools(inbound, gateway.callers(), self.open_to_everyone, drain.clone()));
+        let tools = self
+            .tools
+            .map(|tools| tools(inbound, gateway.callers(), self.open_to_everyone, drain.clone()));
         #[cfg(not(feature = "mcp"))]
         let _ = drain;
         let app = App {
@@ -172,14 +186,20 @@ impl fmt::Debug for HttpListener {
 }
 
 impl Listener for HttpListener {
-    fn listen(self: Box<Self>, inbound: Inbound, drain: Drain) -> BoxFuture<'static, Result<Listening, ServeError>> {
+    fn listen(
+        self: Box<Self>,
+        inbound: Inbound,
+        drain: Drain,
+    ) -> BoxFuture<'static, Result<Listening, ServeError>> {
         Box::pin(async move {
             let (asked, max_connections) = (self.address.clone(), self.max_connections);
             let Bound { socket, address, app } = self.bind(inbound, &drain).await?;
             let started = IoThreads::start("http", THREADS);
-            let (threads, ended) = started.map_err(|cause| ServeError::Bind { address: asked, cause })?;
+            let (threads, ended) =
+                started.map_err(|cause| ServeError::Bind { address: asked, cause })?;
             let policies = InlinePolicies::default();
-            let apps = (0..THREADS).map(|n| (threads.get(n).handle().clone(), app.on(threads.get(n), &policies)));
+            let apps = (0..THREADS)
+                .map(|n| (threads.get(n).handle().clone(), app.on(threads.get(n), &policies)));
             let accepting = Accepting::new(apps.collect(), max_connections, drain);
             let first = threads.get(0).handle().clone();
             first.spawn(async move {

@@ -65,8 +65,8 @@ impl Requests {
     }
 }
 
-/// Returns whether a request says to whom it is addressed, as RFC 9112 (3.2) demands: where proxies and servers take different ones
-/// for the host, one of them can be led astray.
+/// Returns whether a request says to whom it is addressed, as RFC 9112 (3.2) demands: where proxies
+/// and servers take different ones for the host, one of them can be led astray.
 fn names_one_host(request: &Request<Incoming>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -79,8 +79,8 @@ fn names_one_host(request: &Request<Incoming>) -> bool {
 /// Refuses a request before it is read.
 fn refused(request: &Request<Incoming>, message: &str) -> Response<Body> {
     let path = request.uri().path();
-    let name =
-        Name::parse(path.strip_prefix('/').unwrap_or(path)).map_or_else(|_| String::new(), |name| name.to_string());
+    let name = Name::parse(path.strip_prefix('/').unwrap_or(path))
+        .map_or_else(|_| String::new(), |name| name.to_string());
     let error = Error::new(ErrorKind::Overloaded, name, message).with_sent(Sent::No);
     closing(Refusal::from(error))
 }
@@ -92,7 +92,8 @@ fn closing(refusal: Refusal) -> Response<Body> {
     response
 }
 
-/// The body of an answer. Its request runs until it is gone, and its bytes count until they were sent.
+/// The body of an answer. Its request runs until it is gone, and its bytes count until they were
+/// sent.
 pub(super) struct Answer {
     body: Body,
     /// Where its bytes count, unless they do already.
@@ -104,7 +105,10 @@ impl http_body::Body for Answer {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         let count = |piece| match &self.unsent {
             Some(unsent) => unsent.count(piece),

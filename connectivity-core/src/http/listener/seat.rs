@@ -17,7 +17,8 @@ pub(super) struct Seat {
 #[derive(Debug)]
 enum State {
     Idle(Opening),
-    /// So many requests run; the next may begin in the moment before the last one's answer is let go.
+    /// So many requests run; the next may begin in the moment before the last one's answer is let
+    /// go.
     Busy(usize, Place),
     /// A newer connection has the place, or it is refused to this one.
     Lost,

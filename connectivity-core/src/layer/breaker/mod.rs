@@ -18,9 +18,10 @@ pub(crate) use state::{serialize_utc, utc};
 
 /// Counts the failures of a far end, and refuses calls to it while there are too many.
 ///
-/// *Closed*, it lets every call pass; after `failures` of them in a row it *opens* and refuses all. When `reset` has passed it is
-/// *half open*: one call at a time passes as a probe. After `probes` successes it closes, after one failure it opens again. A probe
-/// that has no answer after another `reset`, a second at the least, no longer keeps the next one back; how it ends still counts.
+/// *Closed*, it lets every call pass; after `failures` of them in a row it *opens* and refuses all.
+/// When `reset` has passed it is *half open*: one call at a time passes as a probe. After `probes`
+/// successes it closes, after one failure it opens again. A probe that has no answer after another
+/// `reset`, a second at the least, no longer keeps the next one back; how it ends still counts.
 ///
 /// Clones share the state. While it is closed, a call that succeeds costs two loads and no lock.
 ///
@@ -37,13 +38,15 @@ pub(crate) use state::{serialize_utc, utc};
 pub struct CircuitBreaker(Arc<Inner>);
 
 struct Inner {
-    /// What every call reads; written under the lock of `guarded`, except that a success takes failures back.
+    /// What every call reads; written under the lock of `guarded`, except that a success takes
+    /// failures back.
     word: AtomicU64,
     guarded: Mutex<Guarded>,
     clock: Option<Clock>,
 }
 
-/// What a probe has to be answered in, however short the pause is: a far end that is slow must not get one beside the other.
+/// What a probe has to be answered in, however short the pause is: a far end that is slow must not
+/// get one beside the other.
 const PROBE_TIME: Duration = Duration::from_secs(1);
 
 type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
@@ -83,7 +86,8 @@ struct Probe {
     began: Instant,
 }
 
-/// An epoch, which ends whenever the breaker opens, closes or is reset, and the failures in a row while it is closed.
+/// An epoch, which ends whenever the breaker opens, closes or is reset, and the failures in a row
+/// while it is closed.
 #[derive(Clone, Copy)]
 struct Word {
     epoch: u32,
@@ -117,8 +121,9 @@ impl CircuitBreaker {
         CircuitBreakerBuilder { settings: Settings::default(), clock: None }
     }
 
-    /// Asks whether a call may go out: `None` while the breaker is open, and while another probe is out that began less than `reset`,
-    /// or a second, ago. Say through the permit how the call ended.
+    /// Asks whether a call may go out: `None` while the breaker is open, and while another probe is
+    /// out that began less than `reset`, or a second, ago. Say through the permit how the call
+    /// ended.
     #[must_use]
     pub fn allow(&self) -> Option<Permit> {
         let word = self.word();
@@ -135,14 +140,23 @@ impl CircuitBreaker {
             // A probe may hang for ever: who sends it need not bound its calls.
             Phase::HalfOpen { successes, probe } => {
                 let pause = guarded.settings.reset.max(PROBE_TIME);
-                Some(self.probe(&mut guarded, probe.map(|probe| (probe.began, pause)), successes)?)
+                Some(self.probe(
+                    &mut guarded,
+                    probe.map(|probe| (probe.began, pause)),
+                    successes,
+                )?)
             }
         };
         Some(self.permit(self.word().epoch, probe))
     }
 
     /// Begins a probe, unless it has to wait until a pause has passed since.
-    fn probe(&self, guarded: &mut Guarded, wait: Option<(Instant, Duration)>, successes: u32) -> Option<u64> {
+    fn probe(
+        &self,
+        guarded: &mut Guarded,
+        wait: Option<(Instant, Duration)>,
+        successes: u32,
+    ) -> Option<u64> {
         let now = self.now();
         if wait.is_some_and(|(since, pause)| now.saturating_duration_since(since) < pause) {
             return None;
@@ -153,7 +167,8 @@ impl CircuitBreaker {
         Some(number)
     }
 
-    /// Notes a success of a call without a permit. It counts only while the breaker is closed: nothing but a probe closes it.
+    /// Notes a success of a call without a permit. It counts only while the breaker is closed:
+    /// nothing but a probe closes it.
     pub fn record_success(&self) {
         self.succeeded(self.word().epoch);
     }
@@ -170,14 +185,17 @@ impl CircuitBreaker {
         self.store(self.word().next(0));
     }
 
-    /// Shows how it stands. It is half open when the next call would be a probe, though none has come yet.
+    /// Shows how it stands. It is half open when the next call would be a probe, though none has
+    /// come yet.
     #[must_use]
     pub fn state(&self) -> BreakerState {
         let guarded = self.lock();
         match guarded.phase {
             Phase::Closed => BreakerState::Closed { failures: self.word().failures },
             Phase::HalfOpen { successes, .. } => BreakerState::HalfOpen { successes },
-            Phase::Open { at, .. } if self.now().saturating_duration_since(at) >= guarded.settings.reset => {
+            Phase::Open { at, .. }
+                if self.now().saturating_duration_since(at) >= guarded.settings.reset =>
+            {
                 BreakerState::HalfOpen { successes: 0 }
             }
             Phase::Open { since, .. } => {
@@ -213,7 +231,11 @@ impl CircuitBreaker {
         let counted = self.0.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bits| {
             let word = Word::read(bits);
             let failures = word.failures.saturating_add(1);
-            let after = if failures < threshold { Word { failures, ..word } } else { word.next(Word::NOT_CLOSED) };
+            let after = if failures < threshold {
+                Word { failures, ..word }
+            } else {
+                word.next(Word::NOT_CLOSED)
+            };
             (word.is_closed() && word.epoch == epoch).then(|| after.bits())
         });
         if counted.is_ok() && !self.word().is_closed() {
@@ -315,7 +337,8 @@ impl CircuitBreakerBuilder {
     /// Makes the breaker, closed.
     #[must_use]
     pub fn build(self) -> CircuitBreaker {
-        let guarded = Mutex::new(Guarded { settings: self.settings, phase: Phase::Closed, probes: 0 });
+        let guarded =
+            Mutex::new(Guarded { settings: self.settings, phase: Phase::Closed, probes: 0 });
         CircuitBreaker(Arc::new(Inner { word: AtomicU64::new(0), guarded, clock: self.clock }))
     }
 }
@@ -328,8 +351,9 @@ impl fmt::Debug for CircuitBreakerBuilder {
 
 /// The leave to send one call, from [`CircuitBreaker::allow`].
 ///
-/// Dropped without a verdict it says nothing of the far end, and gives the place of a probe back; dropped by a panic it is a failure.
-/// A verdict on a call that began before the breaker opened, closed or was reset does not count.
+/// Dropped without a verdict it says nothing of the far end, and gives the place of a probe back;
+/// dropped by a panic it is a failure. A verdict on a call that began before the breaker opened,
+/// closed or was reset does not count.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped says nothing of how its call ended"]
 pub struct Permit {

@@ -15,23 +15,26 @@ use super::{CircuitBreaker, Permit};
 use crate::call::{Call, Reply};
 use crate::error::{Error, ErrorKind, Sent};
 
-/// Refuses calls as [`CircuitOpen`](ErrorKind::CircuitOpen) while a [`CircuitBreaker`] is open, and tells it how the others end.
+/// Refuses calls as [`CircuitOpen`](ErrorKind::CircuitOpen) while a [`CircuitBreaker`] is open, and
+/// tells it how the others end.
 ///
-/// A failure is what says that the far end is sick: no connection, no answer in time, a connection that ended, too many calls there,
-/// or a failure that the far end has no better word for. Answers are none of them, whatever they say: a value, the error type of the
-/// contract, an error that the implementation got from a call of its own, a panic over these arguments, a refusal of this call.
+/// A failure is what says that the far end is sick: no connection, no answer in time, a connection
+/// that ended, too many calls there, or a failure that the far end has no better word for. Answers
+/// are none of them, whatever they say: a value, the error type of the contract, an error that the
+/// implementation got from a call of its own, a panic over these arguments, a refusal of this call.
 ///
 /// # Cancel safety
-/// A call that is dropped says nothing of the far end, unless its deadline has passed: then it is a failure. So is a panic of the
-/// service inside. A probe gives its place back in any case: one that hangs, when the breaker's
-/// `reset` has passed once more.
+/// A call that is dropped says nothing of the far end, unless its deadline has passed: then it is a
+/// failure. So is a panic of the service inside. A probe gives its place back in any case: one that
+/// hangs, when the breaker's `reset` has passed once more.
 #[derive(Clone, Debug)]
 pub struct BreakerLayer {
     breaker: CircuitBreaker,
 }
 
 impl BreakerLayer {
-    /// Makes the layer. Services that share a breaker, by this layer or another, open and close together.
+    /// Makes the layer. Services that share a breaker, by this layer or another, open and close
+    /// together.
     #[must_use]
     pub fn new(breaker: CircuitBreaker) -> Self {
         Self { breaker }
@@ -46,7 +49,8 @@ impl<S> Layer<S> for BreakerLayer {
     }
 }
 
-/// The service of a [`BreakerLayer`]. It is always ready, so that it can refuse; what is inside is waited for with the leave in hand.
+/// The service of a [`BreakerLayer`]. It is always ready, so that it can refuse; what is inside is
+/// waited for with the leave in hand.
 #[derive(Clone, Debug)]
 pub struct Breaker<S> {
     inner: S,
@@ -67,12 +71,18 @@ where
 
     fn call(&mut self, call: Call) -> BreakerFuture<S> {
         let Some(permit) = self.breaker.allow() else {
-            let refused =
-                call.failed(ErrorKind::CircuitOpen, "too many calls failed in a row; a later one tries again");
+            let refused = call.failed(
+                ErrorKind::CircuitOpen,
+                "too many calls failed in a row; a later one tries again",
+            );
             return BreakerFuture { attempt: None, held: None, refused: Some(refused) };
         };
         let held = Held { permit: Some(permit), deadline: call.context().deadline() };
-        BreakerFuture { attempt: Some(self.inner.clone().oneshot(call)), held: Some(held), refused: None }
+        BreakerFuture {
+            attempt: Some(self.inner.clone().oneshot(call)),
+            held: Some(held),
+            refused: None,
+        }
     }
 }
 
@@ -101,7 +111,8 @@ where
             // Polled again after the end, it pends, as a future may.
             return this.refused.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
         };
-        // Out of the future while it is polled: a panic drops the permit as it unwinds, and so is told from a cancellation.
+        // Out of the future while it is polled: a panic drops the permit as it unwinds, and so is
+        // told from a cancellation.
         let held = this.held.take();
         let Poll::Ready(result) = attempt.poll(cx) else {
             *this.held = held;
@@ -124,7 +135,8 @@ impl<S: Service<Call>> fmt::Debug for BreakerFuture<S> {
     }
 }
 
-/// The permit of a call under way. Whoever bounds a call may drop it at its deadline: that is a failure, not a cancellation.
+/// The permit of a call under way. Whoever bounds a call may drop it at its deadline: that is a
+/// failure, not a cancellation.
 #[derive(Debug)]
 struct Held {
     permit: Option<Permit>,
@@ -173,10 +185,18 @@ fn verdict(error: &Error) -> Option<Verdict> {
         (Kind::Timeout | Kind::Closed | Kind::Overloaded, _) => Some(Verdict::Sick),
         // It answers, and cannot do its work, whatever it is asked.
         (Kind::Internal | Kind::Remote, _) => Some(Verdict::Sick),
-        // It lives. One caller whose arguments make it panic must not close the route to all the others.
+        // It lives. One caller whose arguments make it panic must not close the route to all the
+        // others.
         (Kind::Panicked, _) => Some(Verdict::Well),
         // Nothing has left: the call was given up, or there is something about it or its row.
-        (Kind::Cancelled | Kind::CircuitOpen | Kind::NoTransport | Kind::RouteInvalid | Kind::Noop, _) => None,
+        (
+            Kind::Cancelled
+            | Kind::CircuitOpen
+            | Kind::NoTransport
+            | Kind::RouteInvalid
+            | Kind::Noop,
+            _,
+        ) => None,
         (Kind::Encode | Kind::TooLarge, Sent::No) => None,
         // It has answered, and refused this call or answered something that cannot be read.
         _ => Some(Verdict::Well),
@@ -195,13 +215,20 @@ mod tests {
         assert_eq!(words, ["connect", "timeout", "overloaded", "internal", "remote", "closed"]);
         let own = ErrorKind::ALL.iter().filter(|kind| of(**kind).is_none());
         let words: Vec<_> = own.map(|kind| kind.as_str()).collect();
-        assert_eq!(words, ["route_invalid", "no_transport", "circuit_open", "cancelled", "encode", "noop"]);
+        assert_eq!(
+            words,
+            ["route_invalid", "no_transport", "circuit_open", "cancelled", "encode", "noop"]
+        );
     }
 
     #[test]
     fn an_error_of_a_call_further_away_is_an_answer() {
         for &kind in ErrorKind::ALL {
-            assert_eq!(verdict(&Error::new(kind, "billing", "").relay()), Some(Verdict::Well), "{kind:?}");
+            assert_eq!(
+                verdict(&Error::new(kind, "billing", "").relay()),
+                Some(Verdict::Well),
+                "{kind:?}"
+            );
         }
         let passed_on = Error::new(ErrorKind::Connect, "billing", "").with_sent(Sent::Maybe);
         assert_eq!(verdict(&passed_on), Some(Verdict::Well));

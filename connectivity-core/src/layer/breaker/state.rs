@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
 
-/// How a [`CircuitBreaker`](crate::CircuitBreaker) stands. Serialized, times are texts such as `2026-08-02T10:11:12Z`; displayed, it
-/// says how long from now they are.
+/// How a [`CircuitBreaker`](crate::CircuitBreaker) stands. Serialized, times are texts such as
+/// `2026-08-02T10:11:12Z`; displayed, it says how long from now they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -37,12 +37,19 @@ impl fmt::Display for BreakerState {
         match self {
             Self::Closed { failures: 0 } => f.write_str("closed"),
             Self::Closed { failures } => write!(f, "closed, {failures} failures in a row"),
-            Self::HalfOpen { successes } => write!(f, "half open, {successes} probes have succeeded"),
+            Self::HalfOpen { successes } => {
+                write!(f, "half open, {successes} probes have succeeded")
+            }
             Self::Open { since, until } => {
                 let now = SystemTime::now();
                 let open = now.duration_since(*since).unwrap_or_default();
                 let left = until.duration_since(now).unwrap_or_default();
-                write!(f, "open for {} s, a probe may pass in {} s", open.as_secs(), seconds_up(left))
+                write!(
+                    f,
+                    "open for {} s, a probe may pass in {} s",
+                    open.as_secs(),
+                    seconds_up(left)
+                )
             }
         }
     }
@@ -52,16 +59,22 @@ fn seconds_up(left: Duration) -> u64 {
     left.as_secs() + u64::from(left.subsec_nanos() > 0)
 }
 
-pub(crate) fn serialize_utc<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize_utc<S: Serializer>(
+    time: &SystemTime,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&utc(*time))
 }
 
-/// Writes a time as a person and a program can read it; what lies before 1970 or after 9999 is cut to these.
+/// Writes a time as a person and a program can read it; what lies before 1970 or after 9999 is cut
+/// to these.
 pub(crate) fn utc(time: SystemTime) -> String {
     const LAST: u64 = 253_402_300_799;
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().min(LAST);
     let (mut days, second) = (seconds / 86_400, seconds % 86_400);
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     let mut year = 1970;
     while days >= 365 + u64::from(leap(year)) {
         days -= 365 + u64::from(leap(year));
@@ -101,7 +114,10 @@ mod tests {
         let since = UNIX_EPOCH + Duration::from_secs(60);
         let open = BreakerState::Open { since, until: since + Duration::from_secs(30) };
         let json = serde_json::to_string(&open).unwrap();
-        assert_eq!(json, r#"{"state":"open","since":"1970-01-01T00:01:00Z","until":"1970-01-01T00:01:30Z"}"#);
+        assert_eq!(
+            json,
+            r#"{"state":"open","since":"1970-01-01T00:01:00Z","until":"1970-01-01T00:01:30Z"}"#
+        );
         assert!(open.to_string().ends_with(" s, a probe may pass in 0 s"), "{open}");
         let half = serde_json::to_string(&BreakerState::HalfOpen { successes: 1 }).unwrap();
         assert_eq!(half, r#"{"state":"half_open","successes":1}"#);

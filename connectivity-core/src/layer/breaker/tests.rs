@@ -16,7 +16,8 @@ const RESET: Duration = Duration::from_secs(30);
 fn breaker(probes: u32) -> (CircuitBreaker, Arc<Mutex<Instant>>) {
     let now = Arc::new(Mutex::new(Instant::now()));
     let clock = Arc::clone(&now);
-    let breaker = CircuitBreaker::builder().failures(5).probes(probes).clock(move || *clock.lock().unwrap());
+    let breaker =
+        CircuitBreaker::builder().failures(5).probes(probes).clock(move || *clock.lock().unwrap());
     (breaker.build(), now)
 }
 
@@ -50,7 +51,11 @@ fn sixty_four_callers_open_it_at_exactly_five_and_one_probe_at_a_time_closes_it(
     for round in 0..20 {
         let passed = AtomicUsize::new(0);
         for failed in 1..=5 {
-            assert_eq!(breaker.state(), BreakerState::Closed { failures: failed - 1 }, "round {round}");
+            assert_eq!(
+                breaker.state(),
+                BreakerState::Closed { failures: failed - 1 },
+                "round {round}"
+            );
             breaker.allow().unwrap().failure();
         }
         all_at_once(|| assert!(breaker.allow().is_none(), "round {round}: open"));
@@ -202,7 +207,11 @@ async fn a_probe_that_is_dropped_times_out_or_panics_never_holds_its_place() {
         for round in 0..50 {
             breaker.record_failure();
             tokio::time::sleep(RESET).await;
-            assert_eq!(breaker.state(), BreakerState::HalfOpen { successes: 0 }, "{fate:?} {round}");
+            assert_eq!(
+                breaker.state(),
+                BreakerState::HalfOpen { successes: 0 },
+                "{fate:?} {round}"
+            );
             let mut call = once();
             let limit = Duration::from_millis(10);
             if matches!(fate, Fate::TimesOut) {
@@ -211,7 +220,11 @@ async fn a_probe_that_is_dropped_times_out_or_panics_never_holds_its_place() {
             let probe = tokio::spawn(tokio::time::timeout(limit, service.send(call)));
             assert!(!matches!(probe.await, Ok(Ok(_))), "{fate:?} {round}: it has not ended well");
             let sick = matches!(breaker.state(), BreakerState::Open { .. });
-            assert_eq!(sick, !matches!(fate, Fate::Dropped), "{fate:?} {round}: a cancellation is no failure");
+            assert_eq!(
+                sick,
+                !matches!(fate, Fate::Dropped),
+                "{fate:?} {round}: a cancellation is no failure"
+            );
             tokio::time::sleep(RESET).await;
             well.store(true, Ordering::SeqCst);
             assert!(service.send(once()).await.is_ok(), "{fate:?} {round}: the next probe may go");
@@ -265,7 +278,10 @@ async fn cancelled_calls_do_not_open_it_and_a_panic_does() {
 
 /// Polls a future once; says whether it pends.
 async fn futures_poll_once<F: Future + Unpin>(future: &mut F) -> bool {
-    std::future::poll_fn(|cx| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_pending())).await
+    std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_pending())
+    })
+    .await
 }
 
 #[tokio::test]
@@ -273,7 +289,8 @@ async fn services_that_share_a_breaker_open_together_and_an_answer_keeps_it_clos
     let breaker = CircuitBreaker::builder().failures(2).build();
     let layer = BreakerLayer::new(breaker.clone());
     let (down, up) = (Far::failing(error(ErrorKind::Connect)), Far::new(|_| Ok(Reply::raw(""))));
-    let [down_service, up_service] = [&down, &up].map(|far| CallService::new(layer.layer(far.service.clone())));
+    let [down_service, up_service] =
+        [&down, &up].map(|far| CallService::new(layer.layer(far.service.clone())));
     down_service.send(once()).await.unwrap_err();
     assert!(up_service.send(once()).await.is_ok(), "a success takes the failure back");
     for _ in 0..2 {
@@ -315,12 +332,19 @@ fn the_late_verdict_of_a_probe_counts_and_leaves_the_place_of_the_next_one() {
     });
     let third = breaker.allow().unwrap();
     first.success();
-    assert_eq!(breaker.state(), BreakerState::HalfOpen { successes: 1 }, "a slow far end is no dead one");
+    assert_eq!(
+        breaker.state(),
+        BreakerState::HalfOpen { successes: 1 },
+        "a slow far end is no dead one"
+    );
     assert!(breaker.allow().is_none());
     second.failure();
     assert!(matches!(breaker.state(), BreakerState::Open { .. }));
     third.success();
-    assert!(matches!(breaker.state(), BreakerState::Open { .. }), "it began before the breaker opened");
+    assert!(
+        matches!(breaker.state(), BreakerState::Open { .. }),
+        "it began before the breaker opened"
+    );
 }
 
 #[test]

@@ -53,7 +53,10 @@ async fn its_error_tells_what_the_first_may_have_done() {
 #[tokio::test(start_paused = true)]
 async fn a_limit_inside_leaves_time_and_the_callers_deadline_does_not() {
     let slow = CallService::from_fn(|call| async move {
-        let limit = call.context().remaining().map_or(Duration::from_secs(1), |left| left.min(Duration::from_secs(1)));
+        let limit = call
+            .context()
+            .remaining()
+            .map_or(Duration::from_secs(1), |left| left.min(Duration::from_secs(1)));
         tokio::time::sleep(limit).await;
         Err(call.failed(ErrorKind::Timeout, ""))
     });
@@ -62,7 +65,8 @@ async fn a_limit_inside_leaves_time_and_the_callers_deadline_does_not() {
         let stack = CallService::new(FallbackLayer::new(local.service.clone()).layer(slow.clone()));
         let mut call = repeatable();
         if let Some(ms) = deadline {
-            *call.context_mut() = crate::context::Context::new().with_timeout(Duration::from_millis(ms));
+            *call.context_mut() =
+                crate::context::Context::new().with_timeout(Duration::from_millis(ms));
         }
         assert_eq!(stack.send(call).await.is_ok(), answered, "{deadline:?}");
         assert_eq!(local.calls(), usize::from(answered), "{deadline:?}");

@@ -60,7 +60,9 @@ impl<'a> Subject<'a> {
 
     fn keep(self, strategy: &str) -> (Name, Series) {
         let (name, service) = match self {
-            Self::Method(method) => (Name::from_static(method.full_name()), Name::from_static(method.service())),
+            Self::Method(method) => {
+                (Name::from_static(method.full_name()), Name::from_static(method.service()))
+            }
             Self::Row(row) | Self::Below(row) => (row.clone(), row.clone()),
         };
         (name, Series::new(service.as_str(), self.method(), strategy))

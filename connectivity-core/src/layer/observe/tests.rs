@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use metrics::{CounterFn, GaugeFn, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use metrics::{
+    CounterFn, GaugeFn, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+};
 use tower::service_fn;
 
 use super::series::MAX_SERIES;
@@ -52,7 +54,10 @@ impl Collector {
     fn cell(&self, key: &Key) -> Arc<Cell> {
         *self.registered.lock().unwrap() += 1;
         let labels: Vec<_> = key.labels().map(metrics::Label::value).collect();
-        Arc::new(Cell(Arc::clone(&self.recorded), format!("{}: {}", key.name(), labels.join(" | "))))
+        Arc::new(Cell(
+            Arc::clone(&self.recorded),
+            format!("{}: {}", key.name(), labels.join(" | ")),
+        ))
     }
 
     /// What was recorded, without what all names begin with.
@@ -90,7 +95,11 @@ fn collected<F: Future>(test: impl FnOnce() -> F) -> (F::Output, Collector) {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-async fn observe(layer: &ObserveLayer, call: Call, reply: impl FnOnce(&Call) -> Result<Reply, Error> + Clone) {
+async fn observe(
+    layer: &ObserveLayer,
+    call: Call,
+    reply: impl FnOnce(&Call) -> Result<Reply, Error> + Clone,
+) {
     let inner = service_fn(move |call: Call| {
         let reply = reply.clone();
         async move {
@@ -107,8 +116,10 @@ fn calls_are_timed_and_failures_counted_by_how_they_ended() {
     let ((), collector) = collected(|| async {
         observe(&layer, tagged("quic"), |_call| answer()).await;
         observe(&layer.clone(), tagged("quic"), |_call| answer()).await;
-        observe(&layer, tagged("local"), |_call| Ok(Reply::encoded(crate::Codec::Json, "1", true))).await;
-        observe(&layer, tagged("quic"), |call| Err(call.failed(ErrorKind::Connect, "refused"))).await;
+        observe(&layer, tagged("local"), |_call| Ok(Reply::encoded(crate::Codec::Json, "1", true)))
+            .await;
+        observe(&layer, tagged("quic"), |call| Err(call.failed(ErrorKind::Connect, "refused")))
+            .await;
     });
     assert_eq!(
         collector.told(),
@@ -126,7 +137,8 @@ fn calls_are_timed_and_failures_counted_by_how_they_ended() {
 fn a_call_that_nobody_waits_for_is_cancelled() {
     let ((), collector) = collected(|| async {
         let inner = service_fn(|_call| std::future::pending::<Result<Reply, Error>>());
-        let mut dropped = std::pin::pin!(Some(ObserveLayer::new().layer(inner).call(tagged("quic"))));
+        let mut dropped =
+            std::pin::pin!(Some(ObserveLayer::new().layer(inner).call(tagged("quic"))));
         assert!(poll_once(dropped.as_mut().as_pin_mut().unwrap()).is_pending());
         tokio::time::advance(SECOND).await;
         dropped.set(None);
@@ -170,5 +182,7 @@ fn the_number_of_series_has_an_end() {
     let told = collector.told();
     assert_eq!(told.len(), MAX_SERIES + 1);
     assert!(told.contains(&"duration_seconds: other | other | other | ok = 7, 7".to_owned()));
-    assert!(told.contains(&"duration_seconds: billing.quote |  | transport-3 | ok = 2, 2".to_owned()));
+    assert!(
+        told.contains(&"duration_seconds: billing.quote |  | transport-3 | ok = 2, 2".to_owned())
+    );
 }

@@ -5,18 +5,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-/// The seconds that count: the one that runs, and ten whole ones before, so that no ten seconds see more than is allowed.
+/// The seconds that count: the one that runs, and ten whole ones before, so that no ten seconds see
+/// more than is allowed.
 const SECONDS: usize = 11;
 
-/// Bounds the retries of everything that shares it, so that they cannot bury a far end that is down already: 20 % of the calls of
-/// the last ten seconds, and 10 a second beside, which a quiet route saves up to 100.
+/// Bounds the retries of everything that shares it, so that they cannot bury a far end that is down
+/// already: 20 % of the calls of the last ten seconds, and 10 a second beside, which a quiet route
+/// saves up to 100.
 ///
 /// Clones share what is left.
 #[derive(Clone)]
 pub struct RetryBudget(Arc<Mutex<Window>>);
 
-/// What went out in the last seconds. The budget of tower forgets the first of its ten windows too early by one, and so lets more
-/// through than it says in the seconds after.
+/// What went out in the last seconds. The budget of tower forgets the first of its ten windows too
+/// early by one, and so lets more through than it says in the seconds after.
 struct Window {
     percent: u64,
     beside: u64,
@@ -37,7 +39,13 @@ impl RetryBudget {
     pub fn new(percent: u32, per_second: u32) -> Self {
         let beside = u64::from(per_second) * (SECONDS as u64 - 1);
         let (began, seconds) = (Instant::now(), [Sent::default(); SECONDS]);
-        Self(Arc::new(Mutex::new(Window { percent: percent.into(), beside, began, second: 0, seconds })))
+        Self(Arc::new(Mutex::new(Window {
+            percent: percent.into(),
+            beside,
+            began,
+            second: 0,
+            seconds,
+        })))
     }
 
     /// Notes a call, which pays for a part of a retry.
@@ -68,7 +76,8 @@ impl RetryBudget {
 impl Window {
     /// The second that runs; those that have passed since the last call are empty.
     fn now(&mut self) -> &mut Sent {
-        let second = usize::try_from(self.began.elapsed().as_secs()).unwrap_or(usize::MAX).max(self.second);
+        let second =
+            usize::try_from(self.began.elapsed().as_secs()).unwrap_or(usize::MAX).max(self.second);
         for passed in 1..=(second - self.second).min(SECONDS) {
             self.seconds[(self.second + passed) % SECONDS] = Sent::default();
         }
@@ -86,6 +95,9 @@ impl Default for RetryBudget {
 impl fmt::Debug for RetryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let window = self.lock();
-        f.debug_struct("RetryBudget").field("percent", &window.percent).field("beside", &window.beside).finish()
+        f.debug_struct("RetryBudget")
+            .field("percent", &window.percent)
+            .field("beside", &window.beside)
+            .finish()
     }
 }

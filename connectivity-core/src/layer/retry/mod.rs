@@ -24,21 +24,26 @@ use crate::call::{Call, Reply};
 use crate::context::after;
 use crate::error::{Error, ErrorKind, Sent};
 
-/// What may pass by itself. An open circuit may too, but it knows when: asking again meanwhile would only be refused again.
-const PASSING: &[ErrorKind] = &[ErrorKind::Connect, ErrorKind::Overloaded, ErrorKind::Closed, ErrorKind::Timeout];
+/// What may pass by itself. An open circuit may too, but it knows when: asking again meanwhile
+/// would only be refused again.
+const PASSING: &[ErrorKind] =
+    &[ErrorKind::Connect, ErrorKind::Overloaded, ErrorKind::Closed, ErrorKind::Timeout];
 
 /// The longest wait, unless the first is set to more.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Repeats a call that failed: at most `max` times, after waits that double, while a [`RetryBudget`] lasts.
+/// Repeats a call that failed: at most `max` times, after waits that double, while a
+/// [`RetryBudget`] lasts.
 ///
-/// Only what invariant 10 allows is repeated: the error is about this very call, and it did not run ([`Sent::No`]) or its method is
-/// `#[idempotent]`. And only what may pass: no connection, too many calls there, a connection that ended, no answer in time. An
-/// answer never is, nor is a call refused by an open circuit, nor one whose arguments an implementation in this process has taken.
+/// Only what invariant 10 allows is repeated: the error is about this very call, and it did not run
+/// ([`Sent::No`]) or its method is `#[idempotent]`. And only what may pass: no connection, too many
+/// calls there, a connection that ended, no answer in time. An answer never is, nor is a call
+/// refused by an open circuit, nor one whose arguments an implementation in this process has taken.
 ///
-/// The wait before attempt *n* + 1 is between half of and the whole `backoff` · 2ⁿ⁻¹, at most 10 s (or `backoff`, if that is
-/// longer). A call is not repeated when the wait would pass its deadline: the last error comes at once. The error that comes in the
-/// end says by [`sent`](Error::sent) what any of the attempts may have done.
+/// The wait before attempt *n* + 1 is between half of and the whole `backoff` · 2ⁿ⁻¹, at most 10 s
+/// (or `backoff`, if that is longer). A call is not repeated when the wait would pass its deadline:
+/// the last error comes at once. The error that comes in the end says by [`sent`](Error::sent) what
+/// any of the attempts may have done.
 ///
 /// # Cancel safety
 /// Dropping a call drops the attempt that is out; no other is made.
@@ -55,10 +60,17 @@ struct Policy {
 }
 
 impl RetryLayer {
-    /// Makes the layer: `max` attempts after the first, 50 ms before the first of them, a budget of its own.
+    /// Makes the layer: `max` attempts after the first, 50 ms before the first of them, a budget of
+    /// its own.
     #[must_use]
     pub fn new(max: u32) -> Self {
-        Self { policy: Policy { max, backoff: Duration::from_millis(50), budget: RetryBudget::default() } }
+        Self {
+            policy: Policy {
+                max,
+                backoff: Duration::from_millis(50),
+                budget: RetryBudget::default(),
+            },
+        }
     }
 
     /// Sets the first wait.
@@ -178,7 +190,8 @@ impl<S: Service<Call>> fmt::Debug for RetryFuture<S> {
 }
 
 impl Policy {
-    /// Says when a call goes out again after an error, if it does; `failed` attempts had failed before.
+    /// Says when a call goes out again after an error, if it does; `failed` attempts had failed
+    /// before.
     fn again(&self, spare: &Call, error: &Error, failed: u32) -> Option<Instant> {
         if failed >= self.max || !may_repeat(spare, error, PASSING) {
             return None;
@@ -189,8 +202,8 @@ impl Policy {
     }
 }
 
-/// The wait after so many earlier ones: half of it is certain, the other half by chance, so that callers that failed together do
-/// not come back together.
+/// The wait after so many earlier ones: half of it is certain, the other half by chance, so that
+/// callers that failed together do not come back together.
 fn wait(backoff: Duration, waited: u32, chance: f64) -> Duration {
     let whole = backoff.saturating_mul(1 << waited.min(20)).min(LONGEST.max(backoff));
     let half = whole / 2;

@@ -27,7 +27,12 @@ async fn a_call_is_made_once_more_than_the_maximum_at_the_most() {
 #[tokio::test(start_paused = true)]
 async fn a_future_that_is_polled_again_after_its_end_sends_nothing() {
     for answers in [true, false] {
-        let far = Far::new(move |_| if answers { Ok(Reply::raw("yes")) } else { Err(error(ErrorKind::Denied)) });
+        let far =
+            Far::new(
+                move |_| {
+                    if answers { Ok(Reply::raw("yes")) } else { Err(error(ErrorKind::Denied)) }
+                },
+            );
         let mut service = RetryLayer::new(3).layer(far.service.clone());
         let mut future = std::pin::pin!(Service::call(&mut service, repeatable()));
         assert_eq!(future.as_mut().await.is_ok(), answers);
@@ -40,7 +45,8 @@ async fn a_future_that_is_polled_again_after_its_end_sends_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn it_ends_with_the_first_answer() {
-    let far = Far::new(|n| if n < 2 { Err(error(ErrorKind::Overloaded)) } else { Ok(Reply::raw("yes")) });
+    let far =
+        Far::new(|n| if n < 2 { Err(error(ErrorKind::Overloaded)) } else { Ok(Reply::raw("yes")) });
     assert!(retrying(&RetryLayer::new(5), &far).send(once()).await.is_ok());
     assert_eq!(far.calls(), 3);
 }
@@ -71,7 +77,11 @@ async fn it_does_not_wait_beyond_the_deadline() {
     let began = Instant::now();
     let mut call = once();
     *call.context_mut() = crate::context::Context::new().with_timeout(Duration::from_millis(40));
-    assert_eq!(retry.send(call).await.unwrap_err().kind(), ErrorKind::Connect, "the last error, not a timeout");
+    assert_eq!(
+        retry.send(call).await.unwrap_err().kind(),
+        ErrorKind::Connect,
+        "the last error, not a timeout"
+    );
     assert_eq!((far.calls(), began.elapsed()), (1, Duration::ZERO), "and at once");
 }
 

@@ -31,7 +31,8 @@ pub(super) struct Forms(RwLock<HashMap<&'static str, Form>>);
 
 impl Forms {
     fn of(&self, method: &'static MethodDesc) -> Form {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(method.full_name()).copied();
+        let known =
+            self.0.read().unwrap_or_else(PoisonError::into_inner).get(method.full_name()).copied();
         known.unwrap_or_else(|| {
             let shape = method.json_shape();
             let form = Form {
@@ -44,21 +45,34 @@ impl Forms {
         })
     }
 
-    /// Makes the reply of a call from a result of at most `limit` bytes. What an error result says of the kind of a failure is
-    /// believed of a server of ours only.
-    pub(super) fn read(&self, call: &Call, result: CallToolResult, limit: usize, ours: bool) -> Result<Reply, Error> {
-        let too_large =
-            || call.failed(ErrorKind::TooLarge, format_args!("the reply is over {limit} bytes")).with_sent(Sent::Yes);
+    /// Makes the reply of a call from a result of at most `limit` bytes. What an error result says
+    /// of the kind of a failure is believed of a server of ours only.
+    pub(super) fn read(
+        &self,
+        call: &Call,
+        result: CallToolResult,
+        limit: usize,
+        ours: bool,
+    ) -> Result<Reply, Error> {
+        let too_large = || {
+            call.failed(ErrorKind::TooLarge, format_args!("the reply is over {limit} bytes"))
+                .with_sent(Sent::Yes)
+        };
         if result.is_error == Some(true) {
             let text = texts(&result.content);
-            return if text.len() > limit { Err(too_large()) } else { self.error(call, &text, ours) };
+            return if text.len() > limit {
+                Err(too_large())
+            } else {
+                self.error(call, &text, ours)
+            };
         }
         let form = call.method().map(|method| self.of(method));
         let bytes = match form {
             Some(form) => typed(form, result),
             None => raw(&result),
         };
-        let bytes = bytes.map_err(|cause| call.failed(ErrorKind::Decode, cause).with_sent(Sent::Yes))?;
+        let bytes =
+            bytes.map_err(|cause| call.failed(ErrorKind::Decode, cause).with_sent(Sent::Yes))?;
         if bytes.len() > limit {
             return Err(too_large());
         }
@@ -68,7 +82,8 @@ impl Forms {
         })
     }
 
-    /// An error result: what our own server refuses, the error type of the contract, or a text for people.
+    /// An error result: what our own server refuses, the error type of the contract, or a text for
+    /// people.
     fn error(&self, call: &Call, text: &str, ours: bool) -> Result<Reply, Error> {
         if let Some(refusal) = Refusal::read(text).filter(|_| ours) {
             let sent = Sent::from_word(&refusal.sent);
@@ -80,7 +95,11 @@ impl Forms {
                 return Ok(Reply::encoded(Codec::Json, json, true));
             }
         }
-        let text = if text.is_empty() { "the tool failed, and does not say why".to_owned() } else { quoted(text) };
+        let text = if text.is_empty() {
+            "the tool failed, and does not say why".to_owned()
+        } else {
+            quoted(text)
+        };
         Err(call.failed(ErrorKind::Remote, text).with_sent(Sent::Yes))
     }
 }
@@ -88,7 +107,9 @@ impl Forms {
 /// The JSON of a method's value.
 fn typed(form: Form, result: CallToolResult) -> Result<Bytes, &'static str> {
     match result.structured_content {
-        Some(Value::Object(mut object)) if form.wrapped && object.len() == 1 && object.contains_key(RESULT) => {
+        Some(Value::Object(mut object))
+            if form.wrapped && object.len() == 1 && object.contains_key(RESULT) =>
+        {
             written(&object.remove(RESULT).unwrap_or_default())
         }
         Some(value) => written(&value),
@@ -100,20 +121,22 @@ fn typed(form: Form, result: CallToolResult) -> Result<Bytes, &'static str> {
     }
 }
 
-/// What a raw service answers: the structured content; or the text, if that is all there is; or the result as a whole, as the original
-/// gives it.
+/// What a raw service answers: the structured content; or the text, if that is all there is; or the
+/// result as a whole, as the original gives it.
 fn raw(result: &CallToolResult) -> Result<Bytes, &'static str> {
     match (&result.structured_content, &result.content[..]) {
         (Some(value), _) => written(value),
         (None, [ContentBlock::Text(only)]) => Ok(Bytes::from(only.text.clone())),
-        (None, _) => {
-            serde_json::to_vec(result).map(Bytes::from).map_err(|_cause| "the result cannot be written as JSON")
-        }
+        (None, _) => serde_json::to_vec(result)
+            .map(Bytes::from)
+            .map_err(|_cause| "the result cannot be written as JSON"),
     }
 }
 
 fn written(value: &Value) -> Result<Bytes, &'static str> {
-    serde_json::to_vec(value).map(Bytes::from).map_err(|_cause| "the structured content cannot be written as JSON")
+    serde_json::to_vec(value)
+        .map(Bytes::from)
+        .map_err(|_cause| "the structured content cannot be written as JSON")
 }
 
 fn texts_only(content: &[ContentBlock]) -> bool {
@@ -140,8 +163,9 @@ fn json(text: String, is_text: bool) -> Bytes {
     text.into()
 }
 
-/// What our own server writes for a call that it has no answer to. It says whether the call ran, which no error type does: one that is
-/// [`Error`] itself was handed on by an implementation, and is about another call.
+/// What our own server writes for a call that it has no answer to. It says whether the call ran,
+/// which no error type does: one that is [`Error`] itself was handed on by an implementation, and
+/// is about another call.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Refusal {
@@ -175,8 +199,8 @@ fn kind_of(error: &ErrorData) -> Option<&str> {
     error.data.as_ref()?.get("kind")?.as_str()
 }
 
-/// What an error of JSON-RPC means for a call. Our own server says the kind beside the code where the call did not run; of others
-/// such a word may be about anything.
+/// What an error of JSON-RPC means for a call. Our own server says the kind beside the code where
+/// the call did not run; of others such a word may be about anything.
 pub(super) fn refused_by(call: &Call, error: &ErrorData, ours: bool) -> Error {
     let kind = kind_of(error).filter(|_| ours);
     let known = [ErrorKind::NotRoutable, ErrorKind::Overloaded, ErrorKind::TooLarge];
@@ -184,10 +208,12 @@ pub(super) fn refused_by(call: &Call, error: &ErrorData, ours: bool) -> Error {
     let message = refused(error.code.0, &error.message);
     match (kind, error.code) {
         (Some(kind), _) => call.failed(kind, message).with_sent(Sent::No),
-        (None, ErrorCode::METHOD_NOT_FOUND) => {
-            call.failed(ErrorKind::NotRoutable, message).with_sent(if ours { Sent::No } else { Sent::Maybe })
+        (None, ErrorCode::METHOD_NOT_FOUND) => call
+            .failed(ErrorKind::NotRoutable, message)
+            .with_sent(if ours { Sent::No } else { Sent::Maybe }),
+        (None, UNREADABLE) => {
+            call.failed(ErrorKind::Decode, quoted(&error.message)).with_sent(Sent::Maybe)
         }
-        (None, UNREADABLE) => call.failed(ErrorKind::Decode, quoted(&error.message)).with_sent(Sent::Maybe),
         (None, _) => call.failed(ErrorKind::Remote, message).with_sent(Sent::Maybe),
     }
 }

@@ -26,13 +26,14 @@ const SESSIONS: usize = 4;
 const FORGOTTEN: &str = "the server has forgotten the session";
 
 const NO_TOOL: &str = "a raw service needs the name of its tool: set tool_name";
-const ONE_TOOL: &str =
-    "it names one tool, and the row is for all methods of a service: give each method that has another tool a row";
+const ONE_TOOL: &str = "it names one tool, and the row is for all methods of a service: give each method that has another tool a row";
 
-/// Checks a row against what is known of its calls: those of a raw service need a `tool_name`, those of a service have none in common.
+/// Checks a row against what is known of its calls: those of a raw service need a `tool_name`,
+/// those of a service have none in common.
 pub(super) fn check(route: &Route, context: &BuildContext<'_>) -> Result<(), RouteError> {
     RemoteName::check(route, context)?;
-    let of_service = context.contract().is_some_and(|contract| contract.method(route.name().as_str()).is_none());
+    let of_service =
+        context.contract().is_some_and(|contract| contract.method(route.name().as_str()).is_none());
     match route.config().tool_name() {
         None if context.is_raw() => Err(RouteError::config("tool_name", NO_TOOL)),
         Some(_) if of_service => Err(RouteError::config("tool_name", ONE_TOOL)),
@@ -80,7 +81,8 @@ impl Caller {
             if let Outcome::Unknown(refusal) = outcome {
                 let is_forgotten = !was_forgotten && self.is_forgotten(&call).await;
                 was_forgotten = true;
-                outcome = if is_forgotten { Outcome::NotSent(FORGOTTEN.to_owned()) } else { *refusal };
+                outcome =
+                    if is_forgotten { Outcome::NotSent(FORGOTTEN.to_owned()) } else { *refusal };
             }
             match self.next(&call, &session, outcome) {
                 Next::Done(end) => return end,
@@ -96,7 +98,8 @@ impl Caller {
             Some(deadline) => tokio::time::timeout_at(deadline, self.link.connection()).await,
             None => Ok(self.link.connection().await),
         };
-        let not_sent = |cause: DialError| call.failed(cause.kind, cause.message).with_sent(Sent::No);
+        let not_sent =
+            |cause: DialError| call.failed(cause.kind, cause.message).with_sent(Sent::No);
         session.map_err(|_elapsed| timed_out(call.name()).with_sent(Sent::No))?.map_err(not_sent)
     }
 
@@ -110,7 +113,8 @@ impl Caller {
         }
     }
 
-    /// What comes after an attempt: one that was not sent goes on the next session. One that may have run is the row's to retry.
+    /// What comes after an attempt: one that was not sent goes on the next session. One that may
+    /// have run is the row's to retry.
     fn next(&self, call: &Call, session: &Session, outcome: Outcome) -> Next {
         let failed = |kind, message: &str| call.failed(kind, message).with_sent(Sent::Maybe);
         Next::Done(match outcome {
@@ -132,7 +136,9 @@ impl Caller {
                 Err(self.failed(call, (kind, message, told.unwrap_or(sent))))
             }
             Outcome::Lost(cause) => Err(failed(cause.kind, &cause.text)),
-            Outcome::BrokenOff => Err(failed(ErrorKind::Closed, "the response ended without an answer")),
+            Outcome::BrokenOff => {
+                Err(failed(ErrorKind::Closed, "the response ended without an answer"))
+            }
         })
     }
 
@@ -142,7 +148,8 @@ impl Caller {
         self.link.answered();
     }
 
-    /// A request that failed without ending the session: over HTTP each has a connection of its own.
+    /// A request that failed without ending the session: over HTTP each has a connection of its
+    /// own.
     fn failed(&self, call: &Call, (kind, message, sent): (ErrorKind, String, Sent)) -> Error {
         if matches!(kind, ErrorKind::Connect | ErrorKind::Closed) {
             let _ = self.link.noted::<()>(Err(DialError { kind, ..DialError::connect(&message) }));
@@ -152,7 +159,8 @@ impl Caller {
 
     /// The tool that a call is for.
     fn tool(&self, call: &Call) -> Result<String, Error> {
-        let wrong = |what| call.failed(ErrorKind::RouteInvalid, format_args!("config.tool_name: {what}"));
+        let wrong =
+            |what| call.failed(ErrorKind::RouteInvalid, format_args!("config.tool_name: {what}"));
         match (&self.tool, call.method()) {
             (Some(tool), Some(_)) if call.name() == self.row => Ok(tool.clone()),
             (Some(_), Some(_)) => Err(wrong(ONE_TOOL)),
@@ -162,22 +170,31 @@ impl Caller {
         }
     }
 
-    /// The arguments of a call: those of a method by name, or the payload of a raw service, which is an object or empty.
+    /// The arguments of a call: those of a method by name, or the payload of a raw service, which
+    /// is an object or empty.
     fn arguments(&self, call: &Call) -> Result<Option<JsonObject>, Error> {
         let (_, bytes) = call.encode(Codec::Json)?;
         if bytes.len() > self.max_request {
-            let message = format_args!("the request has {} bytes, the route allows {}", bytes.len(), self.max_request);
+            let message = format_args!(
+                "the request has {} bytes, the route allows {}",
+                bytes.len(),
+                self.max_request
+            );
             return Err(call.failed(ErrorKind::TooLarge, message).with_sent(Sent::No));
         }
         if bytes.is_empty() {
             return Ok(None);
         }
-        codec::value::check(&bytes)
-            .map_err(|cause| call.failed(ErrorKind::Encode, format_args!("the arguments: {cause}")))?;
+        codec::value::check(&bytes).map_err(|cause| {
+            call.failed(ErrorKind::Encode, format_args!("the arguments: {cause}"))
+        })?;
         let arguments = serde_json::from_slice(&bytes);
         arguments.map(Some).map_err(|_cause| {
-            call.failed(ErrorKind::Encode, "the arguments of a tool are a JSON object, and these are none")
-                .with_sent(Sent::No)
+            call.failed(
+                ErrorKind::Encode,
+                "the arguments of a tool are a JSON object, and these are none",
+            )
+            .with_sent(Sent::No)
         })
     }
 }

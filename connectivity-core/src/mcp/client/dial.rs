@@ -30,7 +30,8 @@ const RECEIVE_WINDOW: u32 = 8 << 20;
 /// What the connection is closed with, as the original's client says it.
 const DONE: (VarInt, &[u8]) = (VarInt::from_u32(0), b"client closing");
 
-/// What of an answer is no payload, beside the texts that say the same again with their quotes escaped.
+/// What of an answer is no payload, beside the texts that say the same again with their quotes
+/// escaped.
 const ENVELOPE: usize = 64 * 1024;
 
 /// Begins sessions with one server.
@@ -41,9 +42,16 @@ pub(super) enum McpDial {
 
 impl McpDial {
     /// Checks a row whose endpoint is a host and a port.
-    pub(super) fn quic(endpoint: &str, config: &RouteConfig, endpoints: Arc<Endpoints>) -> Result<Self, RouteError> {
+    pub(super) fn quic(
+        endpoint: &str,
+        config: &RouteConfig,
+        endpoints: Arc<Endpoints>,
+    ) -> Result<Self, RouteError> {
         if !config.headers().is_empty() {
-            return Err(RouteError::config("headers", "a host and a port are QUIC, which has none; write a URL"));
+            return Err(RouteError::config(
+                "headers",
+                "a host and a port are QUIC, which has none; write a URL",
+            ));
         }
         let (row, max_message) = (config.tls(), max_message(config));
         let dialer = Dialer::new(Target::parse(endpoint, row)?, row, ALPN, transport(), endpoints)?;
@@ -51,7 +59,11 @@ impl McpDial {
     }
 
     /// Checks a row whose endpoint is a URL.
-    pub(super) fn http(endpoint: &str, config: &RouteConfig, guard: &Guard) -> Result<Self, RouteError> {
+    pub(super) fn http(
+        endpoint: &str,
+        config: &RouteConfig,
+        guard: &Guard,
+    ) -> Result<Self, RouteError> {
         HttpDial::new(endpoint, config, guard, max_message(config)).map(Self::Http)
     }
 }
@@ -88,15 +100,21 @@ impl Dial for McpDial {
 
     fn dial(&self) -> BoxFuture<'_, Result<Session, DialError>> {
         match self {
-            Self::Quic { dialer, max_message, changed } => Box::pin(over_quic(dialer, *max_message, changed.clone())),
+            Self::Quic { dialer, max_message, changed } => {
+                Box::pin(over_quic(dialer, *max_message, changed.clone()))
+            }
             Self::Http(http) => Box::pin(http.dial()),
         }
     }
 }
 
-/// Opens the one stream of a session. In TLS 1.3 a client has finished its handshake before the server has looked at the client's
-/// certificate; what begins the session finds out, and no call.
-async fn over_quic(dialer: &Dialer, max_message: usize, changed: ToolsChanged) -> Result<Session, DialError> {
+/// Opens the one stream of a session. In TLS 1.3 a client has finished its handshake before the
+/// server has looked at the client's certificate; what begins the session finds out, and no call.
+async fn over_quic(
+    dialer: &Dialer,
+    max_message: usize,
+    changed: ToolsChanged,
+) -> Result<Session, DialError> {
     let connected = dialer.connect(Traffic::Small).await?;
     let connection = connected.connection.clone();
     let stream = async {
@@ -104,15 +122,19 @@ async fn over_quic(dialer: &Dialer, max_message: usize, changed: ToolsChanged) -
         writer.write_all(&MAGIC).await.map_err(|cause| cause.to_string())?;
         Ok::<_, String>((writer, reader))
     };
-    let stream =
-        tokio::time::timeout(HANDSHAKE, stream).await.unwrap_or_else(|_elapsed| Err("it takes no stream".to_owned()));
-    let (writer, reader) = stream.map_err(|cause| dialer.cannot(closed(&connection).unwrap_or(cause)))?;
+    let stream = tokio::time::timeout(HANDSHAKE, stream)
+        .await
+        .unwrap_or_else(|_elapsed| Err("it takes no stream".to_owned()));
+    let (writer, reader) =
+        stream.map_err(|cause| dialer.cannot(closed(&connection).unwrap_or(cause)))?;
     let why = Why::new();
     let owner = Closing { connected, why: why.clone() };
     let stream = Stream::new(reader, writer, max_message, why.clone(), owner);
     let explained = |cause: &ClientInitializeError| {
         dialer.cannot(
-            refusal(cause).or_else(|| why.get().map(|cause| cause.text)).unwrap_or_else(|| NO_SESSION.to_owned()),
+            refusal(cause)
+                .or_else(|| why.get().map(|cause| cause.text))
+                .unwrap_or_else(|| NO_SESSION.to_owned()),
         )
     };
     let ended = why.clone();
@@ -136,7 +158,8 @@ impl Drop for Closing {
 
 /// Says why the other side closed a connection, if it did.
 fn closed(connection: &Connection) -> Option<String> {
-    let cause = connection.close_reason().filter(|cause| *cause != ConnectionError::LocallyClosed)?;
+    let cause =
+        connection.close_reason().filter(|cause| *cause != ConnectionError::LocallyClosed)?;
     Some(dialer::explain(&cause))
 }
 

@@ -43,8 +43,13 @@ impl HttpDial {
         // Whatever stands behind the host is the URL's: no name of a method follows it.
         let endpoint = Endpoint::of_row(endpoint, "mcp", config.tls(), guard)?;
         let headers = own_headers(config)?;
-        if let Some(name) = headers.keys().find(|name| **name == ACCEPT || RESERVED.contains(&name.as_str())) {
-            return Err(RouteError::config("headers", format_args!("`{name}` is the protocol's own")));
+        if let Some(name) =
+            headers.keys().find(|name| **name == ACCEPT || RESERVED.contains(&name.as_str()))
+        {
+            return Err(RouteError::config(
+                "headers",
+                format_args!("`{name}` is the protocol's own"),
+            ));
         }
         Ok(Self {
             client: guarded_client(guard, &endpoint, config.tls())?,
@@ -61,7 +66,8 @@ impl HttpDial {
             .custom_headers(self.headers.clone())
             .max_sse_event_size(self.max_message)
             .max_json_response_size(self.max_message);
-        let transport = StreamableHttpClientTransport::with_client(Requests(self.client.clone()), config);
+        let transport =
+            StreamableHttpClientTransport::with_client(Requests(self.client.clone()), config);
         Session::open(transport, self.changed.clone(), Answers::InResponses, explain, || None).await
     }
 }
@@ -77,15 +83,16 @@ fn explain(cause: &ClientInitializeError) -> DialError {
     }
 }
 
-/// What a failed request means for a call. What a foreign server wrote in place of an answer stays out of it.
+/// What a failed request means for a call. What a foreign server wrote in place of an answer stays
+/// out of it.
 pub(super) fn failure(cause: &(dyn StdError + Send + Sync + 'static)) -> (ErrorKind, String, Sent) {
     let answered = |kind, message: &str| (kind, message.to_owned(), Sent::Maybe);
     match cause.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
         Some(StreamableHttpError::Client(cause)) => not_answered(cause),
         Some(StreamableHttpError::HttpStatus(status)) => of_status(status.status),
-        Some(StreamableHttpError::Deserialize(_) | StreamableHttpError::UnexpectedServerResponse(_)) => {
-            answered(ErrorKind::Decode, "the answer is no message of JSON-RPC")
-        }
+        Some(
+            StreamableHttpError::Deserialize(_) | StreamableHttpError::UnexpectedServerResponse(_),
+        ) => answered(ErrorKind::Decode, "the answer is no message of JSON-RPC"),
         Some(StreamableHttpError::ResponseBodyTooLarge { max_size }) => {
             (ErrorKind::TooLarge, format!("the answer is over {max_size} bytes"), Sent::Yes)
         }

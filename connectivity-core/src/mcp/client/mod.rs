@@ -1,7 +1,8 @@
-//! Strategy `mcp`: calls as tool calls, over QUIC as the Go original speaks it, or over Streamable HTTP. The session is rmcp's.
+//! Strategy `mcp`: calls as tool calls, over QUIC as the Go original speaks it, or over Streamable
+//! HTTP. The session is rmcp's.
 //!
-//! A row's route has a [`Link`] to its endpoint, as `quic` has: one session that all calls share, dialled when it is needed, and again
-//! when it broke. `docs/mcp-over-quic.md` has the bytes.
+//! A row's route has a [`Link`] to its endpoint, as `quic` has: one session that all calls share,
+//! dialled when it is needed, and again when it broke. `docs/mcp-over-quic.md` has the bytes.
 
 mod answer;
 mod caller;
@@ -31,12 +32,15 @@ use dial::McpDial;
 
 /// Calls tools of MCP servers: rows with `strategy = 'mcp'`.
 ///
-/// The endpoint is a host and a port (`10.0.0.5:4434`: QUIC, as a [`McpListener`](crate::McpListener) and the Go original serve it), or a
-/// URL (`https://tools.example.com/mcp`: Streamable HTTP). A method calls the tool of its own name; a raw service, or a row of one
-/// method, the tool that `tool_name` names. All calls of a route share a session, 128 at once; those over that wait for their turn.
+/// The endpoint is a host and a port (`10.0.0.5:4434`: QUIC, as a
+/// [`McpListener`](crate::McpListener) and the Go original serve it), or a URL
+/// (`https://tools.example.com/mcp`: Streamable HTTP). A method calls the tool of its own name; a
+/// raw service, or a row of one method, the tool that `tool_name` names. All calls of a route share
+/// a session, 128 at once; those over that wait for their turn.
 ///
-/// URLs lead to public addresses only, unless told otherwise, as with [`HttpTransport`](crate::HttpTransport). Certificates are
-/// verified as the row says; its files are read again within 2 s after they changed.
+/// URLs lead to public addresses only, unless told otherwise, as with
+/// [`HttpTransport`](crate::HttpTransport). Certificates are verified as the row says; its files
+/// are read again within 2 s after they changed.
 ///
 /// ```
 /// use connectivity_core::McpTransport;
@@ -67,7 +71,8 @@ impl McpTransport {
         Self { guard: Guard::new(), links: Arc::default(), endpoints: Arc::default() }
     }
 
-    /// Lets URLs reach loopback and private networks too; see [`HttpTransport::allow_internal`](crate::HttpTransport::allow_internal).
+    /// Lets URLs reach loopback and private networks too; see
+    /// [`HttpTransport::allow_internal`](crate::HttpTransport::allow_internal).
     #[must_use]
     pub fn allow_internal(mut self) -> Self {
         self.guard.allow_internal();
@@ -82,7 +87,8 @@ impl McpTransport {
     }
 
     fn dial(&self, route: &Route) -> Result<McpDial, RouteError> {
-        let endpoint = route.endpoint().ok_or_else(|| RouteError::endpoint("strategy mcp needs one"))?;
+        let endpoint =
+            route.endpoint().ok_or_else(|| RouteError::endpoint("strategy mcp needs one"))?;
         if endpoint.contains("://") {
             McpDial::http(endpoint, route.config(), &self.guard)
         } else {
@@ -93,7 +99,10 @@ impl McpTransport {
     /// Finds or makes the link to an endpoint.
     fn link(&self, route: &Route, made_of: &MadeOf) -> Result<Arc<Link<McpDial>>, RouteError> {
         let (dial, config) = (self.dial(route)?, route.config());
-        let headers = made_of.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_owned()));
+        let headers = made_of
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.as_bytes().to_owned()));
         let key = Key {
             endpoint: route.endpoint().unwrap_or_default().to_owned(),
             tls: format!("{:?} {:?}", config.tls(), made_of.files),
@@ -135,10 +144,15 @@ impl Transport for McpTransport {
         // Before the files are read, so that a change in between is seen as one.
         let made_of = MadeOf::read(&config)?;
         let link = self.link(route, &made_of)?;
-        let (remote, unverified) = (Caller::remote(route, Arc::clone(&link)), tls::warning(config.tls()));
-        let remote = remote.with_warnings(move || unverified.iter().cloned().chain(link.dial().warning()).collect());
+        let (remote, unverified) =
+            (Caller::remote(route, Arc::clone(&link)), tls::warning(config.tls()));
+        let remote = remote.with_warnings(move || {
+            unverified.iter().cloned().chain(link.dial().warning()).collect()
+        });
         Ok(match web::can_change(&config) {
-            true => remote.with_unchanged(move || MadeOf::read(&config).is_ok_and(|now| now == made_of)),
+            true => {
+                remote.with_unchanged(move || MadeOf::read(&config).is_ok_and(|now| now == made_of))
+            }
             false => remote,
         })
     }

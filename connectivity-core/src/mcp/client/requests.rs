@@ -12,11 +12,12 @@ use http_body::{Body, Frame};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response, StatusCode};
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientRequest, ErrorData, GetExtensions, JsonRpcRequest, RequestId, ServerJsonRpcMessage,
+    ClientJsonRpcMessage, ClientRequest, ErrorData, GetExtensions, JsonRpcRequest, RequestId,
+    ServerJsonRpcMessage,
 };
 use rmcp::transport::streamable_http_client::{
-    HttpStatusError, SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
-    StreamableHttpResponseLimits,
+    HttpStatusError, SseError, StreamableHttpClient, StreamableHttpError,
+    StreamableHttpPostResponse, StreamableHttpResponseLimits,
 };
 use sse_stream::{Sse, SseStream};
 
@@ -82,9 +83,11 @@ impl StreamableHttpClient for Requests {
         limits: StreamableHttpResponseLimits,
     ) -> Posted {
         let asked = Asked::of(&message, session.is_some());
-        let departure = asked.ticket.as_ref().map(|ticket| ticket.departure.clone()).unwrap_or_default();
+        let departure =
+            asked.ticket.as_ref().map(|ticket| ticket.departure.clone()).unwrap_or_default();
         let body = departure.body(serde_json::to_vec(&message)?.into());
-        let request = self.0.post(&*uri).header(ACCEPT, [EVENTS, JSON].join(", ")).header(CONTENT_TYPE, JSON);
+        let request =
+            self.0.post(&*uri).header(ACCEPT, [EVENTS, JSON].join(", ")).header(CONTENT_TYPE, JSON);
         let mut request = request.headers(HeaderMap::from_iter(headers)).body(body);
         if let Some(session) = session {
             request = request.header(SESSION, &*session);
@@ -122,7 +125,9 @@ impl StreamableHttpClient for Requests {
         headers: HashMap<HeaderName, HeaderValue>,
         limit: usize,
     ) -> Result<BoxStream<'static, Result<Sse, SseError>>, Failure> {
-        self.0.get_stream_with_max_sse_event_size(uri, session, last_event, token, headers, limit).await
+        self.0
+            .get_stream_with_max_sse_event_size(uri, session, last_event, token, headers, limit)
+            .await
     }
 }
 
@@ -142,12 +147,19 @@ impl Asked {
             return Self { id: None, discovers: false, ticket: None, in_session };
         };
         let discovers = matches!(request, ClientRequest::DiscoverRequest(_));
-        Self { id: Some(id.clone()), discovers, ticket: request.extensions().get().cloned(), in_session }
+        Self {
+            id: Some(id.clone()),
+            discovers,
+            ticket: request.extensions().get().cloned(),
+            in_session,
+        }
     }
 
     async fn answered(self, response: Response, limits: StreamableHttpResponseLimits) -> Posted {
         match response.status() {
-            StatusCode::ACCEPTED | StatusCode::NO_CONTENT => Ok(StreamableHttpPostResponse::Accepted),
+            StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
+                Ok(StreamableHttpPostResponse::Accepted)
+            }
             StatusCode::NOT_FOUND if self.in_session => Err(StreamableHttpError::SessionExpired),
             status if status.is_success() => self.succeeded(response, limits).await,
             status => self.refused(status, response).await,
@@ -155,23 +167,30 @@ impl Asked {
     }
 
     async fn succeeded(self, response: Response, limits: StreamableHttpResponseLimits) -> Posted {
-        let session = response.headers().get(SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let session =
+            response.headers().get(SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned);
         if is_of_type(&response, EVENTS) {
-            let events =
-                Bounded { body: response.into(), limit: limits.max_sse_event_size, event: 0, line: 0, after_cr: false };
+            let events = Bounded {
+                body: response.into(),
+                limit: limits.max_sse_event_size,
+                event: 0,
+                line: 0,
+                after_cr: false,
+            };
             return Ok(StreamableHttpPostResponse::Sse(Box::pin(SseStream::new(events)), session));
         }
         let Some(id) = self.id else { return Ok(StreamableHttpPostResponse::Accepted) };
         if !is_of_type(&response, JSON) {
             return Err(StreamableHttpError::UnexpectedContentType(None));
         }
-        let message = match serde_json::from_slice(&body(response, limits.max_json_response_size).await?)? {
-            // Whoever cannot read a request cannot name it either.
-            ServerJsonRpcMessage::Error(error) if error.id.is_none() => {
-                ServerJsonRpcMessage::error(error.error, Some(id))
-            }
-            message => message,
-        };
+        let message =
+            match serde_json::from_slice(&body(response, limits.max_json_response_size).await?)? {
+                // Whoever cannot read a request cannot name it either.
+                ServerJsonRpcMessage::Error(error) if error.id.is_none() => {
+                    ServerJsonRpcMessage::error(error.error, Some(id))
+                }
+                message => message,
+            };
         Ok(StreamableHttpPostResponse::Json(message, session))
     }
 
@@ -266,9 +285,13 @@ impl Body for Bounded {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?;
-        let is_within = frame.as_ref().and_then(Frame::data_ref).is_none_or(|piece| self.is_within(piece));
+        let is_within =
+            frame.as_ref().and_then(Frame::data_ref).is_none_or(|piece| self.is_within(piece));
         Poll::Ready(match is_within {
             true => frame.map(Ok),
             false => Some(Err(Broken::TooLong(self.limit))),
@@ -283,10 +306,14 @@ mod tests {
     #[test]
     fn an_event_is_bounded_and_a_stream_of_them_is_not() {
         for end in ["\n", "\r", "\r\n"] {
-            let bounded = || Bounded { body: "".into(), limit: 100, event: 0, line: 0, after_cr: false };
+            let bounded =
+                || Bounded { body: "".into(), limit: 100, event: 0, line: 0, after_cr: false };
             let mut events = bounded();
             let event = format!("id: 1{end}data: {}{end}{end}", "x".repeat(80));
-            assert!((0..10).all(|_| event.as_bytes().chunks(7).all(|piece| events.is_within(piece))), "{end:?}");
+            assert!(
+                (0..10).all(|_| event.as_bytes().chunks(7).all(|piece| events.is_within(piece))),
+                "{end:?}"
+            );
             let lines = format!("data: x{end}").repeat(20);
             assert!(!bounded().is_within(lines.as_bytes()), "{end:?}: many lines");
             assert!(!bounded().is_within(&[b'x'; 101]), "{end:?}: a long one");

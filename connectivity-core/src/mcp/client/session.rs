@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rmcp::RoleClient;
 use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, CallToolResult, CancelledNotificationParam, ClientCapabilities,
-    ClientConfig, ClientRequest, ErrorData, Implementation, PingRequest, ProtocolVersion, RequestId,
-    ServerCapabilities, ServerResult,
+    CallToolRequest, CallToolRequestParams, CallToolResult, CancelledNotificationParam,
+    ClientCapabilities, ClientConfig, ClientRequest, ErrorData, Implementation, PingRequest,
+    ProtocolVersion, RequestId, ServerCapabilities, ServerResult,
 };
 use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, ClientServiceExt, Peer, PeerRequestOptions,
@@ -31,7 +31,8 @@ use crate::transport::link::{Connected, DialError};
 /// Calls of one session at once, as many as our own server takes; the others wait for their turn.
 pub(super) const MAX_IN_FLIGHT: usize = 128;
 
-/// How long a server may take to begin a session; one that does not know the newest protocol may be silent for 10 s of it.
+/// How long a server may take to begin a session; one that does not know the newest protocol may be
+/// silent for 10 s of it.
 const OPENING: Duration = Duration::from_secs(15);
 
 /// How long a server may take to say whether it knows a session.
@@ -119,7 +120,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Begins a session in whichever of the protocol's eras the server speaks. `why` tells why it ended.
+    /// Begins a session in whichever of the protocol's eras the server speaks. `why` tells why it
+    /// ended.
     ///
     /// # Errors
     /// As `explain` tells what rmcp met.
@@ -151,16 +153,30 @@ impl Session {
             end.send_replace(Some(why().unwrap_or_else(|| Cause::closed("the session has ended"))));
         });
         let places = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
-        Ok(Self { peer, places, answers, leave, ours, known: OnceCell::new(), ended, stop: Some(stop) })
+        Ok(Self {
+            peer,
+            places,
+            answers,
+            leave,
+            ours,
+            known: OnceCell::new(),
+            ended,
+            stop: Some(stop),
+        })
     }
 
-    /// Returns whether the server is one of this crate: then its words about a call that it refuses are believed.
+    /// Returns whether the server is one of this crate: then its words about a call that it refuses
+    /// are believed.
     pub(super) fn is_ours(&self) -> bool {
         self.ours
     }
 
     /// Calls a tool. Dropping the future cancels the call on the other side too.
-    pub(super) async fn call(&self, params: CallToolRequestParams, deadline: Option<Instant>) -> Outcome {
+    pub(super) async fn call(
+        &self,
+        params: CallToolRequestParams,
+        deadline: Option<Instant>,
+    ) -> Outcome {
         let place = Arc::clone(&self.places).acquire_owned();
         let place = match deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, place).await,
@@ -172,7 +188,8 @@ impl Session {
         let mut request = CallToolRequest::new(params);
         request.extensions.insert(Arc::clone(&ticket));
         let request = ClientRequest::CallToolRequest(request);
-        let sent = self.peer.send_request_with_option(request, PeerRequestOptions::no_options()).await;
+        let sent =
+            self.peer.send_request_with_option(request, PeerRequestOptions::no_options()).await;
         let Ok(handle) = sent else { return self.not_sent().await };
         let call = Some((handle.id.clone(), Arc::clone(&ticket)));
         let mut cancel = CancelOnDrop { call, peer: &self.peer };
@@ -193,22 +210,31 @@ impl Session {
         outcome
     }
 
-    async fn outcome(&self, answer: Result<ServerResult, ServiceError>, ticket: &Ticket) -> Outcome {
+    async fn outcome(
+        &self,
+        answer: Result<ServerResult, ServiceError>,
+        ticket: &Ticket,
+    ) -> Outcome {
         match answer {
             Ok(result) => result_of(result),
             // It has said so beforehand, on this session.
-            Err(ServiceError::McpError(error)) if self.ours && self.leave.is_taken() && answer::is_too_late(&error) => {
+            Err(ServiceError::McpError(error))
+                if self.ours && self.leave.is_taken() && answer::is_too_late(&error) =>
+            {
                 Outcome::NotSent(error.message.into_owned())
             }
             Err(ServiceError::McpError(error)) => Outcome::Refused(error),
             Err(ServiceError::TransportSend(cause)) if self.answers == Answers::InResponses => {
-                let told = ticket.refusal.get().and_then(|refusal| refusal.sent).filter(|_| self.ours);
+                let told =
+                    ticket.refusal.get().and_then(|refusal| refusal.sent).filter(|_| self.ours);
                 let left = ticket.departure.has_begun();
                 Outcome::Failed(cause, if left { told } else { Some(Sent::No) })
             }
             Err(_) if !ticket.departure.has_begun() => self.not_sent().await,
             Err(ServiceError::TransportSend(cause)) => Outcome::Failed(cause, None),
-            Err(ServiceError::TransportClosed) if self.answers == Answers::InResponses && self.is_usable() => {
+            Err(ServiceError::TransportClosed)
+                if self.answers == Answers::InResponses && self.is_usable() =>
+            {
                 Outcome::BrokenOff
             }
             Err(ServiceError::TransportClosed) => Outcome::Lost(self.why().await),
@@ -240,8 +266,11 @@ impl Session {
     /// Waits until it is known why the session ended: a moment, since its tasks end before.
     async fn why(&self) -> Cause {
         let mut ended = self.ended.clone();
-        let why = tokio::time::timeout(Duration::from_secs(1), ended.wait_for(Option::is_some)).await;
-        why.ok().and_then(|why| why.ok()?.clone()).unwrap_or_else(|| Cause::closed("the session's runtime ended"))
+        let why =
+            tokio::time::timeout(Duration::from_secs(1), ended.wait_for(Option::is_some)).await;
+        why.ok()
+            .and_then(|why| why.ok()?.clone())
+            .unwrap_or_else(|| Cause::closed("the session's runtime ended"))
     }
 }
 
@@ -254,7 +283,9 @@ fn check_version(peer: &Peer<RoleClient>) -> Result<(), DialError> {
     match peer.peer_info() {
         Some(info) if !ProtocolVersion::KNOWN_VERSIONS.contains(&info.protocol_version) => {
             let version = crate::name::shown(info.protocol_version.as_str());
-            Err(DialError::connect(format_args!("the server speaks version {version} of MCP, which is not known here")))
+            Err(DialError::connect(format_args!(
+                "the server speaks version {version} of MCP, which is not known here"
+            )))
         }
         _ => Ok(()),
     }
@@ -265,8 +296,12 @@ fn result_of(result: ServerResult) -> Outcome {
         ServerResult::CallToolResult(result) => Outcome::Result(result),
         // A result may be empty.
         ServerResult::EmptyResult(_) => Outcome::Result(CallToolResult::default()),
-        ServerResult::InputRequiredResult(_) => Outcome::Odd("asks for input, which a call cannot give"),
-        ServerResult::CreateTaskResult(_) => Outcome::Odd("is a task to ask for later, which a call cannot do"),
+        ServerResult::InputRequiredResult(_) => {
+            Outcome::Odd("asks for input, which a call cannot give")
+        }
+        ServerResult::CreateTaskResult(_) => {
+            Outcome::Odd("is a task to ask for later, which a call cannot do")
+        }
         _ => Outcome::Odd("is none that a tool gives"),
     }
 }
@@ -306,12 +341,17 @@ struct CancelOnDrop<'a> {
 
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        let (Some((call, ticket)), Ok(runtime)) = (self.call.take(), tokio::runtime::Handle::try_current()) else {
+        let (Some((call, ticket)), Ok(runtime)) =
+            (self.call.take(), tokio::runtime::Handle::try_current())
+        else {
             return;
         };
         let peer = self.peer.clone();
         runtime.spawn(async move {
-            let params = CancelledNotificationParam::new(Some(call), Some("nobody waits for it any more".to_owned()));
+            let params = CancelledNotificationParam::new(
+                Some(call),
+                Some("nobody waits for it any more".to_owned()),
+            );
             let _ = peer.notify_cancelled(params).await;
             // Only now: the call that takes the place must not reach the server first.
             drop(ticket);

@@ -1,5 +1,5 @@
-//! Lets through what a client of tools has a use for: answers. A server's questions are answered here, its notices passed over, so
-//! that no number of them takes memory or time from calls.
+//! Lets through what a client of tools has a use for: answers. A server's questions are answered
+//! here, its notices passed over, so that no number of them takes memory or time from calls.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rmcp::RoleClient;
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientResult, ErrorCode, ErrorData, JsonRpcRequest, ServerJsonRpcMessage, ServerNotification,
-    ServerRequest,
+    ClientJsonRpcMessage, ClientResult, ErrorCode, ErrorData, JsonRpcRequest, ServerJsonRpcMessage,
+    ServerNotification, ServerRequest,
 };
 use rmcp::transport::Transport;
 use tokio::sync::watch;
@@ -85,7 +85,10 @@ impl<T: Transport<RoleClient>> Sieve<T> {
 impl<T: Transport<RoleClient> + 'static> Transport<RoleClient> for Sieve<T> {
     type Error = T::Error;
 
-    fn send(&mut self, message: ClientJsonRpcMessage) -> impl Future<Output = Result<(), T::Error>> + Send + 'static {
+    fn send(
+        &mut self,
+        message: ClientJsonRpcMessage,
+    ) -> impl Future<Output = Result<(), T::Error>> + Send + 'static {
         self.inner.send(message)
     }
 
@@ -101,18 +104,23 @@ impl<T: Transport<RoleClient> + 'static> Transport<RoleClient> for Sieve<T> {
             }
             let message = tokio::select! {
                 biased;
-                // Whether the server takes it is its own affair; that the transport is broken, its next answer tells.
+                // Whether the server takes it is its own affair; that the transport is broken, its
+                // next answer tells.
                 () = leaves(&mut self.answer) => {
                     self.answer = None;
                     continue;
                 }
-                // Answers to calls do not wait for ours: over HTTP the worker that sends these hands on those.
+                // Answers to calls do not wait for ours: over HTTP the worker that sends these
+                // hands on those.
                 message = self.inner.receive() => message?,
             };
             match message {
                 ServerJsonRpcMessage::Request(_) if self.waiting.len() >= MAX_WAITING => {}
-                ServerJsonRpcMessage::Request(request) => self.waiting.push_back(answer_to(request)),
-                ServerJsonRpcMessage::Notification(notification) => match notification.notification {
+                ServerJsonRpcMessage::Request(request) => {
+                    self.waiting.push_back(answer_to(request))
+                }
+                ServerJsonRpcMessage::Notification(notification) => match notification.notification
+                {
                     ServerNotification::ToolListChangedNotification(_) => {
                         self.changed.0.store(true, Ordering::Relaxed);
                     }
@@ -140,11 +148,16 @@ async fn leaves<E>(answer: &mut Option<Sending<E>>) {
 }
 
 /// A server may ask whether its client is alive, and nothing else.
-fn answer_to(JsonRpcRequest { id, request, .. }: JsonRpcRequest<ServerRequest>) -> ClientJsonRpcMessage {
+fn answer_to(
+    JsonRpcRequest { id, request, .. }: JsonRpcRequest<ServerRequest>,
+) -> ClientJsonRpcMessage {
     match request {
-        ServerRequest::PingRequest(_) => ClientJsonRpcMessage::response(ClientResult::empty(()), id),
+        ServerRequest::PingRequest(_) => {
+            ClientJsonRpcMessage::response(ClientResult::empty(()), id)
+        }
         _ => {
-            let refusal = ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "this client only calls tools", None);
+            let refusal =
+                ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "this client only calls tools", None);
             ClientJsonRpcMessage::error(refusal, Some(id))
         }
     }
@@ -167,7 +180,10 @@ mod tests {
     impl Transport<RoleClient> for Busy {
         type Error = io::Error;
 
-        fn send(&mut self, _answer: ClientJsonRpcMessage) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        fn send(
+            &mut self,
+            _answer: ClientJsonRpcMessage,
+        ) -> impl Future<Output = io::Result<()>> + Send + 'static {
             let fails = self.sends;
             async move {
                 match fails {
@@ -192,9 +208,13 @@ mod tests {
             let ask = |n: u32| json!({ "jsonrpc": "2.0", "id": n, "method": "ping" });
             let answer = json!({ "jsonrpc": "2.0", "id": 7, "result": { "content": [] } });
             let messages = (0..100).map(ask).chain([answer]).collect();
-            let mut sieve = Sieve::new(Busy { messages, sends }, ToolsChanged::default(), Leave::new());
+            let mut sieve =
+                Sieve::new(Busy { messages, sends }, ToolsChanged::default(), Leave::new());
             let received = tokio::time::timeout(Duration::from_secs(10), sieve.receive()).await;
-            assert!(matches!(received, Ok(Some(ServerJsonRpcMessage::Response(_)))), "{sends:?}: {received:?}");
+            assert!(
+                matches!(received, Ok(Some(ServerJsonRpcMessage::Response(_)))),
+                "{sends:?}: {received:?}"
+            );
             assert!(sieve.waiting.len() <= MAX_WAITING);
             sieve.close().await.unwrap();
         }

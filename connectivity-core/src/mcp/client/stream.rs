@@ -1,4 +1,5 @@
-//! A session's two streams of bytes, as the transport that rmcp runs its client on: the framing, and what bounds a server.
+//! A session's two streams of bytes, as the transport that rmcp runs its client on: the framing,
+//! and what bounds a server.
 
 use std::fmt::Display;
 use std::io;
@@ -7,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rmcp::RoleClient;
-use rmcp::model::{ClientJsonRpcMessage, ErrorCode, ErrorData, GetExtensions, RequestId, ServerJsonRpcMessage};
+use rmcp::model::{
+    ClientJsonRpcMessage, ErrorCode, ErrorData, GetExtensions, RequestId, ServerJsonRpcMessage,
+};
 use rmcp::transport::Transport;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
@@ -24,7 +27,8 @@ const STALL: Duration = Duration::from_secs(10);
 /// How long what was written last may take to leave.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// An answer of more commas than this is not parsed: each takes much more memory than its bytes on the wire.
+/// An answer of more commas than this is not parsed: each takes much more memory than its bytes on
+/// the wire.
 const MAX_MEMBERS: usize = 1 << 20;
 
 /// The notice that is heard once.
@@ -113,7 +117,8 @@ where
         }
     }
 
-    /// Returns whether a message is a notice that says nothing new. A flood of them costs no more than a look at each.
+    /// Returns whether a message is a notice that says nothing new. A flood of them costs no more
+    /// than a look at each.
     fn is_old_news(&mut self, bytes: &[u8]) -> bool {
         let head = message::head(bytes).filter(|head| head.id.is_none());
         match head.as_ref().and_then(message::Head::method) {
@@ -138,7 +143,8 @@ where
                 }
                 Framed::Junk => None,
                 Framed::TooLong(_) | Framed::Endless => {
-                    let text = format!("a message of the server is over {} bytes", self.framer.limit());
+                    let text =
+                        format!("a message of the server is over {} bytes", self.framer.limit());
                     return Some(Err(Cause { kind: ErrorKind::TooLarge, text }));
                 }
             };
@@ -162,16 +168,24 @@ where
 {
     type Error = io::Error;
 
-    /// Puts the message into the outbox at once: a call's cancellation must not overtake it. A call holds one of the session's
-    /// places until it has left, so there are no more in the outbox than a session has places; an answer is waited for.
-    fn send(&mut self, message: ClientJsonRpcMessage) -> impl Future<Output = io::Result<()>> + Send + 'static {
+    /// Puts the message into the outbox at once: a call's cancellation must not overtake it. A call
+    /// holds one of the session's places until it has left, so there are no more in the outbox than
+    /// a session has places; an answer is waited for.
+    fn send(
+        &mut self,
+        message: ClientJsonRpcMessage,
+    ) -> impl Future<Output = io::Result<()>> + Send + 'static {
         let (ticket, is_answer): (Option<Arc<Ticket>>, _) = match &message {
-            ClientJsonRpcMessage::Request(request) => (request.request.extensions().get().cloned(), false),
+            ClientJsonRpcMessage::Request(request) => {
+                (request.request.extensions().get().cloned(), false)
+            }
             ClientJsonRpcMessage::Notification(_) => (None, false),
             _ => (None, true),
         };
         let put = serde_json::to_vec(&message).map_err(io::Error::other);
-        let put = put.and_then(|bytes| self.outbox.put(bytes, ticket.map(|ticket| ticket as Arc<dyn Leaves>)));
+        let put = put.and_then(|bytes| {
+            self.outbox.put(bytes, ticket.map(|ticket| ticket as Arc<dyn Leaves>))
+        });
         let (outbox, why) = (Arc::clone(&self.outbox), self.why.clone());
         async move {
             put?;
@@ -264,7 +278,11 @@ mod tests {
     struct Flood(usize);
 
     impl AsyncRead for Flood {
-        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
             let notice = b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n";
             while buffer.remaining() >= notice.len() && self.0 >= notice.len() {
                 buffer.put_slice(notice);

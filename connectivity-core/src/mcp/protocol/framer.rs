@@ -1,7 +1,8 @@
 //! Finds where one JSON value ends and the next begins. No I/O.
 //!
-//! Messages come one a line, but a value may also be spread over several lines, end in CRLF, or be followed by the next on the same
-//! line. A value that was cut off does not swallow those after it: what cannot go on where it stands begins anew.
+//! Messages come one a line, but a value may also be spread over several lines, end in CRLF, or be
+//! followed by the next on the same line. A value that was cut off does not swallow those after it:
+//! what cannot go on where it stands begins anew.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -53,7 +54,8 @@ struct Scan {
 }
 
 impl Framer {
-    /// Bounds a value by its bytes, and by its commas: a member takes much more memory than its two bytes on the wire.
+    /// Bounds a value by its bytes, and by its commas: a member takes much more memory than its two
+    /// bytes on the wire.
     pub(crate) fn new(limit: usize, max_members: usize) -> Self {
         Self { buffer: BytesMut::new(), limit, max_members, scan: Scan::default(), skipped: 0 }
     }
@@ -98,7 +100,11 @@ impl Framer {
             Some(Found::End(end)) => {
                 let members = std::mem::take(&mut self.scan).members;
                 let value = self.buffer.split_to(end).freeze();
-                Some(if members > self.max_members { Framed::TooManyMembers(value) } else { Framed::Value(value) })
+                Some(if members > self.max_members {
+                    Framed::TooManyMembers(value)
+                } else {
+                    Framed::Value(value)
+                })
             }
             Some(Found::CutOff(end)) => {
                 self.scan = Scan::default();
@@ -120,7 +126,8 @@ impl Framer {
         }
     }
 
-    /// Drops a line that begins with none of the brackets, once it is there, and as much of an endless one as there is.
+    /// Drops a line that begins with none of the brackets, once it is there, and as much of an
+    /// endless one as there is.
     fn junk_line(&mut self) -> Option<Framed> {
         let end = self.buffer.iter().position(|&byte| byte == b'\n');
         if end.unwrap_or(self.buffer.len()) > self.limit {
@@ -236,7 +243,8 @@ mod tests {
         found
     }
 
-    /// Returns what was found, without the first bytes of values that are too long: how many are kept depends on the pieces.
+    /// Returns what was found, without the first bytes of values that are too long: how many are
+    /// kept depends on the pieces.
     fn without_kept(found: Vec<Framed>) -> Vec<Framed> {
         let without = |framed| match framed {
             Framed::TooLong(_) => Framed::TooLong(Bytes::new()),
@@ -259,7 +267,10 @@ mod tests {
             assert!(early.is_none() || cut >= 5, "{cut}: {early:?}");
             framer.buffer().extend_from_slice(&bytes[cut..]);
             let found = early.or_else(|| framer.next());
-            assert!(matches!(&found, Some(Framed::Value(value)) if value == "{}"), "{cut}: {found:?}");
+            assert!(
+                matches!(&found, Some(Framed::Value(value)) if value == "{}"),
+                "{cut}: {found:?}"
+            );
         }
     }
 
@@ -282,12 +293,24 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_or_junk_swallows_nothing_after_it() {
-        for junk in
-            ["hello {\n", "1\n", "}\n", "\"a\n", "{\"a\":1\n", "{\"a\": \"\n", "{\"a\":[1,2\n", "[[]\n", "\u{0}\n"]
-        {
+        for junk in [
+            "hello {\n",
+            "1\n",
+            "}\n",
+            "\"a\n",
+            "{\"a\":1\n",
+            "{\"a\": \"\n",
+            "{\"a\":[1,2\n",
+            "[[]\n",
+            "\u{0}\n",
+        ] {
             let text = format!("{junk}{{\"b\":1}}\n");
             for piece in 1..=text.len() {
-                assert_eq!(frames(text.as_bytes(), piece, 100), [Framed::Junk, value("{\"b\":1}")], "{junk} {piece}");
+                assert_eq!(
+                    frames(text.as_bytes(), piece, 100),
+                    [Framed::Junk, value("{\"b\":1}")],
+                    "{junk} {piece}"
+                );
             }
         }
     }
@@ -310,7 +333,9 @@ mod tests {
                 "{\"a\":\"1111111111111111111111111111111111111111\"}",
             ] {
                 let found = frames(format!("{long} {{\"b\":1}}{fits}").as_bytes(), piece, 40);
-                let [Framed::TooLong(kept), after @ .., Framed::TooLong(_)] = &found[..] else { panic!("{found:?}") };
+                let [Framed::TooLong(kept), after @ .., Framed::TooLong(_)] = &found[..] else {
+                    panic!("{found:?}")
+                };
                 assert!(long.as_bytes().starts_with(kept), "{piece}");
                 assert_eq!(after, [value("{\"b\":1}")], "{piece}");
             }
@@ -321,7 +346,10 @@ mod tests {
     fn a_crowded_value_is_left_out() {
         let crowd = format!("[{}0] {{}}", "0,".repeat(MEMBERS + 1));
         let found = frames(crowd.as_bytes(), 64, 1 << 20);
-        assert!(matches!(&found[..], [Framed::TooManyMembers(_), end] if *end == value("{}")), "{found:?}");
+        assert!(
+            matches!(&found[..], [Framed::TooManyMembers(_), end] if *end == value("{}")),
+            "{found:?}"
+        );
     }
 
     proptest! {

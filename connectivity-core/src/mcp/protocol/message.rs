@@ -17,7 +17,8 @@ pub(crate) enum Read {
     Message(Box<ClientJsonRpcMessage>),
     /// It is refused with this answer.
     Refused(Value),
-    /// It is none of the messages that are answered: a notification, or an answer to a question that nobody asked.
+    /// It is none of the messages that are answered: a notification, or an answer to a question
+    /// that nobody asked.
     PassedOver,
 }
 
@@ -52,11 +53,13 @@ pub(crate) struct Head<'a> {
     method: Option<Method<'a>>,
 }
 
-/// Borrows the text where it has no escapes, which serde does for a `Cow` itself but not for one in an `Option`.
+/// Borrows the text where it has no escapes, which serde does for a `Cow` itself but not for one in
+/// an `Option`.
 #[derive(Deserialize)]
 struct Method<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Reads an id that is there. What can be none is looked through without being kept: a peer may make it as long as a message.
+/// Reads an id that is there. What can be none is looked through without being kept: a peer may
+/// make it as long as a message.
 fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     deserializer.deserialize_any(IdVisitor).map(Some)
 }
@@ -122,7 +125,8 @@ pub(crate) fn head(bytes: &[u8]) -> Option<Head<'_>> {
     serde_json::from_slice(bytes).ok()
 }
 
-/// Finds the id in the first bytes of a message: its value, if it is whole, of the key of the outermost object.
+/// Finds the id in the first bytes of a message: its value, if it is whole, of the key of the
+/// outermost object.
 pub(crate) fn id_in(beginning: &[u8]) -> Option<RequestId> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for (at, byte) in beginning.iter().enumerate() {
@@ -130,9 +134,12 @@ pub(crate) fn id_in(beginning: &[u8]) -> Option<RequestId> {
             _ if escaped => escaped = false,
             b'\\' if in_string => escaped = true,
             b'"' => {
-                let key = beginning[at..].strip_prefix(b"\"id\"").filter(|_| depth == 1 && !in_string);
-                if let Some(value) = key.and_then(|rest| rest.trim_ascii_start().strip_prefix(b":")) {
-                    let id: Option<Result<Value, _>> = serde_json::Deserializer::from_slice(value).into_iter().next();
+                let key =
+                    beginning[at..].strip_prefix(b"\"id\"").filter(|_| depth == 1 && !in_string);
+                if let Some(value) = key.and_then(|rest| rest.trim_ascii_start().strip_prefix(b":"))
+                {
+                    let id: Option<Result<Value, _>> =
+                        serde_json::Deserializer::from_slice(value).into_iter().next();
                     return id?.ok().and_then(|id| serde_json::from_value(id).ok());
                 }
                 in_string = !in_string;
@@ -152,14 +159,17 @@ pub(crate) fn too_late(id: &RequestId) -> Value {
     refused
 }
 
-/// What stands beside the code of an error where a call did not run: the kind it is for a caller of ours.
+/// What stands beside the code of an error where a call did not run: the kind it is for a caller of
+/// ours.
 pub(crate) fn kind(kind: ErrorKind) -> Value {
     json!({ "kind": kind.as_str() })
 }
 
 /// Understands a message. A parser that bounds the depth reads it.
 pub(crate) fn read(bytes: &[u8]) -> Read {
-    if head(bytes).is_some_and(|head| head.id.is_none() && head.method().is_some_and(|method| !is_heard(method))) {
+    if head(bytes).is_some_and(|head| {
+        head.id.is_none() && head.method().is_some_and(|method| !is_heard(method))
+    }) {
         return Read::PassedOver;
     }
     match serde_json::from_slice(bytes) {
@@ -177,7 +187,9 @@ fn is_heard(method: &str) -> bool {
 fn misread(bytes: &[u8]) -> Read {
     let value: Value = match serde_json::from_slice(bytes) {
         Ok(value) => value,
-        Err(_cause) => return Read::Refused(refusal(None, PARSE_ERROR, "not JSON, or nested too deeply")),
+        Err(_cause) => {
+            return Read::Refused(refusal(None, PARSE_ERROR, "not JSON, or nested too deeply"));
+        }
     };
     let Value::Object(object) = &value else {
         let message = "a message is one object; batches are not part of the protocol any more";
@@ -200,7 +212,9 @@ fn misread(bytes: &[u8]) -> Read {
 pub(crate) fn cancels(message: &ClientJsonRpcMessage) -> Option<&RequestId> {
     match message {
         ClientJsonRpcMessage::Notification(notification) => match &notification.notification {
-            ClientNotification::CancelledNotification(cancelled) => cancelled.params.request_id.as_ref(),
+            ClientNotification::CancelledNotification(cancelled) => {
+                cancelled.params.request_id.as_ref()
+            }
             _ => None,
         },
         _ => None,
@@ -213,7 +227,10 @@ mod tests {
 
     #[test]
     fn a_look_at_a_notice_copies_nothing() {
-        let looked = head(br#"{"jsonrpc":"2.0","method":"notifications/message","params":{"a":[1,{"b":2}]}}"#).unwrap();
+        let looked = head(
+            br#"{"jsonrpc":"2.0","method":"notifications/message","params":{"a":[1,{"b":2}]}}"#,
+        )
+        .unwrap();
         assert!(looked.id.is_none() && looked.method() == Some("notifications/message"));
         assert!(matches!(looked.method, Some(Method(Cow::Borrowed(_)))));
     }
@@ -230,7 +247,11 @@ mod tests {
             (r#"[1,[2,{"a":3}]]"#, Value::Null),
             (r#"{"a":[1]}"#, Value::Null),
         ] {
-            assert_eq!(head(format!(r#"{{"id":{id}}}"#).as_bytes()).unwrap().id, Some(kept), "{id}");
+            assert_eq!(
+                head(format!(r#"{{"id":{id}}}"#).as_bytes()).unwrap().id,
+                Some(kept),
+                "{id}"
+            );
         }
         assert_eq!(head(b"{}").unwrap().id, None);
     }
@@ -245,7 +266,11 @@ mod tests {
             (r#"{"a":"id","b":["id",3]"#, None),
             (r#"["id",7"#, None),
         ] {
-            assert_eq!(id_in(text.as_bytes()), id.map(|id| serde_json::from_value(id).unwrap()), "{text}");
+            assert_eq!(
+                id_in(text.as_bytes()),
+                id.map(|id| serde_json::from_value(id).unwrap()),
+                "{text}"
+            );
         }
     }
 }

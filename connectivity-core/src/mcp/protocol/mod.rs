@@ -1,4 +1,5 @@
-//! What both ends of a session of MCP share: how messages are cut out of a stream and written into one, and our own words.
+//! What both ends of a session of MCP share: how messages are cut out of a stream and written into
+//! one, and our own words.
 
 pub(crate) mod framer;
 pub(crate) mod message;
@@ -7,7 +8,8 @@ pub(crate) mod outbox;
 /// The key of a value that is no object: older clients take nothing else.
 pub(crate) const RESULT: &str = "result";
 
-/// The notice of a server that it stops: requests that it has not read by then do not run. Others than our client pass it over.
+/// The notice of a server that it stops: requests that it has not read by then do not run. Others
+/// than our client pass it over.
 pub(crate) const LEAVING: &str = "notifications/connectivity/leaving";
 
 /// The experimental capability by which a client of this crate knows a server of this crate.

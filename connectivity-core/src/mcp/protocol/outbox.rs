@@ -1,5 +1,6 @@
-//! The way out of a session. Messages leave in the order in which they were put in; whoever puts one in also writes, unless somebody
-//! does already: a task of its own for writing would be one more to wake for each message.
+//! The way out of a session. Messages leave in the order in which they were put in; whoever puts
+//! one in also writes, unless somebody does already: a task of its own for writing would be one
+//! more to wake for each message.
 
 use std::collections::VecDeque;
 use std::io;
@@ -52,7 +53,11 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     ///
     /// # Errors
     /// When nothing leaves any more.
-    pub(crate) fn put(&self, mut message: Vec<u8>, hears: Option<Arc<dyn Leaves>>) -> io::Result<()> {
+    pub(crate) fn put(
+        &self,
+        mut message: Vec<u8>,
+        hears: Option<Arc<dyn Leaves>>,
+    ) -> io::Result<()> {
         message.push(b'\n');
         let mut waiting = self.waiting();
         if waiting.is_over {
@@ -128,8 +133,12 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     }
 }
 
-async fn within<T>(stall: Option<Duration>, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let stuck = |_elapsed| Err(io::Error::new(io::ErrorKind::TimedOut, "the other side does not read"));
+async fn within<T>(
+    stall: Option<Duration>,
+    work: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let stuck =
+        |_elapsed| Err(io::Error::new(io::ErrorKind::TimedOut, "the other side does not read"));
     match stall {
         Some(stall) => tokio::time::timeout(stall, work).await.unwrap_or_else(stuck),
         None => work.await,
@@ -242,7 +251,11 @@ mod tests {
     }
 
     impl AsyncWrite for Flushing {
-        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
             Pin::new(&mut self.inner).poll_write(cx, bytes)
         }
 

@@ -43,7 +43,10 @@ impl Spelling {
         }
         let plain = tool.name().replace('.', "__");
         if plain.len() > MAX_PLAIN {
-            tracing::warn!(tool = tool.name(), "its plain name is longer than 64 characters; it is left out");
+            tracing::warn!(
+                tool = tool.name(),
+                "its plain name is longer than 64 characters; it is left out"
+            );
             return None;
         }
         tool.shown.name = plain.into();
@@ -64,7 +67,11 @@ pub(super) enum Kind {
 }
 
 impl Listed {
-    pub(super) fn new(name: impl Into<Cow<'static, str>>, docs: impl Into<Cow<'static, str>>, kind: Kind) -> Self {
+    pub(super) fn new(
+        name: impl Into<Cow<'static, str>>,
+        docs: impl Into<Cow<'static, str>>,
+        kind: Kind,
+    ) -> Self {
         let (name, docs) = (name.into(), docs.into());
         let docs = Some(docs).filter(|docs| !docs.is_empty());
         Self { shown: Tool::new_with_raw(name.clone(), docs, JsonObject::new()), kind, name }
@@ -185,8 +192,8 @@ impl Changes<'_> {
         let Some(tables) = &mut self.tables else { return std::future::pending().await };
         loop {
             let now = self.catalogue.tools();
-            let same =
-                now.len() == self.seen.len() && now.iter().zip(&*self.seen).all(|(one, other)| Arc::ptr_eq(one, other));
+            let same = now.len() == self.seen.len()
+                && now.iter().zip(&*self.seen).all(|(one, other)| Arc::ptr_eq(one, other));
             if !same {
                 self.seen = now;
                 return;
@@ -203,7 +210,8 @@ pub(super) fn value(object: JsonObject) -> CallToolResult {
     CallToolResult::structured(Value::Object(object))
 }
 
-/// The result of a call that failed, as a text for whoever called. A structured one would have to be of the schema of the value.
+/// The result of a call that failed, as a text for whoever called. A structured one would have to
+/// be of the schema of the value.
 pub(super) fn failed(text: impl Into<String>) -> CallToolResult {
     CallToolResult::error(vec![ContentBlock::text(text)])
 }

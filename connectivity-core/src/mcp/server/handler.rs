@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult,
-    ErrorCode, ErrorData, Implementation, JsonObject, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
-    RequestId, RequestMetaObject, ServerCapabilities, ServerConfig, SubscriptionFilter, Tool,
+    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock,
+    CustomRequest, CustomResult, ErrorCode, ErrorData, Implementation, JsonObject, ListToolsResult,
+    PaginatedRequestParams, ProtocolVersion, RequestId, RequestMetaObject, ServerCapabilities,
+    ServerConfig, SubscriptionFilter, Tool,
 };
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
@@ -23,11 +24,14 @@ use crate::mcp::protocol::message::{OVERLOADED, kind};
 use crate::mcp::protocol::{OURS, TIMEOUT_MS, TRACE_PARENT};
 use crate::name::shown;
 
-/// How long a client may take a list of tools for fresh, in milliseconds; who listens for changes hears of them at once.
+/// How long a client may take a list of tools for fresh, in milliseconds; who listens for changes
+/// hears of them at once.
 const LIST_TTL_MS: u64 = 5_000;
 
-/// The requests of the protocol that there is a handler for: with params that it cannot read they are wrong, not unknown.
-const KNOWN: &[&str] = &["initialize", "ping", "tools/call", "tools/list", "server/discover", "subscriptions/listen"];
+/// The requests of the protocol that there is a handler for: with params that it cannot read they
+/// are wrong, not unknown.
+const KNOWN: &[&str] =
+    &["initialize", "ping", "tools/call", "tools/list", "server/discover", "subscriptions/listen"];
 
 /// One session, or one request over HTTP.
 #[derive(Clone, Debug)]
@@ -55,7 +59,8 @@ impl Session {
     /// What travels with a call: who sent it, until when, and the trace that it is a part of.
     fn context(&self, request: &RequestContext<RoleServer>) -> Context {
         let parts = request.extensions.get::<http::request::Parts>();
-        let mut context = parts.and_then(|parts| parts.extensions.get::<Context>()).cloned().unwrap_or_default();
+        let mut context =
+            parts.and_then(|parts| parts.extensions.get::<Context>()).cloned().unwrap_or_default();
         let peer = self.peer.as_ref().or_else(|| parts?.extensions.get::<Peer>());
         if let Some(peer) = peer {
             context = context.with_peer(peer.clone());
@@ -64,7 +69,9 @@ impl Session {
             context = context.with_trace_parent(trace_parent);
         }
         let asked = request.meta.get(TIMEOUT_MS).and_then(Value::as_u64).map(Duration::from_millis);
-        context.with_timeout(asked.map_or(self.inner.timeout, |asked| asked.min(self.inner.max_timeout)))
+        context.with_timeout(
+            asked.map_or(self.inner.timeout, |asked| asked.min(self.inner.max_timeout)),
+        )
     }
 
     /// Calls a tool where its implementation belongs.
@@ -87,8 +94,8 @@ impl Session {
         })
     }
 
-    /// Runs a call once there is room for its answer. Nothing comes between the two: of many calls that wait, those that find no room
-    /// any more wait on.
+    /// Runs a call once there is room for its answer. Nothing comes between the two: of many calls
+    /// that wait, those that find no room any more wait on.
     async fn with_room(
         &self,
         id: &RequestId,
@@ -97,7 +104,9 @@ impl Session {
     ) -> Result<CallToolResult, ErrorData> {
         let Some(line) = &self.line else { return Ok(call.await) };
         match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, line.room()).await.map_err(|_elapsed| not_begun())?,
+            Some(deadline) => tokio::time::timeout_at(deadline, line.room())
+                .await
+                .map_err(|_elapsed| not_begun())?,
             None => line.room().await,
         }
         let result = call.await;
@@ -130,7 +139,8 @@ impl ServerHandler for Session {
         let server = Implementation::new("connectivity", env!("CARGO_PKG_VERSION"));
         ServerConfig::new(capabilities)
             .with_server_info(server)
-            // What a client gets that offers a version that we do not know, as from the Go original.
+            // What a client gets that offers a version that we do not know, as from the Go
+            // original.
             .with_protocol_version(ProtocolVersion::V_2025_06_18)
     }
 
@@ -142,7 +152,9 @@ impl ServerHandler for Session {
         let now = self.inner.catalogue.tools();
         let tools = now.iter().map(|tool| tool.shown.clone()).collect();
         *self.told() = now;
-        Ok(ListToolsResult::with_all_items(tools).with_ttl_ms(LIST_TTL_MS).with_cache_scope(CacheScope::Private))
+        Ok(ListToolsResult::with_all_items(tools)
+            .with_ttl_ms(LIST_TTL_MS)
+            .with_cache_scope(CacheScope::Private))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
@@ -168,7 +180,10 @@ impl ServerHandler for Session {
         }
     }
 
-    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+    fn accepted_subscription_filter(
+        &self,
+        requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
         Some(requested.clone())
     }
 
@@ -197,12 +212,17 @@ impl ServerHandler for Session {
         Err(if KNOWN.contains(&request.method.as_str()) {
             ErrorData::invalid_params(format!("the params are none of {method}"), None)
         } else {
-            ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("there is no method {method}"), None)
+            ErrorData::new(
+                ErrorCode::METHOD_NOT_FOUND,
+                format!("there is no method {method}"),
+                None,
+            )
         })
     }
 }
 
-/// About how long an answer is: its texts say all of it, and its structured content says that again.
+/// About how long an answer is: its texts say all of it, and its structured content says that
+/// again.
 pub(super) fn size(result: &CallToolResult) -> usize {
     let texts = result.content.iter().filter_map(ContentBlock::as_text);
     2 * texts.map(|text| text.text.len()).sum::<usize>()

@@ -38,7 +38,8 @@ struct Door {
 }
 
 impl Door {
-    /// Finds out who sends a request. A page of this very server, by a loopback name that nobody can borrow, is no foreign one.
+    /// Finds out who sends a request. A page of this very server, by a loopback name that nobody
+    /// can borrow, is no foreign one.
     fn identify(&self, headers: &HeaderMap) -> Result<Option<Peer>, (ErrorKind, &'static str)> {
         if !is_own_page(headers) {
             return self.callers.identify(headers);
@@ -51,7 +52,9 @@ impl Door {
 
 fn is_own_page(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(origin) = text(ORIGIN).and_then(|origin| origin.strip_prefix("http://")) else { return false };
+    let Some(origin) = text(ORIGIN).and_then(|origin| origin.strip_prefix("http://")) else {
+        return false;
+    };
     let name = origin.rsplit_once(':').map_or(origin, |(name, _port)| name);
     Some(origin) == text(HOST) && LOOPBACK.contains(&name)
 }
@@ -80,7 +83,12 @@ where
         config.allowed_hosts.extend(hosts.iter().cloned());
     }
     let (drain, user) = server.unzip();
-    let door = Door { callers, guarded: inner.catalogue.is_guarded(), max_message: inner.max_message, user };
+    let door = Door {
+        callers,
+        guarded: inner.catalogue.is_guarded(),
+        max_message: inner.max_message,
+        user,
+    };
     let line = drain.map(ending);
     let session = move || Ok(Session::over_http(Arc::clone(&inner), line.clone()));
     let service = StreamableHttpService::new(session, manager(), config);
@@ -111,7 +119,10 @@ async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Re
         Err((kind, message)) => return refused(kind, message),
     }
     if door.guarded && request.extensions().get::<Peer>().or(around.peer()).is_none() {
-        return refused(ErrorKind::Unauthenticated, "these tools are for callers that were authenticated");
+        return refused(
+            ErrorKind::Unauthenticated,
+            "these tools are for callers that were authenticated",
+        );
     }
     // What an application around this has set goes along with the calls.
     request.extensions_mut().insert(around);
@@ -131,8 +142,12 @@ async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Re
     .await
 }
 
-/// Answers a request. One that came in on an IO thread is answered elsewhere: reading and writing JSON can take a while.
-async fn run(user: Option<&Handle>, answer: impl Future<Output = Response> + Send + 'static) -> Response {
+/// Answers a request. One that came in on an IO thread is answered elsewhere: reading and writing
+/// JSON can take a while.
+async fn run(
+    user: Option<&Handle>,
+    answer: impl Future<Output = Response> + Send + 'static,
+) -> Response {
     let Some(user) = user else { return answer.await };
     // The task ends with this future, when the client has gone.
     let mut task = JoinSet::new();
@@ -141,8 +156,8 @@ async fn run(user: Option<&Handle>, answer: impl Future<Output = Response> + Sen
     response.unwrap_or_else(|| refused(ErrorKind::Cancelled, "the work was cancelled"))
 }
 
-/// Refuses a request that was not looked at. One that is too large is refused in the words of the protocol, so that clients see the limit;
-/// nobody knows its id.
+/// Refuses a request that was not looked at. One that is too large is refused in the words of the
+/// protocol, so that clients see the limit; nobody knows its id.
 fn unread(refusal: Refusal) -> Response {
     if refusal.error().kind() != ErrorKind::TooLarge {
         return refusal.into_response();

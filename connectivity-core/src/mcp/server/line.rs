@@ -1,4 +1,5 @@
-//! What the transport of a session and whoever serves it share: how the session stands, and what is in flight.
+//! What the transport of a session and whoever serves it share: how the session stands, and what is
+//! in flight.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,7 +15,8 @@ use crate::mcp::protocol::outbox::Leaves;
 /// Requests of one session at once; what is over it is refused.
 pub(super) const MAX_IN_FLIGHT: usize = 128;
 
-/// Backpressure: no call of a session begins, and no request is read, while this many bytes of its answers are unsent.
+/// Backpressure: no call of a session begins, and no request is read, while this many bytes of its
+/// answers are unsent.
 const MAX_UNSENT: usize = 4 << 20;
 
 /// How a session stands.
@@ -102,17 +104,26 @@ impl Line {
     pub(super) fn admit(&self, id: &RequestId) -> Result<(), Value> {
         self.with(|in_flight| {
             if in_flight.contains_key(id) {
-                return Err(refusal(Some(id), INVALID_REQUEST, "a request of this id is in flight"));
+                return Err(refusal(
+                    Some(id),
+                    INVALID_REQUEST,
+                    "a request of this id is in flight",
+                ));
             }
             if in_flight.len() >= MAX_IN_FLIGHT {
-                return Err(refusal(Some(id), OVERLOADED, "too many requests of this session are in flight"));
+                return Err(refusal(
+                    Some(id),
+                    OVERLOADED,
+                    "too many requests of this session are in flight",
+                ));
             }
             in_flight.insert(id.clone(), Progress { made: 0, answered: false });
             Ok(())
         })
     }
 
-    /// The request has an answer, which counts until it leaves: answers that nobody reads must not pile up.
+    /// The request has an answer, which counts until it leaves: answers that nobody reads must not
+    /// pile up.
     pub(super) fn answers(&self, id: &RequestId) {
         self.with(|in_flight| in_flight.get_mut(id).map(|progress| progress.answered = true));
     }
@@ -120,7 +131,9 @@ impl Line {
     /// A request that still runs gets no answer any more.
     pub(super) fn cancelled(&self, id: &RequestId) {
         let runs = |progress: &Progress| !progress.answered;
-        let ended = self.with(|in_flight| in_flight.get(id).is_some_and(runs).then(|| in_flight.remove(id)).flatten());
+        let ended = self.with(|in_flight| {
+            in_flight.get(id).is_some_and(runs).then(|| in_flight.remove(id)).flatten()
+        });
         self.sent(ended);
     }
 
@@ -151,8 +164,8 @@ impl Line {
         }
     }
 
-    /// Waits until there is room for more answers. Calls hold no lock meanwhile: one that blocks its thread
-    /// must not keep the others of its session from beginning.
+    /// Waits until there is room for more answers. Calls hold no lock meanwhile: one that blocks
+    /// its thread must not keep the others of its session from beginning.
     pub(super) async fn room(&self) {
         // The sender lives as long as this does.
         let _ = self.unsent.subscribe().wait_for(|unsent| *unsent < MAX_UNSENT).await;

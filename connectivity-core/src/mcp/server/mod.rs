@@ -1,5 +1,5 @@
-//! The services of a router as tools of the Model Context Protocol, on rmcp: over stdio, Streamable HTTP and QUIC.
-//! `docs/mcp-over-quic.md` has the bytes of the last.
+//! The services of a router as tools of the Model Context Protocol, on rmcp: over stdio, Streamable
+//! HTTP and QUIC. `docs/mcp-over-quic.md` has the bytes of the last.
 
 #[cfg(feature = "sqlite")]
 mod admin;
@@ -47,13 +47,15 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// The most that a client may ask for unless said.
 const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Offers the exposed services of a router as tools to agents: every method is a tool of its full name.
+/// Offers the exposed services of a router as tools to agents: every method is a tool of its full
+/// name.
 ///
-/// A tool's description is the doc comment of its method; the schemas of what it takes and gives come from the types, with no derive
-/// of their own; `#[readonly]` and `#[idempotent]` are its annotations. A value that is no object is given as `{"result": ..}`. The error
-/// type of the contract, and what is ours to refuse (`{"kind","name","message"}`), are results with `isError`. Tools come and go with
-/// services, and a row `noop` takes those away that have no answer for it; clients are told, over HTTP those that listen for it (2026-07-28),
-/// since there are no sessions.
+/// A tool's description is the doc comment of its method; the schemas of what it takes and gives
+/// come from the types, with no derive of their own; `#[readonly]` and `#[idempotent]` are its
+/// annotations. A value that is no object is given as `{"result": ..}`. The error type of the
+/// contract, and what is ours to refuse (`{"kind","name","message"}`), are results with `isError`.
+/// Tools come and go with services, and a row `noop` takes those away that have no answer for it;
+/// clients are told, over HTTP those that listen for it (2026-07-28), since there are no sessions.
 ///
 /// ```no_run
 /// use connectivity_core::{Exposure, Mcp, Router};
@@ -73,8 +75,9 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 /// # }
 /// ```
 ///
-/// A client may ask for less or more time than 30 s by `connectivity/timeout-ms` in the `_meta` of its request; `traceparent` in it goes along
-/// with the call. A request that is cancelled, or whose client has gone, ends the call's work.
+/// A client may ask for less or more time than 30 s by `connectivity/timeout-ms` in the `_meta` of
+/// its request; `traceparent` in it goes along with the call. A request that is cancelled, or whose
+/// client has gone, ends the call's work.
 #[derive(Clone)]
 pub struct Mcp {
     offer: Offer,
@@ -112,12 +115,14 @@ impl Mcp {
         Self::of(Offer::Services(inbound))
     }
 
-    /// Offers the tools that read and change the rows of a router (`routes.list`, `routes.get`, `routes.upsert`, `routes.set_strategy`,
-    /// `routes.delete`, `routes.history`, `routes.rollback`, `services.inspect`), and no service: they are a catalogue of their own.
+    /// Offers the tools that read and change the rows of a router (`routes.list`, `routes.get`,
+    /// `routes.upsert`, `routes.set_strategy`, `routes.delete`, `routes.history`,
+    /// `routes.rollback`, `services.inspect`), and no service: they are a catalogue of their own.
     ///
-    /// A change is only tried, unless the call says `"dry_run": false`. Over HTTP these tools are for authenticated callers only:
-    /// [`bearer`](Self::bearer), or a [`Peer`] that a middleware of yours puts into the request's extensions. Over QUIC, an address
-    /// that other machines reach needs client certificates. Plain values of headers in a row are not shown.
+    /// A change is only tried, unless the call says `"dry_run": false`. Over HTTP these tools are
+    /// for authenticated callers only: [`bearer`](Self::bearer), or a [`Peer`] that a middleware of
+    /// yours puts into the request's extensions. Over QUIC, an address that other machines reach
+    /// needs client certificates. Plain values of headers in a row are not shown.
     ///
     /// # Errors
     /// When the rows are in no SQLite file.
@@ -139,15 +144,17 @@ impl Mcp {
         }
     }
 
-    /// Makes a tool of an exposed raw service, which is none otherwise, and says how its bytes stand in JSON.
+    /// Makes a tool of an exposed raw service, which is none otherwise, and says how its bytes
+    /// stand in JSON.
     #[must_use]
     pub fn raw(mut self, name: impl Into<String>, form: RawForm) -> Self {
         self.raw.insert(name.into(), form);
         self
     }
 
-    /// Names tools for hosts of agents that take letters, digits, `_` and `-` only, 64 at most: `billing__charge` for
-    /// `billing.charge`. A tool whose name would be longer, or that of another, is left out, and the log says so.
+    /// Names tools for hosts of agents that take letters, digits, `_` and `-` only, 64 at most:
+    /// `billing__charge` for `billing.charge`. A tool whose name would be longer, or that of
+    /// another, is left out, and the log says so.
     #[must_use]
     pub fn plain_names(self) -> Self {
         Self { spelling: Spelling::Plain, ..self }
@@ -173,31 +180,33 @@ impl Mcp {
         Self { max_message: limit, ..self }
     }
 
-    /// Over HTTP, answers only requests with one of the tokens given so; see [`Gateway::bearer`](crate::Gateway::bearer).
+    /// Over HTTP, answers only requests with one of the tokens given so; see
+    /// [`Gateway::bearer`](crate::Gateway::bearer).
     #[must_use]
     pub fn bearer(mut self, name: impl Into<String>, token: impl Into<String>) -> Self {
         self.callers.add_bearer(Peer::new("bearer", name), token.into());
         self
     }
 
-    /// Over HTTP, answers requests that a browser sends from a page of this origin, such as `https://agents.example.com`. Without it
-    /// a request with an `Origin` is refused.
+    /// Over HTTP, answers requests that a browser sends from a page of this origin, such as
+    /// `https://agents.example.com`. Without it a request with an `Origin` is refused.
     #[must_use]
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
         self.callers.add_origin(origin.into());
         self
     }
 
-    /// Over HTTP, answers requests for this host, such as `mcp.example.com`, or for any, by `*`. Without it only loopback names are
-    /// answered, unless there is a [`bearer`](Self::bearer): so no page can reach the tools by a name of its own for this machine.
+    /// Over HTTP, answers requests for this host, such as `mcp.example.com`, or for any, by `*`.
+    /// Without it only loopback names are answered, unless there is a [`bearer`](Self::bearer): so
+    /// no page can reach the tools by a name of its own for this machine.
     #[must_use]
     pub fn allow_host(mut self, host: impl Into<String>) -> Self {
         self.hosts.push(host.into());
         self
     }
 
-    /// Serves one session over the standard input and output of this process, until its input ends. Nothing else may write to the
-    /// output: let logs go to the standard error.
+    /// Serves one session over the standard input and output of this process, until its input ends.
+    /// Nothing else may write to the output: let logs go to the standard error.
     ///
     /// The host that started the process may leave answers unread for as long as it likes. While 4
     /// MiB of them wait, no further call begins and no request is read.
@@ -211,20 +220,26 @@ impl Mcp {
         stdio::serve(self.into_inner(Workplace::default())).await
     }
 
-    /// Makes an axum router that answers MCP at its root: mount it at a path of its own, such as `/mcp`.
+    /// Makes an axum router that answers MCP at its root: mount it at a path of its own, such as
+    /// `/mcp`.
     ///
-    /// A [`Peer`] that a middleware of yours puts into the request's extensions is who implementations see as the authenticated
-    /// caller.
+    /// A [`Peer`] that a middleware of yours puts into the request's extensions is who
+    /// implementations see as the authenticated caller.
     pub fn into_router<S: Clone + Send + Sync + 'static>(self) -> axum::Router<S> {
         let (callers, hosts) = (self.callers.clone(), self.hosts.clone());
         http::router(self.into_inner(Workplace::default()), callers, &hosts, None)
     }
 
-    /// The same, for a server that will stop: who listens for changes must not hold that up. Its requests come in on IO threads,
-    /// and are answered on the runtime that this is called on.
+    /// The same, for a server that will stop: who listens for changes must not hold that up. Its
+    /// requests come in on IO threads, and are answered on the runtime that this is called on.
     pub(crate) fn into_drained_router(self, drain: Drain) -> axum::Router {
         let (callers, hosts) = (self.callers.clone(), self.hosts.clone());
-        http::router(self.into_inner(Workplace::default()), callers, &hosts, Some((drain, Handle::current())))
+        http::router(
+            self.into_inner(Workplace::default()),
+            callers,
+            &hosts,
+            Some((drain, Handle::current())),
+        )
     }
 
     /// Answers the callers of a gateway, by any name of this machine if everybody may call.
@@ -238,7 +253,9 @@ impl Mcp {
         let catalogue = match offer {
             Offer::Services(inbound) => Catalogue::Services(Services::new(inbound, raw, spelling)),
             #[cfg(feature = "sqlite")]
-            Offer::Admin(router, admin) => Catalogue::Admin(admin::AdminTools::new(router, admin, spelling)),
+            Offer::Admin(router, admin) => {
+                Catalogue::Admin(admin::AdminTools::new(router, admin, spelling))
+            }
         };
         Arc::new(Inner { catalogue, timeout, max_timeout, max_message, work })
     }
@@ -246,7 +263,10 @@ impl Mcp {
 
 impl fmt::Debug for Mcp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mcp").field("offer", &self.offer).field("callers", &self.callers).finish_non_exhaustive()
+        f.debug_struct("Mcp")
+            .field("offer", &self.offer)
+            .field("callers", &self.callers)
+            .finish_non_exhaustive()
     }
 }
 

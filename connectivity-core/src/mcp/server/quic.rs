@@ -25,7 +25,8 @@ use crate::transport::{Drain, Listener, Listening, ServeError};
 /// Sessions at once unless said.
 const MAX_SESSIONS: usize = 256;
 
-/// How long a client may take for each of these: the handshake, the first four bytes, the first request.
+/// How long a client may take for each of these: the handshake, the first four bytes, the first
+/// request.
 const OPENING: Duration = Duration::from_secs(10);
 
 /// How long a client may leave an answer unread.
@@ -43,7 +44,8 @@ const RECEIVE_WINDOW: u32 = 1 << 20;
 /// How long the last answers may take to arrive before the connection is closed.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Connections from which on a client has to prove its address first, and handshakes that wait at the most.
+/// Connections from which on a client has to prove its address first, and handshakes that wait at
+/// the most.
 const PENDING_UNPROVEN: usize = 32;
 const MAX_PENDING: usize = 64;
 
@@ -53,8 +55,8 @@ const VIOLATION: VarInt = VarInt::from_u32(3);
 
 type Configure = Box<dyn FnOnce(Mcp) -> Mcp + Send + Sync>;
 
-/// Listens for sessions of MCP over QUIC (ALPN `mcp-quic-v1`), TLS 1.3. Limits: 256 sessions, 128 requests at once in each, messages of
-/// 10 MiB, an answer unread for 30 s.
+/// Listens for sessions of MCP over QUIC (ALPN `mcp-quic-v1`), TLS 1.3. Limits: 256 sessions, 128
+/// requests at once in each, messages of 10 MiB, an answer unread for 30 s.
 ///
 /// An address that other machines can reach needs a rule who may call: [`Tls::client_ca`], or
 /// [`open_to_everyone`](Self::open_to_everyone).
@@ -73,7 +75,8 @@ enum Offer {
 }
 
 impl McpListener {
-    /// Listens on an address such as `0.0.0.0:4434`, with this identity; port 0 lets the system choose.
+    /// Listens on an address such as `0.0.0.0:4434`, with this identity; port 0 lets the system
+    /// choose.
     #[must_use]
     pub fn new(address: impl Into<String>, tls: Tls) -> Self {
         Self::with(address.into(), tls, Offer::OfServer(Vec::new()))
@@ -119,12 +122,18 @@ impl McpListener {
     fn offered(&mut self, inbound: Inbound, work: Workplace) -> Arc<Inner> {
         let mcp = match std::mem::replace(&mut self.offer, Offer::OfServer(Vec::new())) {
             Offer::Own(mcp) => *mcp,
-            Offer::OfServer(all) => all.into_iter().fold(Mcp::new(inbound), |mcp, configure| configure(mcp)),
+            Offer::OfServer(all) => {
+                all.into_iter().fold(Mcp::new(inbound), |mcp, configure| configure(mcp))
+            }
         };
         mcp.into_inner(work)
     }
 
-    async fn bind(&self, guarded: bool, thread: &IoThread<Work>) -> Result<(Endpoint, Freed), ServeError> {
+    async fn bind(
+        &self,
+        guarded: bool,
+        thread: &IoThread<Work>,
+    ) -> Result<(Endpoint, Freed), ServeError> {
         let open = self.open_to_everyone && !guarded;
         let binding = Binding { address: &self.address, tls: &self.tls, open };
         let address = binding.resolve().await?;
@@ -157,9 +166,11 @@ impl Listener for McpListener {
         Box::pin(async move {
             let named = self.address.clone();
             let cannot = |cause| ServeError::Bind { address: named.clone(), cause };
-            // Sockets have a thread of their own: keep-alives are answered even where tools block all others.
+            // Sockets have a thread of their own: keep-alives are answered even where tools block
+            // all others.
             let (threads, ended) = IoThreads::start("mcp", 1).map_err(cannot)?;
-            let work = Workplace::apart(threads.get(0), Handle::current(), InlinePolicies::default());
+            let work =
+                Workplace::apart(threads.get(0), Handle::current(), InlinePolicies::default());
             let inner = self.offered(inbound, work);
             let (endpoint, freed) = self.bind(inner.catalogue.is_guarded(), threads.get(0)).await?;
             let address: SocketAddr = endpoint.local_addr().map_err(cannot)?;
@@ -179,7 +190,10 @@ impl Listener for McpListener {
 
 impl std::fmt::Debug for McpListener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("McpListener").field("address", &self.address).field("tls", &self.tls).finish_non_exhaustive()
+        f.debug_struct("McpListener")
+            .field("address", &self.address)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
     }
 }
 
@@ -205,7 +219,11 @@ async fn accept(endpoint: Endpoint, inner: Arc<Inner>, max_sessions: usize, mut 
     admission.close(ended, drain).await;
 }
 
-async fn connection(admitted: Admitted, inner: Arc<Inner>, mut drain: Drain) -> Result<(), quinn::ConnectionError> {
+async fn connection(
+    admitted: Admitted,
+    inner: Arc<Inner>,
+    mut drain: Drain,
+) -> Result<(), quinn::ConnectionError> {
     let Some(established) = admitted.establish(OPENING).await? else { return Ok(()) };
     let Established { connection, peer, place: _place, .. } = established;
     let (code, reason): (_, &[u8]) = match tokio::time::timeout(OPENING, open(&connection)).await {
@@ -230,7 +248,9 @@ async fn connection(admitted: Admitted, inner: Arc<Inner>, mut drain: Drain) -> 
 }
 
 /// Takes the one stream, and how it begins; `None` if it begins otherwise.
-async fn open(connection: &Connection) -> Result<Option<(SendStream, RecvStream)>, quinn::ConnectionError> {
+async fn open(
+    connection: &Connection,
+) -> Result<Option<(SendStream, RecvStream)>, quinn::ConnectionError> {
     let (writer, mut reader) = connection.accept_bi().await?;
     let mut magic = [0; MAGIC.len()];
     let read = reader.read_exact(&mut magic).await;

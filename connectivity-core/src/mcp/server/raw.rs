@@ -11,10 +11,11 @@ use super::catalogue::{Kind, Listed, value};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RawForm {
-    /// The arguments as a whole, an object, are the bytes of the call, as a Go peer sends them; an answer that is a JSON object is
-    /// the result, and any other its text.
+    /// The arguments as a whole, an object, are the bytes of the call, as a Go peer sends them; an
+    /// answer that is a JSON object is the result, and any other its text.
     Json,
-    /// The bytes of the call are the argument `text` or `base64`, and so are those of the answer: `text` where they are UTF-8.
+    /// The bytes of the call are the argument `text` or `base64`, and so are those of the answer:
+    /// `text` where they are UTF-8.
     Bytes,
 }
 
@@ -26,10 +27,10 @@ pub(super) fn tool(name: &str, form: RawForm) -> Listed {
         "minProperties": 1, "maxProperties": 1, "additionalProperties": false
     });
     match form {
-        RawForm::Json => {
-            listed("A service without a contract: it takes any JSON object.").schemas(json!({ "type": "object" }), None)
-        }
-        RawForm::Bytes => listed("A service of bytes: as `text`, or as `base64`.").schemas(bytes.clone(), Some(bytes)),
+        RawForm::Json => listed("A service without a contract: it takes any JSON object.")
+            .schemas(json!({ "type": "object" }), None),
+        RawForm::Bytes => listed("A service of bytes: as `text`, or as `base64`.")
+            .schemas(bytes.clone(), Some(bytes)),
     }
 }
 
@@ -57,6 +58,8 @@ pub(super) fn result(form: RawForm, bytes: &[u8]) -> CallToolResult {
             )]),
         },
         (RawForm::Bytes, Ok(text)) => value(Map::from_iter([("text".to_owned(), text.into())])),
-        (RawForm::Bytes, Err(_)) => value(Map::from_iter([("base64".to_owned(), STANDARD.encode(bytes).into())])),
+        (RawForm::Bytes, Err(_)) => {
+            value(Map::from_iter([("base64".to_owned(), STANDARD.encode(bytes).into())]))
+        }
     }
 }

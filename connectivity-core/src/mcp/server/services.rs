@@ -52,7 +52,8 @@ impl Services {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.table != Some(table) {
             let callable = self.inbound.listed();
-            let list = in_order(callable.iter().filter_map(|callable| self.made(&mut known, callable)));
+            let list =
+                in_order(callable.iter().filter_map(|callable| self.made(&mut known, callable)));
             (known.table, known.list) = (Some(table), list);
         }
         Arc::clone(&known.list)
@@ -80,7 +81,10 @@ impl Services {
                 let form = *self.raw.get(name.as_str())?;
                 let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
                 if name.as_str().len() > MAX_NAME || !name.as_str().bytes().all(plain) {
-                    tracing::warn!(name = name.as_str(), "no tool can have this name; the raw service is left out");
+                    tracing::warn!(
+                        name = name.as_str(),
+                        "no tool can have this name; the raw service is left out"
+                    );
                     return None;
                 }
                 Some(raw::tool(name.as_str(), form))
@@ -98,11 +102,13 @@ impl Services {
     async fn answer(&self, tool: &Listed, arguments: JsonObject) -> Result<CallToolResult, Error> {
         let name = tool.name();
         let fail = |kind, cause: String| Error::new(kind, name, cause).with_sent(Sent::No);
-        let parsed = Name::parse(name).map_err(|cause| fail(ErrorKind::NotRoutable, cause.to_string()))?;
+        let parsed =
+            Name::parse(name).map_err(|cause| fail(ErrorKind::NotRoutable, cause.to_string()))?;
         let call = match tool.kind {
-            Kind::Raw(form) => {
-                Call::raw(parsed, raw::payload(form, arguments).map_err(|cause| fail(ErrorKind::Decode, cause))?)
-            }
+            Kind::Raw(form) => Call::raw(
+                parsed,
+                raw::payload(form, arguments).map_err(|cause| fail(ErrorKind::Decode, cause))?,
+            ),
             _ => {
                 let arguments = serde_json::to_vec(&arguments);
                 Call::encoded(
@@ -138,7 +144,8 @@ fn of_method(method: &'static MethodDesc) -> Listed {
     let mut output = shape.ok().json_schema_of_output();
     if wrap {
         let definitions = output.as_object_mut().and_then(|output| output.remove("$defs"));
-        output = json!({ "type": "object", "properties": { RESULT: output }, "required": [RESULT] });
+        output =
+            json!({ "type": "object", "properties": { RESULT: output }, "required": [RESULT] });
         if let Some(definitions) = definitions {
             output["$defs"] = definitions;
         }
@@ -147,9 +154,11 @@ fn of_method(method: &'static MethodDesc) -> Listed {
     // A method without arguments has a shape of nothing.
     input["type"] = "object".into();
     output["type"] = "object".into();
-    let annotations = ToolAnnotations::new().read_only(method.is_readonly()).idempotent(method.is_idempotent());
+    let annotations =
+        ToolAnnotations::new().read_only(method.is_readonly()).idempotent(method.is_idempotent());
     // What only reads destroys nothing; of the others nobody has said.
-    let annotations = if method.is_readonly() { annotations.destructive(false) } else { annotations };
+    let annotations =
+        if method.is_readonly() { annotations.destructive(false) } else { annotations };
     Listed::new(method.full_name(), method.doc_comment().trim(), Kind::Method { wrap })
         .schemas(input, Some(output))
         .annotated(annotations)

@@ -41,7 +41,12 @@ where
     let _end = EndOfSession(Arc::clone(&line));
     let user = inner.work.user().cloned();
     let wire = Wire::new(reader, writer, Arc::clone(&line), limits.message, limits.stall, user);
-    let serving = run(&inner, Session::new(Arc::clone(&inner), peer, Arc::clone(&line)), wire, limits.opening);
+    let serving = run(
+        &inner,
+        Session::new(Arc::clone(&inner), peer, Arc::clone(&line)),
+        wire,
+        limits.opening,
+    );
     let ends = async {
         match drain {
             Some(mut drain) => {

@@ -30,7 +30,8 @@ pub(super) async fn serve(inner: Arc<Inner>) -> io::Result<()> {
     }
 }
 
-/// The standard input, read by a thread of its own. Tokio's would keep a runtime from ending until the next line comes.
+/// The standard input, read by a thread of its own. Tokio's would keep a runtime from ending until
+/// the next line comes.
 struct Stdin {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     rest: Bytes,
@@ -39,7 +40,9 @@ struct Stdin {
 impl Stdin {
     fn open() -> io::Result<Self> {
         let (sender, pieces) = mpsc::channel(1);
-        thread::Builder::new().name("connectivity-mcp-stdin".to_owned()).spawn(move || read(&sender))?;
+        thread::Builder::new()
+            .name("connectivity-mcp-stdin".to_owned())
+            .spawn(move || read(&sender))?;
         Ok(Self { pieces, rest: Bytes::new() })
     }
 }
@@ -61,7 +64,11 @@ fn read(sender: &mpsc::Sender<io::Result<Bytes>>) {
 }
 
 impl AsyncRead for Stdin {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.rest.is_empty() {
             match ready!(self.pieces.poll_recv(cx)) {
                 Some(piece) => self.rest = piece?,

@@ -13,8 +13,11 @@ use crate::router::Router;
 use crate::routes::MemoryRoutes;
 use crate::transport::Exposure;
 
-const LIMITS: Limits =
-    Limits { opening: Some(Duration::from_secs(10)), stall: Some(Duration::from_secs(30)), message: 1 << 16 };
+const LIMITS: Limits = Limits {
+    opening: Some(Duration::from_secs(10)),
+    stall: Some(Duration::from_secs(30)),
+    message: 1 << 16,
+};
 
 const HELLO: &str = concat!(
     r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"#,
@@ -33,11 +36,15 @@ impl Client {
         let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
         router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
         router.register_raw("hang", async |_| std::future::pending().await).unwrap();
-        let mcp = Mcp::new(router.inbound(Exposure::all())).raw("echo", RawForm::Bytes).raw("hang", RawForm::Json);
+        let mcp = Mcp::new(router.inbound(Exposure::all()))
+            .raw("echo", RawForm::Bytes)
+            .raw("hang", RawForm::Json);
         let (near, far) = tokio::io::duplex(1 << 12);
         let (reader, writer) = tokio::io::split(far);
         let session = tokio::spawn(async move {
-            let ended = serve(mcp.into_inner(Workplace::default()), None, (reader, writer), LIMITS, None).await;
+            let ended =
+                serve(mcp.into_inner(Workplace::default()), None, (reader, writer), LIMITS, None)
+                    .await;
             drop(router);
             ended
         });
@@ -75,7 +82,10 @@ async fn a_call_has_its_time() {
     let began = tokio::time::Instant::now();
     client.say(&call(1, "hang", &json!({}))).await;
     let answer = client.next().await;
-    assert!(answer["result"]["content"][0]["text"].as_str().unwrap().contains(r#""kind":"timeout""#), "{answer}");
+    assert!(
+        answer["result"]["content"][0]["text"].as_str().unwrap().contains(r#""kind":"timeout""#),
+        "{answer}"
+    );
     assert_eq!(began.elapsed().as_secs(), 30);
 }
 
@@ -89,7 +99,9 @@ async fn who_reads_no_answers_is_read_no_further_and_then_cut_off() {
     let mut said = 0;
     for id in 1.. {
         let call = call(id, "echo", &large);
-        match tokio::time::timeout(Duration::from_secs(1), client.writer.write_all(call.as_bytes())).await {
+        match tokio::time::timeout(Duration::from_secs(1), client.writer.write_all(call.as_bytes()))
+            .await
+        {
             Ok(written) => written.unwrap(),
             Err(_elapsed) => break,
         }

@@ -1,4 +1,5 @@
-//! A session's two streams of bytes, as the transport that rmcp runs it on: the framing, and what bounds a client.
+//! A session's two streams of bytes, as the transport that rmcp runs it on: the framing, and what
+//! bounds a client.
 
 use std::io;
 use std::sync::Arc;
@@ -37,7 +38,8 @@ fn is_large(message: &ServerJsonRpcMessage) -> bool {
     }
 }
 
-/// How long a session that is to end refuses requests that were on their way, once all others were answered.
+/// How long a session that is to end refuses requests that were on their way, once all others were
+/// answered.
 const LINGER: Duration = Duration::from_millis(200);
 
 /// Whether requests are taken.
@@ -46,7 +48,8 @@ enum Door {
     Open,
     /// Not any more: the client was told, and gets the answers that are under way.
     Closing,
-    /// There are none: what crossed the notice on its way is refused until then, so that it is known not to have run.
+    /// There are none: what crossed the notice on its way is refused until then, so that it is
+    /// known not to have run.
     Lingering(Instant),
     Shut,
 }
@@ -83,7 +86,8 @@ pub(super) struct Wire<R, W> {
     door: Door,
     /// Whether a request has come: before that nothing else is understood.
     begun: bool,
-    /// Where large messages are read and written, unless here: JSON takes a while, and this may be an IO thread.
+    /// Where large messages are read and written, unless here: JSON takes a while, and this may be
+    /// an IO thread.
     user: Option<Handle>,
     /// A large message that is being read there.
     reading: Option<JoinHandle<Read>>,
@@ -94,7 +98,8 @@ where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    /// Reads and writes a session. A message is at most `limit` bytes long, and an answer is not left unread for longer than `stall`.
+    /// Reads and writes a session. A message is at most `limit` bytes long, and an answer is not
+    /// left unread for longer than `stall`.
     pub(super) fn new(
         reader: R,
         writer: W,
@@ -118,7 +123,9 @@ where
     }
 
     fn refuse(&mut self, refusal: &Value) {
-        let put = serde_json::to_vec(refusal).map_err(io::Error::other).and_then(|bytes| self.outbox.put(bytes, None));
+        let put = serde_json::to_vec(refusal)
+            .map_err(io::Error::other)
+            .and_then(|bytes| self.outbox.put(bytes, None));
         self.refused = put.is_ok();
     }
 
@@ -140,7 +147,10 @@ where
                 Framed::Junk => Read::Refused(refusal(None, PARSE_ERROR, "not JSON")),
                 Framed::TooManyMembers(bytes) => {
                     let id = message::head(&bytes).and_then(message::Head::request_id);
-                    Read::Refused(message::too_large(id.as_ref(), "the message has too many members"))
+                    Read::Refused(message::too_large(
+                        id.as_ref(),
+                        "the message has too many members",
+                    ))
                 }
                 Framed::TooLong(beginning) => {
                     let text = format!("the message is over {} bytes", self.framer.limit());
@@ -148,7 +158,11 @@ where
                 }
                 Framed::Endless => {
                     self.line.close(End::TooLong);
-                    Read::Refused(refusal(None, INVALID_REQUEST, "the message is too long; the session ends"))
+                    Read::Refused(refusal(
+                        None,
+                        INVALID_REQUEST,
+                        "the message is too long; the session ends",
+                    ))
                 }
             };
             if let Some(message) = self.accept(read) {
@@ -250,7 +264,10 @@ where
 {
     type Error = io::Error;
 
-    fn send(&mut self, message: ServerJsonRpcMessage) -> impl Future<Output = io::Result<()>> + Send + 'static {
+    fn send(
+        &mut self,
+        message: ServerJsonRpcMessage,
+    ) -> impl Future<Output = io::Result<()>> + Send + 'static {
         let (outbox, line) = (Arc::clone(&self.outbox), Arc::clone(&self.line));
         let id = match &message {
             ServerJsonRpcMessage::Response(response) => Some(response.id.clone()),
@@ -264,7 +281,9 @@ where
         async move {
             let encode = move || serde_json::to_vec(&message).map_err(io::Error::other);
             let bytes = match elsewhere {
-                Some(user) => user.spawn(async move { encode() }).await.map_err(io::Error::other)?,
+                Some(user) => {
+                    user.spawn(async move { encode() }).await.map_err(io::Error::other)?
+                }
                 None => encode(),
             };
             outbox.put(bytes?, id.map(|id| line.answer(id)))?;
@@ -272,7 +291,8 @@ where
         }
     }
 
-    /// Everything in here can be dropped at an `.await` and begun again: rmcp does so whenever something else happens.
+    /// Everything in here can be dropped at an `.await` and begun again: rmcp does so whenever
+    /// something else happens.
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
         loop {
             self.refusal_leaves().await;
@@ -291,7 +311,8 @@ where
             }
             self.read().await;
         }
-        // rmcp gives answers that are under way a few seconds when this is over; calls have deadlines of their own.
+        // rmcp gives answers that are under way a few seconds when this is over; calls have
+        // deadlines of their own.
         tokio::select! {
             () = self.line.is_idle() => {}
             () = self.line.reached(Stage::Gone) => {}

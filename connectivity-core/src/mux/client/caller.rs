@@ -55,7 +55,8 @@ impl<D: MuxDial> Caller<D> {
         }
         let way = self.contracts.way(&call, self.codec);
         match self.attempt(&call, &way).await {
-            // The row's codec does not suit both contracts; now the contracts know, and say how the call goes.
+            // The row's codec does not suit both contracts; now the contracts know, and say how the
+            // call goes.
             Err(error) if self.contracts.refused(&call, &way, &error) => {
                 let way = self.contracts.way(&call, self.codec);
                 way.judge(&call, self.attempt(&call, &way).await)
@@ -66,7 +67,9 @@ impl<D: MuxDial> Caller<D> {
 
     async fn attempt(&self, call: &Call, way: &Way) -> Result<Reply, Error> {
         match self.link.call(call, || self.outgoing(call, way)).await? {
-            Answer::Reply { codec: Some(codec), app_error, body } => Ok(Reply::encoded(codec, body, app_error)),
+            Answer::Reply { codec: Some(codec), app_error, body } => {
+                Ok(Reply::encoded(codec, body, app_error))
+            }
             Answer::Reply { codec: None, body, .. } => Ok(Reply::raw(body)),
             Answer::Failure(Failure { kind, sent, message, .. }) => {
                 Err(call.failed(kind, message.escape_debug()).with_sent(sent))

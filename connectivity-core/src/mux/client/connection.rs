@@ -1,4 +1,5 @@
-//! The client's side of one stream: a task that writes, a task that reads, and the calls between them.
+//! The client's side of one stream: a task that writes, a task that reads, and the calls between
+//! them.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -17,7 +18,8 @@ use crate::mux::frame::{Decoder, Failure, Frame, MAX_SMALL_FRAME, Role};
 use crate::mux::intake::Intake;
 use crate::transport::link::Connected;
 
-/// The most calls that wait on one connection, and the bytes of their bodies: the other side may read slowly.
+/// The most calls that wait on one connection, and the bytes of their bodies: the other side may
+/// read slowly.
 const MAX_IN_FLIGHT: usize = 16 * 1024;
 const MAX_BYTES: usize = 256 << 20;
 
@@ -30,7 +32,8 @@ pub(crate) enum Feed {
     /// At the socket itself.
     #[cfg(any(feature = "unix", test))]
     Socket,
-    /// What another task has read there. That one gives others their turns; if this one did too, it would only come late.
+    /// What another task has read there. That one gives others their turns; if this one did too, it
+    /// would only come late.
     #[cfg(feature = "quic")]
     Task,
 }
@@ -100,7 +103,8 @@ pub(super) struct Shared {
     pub(super) in_flight: AtomicUsize,
     /// Bytes of the bodies of calls in flight.
     bytes: AtomicUsize,
-    /// The last ping that has not been answered. A peer that pings without end gets one pong at a time.
+    /// The last ping that has not been answered. A peer that pings without end gets one pong at a
+    /// time.
     pong: Mutex<Option<u64>>,
     /// On a stream for one call: whether its request has been written as a whole.
     pub(super) written: AtomicBool,
@@ -143,7 +147,12 @@ impl Shared {
 
 impl Connection {
     /// Takes a stream into use on this runtime. `owner` lives as long as the connection does.
-    pub(crate) fn start<R, W>(feed: Feed, (reader, writer): (R, W), role: Role, owner: impl Any + Send) -> Self
+    pub(crate) fn start<R, W>(
+        feed: Feed,
+        (reader, writer): (R, W),
+        role: Role,
+        owner: impl Any + Send,
+    ) -> Self
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
@@ -175,13 +184,15 @@ impl Connection {
         Self { work, shared, next: AtomicU64::new(1), unserved: None }
     }
 
-    /// Says how to find out, when the connection is lost, that the other side never saw it: then its call did not run.
+    /// Says how to find out, when the connection is lost, that the other side never saw it: then
+    /// its call did not run.
     #[cfg(feature = "quic")]
     pub(crate) fn with_unserved(self, unserved: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { unserved: Some(Box::new(unserved)), ..self }
     }
 
-    /// Waits until the other side has answered for the first time: until then it may still refuse the connection.
+    /// Waits until the other side has answered for the first time: until then it may still refuse
+    /// the connection.
     ///
     /// # Errors
     /// Why the connection ended instead.
@@ -199,9 +210,12 @@ impl Connection {
         }
     }
 
-    /// Sends a call and waits for how it ends. Dropping the future cancels the call on the other side too.
+    /// Sends a call and waits for how it ends. Dropping the future cancels the call on the other
+    /// side too.
     pub(crate) async fn call(&self, outgoing: Outgoing) -> Outcome {
-        let Some(place) = Place::take(&self.shared, outgoing.body.len()) else { return Outcome::Overloaded };
+        let Some(place) = Place::take(&self.shared, outgoing.body.len()) else {
+            return Outcome::Overloaded;
+        };
         let call = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         if self.work.send(Work::Call { call, outgoing, answer, place }).is_err() {
@@ -211,8 +225,12 @@ impl Connection {
         let outcome = answered.await;
         cancel.call = None;
         match outcome {
-            Ok(Outcome::Lost(_)) if self.unserved.as_ref().is_some_and(|unserved| unserved()) => Outcome::NotSent,
-            Ok(Outcome::Lost(why)) if !self.shared.written.load(Ordering::Acquire) => Outcome::CutOff(why),
+            Ok(Outcome::Lost(_)) if self.unserved.as_ref().is_some_and(|unserved| unserved()) => {
+                Outcome::NotSent
+            }
+            Ok(Outcome::Lost(why)) if !self.shared.written.load(Ordering::Acquire) => {
+                Outcome::CutOff(why)
+            }
             Ok(outcome) => outcome,
             // The writer drops what it has not sent; everything it has sent is told by `Pending`.
             Err(_dropped) => Outcome::NotSent,
@@ -249,7 +267,8 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// A call that counts as in flight: from when it is queued until it was answered, or forgotten by the writer.
+/// A call that counts as in flight: from when it is queued until it was answered, or forgotten by
+/// the writer.
 pub(super) struct Place {
     shared: Arc<Shared>,
     bytes: usize,
@@ -327,7 +346,9 @@ async fn read(
             match intake.frame(decoder) {
                 Ok(Some(frame)) => take(shared, frame, work),
                 Ok(None) => break,
-                Err(cause) => return format!("the other side does not speak this protocol: {cause}"),
+                Err(cause) => {
+                    return format!("the other side does not speak this protocol: {cause}");
+                }
             }
         }
         if length > LONG && feed.is_socket() {

@@ -1,4 +1,5 @@
-//! A call over a link of many calls: on the next connection where it was not sent, and never twice where it may have run.
+//! A call over a link of many calls: on the next connection where it was not sent, and never twice
+//! where it may have run.
 
 use std::sync::Arc;
 
@@ -13,8 +14,9 @@ use crate::error::{Error, ErrorKind, Sent};
 use crate::mux::frame::{Failure, MAX_SMALL_BODY};
 use crate::transport::link::{Dial, DialError, Link};
 
-/// How often a call looks for another connection after one broke before the call was sent. Each time a connection had been
-/// made, so this ends with whatever breaks connections, not with this number, unless they break at once.
+/// How often a call looks for another connection after one broke before the call was sent. Each
+/// time a connection had been made, so this ends with whatever breaks connections, not with this
+/// number, unless they break at once.
 const CONNECTIONS: usize = 4;
 
 /// Makes the connections of many calls, and those of large bodies.
@@ -31,8 +33,9 @@ pub(crate) enum Answer {
 }
 
 impl<D: MuxDial> Link<D> {
-    /// Sends a call, as `outgoing` makes it for each attempt. One that was not sent when its connection broke goes on the next. One
-    /// that may have run is never repeated here: retries are the row's.
+    /// Sends a call, as `outgoing` makes it for each attempt. One that was not sent when its
+    /// connection broke goes on the next. One that may have run is never repeated here: retries are
+    /// the row's.
     pub(crate) async fn call(
         self: &Arc<Self>,
         call: &Call,
@@ -49,12 +52,20 @@ impl<D: MuxDial> Link<D> {
                 Outcome::Lost(why) => return Err(fail(ErrorKind::Closed, &why, Sent::Maybe)),
                 Outcome::CutOff(why) => return Err(fail(ErrorKind::Closed, &why, Sent::No)),
                 Outcome::Overloaded => {
-                    return Err(fail(ErrorKind::Overloaded, "too many calls wait on this connection", Sent::No));
+                    return Err(fail(
+                        ErrorKind::Overloaded,
+                        "too many calls wait on this connection",
+                        Sent::No,
+                    ));
                 }
-                Outcome::TooLarge => {
-                    Err(fail(ErrorKind::TooLarge, &format!("the reply is over {max_reply} bytes"), Sent::Yes))
+                Outcome::TooLarge => Err(fail(
+                    ErrorKind::TooLarge,
+                    &format!("the reply is over {max_reply} bytes"),
+                    Sent::Yes,
+                )),
+                Outcome::Reply { codec, app_error, body } => {
+                    Ok(Answer::Reply { codec, app_error, body })
                 }
-                Outcome::Reply { codec, app_error, body } => Ok(Answer::Reply { codec, app_error, body }),
                 Outcome::Failure(failure) => Ok(Answer::Failure(failure)),
             };
             self.answered();
@@ -64,13 +75,18 @@ impl<D: MuxDial> Link<D> {
     }
 
     /// Gets the connection of a call within its deadline: nothing was sent when that ends first.
-    async fn connection_for(self: &Arc<Self>, call: &Call, body: usize) -> Result<Arc<Connection>, Error> {
+    async fn connection_for(
+        self: &Arc<Self>,
+        call: &Call,
+        body: usize,
+    ) -> Result<Arc<Connection>, Error> {
         let is_small = body <= MAX_SMALL_BODY;
         if let Some(connection) = self.usable().filter(|_| is_small) {
             return Ok(connection);
         }
         let dialled = async {
-            // Also where a large body goes elsewhere: on the connection of small calls a server says that it leaves.
+            // Also where a large body goes elsewhere: on the connection of small calls a server
+            // says that it leaves.
             let shared = self.connection().await?;
             if is_small { Ok(shared) } else { self.noted(self.dial().single().await).map(Arc::new) }
         };
@@ -78,7 +94,8 @@ impl<D: MuxDial> Link<D> {
             Some(deadline) => tokio::time::timeout_at(deadline, dialled).await,
             None => Ok(dialled.await),
         };
-        let not_sent = |cause: DialError| call.failed(cause.kind, cause.message).with_sent(Sent::No);
+        let not_sent =
+            |cause: DialError| call.failed(cause.kind, cause.message).with_sent(Sent::No);
         dialled.map_err(|_elapsed| timed_out(call.name()).with_sent(Sent::No))?.map_err(not_sent)
     }
 }

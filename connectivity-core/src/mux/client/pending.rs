@@ -68,7 +68,8 @@ impl Pending {
         self.lock().waiting.remove(&call).is_some()
     }
 
-    /// Takes calls back whose requests did not leave. When what it returns is dropped, their callers hear that nothing was sent.
+    /// Takes calls back whose requests did not leave. When what it returns is dropped, their
+    /// callers hear that nothing was sent.
     pub(super) fn take_back(&self, calls: &[u64]) -> Vec<Waiting> {
         let mut waiting = self.lock();
         calls.iter().filter_map(|call| waiting.waiting.remove(call)).collect()
@@ -113,7 +114,9 @@ impl Pending {
         if more && !too_large {
             return Taken::Yes;
         }
-        let Some(Waiting { answer, max_reply, begun: Some(begun), .. }) = calls.waiting.remove(&call) else {
+        let Some(Waiting { answer, max_reply, begun: Some(begun), .. }) =
+            calls.waiting.remove(&call)
+        else {
             return Taken::Yes;
         };
         let (mut reply, body) = *begun;
@@ -150,5 +153,9 @@ impl Pending {
 
 fn checked(reply: Reply, max_reply: usize) -> Outcome {
     let Reply { codec, app_error, body, .. } = reply;
-    if body.len() > max_reply { Outcome::TooLarge } else { Outcome::Reply { codec, app_error, body } }
+    if body.len() > max_reply {
+        Outcome::TooLarge
+    } else {
+        Outcome::Reply { codec, app_error, body }
+    }
 }

@@ -23,8 +23,20 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// Encodes a call under the name it has on the other side.
-    pub(crate) fn new(call: &Call, name: Name, codec: Codec, max_reply: usize) -> Result<Self, Error> {
+    pub(crate) fn new(
+        call: &Call,
+        name: Name,
+        codec: Codec,
+        max_reply: usize,
+    ) -> Result<Self, Error> {
         let (codec, body) = call.encode(codec)?;
-        Ok(Self { name, method: call.method(), codec, context: call.context().clone(), body, max_reply })
+        Ok(Self {
+            name,
+            method: call.method(),
+            codec,
+            context: call.context().clone(),
+            body,
+            max_reply,
+        })
     }
 }

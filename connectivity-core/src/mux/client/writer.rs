@@ -12,23 +12,27 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::connection::{Outcome, Place, Shared, Work};
 use super::request::Outgoing;
-use crate::mux::frame::{ClientNames, Encoder, KEPT, MAX_SMALL_BODY, RequestHead, Role, write_preamble};
+use crate::mux::frame::{
+    ClientNames, Encoder, KEPT, MAX_SMALL_BODY, RequestHead, Role, write_preamble,
+};
 
-/// Above this many calls in flight the writer lets other tasks run once before it writes, so that one write carries many
-/// frames; below, the pause would cost more than it saves.
+/// Above this many calls in flight the writer lets other tasks run once before it writes, so that
+/// one write carries many frames; below, the pause would cost more than it saves.
 const BATCH_FROM: usize = 16;
 
-/// How often the writer looks whether the other side is alive. After one silent look it asks, after the next it gives up: a dead
-/// peer is known within three looks.
+/// How often the writer looks whether the other side is alive. After one silent look it asks, after
+/// the next it gives up: a dead peer is known within three looks.
 const LOOK: Duration = Duration::from_millis(1500);
 
-/// How long writing may take, beside the time for its bytes at the slowest rate that counts as progress.
+/// How long writing may take, beside the time for its bytes at the slowest rate that counts as
+/// progress.
 const STUCK: Duration = Duration::from_millis(4500);
 
 /// Bytes a second below which the other side does not read.
 const SLOWEST: u64 = 256 * 1024;
 
-/// After so much of a long request other tasks of the runtime have a turn: a small call of somebody else's is a matter of microseconds.
+/// After so much of a long request other tasks of the runtime have a turn: a small call of somebody
+/// else's is a matter of microseconds.
 const PIECE: usize = 64 * 1024;
 
 /// How long a large request may wait for its turn on the other side.
@@ -57,7 +61,8 @@ struct Stuck {
 /// How long the writer waits for the other side.
 #[derive(Clone, Copy)]
 struct Patience {
-    /// Whether silence means anything: on a stream with one large request nothing comes back before it was read whole.
+    /// Whether silence means anything: on a stream with one large request nothing comes back before
+    /// it was read whole.
     looks: bool,
     /// How long a write may be stuck, beside the time that its length takes.
     stuck: Duration,
@@ -78,11 +83,23 @@ impl Writing {
         let mut encoder = Encoder::default();
         encoder.buffer().extend_from_slice(&write_preamble(role));
         let (names, patience) = (ClientNames::default(), Patience::of(role));
-        Self { shared, names, encoder, batch: Vec::new(), body: Bytes::new(), reading: Some(reading), patience }
+        Self {
+            shared,
+            names,
+            encoder,
+            batch: Vec::new(),
+            body: Bytes::new(),
+            reading: Some(reading),
+            patience,
+        }
     }
 
     /// Writes what comes out of the queue until the connection ends.
-    pub(super) async fn run(&mut self, mut queue: mpsc::UnboundedReceiver<Work>, mut writer: impl AsyncWrite + Unpin) {
+    pub(super) async fn run(
+        &mut self,
+        mut queue: mpsc::UnboundedReceiver<Work>,
+        mut writer: impl AsyncWrite + Unpin,
+    ) {
         let mut looks = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watch = Watch::default();
@@ -107,7 +124,8 @@ impl Writing {
         self.shared.close(&why);
         // What waits in the queue, or was to be written next, was not sent, and hears so now.
         drop((queue, unsent));
-        // A moment for the other side to close in its turn; one that is stuck must not keep the socket.
+        // A moment for the other side to close in its turn; one that is stuck must not keep the
+        // socket.
         let goodbye = async {
             let _ = writer.shutdown().await;
             if self.reading.is_some() {
@@ -127,7 +145,8 @@ impl Writing {
         }
     }
 
-    /// Waits for something to write and encodes it, with all that came meanwhile. False when nothing will come any more.
+    /// Waits for something to write and encodes it, with all that came meanwhile. False when
+    /// nothing will come any more.
     async fn next(
         &mut self,
         queue: &mut mpsc::UnboundedReceiver<Work>,
@@ -175,16 +194,21 @@ impl Writing {
         }
         let encoded = self.encoder.len();
         let length = encoded + self.body.len();
-        let end = Instant::now() + self.patience.stuck + Duration::from_secs(length as u64 / SLOWEST);
+        let end =
+            Instant::now() + self.patience.stuck + Duration::from_secs(length as u64 / SLOWEST);
         let mut bytes = self.encoder.buffer().chain(&mut self.body);
         let mut wrote = false;
         while bytes.has_remaining() {
             let mut piece = (&mut bytes).take(PIECE);
             let written = tokio::time::timeout_at(end, writer.write_buf(&mut piece)).await;
             match written {
-                Ok(Ok(0)) | Err(_) => return Err(Stuck { why: "the other side does not read".to_owned(), wrote }),
+                Ok(Ok(0)) | Err(_) => {
+                    return Err(Stuck { why: "the other side does not read".to_owned(), wrote });
+                }
                 Ok(Ok(_)) => wrote = true,
-                Ok(Err(cause)) => return Err(Stuck { why: format!("cannot write: {cause}"), wrote }),
+                Ok(Err(cause)) => {
+                    return Err(Stuck { why: format!("cannot write: {cause}"), wrote });
+                }
             }
             if bytes.has_remaining() {
                 tokio::task::yield_now().await;
@@ -203,7 +227,9 @@ impl Writing {
 
     fn encode(&mut self, work: Work) {
         match work {
-            Work::Call { call, outgoing, answer, place } => self.encode_call(call, &outgoing, (answer, place)),
+            Work::Call { call, outgoing, answer, place } => {
+                self.encode_call(call, &outgoing, (answer, place))
+            }
             Work::Cancel(call) if self.shared.pending.forget(call) => self.encoder.cancel(call),
             Work::Cancel(_) => {}
             Work::Stop(call) => self.encoder.cancel(call),
@@ -216,12 +242,18 @@ impl Writing {
         }
     }
 
-    fn encode_call(&mut self, call: u64, outgoing: &Outgoing, (answer, place): (oneshot::Sender<Outcome>, Place)) {
+    fn encode_call(
+        &mut self,
+        call: u64,
+        outgoing: &Outgoing,
+        (answer, place): (oneshot::Sender<Outcome>, Place),
+    ) {
         if answer.is_closed() {
             return;
         }
         let Some((method, is_new)) = self.names.number(&outgoing.name) else {
-            // More methods than a connection has numbers for: let it end, and begin anew on the next one.
+            // More methods than a connection has numbers for: let it end, and begin anew on the
+            // next one.
             self.shared.leave();
             return;
         };
@@ -231,7 +263,8 @@ impl Writing {
         let fingerprint = || outgoing.method.map_or(0, |method| method.fingerprint());
         self.batch.push(call);
         let declaration = is_new.then(|| (outgoing.name.as_str(), fingerprint()));
-        // The clock is read for each call: one that is older than the call would give it more time than it has.
+        // The clock is read for each call: one that is older than the call would give it more time
+        // than it has.
         let (now, context) = (Instant::now(), &outgoing.context);
         let head = RequestHead { call, method, declaration, codec: outgoing.codec, context, now };
         if outgoing.body.len() > MAX_SMALL_BODY {

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::codec::Codec;
 use crate::error::{ErrorKind, Sent};
 
-/// The kinds of frames, by their number on the wire. Those for streams of items are there, so that a peer of today refuses them
-/// politely; a kind without a name here is skipped.
+/// The kinds of frames, by their number on the wire. Those for streams of items are there, so that
+/// a peer of today refuses them politely; a kind without a name here is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Request = 1,
@@ -71,7 +71,8 @@ pub(crate) enum Frame {
         more: bool,
         body: Bytes,
     },
-    /// A frame of a stream of items, which this version does not speak: the call is refused, the connection goes on.
+    /// A frame of a stream of items, which this version does not speak: the call is refused, the
+    /// connection goes on.
     Unsupported {
         call: u64,
     },

@@ -1,4 +1,5 @@
-//! Bytes to values. Every length is checked before anything is done with it, and nothing here can panic.
+//! Bytes to values. Every length is checked before anything is done with it, and nothing here can
+//! panic.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -50,7 +51,9 @@ impl Decoder {
 
     /// Takes the next frame, or nothing if it is not there whole yet.
     pub(crate) fn decode(self, buffer: &mut BytesMut) -> Result<Option<Frame>, WireError> {
-        let Some(length) = buffer.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes) as usize) else {
+        let Some(length) =
+            buffer.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes) as usize)
+        else {
             return Ok(None);
         };
         if length > self.limit {
@@ -68,7 +71,8 @@ impl Decoder {
         read(kind, flags, call, frame).map(Some)
     }
 
-    /// The length and the call number that a buffer's first frame announces, once its head is there.
+    /// The length and the call number that a buffer's first frame announces, once its head is
+    /// there.
     pub(crate) fn head(buffer: &[u8]) -> Option<(usize, u64)> {
         let (head, _) = buffer.split_first_chunk::<HEAD>()?;
         let (length, rest) = head.split_first_chunk::<4>()?;
@@ -146,7 +150,13 @@ fn read_sections(request: &mut Request, mut sections: Bytes) -> Result<(), WireE
 
 fn reply(call: u64, flags: u8, mut content: Bytes) -> Result<Reply, WireError> {
     let codec = codec(&mut content)?;
-    Ok(Reply { call, codec, app_error: flags & APP_ERROR != 0, more: flags & MORE != 0, body: content })
+    Ok(Reply {
+        call,
+        codec,
+        app_error: flags & APP_ERROR != 0,
+        more: flags & MORE != 0,
+        body: content,
+    })
 }
 
 fn failure(call: u64, mut content: Bytes) -> Result<Failure, WireError> {

@@ -70,7 +70,10 @@ impl Encoder {
         self.out.put_u16_le(0);
         self.sections(head);
         let length = self.out.len() - sections - 2;
-        debug_assert!(length <= MAX_SECTIONS, "`Context` bounds metadata and trace parents, `Name` names");
+        debug_assert!(
+            length <= MAX_SECTIONS,
+            "`Context` bounds metadata and trace parents, `Name` names"
+        );
         self.patch(sections, &u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes());
         self.announce(start, body);
     }
@@ -109,7 +112,14 @@ impl Encoder {
     }
 
     /// Appends an answer, or the beginning of one whose rest comes in [parts](Self::part).
-    pub(crate) fn reply_begins(&mut self, call: u64, codec: Option<Codec>, app_error: bool, more: bool, body: &[u8]) {
+    pub(crate) fn reply_begins(
+        &mut self,
+        call: u64,
+        codec: Option<Codec>,
+        app_error: bool,
+        more: bool,
+        body: &[u8],
+    ) {
         let flags = if app_error { APP_ERROR } else { 0 } | if more { MORE } else { 0 };
         let start = self.begin(Kind::Reply, flags, call);
         self.out.put_u8(codec_number(codec));

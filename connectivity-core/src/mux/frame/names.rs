@@ -17,12 +17,14 @@ pub(crate) struct ClientNames {
 }
 
 impl ClientNames {
-    /// The number of a name, and whether it has to be declared with this use. `None` when the connection has no numbers left.
+    /// The number of a name, and whether it has to be declared with this use. `None` when the
+    /// connection has no numbers left.
     pub(crate) fn number(&mut self, name: &Name) -> Option<(u32, bool)> {
         if let Some(number) = self.numbers.get(name) {
             return Some((*number, false));
         }
-        let number = u32::try_from(self.numbers.len()).ok().filter(|_| self.numbers.len() < MAX_METHODS)?;
+        let number =
+            u32::try_from(self.numbers.len()).ok().filter(|_| self.numbers.len() < MAX_METHODS)?;
         self.numbers.insert(name.clone(), number);
         Some((number, true))
     }
@@ -41,7 +43,8 @@ impl<T> Default for ServerNames<T> {
 }
 
 impl<T> ServerNames<T> {
-    /// What the method of a request is; a declaration is made into what the server needs to know, once.
+    /// What the method of a request is; a declaration is made into what the server needs to know,
+    /// once.
     pub(crate) fn resolve(
         &mut self,
         request: &Request,

@@ -26,7 +26,8 @@ pub(crate) fn write_preamble(role: Role) -> [u8; PREAMBLE] {
     [a, b, c, version, role, 0, 0, 0]
 }
 
-/// Reads the preamble of a stream; the last three bytes are for later versions and are not looked at.
+/// Reads the preamble of a stream; the last three bytes are for later versions and are not looked
+/// at.
 pub(crate) fn read_preamble(bytes: [u8; PREAMBLE]) -> Result<Role, WireError> {
     let [a, b, c, version, role, ..] = bytes;
     if [a, b, c, version] != *MAGIC {

@@ -28,8 +28,14 @@ fn encoded(write: impl FnOnce(&mut Encoder)) -> BytesMut {
 
 fn request(encoder: &mut Encoder, context: &Context, body: &[u8]) {
     let declaration = Some(("billing.charge", 0x0123_4567_89ab_cdef));
-    let head =
-        RequestHead { call: 7, method: 3, declaration, codec: Some(Codec::Bincode), context, now: Instant::now() };
+    let head = RequestHead {
+        call: 7,
+        method: 3,
+        declaration,
+        codec: Some(Codec::Bincode),
+        context,
+        now: Instant::now(),
+    };
     encoder.request(&head, body);
 }
 
@@ -58,15 +64,20 @@ fn golden_bytes_of_answers() {
     assert_eq!(&bytes[..], [2, 0, 0, 0, 2, 1, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 2, b'x']);
     let error = Error::new(ErrorKind::Overloaded, "billing", "full").with_sent(Sent::No);
     let bytes = encoded(|encoder| encoder.failure(7, &error));
-    let expected: &[&[u8]] = &[&[16, 0, 0, 0, 3, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 10], b"overloaded", b"full"];
+    let expected: &[&[u8]] =
+        &[&[16, 0, 0, 0, 3, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 10], b"overloaded", b"full"];
     assert_eq!(&bytes[..], expected.concat());
-    assert_eq!(&encoded(|encoder| encoder.cancel(7))[..], [0, 0, 0, 0, 4, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(
+        &encoded(|encoder| encoder.cancel(7))[..],
+        [0, 0, 0, 0, 4, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]
+    );
     assert_eq!(write_preamble(Role::Single), *b"CNW\x01\x01\0\0\0");
 }
 
 #[test]
 fn what_travels_with_a_call_comes_back() {
-    let context = Context::new().with_meta("tenant", "Käse").unwrap().with_trace_parent("00-ab-cd-01");
+    let context =
+        Context::new().with_meta("tenant", "Käse").unwrap().with_trace_parent("00-ab-cd-01");
     let frames = decode_all(encoded(|encoder| request(encoder, &context, b"body"))).unwrap();
     let [Frame::Request(request)] = &frames[..] else { panic!("{frames:?}") };
     assert_eq!(request.meta, [("tenant".to_owned(), "Käse".to_owned())]);
@@ -82,7 +93,13 @@ fn an_answer_in_parts_says_where_it_ends() {
         encoder.part(9, true, b"two");
         encoder.part(9, false, b"three");
     }));
-    let reply = Reply { call: 9, codec: None, app_error: false, more: true, body: Bytes::from_static(b"one") };
+    let reply = Reply {
+        call: 9,
+        codec: None,
+        app_error: false,
+        more: true,
+        body: Bytes::from_static(b"one"),
+    };
     let part = |more, body| Frame::Part { call: 9, more, body: Bytes::from_static(body) };
     assert_eq!(frames.unwrap(), [Frame::Reply(reply), part(true, b"two"), part(false, b"three")]);
 }

@@ -20,7 +20,11 @@ impl Pieces {
 }
 
 impl AsyncRead for Pieces {
-    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let Some(mut piece) = self.pieces.pop_front() else {
             return if self.is_over { Poll::Ready(Ok(())) } else { Poll::Pending };
         };
@@ -89,7 +93,8 @@ fn one_small_frame_at_a_time_needs_one_buffer() {
 
 #[test]
 fn a_body_that_is_kept_is_not_written_over() {
-    let (mut intake, mut reader) = (Intake::default(), Pieces::of([part(1, 100), vec![0; 100], part(2, 5)]));
+    let (mut intake, mut reader) =
+        (Intake::default(), Pieces::of([part(1, 100), vec![0; 100], part(2, 5)]));
     fill(&mut intake, &mut reader);
     let (_, kept) = take(&mut intake).unwrap();
     fill(&mut intake, &mut reader);
@@ -106,7 +111,9 @@ fn a_frame_cut_anywhere_is_one_frame() {
         for piece in [None, Some(second.to_vec())] {
             reader.pieces.extend(piece);
             while fill(&mut intake, &mut reader).is_some_and(|read| read > 0) {
-                taken.extend(std::iter::from_fn(|| take(&mut intake)).map(|(call, body)| (call, body.len())));
+                taken.extend(
+                    std::iter::from_fn(|| take(&mut intake)).map(|(call, body)| (call, body.len())),
+                );
             }
         }
         assert_eq!(taken, [(1, 20), (2, 0), (3, 3)], "cut at {cut}");
@@ -131,7 +138,8 @@ fn a_large_frame_gets_its_room_at_once_when_enough_came() {
 fn a_length_that_is_only_claimed_gets_no_room() {
     let mut pieces = part(1, 2 << 20);
     pieces.truncate(100);
-    let (mut intake, mut reader) = (Intake::default(), Pieces::of(pieces.chunks(10).map(<[u8]>::to_vec)));
+    let (mut intake, mut reader) =
+        (Intake::default(), Pieces::of(pieces.chunks(10).map(<[u8]>::to_vec)));
     while fill(&mut intake, &mut reader).is_some() {
         assert!(take(&mut intake).is_none());
         assert!(intake.bytes.capacity() < 3 * ROOM);

@@ -33,7 +33,8 @@ impl InlineCall for StreamCall {
         &self.0.known.policy
     }
 
-    /// What is ready at once costs neither a task nor a wake-up; the user's runtime goes on with what is pending.
+    /// What is ready at once costs neither a task nor a wake-up; the user's runtime goes on with
+    /// what is pending.
     fn poll(self, clock: &mut Instant) {
         let IncomingCall { stream, known, number, codec, message, .. } = self.0;
         if stream.is_closed() {
@@ -46,12 +47,15 @@ impl InlineCall for StreamCall {
             let poll = work.as_mut().poll(&mut TaskContext::from_waker(Waker::noop()));
             (work, poll)
         });
-        // Implementations and layers are caught where they run. Were anything else to panic, its caller is told and the thread goes on.
+        // Implementations and layers are caught where they run. Were anything else to panic, its
+        // caller is told and the thread goes on.
         let first = catch_unwind(first);
         let began = std::mem::replace(clock, Instant::now());
         known.policy.record_inline(*clock - began);
         match first {
-            Ok((_, Poll::Ready(result))) => stream.send_queue.reply(number, known.name.as_str(), codec, result),
+            Ok((_, Poll::Ready(result))) => {
+                stream.send_queue.reply(number, known.name.as_str(), codec, result)
+            }
             Ok((work, Poll::Pending)) => {
                 stream.go_on(&known, number, codec, work);
                 // Waking the runtime may have taken a while; that is not the next call's.

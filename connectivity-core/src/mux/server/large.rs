@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::transport::large_requests::LargePermit;
 
-/// A connection whose client may have a limited number of streams. A stream whose request has been read does not count: it only
-/// waits for its call, which may take as long as it likes.
+/// A connection whose client may have a limited number of streams. A stream whose request has been
+/// read does not count: it only waits for its call, which may take as long as it likes.
 pub(crate) trait Streams: fmt::Debug + Send + Sync {
     /// The call of one more stream runs.
     fn begin(&self);

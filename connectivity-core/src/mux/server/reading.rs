@@ -17,7 +17,8 @@ use crate::codec::Codec;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::mux::frame::{
-    Declaration, Decoder, Frame, MAX_SECTIONS, MAX_SMALL_BODY, MAX_SMALL_FRAME, Request, ServerNames, WireError,
+    Declaration, Decoder, Frame, MAX_SECTIONS, MAX_SMALL_BODY, MAX_SMALL_FRAME, Request,
+    ServerNames, WireError,
 };
 use crate::mux::intake::Intake;
 use crate::name::Name;
@@ -33,7 +34,8 @@ const MAX_BODY: usize = 16 << 20;
 /// The longest frame of a stream for one call, without its head.
 const MAX_LARGE_FRAME: usize = MAX_BODY + MAX_SECTIONS + 64;
 
-/// A client gives up a server that is silent for 4.5 s. While its requests are not read, it hears from us this often.
+/// A client gives up a server that is silent for 4.5 s. While its requests are not read, it hears
+/// from us this often.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 /// Reads one stream.
@@ -66,14 +68,26 @@ impl Reading {
     }
 
     /// Reads a stream for one call, whose body takes memory of a share.
-    pub(super) fn single(stream: Arc<Stream>, share: LargeShare, streams: Option<Arc<dyn Streams>>) -> Self {
+    pub(super) fn single(
+        stream: Arc<Stream>,
+        share: LargeShare,
+        streams: Option<Arc<dyn Streams>>,
+    ) -> Self {
         let large = Large { progress: Progress::new(share.clone()), share, permit: None, streams };
         Self::new(stream, MAX_LARGE_FRAME, Some(large))
     }
 
     fn new(stream: Arc<Stream>, limit: usize, large: Option<Large>) -> Self {
         let (names, decoder) = (ServerNames::default(), Decoder::new(limit));
-        Self { stream, names, decoder, large, had_its_call: false, inline: VecDeque::new(), clock: Instant::now() }
+        Self {
+            stream,
+            names,
+            decoder,
+            large,
+            had_its_call: false,
+            inline: VecDeque::new(),
+            clock: Instant::now(),
+        }
     }
 
     /// Reads and begins calls until the client closes, or the drain is over.
@@ -118,9 +132,12 @@ impl Reading {
 
     /// Takes memory for the body of a large request once a part of it is there, or tells why not.
     async fn admit(&mut self, intake: &Intake) -> Result<(), (u64, Error)> {
-        let Some(large) = self.large.as_mut().filter(|large| large.permit.is_none()) else { return Ok(()) };
+        let Some(large) = self.large.as_mut().filter(|large| large.permit.is_none()) else {
+            return Ok(());
+        };
         let Some((length, call)) = intake.head() else { return Ok(()) };
-        let refused = |kind, message: String| Err((call, Error::new(kind, "", message).with_sent(Sent::No)));
+        let refused =
+            |kind, message: String| Err((call, Error::new(kind, "", message).with_sent(Sent::No)));
         if length > MAX_LARGE_FRAME {
             return refused(ErrorKind::TooLarge, over_the_limit());
         }
@@ -132,7 +149,9 @@ impl Reading {
         large.progress.resume();
         match large.permit {
             Some(_) => Ok(()),
-            None => refused(ErrorKind::Overloaded, "too many large requests are under way".to_owned()),
+            None => {
+                refused(ErrorKind::Overloaded, "too many large requests are under way".to_owned())
+            }
         }
     }
 
@@ -161,7 +180,8 @@ impl Reading {
 
     /// Hands the calls of a batch to the thread that polls them.
     fn poll_inline(&mut self) {
-        if let Some(queue) = self.stream.serving.inline.as_ref().filter(|_| !self.inline.is_empty()) {
+        if let Some(queue) = self.stream.serving.inline.as_ref().filter(|_| !self.inline.is_empty())
+        {
             self.stream.queue_inline(self.inline.len());
             queue.append(&mut self.inline);
         }
@@ -171,10 +191,15 @@ impl Reading {
     fn take_batch(&mut self, intake: &mut Intake) -> std::io::Result<bool> {
         self.clock = Instant::now();
         for _ in 0..BATCH {
-            match intake.frame(self.decoder).and_then(|frame| frame.map(|frame| self.take(frame)).transpose()) {
+            match intake
+                .frame(self.decoder)
+                .and_then(|frame| frame.map(|frame| self.take(frame)).transpose())
+            {
                 Ok(Some(())) => {}
                 Ok(None) => return Ok(true),
-                Err(cause) => return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, cause)),
+                Err(cause) => {
+                    return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, cause));
+                }
             }
         }
         Ok(false)
@@ -191,7 +216,11 @@ impl Reading {
             Frame::Cancel { call } => self.cancel(call),
             Frame::Ping { nonce } => send_queue.put(|encoder| encoder.pong(nonce)),
             Frame::Unsupported { call } => {
-                let error = Error::new(ErrorKind::Unimplemented, "", "this version has no streams of items");
+                let error = Error::new(
+                    ErrorKind::Unimplemented,
+                    "",
+                    "this version has no streams of items",
+                );
                 send_queue.put(|encoder| encoder.failure(call, &error));
             }
             _ => {}
@@ -213,18 +242,24 @@ impl Reading {
             Ok(known) => Arc::clone(known),
             // The name was not served when it was declared; it may be by now.
             Err(error) => match serving.inbound.method(error.name()) {
-                Ok(_) => Arc::new(Known::of(serving, Name::parse(error.name()).map_err(|_| WireError::Name)?, None)),
+                Ok(_) => Arc::new(Known::of(
+                    serving,
+                    Name::parse(error.name()).map_err(|_| WireError::Name)?,
+                    None,
+                )),
                 Err(error) => return self.refuse(request.call, &error),
             },
         };
         // The frame may be a little longer, for what stands before the body.
         if request.body.len() > MAX_BODY {
-            let error = Error::new(ErrorKind::TooLarge, &known.name, over_the_limit()).with_sent(Sent::No);
+            let error =
+                Error::new(ErrorKind::TooLarge, &known.name, over_the_limit()).with_sent(Sent::No);
             return self.refuse(request.call, &error);
         }
         if request.codec == Some(Codec::Bincode) && !known.same_contract {
             let message = format!("the contracts differ; here it is `{}`", known.shape);
-            return self.refuse(request.call, &Error::new(ErrorKind::Contract, &known.name, message));
+            return self
+                .refuse(request.call, &Error::new(ErrorKind::Contract, &known.name, message));
         }
         let (in_flight, twice) = self.stream.in_flight(request.call);
         if twice {
@@ -232,7 +267,8 @@ impl Reading {
         }
         if in_flight >= MAX_IN_FLIGHT {
             let message = format!("a connection has at most {MAX_IN_FLIGHT} calls in flight");
-            return self.refuse(request.call, &Error::new(ErrorKind::Overloaded, &known.name, message));
+            return self
+                .refuse(request.call, &Error::new(ErrorKind::Overloaded, &known.name, message));
         }
         match self.context(&request) {
             Ok(context) => self.begin(request, known, context),
@@ -253,7 +289,8 @@ impl Reading {
             context = context.with_meta(key.as_str(), value.as_str())?;
         }
         if request.timeout_ms > 0 {
-            context = context.with_deadline(self.clock + Duration::from_millis(request.timeout_ms.into()));
+            context = context
+                .with_deadline(self.clock + Duration::from_millis(request.timeout_ms.into()));
         }
         if let Some(trace_parent) = &request.trace_parent {
             context = context.with_trace_parent(trace_parent);
@@ -272,10 +309,12 @@ impl Reading {
             message.hold(Arc::new(Detached::new(&self.stream)));
         }
         let (stream, codec) = (Arc::clone(&self.stream), codec.unwrap_or(Codec::Json));
-        let run = |large: &mut Large| Some(LargeCall::run(large.permit.take()?, large.streams.as_ref()));
+        let run =
+            |large: &mut Large| Some(LargeCall::run(large.permit.take()?, large.streams.as_ref()));
         let large = self.large.as_mut().and_then(run);
         // Decoding a large body takes a while; that is for the user's runtime.
-        let inline = self.large.is_none() && stream.serving.inline.is_some() && known.policy.allows_inline();
+        let inline =
+            self.large.is_none() && stream.serving.inline.is_some() && known.policy.allows_inline();
         let call = IncomingCall { stream, known, number, codec, message, size, large };
         if inline {
             self.inline.push_back(StreamCall::new(call));
@@ -319,7 +358,9 @@ async fn next_of(drain: &mut Drain, draining: bool) {
 }
 
 fn learn(serving: &Serving, declaration: &Declaration) -> Result<Arc<Known>, Error> {
-    let no_name = |cause: crate::NameError| Error::new(ErrorKind::NotRoutable, &declaration.name, cause.to_string());
+    let no_name = |cause: crate::NameError| {
+        Error::new(ErrorKind::NotRoutable, &declaration.name, cause.to_string())
+    };
     let name = Name::parse(&declaration.name).map_err(no_name)?;
     serving.inbound.method(name.as_str())?;
     Ok(Arc::new(Known::of(serving, name, Some(declaration.fingerprint))))
@@ -329,7 +370,10 @@ impl Known {
     fn of(serving: &Serving, name: Name, fingerprint: Option<u64>) -> Self {
         let method = serving.inbound.method(name.as_str()).ok().flatten();
         let same_contract = method.is_none_or(|method| fingerprint == Some(method.fingerprint()));
-        let shape = method.filter(|_| !same_contract).map(|method| method.contract().text.clone()).unwrap_or_default();
+        let shape = method
+            .filter(|_| !same_contract)
+            .map(|method| method.contract().text.clone())
+            .unwrap_or_default();
         let no_cancel = method.is_some_and(MethodDesc::is_no_cancel);
         Self { policy: serving.policies.of(name.as_str()), name, same_contract, shape, no_cancel }
     }

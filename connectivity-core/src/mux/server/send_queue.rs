@@ -16,7 +16,8 @@ use crate::error::{Error, ErrorKind};
 use crate::mux::frame::{Encoder, KEPT, MAX_SMALL_BODY};
 use crate::transport::unsent::Unsent;
 
-/// Backpressure: while this many reply bytes are unsent, no more requests are read and no more replies are encoded.
+/// Backpressure: while this many reply bytes are unsent, no more requests are read and no more
+/// replies are encoded.
 const FULL: usize = 4 << 20;
 
 /// A stream ends when this many reply bytes are unsent.
@@ -25,8 +26,9 @@ const TOO_FULL: usize = 256 << 20;
 /// How long one write may be stuck.
 const STALL: Duration = Duration::from_secs(15);
 
-/// Collects replies from wherever they are made; one task writes them. Long replies are written part by part, each behind the short
-/// ones of that moment, so that no caller waits for another's megabytes.
+/// Collects replies from wherever they are made; one task writes them. Long replies are written
+/// part by part, each behind the short ones of that moment, so that no caller waits for another's
+/// megabytes.
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
     state: Mutex<State>,
@@ -56,11 +58,13 @@ struct Long {
 impl SendQueue {
     /// Queues a reply; one that cannot be encoded becomes a failure.
     pub(super) fn reply(&self, call: u64, name: &str, codec: Codec, result: Result<Reply, Error>) {
-        let encode =
-            AssertUnwindSafe(|| result.and_then(|reply| Ok((reply.is_app_error(), reply.encode(name, codec)?))));
+        let encode = AssertUnwindSafe(|| {
+            result.and_then(|reply| Ok((reply.is_app_error(), reply.encode(name, codec)?)))
+        });
         // A `Serialize` of the user's that panics is one failed call.
-        let encoded = catch_unwind(encode)
-            .unwrap_or_else(|_panic| Err(Error::new(ErrorKind::Panicked, name, "the reply's encoding")));
+        let encoded = catch_unwind(encode).unwrap_or_else(|_panic| {
+            Err(Error::new(ErrorKind::Panicked, name, "the reply's encoding"))
+        });
         let mut state = self.lock();
         match encoded {
             Ok((app_error, (codec, body))) if body.len() > MAX_SMALL_BODY => {
@@ -78,7 +82,8 @@ impl SendQueue {
         write(&mut self.lock().short);
     }
 
-    /// Wakes the writing task. Apart from [`reply`](Self::reply), so that a batch of replies wakes it once.
+    /// Wakes the writing task. Apart from [`reply`](Self::reply), so that a batch of replies wakes
+    /// it once.
     pub(super) fn notify(&self) {
         self.filled.notify_one();
     }
@@ -106,7 +111,11 @@ impl SendQueue {
     }
 
     /// Writes replies until there will be no more. After each write there may be room again.
-    pub(super) async fn write_to(&self, mut writer: impl AsyncWrite + Unpin, written: impl Fn()) -> io::Result<()> {
+    pub(super) async fn write_to(
+        &self,
+        mut writer: impl AsyncWrite + Unpin,
+        written: impl Fn(),
+    ) -> io::Result<()> {
         let mut bytes = BytesMut::new();
         loop {
             let filled = self.filled.notified();
@@ -127,8 +136,8 @@ impl SendQueue {
         }
     }
 
-    /// Exchanges an empty buffer for what is to be written next: all short replies and one part of a long one. Returns whether there
-    /// will be more.
+    /// Exchanges an empty buffer for what is to be written next: all short replies and one part of
+    /// a long one. Returns whether there will be more.
     fn next(&self, bytes: &mut BytesMut) -> io::Result<bool> {
         let mut state = self.lock();
         let state = &mut *state;
@@ -140,7 +149,9 @@ impl SendQueue {
             state.long_bytes -= part.len();
             let more = !long.rest.is_empty();
             match long.begins.take() {
-                Some((codec, app_error)) => state.short.reply_begins(long.call, codec, app_error, more, &part),
+                Some((codec, app_error)) => {
+                    state.short.reply_begins(long.call, codec, app_error, more, &part)
+                }
                 None => state.short.part(long.call, more, &part),
             }
             if more {
@@ -163,7 +174,12 @@ async fn write(writer: &mut (impl AsyncWrite + Unpin), bytes: &mut BytesMut) -> 
         match tokio::time::timeout(STALL, writer.write_buf(bytes)).await {
             Ok(Err(cause)) => return Err(cause),
             Ok(Ok(written)) if written > 0 => {}
-            _ => return Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answers")),
+            _ => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the client does not read its answers",
+                ));
+            }
         }
     }
     writer.flush().await

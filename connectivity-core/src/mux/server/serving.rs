@@ -148,7 +148,8 @@ async fn both(
     }
 }
 
-/// Waits until what is left of a stream is to be cut: a moment after the drain, for the last replies.
+/// Waits until what is left of a stream is to be cut: a moment after the drain, for the last
+/// replies.
 async fn over(drain: &mut Drain) {
     drain.over().await;
     tokio::time::sleep(LAST_REPLIES).await;
@@ -163,7 +164,10 @@ impl Drop for EndOfCalls {
     }
 }
 
-async fn preamble(reader: &mut (impl AsyncRead + Unpin), intake: &mut Intake) -> Result<Role, WireError> {
+async fn preamble(
+    reader: &mut (impl AsyncRead + Unpin),
+    intake: &mut Intake,
+) -> Result<Role, WireError> {
     loop {
         if let Some(bytes) = intake.preamble() {
             return read_preamble(bytes);

@@ -23,8 +23,9 @@ use crate::transport::io::InlinePolicy;
 /// Calls in flight on one stream; a call over that is refused as `Overloaded`.
 pub(super) const MAX_IN_FLIGHT: usize = 4096;
 
-/// Calls that the user's runtime has not polled yet; further ones wait in the backlog of their stream. Otherwise one stream's calls
-/// would stand before all others', and each could make a large reply before the first is sent.
+/// Calls that the user's runtime has not polled yet; further ones wait in the backlog of their
+/// stream. Otherwise one stream's calls would stand before all others', and each could make a large
+/// reply before the first is sent.
 const MAX_UNPOLLED: usize = 32;
 
 /// While bodies of this many bytes wait in the backlog, no more requests are read.
@@ -58,11 +59,13 @@ struct Calls {
     running: HashMap<u64, Option<AbortHandle>>,
     /// Calls that were cancelled while polls ran, and may be what is polled.
     cancelled: HashSet<u64>,
-    /// Calls on the user's runtime that wait for their first poll, and those that wait to get there.
+    /// Calls on the user's runtime that wait for their first poll, and those that wait to get
+    /// there.
     unpolled: usize,
     backlog: VecDeque<IncomingCall>,
     backlog_bytes: usize,
-    /// Calls are taken from the backlog: on a runtime that is shut down each would end at once, and take the next.
+    /// Calls are taken from the backlog: on a runtime that is shut down each would end at once, and
+    /// take the next.
     begins: bool,
 }
 
@@ -163,7 +166,8 @@ impl Stream {
     /// Returns how many calls are in flight, and whether this number is among those that run.
     pub(super) fn in_flight(&self, number: u64) -> (usize, bool) {
         let calls = self.calls();
-        let attached = calls.running.len() + calls.backlog.len() + self.inline.load(Ordering::Relaxed);
+        let attached =
+            calls.running.len() + calls.backlog.len() + self.inline.load(Ordering::Relaxed);
         (attached.max(self.detached.load(Ordering::Relaxed)), calls.running.contains_key(&number))
     }
 
@@ -180,7 +184,9 @@ impl Stream {
                 drop(calls);
                 task.inspect(AbortHandle::abort);
             }
-            None if self.polling.load(Ordering::Acquire) > 0 && calls.cancelled.len() < MAX_IN_FLIGHT => {
+            None if self.polling.load(Ordering::Acquire) > 0
+                && calls.cancelled.len() < MAX_IN_FLIGHT =>
+            {
                 calls.cancelled.insert(number);
                 self.cancels.store(true, Ordering::Release);
             }
@@ -215,7 +221,8 @@ impl Stream {
     pub(super) fn begin(self: &Arc<Self>, call: IncomingCall) {
         {
             let mut calls = self.calls();
-            // Calls may still come out of the queue of an IO thread. Nobody empties the backlog by then, and it holds the stream.
+            // Calls may still come out of the queue of an IO thread. Nobody empties the backlog by
+            // then, and it holds the stream.
             if self.is_closed() {
                 return;
             }
@@ -225,7 +232,8 @@ impl Stream {
         self.begin_backlog();
     }
 
-    /// Begins calls of the backlog on the user's runtime, as many as may wait there, while there is room for their replies.
+    /// Begins calls of the backlog on the user's runtime, as many as may wait there, while there is
+    /// room for their replies.
     pub(super) fn begin_backlog(self: &Arc<Self>) {
         {
             let mut calls = self.calls();
@@ -240,9 +248,11 @@ impl Stream {
 
     fn next_of_backlog(&self) -> Option<IncomingCall> {
         let mut calls = self.calls();
-        // Under the lock: whoever makes room and finds that somebody begins calls already relies on that one to see it.
+        // Under the lock: whoever makes room and finds that somebody begins calls already relies on
+        // that one to see it.
         let has_room = self.send_queue.has_room() && self.unsent.load(Ordering::Acquire) == 0;
-        let next = if calls.unpolled < MAX_UNPOLLED && has_room { calls.take_backlog() } else { None };
+        let next =
+            if calls.unpolled < MAX_UNPOLLED && has_room { calls.take_backlog() } else { None };
         calls.unpolled += usize::from(next.is_some());
         calls.begins = next.is_some();
         next
@@ -300,8 +310,10 @@ impl Stream {
             return;
         }
         let (stream, known) = (Arc::clone(self), Arc::clone(known));
-        let mut unanswered = Unanswered { stream, call, known, codec, answered: false, _large: large };
-        // Not under the lock: on a runtime that is shut down the task is dropped, and answers, before this returns.
+        let mut unanswered =
+            Unanswered { stream, call, known, codec, answered: false, _large: large };
+        // Not under the lock: on a runtime that is shut down the task is dropped, and answers,
+        // before this returns.
         let task = self.serving.user.spawn(async move {
             let result = work.await;
             unanswered.stream.room_for_reply().await;
@@ -382,7 +394,8 @@ impl Drop for UnsentReply<'_> {
     }
 }
 
-/// A call that runs in a task of its own. If the task ends without an answer (its runtime is shut down, say), the caller is told.
+/// A call that runs in a task of its own. If the task ends without an answer (its runtime is shut
+/// down, say), the caller is told.
 struct Unanswered {
     stream: Arc<Stream>,
     call: u64,
@@ -405,7 +418,8 @@ impl Drop for Unanswered {
     fn drop(&mut self) {
         if !self.answered {
             let message = "the work was cancelled";
-            let error = Error::new(ErrorKind::Cancelled, &self.known.name, message).with_sent(Sent::Maybe);
+            let error =
+                Error::new(ErrorKind::Cancelled, &self.known.name, message).with_sent(Sent::Maybe);
             self.answer(Err(error));
         }
     }
@@ -431,7 +445,13 @@ mod tests {
         stream.send_queue.reply(1, "late", Codec::Json, Ok(full));
         let (name, policy) = (Name::from_static("late"), InlinePolicies::default().of("late"));
         let shape = String::new();
-        let known = Arc::new(Known { name: name.clone(), same_contract: true, shape, policy, no_cancel: false });
+        let known = Arc::new(Known {
+            name: name.clone(),
+            same_contract: true,
+            shape,
+            policy,
+            no_cancel: false,
+        });
         let message = Call::received(name, Body::Raw(Bytes::new()), Context::new());
         let call = IncomingCall {
             stream: Arc::clone(&stream),

@@ -13,7 +13,9 @@ const EXAMPLE: &str = r#"write a JSON object such as {"timeout_ms":500}"#;
 
 /// Reads the object of a row.
 pub(super) fn object(text: &str) -> Result<Map<String, Value>, RouteError> {
-    let fail = |what: fmt::Arguments<'_>| Err(RouteError::column("config", format_args!("it is {what}; {EXAMPLE}")));
+    let fail = |what: fmt::Arguments<'_>| {
+        Err(RouteError::column("config", format_args!("it is {what}; {EXAMPLE}")))
+    };
     match serde_json::from_str(text) {
         Ok(Value::Object(map)) => unique(text).map(|()| map),
         Ok(other) => fail(format_args!("{}", kind(&other))),
@@ -33,15 +35,20 @@ pub(super) fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Refuses a key that stands twice: `serde_json` and SQLite's `json_extract` would each take another one of the two.
+/// Refuses a key that stands twice: `serde_json` and SQLite's `json_extract` would each take
+/// another one of the two.
 fn unique(text: &str) -> Result<(), RouteError> {
     match serde_json::from_str(text) {
         Ok(Keys { twice: None }) => Ok(()),
-        Ok(Keys { twice: Some(key) }) => {
-            Err(RouteError::column("config", format_args!("the key `{}` stands twice; keep one", shown(&key))))
+        Ok(Keys { twice: Some(key) }) => Err(RouteError::column(
+            "config",
+            format_args!("the key `{}` stands twice; keep one", shown(&key)),
+        )),
+        // The text is an object, so this is the one other thing that the pass over the keys looks
+        // into.
+        Err(_) => {
+            Err(RouteError::config("headers", "an object of header names and texts goes here"))
         }
-        // The text is an object, so this is the one other thing that the pass over the keys looks into.
-        Err(_) => Err(RouteError::config("headers", "an object of header names and texts goes here")),
     }
 }
 

@@ -51,7 +51,9 @@ pub(super) const KEYS: &[Key] = &[
     number("retry_max", ALL, 0, 5, |c, n| c.retry.max = count(n)),
     number("retry_backoff_ms", ALL, 1, 60_000, |c, n| c.retry.backoff = Duration::from_millis(n)),
     number("breaker_failures", ALL, 1, 1_000_000, |c, n| c.breaker_failures = Some(count(n))),
-    number("breaker_reset_ms", ALL, 1, DAY_MS, |c, n| c.breaker_reset = Some(Duration::from_millis(n))),
+    number("breaker_reset_ms", ALL, 1, DAY_MS, |c, n| {
+        c.breaker_reset = Some(Duration::from_millis(n))
+    }),
     number("breaker_probes", ALL, 1, 1_000, |c, n| c.breaker_probes = Some(count(n))),
     text("fallback", ALL, "`local`", |c, t| {
         c.fallback_to_local = t == "local";
@@ -62,20 +64,30 @@ pub(super) const KEYS: &[Key] = &[
     number("max_request_bytes", ALL, 1, GIB, |c, n| c.max_request_bytes = size(n)),
     number("max_reply_bytes", ALL, 1, GIB, |c, n| c.max_reply_bytes = size(n)),
     number("drain_ms", ALL, 0, DAY_MS, |c, n| c.drain = Duration::from_millis(n)),
-    text("remote_name", ALL, "the name of a service or method", |c, t| put(&mut c.remote_name, Name::parse(t).ok())),
-    text("content_type", HTTP, "a type such as `application/json`", |c, t| put(&mut c.content_type, word(t, 256))),
+    text("remote_name", ALL, "the name of a service or method", |c, t| {
+        put(&mut c.remote_name, Name::parse(t).ok())
+    }),
+    text("content_type", HTTP, "a type such as `application/json`", |c, t| {
+        put(&mut c.content_type, word(t, 256))
+    }),
     Key { name: "headers", users: URLS, rule: Rule::Headers },
     Key { name: "insecure_tls", users: ENCRYPTED, rule: Rule::Flag(|c, yes| c.tls.insecure = yes) },
     text("ca_file", ENCRYPTED, FILE, |c, t| put(&mut c.tls.ca_file, path(t))),
     text("pin_sha256", ENCRYPTED, "64 hex digits", |c, t| put(&mut c.tls.pin_sha256, digest(t))),
-    text("server_name", ENCRYPTED, "a host name or address", |c, t| put(&mut c.tls.server_name, word(t, 253))),
+    text("server_name", ENCRYPTED, "a host name or address", |c, t| {
+        put(&mut c.tls.server_name, word(t, 253))
+    }),
     text("client_cert_file", ENCRYPTED, FILE, |c, t| put(&mut c.tls.client_cert_file, path(t))),
     text("client_key_file", ENCRYPTED, FILE, |c, t| put(&mut c.tls.client_key_file, path(t))),
     text("tool_name", MCP, "the name of a tool", |c, t| put(&mut c.tool_name, word(t, 256))),
     text("model", EMBED, "the name of a model", |c, t| put(&mut c.model, word(t, 256))),
     number("dimension", EMBED, 0, 1_000_000, |c, n| c.dimension = Some(size(n)).filter(|&n| n > 0)),
     number("batch_size", EMBED, 1, 10_000, |c, n| c.batch_size = size(n)),
-    Key { name: "api_key", users: EMBED, rule: Rule::Secret(|c, reference| c.api_key = Some(reference)) },
+    Key {
+        name: "api_key",
+        users: EMBED,
+        rule: Rule::Secret(|c, reference| c.api_key = Some(reference)),
+    },
 ];
 
 const FILE: &str = "the path of a file";
@@ -100,7 +112,12 @@ const fn text(
 }
 
 /// Reads one key of a row into the config.
-pub(super) fn read(c: &mut RouteConfig, key: &str, value: &Value, strategy: &Strategy) -> Result<(), RouteError> {
+pub(super) fn read(
+    c: &mut RouteConfig,
+    key: &str,
+    value: &Value,
+    strategy: &Strategy,
+) -> Result<(), RouteError> {
     let built_in = Strategy::BUILT_IN.contains(&strategy.as_str());
     let Some(known) = KEYS.iter().find(|known| known.name == key) else {
         if built_in || is_likely_typo(key) {
@@ -128,17 +145,27 @@ fn foreign(key: &Key, strategy: &Strategy) -> RouteWarning {
 impl Key {
     fn keep(&self, c: &mut RouteConfig, value: &Value) -> Result<(), RouteError> {
         match (&self.rule, value) {
-            (Rule::Number { from, to, keep }, value) => match value.as_u64().filter(|n| (*from..=*to).contains(n)) {
-                Some(n) => keep(c, n),
-                None => return Err(self.refuse(format_args!("a whole number from {from} to {to}"), &found(value))),
-            },
+            (Rule::Number { from, to, keep }, value) => {
+                match value.as_u64().filter(|n| (*from..=*to).contains(n)) {
+                    Some(n) => keep(c, n),
+                    None => {
+                        return Err(self.refuse(
+                            format_args!("a whole number from {from} to {to}"),
+                            &found(value),
+                        ));
+                    }
+                }
+            }
             (Rule::Flag(keep), Value::Bool(yes)) => keep(c, *yes),
             (Rule::Flag(_), _) => return Err(self.refuse("true or false", kind(value))),
             (Rule::Text { keep, .. }, Value::String(text)) if keep(c, text) => {}
             (Rule::Text { allowed, .. }, _) => return Err(self.refuse(allowed, &found(value))),
             (Rule::Secret(keep), value) => {
                 let reference = value.as_str().and_then(|text| SecretRef::parse(text).ok());
-                keep(c, reference.ok_or_else(|| self.refuse(SecretRef::ALLOWED, "something else"))?);
+                keep(
+                    c,
+                    reference.ok_or_else(|| self.refuse(SecretRef::ALLOWED, "something else"))?,
+                );
             }
             (Rule::Headers, value) => c.headers = self.headers(value)?,
         }
@@ -153,9 +180,12 @@ impl Key {
         let Value::Object(map) = value else {
             return Err(self.refuse("an object of header names and texts", kind(value)));
         };
-        let mut headers: Vec<(String, HeaderValue)> = Vec::with_capacity(map.len().min(MAX_HEADERS));
+        let mut headers: Vec<(String, HeaderValue)> =
+            Vec::with_capacity(map.len().min(MAX_HEADERS));
         for (name, value) in map {
-            let fail = |why: &str| Err(RouteError::config(self.name, format_args!("`{}` {why}", shown(name))));
+            let fail = |why: &str| {
+                Err(RouteError::config(self.name, format_args!("`{}` {why}", shown(name))))
+            };
             if headers.len() == MAX_HEADERS {
                 return fail("is one more than the 64 headers allowed");
             }
@@ -166,7 +196,9 @@ impl Key {
                 return fail("stands twice in another case; keep one");
             }
             let Some(value) = value.as_str().and_then(HeaderValue::parse) else {
-                return fail("holds no good value; write printable ASCII text, `env:NAME` or `file:/path`");
+                return fail(
+                    "holds no good value; write printable ASCII text, `env:NAME` or `file:/path`",
+                );
             };
             headers.push((name.clone(), value));
         }
@@ -177,7 +209,8 @@ impl Key {
 const MAX_HEADERS: usize = 64;
 
 fn is_header_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 /// Shows a number or a short text; nothing that may be secret comes here.
@@ -204,7 +237,8 @@ fn codec(text: &str) -> Option<Codec> {
 }
 
 fn word(text: &str, longest: usize) -> Option<String> {
-    let good = (1..=longest).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b));
+    let good =
+        (1..=longest).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b));
     good.then(|| text.to_owned())
 }
 

@@ -49,9 +49,9 @@ pub struct Breaker {
 
 /// Holds what the column `config` says, with defaults filled in.
 ///
-/// Every key is checked, whatever the strategy is: a wrong type or value makes the row bad. An unknown key, or one that
-/// another strategy uses, makes a warning. On `local` and `noop` the keys of transports are parked for the next move, so
-/// they warn of nothing.
+/// Every key is checked, whatever the strategy is: a wrong type or value makes the row bad. An
+/// unknown key, or one that another strategy uses, makes a warning. On `local` and `noop` the keys
+/// of transports are parked for the next move, so they warn of nothing.
 #[derive(Clone, PartialEq)]
 pub struct RouteConfig {
     home: Option<Name>,
@@ -84,8 +84,8 @@ impl RouteConfig {
     /// writes.
     ///
     /// # Errors
-    /// Names the key, the kind of what stands there, and what is allowed. The value of a header or of `api_key` is never
-    /// part of the text.
+    /// Names the key, the kind of what stands there, and what is allowed. The value of a header or
+    /// of `api_key` is never part of the text.
     pub fn parse(text: &str, strategy: &Strategy) -> Result<Self, RouteError> {
         let mut config = Self::defaults();
         if text.is_empty() || text.trim_ascii() == "null" {
@@ -134,7 +134,8 @@ impl RouteConfig {
         self.home.as_ref()
     }
 
-    /// The cap for one call: `timeout_ms`. Unless given, a remote route has 30 s and any other none.
+    /// The cap for one call: `timeout_ms`. Unless given, a remote route has 30 s and any other
+    /// none.
     #[must_use]
     pub const fn timeout(&self) -> Option<Duration> {
         self.timeout
@@ -146,10 +147,14 @@ impl RouteConfig {
         &self.retry
     }
 
-    /// When to stop trying: off unless one of `breaker_failures`, `breaker_reset_ms`, `breaker_probes` is given.
+    /// When to stop trying: off unless one of `breaker_failures`, `breaker_reset_ms`,
+    /// `breaker_probes` is given.
     #[must_use]
     pub fn breaker(&self) -> Option<Breaker> {
-        if self.breaker_failures.is_none() && self.breaker_reset.is_none() && self.breaker_probes.is_none() {
+        if self.breaker_failures.is_none()
+            && self.breaker_reset.is_none()
+            && self.breaker_probes.is_none()
+        {
             return None;
         }
         Some(Breaker {
@@ -167,8 +172,8 @@ impl RouteConfig {
 
     /// The most calls in flight: `concurrency`, no limit unless given.
     ///
-    /// Calls of a typed client that went straight to their implementation, before a row had a limit,
-    /// are not counted.
+    /// Calls of a typed client that went straight to their implementation, before a row had a
+    /// limit, are not counted.
     #[must_use]
     pub const fn concurrency(&self) -> Option<usize> {
         self.concurrency
@@ -234,7 +239,8 @@ impl RouteConfig {
         self.model.as_deref()
     }
 
-    /// The length of a vector: `dimension`; `None` (or 0 in the row) learns it from the first reply.
+    /// The length of a vector: `dimension`; `None` (or 0 in the row) learns it from the first
+    /// reply.
     #[must_use]
     pub const fn dimension(&self) -> Option<usize> {
         self.dimension
@@ -258,14 +264,16 @@ impl RouteConfig {
         &self.warnings
     }
 
-    /// The whole JSON text, for the own keys of a user's transport; it may hold header values, so do not print it.
+    /// The whole JSON text, for the own keys of a user's transport; it may hold header values, so
+    /// do not print it.
     #[must_use]
     pub fn json(&self) -> &str {
         &self.json
     }
 }
 
-/// Leaves out the JSON text, which may hold plain header values; the warnings and the most used keys are what a log needs.
+/// Leaves out the JSON text, which may hold plain header values; the warnings and the most used
+/// keys are what a log needs.
 impl fmt::Debug for RouteConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RouteConfig")

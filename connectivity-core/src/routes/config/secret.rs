@@ -18,7 +18,8 @@ pub enum SecretRef {
 }
 
 impl SecretRef {
-    pub(super) const ALLOWED: &'static str = "a reference, `env:NAME` or `file:/path`, never the secret itself,";
+    pub(super) const ALLOWED: &'static str =
+        "a reference, `env:NAME` or `file:/path`, never the secret itself,";
 
     /// Reads `env:NAME` or `file:/path`.
     ///
@@ -36,13 +37,15 @@ impl SecretRef {
             .ok_or_else(|| RouteError::new(format_args!("{} goes here", Self::ALLOWED)))
     }
 
-    /// Reads the secret: at most 64 KiB of text; the line break that editors put at the end of a file is not part of it.
+    /// Reads the secret: at most 64 KiB of text; the line break that editors put at the end of a
+    /// file is not part of it.
     ///
     /// # Errors
     /// When it is not there or no text; the reference is named, never what it holds.
     pub fn resolve(&self) -> Result<String, RouteError> {
-        let missing =
-            |why: &dyn fmt::Display| RouteError::new(format_args!("the secret `{self}` cannot be read: {why}"));
+        let missing = |why: &dyn fmt::Display| {
+            RouteError::new(format_args!("the secret `{self}` cannot be read: {why}"))
+        };
         let text = match self {
             Self::Env(name) => std::env::var(name).map_err(|cause| missing(&cause))?,
             Self::File(path) => read_bounded(path).map_err(|cause| missing(&cause))?,
@@ -137,7 +140,9 @@ mod tests {
 
     #[test]
     fn a_secret_itself_is_refused_and_never_shown() {
-        for text in ["sk-12345", "env:", "env:A B", "env:9", "file:relative", "file:", "file:/a\nb", ""] {
+        for text in
+            ["sk-12345", "env:", "env:A B", "env:9", "file:relative", "file:", "file:/a\nb", ""]
+        {
             let shown = SecretRef::parse(text).unwrap_err().to_string();
             assert!(shown.contains("env:NAME") && !shown.contains("12345"), "{shown}");
         }
@@ -159,7 +164,10 @@ mod tests {
     fn a_plain_header_value_is_not_printed() {
         let value = HeaderValue::parse("Bearer 12345").unwrap();
         assert_eq!(format!("{value:?}"), "Plain(..)");
-        assert_eq!(HeaderValue::parse("env:KEY"), Some(HeaderValue::Secret(SecretRef::Env("KEY".to_owned()))));
+        assert_eq!(
+            HeaderValue::parse("env:KEY"),
+            Some(HeaderValue::Secret(SecretRef::Env("KEY".to_owned())))
+        );
         assert_eq!(HeaderValue::parse("env:"), None);
         assert_eq!(HeaderValue::parse("a\r\nX: y"), None);
         assert_eq!(HeaderValue::parse("é"), None);

@@ -21,7 +21,11 @@ fn refused(json: &str, wanted: &str) {
 /// Key, values that are fine, values that are not.
 const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("home", &[r#""billing""#], &[r#""""#, r#""a b""#, "1"]),
-    ("timeout_ms", &["1", "86400000"], &["0", "86400001", "-1", "1.5", "1e999", r#""500""#, "true", "null"]),
+    (
+        "timeout_ms",
+        &["1", "86400000"],
+        &["0", "86400001", "-1", "1.5", "1e999", r#""500""#, "true", "null"],
+    ),
     ("retry_max", &["0", "5"], &["6", "-1"]),
     ("retry_backoff_ms", &["1", "60000"], &["0", "60001"]),
     ("breaker_failures", &["1"], &["0", "1000001"]),
@@ -105,9 +109,10 @@ fn every_key_lands_in_its_accessor() {
     assert_eq!((config.drain(), config.content_type()), (Duration::ZERO, "a/b"));
     assert_eq!(config.remote_name().map(Name::as_str), Some("b.c"));
     assert!(config.headers().contains(&("X-A".to_owned(), HeaderValue::Plain("1".to_owned()))));
-    assert!(
-        config.headers().contains(&("Authorization".to_owned(), HeaderValue::Secret(SecretRef::Env("TOKEN".into()))))
-    );
+    assert!(config.headers().contains(&(
+        "Authorization".to_owned(),
+        HeaderValue::Secret(SecretRef::Env("TOKEN".into()))
+    )));
     assert_eq!((config.tool_name(), config.model()), (Some("t"), Some("m")));
     assert_eq!((config.dimension(), config.batch_size()), (Some(3), 4));
     assert_eq!(config.api_key(), Some(&SecretRef::File("/k".into())));
@@ -129,11 +134,20 @@ fn tls_keys_land_in_one_place() {
         r#"{{"ca_file":"/ca","pin_sha256":"{pin}","server_name":"s","client_cert_file":"/c","client_key_file":"/k"}}"#
     ));
     let tls = config.tls();
-    assert_eq!((tls.insecure, tls.pin_sha256, tls.server_name.as_deref()), (false, Some([0xab; 32]), Some("s")));
-    assert_eq!((tls.ca_file.clone(), tls.client_cert_file.clone()), (Some("/ca".into()), Some("/c".into())));
+    assert_eq!(
+        (tls.insecure, tls.pin_sha256, tls.server_name.as_deref()),
+        (false, Some([0xab; 32]), Some("s"))
+    );
+    assert_eq!(
+        (tls.ca_file.clone(), tls.client_cert_file.clone()),
+        (Some("/ca".into()), Some("/c".into()))
+    );
     assert_eq!(tls.client_key_file.clone(), Some("/k".into()));
     assert!(config.warnings().is_empty());
-    assert_eq!(good(r#"{"insecure_tls":true,"ca_file":"/ca"}"#).warnings()[0].key(), "insecure_tls");
+    assert_eq!(
+        good(r#"{"insecure_tls":true,"ca_file":"/ca"}"#).warnings()[0].key(),
+        "insecure_tls"
+    );
     refused(r#"{"client_key_file":"/k"}"#, "`client_cert_file` is missing");
 }
 
@@ -157,7 +171,10 @@ fn a_key_that_stands_twice_is_refused() {
 
 #[test]
 fn errors_say_what_stood_there_and_what_is_allowed() {
-    refused(r#"{"timeout_ms":0}"#, "a whole number from 1 to 86400000 goes here, but it is the number 0");
+    refused(
+        r#"{"timeout_ms":0}"#,
+        "a whole number from 1 to 86400000 goes here, but it is the number 0",
+    );
     refused(r#"{"codec":"bincod"}"#, "`bincode` or `json` goes here, but it is the text `bincod`");
     refused(r#"{"insecure_tls":[]}"#, "true or false goes here, but it is a list");
 }
@@ -179,7 +196,8 @@ fn no_error_warning_or_debug_text_shows_a_secret() {
 
 #[test]
 fn an_unknown_key_warns_with_the_nearest_known_one() {
-    let text = |json, strategy| parse(json, strategy).unwrap().warnings().first().map(ToString::to_string);
+    let text =
+        |json, strategy| parse(json, strategy).unwrap().warnings().first().map(ToString::to_string);
     assert_eq!(
         text(r#"{"timeout":5}"#, "quic").unwrap(),
         "config.timeout: unknown key, ignored; did you mean `timeout_ms`?"
@@ -199,7 +217,10 @@ fn warnings_are_bounded() {
 #[test]
 fn a_key_of_another_strategy_warns_only_where_a_transport_would_read_it() {
     let warnings = |strategy| parse(r#"{"tool_name":"t"}"#, strategy).unwrap().warnings().to_vec();
-    assert_eq!(warnings("http")[0].to_string(), "config.tool_name: strategy `http` does not use it, only mcp");
+    assert_eq!(
+        warnings("http")[0].to_string(),
+        "config.tool_name: strategy `http` does not use it, only mcp"
+    );
     for strategy in ["mcp", "local", "noop", "mine"] {
         assert_eq!(warnings(strategy), [], "{strategy}");
     }

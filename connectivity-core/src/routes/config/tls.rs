@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::warning::RouteWarning;
 
-/// Says how the other side is verified and who we are to it; nothing given means the system's roots and no identity.
+/// Says how the other side is verified and who we are to it; nothing given means the system's roots
+/// and no identity.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RouteTls {
@@ -12,8 +13,9 @@ pub struct RouteTls {
     pub insecure: bool,
     /// Trusts these roots (PEM) instead of the system's: `ca_file`.
     pub ca_file: Option<PathBuf>,
-    /// Trusts only the certificate with this SHA-256 digest of its DER: `pin_sha256`. Without `ca_file` the pin alone is the
-    /// identity: the certificate need not come from a known issuer, be for the name or be valid now.
+    /// Trusts only the certificate with this SHA-256 digest of its DER: `pin_sha256`. Without
+    /// `ca_file` the pin alone is the identity: the certificate need not come from a known issuer,
+    /// be for the name or be valid now.
     pub pin_sha256: Option<[u8; 32]>,
     /// Expects this name in the certificate instead of the endpoint's host: `server_name`.
     pub server_name: Option<String>,
@@ -40,8 +42,12 @@ impl RouteTls {
     /// Finds half of a client identity.
     pub(super) const fn check(&self) -> Result<(), (&'static str, &'static str)> {
         match (&self.client_cert_file, &self.client_key_file) {
-            (Some(_), None) => Err(("client_cert_file", "`client_key_file` is missing; give both or neither")),
-            (None, Some(_)) => Err(("client_key_file", "`client_cert_file` is missing; give both or neither")),
+            (Some(_), None) => {
+                Err(("client_cert_file", "`client_key_file` is missing; give both or neither"))
+            }
+            (None, Some(_)) => {
+                Err(("client_key_file", "`client_cert_file` is missing; give both or neither"))
+            }
             _ => Ok(()),
         }
     }
@@ -79,7 +85,15 @@ mod tests {
         wanted[0] = 0x01;
         assert_eq!(digest(&format!("01{}", "aB".repeat(31))), Some(wanted));
         assert_eq!(digest(&format!("01{}", ":AB".repeat(31))), Some(wanted));
-        for bad in ["", "ab", &"ab".repeat(33), &"a".repeat(65), &"a".repeat(63), &"zz".repeat(32), &"é".repeat(32)] {
+        for bad in [
+            "",
+            "ab",
+            &"ab".repeat(33),
+            &"a".repeat(65),
+            &"a".repeat(63),
+            &"zz".repeat(32),
+            &"é".repeat(32),
+        ] {
             assert_eq!(digest(bad), None, "{bad}");
         }
     }

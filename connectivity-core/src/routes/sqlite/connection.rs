@@ -17,7 +17,8 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// loaded, but a view has to make a value before its length is known.
 const MAX_VALUE: i32 = 64 << 20;
 
-/// How long reading may take: a million rows take a few seconds on a busy machine, and a view may search for ever for a row to give.
+/// How long reading may take: a million rows take a few seconds on a busy machine, and a view may
+/// search for ever for a row to give.
 pub(super) const READ_LIMIT: Duration = Duration::from_secs(10);
 
 /// How many steps SQLite takes between two looks at the time: about a tenth of a millisecond.
@@ -51,7 +52,8 @@ pub(super) fn open_read_only(path: &Path) -> Result<(Connection, Mode), SourceEr
     if !has_log && file::is_in_sealed_directory(path) {
         return immutable();
     }
-    let probed = connect(path, Mode::ReadOnly).and_then(|connection| data_version(&connection).map(|_| connection));
+    let probed = connect(path, Mode::ReadOnly)
+        .and_then(|connection| data_version(&connection).map(|_| connection));
     match probed {
         Ok(connection) => Ok((connection, Mode::ReadOnly)),
         Err(e) if !is_denied(&e) => Err(explain(path, "cannot be opened", &e)),
@@ -67,7 +69,8 @@ fn is_denied(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
 }
 
-/// Gives the queries of a connection so long from now; then they end as [interrupted](ErrorCode::OperationInterrupted).
+/// Gives the queries of a connection so long from now; then they end as
+/// [interrupted](ErrorCode::OperationInterrupted).
 pub(super) fn limit_time(connection: &mut Connection, limit: Duration) -> rusqlite::Result<()> {
     let start = Instant::now();
     connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || start.elapsed() >= limit))
@@ -81,7 +84,9 @@ fn connect(path: &Path, mode: Mode) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
     // FULL, because the file is small and precious; triggers make it as slow as it is anyway.
-    connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA synchronous = FULL")?;
+    connection.execute_batch(
+        "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA synchronous = FULL",
+    )?;
     if !matches!(mode, Mode::Create | Mode::Write) {
         connection.execute_batch("PRAGMA query_only = ON")?;
     }
@@ -103,7 +108,9 @@ fn flags(mode: Mode) -> OpenFlags {
 fn immutable_uri(path: &Path) -> String {
     let bytes = path.as_os_str().as_encoded_bytes().iter();
     let encoded = bytes.map(|byte| match byte {
-        b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(*byte).to_string(),
+        b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+            char::from(*byte).to_string()
+        }
         b'\\' if cfg!(windows) => "/".to_owned(),
         byte => format!("%{byte:02X}"),
     });
@@ -113,12 +120,15 @@ fn immutable_uri(path: &Path) -> String {
 
 /// Turns the write-ahead log on: without it a writer would lock out every reader, and the watching.
 pub(super) fn use_wal(path: &Path, connection: &Connection) -> Result<(), SourceError> {
-    let mode: Result<String, _> = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
+    let mode: Result<String, _> =
+        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
     match mode {
         Ok(mode) if mode == "wal" => Ok(()),
         Ok(mode) => Err(about(
             path,
-            format_args!("the write-ahead log is not possible here (journal mode stays `{mode}`); {NO_WAL}"),
+            format_args!(
+                "the write-ahead log is not possible here (journal mode stays `{mode}`); {NO_WAL}"
+            ),
         )),
         Err(e) => Err(explain(path, "the write-ahead log cannot be turned on", &e)),
     }
@@ -152,8 +162,12 @@ pub(super) fn explain(path: &Path, what: &str, error: &rusqlite::Error) -> Sourc
 fn advice(code: ErrorCode) -> Option<&'static str> {
     Some(match code {
         ErrorCode::NotADatabase => "give the path of a routes file, or make one: connectivity init",
-        ErrorCode::CannotOpen => "the directory must exist, and this user must be able to read and write there",
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => "another process keeps a transaction open; end it",
+        ErrorCode::CannotOpen => {
+            "the directory must exist, and this user must be able to read and write there"
+        }
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+            "another process keeps a transaction open; end it"
+        }
         ErrorCode::DatabaseCorrupt => "restore a copy, or save what is left: sqlite3 FILE .recover",
         ErrorCode::ReadOnly => {
             "this user must be able to write the file, its -wal and -shm, and the directory; or open it read-only"

@@ -43,7 +43,9 @@ pub(super) struct Sidecars {
 
 impl Sidecars {
     pub(super) fn of(path: &Path) -> Self {
-        let file = |suffix| fs::metadata(beside(path, suffix)).ok().map(|metadata| FileId::from(&metadata));
+        let file = |suffix| {
+            fs::metadata(beside(path, suffix)).ok().map(|metadata| FileId::from(&metadata))
+        };
         Self { log: file("-wal"), index: file("-shm") }
     }
 
@@ -60,7 +62,8 @@ impl Sidecars {
 
 /// Returns whether commits may stand beside the file: in a log, or in a journal to be rolled back.
 pub(super) fn has_log(path: &Path) -> bool {
-    let has_content = |suffix| fs::metadata(beside(path, suffix)).is_ok_and(|metadata| metadata.len() > 0);
+    let has_content =
+        |suffix| fs::metadata(beside(path, suffix)).is_ok_and(|metadata| metadata.len() > 0);
     has_content("-wal") || has_content("-journal")
 }
 
@@ -68,7 +71,9 @@ pub(super) fn has_log(path: &Path) -> bool {
 pub(super) fn is_in_sealed_directory(path: &Path) -> bool {
     let directory = beside(path, "").parent().map(fs::metadata);
     // Elsewhere the attribute of a directory says nothing about the files in it.
-    cfg!(unix) && directory.is_some_and(|found| found.is_ok_and(|metadata| metadata.permissions().readonly()))
+    cfg!(unix)
+        && directory
+            .is_some_and(|found| found.is_ok_and(|metadata| metadata.permissions().readonly()))
 }
 
 /// SQLite puts them beside the file itself, not beside a link to it.
@@ -98,7 +103,9 @@ impl From<&Metadata> for FileId {
 #[cfg(unix)]
 pub(super) fn permissions(path: &Path) -> Vec<String> {
     use std::os::unix::fs::PermissionsExt;
-    let open = |path: &Path| fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o002 != 0);
+    let open = |path: &Path| {
+        fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o002 != 0)
+    };
     let mut warnings = Vec::new();
     if open(path) {
         warnings.push("every user may write the routes file; chmod 660 it".to_owned());

@@ -30,7 +30,8 @@ impl Handle {
             Mode::ReadOnly => connection::open_read_only(path)?,
             mode => (connection::open(path, mode)?, mode),
         };
-        let stamp = stamp.map_or_else(|| Stamp::of(path), Ok).map_err(|e| unreachable_file(path, &e))?;
+        let stamp =
+            stamp.map_or_else(|| Stamp::of(path), Ok).map_err(|e| unreachable_file(path, &e))?;
         Ok(Self { connection, stamp, mode })
     }
 
@@ -38,7 +39,9 @@ impl Handle {
     /// delete the log beside it.
     pub(super) fn reopen(path: &Path, mode: Mode) -> Result<Self, SourceError> {
         match Stamp::of(path) {
-            Ok(stamp) if stamp.is_empty() => Err(about(path, "the file is empty; put its content back")),
+            Ok(stamp) if stamp.is_empty() => {
+                Err(about(path, "the file is empty; put its content back"))
+            }
             _ => Self::open(path, mode),
         }
     }
@@ -66,6 +69,8 @@ impl Handle {
 pub(super) fn unreachable_file(path: &Path, error: &io::Error) -> SourceError {
     about(
         path,
-        format_args!("{error}; check the path and that its volume is mounted; `connectivity init` makes a new file"),
+        format_args!(
+            "{error}; check the path and that its volume is mounted; `connectivity init` makes a new file"
+        ),
     )
 }

@@ -57,19 +57,28 @@ impl From<&str> for ChangeKind {
 }
 
 /// Reads the newest changes, newest first.
-pub(super) fn read(store: &Store, name: Option<&str>, limit: usize) -> Result<Vec<Change>, SourceError> {
+pub(super) fn read(
+    store: &Store,
+    name: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Change>, SourceError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     store.with_reader("reading history", |connection| query(connection, name, 0, limit))
 }
 
 /// Reads all changes after a generation, newest first.
-pub(super) fn since(connection: &Connection, name: Option<&str>, generation: i64) -> rusqlite::Result<Vec<Change>> {
+pub(super) fn since(
+    connection: &Connection,
+    name: Option<&str>,
+    generation: i64,
+) -> rusqlite::Result<Vec<Change>> {
     query(connection, name, generation, i64::MAX)
 }
 
 /// The generation of the newest change, or that of the file, where nothing is kept.
 pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
-    let newest: Option<i64> = connection.query_row("SELECT max(id) FROM route_history", [], |row| row.get(0))?;
+    let newest: Option<i64> =
+        connection.query_row("SELECT max(id) FROM route_history", [], |row| row.get(0))?;
     match newest {
         Some(newest) => Ok(newest),
         None => Ok(schema::meta(connection, "generation")?.unwrap_or(0)),
@@ -89,10 +98,22 @@ pub(super) fn oldest_without_hole(connection: &Connection, newest: i64) -> rusql
     Ok(oldest)
 }
 
-fn query(connection: &Connection, name: Option<&str>, after: i64, limit: i64) -> rusqlite::Result<Vec<Change>> {
+fn query(
+    connection: &Connection,
+    name: Option<&str>,
+    after: i64,
+    limit: i64,
+) -> rusqlite::Result<Vec<Change>> {
     // The history keeps 10,000 rows, so looking for a name among them needs no index.
-    let columns =
-        ["service_name", "old_strategy", "old_endpoint", "old_config", "new_strategy", "new_endpoint", "new_config"];
+    let columns = [
+        "service_name",
+        "old_strategy",
+        "old_endpoint",
+        "old_config",
+        "new_strategy",
+        "new_endpoint",
+        "new_config",
+    ];
     let sql = format!(
         "SELECT {}, id, CAST(at_ms AS INTEGER), CAST(op AS TEXT) FROM route_history
           WHERE id > ?2 AND (?1 IS NULL OR service_name = ?1) ORDER BY id DESC LIMIT ?3",
@@ -119,11 +140,17 @@ fn change(row: &Row<'_>, rest: usize) -> rusqlite::Result<Change> {
     })
 }
 
-/// Reads the row as it was on one side of the change. A route always has a strategy, so NULL there means no row.
+/// Reads the row as it was on one side of the change. A route always has a strategy, so NULL there
+/// means no row.
 fn image(row: &Row<'_>, name: &Field, at: usize) -> rusqlite::Result<Option<RouteRow>> {
     let strategy = field(row, at)?;
     if strategy == Field::Null {
         return Ok(None);
     }
-    Ok(Some(RouteRow::from_fields(name.clone(), strategy, field(row, at + 1)?, field(row, at + 2)?)))
+    Ok(Some(RouteRow::from_fields(
+        name.clone(),
+        strategy,
+        field(row, at + 1)?,
+        field(row, at + 2)?,
+    )))
 }

@@ -1,9 +1,10 @@
 //! Routes in a SQLite file that any sqlite3 shell, and the Go original, may edit.
 //!
-//! `schema.sql` says what a typo meets; [`store`] reads and writes; [`watch`] notices commits of anybody.
-//! What is done to the file past SQLite makes no commit: each [`handle`] knows which file it has open
-//! and how that stood, and [`lineage`] tells a checkpoint from a copy over the file. What SQLite keeps beside the file can be deleted
-//! while it is open: [`stores`] then closes all connections of the process at once.
+//! `schema.sql` says what a typo meets; [`store`] reads and writes; [`watch`] notices commits of
+//! anybody. What is done to the file past SQLite makes no commit: each [`handle`] knows which file
+//! it has open and how that stood, and [`lineage`] tells a checkpoint from a copy over the file.
+//! What SQLite keeps beside the file can be deleted while it is open: [`stores`] then closes all
+//! connections of the process at once.
 
 mod admin;
 mod columns;
@@ -33,7 +34,8 @@ pub use admin::{Admin, AdminError, RollbackReport, RouteSpec, StoredRoute};
 pub use history::{Change, ChangeKind};
 pub use upgrade::UpgradeReport;
 
-/// Reads routes from a SQLite file and notices every commit, whoever makes it: this process, another router, a shell.
+/// Reads routes from a SQLite file and notices every commit, whoever makes it: this process,
+/// another router, a shell.
 ///
 /// ```
 /// use connectivity_core::{RouteSource, SqliteRoutes};
@@ -53,8 +55,9 @@ impl SqliteRoutes {
     /// Opens a routes file that is there; a Go-made one gets our tables beside its own.
     ///
     /// # Errors
-    /// When the file is missing, because a lost volume must not look like an empty table; when it is no database, or one
-    /// without a table `routes`; when it cannot be watched by several processes (no WAL, as on a network file system).
+    /// When the file is missing, because a lost volume must not look like an empty table; when it
+    /// is no database, or one without a table `routes`; when it cannot be watched by several
+    /// processes (no WAL, as on a network file system).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, SourceError> {
         Self::with(path.as_ref(), Access::Existing)
     }
@@ -67,26 +70,28 @@ impl SqliteRoutes {
         Self::with(path.as_ref(), Access::Create)
     }
 
-    /// Opens a routes file that this process must never write: it is read and watched, and nothing is added.
+    /// Opens a routes file that this process must never write: it is read and watched, and nothing
+    /// is added.
     ///
     /// A file without a `-wal` may stand in a directory that cannot be written, as in an image or a
     /// mounted config; [`warnings`](RouteSource::warnings) then say what cannot be noticed there.
     ///
     /// # Errors
-    /// When the file is missing, is no database, or has no table `routes`; when it has a `-wal` in a
-    /// directory that cannot be written.
+    /// When the file is missing, is no database, or has no table `routes`; when it has a `-wal` in
+    /// a directory that cannot be written.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, SourceError> {
         Self::with(path.as_ref(), Access::ReadOnly)
     }
 
-    /// Gives a Go-made file the table that holds all strategies, and every file the triggers of this version; all in one
-    /// transaction, while others may go on reading.
+    /// Gives a Go-made file the table that holds all strategies, and every file the triggers of
+    /// this version; all in one transaction, while others may go on reading.
     ///
-    /// Routers of the Go original serve a row whose strategy they do not know *locally*, without a word, so upgrade when they
-    /// are gone.
+    /// Routers of the Go original serve a row whose strategy they do not know *locally*, without a
+    /// word, so upgrade when they are gone.
     ///
     /// # Errors
-    /// When the file is missing, is no routes file, cannot be written, or has columns that the rebuild would lose.
+    /// When the file is missing, is no routes file, cannot be written, or has columns that the
+    /// rebuild would lose.
     pub fn upgrade(path: impl AsRef<Path>) -> Result<UpgradeReport, SourceError> {
         upgrade::upgrade(path.as_ref())
     }
@@ -99,7 +104,8 @@ impl SqliteRoutes {
         history::read(&self.store, name.map(Name::as_str), limit)
     }
 
-    /// Gives what changes rows of this file. Whoever watches the file sees the changes, this process too.
+    /// Gives what changes rows of this file. Whoever watches the file sees the changes, this
+    /// process too.
     #[must_use]
     pub fn admin(&self) -> Admin {
         Admin::of(Arc::clone(&self.store))

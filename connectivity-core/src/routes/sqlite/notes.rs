@@ -8,7 +8,8 @@ use crate::routes::source::SourceError;
 
 const REPLACED: &str = "the file was replaced while it was open";
 const OVERWRITTEN: &str = "the file was overwritten while it was open";
-const LOST_SIDECARS: &str = "-wal or -shm was deleted while the file was open, and commits may be lost";
+const LOST_SIDECARS: &str =
+    "-wal or -shm was deleted while the file was open, and commits may be lost";
 const RESTORE: &str = "a leftover -wal may still count, so stop all routers, remove -wal and -shm, and start them; \
      next time restore into the file: sqlite3 FILE '.restore COPY'";
 
@@ -67,7 +68,8 @@ impl Notes {
     /// Notes strategy words that the table cannot hold.
     pub(super) fn refused_words(&self, words: &[&str]) {
         let mut noted = self.lock();
-        let new = words.iter().filter(|word| !noted.refused_words.iter().any(|known| known == *word));
+        let new =
+            words.iter().filter(|word| !noted.refused_words.iter().any(|known| known == *word));
         let new: Vec<_> = new.map(|word| (*word).to_owned()).collect();
         noted.refused_words.extend(new);
     }
@@ -81,17 +83,24 @@ impl Notes {
     pub(super) fn tell(&self) -> Vec<String> {
         let noted = self.lock();
         let failing = |what: &str, noted: &Option<(SourceError, Instant)>| {
-            noted.as_ref().map(|(e, since)| format!("{what} has failed for {} s: {e}", since.elapsed().as_secs()))
+            noted.as_ref().map(|(e, since)| {
+                format!("{what} has failed for {} s: {e}", since.elapsed().as_secs())
+            })
         };
         let ago = |what: &str, since: Instant, advice: &str| {
             format!("{what} ({} s ago); {advice}", since.elapsed().as_secs())
         };
         let replaced = noted.replaced.map(|(_, since)| ago(REPLACED, since, RESTORE));
         let overwritten = noted.overwritten.map(|since| ago(OVERWRITTEN, since, RESTORE));
-        let lost = noted.lost_sidecars.map(|since| ago(LOST_SIDECARS, since, "restart whoever else has it open"));
+        let lost = noted
+            .lost_sidecars
+            .map(|since| ago(LOST_SIDECARS, since, "restart whoever else has it open"));
         let reading = failing("reading routes", &noted.reading);
         let looking = failing("looking for changes", &noted.looking);
-        [replaced, overwritten, lost, reading, looking, noted.no_events.clone()].into_iter().flatten().collect()
+        [replaced, overwritten, lost, reading, looking, noted.no_events.clone()]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Noted> {

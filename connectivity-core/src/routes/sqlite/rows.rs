@@ -30,7 +30,10 @@ pub(super) fn read(connection: &mut Connection) -> rusqlite::Result<(Snapshot, L
 }
 
 /// Reads the rows of some names.
-pub(super) fn read_some(connection: &mut Connection, names: &[&Name]) -> rusqlite::Result<Snapshot> {
+pub(super) fn read_some(
+    connection: &mut Connection,
+    names: &[&Name],
+) -> rusqlite::Result<Snapshot> {
     static SELECT: LazyLock<String> =
         LazyLock::new(|| format!("SELECT {} FROM routes WHERE service_name = ?1", columns()));
     let tx = connection.transaction()?;
@@ -63,10 +66,15 @@ pub(super) fn bounded<T>(
         let one = one?;
         bytes += length(row(&one));
         if all.len() == MAX_ROWS {
-            return Err(too_much(format!("there are more than {MAX_ROWS} rows; a view may be without end")));
+            return Err(too_much(format!(
+                "there are more than {MAX_ROWS} rows; a view may be without end"
+            )));
         }
         if bytes > MAX_BYTES {
-            return Err(too_much(format!("the rows hold more than {} MiB of text", MAX_BYTES >> 20)));
+            return Err(too_much(format!(
+                "the rows hold more than {} MiB of text",
+                MAX_BYTES >> 20
+            )));
         }
         all.push(one);
     }

@@ -31,14 +31,18 @@ pub(super) fn find(connection: &Connection) -> rusqlite::Result<Found> {
     if columns.is_empty() {
         return Ok(Found::NoTable);
     }
-    let missing =
-        ["service_name", "strategy", "endpoint", "config"].into_iter().find(|&c| columns.iter().all(|k| k != c));
+    let missing = ["service_name", "strategy", "endpoint", "config"]
+        .into_iter()
+        .find(|&c| columns.iter().all(|k| k != c));
     Ok(missing.map_or(Found::Table, Found::OtherTable))
 }
 
 /// Names the columns of `routes`.
 pub(super) fn columns(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    connection.prepare("SELECT name FROM pragma_table_info('routes')")?.query_map([], |row| row.get(0))?.collect()
+    connection
+        .prepare("SELECT name FROM pragma_table_info('routes')")?
+        .query_map([], |row| row.get(0))?
+        .collect()
 }
 
 /// Makes what is missing, in one transaction; what is there stays, also a Go-made table.
@@ -87,11 +91,16 @@ fn create(
     if row_numbers()? {
         connection.execute_batch(ROW_NUMBERS)?;
     }
-    connection.execute_batch("DROP TRIGGER IF EXISTS cn_strategies_go; DELETE FROM meta WHERE key = 'go_words'")?;
+    connection.execute_batch(
+        "DROP TRIGGER IF EXISTS cn_strategies_go; DELETE FROM meta WHERE key = 'go_words'",
+    )?;
     match go_words {
         Some(words) => {
             add_words(connection, words)?;
-            connection.execute("INSERT INTO meta(key, value) VALUES ('go_words', ?1)", [words.join(",")])?;
+            connection.execute(
+                "INSERT INTO meta(key, value) VALUES ('go_words', ?1)",
+                [words.join(",")],
+            )?;
             connection.execute_batch(&narrow_strategies(words))
         }
         None => add_words(connection, &Strategy::BUILT_IN),
@@ -99,13 +108,15 @@ fn create(
 }
 
 fn has_row_numbers(connection: &Connection) -> rusqlite::Result<bool> {
-    let query =
-        "SELECT 1 FROM pragma_table_list WHERE schema = 'main' AND name = 'routes' AND type = 'table' AND wr = 0";
+    let query = "SELECT 1 FROM pragma_table_list WHERE schema = 'main' AND name = 'routes' AND type = 'table' AND wr = 0";
     connection.prepare(query)?.exists([])
 }
 
 /// Adds words that `routes.strategy` may hold.
-pub(super) fn add_words(connection: &Connection, words: &[impl AsRef<str>]) -> rusqlite::Result<()> {
+pub(super) fn add_words(
+    connection: &Connection,
+    words: &[impl AsRef<str>],
+) -> rusqlite::Result<()> {
     let mut insert = connection.prepare(
         "INSERT INTO strategies(name) SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM strategies WHERE name = ?1)",
     )?;
@@ -128,32 +139,42 @@ pub(super) fn is_narrow(tx: &Transaction<'_>) -> rusqlite::Result<bool> {
     Ok(probe(tx)?.is_some())
 }
 
-/// Finds the words that the CHECK of a table allows: `None` when it has no CHECK or allows all of ours.
+/// Finds the words that the CHECK of a table allows: `None` when it has no CHECK or allows all of
+/// ours.
 fn probe(tx: &Transaction<'_>) -> rusqlite::Result<Option<Vec<String>>> {
     if !has_check(tx)? {
         return Ok(None);
     }
-    // Rolled back as a whole. Our own triggers would get in the way, if some of them are there already.
+    // Rolled back as a whole. Our own triggers would get in the way, if some of them are there
+    // already.
     tx.execute_batch(
         "SAVEPOINT probe; DROP TRIGGER IF EXISTS cn_routes_check_insert; DROP TRIGGER IF EXISTS cn_routes_inserted",
     )?;
-    let allowed =
-        candidates(tx)?.into_iter().filter_map(|word| allows(tx, &word).map(|yes| yes.then_some(word)).transpose());
+    let allowed = candidates(tx)?
+        .into_iter()
+        .filter_map(|word| allows(tx, &word).map(|yes| yes.then_some(word)).transpose());
     let allowed: rusqlite::Result<Vec<String>> = allowed.collect();
     tx.execute_batch("ROLLBACK TO probe; RELEASE probe")?;
-    Ok(Some(allowed?).filter(|words| Strategy::BUILT_IN.iter().any(|ours| words.iter().all(|word| word != ours))))
+    Ok(Some(allowed?).filter(|words| {
+        Strategy::BUILT_IN.iter().any(|ours| words.iter().all(|word| word != ours))
+    }))
 }
 
 fn has_check(connection: &Connection) -> rusqlite::Result<bool> {
     let sql: Option<String> = connection
-        .query_row("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = 'routes'", [], |row| row.get(0))
+        .query_row(
+            "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = 'routes'",
+            [],
+            |row| row.get(0),
+        )
         .optional()?;
     Ok(sql.is_some_and(|sql| sql.to_ascii_uppercase().contains("CHECK")))
 }
 
 /// Our words, one of an older Go version, and what rows hold already.
 fn candidates(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut words: Vec<String> = Strategy::BUILT_IN.into_iter().chain(["grpc"]).map(str::to_owned).collect();
+    let mut words: Vec<String> =
+        Strategy::BUILT_IN.into_iter().chain(["grpc"]).map(str::to_owned).collect();
     let mut used = connection.prepare("SELECT DISTINCT strategy FROM routes")?;
     for word in used.query_map([], |row| Ok(row.get::<_, String>(0).ok()))? {
         words.extend(word?.filter(|word| Strategy::parse(word).is_ok()));
@@ -182,7 +203,9 @@ pub(super) fn is_complete(connection: &Connection) -> rusqlite::Result<bool> {
 /// Compares the triggers in the file with ours; each trouble is one sentence that says what to do.
 pub(super) fn troubles(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     if let Some(version) = meta::<i64>(connection, "schema")?.filter(|&version| version > VERSION) {
-        let text = format!("the schema is version {version}, this program knows {VERSION}; triggers were not compared");
+        let text = format!(
+            "the schema is version {version}, this program knows {VERSION}; triggers were not compared"
+        );
         return Ok(vec![text]);
     }
     let found = triggers(connection)?;
@@ -195,14 +218,25 @@ pub(super) fn troubles(connection: &Connection) -> rusqlite::Result<Vec<String>>
         }
     }
     let told = [
-        ("triggers are missing, so typos or changes may pass unnoticed", missing, "put them back: connectivity init"),
-        ("triggers have another text than this version's", altered, "rewrite them: connectivity init --upgrade"),
+        (
+            "triggers are missing, so typos or changes may pass unnoticed",
+            missing,
+            "put them back: connectivity init",
+        ),
+        (
+            "triggers have another text than this version's",
+            altered,
+            "rewrite them: connectivity init --upgrade",
+        ),
     ];
     let told = told.iter().filter(|(_, names, _)| !names.is_empty());
-    Ok(told.map(|(what, names, advice)| format!("{what}: {}; {advice}", names.join(", "))).collect())
+    Ok(told
+        .map(|(what, names, advice)| format!("{what}: {}; {advice}", names.join(", ")))
+        .collect())
 }
 
-/// The triggers as SQLite itself would store them for this file: made in memory, because it trims their text its own way.
+/// The triggers as SQLite itself would store them for this file: made in memory, because it trims
+/// their text its own way.
 fn wanted(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
     let kind = Kind { go_words: go_words(connection)?, row_numbers: has_row_numbers(connection)? };
     // Making them takes far longer than all the rest of an `inspect`.
@@ -213,7 +247,9 @@ fn wanted(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>>
     }
     let memory = Connection::open_in_memory()?;
     if kind.go_words.is_some() {
-        memory.execute_batch("CREATE TABLE routes (service_name, strategy, endpoint, config, updated_at)")?;
+        memory.execute_batch(
+            "CREATE TABLE routes (service_name, strategy, endpoint, config, updated_at)",
+        )?;
     }
     create(&memory, kind.go_words.as_deref(), || Ok(kind.row_numbers))?;
     let triggers = triggers(&memory)?;
@@ -225,7 +261,9 @@ fn wanted(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>>
 pub(super) fn go_words(connection: &Connection) -> rusqlite::Result<Option<Vec<String>>> {
     let words: Option<String> = meta(connection, "go_words")?;
     // Checked, because they become part of a statement and anybody may have written them.
-    let checked = |words: String| words.split(',').filter(|w| Strategy::parse(w).is_ok()).map(str::to_owned).collect();
+    let checked = |words: String| {
+        words.split(',').filter(|w| Strategy::parse(w).is_ok()).map(str::to_owned).collect()
+    };
     Ok(words.map(checked))
 }
 
@@ -238,12 +276,16 @@ pub(super) fn triggers(connection: &Connection) -> rusqlite::Result<BTreeMap<Str
 }
 
 /// One value of the table `meta`, if both are there and of that type.
-pub(super) fn meta<T: rusqlite::types::FromSql>(connection: &Connection, key: &str) -> rusqlite::Result<Option<T>> {
+pub(super) fn meta<T: rusqlite::types::FromSql>(
+    connection: &Connection,
+    key: &str,
+) -> rusqlite::Result<Option<T>> {
     let exists = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'meta'";
     if connection.query_row(exists, [], |_| Ok(())).optional()?.is_none() {
         return Ok(None);
     }
-    let value =
-        connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| Ok(row.get(0).ok())).optional()?;
+    let value = connection
+        .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| Ok(row.get(0).ok()))
+        .optional()?;
     Ok(value.flatten())
 }

@@ -24,8 +24,9 @@ const IMMUTABLE: &str = "the directory cannot be written, so the file is read as
      process is noticed once it is in the file itself (PRAGMA wal_checkpoint), and one that is written while rows are \
      read may be seen half";
 
-/// How long adding a row waits for another writer: it is done on a thread of the runtime, and is tried again later. Long enough
-/// for the commit of another process that starts at the same time, on most disks.
+/// How long adding a row waits for another writer: it is done on a thread of the runtime, and is
+/// tried again later. Long enough for the commit of another process that starts at the same time,
+/// on most disks.
 const BRIEF: Duration = Duration::from_millis(20);
 
 /// How a file is opened.
@@ -71,7 +72,9 @@ impl From<Handle> for Reader {
 impl Store {
     pub(super) fn open(path: &Path, access: Access) -> Result<Self, SourceError> {
         if path == Path::new(":memory:") {
-            return Err(SourceError::new("SQLite in memory cannot be watched; use a file, or `MemoryRoutes`"));
+            return Err(SourceError::new(
+                "SQLite in memory cannot be watched; use a file, or `MemoryRoutes`",
+            ));
         }
         let path = path::absolute(path).map_err(|e| about(path, e))?;
         match access {
@@ -147,8 +150,8 @@ impl Store {
         limited.and_then(|()| query(current)).map_err(|e| explain(&self.path, what, &e))
     }
 
-    /// Opens the reader anew if somebody wrote the file itself. SQLite notices commits only: pages that
-    /// it has cached would be served for ever. A reader that cannot be replaced is put back.
+    /// Opens the reader anew if somebody wrote the file itself. SQLite notices commits only: pages
+    /// that it has cached would be served for ever. A reader that cannot be replaced is put back.
     fn renewed(&self, reader: Reader, back: &mut Option<Reader>) -> Result<Reader, SourceError> {
         match self.successor(&reader) {
             Ok(None) => Ok(reader),
@@ -168,9 +171,13 @@ impl Store {
         let fresh = self.connect()?;
         if now.file != reader.handle.stamp.file {
             self.notes.replaced(now.file);
-        } else if let Some(seen) = reader.seen.as_ref().filter(|seen| seen.is_newest(&reader.handle.connection)) {
+        } else if let Some(seen) =
+            reader.seen.as_ref().filter(|seen| seen.is_newest(&reader.handle.connection))
+        {
             let continued = seen.continues_in(&fresh.connection);
-            if !continued.map_err(|e| explain(&self.path, "comparing with the content before", &e))? {
+            if !continued
+                .map_err(|e| explain(&self.path, "comparing with the content before", &e))?
+            {
                 self.notes.overwritten();
             }
         }
@@ -192,7 +199,8 @@ impl Store {
     /// Adds `name, local` for each name that has no row.
     pub(super) fn add_missing(&self, names: &[&Name]) -> Result<Added, SourceError> {
         // Looked up first, so that a start that adds nothing does not ask for the write lock.
-        let missing = self.with_reader("looking for rows", |connection| missing(connection, names))?;
+        let missing =
+            self.with_reader("looking for rows", |connection| missing(connection, names))?;
         if missing.is_empty() {
             return Ok(Added::Rows(0));
         }
@@ -213,10 +221,14 @@ impl Store {
         if unknown.is_empty() {
             return Ok(());
         }
-        let narrow = self.with_reader("reading strategies", |connection| schema::go_words(connection))?;
-        let fits = |word: &str| narrow.as_ref().is_none_or(|words| words.iter().any(|known| known == word));
+        let narrow =
+            self.with_reader("reading strategies", |connection| schema::go_words(connection))?;
+        let fits = |word: &str| {
+            narrow.as_ref().is_none_or(|words| words.iter().any(|known| known == word))
+        };
         let is_word = |word: &str| Strategy::parse(word).is_ok();
-        let (refused, addable) = unknown.into_iter().partition::<Vec<_>, _>(|word| is_word(word) && !fits(word));
+        let (refused, addable) =
+            unknown.into_iter().partition::<Vec<_>, _>(|word| is_word(word) && !fits(word));
         self.notes.refused_words(&refused);
         if addable.is_empty() {
             return Ok(());
@@ -235,7 +247,9 @@ impl Store {
         if noted.is_empty() {
             return None;
         }
-        let refused = self.unknown_words(&noted.iter().map(String::as_str).collect::<Vec<_>>()).unwrap_or_default();
+        let refused = self
+            .unknown_words(&noted.iter().map(String::as_str).collect::<Vec<_>>())
+            .unwrap_or_default();
         (!refused.is_empty()).then(|| {
             format!(
                 "no row can use `{}`: the table `routes` was made by the Go original and holds only its own strategies; \
@@ -248,7 +262,8 @@ impl Store {
     /// Everything that is wrong with the file itself.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = self.notes.tell();
-        let immutable = self.with_current("looking how it is open", |reader| Ok(reader.handle.is_immutable()));
+        let immutable =
+            self.with_current("looking how it is open", |reader| Ok(reader.handle.is_immutable()));
         warnings.extend(immutable.is_ok_and(|immutable| immutable).then(|| IMMUTABLE.to_owned()));
         match self.with_reader("comparing triggers", |connection| schema::troubles(connection)) {
             Ok(troubles) => warnings.extend(troubles),
@@ -302,7 +317,11 @@ impl Store {
         Ok(patient.and_then(|()| in_transaction(connection, change)))
     }
 
-    fn written<T>(&self, what: &str, result: rusqlite::Result<T>) -> Result<Option<T>, SourceError> {
+    fn written<T>(
+        &self,
+        what: &str,
+        result: rusqlite::Result<T>,
+    ) -> Result<Option<T>, SourceError> {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(e) if e.sqlite_error_code() == Some(ErrorCode::ReadOnly) => Ok(None),
@@ -313,7 +332,10 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("path", &self.path).field("access", &self.access).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("path", &self.path)
+            .field("access", &self.access)
+            .finish_non_exhaustive()
     }
 }
 
@@ -345,7 +367,8 @@ fn lock_within<T>(mutex: &Mutex<T>, patience: Duration) -> Option<MutexGuard<'_,
 /// Makes the file usable: the write-ahead log, and our tables where something is missing.
 fn prepare(path: &Path, mode: Mode) -> Result<(), SourceError> {
     let mut connection = Handle::open(path, mode)?.connection;
-    // Asked before anything is changed, so that a wrong path leaves somebody else's database as it was.
+    // Asked before anything is changed, so that a wrong path leaves somebody else's database as it
+    // was.
     match find_table(path, &connection)? {
         Found::NoTable if mode == Mode::Create => {}
         found => refuse_others(path, &found)?,
@@ -354,7 +377,8 @@ fn prepare(path: &Path, mode: Mode) -> Result<(), SourceError> {
     let made = schema::is_complete(&connection)
         .and_then(|complete| if complete { Ok(()) } else { schema::apply(&mut connection) });
     match made {
-        // Somebody who may only read can do without our tables; `warnings` tells that they are missing.
+        // Somebody who may only read can do without our tables; `warnings` tells that they are
+        // missing.
         Err(e) if e.sqlite_error_code() == Some(ErrorCode::ReadOnly) => Ok(()),
         made => made.map_err(|e| explain(path, "our tables cannot be made", &e)),
     }
@@ -368,9 +392,10 @@ fn find_table(path: &Path, connection: &Connection) -> Result<Found, SourceError
 fn refuse_others(path: &Path, found: &Found) -> Result<(), SourceError> {
     match found {
         Found::Table => Ok(()),
-        Found::NoTable => {
-            Err(about(path, "there is no table `routes` in it; check the path, or make one: connectivity init"))
-        }
+        Found::NoTable => Err(about(
+            path,
+            "there is no table `routes` in it; check the path, or make one: connectivity init",
+        )),
         Found::OtherTable(column) => Err(about(
             path,
             format_args!(

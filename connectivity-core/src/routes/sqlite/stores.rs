@@ -1,7 +1,8 @@
 //! The open files of this process, to close all connections to one of them at once.
 //!
-//! SQLite lets the connections of a process share the index of the log. After that was deleted, a new connection gets the lost one
-//! as long as any old connection is open, and would never see what other processes commit.
+//! SQLite lets the connections of a process share the index of the log. After that was deleted, a
+//! new connection gets the lost one as long as any old connection is open, and would never see what
+//! other processes commit.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -23,13 +24,15 @@ pub(super) fn share(store: Store) -> Arc<Store> {
     store
 }
 
-/// Closes all connections of this process to a file that is no longer what its names mean; they are opened anew when they are used.
+/// Closes all connections of this process to a file that is no longer what its names mean; they are
+/// opened anew when they are used.
 pub(super) fn close_all(file: FileId, rescue: bool) {
     let mut stores: Vec<_> = lock(&OPEN).iter().filter_map(Weak::upgrade).collect();
     // Another file may be read or written for as long as it likes.
     stores.retain(|store| Stamp::of(store.path()).is_ok_and(|stamp| stamp.file == file));
     let looks: Vec<_> = stores.iter().flat_map(|store| store.looks()).collect();
-    // All are locked before one is closed, so that none is opened meanwhile; in one order, which every caller keeps.
+    // All are locked before one is closed, so that none is opened meanwhile; in one order, which
+    // every caller keeps.
     let mut readers: Vec<_> = stores.iter().map(|store| lock(&store.reader)).collect();
     let mut writers: Vec<_> = stores.iter().map(|store| lock(&store.writer)).collect();
     let mut looks: Vec<_> = looks.iter().map(|look| lock(look)).collect();
@@ -39,7 +42,10 @@ pub(super) fn close_all(file: FileId, rescue: bool) {
         store.notes.lost_sidecars();
         Some(reader.handle)
     });
-    let others = writers.iter_mut().chain(&mut looks).filter_map(|handle| handle.take_if(|handle| is_of(handle)));
+    let others = writers
+        .iter_mut()
+        .chain(&mut looks)
+        .filter_map(|handle| handle.take_if(|handle| is_of(handle)));
     for handle in readers.chain(others) {
         match rescue {
             // The last one writes the commits of the deleted log into the file.

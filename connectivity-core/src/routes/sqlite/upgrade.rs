@@ -23,7 +23,8 @@ pub struct UpgradeReport {
 
 const COLUMNS: [&str; 5] = ["service_name", "strategy", "endpoint", "config", "updated_at"];
 
-/// Not `ALTER TABLE`, which cannot drop a CHECK; and not `PRAGMA writable_schema`, which can lose the file.
+/// Not `ALTER TABLE`, which cannot drop a CHECK; and not `PRAGMA writable_schema`, which can lose
+/// the file.
 const REBUILD: &str = "
     CREATE TABLE routes_new (
         service_name TEXT PRIMARY KEY NOT NULL,
@@ -41,15 +42,23 @@ pub(super) fn upgrade(path: &Path) -> Result<UpgradeReport, SourceError> {
     let mut connection = Handle::open(path, Mode::Write)?.connection;
     let failed = |e: rusqlite::Error| explain(path, "cannot be upgraded", &e);
     if schema::find(&connection).map_err(failed)? != Found::Table {
-        return Err(about(path, "there is no table `routes` of ours or Go's in it; check the path"));
+        return Err(about(
+            path,
+            "there is no table `routes` of ours or Go's in it; check the path",
+        ));
     }
-    let others: Vec<String> =
-        schema::columns(&connection).map_err(failed)?.into_iter().filter(|c| !COLUMNS.contains(&c.as_str())).collect();
+    let others: Vec<String> = schema::columns(&connection)
+        .map_err(failed)?
+        .into_iter()
+        .filter(|c| !COLUMNS.contains(&c.as_str()))
+        .collect();
     if !others.is_empty() {
         let others = others.join(", ");
         return Err(about(
             path,
-            format_args!("the table `routes` has columns that would be lost: {others}; drop them first"),
+            format_args!(
+                "the table `routes` has columns that would be lost: {others}; drop them first"
+            ),
         ));
     }
     connection::use_wal(path, &connection)?;
@@ -57,7 +66,8 @@ pub(super) fn upgrade(path: &Path) -> Result<UpgradeReport, SourceError> {
 }
 
 fn run(connection: &mut Connection) -> rusqlite::Result<UpgradeReport> {
-    // DROP TABLE would delete the rows that point at a route. It cannot be turned off inside a transaction.
+    // DROP TABLE would delete the rows that point at a route. It cannot be turned off inside a
+    // transaction.
     connection.execute_batch("PRAGMA foreign_keys = OFF")?;
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let rebuilt = schema::is_narrow(&tx)?;

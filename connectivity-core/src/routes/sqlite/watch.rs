@@ -1,9 +1,10 @@
 //! Notices commits of anybody: one thread that never writes.
 //!
-//! The operating system's events are a hint, `PRAGMA data_version` is the truth. SQLite writes the `-wal` file first and the
-//! index of it after, so an event often comes before the commit can be seen: each event starts a row of second looks. A slow
-//! look is the net for file systems that tell nothing. The connection that looks never reads a table, because a look on one
-//! that did costs up to 100 times more after a foreign commit.
+//! The operating system's events are a hint, `PRAGMA data_version` is the truth. SQLite writes the
+//! `-wal` file first and the index of it after, so an event often comes before the commit can be
+//! seen: each event starts a row of second looks. A slow look is the net for file systems that tell
+//! nothing. The connection that looks never reads a table, because a look on one that did costs up
+//! to 100 times more after a foreign commit.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -22,9 +23,10 @@ use super::stores;
 use crate::routes::source::{ChangeFn, SourceError, WatchGuard};
 use crate::routes::wake::{Bell, Ear, Handover, Heard};
 
-/// Second looks after an event come after 50 µs, 100 µs .. 410 ms. The log is written first, and the commit can be seen once the
-/// disk has it: mostly within a millisecond, but a busy disk takes 30 ms and more. Each wait is as long as all before it, so a
-/// commit that took long is seen after at most twice its time.
+/// Second looks after an event come after 50 µs, 100 µs .. 410 ms. The log is written first, and
+/// the commit can be seen once the disk has it: mostly within a millisecond, but a busy disk takes
+/// 30 ms and more. Each wait is as long as all before it, so a commit that took long is seen after
+/// at most twice its time.
 const SECOND_LOOKS: u32 = 14;
 const FIRST_SECOND_LOOK: Duration = Duration::from_micros(50);
 /// A look costs microseconds, so this is no burden.
@@ -40,12 +42,16 @@ pub(super) fn start(store: Arc<Store>, changed: ChangeFn) -> Result<WatchGuard, 
     start_with(store, changed, listen)
 }
 
-pub(super) fn start_with(store: Arc<Store>, changed: ChangeFn, listen: Listen) -> Result<WatchGuard, SourceError> {
+pub(super) fn start_with(
+    store: Arc<Store>,
+    changed: ChangeFn,
+    listen: Listen,
+) -> Result<WatchGuard, SourceError> {
     let (bell, ear) = Bell::new();
     let path = store.path().to_owned();
     let mut watcher = Watcher {
-        // Before the thread starts: whatever is committed from here on is noticed, and what was committed since the last
-        // read is handed over by the call that a new `Handover` has due.
+        // Before the thread starts: whatever is committed from here on is noticed, and what was
+        // committed since the last read is handed over by the call that a new `Handover` has due.
         look: Look::open(&store)?,
         store,
         listen,
@@ -125,7 +131,8 @@ impl Watcher {
     }
 }
 
-/// A connection that only looks. It is gone after a failure, or when this process has closed all that it had to the file.
+/// A connection that only looks. It is gone after a failure, or when this process has closed all
+/// that it had to the file.
 struct Look {
     handle: stores::Look,
     version: i64,
@@ -176,8 +183,11 @@ impl Look {
                 Ok(Seen::OtherFile)
             }
             // A log of somebody else counts now, or the file is not the one that ours belongs to.
-            _ if self.sidecars.lost(&sidecars) => Ok(Seen::Lost(ours, !sidecars.has_log() && outdated.is_none())),
-            // A checkpoint, or a copy over the file, which is no commit: the store compares the two.
+            _ if self.sidecars.lost(&sidecars) => {
+                Ok(Seen::Lost(ours, !sidecars.has_log() && outdated.is_none()))
+            }
+            // A checkpoint, or a copy over the file, which is no commit: the store compares the
+            // two.
             Some(_) => {
                 self.reopen(store, open)?;
                 Ok(Seen::Commit)
@@ -219,7 +229,8 @@ fn listen(store: &Store, bell: &Bell) -> notify::Result<RecommendedWatcher> {
     Ok(watcher)
 }
 
-/// Whether an event may mean a commit: not our own opening, not the status directory, not a neighbour.
+/// Whether an event may mean a commit: not our own opening, not the status directory, not a
+/// neighbour.
 fn concerns(event: &Event, name: &OsStr) -> bool {
     let ours = |other: &OsStr| {
         let rest = other.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
@@ -241,10 +252,16 @@ mod tests {
         let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
         let opened = EventKind::Access(AccessKind::Open(AccessMode::Any));
         let counts = |kind, file: &str| {
-            concerns(&Event::new(kind).add_path(format!("/x/{file}").into()), OsStr::new("routes.db"))
+            concerns(
+                &Event::new(kind).add_path(format!("/x/{file}").into()),
+                OsStr::new("routes.db"),
+            )
         };
         for file in ["routes.db", "routes.db-wal", "routes.db-shm", "routes.db-journal"] {
-            assert!(counts(written, file) && counts(EventKind::Create(CreateKind::File), file), "{file}");
+            assert!(
+                counts(written, file) && counts(EventKind::Create(CreateKind::File), file),
+                "{file}"
+            );
             assert!(!counts(opened, file), "{file}");
         }
         for file in ["routes.db.d", "routes.db2", "other.db", "routes.d"] {

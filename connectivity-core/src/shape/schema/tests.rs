@@ -14,12 +14,13 @@ fn shape<T: DeserializeOwned>() -> Shape {
 }
 
 fn is_valid(schema: &Value, value: &Value) -> bool {
-    jsonschema::draft202012::meta::validate(schema).unwrap_or_else(|cause| panic!("no schema: {schema}: {cause}"));
+    jsonschema::draft202012::meta::validate(schema)
+        .unwrap_or_else(|cause| panic!("no schema: {schema}: {cause}"));
     jsonschema::draft202012::new(schema).unwrap().is_valid(value)
 }
 
-/// Holds that what `T` writes satisfies both schemas, is read back, and that each wrong value satisfies neither the schema of what is
-/// read nor the type.
+/// Holds that what `T` writes satisfies both schemas, is read back, and that each wrong value
+/// satisfies neither the schema of what is read nor the type.
 fn check<T: Serialize + DeserializeOwned>(values: &[T], wrong: &[Value]) {
     let shape = shape::<T>();
     let (read, written) = (shape.json_schema(), shape.json_schema_of_output());
@@ -93,7 +94,10 @@ fn nested_structs_with_options_maps_tuples_and_arrays() {
     check(&[receipt()], &wrong);
     let mut without_note = good;
     without_note.as_object_mut().unwrap().remove("note");
-    assert!(is_valid(&shape::<Receipt>().json_schema(), &without_note), "an option may be left out");
+    assert!(
+        is_valid(&shape::<Receipt>().json_schema(), &without_note),
+        "an option may be left out"
+    );
 }
 
 #[derive(Serialize, Deserialize)]
@@ -134,7 +138,10 @@ enum Untagged {
 
 #[test]
 fn enums_in_all_forms_of_serde() {
-    check(&[Plain::Low, Plain::High], &[json!("High"), json!("low"), json!(1), json!({ "LOW": null })]);
+    check(
+        &[Plain::Low, Plain::High],
+        &[json!("High"), json!("low"), json!(1), json!({ "LOW": null })],
+    );
     let external = [
         External::Unit,
         External::New(Money(1)),
@@ -179,11 +186,20 @@ enum Term {
 #[test]
 fn recursive_types_refer_to_themselves() {
     let list = List { value: 1, next: Some(Box::new(List { value: 2, next: None })) };
-    check(&[list], &[json!({ "value": 1, "next": { "value": 256 } }), json!({ "value": 1, "next": [] })]);
-    check(&[Forest(vec![Forest(vec![]), Forest(vec![Forest(vec![])])])], &[json!([[[1]]]), json!({})]);
+    check(
+        &[list],
+        &[json!({ "value": 1, "next": { "value": 256 } }), json!({ "value": 1, "next": [] })],
+    );
+    check(
+        &[Forest(vec![Forest(vec![]), Forest(vec![Forest(vec![])])])],
+        &[json!([[[1]]]), json!({})],
+    );
     let number = || Box::new(Term::Number(1.5));
     let call = Term::Call { name: "f".into(), arguments: vec![Term::Neg(number())] };
-    check(&[Term::Add(number(), Box::new(call))], &[json!({ "Add": [{ "Number": 1 }, { "Neg": "x" }] })]);
+    check(
+        &[Term::Add(number(), Box::new(call))],
+        &[json!({ "Add": [{ "Number": 1 }, { "Neg": "x" }] })],
+    );
     let schema = shape::<Term>().json_schema().to_string();
     assert!(schema.len() < 2000, "{schema}");
 }
@@ -209,11 +225,20 @@ struct Sparse {
 #[test]
 fn attributes_of_fields() {
     check(&[Flat { a: 1, rest: BTreeMap::from([("b".into(), 2)]) }], &[json!([1])]);
-    let full = Sparse { tags: vec!["x".into()], renamed: true, any: json!({ "a": [1] }), hidden: 7 };
-    check(&[full], &[json!({ "tags": "x", "camelCase": true, "any": 1 }), json!({ "tags": [], "any": 1 })]);
-    let sparse = serde_json::to_value(Sparse { tags: vec![], renamed: true, any: Value::Null, hidden: 7 }).unwrap();
+    let full =
+        Sparse { tags: vec!["x".into()], renamed: true, any: json!({ "a": [1] }), hidden: 7 };
+    check(
+        &[full],
+        &[json!({ "tags": "x", "camelCase": true, "any": 1 }), json!({ "tags": [], "any": 1 })],
+    );
+    let sparse =
+        serde_json::to_value(Sparse { tags: vec![], renamed: true, any: Value::Null, hidden: 7 })
+            .unwrap();
     assert!(sparse.get("tags").is_none());
-    assert!(is_valid(&shape::<Sparse>().json_schema_of_output(), &sparse), "what is left out is not required");
+    assert!(
+        is_valid(&shape::<Sparse>().json_schema_of_output(), &sparse),
+        "what is left out is not required"
+    );
 }
 
 #[derive(Serialize, Deserialize)]
@@ -237,7 +262,10 @@ towers!(T16 T15, T17 T16, T18 T17, T19 T18, T20 T19, T21 T20, T22 T21, T23 T22, 
 fn what_is_used_twice_is_written_once() {
     let line = Line { article: ('a', 1), cents: None };
     let error = crate::Error::new(crate::ErrorKind::Timeout, "billing", "too late");
-    check(&[Diamond { left: line.clone(), right: line, error }], &[json!({ "left": {}, "right": {}, "error": {} })]);
+    check(
+        &[Diamond { left: line.clone(), right: line, error }],
+        &[json!({ "left": {}, "right": {}, "error": {} })],
+    );
     let schema = shape::<Diamond>().json_schema();
     assert_eq!(schema["properties"]["left"], schema["properties"]["right"]);
     assert!(schema["properties"]["left"]["$ref"].is_string(), "{schema}");

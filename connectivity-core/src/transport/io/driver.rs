@@ -1,4 +1,5 @@
-//! The thread that drives a runtime, as the watchdog sees it: whether it is blocked, computes, or lacks a processor.
+//! The thread that drives a runtime, as the watchdog sees it: whether it is blocked, computes, or
+//! lacks a processor.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -32,15 +33,17 @@ fn current() -> i32 {
     nix::unistd::gettid().as_raw()
 }
 
-/// A thread's clock has the number that `pthread_getcpuclockid` of the C libraries makes: the complement of the thread id, and the
-/// kernel's bits for the scheduler's clock of one thread (`CPUCLOCK_SCHED` and `CPUCLOCK_PERTHREAD_MASK`).
+/// A thread's clock has the number that `pthread_getcpuclockid` of the C libraries makes: the
+/// complement of the thread id, and the kernel's bits for the scheduler's clock of one thread
+/// (`CPUCLOCK_SCHED` and `CPUCLOCK_PERTHREAD_MASK`).
 #[cfg(target_os = "linux")]
 fn cpu_time(thread: i32) -> Option<Duration> {
     let clock = nix::time::ClockId::from_raw((!thread << 3) | 0b110);
     (thread > 0).then(|| clock.now().ok().map(Duration::from))?
 }
 
-/// The state of a thread is a letter behind its name, which is in parentheses and may contain some: proc_pid_stat(5).
+/// The state of a thread is a letter behind its name, which is in parentheses and may contain some:
+/// proc_pid_stat(5).
 #[cfg(target_os = "linux")]
 fn is_runnable(thread: i32) -> bool {
     let stat = std::fs::read(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();

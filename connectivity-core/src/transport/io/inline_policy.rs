@@ -8,17 +8,19 @@ use std::time::Duration;
 /// A first poll that takes longer holds up every other call of its thread.
 const SLOW: Duration = Duration::from_micros(100);
 
-/// Quick first polls in a row, on the user's runtime, that a method needs before it is polled inline.
+/// Quick first polls in a row, on the user's runtime, that a method needs before it is polled
+/// inline.
 const PROOF: u32 = 16;
 
-/// The longest proof: a method that has blocked its thread again and again is hardly ever polled inline.
+/// The longest proof: a method that has blocked its thread again and again is hardly ever polled
+/// inline.
 const LONGEST_PROOF: u32 = PROOF << 16;
 
 /// What is known of one method: whether its first poll is quick.
 ///
-/// A method starts on the user's runtime until it has proven quick. Two slow inline polls in a row send it back; one alone may be
-/// the system's, which took the processor away. A poll that [overran](Self::overran) sends it back at once, and its next proof is
-/// sixteen times as long.
+/// A method starts on the user's runtime until it has proven quick. Two slow inline polls in a row
+/// send it back; one alone may be the system's, which took the processor away. A poll that
+/// [overran](Self::overran) sends it back at once, and its next proof is sixteen times as long.
 #[derive(Debug)]
 pub(crate) struct InlinePolicy {
     /// Quick polls that are still missing; 0 while the method is polled inline.
@@ -30,7 +32,11 @@ pub(crate) struct InlinePolicy {
 
 impl Default for InlinePolicy {
     fn default() -> Self {
-        Self { unproven: AtomicU32::new(PROOF), was_slow: AtomicBool::default(), overruns: AtomicU32::default() }
+        Self {
+            unproven: AtomicU32::new(PROOF),
+            was_slow: AtomicBool::default(),
+            overruns: AtomicU32::default(),
+        }
     }
 }
 
@@ -69,7 +75,10 @@ impl InlinePolicy {
 
     fn proof(&self) -> u32 {
         let doublings = self.overruns.load(Ordering::Relaxed).saturating_mul(4);
-        PROOF.checked_shl(doublings).filter(|proof| (1..LONGEST_PROOF).contains(proof)).unwrap_or(LONGEST_PROOF)
+        PROOF
+            .checked_shl(doublings)
+            .filter(|proof| (1..LONGEST_PROOF).contains(proof))
+            .unwrap_or(LONGEST_PROOF)
     }
 }
 
@@ -78,8 +87,8 @@ impl InlinePolicy {
 pub(crate) struct InlinePolicies(Arc<Mutex<HashMap<String, Arc<InlinePolicy>>>>);
 
 impl InlinePolicies {
-    /// Returns the policy of a method, by its full name. The caller passes only names that are served here, so a peer cannot fill
-    /// the map.
+    /// Returns the policy of a method, by its full name. The caller passes only names that are
+    /// served here, so a peer cannot fill the map.
     pub(crate) fn of(&self, name: &str) -> Arc<InlinePolicy> {
         let mut policies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match policies.get(name) {

@@ -1,11 +1,12 @@
 //! One runtime for sockets, and whichever thread drives it.
 //!
-//! An [`IoThread`] is a current-thread runtime and the thread that drives it. Measured beside the user's multi-thread runtime:
-//! implementations that compute there leave the sockets alone, and a call that is answered at once costs no wake-up across threads.
+//! An [`IoThread`] is a current-thread runtime and the thread that drives it. Measured beside the
+//! user's multi-thread runtime: implementations that compute there leave the sockets alone, and a
+//! call that is answered at once costs no wake-up across threads.
 //!
-//! Inline calls are polled *between* two turns of the runtime, when nobody drives it. So a poll that lasts holds up the sockets for
-//! two looks of the [`Watchdog`](super::watchdog). The blocked thread ends when the implementation returns; its answer is still
-//! delivered.
+//! Inline calls are polled *between* two turns of the runtime, when nobody drives it. So a poll
+//! that lasts holds up the sockets for two looks of the [`Watchdog`](super::watchdog). The blocked
+//! thread ends when the implementation returns; its answer is still delivered.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,7 +24,8 @@ use super::driver::Driver;
 use super::inline_policy::InlinePolicy;
 use super::watchdog::{RUNNING, Watchdog, Watched};
 
-/// Calls that are polled before replies are flushed: clients go on with the first while the last are computed.
+/// Calls that are polled before replies are flushed: clients go on with the first while the last
+/// are computed.
 const BATCH: usize = 16;
 
 /// A call that waits for its inline poll.
@@ -37,10 +39,12 @@ pub(crate) trait InlineCall: Send + 'static {
     /// Returns what is known of the method.
     fn policy(&self) -> &Arc<InlinePolicy>;
 
-    /// Polls the call once, within the user's runtime. `clock` is the time of a moment ago, and then of the end.
+    /// Polls the call once, within the user's runtime. `clock` is the time of a moment ago, and
+    /// then of the end.
     fn poll(self, clock: &mut Instant);
 
-    /// Begins the call on the user's runtime instead: its method has blocked a thread since it was queued.
+    /// Begins the call on the user's runtime instead: its method has blocked a thread since it was
+    /// queued.
     fn spawn(self);
 }
 
@@ -49,8 +53,8 @@ pub(crate) trait Waiter: Clone + Send + 'static {
     /// Returns whether both are the same.
     fn is(&self, other: &Self) -> bool;
 
-    /// So many calls were polled, or are still being polled and must not be waited for. Called inside the runtime: waking its tasks
-    /// costs no system call there.
+    /// So many calls were polled, or are still being polled and must not be waited for. Called
+    /// inside the runtime: waking its tasks costs no system call there.
     fn polled(&self, calls: usize);
 
     /// A poll that overran has ended after all.
@@ -77,7 +81,8 @@ impl<C: InlineCall> IoThreads<C> {
     pub(crate) fn start(strategy: &str, count: usize) -> io::Result<(Self, Ended)> {
         let watchdog = Arc::new(Watchdog::default());
         let (alive, ended) = mpsc::channel(1);
-        let start = |n| IoThread::start(format!("connectivity-{strategy}-{n}"), &watchdog, alive.clone());
+        let start =
+            |n| IoThread::start(format!("connectivity-{strategy}-{n}"), &watchdog, alive.clone());
         let threads = (0..count).map(start).collect::<io::Result<Vec<_>>>()?;
         let watched = threads.iter().map(|thread| {
             let shared: Weak<Shared<C>> = Arc::downgrade(&thread.shared);
@@ -178,7 +183,8 @@ impl<C: InlineCall> fmt::Debug for InlineQueue<C> {
 /// What the threads that drive one runtime, one after the other, share with the watchdog.
 struct Shared<C: InlineCall> {
     name: String,
-    /// Taken when the listener ends. Who polls a call does not hold it: sockets must not live as long as user code blocks.
+    /// Taken when the listener ends. Who polls a call does not hold it: sockets must not live as
+    /// long as user code blocks.
     runtime: Mutex<Option<Arc<Runtime>>>,
     queue: Mutex<Queue<C>>,
     /// The number of the last inline poll, and whether it runs.
@@ -203,7 +209,13 @@ struct Queue<C: InlineCall> {
 
 impl<C: InlineCall> Default for Queue<C> {
     fn default() -> Self {
-        Self { calls: VecDeque::new(), running: None, polled: Vec::new(), waker: None, stopped: false }
+        Self {
+            calls: VecDeque::new(),
+            running: None,
+            polled: Vec::new(),
+            waker: None,
+            stopped: false,
+        }
     }
 }
 
@@ -244,7 +256,8 @@ impl<C: InlineCall> Shared<C> {
                 call.spawn();
             }
             let next = poll + 2;
-            if self.poll.compare_exchange(poll, next, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            if self.poll.compare_exchange(poll, next, Ordering::AcqRel, Ordering::Relaxed).is_err()
+            {
                 // Another thread has told of the poll already, before its reply was there.
                 waiter.overran();
                 return false;
@@ -333,7 +346,11 @@ impl<C: InlineCall> Watched for Shared<C> {
 
     fn give_up(&self, poll: u64) -> bool {
         let is_running = poll & RUNNING != 0;
-        is_running && self.poll.compare_exchange(poll, poll & !RUNNING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        is_running
+            && self
+                .poll
+                .compare_exchange(poll, poll & !RUNNING, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
     }
 
     fn has_ended(&self) -> bool {

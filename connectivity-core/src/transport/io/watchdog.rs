@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::driver::Driver;
 
-/// How often the watchdog looks while calls come in. A poll that spans two looks has overrun, unless its thread lacked a processor.
+/// How often the watchdog looks while calls come in. A poll that spans two looks has overrun,
+/// unless its thread lacked a processor.
 const LOOK: Duration = Duration::from_micros(500);
 
 /// After this many looks without an inline poll the watchdog sleeps until there is one.
@@ -31,7 +32,8 @@ pub(super) trait Watched: Send + Sync {
     /// Returns the thread that drives the runtime.
     fn driver(&self) -> &Driver;
 
-    /// Takes the runtime from the thread whose poll this is; false if the poll does not run any more.
+    /// Takes the runtime from the thread whose poll this is; false if the poll does not run any
+    /// more.
     fn give_up(&self, poll: u64) -> bool;
 
     /// Returns whether the runtime was dropped.
@@ -51,14 +53,17 @@ impl Watchdog {
     pub(super) fn start(self: &Arc<Self>, threads: Vec<Weak<dyn Watched>>) -> io::Result<()> {
         *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
         let watchdog = Arc::clone(self);
-        let started = thread::Builder::new().name("connectivity-watch".to_owned()).spawn(move || watchdog.run())?;
+        let started = thread::Builder::new()
+            .name("connectivity-watch".to_owned())
+            .spawn(move || watchdog.run())?;
         let _ = self.thread.set(started.thread().clone());
         Ok(())
     }
 
     /// Wakes the watchdog for an inline poll that has just begun.
     pub(super) fn notice(&self) {
-        // In one order with the store in `doze`: either this sees it, or the watchdog sees the poll.
+        // In one order with the store in `doze`: either this sees it, or the watchdog sees the
+        // poll.
         if self.asleep.load(Ordering::SeqCst) {
             self.wake();
         }
@@ -72,7 +77,8 @@ impl Watchdog {
     }
 
     fn run(&self) {
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let mut watched: Vec<_> = threads.into_iter().map(Sight::new).collect();
         let mut quiet = 0;
         loop {
@@ -122,8 +128,8 @@ impl Sight {
         Self { thread, poll: 0, cpu_time: None, orphaned: false }
     }
 
-    /// Looks at the thread, and has another one take over if a poll overran. Returns whether it has polled since the last look;
-    /// `None` once it has ended.
+    /// Looks at the thread, and has another one take over if a poll overran. Returns whether it has
+    /// polled since the last look; `None` once it has ended.
     fn look(&mut self) -> Option<bool> {
         let thread = self.thread.upgrade().filter(|thread| !thread.has_ended())?;
         let poll = thread.poll();
@@ -153,9 +159,13 @@ impl Sight {
     }
 }
 
-/// Returns whether a thread that has used so much processor time, then and now, computes or is blocked. Otherwise it lacks a
-/// processor, which says nothing of the method that it polls.
-fn is_busy(before: Option<Duration>, now: Option<Duration>, is_runnable: impl FnOnce() -> bool) -> bool {
+/// Returns whether a thread that has used so much processor time, then and now, computes or is
+/// blocked. Otherwise it lacks a processor, which says nothing of the method that it polls.
+fn is_busy(
+    before: Option<Duration>,
+    now: Option<Duration>,
+    is_runnable: impl FnOnce() -> bool,
+) -> bool {
     let (Some(before), Some(now)) = (before, now) else { return true };
     now.saturating_sub(before) >= COMPUTES || !is_runnable()
 }
@@ -167,7 +177,8 @@ mod tests {
     #[test]
     fn a_thread_that_lacks_a_processor_is_not_busy() {
         let (before, runnable, blocked) = (Some(Duration::from_millis(7)), || true, || false);
-        let (little, much) = (before.map(|time| time + COMPUTES / 2), before.map(|time| time + COMPUTES));
+        let (little, much) =
+            (before.map(|time| time + COMPUTES / 2), before.map(|time| time + COMPUTES));
         assert!(!is_busy(before, before, runnable) && !is_busy(before, little, runnable));
         assert!(is_busy(before, much, runnable), "it computes");
         assert!(is_busy(before, before, blocked), "it is blocked");

@@ -14,10 +14,12 @@ use tokio::sync::oneshot;
 
 use super::{InlineCall, InlinePolicies, InlinePolicy, InlineQueue, IoThread, Waiter};
 
-/// The longest request whose work may be polled inline, in bytes: decoding a longer one takes a while.
+/// The longest request whose work may be polled inline, in bytes: decoding a longer one takes a
+/// while.
 const INLINE_BYTES: usize = 16 * 1024;
 
-/// Runs the work of calls: where they came in, or, for those of an IO thread, where it holds up no socket.
+/// Runs the work of calls: where they came in, or, for those of an IO thread, where it holds up no
+/// socket.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Workplace(Option<Apart>);
 
@@ -40,8 +42,9 @@ impl Workplace {
         self.0.as_ref().map(|apart| &apart.user)
     }
 
-    /// Runs the work of a call of `name`, which must be served here, and whose request was so many bytes long. `None` if the work
-    /// ended without a result: the user's runtime is shut down, or a layer of the user's panicked.
+    /// Runs the work of a call of `name`, which must be served here, and whose request was so many
+    /// bytes long. `None` if the work ended without a result: the user's runtime is shut down, or a
+    /// layer of the user's panicked.
     ///
     /// # Cancel safety
     /// The work ends when the future is dropped.
@@ -52,7 +55,12 @@ impl Workplace {
     {
         let Some(apart) = &self.0 else { return Some(work.await) };
         let (sender, result) = oneshot::channel();
-        let job = Job { work: Box::pin(work), sender, policy: apart.policies.of(name), user: apart.user.clone() };
+        let job = Job {
+            work: Box::pin(work),
+            sender,
+            policy: apart.policies.of(name),
+            user: apart.user.clone(),
+        };
         if bytes <= INLINE_BYTES && job.policy.allows_inline() {
             apart.queue.append(&mut VecDeque::from([Work::new(job)]));
         } else {
@@ -101,7 +109,8 @@ where
         }
     }
 
-    /// Polls once. What is ready at once is left for whoever is told of the poll; the user's runtime goes on with what is pending.
+    /// Polls once. What is ready at once is left for whoever is told of the poll; the user's
+    /// runtime goes on with what is pending.
     fn poll_inline(mut self, made: &Made<T>, clock: &mut Instant) {
         if self.sender.is_closed() {
             return;
@@ -119,7 +128,8 @@ where
                 // Waking the runtime may have taken a while; that is not the next call's.
                 *clock = Instant::now();
             }
-            // Implementations are caught where they run. Whoever waits hears that there is no result.
+            // Implementations are caught where they run. Whoever waits hears that there is no
+            // result.
             Err(_panic) => {}
         }
     }

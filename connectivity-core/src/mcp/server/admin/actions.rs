@@ -71,7 +71,9 @@ impl Action {
         match self {
             Self::List | Self::Inspect => (vec![], &[]),
             Self::Get => (vec!["name"], &["name"]),
-            Self::Upsert => (vec!["name", "strategy", "endpoint", "config", "dry_run"], &["name", "strategy"]),
+            Self::Upsert => {
+                (vec!["name", "strategy", "endpoint", "config", "dry_run"], &["name", "strategy"])
+            }
             Self::SetStrategy => (vec!["name", "strategy", "dry_run"], &["name", "strategy"]),
             Self::Delete => (vec!["name", "dry_run"], &["name"]),
             Self::History => (vec!["name", "limit"], &[]),
@@ -93,8 +95,7 @@ impl Action {
                 )
             }
             Self::Upsert | Self::SetStrategy | Self::Delete | Self::Rollback => {
-                let mut properties =
-                    json!({ "outcome": { "type": "string" }, "dry_run": { "type": "boolean" }, "changes": changes });
+                let mut properties = json!({ "outcome": { "type": "string" }, "dry_run": { "type": "boolean" }, "changes": changes });
                 if self == Self::Rollback {
                     properties["bad"] = json!({ "type": "array", "items": { "type": "string" } });
                 }
@@ -118,7 +119,8 @@ impl Action {
 
     pub(super) fn listed(self) -> Listed {
         let (arguments, required) = self.arguments();
-        let properties: Map<_, _> = arguments.iter().map(|name| ((*name).to_owned(), argument(name))).collect();
+        let properties: Map<_, _> =
+            arguments.iter().map(|name| ((*name).to_owned(), argument(name))).collect();
         let input = json!({
             "type": "object", "properties": properties, "required": required, "additionalProperties": false
         });
@@ -133,12 +135,16 @@ fn argument(name: &str) -> Value {
         "name" => {
             json!({ "type": "string", "description": "A service, or one of its methods: billing, billing.quote" })
         }
-        "strategy" => json!({ "type": "string", "description": "local, noop, or the word of a transport" }),
+        "strategy" => {
+            json!({ "type": "string", "description": "local, noop, or the word of a transport" })
+        }
         "endpoint" => {
             json!({ "type": "string", "description": "Where the transport goes; an empty text takes it away" })
         }
         "config" => json!({ "type": "object", "description": "The whole config" }),
-        "limit" => json!({ "type": "integer", "minimum": 1, "maximum": super::MAX_HISTORY, "default": 20 }),
+        "limit" => {
+            json!({ "type": "integer", "minimum": 1, "maximum": super::MAX_HISTORY, "default": 20 })
+        }
         "generation" => {
             json!({ "type": "integer", "minimum": 0, "description": "What was changed after it is undone" })
         }

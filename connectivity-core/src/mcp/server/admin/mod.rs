@@ -1,4 +1,5 @@
-//! The tools of the admin: a catalogue of their own, in which a write only tries unless it is told otherwise.
+//! The tools of the admin: a catalogue of their own, in which a write only tries unless it is told
+//! otherwise.
 
 mod actions;
 mod shown;
@@ -126,7 +127,10 @@ impl AdminTools {
             }
             Action::History => {
                 let History { name, limit } = read(arguments)?;
-                let changes = self.admin.history(name.as_deref(), limit.unwrap_or(20).min(MAX_HISTORY)).await?;
+                let changes = self
+                    .admin
+                    .history(name.as_deref(), limit.unwrap_or(20).min(MAX_HISTORY))
+                    .await?;
                 Ok(json!({ "changes": changes.iter().map(shown::change).collect::<Vec<_>>() }))
             }
             Action::Inspect => {
@@ -145,7 +149,8 @@ impl AdminTools {
             Action::Upsert => {
                 let Upsert { name, strategy, endpoint, config, dry_run } = read(arguments)?;
                 let write = self.begin(action, &name, dry_run);
-                let spec = endpoint.into_iter().fold(RouteSpec::new(name, strategy), RouteSpec::endpoint);
+                let spec =
+                    endpoint.into_iter().fold(RouteSpec::new(name, strategy), RouteSpec::endpoint);
                 let spec = match config {
                     Some(config) if shown::holds_hidden(&config) => {
                         return Err(Refusal::Arguments(shown::HIDDEN_AGAIN.to_owned()));
@@ -181,7 +186,13 @@ impl AdminTools {
         let dry_run = dry_run.unwrap_or(true);
         let context = context::current();
         let peer = context.peer().map_or("nobody in particular", |peer| peer.name());
-        tracing::info!(tool = action.name(), route = shown_name(name), peer, dry_run, "a change by a tool");
+        tracing::info!(
+            tool = action.name(),
+            route = shown_name(name),
+            peer,
+            dry_run,
+            "a change by a tool"
+        );
         Write { admin: if dry_run { self.admin.dry_run() } else { self.admin.clone() }, dry_run }
     }
 }
@@ -205,7 +216,8 @@ impl Write {
 }
 
 fn read<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, Refusal> {
-    serde_json::from_value(Value::Object(arguments)).map_err(|cause| Refusal::Arguments(cause.to_string()))
+    serde_json::from_value(Value::Object(arguments))
+        .map_err(|cause| Refusal::Arguments(cause.to_string()))
 }
 
 /// A refusal as a word and a text.

@@ -36,7 +36,8 @@ pub(super) fn change(change: &Change) -> Value {
 }
 
 fn row(row: &RouteRow) -> Value {
-    let mut config = text(row.config()).and_then(|config| serde_json::from_str(config).ok()).unwrap_or_default();
+    let mut config =
+        text(row.config()).and_then(|config| serde_json::from_str(config).ok()).unwrap_or_default();
     hide(&mut config);
     json!({ "strategy": text(row.strategy()), "endpoint": text(row.endpoint()), "config": config })
 }
@@ -52,7 +53,9 @@ fn text(field: &Field) -> Option<&str> {
 fn hide(config: &mut Value) {
     match config {
         Value::Object(config) => secrets(config).for_each(|value| {
-            let reference = value.as_str().is_some_and(|text| text.starts_with("env:") || text.starts_with("file:"));
+            let reference = value
+                .as_str()
+                .is_some_and(|text| text.starts_with("env:") || text.starts_with("file:"));
             if !reference {
                 *value = HIDDEN.into();
             }

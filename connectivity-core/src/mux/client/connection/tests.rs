@@ -24,7 +24,8 @@ async fn a_connection_that_the_other_side_closes_ends_in_order() {
     let (ours, mut theirs) = duplex(1024);
     let (reader, writer) = tokio::io::split(ours);
     let (ended, panicked) = oneshot::channel();
-    let connection = Connection::start(Feed::Socket, (reader, writer), Role::Shared, Owner(Some(ended)));
+    let connection =
+        Connection::start(Feed::Socket, (reader, writer), Role::Shared, Owner(Some(ended)));
     // With the preamble read, the writer waits, and hears of the end from the reader.
     theirs.read_exact(&mut [0; 8]).await.unwrap();
     drop(theirs);
@@ -55,7 +56,11 @@ fn turns() -> Arc<AtomicUsize> {
 struct Noted(Arc<Mutex<(Vec<u8>, Vec<usize>)>>, Arc<AtomicUsize>);
 
 impl AsyncWrite for Noted {
-    fn poll_write(self: Pin<&mut Self>, _: &mut TaskContext<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut TaskContext<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let mut noted = self.0.lock().unwrap();
         noted.0.extend_from_slice(bytes);
         noted.1.push(self.1.load(Ordering::Relaxed));
@@ -84,7 +89,8 @@ async fn a_large_body_is_written_whole_while_others_have_turns() {
     let noted = Noted(Arc::default(), turns());
     let (reader, theirs) = duplex(64);
     let connection = Connection::start(Feed::Socket, (reader, noted.clone()), Role::Single, ());
-    let calls = async { tokio::join!(connection.call(outgoing(1 << 20)), connection.call(outgoing(5))) };
+    let calls =
+        async { tokio::join!(connection.call(outgoing(1 << 20)), connection.call(outgoing(5))) };
     let written = async {
         let bodies = loop {
             let bodies = bodies(&noted.0.lock().unwrap().0);
@@ -145,7 +151,8 @@ impl AsyncRead for Flood {
 #[cfg(feature = "quic")]
 #[tokio::test]
 async fn a_server_that_never_pauses_leaves_the_thread_to_others() {
-    let connection = Connection::start(Feed::Task, (Flood(1 << 20), tokio::io::sink()), Role::Shared, ());
+    let connection =
+        Connection::start(Feed::Task, (Flood(1 << 20), tokio::io::sink()), Role::Shared, ());
     tokio::task::yield_now().await;
     tokio::task::yield_now().await;
     assert_eq!(connection.closed(), None, "all was read in one go");

@@ -14,7 +14,8 @@ use crate::routes::route::Route;
 use crate::routes::row::{Field, RouteRow};
 use crate::routes::sqlite::store::known_words;
 
-/// States what a row should say. What is not stated stays as it is in a row that is there, and is empty in a new one.
+/// States what a row should say. What is not stated stays as it is in a row that is there, and is
+/// empty in a new one.
 ///
 /// ```
 /// use connectivity_core::RouteSpec;
@@ -57,7 +58,12 @@ impl RouteSpec {
             Some(json) => Field::text(json),
             None => before.map_or_else(|| Field::text("{}"), |row| row.config().clone()),
         };
-        RouteRow::from_fields(Field::text(&self.name), Field::text(&self.strategy), endpoint, config)
+        RouteRow::from_fields(
+            Field::text(&self.name),
+            Field::text(&self.strategy),
+            endpoint,
+            config,
+        )
     }
 }
 
@@ -72,12 +78,20 @@ impl fmt::Debug for RouteSpec {
     }
 }
 
-pub(super) fn upsert(tx: &Transaction<'_>, spec: &RouteSpec, of_strategy: &RouteCheck) -> Result<(), Refusal> {
+pub(super) fn upsert(
+    tx: &Transaction<'_>,
+    spec: &RouteSpec,
+    of_strategy: &RouteCheck,
+) -> Result<(), Refusal> {
     let before = row(tx, &spec.name)?;
     write(tx, spec, before.as_ref(), of_strategy)
 }
 
-pub(super) fn set_strategy(tx: &Transaction<'_>, spec: &RouteSpec, of_strategy: &RouteCheck) -> Result<(), Refusal> {
+pub(super) fn set_strategy(
+    tx: &Transaction<'_>,
+    spec: &RouteSpec,
+    of_strategy: &RouteCheck,
+) -> Result<(), Refusal> {
     match row(tx, &spec.name)? {
         Some(before) => write(tx, spec, Some(&before), of_strategy),
         None => Err(not_found(tx, &spec.name)?.into()),
@@ -100,7 +114,8 @@ fn write(
     let row = spec.row(before);
     let route = check(&known(tx)?, &row)?;
     of_strategy(&route).map_err(AdminError::from)?;
-    // What stood there before is the router's to warn of: an old mistake must not be in the way of a move.
+    // What stood there before is the router's to warn of: an old mistake must not be in the way of
+    // a move.
     let mut stated = route.config().warnings().iter().filter(|_| spec.config.is_some());
     if let Some(error) = stated.find_map(RouteWarning::refusal) {
         return Err(error.into());
@@ -134,8 +149,10 @@ pub(super) struct Put<'tx> {
 impl<'tx> Put<'tx> {
     pub(super) fn prepare(tx: &'tx Transaction<'_>) -> rusqlite::Result<Self> {
         // Not ON CONFLICT, which lets the triggers of an INSERT run first.
-        let update = "UPDATE routes SET strategy = ?1, endpoint = ?2, config = ?3 WHERE service_name = ?4";
-        let insert = "INSERT INTO routes(strategy, endpoint, config, service_name) VALUES (?1, ?2, ?3, ?4)";
+        let update =
+            "UPDATE routes SET strategy = ?1, endpoint = ?2, config = ?3 WHERE service_name = ?4";
+        let insert =
+            "INSERT INTO routes(strategy, endpoint, config, service_name) VALUES (?1, ?2, ?3, ?4)";
         Ok(Self { update: tx.prepare(update)?, insert: tx.prepare(insert)? })
     }
 
@@ -160,7 +177,8 @@ fn row(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<RouteRow>> {
 }
 
 pub(super) fn not_found(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<AdminError> {
-    let mut statement = tx.prepare("SELECT service_name FROM routes WHERE typeof(service_name) = 'text'")?;
+    let mut statement =
+        tx.prepare("SELECT service_name FROM routes WHERE typeof(service_name) = 'text'")?;
     let name = shown(name);
     let (mut nearest, mut best) = (None, 0.8);
     for other in statement.query_map([], |row| row.get::<_, String>(0))? {

@@ -15,7 +15,8 @@ pub enum AdminError {
     UnknownStrategy {
         /// The word, escaped and short.
         word: String,
-        /// What may stand there. A router adds the words of its own transports when it opens the file.
+        /// What may stand there. A router adds the words of its own transports when it opens the
+        /// file.
         known: Vec<String>,
     },
     /// No row has this name.
@@ -27,7 +28,9 @@ pub enum AdminError {
         nearest: Option<String>,
     },
     /// The rows of that generation are not known.
-    #[error("the rows of generation {generation} are not known: the history reaches from {oldest} to {newest}")]
+    #[error(
+        "the rows of generation {generation} are not known: the history reaches from {oldest} to {newest}"
+    )]
     NoSuchGeneration {
         /// What was asked for.
         generation: u64,
@@ -48,7 +51,8 @@ fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default()
 }
 
-/// Why a transaction is given up: a reason of ours, or one of SQLite's, which a file's path belongs to.
+/// Why a transaction is given up: a reason of ours, or one of SQLite's, which a file's path belongs
+/// to.
 pub(super) enum Refusal {
     Admin(AdminError),
     Sqlite(rusqlite::Error),

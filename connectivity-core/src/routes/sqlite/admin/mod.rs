@@ -1,4 +1,5 @@
-//! Changing rows in code: what SQL does in a shell, with every check that a router makes, before anything is written.
+//! Changing rows in code: what SQL does in a shell, with every check that a router makes, before
+//! anything is written.
 
 mod edit;
 mod error;
@@ -28,12 +29,13 @@ use error::Refusal;
 
 /// Reads and changes the rows of a routes file. Cheap to clone.
 ///
-/// A change is checked as the router checks rows, so that one which comes through is in force everywhere: a wrong value, an
-/// unknown key of the config and a strategy that the file does not know are refused, and nothing is written then. Each change is one
-/// transaction and stands in the history.
+/// A change is checked as the router checks rows, so that one which comes through is in force
+/// everywhere: a wrong value, an unknown key of the config and a strategy that the file does not
+/// know are refused, and nothing is written then. Each change is one transaction and stands in the
+/// history.
 ///
-/// The functions are async, because a file that another process is writing makes a writer wait, up to 5 s; they wait on the
-/// blocking threads of the runtime.
+/// The functions are async, because a file that another process is writing makes a writer wait, up
+/// to 5 s; they wait on the blocking threads of the runtime.
 ///
 /// ```
 /// use connectivity_core::{RouteSpec, Router};
@@ -89,7 +91,8 @@ impl Admin {
         Self { changed: Some(Arc::new(changed)), ..self }
     }
 
-    /// Gives one that only tries: it answers as if it made its changes, or says why not, and makes none.
+    /// Gives one that only tries: it answers as if it made its changes, or says why not, and makes
+    /// none.
     #[must_use]
     pub fn dry_run(&self) -> Self {
         Self { dry: true, ..self.clone() }
@@ -104,7 +107,10 @@ impl Admin {
     /// Dropping the future loses nothing but the answer; it changes no row.
     pub async fn list(&self) -> Result<Vec<StoredRoute>, AdminError> {
         let store = Arc::clone(&self.store);
-        blocking(move || Ok(store.with_reader("reading routes", |connection| stored::read_all(connection))?)).await
+        blocking(move || {
+            Ok(store.with_reader("reading routes", |connection| stored::read_all(connection))?)
+        })
+        .await
     }
 
     /// Reads the row of one name, if there is one.
@@ -116,13 +122,18 @@ impl Admin {
     /// Dropping the future loses nothing but the answer; it changes no row.
     pub async fn get(&self, name: &str) -> Result<Option<StoredRoute>, AdminError> {
         let (store, name) = (Arc::clone(&self.store), name.to_owned());
-        blocking(move || Ok(store.with_reader("reading routes", |connection| stored::read(connection, &name))?)).await
+        blocking(move || {
+            Ok(store.with_reader("reading routes", |connection| stored::read(connection, &name))?)
+        })
+        .await
     }
 
-    /// Adds a row, or changes the one of that name. What the spec does not state stays as it is. Says what changed, if anything did.
+    /// Adds a row, or changes the one of that name. What the spec does not state stays as it is.
+    /// Says what changed, if anything did.
     ///
     /// # Errors
-    /// [`Invalid`](AdminError::Invalid) or [`UnknownStrategy`](AdminError::UnknownStrategy) when the row would be bad.
+    /// [`Invalid`](AdminError::Invalid) or [`UnknownStrategy`](AdminError::UnknownStrategy) when
+    /// the row would be bad.
     ///
     /// # Cancel safety
     /// The change may still be made when the future is dropped, and then as a whole:
@@ -132,22 +143,28 @@ impl Admin {
         self.change("changing a route", move |tx| edit::upsert(tx, &spec, &check)).await
     }
 
-    /// Gives a row another strategy; its endpoint and config stay. Says what changed, if anything did.
+    /// Gives a row another strategy; its endpoint and config stay. Says what changed, if anything
+    /// did.
     ///
     /// # Errors
-    /// [`NotFound`](AdminError::NotFound) when no row has this name; else as [`upsert`](Self::upsert).
+    /// [`NotFound`](AdminError::NotFound) when no row has this name; else as
+    /// [`upsert`](Self::upsert).
     ///
     /// # Cancel safety
     /// The change may still be made when the future is dropped, and then as a whole:
     /// [`history`](Self::history) tells whether it was.
-    pub async fn set_strategy(&self, name: &str, strategy: &str) -> Result<Option<Change>, AdminError> {
+    pub async fn set_strategy(
+        &self,
+        name: &str,
+        strategy: &str,
+    ) -> Result<Option<Change>, AdminError> {
         let spec = RouteSpec::new(name, strategy);
         let check = Arc::clone(&self.check);
         self.change("changing a route", move |tx| edit::set_strategy(tx, &spec, &check)).await
     }
 
-    /// Deletes a row, a bad one too, and one that is too long to be read. Calls of that name go by the service's row then,
-    /// or to what is registered in the process.
+    /// Deletes a row, a bad one too, and one that is too long to be read. Calls of that name go by
+    /// the service's row then, or to what is registered in the process.
     ///
     /// # Errors
     /// [`NotFound`](AdminError::NotFound) when no row has this name.
@@ -167,27 +184,36 @@ impl Admin {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing but the answer; it changes no row.
-    pub async fn history(&self, name: Option<&str>, limit: usize) -> Result<Vec<Change>, AdminError> {
+    pub async fn history(
+        &self,
+        name: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Change>, AdminError> {
         let (store, name) = (Arc::clone(&self.store), name.map(str::to_owned));
         blocking(move || Ok(history::read(&store, name.as_deref(), limit)?)).await
     }
 
-    /// Puts every row, or the one named, back to what it was at a generation: all in one transaction,
-    /// as new changes, so that this can be rolled back in turn. Rows whose name is no text are left
-    /// alone. Those that were bad at that generation are restored too, where the file takes them, and
-    /// are named in the report.
+    /// Puts every row, or the one named, back to what it was at a generation: all in one
+    /// transaction, as new changes, so that this can be rolled back in turn. Rows whose name is no
+    /// text are left alone. Those that were bad at that generation are restored too, where the file
+    /// takes them, and are named in the report.
     ///
     /// # Errors
     /// [`NoSuchGeneration`](AdminError::NoSuchGeneration) when the history does not reach back that
-    /// far; [`Invalid`](AdminError::Invalid) when the one row that is named would be bad today. No row
-    /// is changed then.
+    /// far; [`Invalid`](AdminError::Invalid) when the one row that is named would be bad today. No
+    /// row is changed then.
     ///
     /// # Cancel safety
     /// The change may still be made when the future is dropped, and then as a whole:
     /// [`history`](Self::history) tells whether it was.
-    pub async fn rollback(&self, generation: u64, name: Option<&str>) -> Result<RollbackReport, AdminError> {
+    pub async fn rollback(
+        &self,
+        generation: u64,
+        name: Option<&str>,
+    ) -> Result<RollbackReport, AdminError> {
         let name = name.map(str::to_owned);
-        let rollback = move |tx: &Transaction<'_>| rollback::rollback(tx, generation, name.as_deref());
+        let rollback =
+            move |tx: &Transaction<'_>| rollback::rollback(tx, generation, name.as_deref());
         let (bad, changes) = self.write("rolling back", rollback).await?;
         Ok(RollbackReport { changes, bad })
     }
@@ -239,11 +265,16 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, AdminError> + Send + 'static,
 ) -> Result<T, AdminError> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_gone| Err(AdminError::Source(SourceError::new("the runtime was shut down"))))
+    done.unwrap_or_else(|_gone| {
+        Err(AdminError::Source(SourceError::new("the runtime was shut down")))
+    })
 }
 
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admin").field("store", &self.store).field("dry", &self.dry).finish_non_exhaustive()
+        f.debug_struct("Admin")
+            .field("store", &self.store)
+            .field("dry", &self.dry)
+            .finish_non_exhaustive()
     }
 }

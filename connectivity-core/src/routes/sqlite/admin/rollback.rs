@@ -23,9 +23,13 @@ pub struct RollbackReport {
     pub bad: Vec<RouteError>,
 }
 
-/// Puts rows back to what they were at a generation: what they were before the first change after it.
-/// Returns what was wrong with them.
-pub(super) fn rollback(tx: &Transaction<'_>, generation: u64, name: Option<&str>) -> Result<Vec<RouteError>, Refusal> {
+/// Puts rows back to what they were at a generation: what they were before the first change after
+/// it. Returns what was wrong with them.
+pub(super) fn rollback(
+    tx: &Transaction<'_>,
+    generation: u64,
+    name: Option<&str>,
+) -> Result<Vec<RouteError>, Refusal> {
     let after = reachable(tx, generation)?;
     let mut then: BTreeMap<String, Option<RouteRow>> = BTreeMap::new();
     // Newest first, so that the first change after the generation has the last word.
@@ -74,14 +78,19 @@ impl Restore<'_> {
     }
 
     fn checked(&mut self, row: &RouteRow) -> Result<(), Refusal> {
-        let Err(cause) = check(&self.known, row) else { return self.put.row(row).map_err(Refusal::Sqlite) };
+        let Err(cause) = check(&self.known, row) else {
+            return self.put.row(row).map_err(Refusal::Sqlite);
+        };
         let name = row.shown_name();
         if self.of_one {
-            let text = format_args!("the row `{name}` of that generation would be bad today: {cause}");
+            let text =
+                format_args!("the row `{name}` of that generation would be bad today: {cause}");
             return Err(RouteError::new(text).into());
         }
         let told = match self.put_bad(row)? {
-            true => RouteError::new(format_args!("the row `{name}` is bad, as it was then: {cause}")),
+            true => {
+                RouteError::new(format_args!("the row `{name}` is bad, as it was then: {cause}"))
+            }
             false => RouteError::new(format_args!("the row `{name}` stays as it is now: {cause}")),
         };
         self.bad.push(told);

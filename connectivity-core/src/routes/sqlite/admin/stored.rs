@@ -8,8 +8,9 @@ use crate::routes::sqlite::rows;
 
 /// Holds a row as it stands in the file, good or bad, with the time of its last change.
 ///
-/// As JSON it is what the Go original writes: `service_name`, `strategy`, `endpoint` (left out if empty), `config` as an object,
-/// and `updated_at`. A config that is no JSON comes as a text, and what is no text at all as null.
+/// As JSON it is what the Go original writes: `service_name`, `strategy`, `endpoint` (left out if
+/// empty), `config` as an object, and `updated_at`. A config that is no JSON comes as a text, and
+/// what is no text at all as null.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRoute {
     row: RouteRow,
@@ -36,8 +37,10 @@ impl StoredRoute {
 
 impl Serialize for StoredRoute {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (row, endpoint) = (&self.row, text(self.row.endpoint()).filter(|text| !text.is_empty()));
-        let mut out = serializer.serialize_struct("StoredRoute", 4 + usize::from(endpoint.is_some()))?;
+        let (row, endpoint) =
+            (&self.row, text(self.row.endpoint()).filter(|text| !text.is_empty()));
+        let mut out =
+            serializer.serialize_struct("StoredRoute", 4 + usize::from(endpoint.is_some()))?;
         out.serialize_field("service_name", &text(row.name()))?;
         out.serialize_field("strategy", &text(row.strategy()))?;
         match endpoint {

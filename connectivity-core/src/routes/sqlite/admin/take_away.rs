@@ -26,8 +26,9 @@ impl<'tx> Delete<'tx> {
         }
     }
 
-    /// Deletes a row whose values SQLite does not load for us. The trigger that writes the history has to load them, so it is kept out,
-    /// and the history is written here, with a mark where a value was too long.
+    /// Deletes a row whose values SQLite does not load for us. The trigger that writes the history
+    /// has to load them, so it is kept out, and the history is written here, with a mark where a
+    /// value was too long.
     fn past_triggers(&self, name: &str) -> rusqlite::Result<usize> {
         let columns = select(&["strategy", "endpoint", "config"]);
         let note = format!(

@@ -28,17 +28,30 @@ async fn an_upsert_adds_a_row_or_changes_what_it_states() {
     let (file, admin) = ours();
     let added = admin.upsert(http().config(r#"{"timeout_ms":500}"#)).await.unwrap().unwrap();
     assert_eq!((added.kind, added.generation, added.before), (ChangeKind::Insert, 1, None));
-    let changed = admin.upsert(RouteSpec::new("billing", "quic").endpoint("a:1")).await.unwrap().unwrap();
+    let changed =
+        admin.upsert(RouteSpec::new("billing", "quic").endpoint("a:1")).await.unwrap().unwrap();
     let now = RouteRow::new("billing", "quic", Some("a:1"), r#"{"timeout_ms":500}"#);
-    assert_eq!((changed.kind, changed.generation, changed.after.as_ref()), (ChangeKind::Update, 2, Some(&now)));
+    assert_eq!(
+        (changed.kind, changed.generation, changed.after.as_ref()),
+        (ChangeKind::Update, 2, Some(&now))
+    );
     assert_eq!(row(&admin, "billing").await, Some(now));
-    assert_eq!(admin.upsert(RouteSpec::new("billing", "quic")).await, Ok(None), "nothing to change");
+    assert_eq!(
+        admin.upsert(RouteSpec::new("billing", "quic")).await,
+        Ok(None),
+        "nothing to change"
+    );
     assert_eq!(file.generation(), 2);
     admin.upsert(RouteSpec::new("billing", "local").endpoint("").config("{}")).await.unwrap();
     let row = row(&admin, "billing").await.unwrap();
     assert_eq!(
         row,
-        RouteRow::from_fields(Field::text("billing"), Field::text("local"), Field::Null, Field::text("{}"))
+        RouteRow::from_fields(
+            Field::text("billing"),
+            Field::text("local"),
+            Field::Null,
+            Field::text("{}")
+        )
     );
 }
 
@@ -50,8 +63,14 @@ async fn what_would_be_a_bad_row_is_refused_with_what_to_write_instead() {
         (RouteSpec::new("billing", "quic"), "endpoint: strategy `quic` needs one"),
         (http().config("timeout_ms=5"), "config"),
         (http().config(r#"{"timeout_ms":"5"}"#), "config.timeout_ms: "),
-        (http().config(r#"{"timout_ms":5}"#), "config.timout_ms: unknown key; did you mean `timeout_ms`?"),
-        (RouteSpec::new("billing", "local").config(r#"{"nonsense":5}"#), "config.nonsense: unknown key"),
+        (
+            http().config(r#"{"timout_ms":5}"#),
+            "config.timout_ms: unknown key; did you mean `timeout_ms`?",
+        ),
+        (
+            RouteSpec::new("billing", "local").config(r#"{"nonsense":5}"#),
+            "config.nonsense: unknown key",
+        ),
         (
             RouteSpec::new("billing", "htpp").endpoint("http://x/"),
             "strategy: this file knows no `htpp`; it knows dbsync, embed, http, local, mcp, noop, quic, unix",
@@ -59,11 +78,17 @@ async fn what_would_be_a_bad_row_is_refused_with_what_to_write_instead() {
         (RouteSpec::new("billing", "\u{1b}[2J"), r"`\u{1b}[2J`"),
     ] {
         let error = admin.upsert(spec).await.unwrap_err();
-        assert!(matches!(error, AdminError::Invalid(_) | AdminError::UnknownStrategy { .. }), "{error:?}");
+        assert!(
+            matches!(error, AdminError::Invalid(_) | AdminError::UnknownStrategy { .. }),
+            "{error:?}"
+        );
         assert!(error.to_string().contains(wanted), "{error}");
     }
     assert_eq!((file.generation(), admin.list().await.unwrap().len()), (0, 0));
-    assert!(admin.upsert(http().config(r#"{"insecure_tls":true}"#)).await.is_ok(), "odd, but known");
+    assert!(
+        admin.upsert(http().config(r#"{"insecure_tls":true}"#)).await.is_ok(),
+        "odd, but known"
+    );
 }
 
 #[tokio::test]
@@ -78,7 +103,10 @@ async fn a_strategy_is_set_on_a_row_that_is_there() {
     );
     let error = admin.set_strategy("biling", "local").await.unwrap_err();
     assert_eq!(error.to_string(), "no route is called `biling`; did you mean `billing`?");
-    assert!(matches!(admin.set_strategy("billing", "htpp").await, Err(AdminError::UnknownStrategy { .. })));
+    assert!(matches!(
+        admin.set_strategy("billing", "htpp").await,
+        Err(AdminError::UnknownStrategy { .. })
+    ));
     // Somebody's old mistake is not in the way of a move, unless the row would be bad.
     file.sql(r#"UPDATE routes SET config = '{"timout_ms":5}'"#).unwrap();
     admin.set_strategy("billing", "local").await.unwrap();
@@ -98,8 +126,7 @@ async fn a_row_is_deleted_and_a_missing_one_is_named() {
 }
 
 /// A row that this process cannot load: SQLite itself would keep up to 1 GB.
-const HUGE: &str =
-    "INSERT INTO routes(service_name, strategy, endpoint) VALUES ('huge', 'noop', printf('%.*c', 68000000, 'x'))";
+const HUGE: &str = "INSERT INTO routes(service_name, strategy, endpoint) VALUES ('huge', 'noop', printf('%.*c', 68000000, 'x'))";
 
 #[tokio::test]
 async fn a_row_that_is_too_long_to_load_is_deleted() {
@@ -133,9 +160,12 @@ async fn a_row_as_json_is_what_the_original_writes() {
     let (file, admin) = ours();
     admin.upsert(http().config(r#"{"timeout_ms":500}"#)).await.unwrap();
     admin.upsert(RouteSpec::new("mail", "local")).await.unwrap();
-    file.sql("UPDATE routes SET updated_at = 1700000000; DROP TRIGGER cn_routes_check_config").unwrap();
-    file.sql("INSERT INTO routes(service_name, strategy, updated_at) VALUES ('odd', 'noop', 1)").unwrap();
-    file.sql("UPDATE routes SET config = 'no json', updated_at = 'x' WHERE service_name = 'odd'").unwrap();
+    file.sql("UPDATE routes SET updated_at = 1700000000; DROP TRIGGER cn_routes_check_config")
+        .unwrap();
+    file.sql("INSERT INTO routes(service_name, strategy, updated_at) VALUES ('odd', 'noop', 1)")
+        .unwrap();
+    file.sql("UPDATE routes SET config = 'no json', updated_at = 'x' WHERE service_name = 'odd'")
+        .unwrap();
     assert_eq!(
         serde_json::to_value(admin.list().await.unwrap()).unwrap(),
         json!([
@@ -184,7 +214,8 @@ async fn a_rollback_puts_every_row_back_and_can_be_rolled_back() {
     assert_eq!(admin.dry_run().rollback(2, None).await.unwrap().changes.len(), 3);
     let RollbackReport { changes, bad, .. } = admin.rollback(2, None).await.unwrap();
     assert_eq!(bad, []);
-    let mut told: Vec<_> = changes.iter().map(|change| (change.name.clone(), change.kind)).collect();
+    let mut told: Vec<_> =
+        changes.iter().map(|change| (change.name.clone(), change.kind)).collect();
     told.sort_by_key(|(name, _)| format!("{name:?}"));
     let name = |text: &str| Field::text(text);
     assert_eq!(
@@ -230,7 +261,8 @@ async fn a_rollback_that_cannot_be_whole_is_refused() {
 #[tokio::test]
 async fn a_rollback_restores_bad_rows_too_and_says_which_they_are() {
     let (file, admin, _then) = eventful().await;
-    file.sql(r#"UPDATE routes SET config = '{"timeout_ms":"5"}' WHERE service_name = 'billing'"#).unwrap();
+    file.sql(r#"UPDATE routes SET config = '{"timeout_ms":"5"}' WHERE service_name = 'billing'"#)
+        .unwrap();
     file.sql("INSERT INTO strategies VALUES ('pigeon'); INSERT INTO routes(service_name, strategy, endpoint) VALUES ('loft', 'pigeon', '7')").unwrap();
     let then = rows(&admin).await;
     let bad = u64::try_from(file.generation()).unwrap();
@@ -253,9 +285,9 @@ async fn a_rollback_restores_bad_rows_too_and_says_which_they_are() {
     let report = admin.rollback(bad, None).await.unwrap();
     assert_eq!((report.changes.len(), report.bad.len()), (1, 1));
     assert!(
-        report.bad[0]
-            .to_string()
-            .starts_with("the row `loft` stays as it is now: strategy: this file knows no `pigeon`"),
+        report.bad[0].to_string().starts_with(
+            "the row `loft` stays as it is now: strategy: this file knows no `pigeon`"
+        ),
         "{:?}",
         report.bad
     );
@@ -264,7 +296,10 @@ async fn a_rollback_restores_bad_rows_too_and_says_which_they_are() {
     // One row alone is refused.
     admin.upsert(RouteSpec::new("billing", "local").config("{}")).await.unwrap();
     let error = admin.rollback(bad, Some("billing")).await.unwrap_err();
-    assert!(matches!(error, AdminError::Invalid(_)) && error.to_string().contains("row `billing`"), "{error}");
+    assert!(
+        matches!(error, AdminError::Invalid(_)) && error.to_string().contains("row `billing`"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -290,7 +325,9 @@ async fn a_file_that_go_made_is_changed_and_go_goes_on() {
     file.sql("UPDATE routes SET strategy = 'noop' WHERE service_name = 'billing'").unwrap();
     let report = admin.dry_run().rollback(0, None).await.unwrap();
     assert!(
-        report.bad[0].to_string().starts_with("the row `with space` stays as it is now: service_name: "),
+        report.bad[0]
+            .to_string()
+            .starts_with("the row `with space` stays as it is now: service_name: "),
         "{:?}",
         report.bad
     );
@@ -317,11 +354,15 @@ async fn a_change_is_seen_by_the_watcher_of_the_same_handle() {
     let (_file, routes) = File::ours();
     let (routes, (seen, sees)) = (Arc::new(routes), mpsc::channel());
     let source = Arc::clone(&routes);
-    let changed = Box::new(move || source.read().is_ok_and(|read| seen.send(read.generation).is_ok()));
+    let changed =
+        Box::new(move || source.read().is_ok_and(|read| seen.send(read.generation).is_ok()));
     let _watching = routes.watch(changed).unwrap();
     let admin = SqliteRoutes::admin(&routes);
     for generation in 1..=25 {
-        admin.upsert(RouteSpec::new("billing", "quic").endpoint(format!("a:{generation}"))).await.unwrap();
+        admin
+            .upsert(RouteSpec::new("billing", "quic").endpoint(format!("a:{generation}")))
+            .await
+            .unwrap();
         while sees.recv_timeout(std::time::Duration::from_secs(20)).unwrap() != generation {}
     }
 }

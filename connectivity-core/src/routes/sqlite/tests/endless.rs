@@ -37,7 +37,9 @@ fn viewed() -> (File, SqliteRoutes) {
     let file = File::nowhere();
     file.sql("PRAGMA journal_mode = WAL").unwrap();
     file.turn_into(FINITE);
-    let store = Store::open(&file.path, Access::ReadOnly).unwrap().with_read_limit(Duration::from_millis(200));
+    let store = Store::open(&file.path, Access::ReadOnly)
+        .unwrap()
+        .with_read_limit(Duration::from_millis(200));
     (file, SqliteRoutes { store: share(store) })
 }
 
@@ -72,7 +74,8 @@ fn every_read_of_a_view_that_yields_nothing_for_ever_ends() {
 fn the_routes_in_force_stay_while_a_read_does_not_end() {
     let (file, routes) = viewed();
     let router = Router::builder().source(routes).build().unwrap();
-    let is_in_force = |router: &Router| router.inspect().route("billing").unwrap().state == RouteState::InForce;
+    let is_in_force =
+        |router: &Router| router.inspect().route("billing").unwrap().state == RouteState::InForce;
     let until_failing = |wanted: bool| {
         let router = router.clone();
         ends(move || {
@@ -86,7 +89,9 @@ fn the_routes_in_force_stay_while_a_read_does_not_end() {
     file.turn_into(ENDLESS);
     until_failing(true);
     assert!(is_in_force(&router));
-    file.turn_into("SELECT 'billing', 'noop', NULL, '{}' UNION ALL SELECT 'orders', 'noop', NULL, '{}'");
+    file.turn_into(
+        "SELECT 'billing', 'noop', NULL, '{}' UNION ALL SELECT 'orders', 'noop', NULL, '{}'",
+    );
     until_failing(false);
     assert!(is_in_force(&router) && router.inspect().route("orders").is_some());
 }

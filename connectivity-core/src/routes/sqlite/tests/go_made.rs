@@ -39,7 +39,9 @@ pub(super) fn go_file(words: &str) -> File {
 }
 
 fn words(file: &File) -> String {
-    file.connect().query_row("SELECT group_concat(name, ' ') FROM strategies", [], |row| row.get(0)).unwrap()
+    file.connect()
+        .query_row("SELECT group_concat(name, ' ') FROM strategies", [], |row| row.get(0))
+        .unwrap()
 }
 
 #[test]
@@ -47,7 +49,11 @@ fn our_tables_stand_beside_and_nothing_is_rewritten() {
     let file = go_file(NEWEST);
     let table = || -> String {
         file.connect()
-            .query_row("SELECT rootpage || sql FROM sqlite_schema WHERE name = 'routes'", [], |row| row.get(0))
+            .query_row(
+                "SELECT rootpage || sql FROM sqlite_schema WHERE name = 'routes'",
+                [],
+                |row| row.get(0),
+            )
             .unwrap()
     };
     let before = table();
@@ -84,9 +90,18 @@ fn a_typo_and_an_impossible_word_still_get_our_text() {
     let _routes = SqliteRoutes::open(&file.path).unwrap();
     for (sql, wanted) in [
         ("UPDATE routes SET strategy = 'unix'", "routes.strategy: unknown strategy"),
-        ("UPDATE routes SET config = 'x' WHERE service_name = 'billing'", "routes.config: must be a JSON object"),
-        ("INSERT INTO routes(service_name, strategy) VALUES (NULL, 'local')", "a name is a text of 1 to 256 bytes"),
-        ("INSERT INTO routes(service_name, strategy) VALUES ('', 'local')", "a name is a text of 1 to 256 bytes"),
+        (
+            "UPDATE routes SET config = 'x' WHERE service_name = 'billing'",
+            "routes.config: must be a JSON object",
+        ),
+        (
+            "INSERT INTO routes(service_name, strategy) VALUES (NULL, 'local')",
+            "a name is a text of 1 to 256 bytes",
+        ),
+        (
+            "INSERT INTO routes(service_name, strategy) VALUES ('', 'local')",
+            "a name is a text of 1 to 256 bytes",
+        ),
         (
             "INSERT INTO routes(service_name, strategy) VALUES ('a' || char(27), 'local')",
             "a name is a text of 1 to 256 bytes",
@@ -95,14 +110,23 @@ fn a_typo_and_an_impossible_word_still_get_our_text() {
             "INSERT INTO routes(service_name, strategy) VALUES ('a' || char(0), 'local')",
             "a name is a text of 1 to 256 bytes",
         ),
-        ("INSERT INTO routes(service_name, strategy) VALUES (printf('%.*c', 257, 'a'), 'local')", "1 to 256 bytes"),
-        ("UPDATE routes SET service_name = '' WHERE service_name = 'billing'", "a name is a text of 1 to 256 bytes"),
+        (
+            "INSERT INTO routes(service_name, strategy) VALUES (printf('%.*c', 257, 'a'), 'local')",
+            "1 to 256 bytes",
+        ),
+        (
+            "UPDATE routes SET service_name = '' WHERE service_name = 'billing'",
+            "a name is a text of 1 to 256 bytes",
+        ),
     ] {
         let text = file.shell(sql).expect_err(sql);
         assert!(text.contains(wanted), "{sql}: {text}");
     }
     let text = file.shell("INSERT INTO strategies(name) VALUES ('mine')").unwrap_err();
-    assert!(text.contains("made by the Go original") && text.contains("connectivity init --upgrade"), "{text}");
+    assert!(
+        text.contains("made by the Go original") && text.contains("connectivity init --upgrade"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -113,7 +137,8 @@ fn a_strategy_that_the_table_cannot_hold_is_a_warning() {
     let warnings = routes.warnings();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(
-        warnings[0].contains("`unix`, `mine`") && warnings[0].contains("connectivity init --upgrade"),
+        warnings[0].contains("`unix`, `mine`")
+            && warnings[0].contains("connectivity init --upgrade"),
         "{warnings:?}"
     );
     assert_eq!(words(&file), "dbsync embed http local mcp noop quic");
@@ -128,11 +153,19 @@ async fn a_router_with_all_its_transports_opens_it() {
     for open_or_create in [false, true] {
         let file = go_file(NEWEST);
         let builder = crate::Router::builder();
-        let router =
-            if open_or_create { builder.open_or_create(&file.path).await } else { builder.open(&file.path).await };
+        let router = if open_or_create {
+            builder.open_or_create(&file.path).await
+        } else {
+            builder.open(&file.path).await
+        };
         let inspection = router.unwrap().inspect();
         assert_eq!(inspection.routes.len(), 4);
-        assert_eq!(inspection.warnings.len(), usize::from(cfg!(feature = "unix")), "{:?}", inspection.warnings);
+        assert_eq!(
+            inspection.warnings.len(),
+            usize::from(cfg!(feature = "unix")),
+            "{:?}",
+            inspection.warnings
+        );
     }
 }
 
@@ -141,7 +174,8 @@ fn an_older_go_file_keeps_its_own_words() {
     let file = go_file("'local', 'quic', 'http', 'grpc', 'mcp', 'noop'");
     let routes = SqliteRoutes::open(&file.path).unwrap();
     assert_eq!(words(&file), "grpc http local mcp noop quic");
-    file.sql("INSERT INTO routes(service_name, strategy, endpoint) VALUES ('old', 'grpc', 'x:1')").unwrap();
+    file.sql("INSERT INTO routes(service_name, strategy, endpoint) VALUES ('old', 'grpc', 'x:1')")
+        .unwrap();
     assert_eq!(routes.warnings(), [] as [&str; 0]);
 }
 
@@ -160,7 +194,10 @@ fn words_written_into_meta_by_hand_are_never_run() {
     let file = go_file(NEWEST);
     let routes = SqliteRoutes::open(&file.path).unwrap();
     let other = file.dir.path().join("other.db");
-    let hostile = format!("x') BEGIN SELECT 1; END; ATTACH '{}' AS o; CREATE TABLE o.t(a); --", other.display());
+    let hostile = format!(
+        "x') BEGIN SELECT 1; END; ATTACH '{}' AS o; CREATE TABLE o.t(a); --",
+        other.display()
+    );
     file.connect().execute("UPDATE meta SET value = ?1 WHERE key = 'go_words'", [hostile]).unwrap();
     assert!(routes.warnings()[0].contains("cn_strategies_go"), "{:?}", routes.warnings());
     assert!(!other.exists());
@@ -180,8 +217,9 @@ fn an_upgrade_makes_room_for_every_strategy_and_keeps_the_rest() {
 
     let report = SqliteRoutes::upgrade(&file.path).unwrap();
     assert!(report.rebuilt);
-    let left_out =
-        |strategy: &str| RouteRow::from_fields(Field::Null, Field::text(strategy), Field::Null, Field::text("{}"));
+    let left_out = |strategy: &str| {
+        RouteRow::from_fields(Field::Null, Field::text(strategy), Field::Null, Field::text("{}"))
+    };
     assert_eq!(report.left_out, [left_out("noop"), left_out("local")]);
 
     let kept: Vec<_> = before.into_iter().filter(|row| *row.name() != Field::Null).collect();
@@ -195,7 +233,10 @@ fn an_upgrade_makes_room_for_every_strategy_and_keeps_the_rest() {
     ] {
         file.shell(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
     }
-    assert!(file.sql("INSERT INTO routes(service_name, strategy) VALUES ('a/b', 'local')").is_err(), "the full rule");
+    assert!(
+        file.sql("INSERT INTO routes(service_name, strategy) VALUES ('a/b', 'local')").is_err(),
+        "the full rule"
+    );
     assert_eq!(file.number("SELECT count(*) FROM seen WHERE x = 'new'"), 1);
     assert_eq!(file.number("SELECT count(*) FROM sqlite_schema WHERE name = 'theirs'"), 1);
     assert_eq!(file.shell("PRAGMA integrity_check"), Ok("ok\n".to_owned()));

@@ -1,4 +1,5 @@
-//! Real files in temporary directories, written through plain connections and the system's own sqlite3 shell.
+//! Real files in temporary directories, written through plain connections and the system's own
+//! sqlite3 shell.
 
 mod admin;
 mod endless;
@@ -59,10 +60,14 @@ impl File {
         self.number("SELECT value FROM meta WHERE key = 'generation'")
     }
 
-    /// Runs statements in the sqlite3 shell, which is older than our library; a machine without it fails.
+    /// Runs statements in the sqlite3 shell, which is older than our library; a machine without it
+    /// fails.
     fn shell(&self, sql: &str) -> Result<String, String> {
-        let output =
-            Command::new("sqlite3").arg(&self.path).arg(sql).output().expect("the tests need the sqlite3 shell");
+        let output = Command::new("sqlite3")
+            .arg(&self.path)
+            .arg(sql)
+            .output()
+            .expect("the tests need the sqlite3 shell");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
     }

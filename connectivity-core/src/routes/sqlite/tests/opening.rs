@@ -76,8 +76,9 @@ fn a_new_file_is_whole_and_opening_again_writes_nothing() {
 fn many_may_make_one_file_at_once() {
     let file = File::nowhere();
     std::thread::scope(|scope| {
-        let opening: Vec<_> =
-            (0..8).map(|_| scope.spawn(|| SqliteRoutes::open_or_create(&file.path).map(drop))).collect();
+        let opening: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| SqliteRoutes::open_or_create(&file.path).map(drop)))
+            .collect();
         for opened in opening {
             assert_eq!(opened.join().unwrap(), Ok(()));
         }
@@ -91,7 +92,8 @@ fn missing_triggers_are_told_and_come_back_when_the_file_is_opened() {
     file.sql("DROP TRIGGER cn_routes_deleted; DROP TRIGGER cn_generation").unwrap();
     let warnings = routes.warnings();
     assert!(
-        warnings[0].starts_with("triggers are missing") && warnings[0].contains("cn_generation, cn_routes_deleted")
+        warnings[0].starts_with("triggers are missing")
+            && warnings[0].contains("cn_generation, cn_routes_deleted")
     );
     SqliteRoutes::open(&file.path).unwrap();
     assert_eq!(routes.warnings(), [] as [&str; 0]);
@@ -105,7 +107,10 @@ fn altered_triggers_are_told_and_rewritten_by_an_upgrade() {
     )
     .unwrap();
     let warnings = SqliteRoutes::open(&file.path).unwrap().warnings();
-    assert!(warnings[0].contains("another text") && warnings[0].contains("cn_generation"), "{warnings:?}");
+    assert!(
+        warnings[0].contains("another text") && warnings[0].contains("cn_generation"),
+        "{warnings:?}"
+    );
     let report = SqliteRoutes::upgrade(&file.path).unwrap();
     assert!(!report.rebuilt && report.left_out.is_empty());
     assert_eq!(routes.warnings(), [] as [&str; 0]);
@@ -114,8 +119,10 @@ fn altered_triggers_are_told_and_rewritten_by_an_upgrade() {
 #[test]
 fn an_older_schema_gets_the_triggers_of_this_version() {
     let (file, _routes) = File::ours();
-    file.sql("UPDATE meta SET value = 1 WHERE key = 'schema'; DROP TRIGGER cn_strategies_renamed").unwrap();
-    file.sql("DROP TRIGGER cn_set_route; DROP VIEW set_route; CREATE VIEW set_route AS SELECT 1").unwrap();
+    file.sql("UPDATE meta SET value = 1 WHERE key = 'schema'; DROP TRIGGER cn_strategies_renamed")
+        .unwrap();
+    file.sql("DROP TRIGGER cn_set_route; DROP VIEW set_route; CREATE VIEW set_route AS SELECT 1")
+        .unwrap();
     let routes = SqliteRoutes::open(&file.path).unwrap();
     assert_eq!(routes.warnings(), [] as [&str; 0]);
     assert_eq!(file.number("SELECT value FROM meta WHERE key = 'schema'"), 2);
@@ -151,10 +158,14 @@ fn what_everybody_may_write_is_told() {
     fs::set_permissions(&file.path, fs::Permissions::from_mode(0o666)).unwrap();
     fs::set_permissions(file.dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let warnings = routes.warnings();
-    assert!(warnings[0].contains("routes file") && warnings[1].contains("the directory"), "{warnings:?}");
+    assert!(
+        warnings[0].contains("routes file") && warnings[1].contains("the directory"),
+        "{warnings:?}"
+    );
 }
 
-/// A directory without write permission: an image, a mounted config. The one who may write everywhere keeps to it as well.
+/// A directory without write permission: an image, a mounted config. The one who may write
+/// everywhere keeps to it as well.
 #[cfg(unix)]
 #[test]
 fn a_file_in_a_directory_that_nobody_may_write_is_read_and_nothing_is_made_there() {
@@ -162,7 +173,8 @@ fn a_file_in_a_directory_that_nobody_may_write_is_read_and_nothing_is_made_there
     let (file, routes) = File::ours();
     routes.add_missing(&[&super::name("billing")]).unwrap();
     drop(routes);
-    let allow = |mode| fs::set_permissions(file.dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+    let allow =
+        |mode| fs::set_permissions(file.dir.path(), fs::Permissions::from_mode(mode)).unwrap();
     let files = || fs::read_dir(file.dir.path()).unwrap().count();
     allow(0o555);
     let routes = SqliteRoutes::open_read_only(&file.path).unwrap();

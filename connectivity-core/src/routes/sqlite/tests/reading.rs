@@ -42,7 +42,8 @@ fn a_hostile_value_spoils_only_its_row() {
     }
 }
 
-/// A table that takes anything, with one good row: what a raw write into a damaged file can leave behind.
+/// A table that takes anything, with one good row: what a raw write into a damaged file can leave
+/// behind.
 fn unguarded() -> (File, SqliteRoutes) {
     let file = File::nowhere();
     file.sql(
@@ -68,9 +69,13 @@ fn a_row_without_a_name_does_not_stop_the_rest() {
     let (file, routes) = File::ours();
     routes.add_missing(&[&name("billing")]).unwrap();
     let writer = file.connect();
-    writer.execute_batch("DROP TRIGGER cn_routes_check_insert; PRAGMA ignore_check_constraints = ON").unwrap();
     writer
-        .execute_batch("INSERT INTO routes(service_name, strategy) VALUES ('', 'local'), (x'00', 'nonsense')")
+        .execute_batch("DROP TRIGGER cn_routes_check_insert; PRAGMA ignore_check_constraints = ON")
+        .unwrap();
+    writer
+        .execute_batch(
+            "INSERT INTO routes(service_name, strategy) VALUES ('', 'local'), (x'00', 'nonsense')",
+        )
         .unwrap();
     let good = rows(&routes).iter().filter(|row| Route::parse(row).is_ok()).count();
     assert_eq!((rows(&routes).len(), good), (3, 1));
@@ -79,7 +84,8 @@ fn a_row_without_a_name_does_not_stop_the_rest() {
 /// A file whose `routes` is a view of this query.
 fn view(query: &str) -> (File, SqliteRoutes) {
     let file = File::nowhere();
-    file.sql(&format!("CREATE VIEW routes(service_name, strategy, endpoint, config) AS {query}")).unwrap();
+    file.sql(&format!("CREATE VIEW routes(service_name, strategy, endpoint, config) AS {query}"))
+        .unwrap();
     let routes = SqliteRoutes::open_read_only(&file.path).unwrap();
     (file, routes)
 }
@@ -88,10 +94,14 @@ const ENDLESS: &str = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 F
 
 #[test]
 fn a_view_without_end_is_refused_and_not_kept_in_memory() {
-    let (_file, routes) =
-        view(&format!("{ENDLESS} SELECT 'a' || n, 'local', NULL, printf('%.*c', 1000000, 'x') FROM n"));
+    let (_file, routes) = view(&format!(
+        "{ENDLESS} SELECT 'a' || n, 'local', NULL, printf('%.*c', 1000000, 'x') FROM n"
+    ));
     let text = routes.read().unwrap_err().to_string();
-    assert!(text.contains("routes.db: ") && text.contains("the rows hold more than 256 MiB"), "{text}");
+    assert!(
+        text.contains("routes.db: ") && text.contains("the rows hold more than 256 MiB"),
+        "{text}"
+    );
     let (_file, routes) = view(&format!("{ENDLESS} SELECT NULL, NULL, NULL, NULL FROM n"));
     let text = routes.read().unwrap_err().to_string();
     assert!(text.contains("there are more than 1000000 rows"), "{text}");
@@ -100,7 +110,8 @@ fn a_view_without_end_is_refused_and_not_kept_in_memory() {
 
 #[test]
 fn a_value_that_a_view_makes_is_bounded() {
-    let one = |length: u32| view(&format!("SELECT 'a', 'local', NULL, printf('%.*c', {length}, 'x')"));
+    let one =
+        |length: u32| view(&format!("SELECT 'a', 'local', NULL, printf('%.*c', {length}, 'x')"));
     let (_file, routes) = one(2 << 20);
     assert_eq!(rows(&routes)[0].config(), &Field::Other { what: "longer than 1 MiB" });
     let (_file, routes) = one(80 << 20);
@@ -112,7 +123,9 @@ fn a_value_that_a_view_makes_is_bounded() {
 fn a_snapshot_is_of_one_moment() {
     let (file, routes) = File::ours();
     let writer = file.connect();
-    writer.execute_batch("BEGIN; INSERT INTO routes(service_name, strategy) VALUES ('a', 'local')").unwrap();
+    writer
+        .execute_batch("BEGIN; INSERT INTO routes(service_name, strategy) VALUES ('a', 'local')")
+        .unwrap();
     assert_eq!(routes.read().unwrap().rows, []);
     writer.execute_batch("COMMIT").unwrap();
     let snapshot = routes.read().unwrap();
@@ -157,9 +170,17 @@ fn history_tells_what_was_before_and_after() {
     .unwrap();
     let local = RouteRow::new("billing", "local", None, "{}");
     let quic = RouteRow::new("billing", "quic", Some("x:1"), "{}");
-    let noop = RouteRow::from_fields(Field::text("billing"), Field::text("noop"), Field::Null, Field::Null);
+    let noop = RouteRow::from_fields(
+        Field::text("billing"),
+        Field::text("noop"),
+        Field::Null,
+        Field::Null,
+    );
     let changes = routes.history(Some(&name("billing")), 10).unwrap();
-    let told: Vec<_> = changes.iter().map(|c| (c.generation, c.kind, c.before.as_ref(), c.after.as_ref())).collect();
+    let told: Vec<_> = changes
+        .iter()
+        .map(|c| (c.generation, c.kind, c.before.as_ref(), c.after.as_ref()))
+        .collect();
     assert_eq!(
         told,
         [
@@ -169,15 +190,21 @@ fn history_tells_what_was_before_and_after() {
             (1, ChangeKind::Insert, None, Some(&local)),
         ]
     );
-    assert!(changes.iter().all(|c| c.name == Field::text("billing") && c.at > start && c.at <= SystemTime::now()));
-    assert_eq!(routes.history(None, 2).unwrap().iter().map(|c| c.generation).collect::<Vec<_>>(), [5, 4]);
+    assert!(
+        changes
+            .iter()
+            .all(|c| c.name == Field::text("billing") && c.at > start && c.at <= SystemTime::now())
+    );
+    assert_eq!(
+        routes.history(None, 2).unwrap().iter().map(|c| c.generation).collect::<Vec<_>>(),
+        [5, 4]
+    );
 }
 
 #[test]
 fn a_history_written_by_hand_is_still_read() {
     let (file, routes) = File::ours();
-    let insert =
-        "INSERT INTO route_history(at_ms, op, service_name, new_strategy, new_config) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let insert = "INSERT INTO route_history(at_ms, op, service_name, new_strategy, new_config) VALUES (?1, ?2, ?3, ?4, ?5)";
     let writer = file.connect();
     writer.execute(insert, params![-1, "wonder", vec![0_u8], 5, "x".repeat(2 << 20)]).unwrap();
     let change = routes.history(None, 10).unwrap().remove(0);

@@ -3,10 +3,12 @@
 use super::File;
 
 const NAME: &str = "routes.service_name: a name begins with a letter or digit";
-const STRATEGY: &str = "routes.strategy: unknown strategy. The words allowed here: SELECT name FROM strategies;";
+const STRATEGY: &str =
+    "routes.strategy: unknown strategy. The words allowed here: SELECT name FROM strategies;";
 const CONFIG: &str = r#"routes.config: must be a JSON object such as {"timeout_ms":500}, or NULL"#;
 
-/// Two rows, `billing` and `mail`, and one statement that must fail with this text, in our library and in the old shell.
+/// Two rows, `billing` and `mail`, and one statement that must fail with this text, in our library
+/// and in the old shell.
 fn refused(sql: &str, wanted: &str) {
     let (file, _routes) = with_rows();
     let before = file.generation();
@@ -19,7 +21,10 @@ fn refused(sql: &str, wanted: &str) {
 
 fn with_rows() -> (File, super::SqliteRoutes) {
     let (file, routes) = File::ours();
-    file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local'), ('mail', 'noop')").unwrap();
+    file.sql(
+        "INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local'), ('mail', 'noop')",
+    )
+    .unwrap();
     (file, routes)
 }
 
@@ -42,9 +47,19 @@ fn unknown_strategies_are_refused() {
 
 #[test]
 fn a_config_that_is_no_object_is_refused() {
-    for config in ["''", "'timeout_ms=500'", "'[]'", "'{a:1}'", "'nul'", "1", "x'7b7d'", "'{}' || char(0)"] {
-        refused(&format!("UPDATE routes SET config = {config} WHERE service_name = 'billing'"), CONFIG);
-        refused(&format!("INSERT INTO routes(service_name, strategy, config) VALUES ('a', 'local', {config})"), CONFIG);
+    for config in
+        ["''", "'timeout_ms=500'", "'[]'", "'{a:1}'", "'nul'", "1", "x'7b7d'", "'{}' || char(0)"]
+    {
+        refused(
+            &format!("UPDATE routes SET config = {config} WHERE service_name = 'billing'"),
+            CONFIG,
+        );
+        refused(
+            &format!(
+                "INSERT INTO routes(service_name, strategy, config) VALUES ('a', 'local', {config})"
+            ),
+            CONFIG,
+        );
     }
 }
 
@@ -105,13 +120,22 @@ fn set_route_keeps_what_is_not_stated() {
     let (file, routes) = with_rows();
     let billing = || super::rows(&routes).remove(0);
     let set = |columns: &str, values: &str| {
-        file.shell(&format!("INSERT INTO set_route(service_name, {columns}) VALUES ('billing', {values})")).unwrap();
+        file.shell(&format!(
+            "INSERT INTO set_route(service_name, {columns}) VALUES ('billing', {values})"
+        ))
+        .unwrap();
     };
     set("strategy, endpoint, config", r#"'http', 'http://x/', '{"timeout_ms":5}'"#);
     set("strategy", "'local'");
-    assert_eq!(billing(), crate::routes::RouteRow::new("billing", "local", Some("http://x/"), r#"{"timeout_ms":5}"#));
+    assert_eq!(
+        billing(),
+        crate::routes::RouteRow::new("billing", "local", Some("http://x/"), r#"{"timeout_ms":5}"#)
+    );
     set("strategy, endpoint", "'local', ''");
-    assert_eq!(billing(), crate::routes::RouteRow::new("billing", "local", None, r#"{"timeout_ms":5}"#));
+    assert_eq!(
+        billing(),
+        crate::routes::RouteRow::new("billing", "local", None, r#"{"timeout_ms":5}"#)
+    );
 }
 
 #[test]
@@ -131,8 +155,14 @@ fn bad_names_are_refused() {
         "'a' || char(10)",
         "printf('%.*c', 257, 'a')",
     ] {
-        refused(&format!("INSERT INTO routes(service_name, strategy) VALUES ({bad}, 'local')"), NAME);
-        refused(&format!("UPDATE routes SET service_name = {bad} WHERE service_name = 'billing'"), NAME);
+        refused(
+            &format!("INSERT INTO routes(service_name, strategy) VALUES ({bad}, 'local')"),
+            NAME,
+        );
+        refused(
+            &format!("UPDATE routes SET service_name = {bad} WHERE service_name = 'billing'"),
+            NAME,
+        );
     }
     refused(
         "UPDATE OR REPLACE routes SET service_name = 'mail' WHERE service_name = 'billing'",
@@ -150,7 +180,10 @@ fn set_route_refuses_a_name_that_is_not_there() {
 
 #[test]
 fn a_strategy_in_use_cannot_be_deleted() {
-    refused("DELETE FROM strategies WHERE name = 'local'", "strategies: routes still use this strategy");
+    refused(
+        "DELETE FROM strategies WHERE name = 'local'",
+        "strategies: routes still use this strategy",
+    );
 }
 
 /// How far each statement moves the generation.
@@ -158,10 +191,16 @@ fn a_strategy_in_use_cannot_be_deleted() {
 fn only_a_real_change_counts() {
     let (file, _routes) = with_rows();
     for (sql, steps) in [
-        ("UPDATE routes SET strategy = 'quic', endpoint = '10.0.0.5:4433' WHERE service_name = 'billing'", 1),
+        (
+            "UPDATE routes SET strategy = 'quic', endpoint = '10.0.0.5:4433' WHERE service_name = 'billing'",
+            1,
+        ),
         ("UPDATE routes SET strategy = 'quic' WHERE service_name = 'billing'", 0),
         ("UPDATE routes SET updated_at = 1", 0),
-        ("UPDATE routes SET config = json_set(config, '$.timeout_ms', 500) WHERE service_name = 'billing'", 1),
+        (
+            "UPDATE routes SET config = json_set(config, '$.timeout_ms', 500) WHERE service_name = 'billing'",
+            1,
+        ),
         ("UPDATE routes SET config = NULL WHERE service_name = 'billing'", 1),
         ("INSERT INTO routes(service_name, strategy) VALUES ('a.b:c-d_e', 'unix')", 1),
         ("INSERT OR REPLACE INTO routes(service_name, strategy) VALUES ('billing', 'local')", 1),
@@ -171,7 +210,10 @@ fn only_a_real_change_counts() {
             "INSERT INTO routes(service_name, strategy) VALUES ('mail', 'local') ON CONFLICT DO UPDATE SET strategy = excluded.strategy",
             1,
         ),
-        ("INSERT INTO set_route(service_name, strategy, endpoint) VALUES ('mail', 'http', 'http://x/')", 1),
+        (
+            "INSERT INTO set_route(service_name, strategy, endpoint) VALUES ('mail', 'http', 'http://x/')",
+            1,
+        ),
         ("UPDATE routes SET service_name = 'post' WHERE service_name = 'mail'", 2),
         ("BEGIN; UPDATE routes SET strategy = 'noop'; ROLLBACK", 0),
         ("SAVEPOINT s; UPDATE routes SET strategy = 'noop'; ROLLBACK TO s; RELEASE s", 0),
@@ -210,7 +252,8 @@ fn updated_at_follows_every_change() {
 fn history_is_bounded() {
     let (file, _routes) = with_rows();
     file.sql("UPDATE meta SET value = 50 WHERE key = 'history_keep'").unwrap();
-    let flips = "UPDATE routes SET strategy = 'local'; UPDATE routes SET strategy = 'noop';".repeat(100);
+    let flips =
+        "UPDATE routes SET strategy = 'local'; UPDATE routes SET strategy = 'noop';".repeat(100);
     file.sql(&format!("BEGIN; {flips} COMMIT")).unwrap();
     assert!(file.generation() > 300);
     assert!(file.number("SELECT count(*) FROM route_history") < 150);

@@ -35,7 +35,9 @@ impl Watched {
     fn of(file: File, routes: Arc<SqliteRoutes>) -> Self {
         let (send, seen) = mpsc::channel();
         let source = Arc::clone(&routes);
-        let guard = routes.watch(Box::new(move || source.read().is_ok_and(|s| send.send(s).is_ok()))).unwrap();
+        let guard = routes
+            .watch(Box::new(move || source.read().is_ok_and(|s| send.send(s).is_ok())))
+            .unwrap();
         Self { file, routes, guard, seen }
     }
 
@@ -43,7 +45,10 @@ impl Watched {
     fn until(&self, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {
         let deadline = Instant::now() + LONG;
         loop {
-            let snapshot = self.seen.recv_timeout(deadline - Instant::now()).expect("the change is never seen");
+            let snapshot = self
+                .seen
+                .recv_timeout(deadline - Instant::now())
+                .expect("the change is never seen");
             if wanted(&snapshot) {
                 return snapshot;
             }
@@ -61,7 +66,9 @@ fn has(endpoint: &str) -> impl Fn(&Snapshot) -> bool {
 }
 
 fn moved_to(endpoint: &str) -> String {
-    format!("UPDATE routes SET strategy = 'quic', endpoint = '{endpoint}' WHERE service_name = 'billing'")
+    format!(
+        "UPDATE routes SET strategy = 'quic', endpoint = '{endpoint}' WHERE service_name = 'billing'"
+    )
 }
 
 #[test]
@@ -145,10 +152,15 @@ fn without_events_looking_is_enough_and_told() {
     let (file, routes) = File::ours();
     let (send, changes) = mpsc::channel();
     let deaf = |_: &Store, _: &Bell| Err(notify::Error::generic("no more inotify instances"));
-    let _guard = start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), deaf).unwrap();
+    let _guard =
+        start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), deaf)
+            .unwrap();
     changes.recv_timeout(LONG).unwrap();
     let warnings = routes.warnings();
-    assert!(warnings[0].ends_with("the system does not tell of them: no more inotify instances"), "{warnings:?}");
+    assert!(
+        warnings[0].ends_with("the system does not tell of them: no more inotify instances"),
+        "{warnings:?}"
+    );
     file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local')").unwrap();
     changes.recv_timeout(LONG).unwrap();
 }
@@ -162,7 +174,9 @@ fn a_commit_long_after_its_event_is_seen_soon() {
         BELL.get_or_init(|| bell.clone());
         notify::recommended_watcher(|_| {})
     };
-    let _guard = start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), by_hand).unwrap();
+    let _guard =
+        start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), by_hand)
+            .unwrap();
     changes.recv_timeout(LONG).unwrap();
     let start = Instant::now();
     BELL.get().unwrap().ring();
@@ -263,7 +277,11 @@ fn a_copy_over_the_open_file_is_what_is_read_and_changed_next() {
     assert_eq!(routes.add_missing(&[&name("mail")]), Ok(Added::Rows(1)));
     let snapshot = routes.read().unwrap();
     assert_eq!((snapshot.generation, snapshot.rows.len()), (2, 2));
-    assert!(routes.warnings()[0].starts_with("the file was overwritten"), "{:?}", routes.warnings());
+    assert!(
+        routes.warnings()[0].starts_with("the file was overwritten"),
+        "{:?}",
+        routes.warnings()
+    );
 }
 
 #[test]
@@ -296,7 +314,11 @@ fn a_log_or_its_index_deleted_beside_the_open_file_is_noticed_and_told() {
         watched.file.shell(&moved_to("a:1")).unwrap();
         watched.until(has("a:1"));
         watched.routes.add_missing(&[&name("search")]).unwrap();
-        assert_eq!(watched.file.shell("SELECT count(*) FROM routes"), Ok("3\n".to_owned()), "{suffix}");
+        assert_eq!(
+            watched.file.shell("SELECT count(*) FROM routes"),
+            Ok("3\n".to_owned()),
+            "{suffix}"
+        );
     }
 }
 
@@ -309,8 +331,9 @@ fn it_is_noticed_by_all_who_have_the_file_open_in_one_process() {
         let (also_watched, only_read) = (Arc::new(open()), open());
         let (send, seen) = mpsc::channel();
         let source = Arc::clone(&also_watched);
-        let _guard =
-            also_watched.watch(Box::new(move || source.read().is_ok_and(|read| send.send(read).is_ok()))).unwrap();
+        let _guard = also_watched
+            .watch(Box::new(move || source.read().is_ok_and(|read| send.send(read).is_ok())))
+            .unwrap();
         only_read.add_missing(&[&name("mail")]).unwrap();
         watched.until_generation(2);
         fs::remove_file(watched.file.dir.path().join(format!("routes.db{suffix}"))).unwrap();
@@ -321,10 +344,18 @@ fn it_is_noticed_by_all_who_have_the_file_open_in_one_process() {
         while !has("a:1")(&seen.recv_timeout(LONG).expect("the second one never sees it")) {}
         assert!(has("a:1")(&only_read.read().unwrap()), "{suffix}: and who does not watch");
         for routes in [&also_watched, &Arc::new(only_read)] {
-            assert!(routes.warnings()[0].starts_with("-wal or -shm was deleted"), "{suffix}: {:?}", routes.warnings());
+            assert!(
+                routes.warnings()[0].starts_with("-wal or -shm was deleted"),
+                "{suffix}: {:?}",
+                routes.warnings()
+            );
             routes.add_missing(&[&name("search")]).unwrap();
         }
-        assert_eq!(watched.file.shell("SELECT count(*) FROM routes"), Ok("3\n".to_owned()), "{suffix}");
+        assert_eq!(
+            watched.file.shell("SELECT count(*) FROM routes"),
+            Ok("3\n".to_owned()),
+            "{suffix}"
+        );
     }
 }
 
@@ -376,7 +407,9 @@ fn a_commit_just_after_the_start_is_seen_soon() {
     let (send, changes) = mpsc::channel();
     // As if the event of the commit came just before the system was asked to tell of any.
     let late = |_: &Store, _: &Bell| notify::recommended_watcher(|_| {});
-    let _guard = start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), late).unwrap();
+    let _guard =
+        start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), late)
+            .unwrap();
     changes.recv_timeout(LONG).unwrap();
     let start = Instant::now();
     file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local')").unwrap();
@@ -423,7 +456,8 @@ fn a_link_to_the_file_is_watched_as_well() {
 fn a_read_only_watcher_sees_others_write() {
     let (file, routes) = File::ours();
     routes.add_missing(&[&name("billing")]).unwrap();
-    let watched = Watched::of(file, Arc::new(SqliteRoutes::open_read_only(routes.store.path()).unwrap()));
+    let watched =
+        Watched::of(file, Arc::new(SqliteRoutes::open_read_only(routes.store.path()).unwrap()));
     watched.until_generation(1);
     watched.file.sql(&moved_to("a:1")).unwrap();
     watched.until(has("a:1"));
