@@ -7,7 +7,7 @@ pub use crate::call::{MethodDesc, ServiceDesc};
 pub use crate::error::Error;
 pub use crate::service::explain;
 pub use crate::service::{
-    Answer, Args, Arguments, Dispatch, Fields, Form, FromFields, Handle, Host, Lend, Method,
+    Args, Arguments, CallFuture, Dispatch, Fields, Form, FromFields, Handle, Host, Lend, Method,
     MethodOutput, Own, Parameter, Plan, Ref, Referent, Registrable, ServiceCell, ServiceError,
     ServiceRegistry, Value, Wire, serve, unknown_method,
 };

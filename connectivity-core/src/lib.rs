@@ -81,6 +81,8 @@ pub mod context;
 #[cfg(feature = "router")]
 mod defaults;
 mod error;
+#[cfg(feature = "router")]
+mod fast_hash;
 #[cfg(any(feature = "http", feature = "gateway"))]
 mod http;
 #[cfg(feature = "router")]
@@ -92,8 +94,6 @@ mod mux;
 mod name;
 #[cfg(feature = "quic")]
 mod quic;
-#[cfg(feature = "router")]
-mod quick;
 #[cfg(feature = "router")]
 mod router;
 #[cfg(feature = "router")]

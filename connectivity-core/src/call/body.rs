@@ -30,7 +30,7 @@ impl Body {
         value: T,
         explain: fn(&T) -> Option<String>,
     ) -> Self {
-        Self::Typed(Payload(Arc::new(Mutex::new(Slot { value: Some(value), explain }))))
+        Self::Typed(Payload(Arc::new(Mutex::new(Movable { value: Some(value), explain }))))
     }
 
     /// What a value tells of itself for the log.
@@ -104,7 +104,7 @@ impl Payload {
     /// Takes the value out, if it is a `T` and nobody has taken it before.
     pub(crate) fn take<T: 'static>(self) -> Result<T, Untaken> {
         let mut value = self.lock();
-        let slot = value.as_any().downcast_mut::<Slot<T>>().ok_or(Untaken::OtherType)?;
+        let slot = value.as_any().downcast_mut::<Movable<T>>().ok_or(Untaken::OtherType)?;
         slot.value.take().ok_or(Untaken::Spent)
     }
 
@@ -133,12 +133,12 @@ trait Erased: Send {
 }
 
 /// Holds a value that can be moved out through `&mut dyn Any`, without a second box.
-struct Slot<T> {
+struct Movable<T> {
     value: Option<T>,
     explain: fn(&T) -> Option<String>,
 }
 
-impl<T: Serialize + Send + 'static> Erased for Slot<T> {
+impl<T: Serialize + Send + 'static> Erased for Movable<T> {
     fn encode(&self, codec: Codec, method: &str) -> Result<Encoded, CodecError> {
         match &self.value {
             Some(value) => codec.encode_or_json(value, method),

@@ -107,12 +107,12 @@ pub struct CodecError {
     what: String,
     /// The path to it; empty at the root.
     place: String,
-    why: Why,
+    why: Blame,
 }
 
 /// Whose fault it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Why {
+enum Blame {
     /// The bytes are not what they should be.
     Bytes,
     /// The codec cannot carry the value; the other one may.
@@ -133,32 +133,32 @@ impl fmt::Debug for Private {
 
 impl CodecError {
     pub(crate) fn new(text: impl fmt::Display) -> Self {
-        Self { what: text.to_string(), place: String::new(), why: Why::Bytes }
+        Self { what: text.to_string(), place: String::new(), why: Blame::Bytes }
     }
 
     fn uncarried(what: impl fmt::Display) -> Self {
-        Self { why: Why::Uncarried, ..Self::new(what) }
+        Self { why: Blame::Uncarried, ..Self::new(what) }
     }
 
     fn refused(why: String) -> Self {
-        Self { why: Why::Refused(Private(why)), ..Self::new("its type refuses to be serialized") }
+        Self { why: Blame::Refused(Private(why)), ..Self::new("its type refuses to be serialized") }
     }
 
     fn undecoded(fault: Fault) -> Self {
         let (what, place) = fault.into_words();
-        Self { what, place, why: Why::Bytes }
+        Self { what, place, why: Blame::Bytes }
     }
 
     /// Says whether the codec is what cannot carry the value.
     pub(crate) fn is_uncarried(&self) -> bool {
-        self.why == Why::Uncarried
+        self.why == Blame::Uncarried
     }
 
     /// What the type says for itself. It may quote the value, so it is for the log only.
     pub(crate) fn private_cause(&self) -> Option<&str> {
         match &self.why {
-            Why::Refused(Private(cause)) => Some(cause),
-            Why::Bytes | Why::Uncarried => None,
+            Blame::Refused(Private(cause)) => Some(cause),
+            Blame::Bytes | Blame::Uncarried => None,
         }
     }
 

@@ -6,10 +6,10 @@
 
 mod client;
 pub(crate) mod frame;
-mod intake;
+mod read_buffer;
 mod server;
 
-pub(crate) use client::{Caller, Connection, Feed, MuxDial};
+pub(crate) use client::{Connection, Feed, MuxDial, MuxRemote};
 #[cfg(feature = "quic")]
 pub(crate) use server::Streams;
 pub(crate) use server::{Beginning, Client, Serving, StreamCall, serve};

@@ -8,8 +8,8 @@ use rustls::pki_types::CertificateDer;
 
 use crate::context::Peer;
 use crate::tls;
-use crate::transport::places::{Opening, Place};
-use crate::transport::{Drain, Origin, Places};
+use crate::transport::connection_slots::{ConnectionSlot, Opening};
+use crate::transport::{ConnectionSlots, Drain, Origin};
 
 /// What a connection is closed with for which there is no place.
 const FULL: (VarInt, &[u8]) = (VarInt::from_u32(2), b"too many connections");
@@ -17,7 +17,7 @@ const FULL: (VarInt, &[u8]) = (VarInt::from_u32(2), b"too many connections");
 /// A QUIC endpoint and the places of its connections.
 pub(crate) struct Admission {
     endpoint: Endpoint,
-    places: Places,
+    connection_slots: ConnectionSlots,
     unproven: usize,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Established {
     pub(crate) connection: Connection,
     pub(crate) peer: Option<Peer>,
     pub(crate) origin: Origin,
-    pub(crate) place: Place,
+    pub(crate) place: ConnectionSlot,
 }
 
 impl Admitted {
@@ -70,7 +70,7 @@ impl Admission {
     /// Gives an endpoint `limit` connections at once; above `unproven` of them a client has to
     /// prove its address first.
     pub(crate) fn new(endpoint: Endpoint, limit: usize, unproven: usize) -> Self {
-        Self { endpoint, places: Places::new(limit), unproven }
+        Self { endpoint, connection_slots: ConnectionSlots::new(limit), unproven }
     }
 
     /// Waits for a connection that may come in; `None` when the endpoint is closed.
@@ -86,11 +86,12 @@ impl Admission {
                 let _ = incoming.retry();
                 continue;
             }
-            if self.places.are_taken() {
+            if self.connection_slots.are_taken() {
                 incoming.refuse();
                 continue;
             }
-            let opening = self.places.open(Origin::Address(incoming.remote_address().ip()));
+            let opening =
+                self.connection_slots.open(Origin::Address(incoming.remote_address().ip()));
             return Some(Admitted { incoming, opening });
         }
     }

@@ -3,12 +3,12 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::dialer::{Connected, Dialer, HANDSHAKE, Target, Traffic, explain};
+use super::dialer::{Connected, DialTarget, Dialer, HANDSHAKE, Traffic, explain};
 use super::endpoints::Endpoints;
 use super::{ALPN, close, settings};
 use crate::call::BoxFuture;
 use crate::mux::frame::Role;
-use crate::mux::{Caller, Connection, Feed, MuxDial};
+use crate::mux::{Connection, Feed, MuxDial, MuxRemote};
 use crate::routes::{Route, RouteError};
 use crate::tls;
 use crate::transport::link::{Dial, DialError, Links};
@@ -59,7 +59,7 @@ impl Transport for QuicTransport {
         };
         let link = self.links.get(key, || QuicDial { dialer, bulk: tokio::sync::Mutex::default() });
         let (row, warning) = (row.clone(), tls::warning(row));
-        let remote = Caller::remote(route, link);
+        let remote = MuxRemote::remote(route, link);
         let remote = match tls::names_files(&row) {
             true => remote.with_unchanged(move || tls::files_digest(&row) == digest),
             false => remote,
@@ -85,7 +85,7 @@ impl QuicTransport {
             route.endpoint().ok_or_else(|| RouteError::endpoint("strategy quic needs one"))?;
         let row = route.config().tls();
         Dialer::new(
-            Target::parse(text, row)?,
+            DialTarget::parse(text, row)?,
             row,
             ALPN,
             settings::transport(),

@@ -24,12 +24,12 @@ const HEAD_START: Duration = Duration::from_millis(250);
 
 /// The host and port of a row, and the name its certificate must have.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct DialTarget {
     address: String,
     server_name: String,
 }
 
-impl Target {
+impl DialTarget {
     pub(crate) fn parse(text: &str, row: &RouteTls) -> Result<Self, RouteError> {
         let wrong = |what| {
             RouteError::endpoint(format_args!(
@@ -72,7 +72,7 @@ pub(crate) struct Connected {
 
 /// Connects to one endpoint.
 pub(crate) struct Dialer {
-    target: Target,
+    target: DialTarget,
     config: ClientConfig,
     endpoints: Arc<Endpoints>,
     /// The address that was reached last.
@@ -112,7 +112,7 @@ fn in_turns(found: &[SocketAddr], reached: Option<SocketAddr>) -> Vec<SocketAddr
 impl Dialer {
     /// Checks what a row says of TLS; its files are read here.
     pub(crate) fn new(
-        target: Target,
+        target: DialTarget,
         row: &RouteTls,
         alpn: &[u8],
         transport: Arc<TransportConfig>,
@@ -261,7 +261,7 @@ mod tests {
 
     fn dialer(to: SocketAddr, alpn: &[u8], insecure: bool) -> Dialer {
         let row = RouteTls { insecure, ..RouteTls::default() };
-        let target = Target::parse(&format!("localhost:{}", to.port()), &row).unwrap();
+        let target = DialTarget::parse(&format!("localhost:{}", to.port()), &row).unwrap();
         Dialer::new(target, &row, alpn, Arc::default(), Arc::default()).unwrap()
     }
 
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_a_host_and_a_port() {
-        let parse = |text: &str| Target::parse(text, &RouteTls::default());
+        let parse = |text: &str| DialTarget::parse(text, &RouteTls::default());
         assert_eq!(parse("billing.internal:4433").unwrap().server_name, "billing.internal");
         assert_eq!(parse("[::1]:4433").unwrap().server_name, "::1");
         for bad in ["billing", "10.0.0.5:0", "10.0.0.5:x", "10.0.0.5:70000", "https://x:1/"] {

@@ -258,7 +258,7 @@ impl Core {
 
     fn put(&self, state: &State, concerns: Concerns<'_>, old: &Table, new: &Arc<Table>) {
         for cell in state.cells_of(concerns) {
-            cell.keep_fast(State::fast_methods(cell, new));
+            cell.retain_fast(State::fast_methods(cell, new));
         }
         self.table.store(Arc::clone(new));
         for cell in state.cells_of(concerns) {

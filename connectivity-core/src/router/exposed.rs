@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::call::{BoxFuture, Call, Erased, MethodDesc, Reply};
 use crate::error::{Error, ErrorKind};
+use crate::router::active_route::Destination;
 use crate::router::core::Core;
 use crate::router::local::Local;
-use crate::router::table::{Known, Table, closed};
-use crate::router::target::Place;
+use crate::router::table::{ServiceEntry, Table, closed};
 #[cfg(feature = "mcp")]
 use crate::transport::Listed;
 use crate::transport::{ExposedServices, Exposure};
@@ -35,7 +35,7 @@ impl Exposed {
             None => call,
         };
         let target = table.slot(call.name()).and_then(|slot| slot.target.as_ref());
-        if let Some(target) = target.filter(|target| matches!(target.place, Place::Noop)) {
+        if let Some(target) = target.filter(|target| matches!(target.place, Destination::Noop)) {
             return Ok(target.service().send(call));
         }
         match target {
@@ -46,7 +46,11 @@ impl Exposed {
     }
 
     /// Finds the exposed implementation of a name.
-    fn find<'a>(&self, table: &'a Table, name: &str) -> Result<(&'a Known, &'a Local), Error> {
+    fn find<'a>(
+        &self,
+        table: &'a Table,
+        name: &str,
+    ) -> Result<(&'a ServiceEntry, &'a Local), Error> {
         let known = table.known(name).filter(|_| self.exposure.covers(name));
         let found = known.and_then(|known| Some((known, known.local.as_ref()?)));
         found.ok_or_else(|| {
@@ -104,7 +108,7 @@ impl ExposedServices for Exposed {
 }
 
 #[cfg(feature = "mcp")]
-fn listed_of(name: &crate::Name, known: &Known) -> Vec<Listed> {
+fn listed_of(name: &crate::Name, known: &ServiceEntry) -> Vec<Listed> {
     match known.local.as_ref().map(Local::desc) {
         Some(Some(desc)) => desc.methods().iter().copied().map(Listed::Method).collect(),
         Some(None) => vec![Listed::Raw(name.clone())],
@@ -116,6 +120,6 @@ fn listed_of(name: &crate::Name, known: &Known) -> Vec<Listed> {
 #[cfg(feature = "mcp")]
 fn is_off(listed: &Listed, table: &Table) -> bool {
     let target = table.slot(listed.name()).and_then(|slot| slot.target.as_ref());
-    let noop = target.is_some_and(|target| matches!(target.place, Place::Noop));
+    let noop = target.is_some_and(|target| matches!(target.place, Destination::Noop));
     noop && !matches!(listed, Listed::Method(method) if method.noop().is_some())
 }

@@ -6,11 +6,11 @@ use serde::{Serialize, Serializer};
 
 use crate::error::ErrorKind;
 use crate::layer::breaker::{BreakerState, serialize_utc};
+use crate::router::active_route::ActiveRoute;
 use crate::router::core::Core;
-use crate::router::path::Failure;
-use crate::router::slot::{Slot, Trouble};
+use crate::router::entry::{RouteEntry, RouteFault};
+use crate::router::path::LastFailure;
 use crate::router::table::Table;
-use crate::router::target::Target;
 use crate::routes::printable;
 use crate::transport::{Remote, TransportState};
 
@@ -84,8 +84,8 @@ fn word<S: Serializer>(kind: &ErrorKind, serializer: S) -> Result<S::Ok, S::Erro
     serializer.serialize_str(kind.as_str())
 }
 
-impl From<Failure> for LastError {
-    fn from(Failure { error, at }: Failure) -> Self {
+impl From<LastFailure> for LastError {
+    fn from(LastFailure { error, at }: LastFailure) -> Self {
         Self { kind: error.kind(), message: printable(error.message()), at }
     }
 }
@@ -143,33 +143,33 @@ pub(crate) fn inspect(core: &Core) -> Inspection {
     }
 }
 
-fn route(table: &Table, slot: &Slot) -> RouteInfo {
+fn route(table: &Table, slot: &RouteEntry) -> RouteInfo {
     let target = slot.target.as_deref();
     let local = slot
         .name
         .as_ref()
         .and_then(|name| table.known(name.as_str()))
         .and_then(|known| known.local.as_ref());
-    let remote = target.and_then(Target::remote);
+    let remote = target.and_then(ActiveRoute::remote);
     RouteInfo {
         name: slot.row.shown_name().into_owned(),
         strategy: target.map(|target| target.route.strategy().to_string()),
         endpoint: target.and_then(|target| target.route.endpoint()).map(str::to_owned),
         state: state(slot),
         has_local: local.is_some(),
-        in_flight: target.map_or(0, Target::in_flight),
+        in_flight: target.map_or(0, ActiveRoute::in_flight),
         transport: remote.map(|remote| shown(remote.state())),
-        breaker: target.and_then(Target::breaker),
-        last_error: target.and_then(Target::last_failure).map(LastError::from),
+        breaker: target.and_then(ActiveRoute::breaker),
+        last_error: target.and_then(ActiveRoute::last_failure).map(LastError::from),
         warnings: match target {
             Some(target) => warnings(target, slot.stand_in),
-            None if slot.trouble.is_none() => vec![Trouble::NOT_SERVED_HERE.to_owned()],
+            None if slot.trouble.is_none() => vec![RouteFault::NOT_SERVED_HERE.to_owned()],
             None => Vec::new(),
         },
     }
 }
 
-fn warnings(target: &Target, stand_in: bool) -> Vec<String> {
+fn warnings(target: &ActiveRoute, stand_in: bool) -> Vec<String> {
     let of_row = target.route.config().warnings().iter().map(ToString::to_string);
     let nobody = target.falls_back() && !stand_in;
     let nobody =
@@ -188,11 +188,11 @@ fn shown(state: TransportState) -> TransportState {
     }
 }
 
-fn state(slot: &Slot) -> RouteState {
+fn state(slot: &RouteEntry) -> RouteState {
     match (&slot.trouble, &slot.target) {
         (None, Some(_)) => RouteState::InForce,
         (None, None) => RouteState::NotServedHere,
-        (Some(Trouble { cause, since }), target) => RouteState::Bad {
+        (Some(RouteFault { cause, since }), target) => RouteState::Bad {
             why: cause.to_string(),
             since: *since,
             meanwhile: target.as_ref().map(|target| target.route.strategy().to_string()),

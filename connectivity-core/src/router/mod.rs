@@ -1,7 +1,9 @@
 //! The router: where calls are sent, by the rows of a table that can change at any moment.
 
+mod active_route;
 mod builder;
 mod core;
+mod entry;
 mod exposed;
 mod flight;
 mod inspect;
@@ -12,9 +14,7 @@ mod policies;
 mod recheck;
 mod reentry;
 mod reload;
-mod slot;
 mod table;
-mod target;
 #[cfg(test)]
 mod tests;
 mod waiting;

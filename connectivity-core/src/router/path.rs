@@ -65,14 +65,14 @@ pub(crate) struct Traffic {
     retired: Notify,
     cut: AtomicBool,
     /// Touched by calls that fail.
-    last_failure: Mutex<Option<Failure>>,
+    last_failure: Mutex<Option<LastFailure>>,
     /// What is wrong with a newer row of that name; read by calls that fail.
     trouble: Mutex<Option<String>>,
 }
 
 /// A call that failed, and when.
 #[derive(Clone, Debug)]
-pub(crate) struct Failure {
+pub(crate) struct LastFailure {
     pub(crate) error: Error,
     pub(crate) at: SystemTime,
 }
@@ -127,7 +127,7 @@ impl Traffic {
         self.cut.load(Ordering::Acquire)
     }
 
-    pub(crate) fn last_failure(&self) -> Option<Failure> {
+    pub(crate) fn last_failure(&self) -> Option<LastFailure> {
         self.failure().clone()
     }
 
@@ -142,11 +142,11 @@ impl Traffic {
             Some(trouble) if !error.is_relayed() => error.with_note(trouble),
             _ => error,
         };
-        *self.failure() = Some(Failure { error: error.clone(), at: SystemTime::now() });
+        *self.failure() = Some(LastFailure { error: error.clone(), at: SystemTime::now() });
         error
     }
 
-    fn failure(&self) -> MutexGuard<'_, Option<Failure>> {
+    fn failure(&self) -> MutexGuard<'_, Option<LastFailure>> {
         self.last_failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -12,13 +12,13 @@ use tower_layer::Layer;
 use crate::call::{CallService, MethodDesc, RouteTag};
 use crate::layer::FallbackLayer;
 use crate::name::{Name, parent};
+use crate::router::active_route::{ActiveRoute, Destination};
+use crate::router::entry::{Cause, RouteEntry, RouteFault, is_unchanged};
 use crate::router::flight::Flights;
 use crate::router::layers::Layers;
 use crate::router::local::{Local, RawService};
 use crate::router::path::{Limits, Path, Traffic};
-use crate::router::slot::{Cause, Slot, Trouble, is_unchanged};
-use crate::router::table::{Known, MissingRow, Named, Ready, Table};
-use crate::router::target::{Place, Target};
+use crate::router::table::{MissingRow, Named, ResolvedRoute, ServiceEntry, Table};
 use crate::routes::{Field, Route, RouteError, RouteRow, Snapshot, Strategy};
 use crate::service::{Form, ServiceCell};
 use crate::transport::{BuildContext, Calls, Transport};
@@ -76,7 +76,7 @@ impl State {
         }
     }
 
-    fn with_all_rows(&self, old: &Table, services: Arc<Named<Arc<Known>>>) -> Table {
+    fn with_all_rows(&self, old: &Table, services: Arc<Named<Arc<ServiceEntry>>>) -> Table {
         let earlier = Earlier::of(old);
         let slots =
             self.snapshot.rows.iter().map(|row| self.slot(row, earlier.find(row))).collect();
@@ -156,7 +156,7 @@ impl State {
         methods.iter().copied().filter(|method| !method.is_no_cancel()).filter(fast)
     }
 
-    fn slot(&self, row: &RouteRow, before: Option<&Arc<Slot>>) -> Arc<Slot> {
+    fn slot(&self, row: &RouteRow, before: Option<&Arc<RouteEntry>>) -> Arc<RouteEntry> {
         let name = before.map_or_else(|| row_name(row), |slot| slot.name.clone());
         match before.filter(|slot| self.still_holds(slot, row)) {
             Some(slot) if self.is_finished(slot) => Arc::clone(slot),
@@ -168,7 +168,7 @@ impl State {
     }
 
     /// Says whether what stands around the target of a slot is still what should.
-    fn is_finished(&self, slot: &Slot) -> bool {
+    fn is_finished(&self, slot: &RouteEntry) -> bool {
         let stand_in = slot.target.as_deref().is_some_and(|target| self.stand_in(target).is_some());
         slot.layers == self.layers_version
             && slot.stand_in == stand_in
@@ -176,7 +176,7 @@ impl State {
     }
 
     /// Says whether the target of a slot would come out the same if it were built again.
-    fn still_holds(&self, slot: &Slot, row: &RouteRow) -> bool {
+    fn still_holds(&self, slot: &RouteEntry, row: &RouteRow) -> bool {
         let Some(target) =
             slot.target.as_ref().filter(|_| slot.row == *row && slot.trouble.is_none())
         else {
@@ -190,7 +190,7 @@ impl State {
     }
 
     /// Says whether a row suits its calls, of which more may be known than when it came into force.
-    fn still_fits(&self, slot: &Slot, target: &Target) -> bool {
+    fn still_fits(&self, slot: &RouteEntry, target: &ActiveRoute) -> bool {
         let calls = self.calls_of(slot);
         let context = BuildContext::new(self.node.as_deref(), calls);
         let fits =
@@ -203,7 +203,7 @@ impl State {
     }
 
     /// What is known of the calls of a row; nothing is asked of rows that need no transport.
-    fn calls_of(&self, slot: &Slot) -> Calls {
+    fn calls_of(&self, slot: &RouteEntry) -> Calls {
         match &slot.target {
             Some(target) if slot.transport.is_some() => {
                 self.calls_by(target.route.name(), target.was_called_raw())
@@ -228,7 +228,12 @@ impl State {
 
     /// Builds what the row says. A bad row never changes where calls go: the route before it stays,
     /// with the reason beside it.
-    fn new_slot(&self, row: &RouteRow, name: Option<Name>, before: Option<&Arc<Slot>>) -> Slot {
+    fn new_slot(
+        &self,
+        row: &RouteRow,
+        name: Option<Name>,
+        before: Option<&Arc<RouteEntry>>,
+    ) -> RouteEntry {
         let cause = match self.target(row, before.and_then(|slot| slot.target.as_deref())) {
             Ok((target, transport)) => {
                 return self.finish(row, name, Some(Arc::new(target)), transport, None);
@@ -247,25 +252,25 @@ impl State {
         if same.is_none() {
             tracing::warn!(name = %row.shown_name(), %cause, "a row is bad; the last good route of its name stays in force, or that of its service");
         }
-        self.finish(row, name, target, transport, Some(Trouble { cause, since }))
+        self.finish(row, name, target, transport, Some(RouteFault { cause, since }))
     }
 
     fn finish(
         &self,
         row: &RouteRow,
         name: Option<Name>,
-        target: Option<Arc<Target>>,
+        target: Option<Arc<ActiveRoute>>,
         transport: Option<Arc<dyn Transport>>,
-        trouble: Option<Trouble>,
-    ) -> Slot {
+        trouble: Option<RouteFault>,
+    ) -> RouteEntry {
         if let Some(target) = &target {
             target.set_trouble(trouble.as_ref());
         }
         let ready = target.as_deref().map(|target| self.ready(target));
         let stand_in = target.as_deref().is_some_and(|target| self.stand_in(target).is_some());
-        let can_turn = Slot::can_turn(row, target.as_deref(), trouble.as_ref());
+        let can_turn = RouteEntry::can_turn(row, target.as_deref(), trouble.as_ref());
         let (layers, calls) = (self.layers_version, Calls::default());
-        let slot = Slot {
+        let slot = RouteEntry {
             row: row.clone(),
             name,
             target,
@@ -277,7 +282,7 @@ impl State {
             stand_in,
             can_turn,
         };
-        Slot { calls: self.calls_of(&slot), ..slot }
+        RouteEntry { calls: self.calls_of(&slot), ..slot }
     }
 
     /// Builds what a row says. What the policies of the target before it have learnt is kept, if it
@@ -285,25 +290,28 @@ impl State {
     fn target(
         &self,
         row: &RouteRow,
-        before: Option<&Target>,
-    ) -> Result<(Target, Option<Arc<dyn Transport>>), Cause> {
+        before: Option<&ActiveRoute>,
+    ) -> Result<(ActiveRoute, Option<Arc<dyn Transport>>), Cause> {
         let route = Route::parse(row).map_err(Cause::Invalid)?;
         let home = route.config().home().map(Name::as_str);
         let at_home = home.is_some() && home == self.node.as_deref();
         let (place, transport) = match route.strategy() {
-            Strategy::Noop => (Place::Noop, None),
+            Strategy::Noop => (Destination::Noop, None),
             Strategy::Remote(word) if !at_home => self.remote(&route, word)?,
-            _ => (self.local(route.name()).map(Place::Local).ok_or(Cause::NoImplementation)?, None),
+            _ => (
+                self.local(route.name()).map(Destination::Local).ok_or(Cause::NoImplementation)?,
+                None,
+            ),
         };
         let flight = self.flights.of(route.name());
-        Ok((Target::new(route, place, &flight, before), transport))
+        Ok((ActiveRoute::new(route, place, &flight, before), transport))
     }
 
     fn remote(
         &self,
         route: &Route,
         word: &str,
-    ) -> Result<(Place, Option<Arc<dyn Transport>>), Cause> {
+    ) -> Result<(Destination, Option<Arc<dyn Transport>>), Cause> {
         let transport = self.transports.get(word).ok_or_else(|| self.no_transport(word))?;
         let context = BuildContext::new(self.node.as_deref(), self.calls(route.name()));
         let build = || {
@@ -316,7 +324,7 @@ impl State {
             )))
         };
         let remote = built.unwrap_or_else(panicked).map_err(Cause::Invalid)?;
-        Ok((Place::Remote(remote), Some(Arc::clone(transport))))
+        Ok((Destination::Remote(remote), Some(Arc::clone(transport))))
     }
 
     fn no_transport(&self, word: &str) -> Cause {
@@ -336,12 +344,12 @@ impl State {
         own(name.as_str()).or_else(|| own(parent(name.as_str())?))
     }
 
-    fn services(&self, old: &Table) -> Named<Arc<Known>> {
+    fn services(&self, old: &Table) -> Named<Arc<ServiceEntry>> {
         let names = self.cells.keys().chain(self.raw.keys());
         names.filter_map(|name| Some((name.clone(), Arc::new(self.known(name, old)?)))).collect()
     }
 
-    fn known(&self, name: &Name, old: &Table) -> Option<Known> {
+    fn known(&self, name: &Name, old: &Table) -> Option<ServiceEntry> {
         // A client can be made of what is registered as bytes, and does not change what that is.
         let raw = self.raw.get(name).map(|raw| Local::Raw(Arc::clone(raw)));
         let cell = if raw.is_some() { None } else { Some(Arc::clone(self.cells.get(name)?)) };
@@ -354,32 +362,38 @@ impl State {
         let kept = kept.filter(|ready| ready.layers == self.layers_version);
         let unrouted =
             kept.or_else(|| local.as_ref().map(|local| self.unrouted(name, local, &traffic)));
-        Some(Known { desc: cell.as_ref().map(|cell| cell.desc()), cell, local, unrouted, traffic })
+        Some(ServiceEntry {
+            desc: cell.as_ref().map(|cell| cell.desc()),
+            cell,
+            local,
+            unrouted,
+            traffic,
+        })
     }
 
     /// What takes calls without a row. They are counted, so that a row that comes later knows what
     /// runs.
-    fn unrouted(&self, name: &Name, local: &Local, traffic: &Arc<Traffic>) -> Ready {
+    fn unrouted(&self, name: &Name, local: &Local, traffic: &Arc<Traffic>) -> ResolvedRoute {
         let tag = RouteTag::new(name.clone(), "local".into());
         let path = Path::new(local.service(), Limits::NONE, Arc::clone(traffic), false);
         let ready =
             self.layered(tag.clone(), CallService::shared(Arc::new(path)), Form::Typed, true);
-        Ready { tag: Some(Arc::new(tag)), ..ready }
+        ResolvedRoute { tag: Some(Arc::new(tag)), ..ready }
     }
 
-    fn ready(&self, target: &Target) -> Ready {
+    fn ready(&self, target: &ActiveRoute) -> ResolvedRoute {
         let service = match self.stand_in(target) {
             Some(local) => {
                 CallService::new(FallbackLayer::new(target.stand_in(local)).layer(target.service()))
             }
             None => target.service(),
         };
-        self.layered(target.tag(), service, Ready::form_of(target), target.is_plain_local())
+        self.layered(target.tag(), service, ResolvedRoute::form_of(target), target.is_plain_local())
     }
 
     /// Finds what steps in for a remote service: an implementation that may be registered long
     /// after its row was read.
-    fn stand_in(&self, target: &Target) -> Option<Local> {
+    fn stand_in(&self, target: &ActiveRoute) -> Option<Local> {
         Some(target)
             .filter(|target| target.falls_back())
             .and_then(|target| self.local(target.route.name()))
@@ -387,12 +401,18 @@ impl State {
 
     /// Puts the layers around a service. Behind one, a call can turn anywhere, so it goes as a
     /// value and never the fast way.
-    fn layered(&self, tag: RouteTag, service: CallService, form: Form, fast: bool) -> Ready {
+    fn layered(
+        &self,
+        tag: RouteTag,
+        service: CallService,
+        form: Form,
+        fast: bool,
+    ) -> ResolvedRoute {
         let layers = self.layers_version;
         if !self.layers.any(tag.name().as_str()) {
-            return Ready { service, form, fast, layers, tag: None };
+            return ResolvedRoute { service, form, fast, layers, tag: None };
         }
-        Ready {
+        ResolvedRoute {
             service: self.layers.wrap(tag, service),
             form: Form::Typed,
             fast: false,
@@ -418,7 +438,7 @@ struct Earlier<'a> {
     table: &'a Table,
     /// Rows whose name is none, as they are shown: all there is to keep of them is since when they
     /// are bad.
-    nameless: HashMap<Cow<'static, str>, &'a Arc<Slot>>,
+    nameless: HashMap<Cow<'static, str>, &'a Arc<RouteEntry>>,
 }
 
 impl<'a> Earlier<'a> {
@@ -427,7 +447,7 @@ impl<'a> Earlier<'a> {
         Self { table, nameless: nameless.map(|slot| (slot.row.shown_name(), slot)).collect() }
     }
 
-    fn find(&self, row: &RouteRow) -> Option<&'a Arc<Slot>> {
+    fn find(&self, row: &RouteRow) -> Option<&'a Arc<RouteEntry>> {
         let named =
             if let Field::Text(text) = row.name() { self.table.own_slot(text) } else { None };
         let nameless = || {
@@ -453,7 +473,7 @@ fn row_name(row: &RouteRow) -> Option<Name> {
 pub(crate) fn retire_replaced(old: &Table, new: &Table) {
     let kept: HashSet<_> =
         new.others_than(old).filter_map(|slot| slot.target.as_ref()).map(Arc::as_ptr).collect();
-    let is_kept = |target: &Arc<Target>| {
+    let is_kept = |target: &Arc<ActiveRoute>| {
         let now = new.own_slot(target.route.name().as_str()).and_then(|slot| slot.target.as_ref());
         now.is_some_and(|now| Arc::ptr_eq(now, target)) || kept.contains(&Arc::as_ptr(target))
     };
@@ -480,6 +500,6 @@ pub(crate) fn warn_of_switched_on(old: &Table, new: &Table) {
     }
 }
 
-fn is_noop(slot: &Slot) -> bool {
-    slot.target.as_deref().is_some_and(|target| matches!(target.place, Place::Noop))
+fn is_noop(slot: &RouteEntry) -> bool {
+    slot.target.as_deref().is_some_and(|target| matches!(target.place, Destination::Noop))
 }

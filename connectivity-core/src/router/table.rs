@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use crate::call::{Call, CallService, RouteTag, ServiceDesc};
 use crate::error::{Error, ErrorKind};
+use crate::fast_hash::FastHasher;
 use crate::name::{Name, parent};
-use crate::quick::Quick;
+use crate::router::active_route::ActiveRoute;
+use crate::router::entry::{RouteEntry, RouteFault};
 use crate::router::local::Local;
 use crate::router::path::{Limits, Traffic};
-use crate::router::slot::{Slot, Trouble};
-use crate::router::target::Target;
 use crate::service::{Form, Plan, ServiceCell};
 
 /// What happens to a call whose name has no row.
@@ -26,7 +26,7 @@ pub enum MissingRow {
 }
 
 /// A map by name.
-pub(crate) type Named<T> = HashMap<Name, T, BuildHasherDefault<Quick>>;
+pub(crate) type Named<T> = HashMap<Name, T, BuildHasherDefault<FastHasher>>;
 
 /// The routes in force at one moment. Parts that a change does not concern are shared with the
 /// table before it.
@@ -35,33 +35,33 @@ pub(crate) struct Table {
     /// The generation of the source that the rows were read at.
     pub(crate) generation: u64,
     /// One for each row, good or bad, in the order of the source.
-    pub(crate) slots: Arc<Vec<Arc<Slot>>>,
+    pub(crate) slots: Arc<Vec<Arc<RouteEntry>>>,
     /// Places in `slots` by name.
     by_name: Arc<Named<usize>>,
     /// Places of slots that can turn stale.
     pub(crate) can_turn: Arc<Vec<usize>>,
     /// Services that this process implements or has clients of.
-    pub(crate) services: Arc<Named<Arc<Known>>>,
+    pub(crate) services: Arc<Named<Arc<ServiceEntry>>>,
     pub(crate) missing_row: MissingRow,
     pub(crate) closed: bool,
 }
 
 /// What this process knows of a service beside its rows.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
+pub(crate) struct ServiceEntry {
     /// What clients of a typed service hold.
     pub(crate) cell: Option<Arc<ServiceCell>>,
     pub(crate) desc: Option<&'static ServiceDesc>,
     pub(crate) local: Option<Local>,
     /// What takes calls where no row does.
-    pub(crate) unrouted: Option<Ready>,
+    pub(crate) unrouted: Option<ResolvedRoute>,
     /// Calls that no row takes, for one that comes later to count.
     pub(crate) traffic: Arc<Traffic>,
 }
 
 /// A route under its layers, ready for calls.
 #[derive(Clone, Debug)]
-pub(crate) struct Ready {
+pub(crate) struct ResolvedRoute {
     pub(crate) service: CallService,
     pub(crate) form: Form,
     /// Whether a typed call may go past all of it, straight to the implementation.
@@ -73,28 +73,28 @@ pub(crate) struct Ready {
     pub(crate) tag: Option<Arc<RouteTag>>,
 }
 
-impl Known {
+impl ServiceEntry {
     /// Counts a call from outside that no row takes.
     pub(crate) fn admit(&self, call: &mut Call) -> Result<(), Error> {
         self.traffic.admit(Limits::NONE, call)
     }
 }
 
-impl Ready {
+impl ResolvedRoute {
     pub(crate) fn plan(&self) -> Plan {
         Plan { service: self.service.clone(), form: self.form }
     }
 
     /// How a target without layers wants its arguments.
-    pub(crate) fn form_of(target: &Target) -> Form {
+    pub(crate) fn form_of(target: &ActiveRoute) -> Form {
         target.remote().map_or(Form::Typed, |remote| Form::Encoded(remote.codec()))
     }
 }
 
 impl Table {
     /// Makes a table with other slots.
-    pub(crate) fn with_slots(&self, generation: u64, slots: Vec<Arc<Slot>>) -> Self {
-        let same = |(one, other): (&Arc<Slot>, &Arc<Slot>)| {
+    pub(crate) fn with_slots(&self, generation: u64, slots: Vec<Arc<RouteEntry>>) -> Self {
+        let same = |(one, other): (&Arc<RouteEntry>, &Arc<RouteEntry>)| {
             Arc::ptr_eq(one, other) || one.name == other.name
         };
         let same_names =
@@ -109,8 +109,8 @@ impl Table {
     pub(crate) fn with_changes(
         &self,
         generation: u64,
-        changed: &[(usize, Arc<Slot>)],
-        new: Option<Arc<Slot>>,
+        changed: &[(usize, Arc<RouteEntry>)],
+        new: Option<Arc<RouteEntry>>,
     ) -> Self {
         let mut table = Self { generation, ..self.clone() };
         if changed.is_empty() && new.is_none() {
@@ -140,7 +140,7 @@ impl Table {
     /// Finds the row for a name: its own, or that of the service before its last dot. A row of a
     /// method's own that is bad, and never was good, does not change where its calls go: they go by
     /// the row of the service.
-    pub(crate) fn slot(&self, name: &str) -> Option<&Arc<Slot>> {
+    pub(crate) fn slot(&self, name: &str) -> Option<&Arc<RouteEntry>> {
         let of_service = || self.own_slot(parent(name)?);
         match self.own_slot(name) {
             Some(own) if own.trouble.is_none() || own.target.is_some() => Some(own),
@@ -150,12 +150,12 @@ impl Table {
     }
 
     /// Finds the row of a name's own.
-    pub(crate) fn own_slot(&self, name: &str) -> Option<&Arc<Slot>> {
+    pub(crate) fn own_slot(&self, name: &str) -> Option<&Arc<RouteEntry>> {
         self.slots.get(*self.by_name.get(name)?)
     }
 
     /// Returns the slots that do not stand at the same place in another table.
-    pub(crate) fn others_than(&self, other: &Self) -> impl Iterator<Item = &Arc<Slot>> {
+    pub(crate) fn others_than(&self, other: &Self) -> impl Iterator<Item = &Arc<RouteEntry>> {
         // None at all where the two share them.
         let slots = if Arc::ptr_eq(&self.slots, &other.slots) { &[] } else { &self.slots[..] };
         let other = Arc::clone(&other.slots);
@@ -171,14 +171,14 @@ impl Table {
 
     /// Finds what this process knows of the service that a name belongs to. Methods are what a
     /// typed service has; a raw one is called by its own name only.
-    pub(crate) fn known(&self, name: &str) -> Option<&Known> {
+    pub(crate) fn known(&self, name: &str) -> Option<&ServiceEntry> {
         let of_service = || self.services.get(parent(name)?).filter(|known| known.desc.is_some());
         self.services.get(name).or_else(of_service).map(Arc::as_ref)
     }
 
     /// Says what takes a call of this name: the most specific row, or the implementation registered
     /// here.
-    pub(crate) fn resolve(&self, name: &str) -> Result<&Ready, Error> {
+    pub(crate) fn resolve(&self, name: &str) -> Result<&ResolvedRoute, Error> {
         if self.closed {
             return Err(closed(name));
         }
@@ -188,7 +188,7 @@ impl Table {
         }
     }
 
-    fn unrouted(&self, name: &str) -> Result<&Ready, Error> {
+    fn unrouted(&self, name: &str) -> Result<&ResolvedRoute, Error> {
         let refused = |message| Err(Error::new(ErrorKind::NotRoutable, name, message));
         match (self.missing_row, self.known(name).and_then(|known| known.unrouted.as_ref())) {
             (MissingRow::Local, Some(ready)) => Ok(ready),
@@ -200,7 +200,7 @@ impl Table {
     }
 }
 
-fn by_name(slots: &[Arc<Slot>]) -> Named<usize> {
+fn by_name(slots: &[Arc<RouteEntry>]) -> Named<usize> {
     slots
         .iter()
         .enumerate()
@@ -208,7 +208,7 @@ fn by_name(slots: &[Arc<Slot>]) -> Named<usize> {
         .collect()
 }
 
-fn can_turn(slots: &[Arc<Slot>]) -> Vec<usize> {
+fn can_turn(slots: &[Arc<RouteEntry>]) -> Vec<usize> {
     slots.iter().enumerate().filter(|(_, slot)| slot.can_turn).map(|(at, _)| at).collect()
 }
 
@@ -216,10 +216,10 @@ pub(crate) fn closed(name: &str) -> Error {
     Error::new(ErrorKind::Closed, name, "the router is closed").with_sent(crate::Sent::No)
 }
 
-fn slot_error(name: &str, slot: &Slot) -> Error {
+fn slot_error(name: &str, slot: &RouteEntry) -> Error {
     let (kind, message) = match &slot.trouble {
         Some(trouble) => (trouble.cause.kind(), trouble.cause.to_string()),
-        None => (ErrorKind::NotRoutable, Trouble::NOT_SERVED_HERE.to_owned()),
+        None => (ErrorKind::NotRoutable, RouteFault::NOT_SERVED_HERE.to_owned()),
     };
     Error::new(kind, name, message)
 }

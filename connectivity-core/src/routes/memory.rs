@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::row::{Field, RouteRow};
 use super::source::{Added, ChangeFn, RouteSource, Snapshot, SourceError, WatchGuard};
-use super::wake::{Bell, Ear, Handover, Heard};
+use super::wake::{Handover, WakeEvent, WakeReceiver, WakeSender};
 use crate::name::Name;
 
 /// Holds rows in memory; clones share them.
@@ -30,7 +30,7 @@ pub struct MemoryRoutes {
 struct State {
     snapshot: Snapshot,
     failure: Option<String>,
-    watchers: Vec<Bell>,
+    watchers: Vec<WakeSender>,
 }
 
 impl MemoryRoutes {
@@ -81,7 +81,7 @@ impl MemoryRoutes {
 
 impl State {
     fn ring(&mut self) {
-        self.watchers.retain(Bell::ring);
+        self.watchers.retain(WakeSender::ring);
     }
 }
 
@@ -95,7 +95,7 @@ impl RouteSource for MemoryRoutes {
     }
 
     fn watch(&self, changed: ChangeFn) -> Result<WatchGuard, SourceError> {
-        let (bell, ear) = Bell::new();
+        let (bell, ear) = WakeSender::new();
         // First of all: a change from here on rings, and the thread begins with a handover for
         // those before.
         self.lock().watchers.push(bell.clone());
@@ -141,15 +141,15 @@ fn is_named(row: &RouteRow, name: &Name) -> bool {
     matches!(row.name(), Field::Text(text) if text == name.as_str())
 }
 
-fn watch(ear: &Ear, mut handover: Handover) {
+fn watch(ear: &WakeReceiver, mut handover: Handover) {
     // Long, because nothing but a failed handover needs a look without a ring.
     const LIMIT: Duration = Duration::from_secs(3600);
     loop {
         handover.run();
         match ear.wait(handover.until_due(LIMIT)) {
-            Heard::Ring => handover.note(),
-            Heard::Nothing => {}
-            Heard::Stop => return,
+            WakeEvent::Ring => handover.note(),
+            WakeEvent::Nothing => {}
+            WakeEvent::Stop => return,
         }
     }
 }

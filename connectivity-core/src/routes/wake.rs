@@ -10,31 +10,31 @@ use super::source::ChangeFn;
 
 /// Wakes a thread; rings that come while it is busy are one.
 #[derive(Debug, Clone)]
-pub(super) struct Bell {
+pub(super) struct WakeSender {
     ring: SyncSender<()>,
     stopped: Arc<AtomicBool>,
 }
 
-/// The thread's end of a [`Bell`].
+/// The thread's end of a [`WakeSender`].
 #[derive(Debug)]
-pub(super) struct Ear {
+pub(super) struct WakeReceiver {
     rings: Receiver<()>,
     stopped: Arc<AtomicBool>,
 }
 
 /// What ended a wait.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum WakeEvent {
     Ring,
     Nothing,
     Stop,
 }
 
-impl Bell {
-    pub(super) fn new() -> (Self, Ear) {
+impl WakeSender {
+    pub(super) fn new() -> (Self, WakeReceiver) {
         let (ring, rings) = sync_channel(1);
         let stopped = Arc::new(AtomicBool::new(false));
-        (Self { ring, stopped: Arc::clone(&stopped) }, Ear { rings, stopped })
+        (Self { ring, stopped: Arc::clone(&stopped) }, WakeReceiver { rings, stopped })
     }
 
     /// Wakes the thread; false when it has ended.
@@ -48,14 +48,14 @@ impl Bell {
     }
 }
 
-impl Ear {
+impl WakeReceiver {
     /// Waits for a ring, at most so long.
-    pub(super) fn wait(&self, limit: Duration) -> Heard {
+    pub(super) fn wait(&self, limit: Duration) -> WakeEvent {
         let rung = self.rings.recv_timeout(limit).is_ok();
         match self.stopped.load(Ordering::Acquire) {
-            true => Heard::Stop,
-            false if rung => Heard::Ring,
-            false => Heard::Nothing,
+            true => WakeEvent::Stop,
+            false if rung => WakeEvent::Ring,
+            false => WakeEvent::Nothing,
         }
     }
 }
@@ -110,13 +110,13 @@ mod tests {
 
     #[test]
     fn rings_add_up_to_one_and_stop_wins() {
-        let (bell, ear) = Bell::new();
+        let (bell, ear) = WakeSender::new();
         assert!(bell.ring() && bell.ring());
-        assert_eq!(ear.wait(Duration::from_secs(5)), Heard::Ring);
-        assert_eq!(ear.wait(Duration::ZERO), Heard::Nothing);
+        assert_eq!(ear.wait(Duration::from_secs(5)), WakeEvent::Ring);
+        assert_eq!(ear.wait(Duration::ZERO), WakeEvent::Nothing);
         bell.ring();
         bell.stop();
-        assert_eq!(ear.wait(Duration::from_secs(5)), Heard::Stop);
+        assert_eq!(ear.wait(Duration::from_secs(5)), WakeEvent::Stop);
         drop(ear);
         assert!(!bell.ring());
     }

@@ -19,14 +19,14 @@ const WORDS: usize = MAX_METHODS / 64;
 pub struct ServiceCell {
     desc: &'static ServiceDesc,
     fast: [AtomicU64; WORDS],
-    /// The place of the implementation as an `Arc<dyn DynBilling>`: a [`Slot`] of that type. Its
+    /// The place of the implementation as an `Arc<dyn DynBilling>`: a [`ImplSlot`] of that type. Its
     /// type is compared when a client is made, not in each call.
     typed: OnceLock<Arc<dyn Any + Send + Sync>>,
     dispatch: OnceLock<Arc<dyn Dispatch>>,
 }
 
 /// The write-once place of an implementation.
-pub(crate) type Slot<D> = OnceLock<Arc<D>>;
+pub(crate) type ImplSlot<D> = OnceLock<Arc<D>>;
 
 impl ServiceCell {
     /// Makes the cell of a service without an implementation.
@@ -63,7 +63,7 @@ impl ServiceCell {
     }
 
     /// Takes the direct way from all methods but these.
-    pub fn keep_fast(&self, methods: impl Iterator<Item = &'static MethodDesc>) {
+    pub fn retain_fast(&self, methods: impl Iterator<Item = &'static MethodDesc>) {
         for (word, bits) in self.fast.iter().zip(mask(methods)) {
             word.fetch_and(bits, Ordering::AcqRel);
         }
@@ -71,8 +71,8 @@ impl ServiceCell {
 
     /// Finds the place of the implementation; none, if the cell is that of another contract of the
     /// same name.
-    pub(crate) fn slot<D: ?Sized + Send + Sync + 'static>(&self) -> Option<Arc<Slot<D>>> {
-        let slot = self.typed.get_or_init(|| Arc::new(Slot::<D>::new()));
+    pub(crate) fn slot<D: ?Sized + Send + Sync + 'static>(&self) -> Option<Arc<ImplSlot<D>>> {
+        let slot = self.typed.get_or_init(|| Arc::new(ImplSlot::<D>::new()));
         Arc::clone(slot).downcast().ok()
     }
 

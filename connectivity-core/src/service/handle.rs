@@ -11,8 +11,8 @@ use crate::call::{
 };
 use crate::error::Error;
 use crate::service::{
-    Args, Arguments, Dispatch, Form, Host, Method, Plan, Registrable, ServiceCell, ServiceRegistry,
-    Slot, invoke,
+    Args, Arguments, Dispatch, Form, Host, ImplSlot, Method, Plan, Registrable, ServiceCell,
+    ServiceRegistry, invoke,
 };
 
 /// The client's hold on a service `D`, the object-safe form of a contract.
@@ -22,7 +22,7 @@ pub struct Handle<D: ?Sized> {
     timeout: Option<Duration>,
     /// The implementation, once it is registered. Empty for good where the cell is another
     /// contract's.
-    local: Arc<Slot<D>>,
+    local: Arc<ImplSlot<D>>,
 }
 
 impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
@@ -72,8 +72,8 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
     pub fn slow<'a, M: Method>(
         &self,
         arguments: <M::Args as Arguments>::Given<'_>,
-    ) -> Answer<'a, M> {
-        Answer::Slow(match self.prepare::<M>(arguments) {
+    ) -> CallFuture<'a, M> {
+        CallFuture::Slow(match self.prepare::<M>(arguments) {
             Ok((service, call)) => service.send_last(call),
             Err(error) => Box::pin(std::future::ready(Err(error))),
         })
@@ -105,14 +105,14 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
 /// How a call of `M` is answered: by the implementation itself, or by whatever its route leads to.
 /// One type for both, so that a client's future holds one of them and nothing is boxed twice.
 #[expect(clippy::exhaustive_enums, reason = "generated code makes it")]
-pub enum Answer<'a, M: Method> {
+pub enum CallFuture<'a, M: Method> {
     /// Straight from the implementation.
     Fast(BoxFuture<'a, M::Output>),
     /// From a route.
     Slow(BoxFuture<'static, Result<Reply, Error>>),
 }
 
-impl<M: Method> Future for Answer<'_, M> {
+impl<M: Method> Future for CallFuture<'_, M> {
     type Output = M::Output;
 
     #[inline]
@@ -124,7 +124,7 @@ impl<M: Method> Future for Answer<'_, M> {
     }
 }
 
-impl<M: Method> fmt::Debug for Answer<'_, M> {
+impl<M: Method> fmt::Debug for CallFuture<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Fast(_) => "Fast",

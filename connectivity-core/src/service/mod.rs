@@ -15,9 +15,9 @@ mod work;
 pub use args::{Args, Arguments, Fields, FromFields};
 pub use cell::ServiceCell;
 
-pub(crate) use cell::Slot;
+pub(crate) use cell::ImplSlot;
 pub use dispatch::{Dispatch, Registrable, serve, unknown_method};
-pub use handle::{Answer, Handle};
+pub use handle::{CallFuture, Handle};
 pub use host::{Form, Host, Plan, ServiceRegistry};
 pub use method::{Method, MethodOutput, ServiceError, Wire};
 pub use parameter::{Lend, Own, Parameter, Ref, Referent, Value};

@@ -41,7 +41,7 @@ pub(crate) struct Difference {
 
 /// How one attempt of a call is sent.
 #[derive(Debug)]
-pub(crate) struct Way {
+pub(crate) struct Encoding {
     pub(crate) codec: Codec,
     /// The fingerprint that goes with it.
     pub(crate) contract: Option<u64>,
@@ -50,8 +50,8 @@ pub(crate) struct Way {
 
 impl Contracts {
     /// Says how a call is sent on a row with this codec.
-    pub(crate) fn way(&self, call: &Call, wanted: Codec) -> Way {
-        let plain = |codec| Way { codec, contract: None, difference: None };
+    pub(crate) fn way(&self, call: &Call, wanted: Codec) -> Encoding {
+        let plain = |codec| Encoding { codec, contract: None, difference: None };
         let Some(method) = call.method().filter(|_| wanted == Codec::Bincode) else {
             return plain(wanted);
         };
@@ -62,11 +62,11 @@ impl Contracts {
         }
         let difference = self.difference(method.full_name());
         let codec = if difference.is_some() { Codec::Json } else { Codec::Bincode };
-        Way { codec, contract: Some(contract.fingerprint), difference }
+        Encoding { codec, contract: Some(contract.fingerprint), difference }
     }
 
     /// Takes note of an answer: says whether the same call should go again, another way.
-    pub(crate) fn refused(&self, call: &Call, way: &Way, error: &Error) -> bool {
+    pub(crate) fn refused(&self, call: &Call, way: &Encoding, error: &Error) -> bool {
         let (Some(method), Codec::Bincode) = (call.method(), way.codec) else { return false };
         if (error.kind(), error.sent()) != (ErrorKind::Contract, Sent::No) {
             return false;
@@ -84,7 +84,7 @@ impl Contracts {
     }
 
     /// Takes note of the fingerprint at the far end.
-    pub(crate) fn answered(&self, call: &Call, way: &Way, there: u64) {
+    pub(crate) fn answered(&self, call: &Call, way: &Encoding, there: u64) {
         let (Some(method), Some(difference)) = (call.method(), &way.difference) else { return };
         if way.contract != Some(there) {
             difference.agreements.store(0, Ordering::Relaxed);
@@ -133,7 +133,7 @@ impl Contracts {
     }
 }
 
-impl Way {
+impl Encoding {
     /// Tells what comes of a difference: arguments that the far end cannot read as JSON either, or
     /// a reply that this end cannot.
     pub(crate) fn judge(&self, call: &Call, result: Result<Reply, Error>) -> Result<Reply, Error> {

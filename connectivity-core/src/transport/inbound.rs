@@ -11,13 +11,13 @@ use tower_service::Service;
 
 use crate::call::{BoxFuture, Call, CallService, Erased, MethodDesc, Reply};
 use crate::error::Error;
+use crate::fast_hash::FastHasher;
 use crate::layer::RecoveryLayer;
 use crate::name::parent;
-use crate::quick::Quick;
 
 /// Which services others may call. Nothing is exposed that is not named.
 #[derive(Clone, Debug)]
-pub struct Exposure(Option<HashSet<String, BuildHasherDefault<Quick>>>);
+pub struct Exposure(Option<HashSet<String, BuildHasherDefault<FastHasher>>>);
 
 impl Exposure {
     /// Exposes these services, with all their methods; a name with a dot exposes that method alone.

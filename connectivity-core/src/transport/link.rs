@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::TransportState;
 use super::backoff::{DialBackoff, DialFailure};
 use super::health::Health;
-use super::keeper::keep;
+use super::reconnect::keep;
 use crate::call::BoxFuture;
 use crate::error::ErrorKind;
 

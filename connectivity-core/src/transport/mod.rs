@@ -6,6 +6,8 @@
     allow(dead_code, reason = "each strategy uses its part")
 )]
 pub(crate) mod backoff;
+#[cfg(any(feature = "wire", feature = "gateway"))]
+pub(crate) mod connection_slots;
 #[cfg(any(feature = "http", feature = "wire"))]
 #[cfg_attr(
     not(all(feature = "http", feature = "wire")),
@@ -17,8 +19,6 @@ pub(crate) mod health;
 mod inbound;
 #[cfg(any(feature = "wire", feature = "gateway"))]
 pub(crate) mod io;
-#[cfg(feature = "wire")]
-pub(crate) mod keeper;
 #[cfg(any(feature = "wire", feature = "gateway"))]
 pub(crate) mod large_requests;
 #[cfg(feature = "wire")]
@@ -26,8 +26,8 @@ pub(crate) mod link;
 mod listener;
 #[cfg(any(feature = "wire", feature = "gateway"))]
 pub(crate) mod origin;
-#[cfg(any(feature = "wire", feature = "gateway"))]
-pub(crate) mod places;
+#[cfg(feature = "wire")]
+pub(crate) mod reconnect;
 mod remote;
 #[cfg(feature = "wire")]
 pub(crate) mod remote_name;
@@ -41,14 +41,14 @@ pub use inbound::{Exposure, Inbound};
 pub use listener::{Drain, Listener, Listening, ServeError};
 pub use remote::{Remote, TransportState};
 
+#[cfg(any(feature = "wire", feature = "gateway"))]
+pub(crate) use connection_slots::ConnectionSlots;
 pub(crate) use inbound::ExposedServices;
 #[cfg(feature = "mcp")]
 pub(crate) use inbound::Listed;
 pub(crate) use listener::DrainSwitch;
 #[cfg(any(feature = "wire", feature = "gateway"))]
 pub(crate) use origin::Origin;
-#[cfg(any(feature = "wire", feature = "gateway"))]
-pub(crate) use places::Places;
 
 /// Turns routes of one strategy into services: `http` is one, and yours can be another.
 ///

@@ -11,7 +11,7 @@ use super::users::Users;
 use crate::call::BoxFuture;
 use crate::error::ErrorKind;
 use crate::mux::frame::Role;
-use crate::mux::{Caller, Connection, Feed, MuxDial};
+use crate::mux::{Connection, Feed, MuxDial, MuxRemote};
 use crate::routes::{Route, RouteError};
 use crate::transport::link::{Dial, DialError, Links};
 use crate::transport::remote_name::RemoteName;
@@ -50,7 +50,7 @@ impl Transport for UnixTransport {
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
         let address = address(route)?;
         let dial = || UnixDial { address: address.clone(), users: self.users.clone() };
-        Ok(Caller::remote(route, self.links.get(address.clone(), dial)))
+        Ok(MuxRemote::remote(route, self.links.get(address.clone(), dial)))
     }
 
     fn check(&self, route: &Route) -> Result<(), RouteError> {

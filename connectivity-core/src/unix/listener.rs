@@ -17,9 +17,9 @@ use crate::call::BoxFuture;
 use crate::context::Peer;
 use crate::mux::{Beginning, Client, Serving, StreamCall, serve};
 use crate::transport::Inbound;
+use crate::transport::connection_slots::Opening;
 use crate::transport::io::IoThreads;
-use crate::transport::places::Opening;
-use crate::transport::{Drain, Listener, Listening, Origin, Places, ServeError};
+use crate::transport::{ConnectionSlots, Drain, Listener, Listening, Origin, ServeError};
 
 /// Connections at once unless said.
 const MAX_CONNECTIONS: usize = 1024;
@@ -155,12 +155,12 @@ async fn accept(mut bound: Bound, users: Users, serving: Serving, drain: Drain) 
         Ok(listener) => listener,
         Err(cause) => return tracing::error!(%cause, "the socket cannot be used"),
     };
-    let places = Places::new(MAX_CONNECTIONS);
+    let connection_slots = ConnectionSlots::new(MAX_CONNECTIONS);
     let mut connections = JoinSet::new();
     let begin = |connections: &mut JoinSet<()>, stream: UnixStream, peer| {
         let process = stream.peer_cred().ok().and_then(|process| process.pid());
         let client = Client { peer: Some(peer), origin: Origin::Process(process), streams: None };
-        let opening = places.open(client.origin.clone());
+        let opening = connection_slots.open(client.origin.clone());
         connections.spawn(connection(stream, client, opening, serving.clone(), drain.clone()));
     };
     let mut stop = drain.clone();

@@ -103,9 +103,9 @@ fn body(service: &Service, method: &Method) -> TokenStream {
     let (marker, twin) = (method::marker(method), dynamic::twin_name(method));
     let names: Vec<_> = signature::arg_names(method).collect();
     hygienic! {
-        let answer: #krate::__private::Answer<'_, #marker> = match self.handle.fast::<#marker>() {
+        let answer: #krate::__private::CallFuture<'_, #marker> = match self.handle.fast::<#marker>() {
             ::core::option::Option::Some(service) => {
-                #krate::__private::Answer::Fast(#dynamic::#twin(service #(, #names)*))
+                #krate::__private::CallFuture::Fast(#dynamic::#twin(service #(, #names)*))
             }
             ::core::option::Option::None => self.handle.slow::<#marker>((#(#names,)*)),
         };

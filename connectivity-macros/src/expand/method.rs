@@ -6,8 +6,8 @@ use quote::{format_ident, quote_spanned};
 use syn::{Path, Type};
 
 use crate::expand::hygienic;
-use crate::expand::place::{Place, Places};
 use crate::expand::tag::Tags;
+use crate::expand::type_span::{TypeSpan, TypeSpans};
 use crate::model::{Method, Noop, Service};
 use crate::names;
 
@@ -24,14 +24,19 @@ pub(super) fn marker(method: &Method) -> Ident {
 
 pub(super) fn expand(service: &Service) -> TokenStream {
     let tags = Tags::of(service);
-    let places = Places::of(service);
+    let places = TypeSpans::of(service);
     let definitions =
         service.methods.iter().map(|method| definition(service, method, &tags, &places));
     let tags = tags.definitions(&service.krate);
     hygienic!(#tags #(#definitions)*)
 }
 
-fn definition(service: &Service, method: &Method, tags: &Tags<'_>, places: &Places) -> TokenStream {
+fn definition(
+    service: &Service,
+    method: &Method,
+    tags: &Tags<'_>,
+    places: &TypeSpans,
+) -> TokenStream {
     let krate = &service.krate;
     let cfgs = &method.cfgs;
     let marker = marker(method);
@@ -82,14 +87,14 @@ fn description(service: &Service, method: &Method) -> TokenStream {
 
 /// `<Result<..> as MethodOutput>::Ok`. Its first and last token say where the compiler reports what
 /// it lacks.
-fn part_of_result(krate: &Path, output: &Type, part: &str, place: Place) -> TokenStream {
+fn part_of_result(krate: &Path, output: &Type, part: &str, place: TypeSpan) -> TokenStream {
     let part = Ident::new(part, place.last);
     let open = quote_spanned!(place.first=> <);
     hygienic!(#open #output as #krate::__private::MethodOutput>::#part)
 }
 
 /// All of it stands at the place of the type, so that what that lacks is told once.
-fn explain(krate: &Path, place: Place) -> TokenStream {
+fn explain(krate: &Path, place: TypeSpan) -> TokenStream {
     let error = Ident::new("error", place.first);
     let err = quote_spanned!(place.first=> Self::Err);
     let traits = hygienic!(use #krate::__private::explain::*;);

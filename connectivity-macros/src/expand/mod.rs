@@ -5,12 +5,12 @@
 mod client;
 mod dynamic;
 mod method;
-mod place;
 mod rejected;
 mod server;
 mod signature;
 mod tag;
 mod trait_def;
+mod type_span;
 
 use proc_macro2::TokenStream;
 use quote::quote;

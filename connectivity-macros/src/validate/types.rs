@@ -12,11 +12,11 @@ use crate::diag::Diagnostics;
 /// Checks the type of an argument and gives the `T` of a `&T`.
 pub(super) fn argument(ty: &Type, diagnostics: &mut Diagnostics) -> Option<Type> {
     let Type::Reference(reference) = ungrouped(ty) else {
-        inside(ty, Place::Argument, diagnostics);
+        inside(ty, Position::Argument, diagnostics);
         return None;
     };
     check_borrow(reference, diagnostics);
-    inside(&reference.elem, Place::Argument, diagnostics);
+    inside(&reference.elem, Position::Argument, diagnostics);
     Some((*reference.elem).clone())
 }
 
@@ -50,7 +50,7 @@ pub(super) fn output(sig: &Signature, diagnostics: &mut Diagnostics) -> Option<T
                 "write `Result<.., YourError>` around this type: any call can fail on its way",
             );
         }
-        ty => inside(ty, Place::Output, diagnostics),
+        ty => inside(ty, Position::Output, diagnostics),
     }
     Some((**ty).clone())
 }
@@ -73,13 +73,13 @@ fn is_plain_value(ty: &Type) -> bool {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+enum Position {
     Argument,
     Output,
 }
 
 /// Reports what cannot stand inside a type.
-fn inside(ty: &Type, place: Place, diagnostics: &mut Diagnostics) {
+fn inside(ty: &Type, place: Position, diagnostics: &mut Diagnostics) {
     match ty {
         Type::ImplTrait(ty) => {
             let message =
@@ -97,12 +97,12 @@ fn inside(ty: &Type, place: Place, diagnostics: &mut Diagnostics) {
     }
 }
 
-fn report_borrow(reference: &TypeReference, place: Place, diagnostics: &mut Diagnostics) {
+fn report_borrow(reference: &TypeReference, place: Position, diagnostics: &mut Diagnostics) {
     let message = match (place, owned_form(&reference.elem)) {
-        (Place::Argument, owned) => {
+        (Position::Argument, owned) => {
             format!("write {owned} here: only an argument as a whole can be borrowed")
         }
-        (Place::Output, owned) => {
+        (Position::Output, owned) => {
             format!("write {owned} here: a reply cannot borrow from another process")
         }
     };
@@ -119,7 +119,7 @@ fn owned_form(ty: &Type) -> &'static str {
     }
 }
 
-fn inside_path(ty: &TypePath, place: Place, diagnostics: &mut Diagnostics) {
+fn inside_path(ty: &TypePath, place: Position, diagnostics: &mut Diagnostics) {
     let qualified = ty.qself.as_ref().map(|qself| &*qself.ty);
     if let Some(inner) = qualified {
         inside(inner, place, diagnostics);

@@ -12,13 +12,13 @@ const MISCOUNTED: &str = "a `Serialize` that announces another number of values 
 
 /// How the parts of a value are written.
 #[derive(Clone, Copy)]
-pub(in crate::codec) struct Way<'c> {
+pub(in crate::codec) struct Writing<'c> {
     check: &'c Check,
     /// By position, so that a part that is missing moves the others.
     is_positional: bool,
 }
 
-impl<'c> Way<'c> {
+impl<'c> Writing<'c> {
     pub(super) fn of<S: Serializer>(serializer: &S, check: &'c Check) -> Self {
         Self { check, is_positional: !serializer.is_human_readable() }
     }
@@ -27,13 +27,13 @@ impl<'c> Way<'c> {
 /// A value with several parts.
 pub(in crate::codec) struct Compound<'c, S> {
     inner: S,
-    way: Way<'c>,
+    way: Writing<'c>,
     /// How many parts are still to come, where they are counted.
     left: Option<usize>,
 }
 
 impl<'c, S> Compound<'c, S> {
-    pub(super) fn new(inner: S, way: Way<'c>, announced: Option<usize>) -> Self {
+    pub(super) fn new(inner: S, way: Writing<'c>, announced: Option<usize>) -> Self {
         Self { inner, way, left: announced.filter(|_| way.is_positional) }
     }
 

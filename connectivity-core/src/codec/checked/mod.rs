@@ -12,7 +12,7 @@ use std::fmt;
 
 use serde::ser::{Error, Serialize, Serializer};
 
-use compound::{Compound, Entries, Way};
+use compound::{Compound, Entries, Writing};
 
 use super::limits::{self, Limits};
 
@@ -181,12 +181,12 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
-        let way = Way::of(&self.inner, self.check);
+        let way = Writing::of(&self.inner, self.check);
         Ok(Compound::new(self.inner.serialize_seq(len)?, way, len))
     }
 
     fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, S::Error> {
-        let way = Way::of(&self.inner, self.check);
+        let way = Writing::of(&self.inner, self.check);
         Ok(Compound::new(self.inner.serialize_tuple(len)?, way, Some(len)))
     }
 
@@ -195,7 +195,7 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
         name: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleStruct, S::Error> {
-        let way = Way::of(&self.inner, self.check);
+        let way = Writing::of(&self.inner, self.check);
         Ok(Compound::new(self.inner.serialize_tuple_struct(name, len)?, way, Some(len)))
     }
 
@@ -206,7 +206,7 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleVariant, S::Error> {
-        let way = Way::of(&self.inner, self.check);
+        let way = Writing::of(&self.inner, self.check);
         Ok(Compound::new(
             self.inner.serialize_tuple_variant(name, at, variant, len)?,
             way,
@@ -215,7 +215,7 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
-        let way = Way::of(&self.inner, self.check);
+        let way = Writing::of(&self.inner, self.check);
         Ok(Entries(Compound::new(self.inner.serialize_map(len)?, way, len)))
     }
 
@@ -224,7 +224,7 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
         name: &'static str,
         len: usize,
     ) -> Result<Self::SerializeStruct, S::Error> {
-        let way = Way::of(&self.inner, self.check);
+        let way = Writing::of(&self.inner, self.check);
         Ok(Compound::new(self.inner.serialize_struct(name, len)?, way, Some(len)))
     }
 
@@ -235,7 +235,7 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeStructVariant, S::Error> {
-        let way = Way::of(&self.inner, self.check);
+        let way = Writing::of(&self.inner, self.check);
         Ok(Compound::new(
             self.inner.serialize_struct_variant(name, at, variant, len)?,
             way,

@@ -63,7 +63,7 @@ async fn body(call: &Call, mut response: Response, limit: usize) -> Result<Bytes
 
 /// The JSON that our gateway writes for a failure.
 #[derive(Deserialize)]
-struct Failure {
+struct WireError {
     #[serde(default)]
     message: String,
 }
@@ -86,8 +86,9 @@ async fn failure(call: &Call, response: Response) -> Error {
     };
     let sent = sent_of(response.headers()).unwrap_or(Sent::Maybe);
     let body = body(call, response, MAX_FAILURE).await.unwrap_or_default();
-    let message =
-        serde_json::from_slice::<Failure>(&body).map(|failure| failure.message).unwrap_or_default();
+    let message = serde_json::from_slice::<WireError>(&body)
+        .map(|failure| failure.message)
+        .unwrap_or_default();
     let (kind, message) = (ErrorKind::from_word(&kind), message.escape_debug());
     match kind {
         // Or it would read as what this process says of its own routes.

@@ -22,7 +22,7 @@ use crate::http::headers;
 use crate::routes::{Route, RouteConfig, RouteError, RouteTls};
 use crate::tls;
 use crate::transport::backoff::{DialBackoff, DialFailure};
-use crate::transport::contract::{Contracts, Way};
+use crate::transport::contract::{Contracts, Encoding};
 use crate::transport::health::Health;
 use crate::transport::{BuildContext, Remote, Transport};
 
@@ -161,7 +161,7 @@ impl Transport for HttpTransport {
         let config = route.config();
         let (files, headers) = (tls::files_digest(config.tls()), own_headers(config)?);
         let (endpoint, client) = self.client(route)?;
-        let caller = Arc::new(Caller {
+        let caller = Arc::new(HttpRemote {
             client,
             endpoint,
             headers: headers.clone(),
@@ -228,7 +228,7 @@ fn raw_content_type(config: &RouteConfig) -> Result<HeaderValue, RouteError> {
 }
 
 /// The far end of one route.
-struct Caller {
+struct HttpRemote {
     client: Client,
     endpoint: Endpoint,
     headers: HeaderMap,
@@ -246,7 +246,7 @@ struct Caller {
     contracts: Contracts,
 }
 
-impl Caller {
+impl HttpRemote {
     async fn send(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
         let way = self.contracts.way(&call, self.codec);
         match self.attempt(&call, &way).await {
@@ -259,7 +259,7 @@ impl Caller {
 
     /// Sends a call, and ends it at its deadline: only here is it known whether anything was sent
     /// by then.
-    async fn attempt(&self, call: &Call, way: &Way) -> Result<Reply, Error> {
+    async fn attempt(&self, call: &Call, way: &Encoding) -> Result<Reply, Error> {
         let departure = Departure::default();
         let exchange = self.exchange(call, way, &departure);
         let Some(deadline) = call.context().deadline() else { return exchange.await };
@@ -270,7 +270,7 @@ impl Caller {
     async fn exchange(
         &self,
         call: &Call,
-        way: &Way,
+        way: &Encoding,
         departure: &Departure,
     ) -> Result<Reply, Error> {
         let (codec, body) = call.encode(way.codec)?;
@@ -397,7 +397,7 @@ mod tests {
     }
 
     /// A caller of `billing` at a port of this machine, and how often it dials.
-    fn caller_at(port: u16) -> (Arc<Caller>, Arc<AtomicUsize>) {
+    fn caller_at(port: u16) -> (Arc<HttpRemote>, Arc<AtomicUsize>) {
         let dials = Arc::<AtomicUsize>::default();
         let count = Arc::clone(&dials);
         let look_up = move |_host| -> Addresses {
@@ -408,7 +408,7 @@ mod tests {
         guard.allow_internal();
         let url = format!("http://billing.example:{port}/billing");
         let endpoint = Endpoint::of_row(&url, "billing", &RouteTls::default(), &guard).unwrap();
-        let caller = Caller {
+        let caller = HttpRemote {
             client: client(GuardedResolver { guard, host: None, look_up }, tls::no_tls().unwrap())
                 .unwrap(),
             endpoint,

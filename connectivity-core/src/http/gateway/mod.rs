@@ -1,9 +1,9 @@
 //! HTTP in: the exposed services of a router as `POST /billing.charge`.
 
-mod answer;
+mod auth;
 mod body;
-mod origin;
-mod question;
+mod request;
+mod response;
 mod unsent;
 
 use std::fmt;
@@ -17,12 +17,12 @@ use crate::context::Peer;
 use crate::transport::Inbound;
 use crate::transport::io::Workplace;
 
-pub(crate) use self::answer::Refusal;
 #[cfg(feature = "mcp")]
 pub(crate) use self::body::BodyLimits;
-pub(crate) use self::origin::Callers;
+pub(crate) use self::auth::Authenticator;
 #[cfg(feature = "mcp")]
-pub(crate) use self::question::read_body;
+pub(crate) use self::request::read_body;
+pub(crate) use self::response::ErrorResponse;
 pub(crate) use self::unsent::{Counted, OfOrigin, Room, UNREAD, UnsentAnswers};
 
 /// The longest request body unless said, in bytes.
@@ -63,7 +63,7 @@ pub struct Gateway(Arc<Inner>);
 
 struct Inner {
     inbound: Inbound,
-    callers: Callers,
+    callers: Authenticator,
     max_body: usize,
     body_timeout: Duration,
     max_timeout: Duration,
@@ -75,7 +75,7 @@ impl Gateway {
     /// Makes a gateway that answers everybody who reaches it, but no browser.
     #[must_use]
     pub fn new(inbound: Inbound) -> Self {
-        let callers = Callers::default();
+        let callers = Authenticator::default();
         Self(Arc::new(Inner {
             inbound,
             callers,
@@ -146,7 +146,7 @@ impl Gateway {
     }
 
     #[cfg(feature = "mcp")]
-    pub(crate) fn callers(&self) -> Callers {
+    pub(crate) fn callers(&self) -> Authenticator {
         self.0.callers.clone()
     }
 
@@ -166,7 +166,7 @@ impl fmt::Debug for Gateway {
 
 async fn answer(State(gateway): State<Gateway>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    match question::read(&gateway.0, &head, body).await {
+    match request::read(&gateway.0, &head, body).await {
         Ok(question) => question.ask(&gateway.0).await,
         Err(refusal) => refusal.into_response(),
     }

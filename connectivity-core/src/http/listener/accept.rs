@@ -17,7 +17,7 @@ use super::requests::Requests;
 use super::seat::Seat;
 use crate::http::gateway::UnsentAnswers;
 use crate::transport::large_requests::LargeRequests;
-use crate::transport::{Drain, Origin, Places};
+use crate::transport::{ConnectionSlots, Drain, Origin};
 
 /// How long a client may take for the head of a request, and how long a connection may idle between
 /// two.
@@ -36,7 +36,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Accepting {
     /// The IO threads, and what answers on each.
     apps: Vec<(Handle, axum::Router)>,
-    places: Places,
+    connection_slots: ConnectionSlots,
     unsent: UnsentAnswers,
     large: LargeRequests,
     drain: Drain,
@@ -48,8 +48,14 @@ impl Accepting {
         max_connections: usize,
         drain: Drain,
     ) -> Self {
-        let places = Places::of_requests(max_connections);
-        Self { apps, places, unsent: UnsentAnswers::default(), large: LargeRequests::new(), drain }
+        let connection_slots = ConnectionSlots::of_requests(max_connections);
+        Self {
+            apps,
+            connection_slots,
+            unsent: UnsentAnswers::default(),
+            large: LargeRequests::new(),
+            drain,
+        }
     }
 
     /// Accepts connections until the drain begins, and waits until they have ended.
@@ -79,7 +85,7 @@ impl Accepting {
     /// Waits until a connection may open, and for a client: the others wait in the backlog of the
     /// system.
     async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
-        self.places.room().await;
+        self.connection_slots.room().await;
         loop {
             match listener.accept().await {
                 Ok(accepted) => return accepted,
@@ -102,7 +108,7 @@ impl Accepting {
         let origin = Origin::Address(address.ip().to_canonical());
         let (unsent, large) = (self.unsent.of(&origin), self.large.share_of(&origin));
         let requests =
-            Requests { app, seat: Seat::new(self.places.clone(), origin), unsent, large };
+            Requests { app, seat: Seat::new(self.connection_slots.clone(), origin), unsent, large };
         let (stream, drain) = (stream.into_std(), self.drain.clone());
         let connection = async move {
             if let Err(cause) = serve(stream, requests, drain).await {

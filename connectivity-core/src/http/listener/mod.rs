@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use self::accept::Accepting;
 use crate::call::BoxFuture;
 #[cfg(feature = "mcp")]
-use crate::http::gateway::Callers;
+use crate::http::gateway::Authenticator;
 use crate::http::gateway::Gateway;
 use crate::transport::Inbound;
 use crate::transport::io::{InlinePolicies, IoThread, IoThreads, Work, Workplace};
@@ -38,7 +38,7 @@ const MCP_PATH: &str = "/mcp";
 
 /// What makes the tools of a server into a router, for the callers of its gateway.
 #[cfg(feature = "mcp")]
-type Tools = Box<dyn FnOnce(Inbound, Callers, bool, Drain) -> axum::Router + Send>;
+type Tools = Box<dyn FnOnce(Inbound, Authenticator, bool, Drain) -> axum::Router + Send>;
 
 /// Listens for HTTP/1.1. Limits: head 64 KiB within 15 s, body 16 MiB within 30 s, an answer unread
 /// for 15 s, 1,024 connections.

@@ -17,7 +17,7 @@ use tower::ServiceExt;
 use super::seat::{Busy, Seat};
 use crate::call::BoxFuture;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::http::gateway::{Counted, OfOrigin, Refusal, Room, UNREAD};
+use crate::http::gateway::{Counted, ErrorResponse, OfOrigin, Room, UNREAD};
 use crate::name::Name;
 use crate::transport::large_requests::LargeShare;
 
@@ -31,7 +31,7 @@ pub(super) struct Requests {
 }
 
 impl hyper::service::Service<Request<Incoming>> for Requests {
-    type Response = Response<Answer>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
@@ -42,11 +42,11 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
 }
 
 impl Requests {
-    async fn answer(self, mut request: Request<Incoming>) -> Response<Answer> {
+    async fn answer(self, mut request: Request<Incoming>) -> Response<ResponseBody> {
         let Self { app, seat, unsent, large } = self;
         let (busy, mut room) = (seat.begin(), Room::new(Arc::clone(&unsent)));
         let response = if !names_one_host(&request) {
-            closing(Refusal::bad_request("", "a request of HTTP/1.1 names one host"))
+            closing(ErrorResponse::bad_request("", "a request of HTTP/1.1 names one host"))
         } else if busy.is_none() {
             refused(&request, "too many requests of this address are under way")
         } else if !room.wait().await {
@@ -61,7 +61,7 @@ impl Requests {
         };
         let counted = response.extensions().get::<Counted>().is_some();
         let unsent = Some(unsent).filter(|_| !counted);
-        response.map(|body| Answer { body, unsent, _busy: busy })
+        response.map(|body| ResponseBody { body, unsent, _busy: busy })
     }
 }
 
@@ -82,11 +82,11 @@ fn refused(request: &Request<Incoming>, message: &str) -> Response<Body> {
     let name = Name::parse(path.strip_prefix('/').unwrap_or(path))
         .map_or_else(|_| String::new(), |name| name.to_string());
     let error = Error::new(ErrorKind::Overloaded, name, message).with_sent(Sent::No);
-    closing(Refusal::from(error))
+    closing(ErrorResponse::from(error))
 }
 
 /// What is not read makes its connection unfit for another request.
-fn closing(refusal: Refusal) -> Response<Body> {
+fn closing(refusal: ErrorResponse) -> Response<Body> {
     let mut response = refusal.into_response();
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
@@ -94,14 +94,14 @@ fn closing(refusal: Refusal) -> Response<Body> {
 
 /// The body of an answer. Its request runs until it is gone, and its bytes count until they were
 /// sent.
-pub(super) struct Answer {
+pub(super) struct ResponseBody {
     body: Body,
     /// Where its bytes count, unless they do already.
     unsent: Option<Arc<OfOrigin>>,
     _busy: Option<Busy>,
 }
 
-impl http_body::Body for Answer {
+impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 

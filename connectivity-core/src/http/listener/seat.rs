@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use crate::transport::places::{Opening, Place};
-use crate::transport::{Origin, Places};
+use crate::transport::connection_slots::{ConnectionSlot, Opening};
+use crate::transport::{ConnectionSlots, Origin};
 
 /// A connection's place. While no request of the connection runs, a newer connection may take it.
 #[derive(Debug)]
 pub(super) struct Seat {
-    places: Places,
+    connection_slots: ConnectionSlots,
     origin: Origin,
     state: Mutex<State>,
 }
@@ -19,15 +19,15 @@ enum State {
     Idle(Opening),
     /// So many requests run; the next may begin in the moment before the last one's answer is let
     /// go.
-    Busy(usize, Place),
+    Busy(usize, ConnectionSlot),
     /// A newer connection has the place, or it is refused to this one.
     Lost,
 }
 
 impl Seat {
-    pub(super) fn new(places: Places, origin: Origin) -> Arc<Self> {
-        let state = Mutex::new(State::Idle(places.open(origin.clone())));
-        Arc::new(Self { places, origin, state })
+    pub(super) fn new(connection_slots: ConnectionSlots, origin: Origin) -> Arc<Self> {
+        let state = Mutex::new(State::Idle(connection_slots.open(origin.clone())));
+        Arc::new(Self { connection_slots, origin, state })
     }
 
     /// Begins a request; `None` if the connection has no place for it.
@@ -72,7 +72,7 @@ impl Drop for Busy {
         *state = match std::mem::replace(&mut *state, State::Lost) {
             State::Busy(1, place) => {
                 drop(place);
-                State::Idle(self.0.places.open(self.0.origin.clone()))
+                State::Idle(self.0.connection_slots.open(self.0.origin.clone()))
             }
             State::Busy(requests, place) => State::Busy(requests - 1, place),
             other => other,

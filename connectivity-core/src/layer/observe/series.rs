@@ -10,9 +10,9 @@ use arc_swap::ArcSwap;
 use metrics::{Counter, Histogram, Label, Unit};
 
 use crate::call::{Call, MethodDesc, RouteTag};
+use crate::fast_hash::FastHasher;
 use crate::layer::outcome::Outcome;
 use crate::name::Name;
-use crate::quick::Quick;
 
 const DURATION: &str = "connectivity_call_duration_seconds";
 const FAILURES: &str = "connectivity_call_failures_total";
@@ -71,19 +71,19 @@ impl<'a> Subject<'a> {
 
 /// Every series that has had a call.
 pub(super) struct AllSeries {
-    known: ArcSwap<Known>,
+    known: ArcSwap<SeriesMap>,
     /// Takes what nobody knows, and what is too many.
     rest: Arc<Series>,
 }
 
 /// The series by the name of a method or row; a few strategies each.
 #[derive(Clone, Default)]
-struct Known {
-    by_name: HashMap<Name, Vec<Arc<Series>>, BuildHasherDefault<Quick>>,
+struct SeriesMap {
+    by_name: HashMap<Name, Vec<Arc<Series>>, BuildHasherDefault<FastHasher>>,
     count: usize,
 }
 
-impl Known {
+impl SeriesMap {
     fn find(&self, subject: Subject<'_>, strategy: &str) -> Option<&Arc<Series>> {
         let mut of_name = self.by_name.get(subject.key())?.iter();
         of_name.find(|series| series.method == subject.method() && *series.strategy == *strategy)
@@ -109,7 +109,7 @@ impl AllSeries {
             if known.count >= MAX_SERIES || known.find(subject, strategy).is_some() {
                 return Arc::clone(known);
             }
-            let mut more = Known::clone(known);
+            let mut more = SeriesMap::clone(known);
             more.by_name.entry(name.clone()).or_default().push(Arc::clone(&series));
             more.count += 1;
             Arc::new(more)

@@ -85,7 +85,7 @@ impl Forms {
     /// An error result: what our own server refuses, the error type of the contract, or a text for
     /// people.
     fn error(&self, call: &Call, text: &str, ours: bool) -> Result<Reply, Error> {
-        if let Some(refusal) = Refusal::read(text).filter(|_| ours) {
+        if let Some(refusal) = FailedCall::read(text).filter(|_| ours) {
             let sent = Sent::from_word(&refusal.sent);
             return Err(call.failed(refusal.kind, quoted(&refusal.message)).with_sent(sent));
         }
@@ -168,7 +168,7 @@ fn json(text: String, is_text: bool) -> Bytes {
 /// is about another call.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Refusal {
+struct FailedCall {
     #[serde(deserialize_with = "known_kind")]
     kind: ErrorKind,
     #[serde(rename = "name")]
@@ -177,7 +177,7 @@ struct Refusal {
     sent: String,
 }
 
-impl Refusal {
+impl FailedCall {
     fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::answer::{self, Forms};
 use super::dial::McpDial;
 use super::http;
-use super::session::{Outcome, Session};
+use super::session::{Session, ToolOutcome};
 use crate::call::{Call, CallService, Reply};
 use crate::codec::{self, Codec};
 use crate::context::timed_out;
@@ -42,7 +42,7 @@ pub(super) fn check(route: &Route, context: &BuildContext<'_>) -> Result<(), Rou
 }
 
 /// Sends the calls of one route over a link that other routes may share.
-pub(super) struct Caller {
+pub(super) struct McpRemote {
     link: Arc<Link<McpDial>>,
     name: RemoteName,
     row: String,
@@ -52,7 +52,7 @@ pub(super) struct Caller {
     max_reply: usize,
 }
 
-impl Caller {
+impl McpRemote {
     /// Makes a remote of a route and the link to its endpoint.
     pub(super) fn remote(route: &Route, link: Arc<Link<McpDial>>) -> Remote {
         let config = route.config();
@@ -78,11 +78,14 @@ impl Caller {
             let session = self.session(&call).await?;
             request.meta = meta(&call);
             let mut outcome = session.call(request.clone(), call.context().deadline()).await;
-            if let Outcome::Unknown(refusal) = outcome {
+            if let ToolOutcome::Unknown(refusal) = outcome {
                 let is_forgotten = !was_forgotten && self.is_forgotten(&call).await;
                 was_forgotten = true;
-                outcome =
-                    if is_forgotten { Outcome::NotSent(FORGOTTEN.to_owned()) } else { *refusal };
+                outcome = if is_forgotten {
+                    ToolOutcome::NotSent(FORGOTTEN.to_owned())
+                } else {
+                    *refusal
+                };
             }
             match self.next(&call, &session, outcome) {
                 Next::Done(end) => return end,
@@ -115,28 +118,28 @@ impl Caller {
 
     /// What comes after an attempt: one that was not sent goes on the next session. One that may
     /// have run is the row's to retry.
-    fn next(&self, call: &Call, session: &Session, outcome: Outcome) -> Next {
+    fn next(&self, call: &Call, session: &Session, outcome: ToolOutcome) -> Next {
         let failed = |kind, message: &str| call.failed(kind, message).with_sent(Sent::Maybe);
         Next::Done(match outcome {
-            Outcome::NotSent(because) => return Next::Again(because),
-            Outcome::NoTime => Err(timed_out(call.name()).with_sent(Sent::No)),
-            Outcome::OutOfTime => Err(timed_out(call.name())),
-            Outcome::Unknown(refusal) => return self.next(call, session, *refusal),
-            Outcome::Result(result) => {
+            ToolOutcome::NotSent(because) => return Next::Again(because),
+            ToolOutcome::NoTime => Err(timed_out(call.name()).with_sent(Sent::No)),
+            ToolOutcome::OutOfTime => Err(timed_out(call.name())),
+            ToolOutcome::Unknown(refusal) => return self.next(call, session, *refusal),
+            ToolOutcome::Result(result) => {
                 self.reached();
                 self.forms.read(call, result, self.max_reply, session.is_ours())
             }
-            Outcome::Refused(error) => {
+            ToolOutcome::Refused(error) => {
                 self.reached();
                 Err(answer::refused_by(call, &error, session.is_ours()))
             }
-            Outcome::Odd(what) => Err(failed(ErrorKind::Remote, &format!("the answer {what}"))),
-            Outcome::Failed(cause, told) => {
+            ToolOutcome::Odd(what) => Err(failed(ErrorKind::Remote, &format!("the answer {what}"))),
+            ToolOutcome::Failed(cause, told) => {
                 let (kind, message, sent) = http::failure(cause.error.as_ref());
                 Err(self.failed(call, (kind, message, told.unwrap_or(sent))))
             }
-            Outcome::Lost(cause) => Err(failed(cause.kind, &cause.text)),
-            Outcome::BrokenOff => {
+            ToolOutcome::Lost(cause) => Err(failed(cause.kind, &cause.text)),
+            ToolOutcome::BrokenOff => {
                 Err(failed(ErrorKind::Closed, "the response ended without an answer"))
             }
         })

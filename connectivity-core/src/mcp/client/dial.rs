@@ -7,13 +7,13 @@ use quinn::{Connection, ConnectionError, IdleTimeout, TransportConfig, VarInt};
 use rmcp::service::ClientInitializeError;
 
 use super::http::HttpDial;
+use super::response_filter::ToolsChanged;
 use super::session::{Answers, Session};
-use super::sieve::ToolsChanged;
-use super::stream::{Stream, Why};
+use super::stream::{CloseReason, Stream};
 use crate::call::BoxFuture;
 use crate::http::client::guard::Guard;
 use crate::mcp::protocol::{ALPN, MAGIC};
-use crate::quic::dialer::{self, Dialer, HANDSHAKE, Target, Traffic};
+use crate::quic::dialer::{self, DialTarget, Dialer, HANDSHAKE, Traffic};
 use crate::quic::endpoints::Endpoints;
 use crate::routes::{RouteConfig, RouteError};
 use crate::transport::link::{Dial, DialError};
@@ -54,7 +54,8 @@ impl McpDial {
             ));
         }
         let (row, max_message) = (config.tls(), max_message(config));
-        let dialer = Dialer::new(Target::parse(endpoint, row)?, row, ALPN, transport(), endpoints)?;
+        let dialer =
+            Dialer::new(DialTarget::parse(endpoint, row)?, row, ALPN, transport(), endpoints)?;
         Ok(Self::Quic { dialer, max_message, changed: ToolsChanged::default() })
     }
 
@@ -127,7 +128,7 @@ async fn over_quic(
         .unwrap_or_else(|_elapsed| Err("it takes no stream".to_owned()));
     let (writer, reader) =
         stream.map_err(|cause| dialer.cannot(closed(&connection).unwrap_or(cause)))?;
-    let why = Why::new();
+    let why = CloseReason::new();
     let owner = Closing { connected, why: why.clone() };
     let stream = Stream::new(reader, writer, max_message, why.clone(), owner);
     let explained = |cause: &ClientInitializeError| {
@@ -144,7 +145,7 @@ async fn over_quic(
 /// Closes the connection with the session, if the other side has not.
 struct Closing {
     connected: dialer::Connected,
-    why: Why,
+    why: CloseReason,
 }
 
 impl Drop for Closing {

@@ -13,8 +13,8 @@ use rmcp::transport::streamable_http_client::{
 
 use super::dial::{NO_SESSION, quoted, refusal};
 use super::requests::Requests;
+use super::response_filter::ToolsChanged;
 use super::session::{Answers, MAX_IN_FLIGHT, Session};
-use super::sieve::ToolsChanged;
 use crate::error::{ErrorKind, Sent};
 use crate::http::client::guard::Guard;
 use crate::http::client::{Endpoint, guarded_client, kind_of, not_answered, own_headers};

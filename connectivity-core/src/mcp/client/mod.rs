@@ -9,8 +9,8 @@ mod caller;
 mod dial;
 mod http;
 mod requests;
+mod response_filter;
 mod session;
-mod sieve;
 mod stream;
 
 use std::fmt;
@@ -27,7 +27,7 @@ use crate::tls;
 use crate::transport::link::{Link, Links};
 use crate::transport::{BuildContext, Remote, Transport};
 
-use caller::Caller;
+use caller::McpRemote;
 use dial::McpDial;
 
 /// Calls tools of MCP servers: rows with `strategy = 'mcp'`.
@@ -97,7 +97,7 @@ impl McpTransport {
     }
 
     /// Finds or makes the link to an endpoint.
-    fn link(&self, route: &Route, made_of: &MadeOf) -> Result<Arc<Link<McpDial>>, RouteError> {
+    fn link(&self, route: &Route, made_of: &BuildInputs) -> Result<Arc<Link<McpDial>>, RouteError> {
         let (dial, config) = (self.dial(route)?, route.config());
         let headers = made_of
             .headers
@@ -115,12 +115,12 @@ impl McpTransport {
 
 /// What stands behind the references of a row, when a route is made of it.
 #[derive(PartialEq)]
-struct MadeOf {
+struct BuildInputs {
     files: [u8; 32],
     headers: HeaderMap,
 }
 
-impl MadeOf {
+impl BuildInputs {
     fn read(config: &RouteConfig) -> Result<Self, RouteError> {
         Ok(Self { files: tls::files_digest(config.tls()), headers: web::own_headers(config)? })
     }
@@ -142,17 +142,16 @@ impl Transport for McpTransport {
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
         let config = route.config().clone();
         // Before the files are read, so that a change in between is seen as one.
-        let made_of = MadeOf::read(&config)?;
+        let made_of = BuildInputs::read(&config)?;
         let link = self.link(route, &made_of)?;
         let (remote, unverified) =
-            (Caller::remote(route, Arc::clone(&link)), tls::warning(config.tls()));
+            (McpRemote::remote(route, Arc::clone(&link)), tls::warning(config.tls()));
         let remote = remote.with_warnings(move || {
             unverified.iter().cloned().chain(link.dial().warning()).collect()
         });
         Ok(match web::can_change(&config) {
-            true => {
-                remote.with_unchanged(move || MadeOf::read(&config).is_ok_and(|now| now == made_of))
-            }
+            true => remote
+                .with_unchanged(move || BuildInputs::read(&config).is_ok_and(|now| now == made_of)),
             false => remote,
         })
     }

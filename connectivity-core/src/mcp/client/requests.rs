@@ -34,7 +34,7 @@ const MAX_REFUSAL: usize = 64 * 1024;
 
 /// How a server refused a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct HttpRefusal {
     status: StatusCode,
     /// The request was one of a session.
     in_session: bool,
@@ -42,7 +42,7 @@ pub(super) struct Refusal {
     pub(super) sent: Option<Sent>,
 }
 
-impl Refusal {
+impl HttpRefusal {
     /// Returns whether it can mean that the session is not known. Many servers say so by a status
     /// 400.
     pub(super) fn may_be_of_session(&self) -> bool {
@@ -54,8 +54,8 @@ impl Refusal {
 #[derive(Clone)]
 pub(super) struct Requests(pub(super) Client);
 
-type Failure = StreamableHttpError<reqwest::Error>;
-type Posted = Result<StreamableHttpPostResponse, Failure>;
+type HttpError = StreamableHttpError<reqwest::Error>;
+type Posted = Result<StreamableHttpPostResponse, HttpError>;
 
 impl StreamableHttpClient for Requests {
     type Error = reqwest::Error;
@@ -101,7 +101,7 @@ impl StreamableHttpClient for Requests {
         session: Arc<str>,
         token: Option<String>,
         headers: HashMap<HeaderName, HeaderValue>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), HttpError> {
         self.0.delete_session(uri, session, token, headers).await
     }
 
@@ -112,7 +112,7 @@ impl StreamableHttpClient for Requests {
         last_event: Option<String>,
         token: Option<String>,
         headers: HashMap<HeaderName, HeaderValue>,
-    ) -> Result<BoxStream<'static, Result<Sse, SseError>>, Failure> {
+    ) -> Result<BoxStream<'static, Result<Sse, SseError>>, HttpError> {
         self.0.get_stream(uri, session, last_event, token, headers).await
     }
 
@@ -124,7 +124,7 @@ impl StreamableHttpClient for Requests {
         token: Option<String>,
         headers: HashMap<HeaderName, HeaderValue>,
         limit: usize,
-    ) -> Result<BoxStream<'static, Result<Sse, SseError>>, Failure> {
+    ) -> Result<BoxStream<'static, Result<Sse, SseError>>, HttpError> {
         self.0
             .get_stream_with_max_sse_event_size(uri, session, last_event, token, headers, limit)
             .await
@@ -198,7 +198,7 @@ impl Asked {
     async fn refused(self, status: StatusCode, response: Response) -> Posted {
         let (in_session, sent) = (self.in_session, sent_of(response.headers()));
         if let Some(ticket) = &self.ticket {
-            ticket.refused(Refusal { status, in_session, sent });
+            ticket.refused(HttpRefusal { status, in_session, sent });
         }
         let failure = Err(HttpStatusError::new(status.as_u16(), None).into());
         if matches!(status.as_u16(), 401 | 403 | 429) {
@@ -235,7 +235,7 @@ async fn error_in(response: Response) -> Option<ErrorData> {
     }
 }
 
-async fn body(mut response: Response, limit: usize) -> Result<Bytes, Failure> {
+async fn body(mut response: Response, limit: usize) -> Result<Bytes, HttpError> {
     let mut body = BytesMut::new();
     while let Some(piece) = response.chunk().await? {
         if piece.len() > limit - body.len() {

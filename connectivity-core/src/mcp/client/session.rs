@@ -18,14 +18,14 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::answer;
-use super::requests::Refusal;
-use super::sieve::{Leave, Sieve, ToolsChanged};
+use super::requests::HttpRefusal;
+use super::response_filter::{DrainSignal, ResponseFilter, ToolsChanged};
 use super::stream::Cause;
 use crate::call::BoxFuture;
 use crate::error::Sent;
 use crate::http::client::Departure;
 use crate::mcp::protocol::OURS;
-use crate::mcp::protocol::outbox::Leaves;
+use crate::mcp::protocol::send_queue::SendObserver;
 use crate::transport::link::{Connected, DialError};
 
 /// Calls of one session at once, as many as our own server takes; the others wait for their turn.
@@ -39,7 +39,7 @@ const OPENING: Duration = Duration::from_secs(15);
 const PING: Duration = Duration::from_secs(5);
 
 /// How a call of a tool ended.
-pub(super) enum Outcome {
+pub(super) enum ToolOutcome {
     Result(CallToolResult),
     /// The server refused the request.
     Refused(ErrorData),
@@ -66,23 +66,23 @@ pub(super) enum Outcome {
 #[derive(Debug, Default)]
 pub(super) struct Ticket {
     pub(super) departure: Departure,
-    refusal: OnceLock<Refusal>,
+    refusal: OnceLock<HttpRefusal>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Ticket {
-    pub(super) fn refused(&self, refusal: Refusal) {
+    pub(super) fn refused(&self, refusal: HttpRefusal) {
         let _ = self.refusal.set(refusal);
     }
 
     /// Returns whether a request was refused as one of a session that is not known.
     fn is_unknown(&self) -> bool {
-        self.refusal.get().is_some_and(Refusal::may_be_of_session)
+        self.refusal.get().is_some_and(HttpRefusal::may_be_of_session)
     }
 }
 
-impl Leaves for Ticket {
-    fn leaves(&self) -> bool {
+impl SendObserver for Ticket {
+    fn on_sent(&self) -> bool {
         self.departure.begins()
     }
 }
@@ -107,9 +107,9 @@ enum Pinged {
 /// A session.
 pub(super) struct Session {
     peer: Peer<RoleClient>,
-    places: Arc<Semaphore>,
+    connection_slots: Arc<Semaphore>,
     answers: Answers,
-    leave: Leave,
+    leave: DrainSignal,
     /// The server is one of this crate.
     ours: bool,
     /// The server answers a ping on this session.
@@ -138,8 +138,9 @@ impl Session {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
             legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
         };
-        let leave = Leave::new();
-        let opened = us.serve_with_lifecycle(Sieve::new(transport, changed, leave.clone()), eras);
+        let leave = DrainSignal::new();
+        let opened =
+            us.serve_with_lifecycle(ResponseFilter::new(transport, changed, leave.clone()), eras);
         let running = match tokio::time::timeout(OPENING, opened).await {
             Ok(opened) => opened.map_err(|cause| explain(&cause))?,
             Err(_elapsed) => return Err(DialError::connect("the server does not begin a session")),
@@ -152,10 +153,10 @@ impl Session {
             let _ = running.waiting().await;
             end.send_replace(Some(why().unwrap_or_else(|| Cause::closed("the session has ended"))));
         });
-        let places = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
+        let connection_slots = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
         Ok(Self {
             peer,
-            places,
+            connection_slots,
             answers,
             leave,
             ours,
@@ -176,13 +177,13 @@ impl Session {
         &self,
         params: CallToolRequestParams,
         deadline: Option<Instant>,
-    ) -> Outcome {
-        let place = Arc::clone(&self.places).acquire_owned();
+    ) -> ToolOutcome {
+        let place = Arc::clone(&self.connection_slots).acquire_owned();
         let place = match deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, place).await,
             None => Ok(place.await),
         };
-        let Ok(place) = place else { return Outcome::NoTime };
+        let Ok(place) = place else { return ToolOutcome::NoTime };
         let Ok(place) = place else { return self.not_sent().await };
         let ticket = Arc::new(Ticket { _place: Some(place), ..Ticket::default() });
         let mut request = CallToolRequest::new(params);
@@ -199,13 +200,17 @@ impl Session {
             None => Ok(answer.await),
         };
         let Ok(answer) = answer else {
-            return if ticket.departure.withdraw() { Outcome::NoTime } else { Outcome::OutOfTime };
+            return if ticket.departure.withdraw() {
+                ToolOutcome::NoTime
+            } else {
+                ToolOutcome::OutOfTime
+            };
         };
         cancel.call = None;
         let outcome = self.outcome(answer, &ticket).await;
         if ticket.is_unknown() && self.ping().await == Pinged::Refused {
             self.leave.take();
-            return Outcome::Unknown(Box::new(outcome));
+            return ToolOutcome::Unknown(Box::new(outcome));
         }
         outcome
     }
@@ -214,31 +219,31 @@ impl Session {
         &self,
         answer: Result<ServerResult, ServiceError>,
         ticket: &Ticket,
-    ) -> Outcome {
+    ) -> ToolOutcome {
         match answer {
             Ok(result) => result_of(result),
             // It has said so beforehand, on this session.
             Err(ServiceError::McpError(error))
                 if self.ours && self.leave.is_taken() && answer::is_too_late(&error) =>
             {
-                Outcome::NotSent(error.message.into_owned())
+                ToolOutcome::NotSent(error.message.into_owned())
             }
-            Err(ServiceError::McpError(error)) => Outcome::Refused(error),
+            Err(ServiceError::McpError(error)) => ToolOutcome::Refused(error),
             Err(ServiceError::TransportSend(cause)) if self.answers == Answers::InResponses => {
                 let told =
                     ticket.refusal.get().and_then(|refusal| refusal.sent).filter(|_| self.ours);
                 let left = ticket.departure.has_begun();
-                Outcome::Failed(cause, if left { told } else { Some(Sent::No) })
+                ToolOutcome::Failed(cause, if left { told } else { Some(Sent::No) })
             }
             Err(_) if !ticket.departure.has_begun() => self.not_sent().await,
-            Err(ServiceError::TransportSend(cause)) => Outcome::Failed(cause, None),
+            Err(ServiceError::TransportSend(cause)) => ToolOutcome::Failed(cause, None),
             Err(ServiceError::TransportClosed)
                 if self.answers == Answers::InResponses && self.is_usable() =>
             {
-                Outcome::BrokenOff
+                ToolOutcome::BrokenOff
             }
-            Err(ServiceError::TransportClosed) => Outcome::Lost(self.why().await),
-            Err(_) => Outcome::Odd("is none that a tool gives"),
+            Err(ServiceError::TransportClosed) => ToolOutcome::Lost(self.why().await),
+            Err(_) => ToolOutcome::Odd("is none that a tool gives"),
         }
     }
 
@@ -259,8 +264,8 @@ impl Session {
         }
     }
 
-    async fn not_sent(&self) -> Outcome {
-        Outcome::NotSent(self.why().await.text)
+    async fn not_sent(&self) -> ToolOutcome {
+        ToolOutcome::NotSent(self.why().await.text)
     }
 
     /// Waits until it is known why the session ended: a moment, since its tasks end before.
@@ -291,18 +296,18 @@ fn check_version(peer: &Peer<RoleClient>) -> Result<(), DialError> {
     }
 }
 
-fn result_of(result: ServerResult) -> Outcome {
+fn result_of(result: ServerResult) -> ToolOutcome {
     match result {
-        ServerResult::CallToolResult(result) => Outcome::Result(result),
+        ServerResult::CallToolResult(result) => ToolOutcome::Result(result),
         // A result may be empty.
-        ServerResult::EmptyResult(_) => Outcome::Result(CallToolResult::default()),
+        ServerResult::EmptyResult(_) => ToolOutcome::Result(CallToolResult::default()),
         ServerResult::InputRequiredResult(_) => {
-            Outcome::Odd("asks for input, which a call cannot give")
+            ToolOutcome::Odd("asks for input, which a call cannot give")
         }
         ServerResult::CreateTaskResult(_) => {
-            Outcome::Odd("is a task to ask for later, which a call cannot do")
+            ToolOutcome::Odd("is a task to ask for later, which a call cannot do")
         }
-        _ => Outcome::Odd("is none that a tool gives"),
+        _ => ToolOutcome::Odd("is none that a tool gives"),
     }
 }
 

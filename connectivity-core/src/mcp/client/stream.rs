@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::session::Ticket;
 use crate::error::ErrorKind;
 use crate::mcp::protocol::framer::{Framed, Framer};
-use crate::mcp::protocol::outbox::{Leaves, Outbox};
+use crate::mcp::protocol::send_queue::{SendObserver, SendQueue};
 use crate::mcp::protocol::{LEAVING, message};
 
 /// How long a server may leave a message unread.
@@ -53,9 +53,9 @@ impl Cause {
 
 /// Why a session has ended, for those who wait for answers.
 #[derive(Clone, Debug)]
-pub(super) struct Why(watch::Sender<Option<Cause>>);
+pub(super) struct CloseReason(watch::Sender<Option<Cause>>);
 
-impl Why {
+impl CloseReason {
     pub(super) fn new() -> Self {
         Self(watch::Sender::new(None))
     }
@@ -87,8 +87,8 @@ impl Why {
 pub(super) struct Stream<R, W, O> {
     reader: R,
     framer: Framer,
-    why: Why,
-    outbox: Arc<Outbox<W>>,
+    why: CloseReason,
+    send_queue: Arc<SendQueue<W>>,
     /// Messages in a row that could not be understood.
     junk: usize,
     /// The server has said that its tools have changed.
@@ -104,13 +104,13 @@ where
     O: Send + 'static,
 {
     /// Reads and writes a session; an answer is at most `limit` bytes long.
-    pub(super) fn new(reader: R, writer: W, limit: usize, why: Why, owner: O) -> Self {
-        let outbox = Arc::new(Outbox::new(writer, Some(STALL)));
+    pub(super) fn new(reader: R, writer: W, limit: usize, why: CloseReason, owner: O) -> Self {
+        let send_queue = Arc::new(SendQueue::new(writer, Some(STALL)));
         Self {
             reader,
             framer: Framer::new(limit, MAX_MEMBERS),
             why,
-            outbox,
+            send_queue,
             junk: 0,
             tools_changed: false,
             _owner: owner,
@@ -184,12 +184,13 @@ where
         };
         let put = serde_json::to_vec(&message).map_err(io::Error::other);
         let put = put.and_then(|bytes| {
-            self.outbox.put(bytes, ticket.map(|ticket| ticket as Arc<dyn Leaves>))
+            self.send_queue.put(bytes, ticket.map(|ticket| ticket as Arc<dyn SendObserver>))
         });
-        let (outbox, why) = (Arc::clone(&self.outbox), self.why.clone());
+        let (send_queue, why) = (Arc::clone(&self.send_queue), self.why.clone());
         async move {
             put?;
-            let sent = if is_answer { outbox.drained().await } else { outbox.flush().await };
+            let sent =
+                if is_answer { send_queue.drained().await } else { send_queue.flush().await };
             sent.inspect_err(|cause| why.is(Cause::closed(format_args!("cannot write: {cause}"))))
         }
     }
@@ -225,7 +226,7 @@ where
 
     async fn close(&mut self) -> io::Result<()> {
         // What does not leave in time has nobody to wait for it.
-        let _ = tokio::time::timeout(GOODBYE, self.outbox.finish()).await;
+        let _ = tokio::time::timeout(GOODBYE, self.send_queue.finish()).await;
         Ok(())
     }
 }
@@ -294,7 +295,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_never_pauses_leaves_the_thread_to_others() {
-        let mut stream = Stream::new(Flood(16 << 20), tokio::io::sink(), 1 << 20, Why::new(), ());
+        let mut stream =
+            Stream::new(Flood(16 << 20), tokio::io::sink(), 1 << 20, CloseReason::new(), ());
         let reading = tokio::spawn(async move { stream.receive().await });
         tokio::task::yield_now().await;
         assert!(!reading.is_finished(), "all was read in one go");

@@ -3,7 +3,7 @@
 
 pub(crate) mod framer;
 pub(crate) mod message;
-pub(crate) mod outbox;
+pub(crate) mod send_queue;
 
 /// The key of a value that is no object: older clients take nothing else.
 pub(crate) const RESULT: &str = "result";

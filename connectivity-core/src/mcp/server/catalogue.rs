@@ -219,13 +219,13 @@ pub(super) fn failed(text: impl Into<String>) -> CallToolResult {
 /// The result of a call that got no answer: `{"kind","name","message","sent"}`.
 pub(super) fn refused(error: &Error) -> CallToolResult {
     #[derive(Serialize)]
-    struct Refusal<'a> {
+    struct FailedCall<'a> {
         kind: &'static str,
         name: &'a str,
         message: &'a str,
         sent: &'static str,
     }
     let (kind, sent) = (error.kind().as_str(), error.sent().as_str());
-    let refusal = Refusal { kind, name: error.name(), message: error.message(), sent };
+    let refusal = FailedCall { kind, name: error.name(), message: error.message(), sent };
     failed(serde_json::to_string(&refusal).unwrap_or_else(|_| error.to_string()))
 }

@@ -20,7 +20,7 @@ use super::handler::Session;
 use super::line::{Line, Stage};
 use crate::context::{self, Peer};
 use crate::error::{Error, ErrorKind, Sent};
-use crate::http::gateway::{BODY_TIMEOUT, BodyLimits, Callers, Refusal, read_body};
+use crate::http::gateway::{Authenticator, BODY_TIMEOUT, BodyLimits, ErrorResponse, read_body};
 use crate::mcp::protocol::MAX_MEMBERS;
 use crate::mcp::protocol::framer::{Framed, Framer};
 use crate::mcp::protocol::message::too_large;
@@ -29,15 +29,15 @@ use crate::transport::Drain;
 
 /// What a request has to pass before it is one.
 #[derive(Clone)]
-struct Door {
-    callers: Callers,
+struct AuthGate {
+    callers: Authenticator,
     guarded: bool,
     max_message: usize,
     /// Where requests are answered, unless where they come in.
     user: Option<Handle>,
 }
 
-impl Door {
+impl AuthGate {
     /// Finds out who sends a request. A page of this very server, by a loopback name that nobody
     /// can borrow, is no foreign one.
     fn identify(&self, headers: &HeaderMap) -> Result<Option<Peer>, (ErrorKind, &'static str)> {
@@ -65,7 +65,7 @@ const LOOPBACK: &[&str] = &["localhost", "127.0.0.1", "[::1]"];
 /// Makes the router.
 pub(super) fn router<S>(
     inner: Arc<Inner>,
-    callers: Callers,
+    callers: Authenticator,
     hosts: &[String],
     server: Option<(Drain, Handle)>,
 ) -> axum::Router<S>
@@ -83,7 +83,7 @@ where
         config.allowed_hosts.extend(hosts.iter().cloned());
     }
     let (drain, user) = server.unzip();
-    let door = Door {
+    let gate = AuthGate {
         callers,
         guarded: inner.catalogue.is_guarded(),
         max_message: inner.max_message,
@@ -92,7 +92,7 @@ where
     let line = drain.map(ending);
     let session = move || Ok(Session::over_http(Arc::clone(&inner), line.clone()));
     let service = StreamableHttpService::new(session, manager(), config);
-    axum::Router::new().fallback_service(service).layer(middleware::from_fn_with_state(door, enter))
+    axum::Router::new().fallback_service(service).layer(middleware::from_fn_with_state(gate, enter))
 }
 
 /// What ends with the calls of a server.
@@ -111,14 +111,14 @@ fn manager() -> Arc<NeverSessionManager> {
 }
 
 /// Lets in who may call, and notes who it is.
-async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Response {
+async fn enter(State(gate): State<AuthGate>, mut request: Request, next: Next) -> Response {
     let around = context::current();
-    match door.identify(request.headers()) {
+    match gate.identify(request.headers()) {
         Ok(Some(peer)) => drop(request.extensions_mut().insert(peer)),
         Ok(None) => {}
         Err((kind, message)) => return refused(kind, message),
     }
-    if door.guarded && request.extensions().get::<Peer>().or(around.peer()).is_none() {
+    if gate.guarded && request.extensions().get::<Peer>().or(around.peer()).is_none() {
         return refused(
             ErrorKind::Unauthenticated,
             "these tools are for callers that were authenticated",
@@ -127,14 +127,14 @@ async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Re
     // What an application around this has set goes along with the calls.
     request.extensions_mut().insert(around);
     let (head, body) = request.into_parts();
-    let limits = BodyLimits { bytes: door.max_message, time: BODY_TIMEOUT };
+    let limits = BodyLimits { bytes: gate.max_message, time: BODY_TIMEOUT };
     let (bytes, large) = match read_body(&NAME, &head, body, limits).await {
         Ok(read) => read,
         Err(refusal) => return unread(refusal),
     };
-    run(door.user.as_ref(), async move {
+    run(gate.user.as_ref(), async move {
         let _memory = large;
-        match checked(head, bytes, door.max_message) {
+        match checked(head, bytes, gate.max_message) {
             Ok(request) => next.run(request).await,
             Err(refusal) => unread(refusal),
         }
@@ -158,7 +158,7 @@ async fn run(
 
 /// Refuses a request that was not looked at. One that is too large is refused in the words of the
 /// protocol, so that clients see the limit; nobody knows its id.
-fn unread(refusal: Refusal) -> Response {
+fn unread(refusal: ErrorResponse) -> Response {
     if refusal.error().kind() != ErrorKind::TooLarge {
         return refusal.into_response();
     }
@@ -167,14 +167,14 @@ fn unread(refusal: Refusal) -> Response {
 }
 
 fn refused(kind: ErrorKind, message: &str) -> Response {
-    Refusal::from(Error::new(kind, NAME, message)).into_response()
+    ErrorResponse::from(Error::new(kind, NAME, message)).into_response()
 }
 
 /// What errors are about that concern no tool.
 const NAME: Name = Name::from_static("mcp");
 
 /// Leaves requests out that would need much more memory than they are long.
-fn checked(head: Parts, bytes: Bytes, limit: usize) -> Result<Request, Refusal> {
+fn checked(head: Parts, bytes: Bytes, limit: usize) -> Result<Request, ErrorResponse> {
     let mut framer = Framer::new(limit, MAX_MEMBERS);
     framer.buffer().extend_from_slice(&bytes);
     match framer.next() {

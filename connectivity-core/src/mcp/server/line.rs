@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::mcp::protocol::message::{INVALID_REQUEST, OVERLOADED, refusal};
-use crate::mcp::protocol::outbox::Leaves;
+use crate::mcp::protocol::send_queue::SendObserver;
 
 /// Requests of one session at once; what is over it is refused.
 pub(super) const MAX_IN_FLIGHT: usize = 128;
@@ -138,8 +138,8 @@ impl Line {
     }
 
     /// The answer of a request, for the outbox: the request is in flight until it leaves.
-    pub(super) fn answer(self: &Arc<Self>, id: RequestId) -> Arc<dyn Leaves> {
-        Arc::new(Answer { id, line: Arc::clone(self) })
+    pub(super) fn answer(self: &Arc<Self>, id: RequestId) -> Arc<dyn SendObserver> {
+        Arc::new(PendingReply { id, line: Arc::clone(self) })
     }
 
     fn answered(&self, id: &RequestId) {
@@ -186,13 +186,13 @@ struct Progress {
 }
 
 /// The answer of a request, on its way out.
-struct Answer {
+struct PendingReply {
     id: RequestId,
     line: Arc<Line>,
 }
 
-impl Leaves for Answer {
-    fn leaves(&self) -> bool {
+impl SendObserver for PendingReply {
+    fn on_sent(&self) -> bool {
         self.line.answered(&self.id);
         true
     }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::context::Peer;
-use crate::http::gateway::Callers;
+use crate::http::gateway::Authenticator;
 #[cfg(feature = "sqlite")]
 use crate::router::Router;
 #[cfg(feature = "sqlite")]
@@ -82,7 +82,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 pub struct Mcp {
     offer: Offer,
     raw: HashMap<String, RawForm>,
-    callers: Callers,
+    callers: Authenticator,
     hosts: Vec<String>,
     spelling: Spelling,
     timeout: Duration,
@@ -135,7 +135,7 @@ impl Mcp {
         Self {
             offer,
             raw: HashMap::new(),
-            callers: Callers::default(),
+            callers: Authenticator::default(),
             hosts: Vec::new(),
             spelling: Spelling::Full,
             timeout: TIMEOUT,
@@ -243,7 +243,7 @@ impl Mcp {
     }
 
     /// Answers the callers of a gateway, by any name of this machine if everybody may call.
-    pub(crate) fn of_gateway(mut self, callers: Callers, any_host: bool) -> Self {
+    pub(crate) fn of_gateway(mut self, callers: Authenticator, any_host: bool) -> Self {
         self.hosts.extend(any_host.then(|| "*".to_owned()));
         Self { callers, ..self }
     }

@@ -26,12 +26,12 @@ pub(super) struct Services {
     /// What raw services look like; the others are no tools.
     raw: HashMap<String, RawForm>,
     spelling: Spelling,
-    known: Mutex<Known>,
+    known: Mutex<ToolCache>,
 }
 
 /// What was listed last, and every tool that was ever made: a type is walked once.
 #[derive(Debug, Default)]
-struct Known {
+struct ToolCache {
     table: Option<u64>,
     list: Tools,
     made: HashMap<String, (usize, Arc<Listed>)>,
@@ -59,7 +59,7 @@ impl Services {
         Arc::clone(&known.list)
     }
 
-    fn made(&self, known: &mut Known, callable: &Callable) -> Option<Arc<Listed>> {
+    fn made(&self, known: &mut ToolCache, callable: &Callable) -> Option<Arc<Listed>> {
         let identity = match callable {
             Callable::Method(method) => std::ptr::from_ref::<MethodDesc>(method).addr(),
             Callable::Raw(_) => 0,

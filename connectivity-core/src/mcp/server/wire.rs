@@ -19,7 +19,7 @@ use super::handler::size;
 use super::line::{End, Line, Stage};
 use crate::mcp::protocol::framer::{Framed, Framer};
 use crate::mcp::protocol::message::{self, INVALID_REQUEST, PARSE_ERROR, Read, refusal};
-use crate::mcp::protocol::outbox::Outbox;
+use crate::mcp::protocol::send_queue::SendQueue;
 use crate::mcp::protocol::{LEAVING, MAX_MEMBERS};
 
 /// Reading and writing a message of more bytes takes longer than sockets should wait.
@@ -44,7 +44,7 @@ const LINGER: Duration = Duration::from_millis(200);
 
 /// Whether requests are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Door {
+enum SessionState {
     Open,
     /// Not any more: the client was told, and gets the answers that are under way.
     Closing,
@@ -54,7 +54,7 @@ enum Door {
     Shut,
 }
 
-impl Door {
+impl SessionState {
     /// Waits until it is moved.
     async fn next(self, line: &Line) -> Self {
         match self {
@@ -80,10 +80,10 @@ pub(super) struct Wire<R, W> {
     reader: R,
     framer: Framer,
     line: Arc<Line>,
-    outbox: Arc<Outbox<W>>,
+    send_queue: Arc<SendQueue<W>>,
     /// An answer of ours that has not left yet: nothing more is read before.
     refused: bool,
-    door: Door,
+    state: SessionState,
     /// Whether a request has come: before that nothing else is understood.
     begun: bool,
     /// Where large messages are read and written, unless here: JSON takes a while, and this may be
@@ -108,14 +108,14 @@ where
         stall: Option<Duration>,
         user: Option<Handle>,
     ) -> Self {
-        let outbox = Arc::new(Outbox::new(writer, stall));
+        let send_queue = Arc::new(SendQueue::new(writer, stall));
         Self {
             reader,
             framer: Framer::new(limit, MAX_MEMBERS),
             line,
-            outbox,
+            send_queue,
             refused: false,
-            door: Door::Open,
+            state: SessionState::Open,
             begun: false,
             user,
             reading: None,
@@ -125,14 +125,14 @@ where
     fn refuse(&mut self, refusal: &Value) {
         let put = serde_json::to_vec(refusal)
             .map_err(io::Error::other)
-            .and_then(|bytes| self.outbox.put(bytes, None));
+            .and_then(|bytes| self.send_queue.put(bytes, None));
         self.refused = put.is_ok();
     }
 
     /// Waits until an answer of ours has left.
     async fn refusal_leaves(&mut self) {
         if self.refused {
-            if let Err(cause) = self.outbox.drained().await {
+            if let Err(cause) = self.send_queue.drained().await {
                 self.line.broken(&cause);
             }
             self.refused = false;
@@ -212,7 +212,7 @@ where
     /// Says whether a message goes on to the session.
     fn admit(&mut self, message: &ClientJsonRpcMessage) -> Result<bool, Value> {
         if let ClientJsonRpcMessage::Request(request) = message {
-            if self.door != Door::Open {
+            if self.state != SessionState::Open {
                 return Err(message::too_late(&request.id));
             }
             self.line.admit(&request.id)?;
@@ -234,7 +234,7 @@ where
         let ended = tokio::select! {
             biased;
             () = self.line.reached(Stage::Gone) => End::Closed,
-            next = self.door.next(&self.line) => return self.pass(next),
+            next = self.state.next(&self.line) => return self.pass(next),
             read = read => match read {
                 Ok(0) => End::Closed,
                 Ok(_) => return,
@@ -247,12 +247,12 @@ where
         self.line.close(ended);
     }
 
-    fn pass(&mut self, next: Door) {
-        self.door = if self.begun { next } else { Door::Shut };
-        match self.door {
-            Door::Closing => self.refuse(&json!({ "jsonrpc": "2.0", "method": LEAVING })),
-            Door::Shut => self.line.close(End::Closed),
-            Door::Open | Door::Lingering(_) => {}
+    fn pass(&mut self, next: SessionState) {
+        self.state = if self.begun { next } else { SessionState::Shut };
+        match self.state {
+            SessionState::Closing => self.refuse(&json!({ "jsonrpc": "2.0", "method": LEAVING })),
+            SessionState::Shut => self.line.close(End::Closed),
+            SessionState::Open | SessionState::Lingering(_) => {}
         }
     }
 }
@@ -268,7 +268,7 @@ where
         &mut self,
         message: ServerJsonRpcMessage,
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let (outbox, line) = (Arc::clone(&self.outbox), Arc::clone(&self.line));
+        let (send_queue, line) = (Arc::clone(&self.send_queue), Arc::clone(&self.line));
         let id = match &message {
             ServerJsonRpcMessage::Response(response) => Some(response.id.clone()),
             ServerJsonRpcMessage::Error(error) => error.id.clone(),
@@ -286,8 +286,8 @@ where
                 }
                 None => encode(),
             };
-            outbox.put(bytes?, id.map(|id| line.answer(id)))?;
-            outbox.flush().await.inspect_err(|cause| line.broken(cause))
+            send_queue.put(bytes?, id.map(|id| line.answer(id)))?;
+            send_queue.flush().await.inspect_err(|cause| line.broken(cause))
         }
     }
 
@@ -321,7 +321,7 @@ where
     }
 
     async fn close(&mut self) -> io::Result<()> {
-        let finished = self.outbox.finish();
+        let finished = self.send_queue.finish();
         tokio::select! {
             finished = finished => finished,
             () = self.line.reached(Stage::Gone) => Ok(()),

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::link::{Answer, MuxDial};
+use super::link::{LinkReply, MuxDial};
 use super::request::Outgoing;
 use crate::call::{Call, CallService, Reply};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::mux::frame::Failure;
+use crate::mux::frame::CallFailure;
 use crate::routes::Route;
 use crate::transport::Remote;
-use crate::transport::contract::{Contracts, Way};
+use crate::transport::contract::{Contracts, Encoding};
 use crate::transport::link::Link;
 use crate::transport::remote_name::RemoteName;
 
 /// Sends the calls of one route over a link that other routes may share.
-pub(crate) struct Caller<D: MuxDial> {
+pub(crate) struct MuxRemote<D: MuxDial> {
     link: Arc<Link<D>>,
     contracts: Contracts,
     /// The connection that `contracts` was learned from.
@@ -27,7 +27,7 @@ pub(crate) struct Caller<D: MuxDial> {
     max_reply: usize,
 }
 
-impl<D: MuxDial> Caller<D> {
+impl<D: MuxDial> MuxRemote<D> {
     /// Makes a remote of a route and the link to its endpoint.
     pub(crate) fn remote(route: &Route, link: Arc<Link<D>>) -> Remote {
         let config = route.config();
@@ -65,19 +65,19 @@ impl<D: MuxDial> Caller<D> {
         }
     }
 
-    async fn attempt(&self, call: &Call, way: &Way) -> Result<Reply, Error> {
+    async fn attempt(&self, call: &Call, way: &Encoding) -> Result<Reply, Error> {
         match self.link.call(call, || self.outgoing(call, way)).await? {
-            Answer::Reply { codec: Some(codec), app_error, body } => {
+            LinkReply::Reply { codec: Some(codec), app_error, body } => {
                 Ok(Reply::encoded(codec, body, app_error))
             }
-            Answer::Reply { codec: None, body, .. } => Ok(Reply::raw(body)),
-            Answer::Failure(Failure { kind, sent, message, .. }) => {
+            LinkReply::Reply { codec: None, body, .. } => Ok(Reply::raw(body)),
+            LinkReply::CallFailure(CallFailure { kind, sent, message, .. }) => {
                 Err(call.failed(kind, message.escape_debug()).with_sent(sent))
             }
         }
     }
 
-    fn outgoing(&self, call: &Call, way: &Way) -> Result<Outgoing, Error> {
+    fn outgoing(&self, call: &Call, way: &Encoding) -> Result<Outgoing, Error> {
         let outgoing = Outgoing::new(call, self.name.of_call(call)?, way.codec, self.max_reply)?;
         let (length, limit) = (outgoing.body.len(), self.max_request);
         if length > limit {

@@ -14,8 +14,8 @@ use super::request::Outgoing;
 use super::writer::Writing;
 use crate::call::BoxFuture;
 use crate::codec::Codec;
-use crate::mux::frame::{Decoder, Failure, Frame, MAX_SMALL_FRAME, Role};
-use crate::mux::intake::Intake;
+use crate::mux::frame::{CallFailure, Decoder, Frame, MAX_SMALL_FRAME, Role};
+use crate::mux::read_buffer::ReadBuffer;
 use crate::transport::link::Connected;
 
 /// The most calls that wait on one connection, and the bytes of their bodies: the other side may
@@ -51,13 +51,13 @@ impl Feed {
 
 /// How a call on a connection ended.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum CallOutcome {
     Reply {
         codec: Option<Codec>,
         app_error: bool,
         body: Bytes,
     },
-    Failure(Failure),
+    CallFailure(CallFailure),
     /// The reply is over its limit.
     TooLarge,
     /// The connection broke, or is at its limit, before the request left.
@@ -75,8 +75,8 @@ pub(super) enum Work {
     Call {
         call: u64,
         outgoing: Outgoing,
-        answer: oneshot::Sender<Outcome>,
-        place: Place,
+        answer: oneshot::Sender<CallOutcome>,
+        place: InFlightPermit,
     },
     /// Asks for a sign of life.
     Ping,
@@ -212,28 +212,30 @@ impl Connection {
 
     /// Sends a call and waits for how it ends. Dropping the future cancels the call on the other
     /// side too.
-    pub(crate) async fn call(&self, outgoing: Outgoing) -> Outcome {
-        let Some(place) = Place::take(&self.shared, outgoing.body.len()) else {
-            return Outcome::Overloaded;
+    pub(crate) async fn call(&self, outgoing: Outgoing) -> CallOutcome {
+        let Some(place) = InFlightPermit::take(&self.shared, outgoing.body.len()) else {
+            return CallOutcome::Overloaded;
         };
         let call = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         if self.work.send(Work::Call { call, outgoing, answer, place }).is_err() {
-            return Outcome::NotSent;
+            return CallOutcome::NotSent;
         }
         let mut cancel = CancelOnDrop { call: Some(call), work: &self.work };
         let outcome = answered.await;
         cancel.call = None;
         match outcome {
-            Ok(Outcome::Lost(_)) if self.unserved.as_ref().is_some_and(|unserved| unserved()) => {
-                Outcome::NotSent
+            Ok(CallOutcome::Lost(_))
+                if self.unserved.as_ref().is_some_and(|unserved| unserved()) =>
+            {
+                CallOutcome::NotSent
             }
-            Ok(Outcome::Lost(why)) if !self.shared.written.load(Ordering::Acquire) => {
-                Outcome::CutOff(why)
+            Ok(CallOutcome::Lost(why)) if !self.shared.written.load(Ordering::Acquire) => {
+                CallOutcome::CutOff(why)
             }
             Ok(outcome) => outcome,
             // The writer drops what it has not sent; everything it has sent is told by `Pending`.
-            Err(_dropped) => Outcome::NotSent,
+            Err(_dropped) => CallOutcome::NotSent,
         }
     }
 }
@@ -269,12 +271,12 @@ impl std::fmt::Debug for Connection {
 
 /// A call that counts as in flight: from when it is queued until it was answered, or forgotten by
 /// the writer.
-pub(super) struct Place {
+pub(super) struct InFlightPermit {
     shared: Arc<Shared>,
     bytes: usize,
 }
 
-impl Place {
+impl InFlightPermit {
     fn take(shared: &Arc<Shared>, bytes: usize) -> Option<Self> {
         let place = Self { shared: Arc::clone(shared), bytes };
         let calls = shared.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -283,13 +285,13 @@ impl Place {
     }
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for InFlightPermit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Place")
+        f.write_str("InFlightPermit")
     }
 }
 
-impl Drop for Place {
+impl Drop for InFlightPermit {
     fn drop(&mut self) {
         self.shared.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.shared.in_flight.fetch_sub(1, Ordering::AcqRel);
@@ -329,12 +331,12 @@ async fn read(
     work: &mpsc::WeakUnboundedSender<Work>,
 ) -> String {
     let decoder = Decoder::new(MAX_SMALL_FRAME);
-    let mut intake = Intake::default();
+    let mut read_buffer = ReadBuffer::default();
     loop {
         // A stream of QUIC has no budget of its own: one that always has more must not keep the
         // thread.
         tokio::task::consume_budget().await;
-        let length = match intake.fill(&mut reader).await {
+        let length = match read_buffer.fill(&mut reader).await {
             Ok(0) => return "the other side closed the connection".to_owned(),
             Ok(length) => length,
             Err(cause) => return format!("cannot read: {cause}"),
@@ -343,7 +345,7 @@ async fn read(
             shared.turn.notify_waiters();
         }
         loop {
-            match intake.frame(decoder) {
+            match read_buffer.frame(decoder) {
                 Ok(Some(frame)) => take(shared, frame, work),
                 Ok(None) => break,
                 Err(cause) => {
@@ -363,7 +365,7 @@ fn take(shared: &Shared, frame: Frame, work: &mpsc::WeakUnboundedSender<Work>) {
     match frame {
         Frame::Goaway => shared.leave(),
         Frame::Ping { nonce } if shared.pong().replace(nonce).is_none() => _ = tell(Work::Pong),
-        Frame::Reply(_) | Frame::Part { .. } | Frame::Failure(_) => {
+        Frame::Reply(_) | Frame::Part { .. } | Frame::CallFailure(_) => {
             let call = match &frame {
                 Frame::Part { call, .. } => *call,
                 _ => 0,

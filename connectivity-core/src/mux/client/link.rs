@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::connection::{Connection, Outcome};
+use super::connection::{CallOutcome, Connection};
 use super::request::Outgoing;
 use crate::call::{BoxFuture, Call};
 use crate::codec::Codec;
 use crate::context::timed_out;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::mux::frame::{Failure, MAX_SMALL_BODY};
+use crate::mux::frame::{CallFailure, MAX_SMALL_BODY};
 use crate::transport::link::{Dial, DialError, Link};
 
 /// How often a call looks for another connection after one broke before the call was sent. Each
@@ -27,9 +27,9 @@ pub(crate) trait MuxDial: Dial<Connection = Connection> {
 
 /// An answer that came over a link.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum LinkReply {
     Reply { codec: Option<Codec>, app_error: bool, body: Bytes },
-    Failure(Failure),
+    CallFailure(CallFailure),
 }
 
 impl<D: MuxDial> Link<D> {
@@ -40,7 +40,7 @@ impl<D: MuxDial> Link<D> {
         self: &Arc<Self>,
         call: &Call,
         outgoing: impl Fn() -> Result<Outgoing, Error>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<LinkReply, Error> {
         let fail = |kind, message: &str, sent| call.failed(kind, message).with_sent(sent);
         for _ in 0..CONNECTIONS {
             let outgoing = outgoing()?;
@@ -48,25 +48,25 @@ impl<D: MuxDial> Link<D> {
             let connection = self.connection_for(call, outgoing.body.len()).await?;
             let outcome = connection.call(outgoing).await;
             let answer = match outcome {
-                Outcome::NotSent => continue,
-                Outcome::Lost(why) => return Err(fail(ErrorKind::Closed, &why, Sent::Maybe)),
-                Outcome::CutOff(why) => return Err(fail(ErrorKind::Closed, &why, Sent::No)),
-                Outcome::Overloaded => {
+                CallOutcome::NotSent => continue,
+                CallOutcome::Lost(why) => return Err(fail(ErrorKind::Closed, &why, Sent::Maybe)),
+                CallOutcome::CutOff(why) => return Err(fail(ErrorKind::Closed, &why, Sent::No)),
+                CallOutcome::Overloaded => {
                     return Err(fail(
                         ErrorKind::Overloaded,
                         "too many calls wait on this connection",
                         Sent::No,
                     ));
                 }
-                Outcome::TooLarge => Err(fail(
+                CallOutcome::TooLarge => Err(fail(
                     ErrorKind::TooLarge,
                     &format!("the reply is over {max_reply} bytes"),
                     Sent::Yes,
                 )),
-                Outcome::Reply { codec, app_error, body } => {
-                    Ok(Answer::Reply { codec, app_error, body })
+                CallOutcome::Reply { codec, app_error, body } => {
+                    Ok(LinkReply::Reply { codec, app_error, body })
                 }
-                Outcome::Failure(failure) => Ok(Answer::Failure(failure)),
+                CallOutcome::CallFailure(failure) => Ok(LinkReply::CallFailure(failure)),
             };
             self.answered();
             return answer;

@@ -7,6 +7,6 @@ mod pending;
 mod request;
 mod writer;
 
-pub(crate) use caller::Caller;
+pub(crate) use caller::MuxRemote;
 pub(crate) use connection::{Connection, Feed};
 pub(crate) use link::MuxDial;

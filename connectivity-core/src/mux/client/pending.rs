@@ -8,9 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::BytesMut;
 use tokio::sync::oneshot;
 
-use super::connection::{Outcome, Place};
+use super::connection::{CallOutcome, InFlightPermit};
+use crate::fast_hash::FastHasher;
 use crate::mux::frame::{Frame, Reply};
-use crate::quick::Quick;
 
 /// The calls of one connection whose requests may have left.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub(super) struct Pending {
 
 #[derive(Debug, Default)]
 struct Calls {
-    waiting: HashMap<u64, Waiting, BuildHasherDefault<Quick>>,
+    waiting: HashMap<u64, Waiting, BuildHasherDefault<FastHasher>>,
     /// Why no more calls are taken.
     closed: Option<String>,
 }
@@ -30,9 +30,9 @@ struct Calls {
 /// One call that waits.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    answer: oneshot::Sender<Outcome>,
+    answer: oneshot::Sender<CallOutcome>,
     max_reply: usize,
-    _place: Place,
+    _place: InFlightPermit,
     /// The parts so far of a reply that comes in parts.
     begun: Option<Box<(Reply, BytesMut)>>,
 }
@@ -52,9 +52,9 @@ impl Pending {
         &self,
         call: u64,
         max_reply: usize,
-        answer: oneshot::Sender<Outcome>,
-        place: Place,
-    ) -> Result<(), oneshot::Sender<Outcome>> {
+        answer: oneshot::Sender<CallOutcome>,
+        place: InFlightPermit,
+    ) -> Result<(), oneshot::Sender<CallOutcome>> {
         let mut calls = self.lock();
         if calls.closed.is_some() {
             return Err(answer);
@@ -81,12 +81,14 @@ impl Pending {
             Frame::Reply(reply) if reply.more => self.begin(reply),
             Frame::Reply(reply) => self.finish(reply.call, |max| checked(reply, max)),
             Frame::Part { call, more, body } => self.part(call, more, &body),
-            Frame::Failure(failure) => self.finish(failure.call, |_| Outcome::Failure(failure)),
+            Frame::CallFailure(failure) => {
+                self.finish(failure.call, |_| CallOutcome::CallFailure(failure))
+            }
             _ => Taken::Yes,
         }
     }
 
-    fn finish(&self, call: u64, outcome: impl FnOnce(usize) -> Outcome) -> Taken {
+    fn finish(&self, call: u64, outcome: impl FnOnce(usize) -> CallOutcome) -> Taken {
         // The lock is not held while the caller is woken.
         let waiting = self.lock().waiting.remove(&call);
         if let Some(waiting) = waiting {
@@ -134,7 +136,7 @@ impl Pending {
         calls.closed = Some(why.to_owned());
         self.is_closed.store(true, Ordering::Release);
         for (_, waiting) in calls.waiting.drain() {
-            let _ = waiting.answer.send(Outcome::Lost(why.to_owned()));
+            let _ = waiting.answer.send(CallOutcome::Lost(why.to_owned()));
         }
     }
 
@@ -151,11 +153,11 @@ impl Pending {
     }
 }
 
-fn checked(reply: Reply, max_reply: usize) -> Outcome {
+fn checked(reply: Reply, max_reply: usize) -> CallOutcome {
     let Reply { codec, app_error, body, .. } = reply;
     if body.len() > max_reply {
-        Outcome::TooLarge
+        CallOutcome::TooLarge
     } else {
-        Outcome::Reply { codec, app_error, body }
+        CallOutcome::Reply { codec, app_error, body }
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::connection::{Outcome, Place, Shared, Work};
+use super::connection::{CallOutcome, InFlightPermit, Shared, Work};
 use super::request::Outgoing;
 use crate::mux::frame::{
     ClientNames, Encoder, KEPT, MAX_SMALL_BODY, RequestHead, Role, write_preamble,
@@ -246,7 +246,7 @@ impl Writing {
         &mut self,
         call: u64,
         outgoing: &Outgoing,
-        (answer, place): (oneshot::Sender<Outcome>, Place),
+        (answer, place): (oneshot::Sender<CallOutcome>, InFlightPermit),
     ) {
         if answer.is_closed() {
             return;

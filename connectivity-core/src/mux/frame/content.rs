@@ -52,7 +52,7 @@ pub(super) const MORE: u8 = 2;
 pub(crate) enum Frame {
     Request(Request),
     Reply(Reply),
-    Failure(Failure),
+    CallFailure(CallFailure),
     /// The caller has gone; nobody waits for this call any more.
     Cancel {
         call: u64,
@@ -118,7 +118,7 @@ pub(crate) struct Reply {
 
 /// A failure of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub(crate) struct CallFailure {
     pub(crate) call: u64,
     pub(crate) kind: ErrorKind,
     pub(crate) sent: Sent,

@@ -3,7 +3,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::content::{APP_ERROR, Declaration, Failure, Frame, Kind, MORE, Reply, Request};
+use super::content::{APP_ERROR, CallFailure, Declaration, Frame, Kind, MORE, Reply, Request};
 use super::encode::{META, NAME, TRACE_PARENT};
 use super::{HEAD, MAX_SECTIONS};
 use crate::codec::Codec;
@@ -92,7 +92,7 @@ fn read(kind: u8, flags: u8, call: u64, content: Bytes) -> Result<Frame, WireErr
     Ok(match kind {
         Kind::Request => Frame::Request(request(call, content)?),
         Kind::Reply => Frame::Reply(reply(call, flags, content)?),
-        Kind::Error => Frame::Failure(failure(call, content)?),
+        Kind::Error => Frame::CallFailure(failure(call, content)?),
         Kind::Cancel => Frame::Cancel { call },
         Kind::Goaway => Frame::Goaway,
         Kind::Ping => Frame::Ping { nonce: call },
@@ -159,7 +159,7 @@ fn reply(call: u64, flags: u8, mut content: Bytes) -> Result<Reply, WireError> {
     })
 }
 
-fn failure(call: u64, mut content: Bytes) -> Result<Failure, WireError> {
+fn failure(call: u64, mut content: Bytes) -> Result<CallFailure, WireError> {
     let sent = match content.try_get_u8().map_err(|_| WireError::Truncated)? {
         0 => Sent::No,
         2 => Sent::Yes,
@@ -167,7 +167,12 @@ fn failure(call: u64, mut content: Bytes) -> Result<Failure, WireError> {
     };
     let length = usize::from(content.try_get_u8().map_err(|_| WireError::Truncated)?);
     let kind = cut(&mut content, length)?;
-    Ok(Failure { call, kind: ErrorKind::from_word(&text(&kind)?), sent, message: text(&content)? })
+    Ok(CallFailure {
+        call,
+        kind: ErrorKind::from_word(&text(&kind)?),
+        sent,
+        message: text(&content)?,
+    })
 }
 
 fn codec(content: &mut Bytes) -> Result<Option<Codec>, WireError> {

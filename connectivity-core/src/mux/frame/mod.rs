@@ -7,7 +7,7 @@ mod encode;
 mod names;
 mod preamble;
 
-pub(crate) use content::{Declaration, Failure, Frame, Reply, Request};
+pub(crate) use content::{CallFailure, Declaration, Frame, Reply, Request};
 pub(crate) use decode::{Decoder, WireError};
 pub(crate) use encode::{Encoder, RequestHead};
 pub(crate) use names::{ClientNames, ServerNames};

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasherDefault;
 
 use super::{Declaration, Request, WireError};
+use crate::fast_hash::FastHasher;
 use crate::name::Name;
-use crate::quick::Quick;
 
 /// The most methods that a peer may declare on one connection.
 const MAX_METHODS: usize = 4096;
@@ -13,7 +13,7 @@ const MAX_METHODS: usize = 4096;
 /// The caller's side: gives each name its number.
 #[derive(Debug, Default)]
 pub(crate) struct ClientNames {
-    numbers: HashMap<Name, u32, BuildHasherDefault<Quick>>,
+    numbers: HashMap<Name, u32, BuildHasherDefault<FastHasher>>,
 }
 
 impl ClientNames {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::inline::StreamCall;
 use super::large::{LargeCall, Streams};
 use super::serving::Serving;
-use super::stream::{Detached, IncomingCall, Known, MAX_IN_FLIGHT, Stream};
+use super::stream::{Detached, IncomingCall, MAX_IN_FLIGHT, MethodEntry, Stream};
 use crate::call::{Body, Call, MethodDesc};
 use crate::codec::Codec;
 use crate::context::Context;
@@ -20,7 +20,7 @@ use crate::mux::frame::{
     Declaration, Decoder, Frame, MAX_SECTIONS, MAX_SMALL_BODY, MAX_SMALL_FRAME, Request,
     ServerNames, WireError,
 };
-use crate::mux::intake::Intake;
+use crate::mux::read_buffer::ReadBuffer;
 use crate::name::Name;
 use crate::transport::Drain;
 use crate::transport::large_requests::{LargePermit, LargeShare, Progress};
@@ -41,7 +41,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 /// Reads one stream.
 pub(super) struct Reading {
     stream: Arc<Stream>,
-    names: ServerNames<Result<Arc<Known>, Error>>,
+    names: ServerNames<Result<Arc<MethodEntry>, Error>>,
     decoder: Decoder,
     /// On a stream for one call: what bounds its body.
     large: Option<Large>,
@@ -94,21 +94,21 @@ impl Reading {
     pub(super) async fn run(
         &mut self,
         reader: &mut (impl AsyncRead + Unpin),
-        intake: &mut Intake,
+        read_buffer: &mut ReadBuffer,
         drain: &mut Drain,
     ) -> std::io::Result<()> {
         let mut draining = false;
         loop {
-            if let Err((call, error)) = self.admit(intake).await {
+            if let Err((call, error)) = self.admit(read_buffer).await {
                 self.stream.send_queue.put(|encoder| encoder.failure(call, &error));
                 return Ok(());
             }
-            self.take_all(intake).await?;
-            let (stream, received) = (Arc::clone(&self.stream), intake.len());
-            let call = intake.head().map(|(_, call)| call);
+            self.take_all(read_buffer).await?;
+            let (stream, received) = (Arc::clone(&self.stream), read_buffer.len());
+            let call = read_buffer.head().map(|(_, call)| call);
             let more = async {
                 has_room(&stream).await;
-                intake.fill(reader).await
+                read_buffer.fill(reader).await
             };
             tokio::select! {
                 // A client that never pauses must not keep the end from being seen.
@@ -131,18 +131,18 @@ impl Reading {
     }
 
     /// Takes memory for the body of a large request once a part of it is there, or tells why not.
-    async fn admit(&mut self, intake: &Intake) -> Result<(), (u64, Error)> {
+    async fn admit(&mut self, read_buffer: &ReadBuffer) -> Result<(), (u64, Error)> {
         let Some(large) = self.large.as_mut().filter(|large| large.permit.is_none()) else {
             return Ok(());
         };
-        let Some((length, call)) = intake.head() else { return Ok(()) };
+        let Some((length, call)) = read_buffer.head() else { return Ok(()) };
         let refused =
             |kind, message: String| Err((call, Error::new(kind, "", message).with_sent(Sent::No)));
         if length > MAX_LARGE_FRAME {
             return refused(ErrorKind::TooLarge, over_the_limit());
         }
         // Who sends no more than the head has announced a length, and takes nothing.
-        if length <= MAX_SMALL_BODY || intake.len() < MAX_SMALL_BODY {
+        if length <= MAX_SMALL_BODY || read_buffer.len() < MAX_SMALL_BODY {
             return Ok(());
         }
         large.permit = large.share.acquire(length).await;
@@ -164,9 +164,9 @@ impl Reading {
     }
 
     /// Begins the calls that have come in, batch by batch.
-    async fn take_all(&mut self, intake: &mut Intake) -> std::io::Result<()> {
+    async fn take_all(&mut self, read_buffer: &mut ReadBuffer) -> std::io::Result<()> {
         loop {
-            let all = self.take_batch(intake);
+            let all = self.take_batch(read_buffer);
             self.poll_inline();
             let all = all?;
             self.stream.send_queue.notify();
@@ -188,10 +188,10 @@ impl Reading {
     }
 
     /// Takes a batch of the frames that came in; false if there may be more.
-    fn take_batch(&mut self, intake: &mut Intake) -> std::io::Result<bool> {
+    fn take_batch(&mut self, read_buffer: &mut ReadBuffer) -> std::io::Result<bool> {
         self.clock = Instant::now();
         for _ in 0..BATCH {
-            match intake
+            match read_buffer
                 .frame(self.decoder)
                 .and_then(|frame| frame.map(|frame| self.take(frame)).transpose())
             {
@@ -242,7 +242,7 @@ impl Reading {
             Ok(known) => Arc::clone(known),
             // The name was not served when it was declared; it may be by now.
             Err(error) => match serving.inbound.method(error.name()) {
-                Ok(_) => Arc::new(Known::of(
+                Ok(_) => Arc::new(MethodEntry::of(
                     serving,
                     Name::parse(error.name()).map_err(|_| WireError::Name)?,
                     None,
@@ -298,7 +298,7 @@ impl Reading {
         Ok(context.with_shared_peer(self.stream.peer.clone()))
     }
 
-    fn begin(&mut self, request: Request, known: Arc<Known>, context: Context) {
+    fn begin(&mut self, request: Request, known: Arc<MethodEntry>, context: Context) {
         let Request { call: number, codec, body, .. } = request;
         let (name, size) = (known.name.clone(), body.len());
         let mut message = match codec {
@@ -357,16 +357,16 @@ async fn next_of(drain: &mut Drain, draining: bool) {
     if draining { drain.over().await } else { drain.begun().await }
 }
 
-fn learn(serving: &Serving, declaration: &Declaration) -> Result<Arc<Known>, Error> {
+fn learn(serving: &Serving, declaration: &Declaration) -> Result<Arc<MethodEntry>, Error> {
     let no_name = |cause: crate::NameError| {
         Error::new(ErrorKind::NotRoutable, &declaration.name, cause.to_string())
     };
     let name = Name::parse(&declaration.name).map_err(no_name)?;
     serving.inbound.method(name.as_str())?;
-    Ok(Arc::new(Known::of(serving, name, Some(declaration.fingerprint))))
+    Ok(Arc::new(MethodEntry::of(serving, name, Some(declaration.fingerprint))))
 }
 
-impl Known {
+impl MethodEntry {
     fn of(serving: &Serving, name: Name, fingerprint: Option<u64>) -> Self {
         let method = serving.inbound.method(name.as_str()).ok().flatten();
         let same_contract = method.is_none_or(|method| fingerprint == Some(method.fingerprint()));

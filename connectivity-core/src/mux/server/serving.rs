@@ -13,7 +13,7 @@ use super::reading::Reading;
 use super::stream::Stream;
 use crate::context::Peer;
 use crate::mux::frame::{Role, WireError, read_preamble};
-use crate::mux::intake::Intake;
+use crate::mux::read_buffer::ReadBuffer;
 use crate::transport::Inbound;
 use crate::transport::io::{InlinePolicies, InlineQueue, IoThread};
 use crate::transport::large_requests::LargeRequests;
@@ -68,13 +68,13 @@ pub(crate) struct Client {
 /// The first bytes of a stream: what it is for, and what was read after that.
 pub(crate) struct Beginning {
     role: Role,
-    rest: Intake,
+    rest: ReadBuffer,
 }
 
 impl Beginning {
     /// Reads how a stream begins; `None` if it is none of ours, or takes too long.
     pub(crate) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> Option<Self> {
-        let mut rest = Intake::default();
+        let mut rest = ReadBuffer::default();
         match tokio::time::timeout(PREAMBLE_TIMEOUT, preamble(reader, &mut rest)).await {
             Ok(Ok(role)) => return Some(Self { role, rest }),
             Ok(Err(cause)) => tracing::debug!(%cause, "a stream was not begun"),
@@ -102,7 +102,7 @@ pub(crate) async fn serve<R, W>(
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
 {
-    let Beginning { role, rest: mut intake } = beginning;
+    let Beginning { role, rest: mut read_buffer } = beginning;
     let share = matches!(role, Role::Single).then(|| serving.large.share_of(&client.origin));
     let stream = Arc::new(Stream::new(serving, client.peer));
     let mut reading = match share {
@@ -113,7 +113,7 @@ pub(crate) async fn serve<R, W>(
     let _end = EndOfCalls(Arc::clone(&stream));
     let mut cut = drain.clone();
     let reads = async {
-        let ended = reading.run(&mut reader, &mut intake, &mut drain).await;
+        let ended = reading.run(&mut reader, &mut read_buffer, &mut drain).await;
         stream.send_queue.finish();
         ended
     };
@@ -166,13 +166,13 @@ impl Drop for EndOfCalls {
 
 async fn preamble(
     reader: &mut (impl AsyncRead + Unpin),
-    intake: &mut Intake,
+    read_buffer: &mut ReadBuffer,
 ) -> Result<Role, WireError> {
     loop {
-        if let Some(bytes) = intake.preamble() {
+        if let Some(bytes) = read_buffer.preamble() {
             return read_preamble(bytes);
         }
-        match intake.fill(reader).await {
+        match read_buffer.fill(reader).await {
             Ok(read) if read > 0 => {}
             _ => return Err(WireError::Preamble),
         }

@@ -78,7 +78,7 @@ impl Calls {
 }
 
 /// What a method number of this stream stands for.
-pub(super) struct Known {
+pub(super) struct MethodEntry {
     pub(super) name: Name,
     /// Whether arguments in a positional codec mean the same here.
     pub(super) same_contract: bool,
@@ -92,7 +92,7 @@ pub(super) struct Known {
 /// A call that was read and has not begun.
 pub(super) struct IncomingCall {
     pub(super) stream: Arc<Stream>,
-    pub(super) known: Arc<Known>,
+    pub(super) known: Arc<MethodEntry>,
     pub(super) number: u64,
     pub(super) codec: Codec,
     pub(super) message: Call,
@@ -288,7 +288,7 @@ impl Stream {
     /// Lets the user's runtime go on with a call that is pending.
     pub(super) fn go_on(
         self: &Arc<Self>,
-        known: &Arc<Known>,
+        known: &Arc<MethodEntry>,
         number: u64,
         codec: Codec,
         work: BoxFuture<'static, Result<Reply, Error>>,
@@ -300,7 +300,7 @@ impl Stream {
 
     fn spawn_task(
         self: &Arc<Self>,
-        known: &Arc<Known>,
+        known: &Arc<MethodEntry>,
         call: u64,
         codec: Codec,
         large: Option<LargeCall>,
@@ -399,7 +399,7 @@ impl Drop for UnsentReply<'_> {
 struct Unanswered {
     stream: Arc<Stream>,
     call: u64,
-    known: Arc<Known>,
+    known: Arc<MethodEntry>,
     codec: Codec,
     answered: bool,
     _large: Option<LargeCall>,
@@ -445,7 +445,7 @@ mod tests {
         stream.send_queue.reply(1, "late", Codec::Json, Ok(full));
         let (name, policy) = (Name::from_static("late"), InlinePolicies::default().of("late"));
         let shape = String::new();
-        let known = Arc::new(Known {
+        let known = Arc::new(MethodEntry {
             name: name.clone(),
             same_contract: true,
             shape,

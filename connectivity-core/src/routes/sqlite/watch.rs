@@ -21,7 +21,7 @@ use super::handle::Handle;
 use super::store::{Store, lock};
 use super::stores;
 use crate::routes::source::{ChangeFn, SourceError, WatchGuard};
-use crate::routes::wake::{Bell, Ear, Handover, Heard};
+use crate::routes::wake::{Handover, WakeEvent, WakeReceiver, WakeSender};
 
 /// Second looks after an event come after 50 µs, 100 µs .. 410 ms. The log is written first, and
 /// the commit can be seen once the disk has it: mostly within a millisecond, but a busy disk takes
@@ -35,7 +35,7 @@ const SLOW_LOOK: Duration = Duration::from_secs(1);
 const LOOK_WITHOUT_EVENTS: Duration = Duration::from_millis(200);
 
 /// Asks the operating system to ring after each write, for as long as the result lives.
-type Listen = fn(&Store, &Bell) -> notify::Result<RecommendedWatcher>;
+type Listen = fn(&Store, &WakeSender) -> notify::Result<RecommendedWatcher>;
 
 /// Starts the thread.
 pub(super) fn start(store: Arc<Store>, changed: ChangeFn) -> Result<WatchGuard, SourceError> {
@@ -47,7 +47,7 @@ pub(super) fn start_with(
     changed: ChangeFn,
     listen: Listen,
 ) -> Result<WatchGuard, SourceError> {
-    let (bell, ear) = Bell::new();
+    let (bell, ear) = WakeSender::new();
     let path = store.path().to_owned();
     let mut watcher = Watcher {
         // Before the thread starts: whatever is committed from here on is noticed, and what was
@@ -75,7 +75,7 @@ struct Watcher {
     look: Look,
     listen: Listen,
     events: Option<RecommendedWatcher>,
-    bell: Bell,
+    bell: WakeSender,
     handover: Handover,
     /// Second looks taken since the last event.
     second_looks: u32,
@@ -84,14 +84,14 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn run(mut self, ear: &Ear) {
+    fn run(mut self, ear: &WakeReceiver) {
         loop {
             self.look();
             self.handover.run();
             match ear.wait(self.handover.until_due(self.next_look())) {
-                Heard::Ring => self.second_looks = 0,
-                Heard::Nothing => self.second_looks = SECOND_LOOKS.min(self.second_looks + 1),
-                Heard::Stop => return,
+                WakeEvent::Ring => self.second_looks = 0,
+                WakeEvent::Nothing => self.second_looks = SECOND_LOOKS.min(self.second_looks + 1),
+                WakeEvent::Stop => return,
             }
         }
     }
@@ -215,7 +215,7 @@ fn version(store: &Store, connection: &Connection) -> Result<i64, SourceError> {
 }
 
 /// The directory is watched, not the file: `-wal` comes and goes, and the file may be replaced.
-fn listen(store: &Store, bell: &Bell) -> notify::Result<RecommendedWatcher> {
+fn listen(store: &Store, bell: &WakeSender) -> notify::Result<RecommendedWatcher> {
     // SQLite puts `-wal` beside the file itself, not beside a link to it.
     let file = fs::canonicalize(store.path())?;
     let name = file.file_name().unwrap_or_default().to_owned();

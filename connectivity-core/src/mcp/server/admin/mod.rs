@@ -81,12 +81,12 @@ struct Rollback {
 }
 
 /// Why a tool has no answer.
-enum Refusal {
+enum ToolError {
     Arguments(String),
     Admin(AdminError),
 }
 
-impl From<AdminError> for Refusal {
+impl From<AdminError> for ToolError {
     fn from(error: AdminError) -> Self {
         Self::Admin(error)
     }
@@ -113,7 +113,7 @@ impl AdminTools {
         }
     }
 
-    async fn act(&self, action: Action, arguments: JsonObject) -> Result<Value, Refusal> {
+    async fn act(&self, action: Action, arguments: JsonObject) -> Result<Value, ToolError> {
         match action {
             Action::List => {
                 read::<Nothing>(arguments)?;
@@ -136,7 +136,7 @@ impl AdminTools {
             Action::Inspect => {
                 read::<Nothing>(arguments)?;
                 let inspection = serde_json::to_value(self.router.inspect());
-                inspection.map_err(|cause| Refusal::Arguments(cause.to_string()))
+                inspection.map_err(|cause| ToolError::Arguments(cause.to_string()))
             }
             Action::Upsert | Action::SetStrategy | Action::Delete | Action::Rollback => {
                 self.write(action, arguments).await
@@ -144,7 +144,7 @@ impl AdminTools {
         }
     }
 
-    async fn write(&self, action: Action, arguments: JsonObject) -> Result<Value, Refusal> {
+    async fn write(&self, action: Action, arguments: JsonObject) -> Result<Value, ToolError> {
         match action {
             Action::Upsert => {
                 let Upsert { name, strategy, endpoint, config, dry_run } = read(arguments)?;
@@ -153,7 +153,7 @@ impl AdminTools {
                     endpoint.into_iter().fold(RouteSpec::new(name, strategy), RouteSpec::endpoint);
                 let spec = match config {
                     Some(config) if shown::holds_hidden(&config) => {
-                        return Err(Refusal::Arguments(shown::HIDDEN_AGAIN.to_owned()));
+                        return Err(ToolError::Arguments(shown::HIDDEN_AGAIN.to_owned()));
                     }
                     Some(config) => spec.config(Value::Object(config).to_string()),
                     None => spec,
@@ -215,16 +215,16 @@ impl Write {
     }
 }
 
-fn read<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, Refusal> {
+fn read<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, ToolError> {
     serde_json::from_value(Value::Object(arguments))
-        .map_err(|cause| Refusal::Arguments(cause.to_string()))
+        .map_err(|cause| ToolError::Arguments(cause.to_string()))
 }
 
 /// A refusal as a word and a text.
-fn told(refusal: Refusal) -> (&'static str, String) {
+fn told(refusal: ToolError) -> (&'static str, String) {
     match refusal {
-        Refusal::Arguments(cause) => ("decode", cause),
-        Refusal::Admin(error) => {
+        ToolError::Arguments(cause) => ("decode", cause),
+        ToolError::Admin(error) => {
             let kind = match &error {
                 AdminError::Invalid(_) | AdminError::UnknownStrategy { .. } => "invalid",
                 AdminError::NotFound { .. } => "not_found",

@@ -122,7 +122,7 @@ async fn a_long_reply_is_read_while_others_have_turns() {
         turns.load(Ordering::Relaxed)
     };
     let (outcome, before) = tokio::join!(connection.call(outgoing(5)), served);
-    assert!(matches!(outcome, Outcome::Reply { body, .. } if body.len() == 1 << 20));
+    assert!(matches!(outcome, CallOutcome::Reply { body, .. } if body.len() == 1 << 20));
     let had = turns.load(Ordering::Relaxed) - before;
     assert!(had >= 10, "{had} turns");
 }

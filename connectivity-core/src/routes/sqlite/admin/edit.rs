@@ -5,7 +5,7 @@ use std::fmt;
 use rusqlite::{Statement, Transaction};
 
 use super::RouteCheck;
-use super::error::{AdminError, Refusal};
+use super::error::{AdminError, TransactionError};
 use super::stored;
 use super::take_away::Delete;
 use crate::name::shown;
@@ -82,7 +82,7 @@ pub(super) fn upsert(
     tx: &Transaction<'_>,
     spec: &RouteSpec,
     of_strategy: &RouteCheck,
-) -> Result<(), Refusal> {
+) -> Result<(), TransactionError> {
     let before = row(tx, &spec.name)?;
     write(tx, spec, before.as_ref(), of_strategy)
 }
@@ -91,14 +91,14 @@ pub(super) fn set_strategy(
     tx: &Transaction<'_>,
     spec: &RouteSpec,
     of_strategy: &RouteCheck,
-) -> Result<(), Refusal> {
+) -> Result<(), TransactionError> {
     match row(tx, &spec.name)? {
         Some(before) => write(tx, spec, Some(&before), of_strategy),
         None => Err(not_found(tx, &spec.name)?.into()),
     }
 }
 
-pub(super) fn delete(tx: &Transaction<'_>, name: &str) -> Result<(), Refusal> {
+pub(super) fn delete(tx: &Transaction<'_>, name: &str) -> Result<(), TransactionError> {
     match Delete::prepare(tx)?.row(name)? {
         0 => Err(not_found(tx, name)?.into()),
         _ => Ok(()),
@@ -110,7 +110,7 @@ fn write(
     spec: &RouteSpec,
     before: Option<&RouteRow>,
     of_strategy: &RouteCheck,
-) -> Result<(), Refusal> {
+) -> Result<(), TransactionError> {
     let row = spec.row(before);
     let route = check(&known(tx)?, &row)?;
     of_strategy(&route).map_err(AdminError::from)?;
@@ -120,7 +120,7 @@ fn write(
     if let Some(error) = stated.find_map(RouteWarning::refusal) {
         return Err(error.into());
     }
-    Put::prepare(tx)?.row(&row).map_err(Refusal::Sqlite)
+    Put::prepare(tx)?.row(&row).map_err(TransactionError::Sqlite)
 }
 
 /// The words that the file knows as strategies, sorted.

@@ -53,18 +53,18 @@ fn did_you_mean(nearest: Option<&str>) -> String {
 
 /// Why a transaction is given up: a reason of ours, or one of SQLite's, which a file's path belongs
 /// to.
-pub(super) enum Refusal {
+pub(super) enum TransactionError {
     Admin(AdminError),
     Sqlite(rusqlite::Error),
 }
 
-impl From<rusqlite::Error> for Refusal {
+impl From<rusqlite::Error> for TransactionError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
     }
 }
 
-impl<E: Into<AdminError>> From<E> for Refusal {
+impl<E: Into<AdminError>> From<E> for TransactionError {
     fn from(error: E) -> Self {
         Self::Admin(error.into())
     }

@@ -25,7 +25,7 @@ pub use error::AdminError;
 pub use rollback::RollbackReport;
 pub use stored::StoredRoute;
 
-use error::Refusal;
+use error::TransactionError;
 
 /// Reads and changes the rows of a routes file. Cheap to clone.
 ///
@@ -221,7 +221,7 @@ impl Admin {
     async fn change(
         &self,
         what: &'static str,
-        change: impl FnOnce(&Transaction<'_>) -> Result<(), Refusal> + Send + 'static,
+        change: impl FnOnce(&Transaction<'_>) -> Result<(), TransactionError> + Send + 'static,
     ) -> Result<Option<Change>, AdminError> {
         let ((), mut changes) = self.write(what, change).await?;
         Ok(changes.pop())
@@ -231,15 +231,15 @@ impl Admin {
     async fn write<T: Send + 'static>(
         &self,
         what: &'static str,
-        change: impl FnOnce(&Transaction<'_>) -> Result<T, Refusal> + Send + 'static,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, TransactionError> + Send + 'static,
     ) -> Result<(T, Vec<Change>), AdminError> {
         let admin = self.clone();
         blocking(move || {
             let done = admin.store.transact(what, |tx| match told(tx, change) {
                 Ok(done) if admin.dry => Ok(Finish::Undo(Ok(done))),
                 Ok(done) => Ok(Finish::Commit(Ok(done))),
-                Err(Refusal::Admin(error)) => Ok(Finish::Undo(Err(error))),
-                Err(Refusal::Sqlite(error)) => Err(error),
+                Err(TransactionError::Admin(error)) => Ok(Finish::Undo(Err(error))),
+                Err(TransactionError::Sqlite(error)) => Err(error),
             })?;
             let done = done.ok_or(AdminError::ReadOnly)??;
             if let Some(changed) = admin.changed.filter(|_| !admin.dry) {
@@ -254,8 +254,8 @@ impl Admin {
 /// Makes a change, and reads from the history what it did: the triggers know best.
 fn told<T>(
     tx: &Transaction<'_>,
-    change: impl FnOnce(&Transaction<'_>) -> Result<T, Refusal>,
-) -> Result<(T, Vec<Change>), Refusal> {
+    change: impl FnOnce(&Transaction<'_>) -> Result<T, TransactionError>,
+) -> Result<(T, Vec<Change>), TransactionError> {
     let before = history::newest(tx)?;
     let outcome = change(tx)?;
     Ok((outcome, history::since(tx, None, before)?))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{ErrorCode, Transaction};
 
 use super::edit::{Put, check, known, not_found};
-use super::error::{AdminError, Refusal};
+use super::error::{AdminError, TransactionError};
 use super::stored::{self, Find};
 use super::take_away::Delete;
 use crate::routes::error::RouteError;
@@ -29,7 +29,7 @@ pub(super) fn rollback(
     tx: &Transaction<'_>,
     generation: u64,
     name: Option<&str>,
-) -> Result<Vec<RouteError>, Refusal> {
+) -> Result<Vec<RouteError>, TransactionError> {
     let after = reachable(tx, generation)?;
     let mut then: BTreeMap<String, Option<RouteRow>> = BTreeMap::new();
     // Newest first, so that the first change after the generation has the last word.
@@ -68,18 +68,18 @@ struct Restore<'tx> {
 }
 
 impl Restore<'_> {
-    fn row(&mut self, name: &str, then: Option<RouteRow>) -> Result<(), Refusal> {
+    fn row(&mut self, name: &str, then: Option<RouteRow>) -> Result<(), TransactionError> {
         let now = self.find.row(name)?.map(stored::StoredRoute::into_row);
         match then {
             then if then == now => Ok(()),
-            None => self.delete.row(name).map(drop).map_err(Refusal::Sqlite),
+            None => self.delete.row(name).map(drop).map_err(TransactionError::Sqlite),
             Some(then) => self.checked(&then),
         }
     }
 
-    fn checked(&mut self, row: &RouteRow) -> Result<(), Refusal> {
+    fn checked(&mut self, row: &RouteRow) -> Result<(), TransactionError> {
         let Err(cause) = check(&self.known, row) else {
-            return self.put.row(row).map_err(Refusal::Sqlite);
+            return self.put.row(row).map_err(TransactionError::Sqlite);
         };
         let name = row.shown_name();
         if self.of_one {
@@ -98,7 +98,7 @@ impl Restore<'_> {
     }
 
     /// Restores a bad row, unless the file refuses it or the history does not hold its values.
-    fn put_bad(&mut self, row: &RouteRow) -> Result<bool, Refusal> {
+    fn put_bad(&mut self, row: &RouteRow) -> Result<bool, TransactionError> {
         let columns = [row.name(), row.strategy(), row.endpoint(), row.config()];
         if columns.iter().any(|column| matches!(column, Field::Other { .. })) {
             return Ok(false);
@@ -112,7 +112,7 @@ impl Restore<'_> {
 }
 
 /// Makes sure that the history tells every change after a generation: its numbers have no holes.
-fn reachable(tx: &Transaction<'_>, generation: u64) -> Result<i64, Refusal> {
+fn reachable(tx: &Transaction<'_>, generation: u64) -> Result<i64, TransactionError> {
     let newest = history::newest(tx)?;
     let oldest = history::oldest_without_hole(tx, newest)?;
     match i64::try_from(generation).ok().filter(|wanted| (oldest..=newest).contains(wanted)) {

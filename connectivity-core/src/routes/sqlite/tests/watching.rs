@@ -11,7 +11,7 @@ use super::super::store::{Access, Store};
 use super::super::stores;
 use super::super::watch::start_with;
 use super::{File, name};
-use crate::routes::wake::Bell;
+use crate::routes::wake::WakeSender;
 use crate::routes::{Added, RouteRow, RouteSource, Snapshot, WatchGuard};
 
 /// Far beyond what anything here takes; only a lost change waits so long.
@@ -151,7 +151,7 @@ fn a_change_without_triggers_is_seen_too() {
 fn without_events_looking_is_enough_and_told() {
     let (file, routes) = File::ours();
     let (send, changes) = mpsc::channel();
-    let deaf = |_: &Store, _: &Bell| Err(notify::Error::generic("no more inotify instances"));
+    let deaf = |_: &Store, _: &WakeSender| Err(notify::Error::generic("no more inotify instances"));
     let _guard =
         start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), deaf)
             .unwrap();
@@ -167,10 +167,10 @@ fn without_events_looking_is_enough_and_told() {
 
 #[test]
 fn a_commit_long_after_its_event_is_seen_soon() {
-    static BELL: OnceLock<Bell> = OnceLock::new();
+    static BELL: OnceLock<WakeSender> = OnceLock::new();
     let (file, routes) = File::ours();
     let (send, changes) = mpsc::channel();
-    let by_hand = |_: &Store, bell: &Bell| {
+    let by_hand = |_: &Store, bell: &WakeSender| {
         BELL.get_or_init(|| bell.clone());
         notify::recommended_watcher(|_| {})
     };
@@ -406,7 +406,7 @@ fn a_commit_just_after_the_start_is_seen_soon() {
     let (file, routes) = File::ours();
     let (send, changes) = mpsc::channel();
     // As if the event of the commit came just before the system was asked to tell of any.
-    let late = |_: &Store, _: &Bell| notify::recommended_watcher(|_| {});
+    let late = |_: &Store, _: &WakeSender| notify::recommended_watcher(|_| {});
     let _guard =
         start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), late)
             .unwrap();

@@ -35,18 +35,18 @@ pub(super) fn reply(
             let body = Body::from(unsent.count(bytes));
             (status, [(CONTENT_TYPE, content_type)], Extension(Counted), body).into_response()
         }
-        Err(error) => Refusal::from(error).into_response(),
+        Err(error) => ErrorResponse::from(error).into_response(),
     }
 }
 
 /// A failure of ours, with the status that tells it.
-pub(crate) struct Refusal {
+pub(crate) struct ErrorResponse {
     status: StatusCode,
     error: Error,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
-impl Refusal {
+impl ErrorResponse {
     fn new(status: StatusCode, kind: ErrorKind, name: &str, message: &str) -> Self {
         Self { status, error: Error::new(kind, name, message).with_sent(Sent::No), header: None }
     }
@@ -117,7 +117,7 @@ impl Refusal {
     }
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for ErrorResponse {
     fn from(error: Error) -> Self {
         let status = status(error.kind());
         let refusal = Self { status, error, header: None };

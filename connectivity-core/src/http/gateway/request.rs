@@ -8,8 +8,8 @@ use axum::response::Response;
 use bytes::Bytes;
 
 use super::Inner;
-use super::answer::{self, Refusal};
 use super::body::{self, BodyError, BodyLimits};
+use super::response::{self, ErrorResponse};
 use super::unsent::{Room, UNREAD};
 use crate::call::{Call, MethodDesc};
 use crate::codec::Codec;
@@ -22,7 +22,7 @@ use crate::transport::large_requests::LargePermit;
 
 /// A call that came as a request, the codec its answer goes in, and the fingerprint that its sender
 /// asked for.
-pub(super) struct Question {
+pub(super) struct GatewayRequest {
     call: Call,
     codec: Option<Codec>,
     contract: Option<u64>,
@@ -34,7 +34,7 @@ pub(super) struct Question {
     room: Option<Room>,
 }
 
-impl Question {
+impl GatewayRequest {
     /// Calls the implementation, and makes a response of what it says.
     pub(super) async fn ask(self, gateway: &Inner) -> Response {
         let (name, inbound) = (self.call.name().to_owned(), gateway.inbound.clone());
@@ -45,7 +45,7 @@ impl Question {
             .await;
         response.unwrap_or_else(|| {
             let error = Error::new(ErrorKind::Cancelled, &name, "the work was cancelled");
-            Refusal::from(error.with_sent(Sent::Maybe)).into_response()
+            ErrorResponse::from(error.with_sent(Sent::Maybe)).into_response()
         })
     }
 
@@ -55,16 +55,16 @@ impl Question {
         if let Some(room) = &mut self.room
             && !room.wait().await
         {
-            return Refusal::from(
+            return ErrorResponse::from(
                 Error::new(ErrorKind::Overloaded, name, UNREAD).with_sent(Sent::No),
             )
             .into_response();
         }
         let mut response = match inbound.send(self.call).await {
             Ok(reply) => {
-                answer::reply(name, &reply, self.codec, self.room.as_ref().map(Room::answers))
+                response::reply(name, &reply, self.codec, self.room.as_ref().map(Room::answers))
             }
-            Err(error) => Refusal::from(error).into_response(),
+            Err(error) => ErrorResponse::from(error).into_response(),
         };
         if let Some(contract) = self.contract {
             response.headers_mut().insert(headers::CONTRACT, headers::contract(contract));
@@ -75,18 +75,25 @@ impl Question {
 
 /// Understands a request, or says why not. Everything that needs no body is checked before the body
 /// is read.
-pub(super) async fn read(gateway: &Inner, head: &Parts, body: Body) -> Result<Question, Refusal> {
+pub(super) async fn read(
+    gateway: &Inner,
+    head: &Parts,
+    body: Body,
+) -> Result<GatewayRequest, ErrorResponse> {
     if head.method != Method::POST {
-        return Err(Refusal::method_not_allowed());
+        return Err(ErrorResponse::method_not_allowed());
     }
     let name = name(head.uri.path())?;
-    let fail =
-        |kind, message: &str| Refusal::from(Error::new(kind, &name, message).with_sent(Sent::No));
+    let fail = |kind, message: &str| {
+        ErrorResponse::from(Error::new(kind, &name, message).with_sent(Sent::No))
+    };
     let peer =
         gateway.callers.identify(&head.headers).map_err(|(kind, message)| fail(kind, message))?;
     let method = gateway.inbound.method(name.as_str())?;
     let codec = match method {
-        Some(_) => Some(codec(&head.headers).ok_or_else(|| Refusal::wrong_content_type(&name))?),
+        Some(_) => {
+            Some(codec(&head.headers).ok_or_else(|| ErrorResponse::wrong_content_type(&name))?)
+        }
         None => None,
     };
     if let (Some(method), Some(Codec::Bincode)) = (method, codec) {
@@ -105,7 +112,7 @@ pub(super) async fn read(gateway: &Inner, head: &Parts, body: Body) -> Result<Qu
         .filter(|_| head.headers.contains_key(headers::CONTRACT))
         .map(MethodDesc::fingerprint);
     let codec = codec.map(|codec| method.map_or(codec, |method| method.codec(codec)));
-    Ok(Question {
+    Ok(GatewayRequest {
         call: call.with_context(context),
         codec,
         contract,
@@ -117,7 +124,7 @@ pub(super) async fn read(gateway: &Inner, head: &Parts, body: Body) -> Result<Qu
 
 /// Refuses bincode of a contract that is not this one: its bytes could decode, and mean something
 /// else.
-fn same_contract(method: &MethodDesc, headers: &HeaderMap) -> Result<(), Refusal> {
+fn same_contract(method: &MethodDesc, headers: &HeaderMap) -> Result<(), ErrorResponse> {
     let there = headers.get(headers::CONTRACT).and_then(headers::read_contract);
     let contract = method.contract();
     if there == Some(contract.fingerprint) {
@@ -130,14 +137,15 @@ fn same_contract(method: &MethodDesc, headers: &HeaderMap) -> Result<(), Refusal
 
 /// The name after the mount point. No name needs an escape, so an escaped one is none: one spelling
 /// reaches a service.
-fn name(path: &str) -> Result<Name, Refusal> {
+fn name(path: &str) -> Result<Name, ErrorResponse> {
     let path = path.strip_prefix('/').unwrap_or(path);
     if path.is_empty() {
         let message = "the path is the name of a method or a raw service: POST /billing.charge";
-        return Err(Refusal::bad_request("", message));
+        return Err(ErrorResponse::bad_request("", message));
     }
-    Name::parse(path)
-        .map_err(|cause| Refusal::from(Error::new(ErrorKind::NotRoutable, path, cause.to_string())))
+    Name::parse(path).map_err(|cause| {
+        ErrorResponse::from(Error::new(ErrorKind::NotRoutable, path, cause.to_string()))
+    })
 }
 
 fn codec(headers: &HeaderMap) -> Option<Codec> {
@@ -183,22 +191,22 @@ pub(crate) async fn read_body(
     head: &Parts,
     body: Body,
     limits: BodyLimits,
-) -> Result<(Bytes, Option<LargePermit>), Refusal> {
+) -> Result<(Bytes, Option<LargePermit>), ErrorResponse> {
     let body = body::read(head, body, limits).await;
     body.map_err(|cause| body_refused(name, &cause, limits.bytes))
 }
 
-fn body_refused(name: &Name, cause: &BodyError, limit: usize) -> Refusal {
+fn body_refused(name: &Name, cause: &BodyError, limit: usize) -> ErrorResponse {
     match cause {
-        BodyError::TooLarge => Refusal::from(
+        BodyError::TooLarge => ErrorResponse::from(
             Error::new(ErrorKind::TooLarge, name, format!("the body is over {limit} bytes"))
                 .with_sent(Sent::No),
         ),
-        BodyError::TooSlow => Refusal::too_slow(name),
-        BodyError::Crowded => Refusal::from(
+        BodyError::TooSlow => ErrorResponse::too_slow(name),
+        BodyError::Crowded => ErrorResponse::from(
             Error::new(ErrorKind::Overloaded, name, "too many large requests are under way")
                 .with_sent(Sent::No),
         ),
-        BodyError::Broken => Refusal::bad_request(name.as_str(), "the body ended early"),
+        BodyError::Broken => ErrorResponse::bad_request(name.as_str(), "the body ended early"),
     }
 }

@@ -10,12 +10,12 @@ use crate::error::ErrorKind;
 
 /// The callers that a gateway answers.
 #[derive(Clone, Default)]
-pub(crate) struct Callers {
+pub(crate) struct Authenticator {
     bearers: Vec<(Peer, String)>,
     origins: Vec<String>,
 }
 
-impl Callers {
+impl Authenticator {
     pub(crate) fn add_bearer(&mut self, peer: Peer, token: String) {
         self.bearers.push((peer, token));
     }
@@ -63,10 +63,10 @@ fn same(known: &[u8], guess: &[u8]) -> bool {
         && known.iter().zip(guess).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
-impl fmt::Debug for Callers {
+impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bearers = self.bearers.iter().map(|(peer, _)| peer);
-        f.debug_struct("Callers")
+        f.debug_struct("Authenticator")
             .field("bearers", &bearers.collect::<Vec<_>>())
             .field("origins", &self.origins)
             .finish()

@@ -38,15 +38,15 @@ impl AsyncRead for Pieces {
 }
 
 /// As a task does it whose `select!` drops the future each time: `None` when nothing came.
-fn fill(intake: &mut Intake, reader: &mut Pieces) -> Option<usize> {
-    match pin!(intake.fill(reader)).poll(&mut Context::from_waker(Waker::noop())) {
+fn fill(read_buffer: &mut ReadBuffer, reader: &mut Pieces) -> Option<usize> {
+    match pin!(read_buffer.fill(reader)).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(read) => Some(read.unwrap()),
         Poll::Pending => None,
     }
 }
 
-fn take(intake: &mut Intake) -> Option<(u64, Bytes)> {
-    match intake.frame(Decoder::new(2 << 20)).unwrap()? {
+fn take(read_buffer: &mut ReadBuffer) -> Option<(u64, Bytes)> {
+    match read_buffer.frame(Decoder::new(2 << 20)).unwrap()? {
         Frame::Part { call, body, .. } => Some((call, body)),
         other => panic!("{other:?}"),
     }
@@ -61,43 +61,43 @@ fn part(call: u64, length: usize) -> Vec<u8> {
 #[test]
 fn an_idle_stream_keeps_no_large_buffer() {
     for burst in [vec![part(1, 1000); 64].concat(), part(1, 1 << 20), part(1, 10_000)] {
-        let (mut intake, mut reader) = (Intake::default(), Pieces::default());
-        assert_eq!(fill(&mut intake, &mut reader), None);
-        assert_eq!(intake.bytes.capacity(), 0);
+        let (mut read_buffer, mut reader) = (ReadBuffer::default(), Pieces::default());
+        assert_eq!(fill(&mut read_buffer, &mut reader), None);
+        assert_eq!(read_buffer.bytes.capacity(), 0);
         reader.pieces.push_back(burst);
-        while fill(&mut intake, &mut reader).is_some() {
-            while take(&mut intake).is_some() {}
+        while fill(&mut read_buffer, &mut reader).is_some() {
+            while take(&mut read_buffer).is_some() {}
         }
-        assert_eq!((intake.bytes.capacity(), intake.room), (0, 0));
+        assert_eq!((read_buffer.bytes.capacity(), read_buffer.room), (0, 0));
     }
 }
 
 #[test]
 fn one_small_frame_at_a_time_needs_one_buffer() {
-    let (mut intake, mut reader) = (Intake::default(), Pieces::default());
-    let mut places = Vec::new();
+    let (mut read_buffer, mut reader) = (ReadBuffer::default(), Pieces::default());
+    let mut connection_slots = Vec::new();
     for call in 0..100 {
         reader.pieces.push_back(part(call, 100));
-        assert_eq!(fill(&mut intake, &mut reader), Some(HEAD + 100));
-        let (taken, body) = take(&mut intake).unwrap();
+        assert_eq!(fill(&mut read_buffer, &mut reader), Some(HEAD + 100));
+        let (taken, body) = take(&mut read_buffer).unwrap();
         assert_eq!((taken, body.len()), (call, 100));
-        places.push(body.as_ptr());
-        assert!(take(&mut intake).is_none());
+        connection_slots.push(body.as_ptr());
+        assert!(take(&mut read_buffer).is_none());
         drop(body);
-        assert_eq!(fill(&mut intake, &mut reader), None);
+        assert_eq!(fill(&mut read_buffer, &mut reader), None);
     }
-    assert_eq!(intake.room, KEPT);
-    let begin = *places.iter().min().unwrap() as usize;
-    assert!(places.iter().all(|place| *place as usize - begin < KEPT));
+    assert_eq!(read_buffer.room, KEPT);
+    let begin = *connection_slots.iter().min().unwrap() as usize;
+    assert!(connection_slots.iter().all(|place| *place as usize - begin < KEPT));
 }
 
 #[test]
 fn a_body_that_is_kept_is_not_written_over() {
-    let (mut intake, mut reader) =
-        (Intake::default(), Pieces::of([part(1, 100), vec![0; 100], part(2, 5)]));
-    fill(&mut intake, &mut reader);
-    let (_, kept) = take(&mut intake).unwrap();
-    fill(&mut intake, &mut reader);
+    let (mut read_buffer, mut reader) =
+        (ReadBuffer::default(), Pieces::of([part(1, 100), vec![0; 100], part(2, 5)]));
+    fill(&mut read_buffer, &mut reader);
+    let (_, kept) = take(&mut read_buffer).unwrap();
+    fill(&mut read_buffer, &mut reader);
     assert_eq!(&kept[..], [b'x'; 100]);
 }
 
@@ -106,13 +106,14 @@ fn a_frame_cut_anywhere_is_one_frame() {
     let frames = [part(1, 20), part(2, 0), part(3, 3)].concat();
     for cut in 0..=frames.len() {
         let (first, second) = frames.split_at(cut);
-        let (mut intake, mut reader) = (Intake::default(), Pieces::of([first.to_vec()]));
+        let (mut read_buffer, mut reader) = (ReadBuffer::default(), Pieces::of([first.to_vec()]));
         let mut taken = Vec::new();
         for piece in [None, Some(second.to_vec())] {
             reader.pieces.extend(piece);
-            while fill(&mut intake, &mut reader).is_some_and(|read| read > 0) {
+            while fill(&mut read_buffer, &mut reader).is_some_and(|read| read > 0) {
                 taken.extend(
-                    std::iter::from_fn(|| take(&mut intake)).map(|(call, body)| (call, body.len())),
+                    std::iter::from_fn(|| take(&mut read_buffer))
+                        .map(|(call, body)| (call, body.len())),
                 );
             }
         }
@@ -122,11 +123,11 @@ fn a_frame_cut_anywhere_is_one_frame() {
 
 #[test]
 fn a_large_frame_gets_its_room_at_once_when_enough_came() {
-    let (mut intake, mut reader) = (Intake::default(), Pieces::of([part(1, 1 << 20)]));
+    let (mut read_buffer, mut reader) = (ReadBuffer::default(), Pieces::of([part(1, 1 << 20)]));
     let mut reads = Vec::new();
     let body = loop {
-        reads.push(fill(&mut intake, &mut reader).unwrap());
-        if let Some((_, body)) = take(&mut intake) {
+        reads.push(fill(&mut read_buffer, &mut reader).unwrap());
+        if let Some((_, body)) = take(&mut read_buffer) {
             break body;
         }
     };
@@ -138,13 +139,13 @@ fn a_large_frame_gets_its_room_at_once_when_enough_came() {
 fn a_length_that_is_only_claimed_gets_no_room() {
     let mut pieces = part(1, 2 << 20);
     pieces.truncate(100);
-    let (mut intake, mut reader) =
-        (Intake::default(), Pieces::of(pieces.chunks(10).map(<[u8]>::to_vec)));
-    while fill(&mut intake, &mut reader).is_some() {
-        assert!(take(&mut intake).is_none());
-        assert!(intake.bytes.capacity() < 3 * ROOM);
+    let (mut read_buffer, mut reader) =
+        (ReadBuffer::default(), Pieces::of(pieces.chunks(10).map(<[u8]>::to_vec)));
+    while fill(&mut read_buffer, &mut reader).is_some() {
+        assert!(take(&mut read_buffer).is_none());
+        assert!(read_buffer.bytes.capacity() < 3 * ROOM);
     }
-    assert_eq!(intake.bytes.len(), 100);
+    assert_eq!(read_buffer.bytes.len(), 100);
 }
 
 #[test]
@@ -152,10 +153,10 @@ fn a_stream_begins_and_ends() {
     let begins = [&write_preamble(Role::Single)[..], &part(9, 4)].concat();
     let mut reader = Pieces::of(begins.chunks(5).map(<[u8]>::to_vec));
     reader.is_over = true;
-    let mut intake = Intake::default();
-    assert_eq!((intake.preamble(), fill(&mut intake, &mut reader)), (None, Some(5)));
-    assert_eq!((intake.preamble(), fill(&mut intake, &mut reader)), (None, Some(5)));
-    assert_eq!(intake.preamble(), Some(write_preamble(Role::Single)));
-    while fill(&mut intake, &mut reader) != Some(0) {}
-    assert_eq!(take(&mut intake).unwrap().0, 9);
+    let mut read_buffer = ReadBuffer::default();
+    assert_eq!((read_buffer.preamble(), fill(&mut read_buffer, &mut reader)), (None, Some(5)));
+    assert_eq!((read_buffer.preamble(), fill(&mut read_buffer, &mut reader)), (None, Some(5)));
+    assert_eq!(read_buffer.preamble(), Some(write_preamble(Role::Single)));
+    while fill(&mut read_buffer, &mut reader) != Some(0) {}
+    assert_eq!(take(&mut read_buffer).unwrap().0, 9);
 }

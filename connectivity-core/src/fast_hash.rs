@@ -6,9 +6,9 @@ use std::hash::Hasher;
 
 /// Multiplies what it is given, eight bytes at a time.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Quick(u64);
+pub(crate) struct FastHasher(u64);
 
-impl Hasher for Quick {
+impl Hasher for FastHasher {
     fn write(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks();
         words.iter().for_each(|word| self.write_u64(u64::from_le_bytes(*word)));

@@ -24,7 +24,7 @@ const OPENING: usize = 512;
 /// next takes the place of the oldest that is still opening, of the same origin or of the one that
 /// has the most. An *established* connection keeps its place; one origin does not get all of them.
 #[derive(Clone, Debug)]
-pub(crate) struct Places(Arc<Inner>);
+pub(crate) struct ConnectionSlots(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -55,7 +55,7 @@ struct State {
     refused: HashSet<Option<Origin>>,
 }
 
-impl Places {
+impl ConnectionSlots {
     /// For connections that are established until they end: `limit` of them, half of those for one
     /// origin.
     #[cfg(feature = "wire")]
@@ -122,7 +122,7 @@ impl Places {
         state.next += 1;
         state.opening_count += 1;
         state.opening.entry(origin.clone()).or_default().push_back((number, evict));
-        Opening { places: Arc::clone(&self.0), origin, number, evicted }
+        Opening { connection_slots: Arc::clone(&self.0), origin, number, evicted }
     }
 }
 
@@ -191,7 +191,7 @@ impl State {
 /// A connection that is opening.
 #[derive(Debug)]
 pub(crate) struct Opening {
-    places: Arc<Inner>,
+    connection_slots: Arc<Inner>,
     origin: Origin,
     number: u64,
     evicted: oneshot::Receiver<()>,
@@ -221,10 +221,10 @@ impl Opening {
     }
 
     /// Gives the connection a lasting place; `None` if there is none for clients of this origin.
-    pub(crate) fn establish(self, origin: Origin) -> Option<Place> {
-        let mut state = self.places.state();
+    pub(crate) fn establish(self, origin: Origin) -> Option<ConnectionSlot> {
+        let mut state = self.connection_slots.state();
         let (limits, own) =
-            (&self.places.limits, state.established.get(&origin).copied().unwrap_or(0));
+            (&self.connection_slots.limits, state.established.get(&origin).copied().unwrap_or(0));
         if state.established_count >= limits.established {
             state.refuse(None, limits.established);
             return None;
@@ -236,27 +236,27 @@ impl Opening {
         state.established_count += 1;
         state.established.insert(origin.clone(), own + 1);
         drop(state);
-        Some(Place { places: Arc::clone(&self.places), origin })
+        Some(ConnectionSlot { connection_slots: Arc::clone(&self.connection_slots), origin })
     }
 }
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        self.places.state().remove(&self.origin, self.number);
+        self.connection_slots.state().remove(&self.origin, self.number);
     }
 }
 
 /// The place of an established connection, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
-    places: Arc<Inner>,
+pub(crate) struct ConnectionSlot {
+    connection_slots: Arc<Inner>,
     origin: Origin,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.places.state().end(&self.origin, &self.places.limits);
-        self.places.freed.notify_one();
+        self.connection_slots.state().end(&self.origin, &self.connection_slots.limits);
+        self.connection_slots.freed.notify_one();
     }
 }
 
@@ -276,10 +276,11 @@ mod tests {
 
     #[tokio::test]
     async fn who_does_not_begin_makes_room_for_the_next_the_oldest_first() {
-        let places = Places::new(10);
-        let mut silent: Vec<_> = (0..OPENING_OF_ORIGIN).map(|_| places.open(origin(1))).collect();
-        let mut other = places.open(origin(2));
-        let mut newer: Vec<_> = (0..3).map(|_| places.open(origin(1))).collect();
+        let connection_slots = ConnectionSlots::new(10);
+        let mut silent: Vec<_> =
+            (0..OPENING_OF_ORIGIN).map(|_| connection_slots.open(origin(1))).collect();
+        let mut other = connection_slots.open(origin(2));
+        let mut newer: Vec<_> = (0..3).map(|_| connection_slots.open(origin(1))).collect();
         for (n, opening) in silent.iter_mut().enumerate() {
             assert_eq!(is_evicted(opening).await, n < 3, "{n}");
         }
@@ -287,17 +288,19 @@ mod tests {
             assert!(!is_evicted(opening).await);
         }
         drop((silent, newer));
-        assert_eq!(places.0.state().opening_count, 1);
+        assert_eq!(connection_slots.0.state().opening_count, 1);
     }
 
     #[tokio::test]
     async fn a_crowd_of_origins_evicts_of_the_one_that_has_the_most() {
-        let places = Places::new(10);
-        let mut greedy: Vec<_> = (0..OPENING_OF_ORIGIN).map(|_| places.open(origin(0))).collect();
-        let crowd: Vec<_> =
-            (1..=OPENING - OPENING_OF_ORIGIN).map(|n| places.open(origin(n as i32))).collect();
+        let connection_slots = ConnectionSlots::new(10);
+        let mut greedy: Vec<_> =
+            (0..OPENING_OF_ORIGIN).map(|_| connection_slots.open(origin(0))).collect();
+        let crowd: Vec<_> = (1..=OPENING - OPENING_OF_ORIGIN)
+            .map(|n| connection_slots.open(origin(n as i32)))
+            .collect();
         assert!(!is_evicted(&mut greedy[0]).await);
-        let _one_more = places.open(origin(-1));
+        let _one_more = connection_slots.open(origin(-1));
         assert!(is_evicted(&mut greedy[0]).await && !is_evicted(&mut greedy[1]).await);
         drop(crowd);
     }
@@ -313,8 +316,8 @@ mod tests {
 
     #[test]
     fn a_flood_that_is_refused_is_told_once_until_half_of_it_has_gone() {
-        let places = Places::new(8);
-        let establish = |n| places.open(origin(n)).establish(origin(n));
+        let connection_slots = ConnectionSlots::new(8);
+        let establish = |n| connection_slots.open(origin(n)).establish(origin(n));
         let mut held: Vec<_> = (0..4).map(|_| establish(1)).collect();
         let flood = |n| (0..100).for_each(|_| assert!(establish(n).is_none()));
         assert_eq!(told(|| flood(1)), 1);
@@ -323,7 +326,7 @@ mod tests {
         assert_eq!(told(|| flood(1)), 0, "the same flood");
         let others: Vec<_> = (2..6).map(establish).collect();
         let crowd = || (10..100).for_each(|n| assert!(establish(n).is_none()));
-        assert_eq!(told(crowd), 1, "another cause: all places are taken, whoever asks");
+        assert_eq!(told(crowd), 1, "another cause: all connection_slots are taken, whoever asks");
         assert_eq!(told(crowd), 0);
         drop((held, others));
         let _held: Vec<_> = (0..4).map(|_| establish(1)).collect();
@@ -332,8 +335,8 @@ mod tests {
 
     #[test]
     fn one_origin_gets_half_of_the_places() {
-        let places = Places::new(4);
-        let establish = |n| places.open(origin(n)).establish(origin(n));
+        let connection_slots = ConnectionSlots::new(4);
+        let establish = |n| connection_slots.open(origin(n)).establish(origin(n));
         let held = [establish(1), establish(1)];
         assert!(held.iter().all(Option::is_some) && establish(1).is_none());
         let others = [establish(2), establish(3)];
@@ -341,6 +344,6 @@ mod tests {
         drop(held);
         assert!(establish(1).is_some());
         drop(others);
-        assert_eq!(places.0.state().established.len(), 0);
+        assert_eq!(connection_slots.0.state().established.len(), 0);
     }
 }

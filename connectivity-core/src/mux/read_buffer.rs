@@ -23,7 +23,7 @@ const AHEAD: usize = 16;
 
 /// Bytes on their way from a stream to frames.
 #[derive(Debug, Default)]
-pub(in crate::mux) struct Intake {
+pub(in crate::mux) struct ReadBuffer {
     bytes: BytesMut,
     /// The most that `bytes` has had room for since it was made.
     room: usize,
@@ -31,7 +31,7 @@ pub(in crate::mux) struct Intake {
     lacks: usize,
 }
 
-impl Intake {
+impl ReadBuffer {
     /// Waits for more, and says how many bytes it was; 0 at the end of the stream.
     ///
     /// # Cancel safety

@@ -18,20 +18,20 @@ use tokio::sync::watch;
 use crate::mcp::protocol::LEAVING;
 
 /// A transport of which only answers come.
-pub(super) struct Sieve<T: Transport<RoleClient>> {
+pub(super) struct ResponseFilter<T: Transport<RoleClient>> {
     inner: T,
     /// The answer to a question of the server that is leaving, and those behind it.
     answer: Option<Sending<T::Error>>,
     waiting: VecDeque<ClientJsonRpcMessage>,
     changed: ToolsChanged,
-    leave: Leave,
+    leave: DrainSignal,
 }
 
 /// Tells that the server takes no more requests on this session.
 #[derive(Clone, Debug)]
-pub(super) struct Leave(watch::Sender<bool>);
+pub(super) struct DrainSignal(watch::Sender<bool>);
 
-impl Leave {
+impl DrainSignal {
     pub(super) fn new() -> Self {
         Self(watch::Sender::new(false))
     }
@@ -75,14 +75,14 @@ impl ToolsChanged {
 
 type Sending<E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send>>;
 
-impl<T: Transport<RoleClient>> Sieve<T> {
-    pub(super) fn new(inner: T, changed: ToolsChanged, leave: Leave) -> Self {
+impl<T: Transport<RoleClient>> ResponseFilter<T> {
+    pub(super) fn new(inner: T, changed: ToolsChanged, leave: DrainSignal) -> Self {
         changed.0.store(false, Ordering::Relaxed);
         Self { inner, answer: None, waiting: VecDeque::new(), changed, leave }
     }
 }
 
-impl<T: Transport<RoleClient> + 'static> Transport<RoleClient> for Sieve<T> {
+impl<T: Transport<RoleClient> + 'static> Transport<RoleClient> for ResponseFilter<T> {
     type Error = T::Error;
 
     fn send(
@@ -208,15 +208,19 @@ mod tests {
             let ask = |n: u32| json!({ "jsonrpc": "2.0", "id": n, "method": "ping" });
             let answer = json!({ "jsonrpc": "2.0", "id": 7, "result": { "content": [] } });
             let messages = (0..100).map(ask).chain([answer]).collect();
-            let mut sieve =
-                Sieve::new(Busy { messages, sends }, ToolsChanged::default(), Leave::new());
-            let received = tokio::time::timeout(Duration::from_secs(10), sieve.receive()).await;
+            let mut response_filter = ResponseFilter::new(
+                Busy { messages, sends },
+                ToolsChanged::default(),
+                DrainSignal::new(),
+            );
+            let received =
+                tokio::time::timeout(Duration::from_secs(10), response_filter.receive()).await;
             assert!(
                 matches!(received, Ok(Some(ServerJsonRpcMessage::Response(_)))),
                 "{sends:?}: {received:?}"
             );
-            assert!(sieve.waiting.len() <= MAX_WAITING);
-            sieve.close().await.unwrap();
+            assert!(response_filter.waiting.len() <= MAX_WAITING);
+            response_filter.close().await.unwrap();
         }
     }
 }

@@ -8,20 +8,20 @@ use std::time::SystemTime;
 use crate::error::ErrorKind;
 use crate::layer::breaker::utc;
 use crate::name::Name;
-use crate::router::table::Ready;
-use crate::router::target::Target;
+use crate::router::active_route::ActiveRoute;
+use crate::router::table::ResolvedRoute;
 use crate::routes::{Route, RouteError, RouteRow};
 use crate::transport::{Calls, Remote, Transport};
 
 /// One row: the route it made, or the last good one and what is wrong now.
-pub(crate) struct Slot {
+pub(crate) struct RouteEntry {
     pub(crate) row: RouteRow,
     pub(crate) name: Option<Name>,
     /// The route in force; of an older row if there is trouble with this one.
-    pub(crate) target: Option<Arc<Target>>,
+    pub(crate) target: Option<Arc<ActiveRoute>>,
     /// The same, under its layers.
-    pub(crate) ready: Option<Ready>,
-    pub(crate) trouble: Option<Trouble>,
+    pub(crate) ready: Option<ResolvedRoute>,
+    pub(crate) trouble: Option<RouteFault>,
     /// Which transport built the target, so that a replaced transport builds it anew.
     pub(crate) transport: Option<Arc<dyn Transport>>,
     /// Which set of layers stands around the target.
@@ -34,7 +34,7 @@ pub(crate) struct Slot {
     pub(crate) can_turn: bool,
 }
 
-impl Slot {
+impl RouteEntry {
     /// Says whether building the row again may come out differently: a file that it names has
     /// changed, or it is a good row that its transport could not build.
     pub(crate) fn is_stale(&self) -> bool {
@@ -46,14 +46,14 @@ impl Slot {
     /// Says whether what a row became can turn stale.
     pub(crate) fn can_turn(
         row: &RouteRow,
-        target: Option<&Target>,
-        trouble: Option<&Trouble>,
+        target: Option<&ActiveRoute>,
+        trouble: Option<&RouteFault>,
     ) -> bool {
         match trouble {
             Some(trouble) => {
                 matches!(trouble.cause, Cause::Invalid(_)) && Route::parse(row).is_ok()
             }
-            None => target.and_then(Target::remote).is_some_and(Remote::can_change),
+            None => target.and_then(ActiveRoute::remote).is_some_and(Remote::can_change),
         }
     }
 
@@ -74,9 +74,9 @@ pub(crate) fn is_unchanged(remote: &Remote) -> bool {
     std::panic::catch_unwind(AssertUnwindSafe(|| remote.is_unchanged())).unwrap_or(false)
 }
 
-impl fmt::Debug for Slot {
+impl fmt::Debug for RouteEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot")
+        f.debug_struct("RouteEntry")
             .field("row", &self.row)
             .field("trouble", &self.trouble)
             .finish_non_exhaustive()
@@ -85,17 +85,17 @@ impl fmt::Debug for Slot {
 
 /// What is wrong with a row, and since when.
 #[derive(Clone, Debug)]
-pub(crate) struct Trouble {
+pub(crate) struct RouteFault {
     pub(crate) cause: Cause,
     pub(crate) since: SystemTime,
 }
 
-impl Trouble {
+impl RouteFault {
     pub(crate) const NOT_SERVED_HERE: &str =
         "its row says local, and nothing of this name is registered in this process";
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for RouteFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -130,7 +130,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invalid(error) => write!(f, "{error}"),
-            Self::NoImplementation => f.write_str(Trouble::NOT_SERVED_HERE),
+            Self::NoImplementation => f.write_str(RouteFault::NOT_SERVED_HERE),
             Self::NoTransport { word, known } => {
                 write!(
                     f,

@@ -7,18 +7,18 @@ use crate::call::{Call, CallService, Reply, RouteTag};
 use crate::context::after;
 use crate::error::{Error, ErrorKind};
 use crate::layer::breaker::BreakerState;
+use crate::router::entry::RouteFault;
 use crate::router::flight::Flight;
 use crate::router::local::Local;
-use crate::router::path::{Failure, Limits, Path, Traffic};
+use crate::router::path::{LastFailure, Limits, Path, Traffic};
 use crate::router::policies::Policies;
-use crate::router::slot::Trouble;
 use crate::router::table::closed;
 use crate::routes::{Route, Strategy};
 use crate::transport::Remote;
 
 /// Where a route leads.
 #[derive(Clone, Debug)]
-pub(crate) enum Place {
+pub(crate) enum Destination {
     Local(Local),
     Noop,
     Remote(Remote),
@@ -26,24 +26,24 @@ pub(crate) enum Place {
 
 /// A route in force. It outlives the table it was built for while its row stays the same, and while
 /// calls run in it.
-pub(crate) struct Target {
+pub(crate) struct ActiveRoute {
     pub(crate) route: Route,
-    pub(crate) place: Place,
+    pub(crate) place: Destination,
     limits: Limits,
     policies: Policies,
     traffic: Arc<Traffic>,
 }
 
-impl Target {
+impl ActiveRoute {
     /// Makes the target of a row. What its policies have learnt goes over from the target before
     /// it, where both lead to the same place.
     pub(crate) fn new(
         route: Route,
-        place: Place,
+        place: Destination,
         flight: &Arc<Flight>,
         before: Option<&Self>,
     ) -> Self {
-        let remote = matches!(place, Place::Remote(_));
+        let remote = matches!(place, Destination::Remote(_));
         let limits = Limits::of(route.config(), remote);
         let same = |old: &&Self| {
             old.route.strategy() == route.strategy() && old.route.endpoint() == route.endpoint()
@@ -58,21 +58,21 @@ impl Target {
     /// strategy can be at home here.
     pub(crate) fn tag(&self) -> RouteTag {
         let strategy = match self.place {
-            Place::Local(_) => Strategy::Local.word(),
-            Place::Noop => Strategy::Noop.word(),
-            Place::Remote(_) => self.route.strategy().word(),
+            Destination::Local(_) => Strategy::Local.word(),
+            Destination::Noop => Strategy::Noop.word(),
+            Destination::Remote(_) => self.route.strategy().word(),
         };
         RouteTag::new(self.route.name().clone(), strategy)
     }
 
     /// Says whether a typed call may skip everything but the implementation.
     pub(crate) fn is_plain_local(&self) -> bool {
-        matches!(self.place, Place::Local(_)) && self.limits.none()
+        matches!(self.place, Destination::Local(_)) && self.limits.none()
     }
 
     pub(crate) fn remote(&self) -> Option<&Remote> {
         match &self.place {
-            Place::Remote(remote) => Some(remote),
+            Destination::Remote(remote) => Some(remote),
             _ => None,
         }
     }
@@ -99,12 +99,12 @@ impl Target {
 
     /// Notes what is wrong with the row that should have replaced this route: failures of its calls
     /// tell that.
-    pub(crate) fn set_trouble(&self, trouble: Option<&Trouble>) {
-        self.traffic.set_trouble(trouble.map(Trouble::to_string));
+    pub(crate) fn set_trouble(&self, trouble: Option<&RouteFault>) {
+        self.traffic.set_trouble(trouble.map(RouteFault::to_string));
     }
 
     /// The last failure of a call through this route.
-    pub(crate) fn last_failure(&self) -> Option<Failure> {
+    pub(crate) fn last_failure(&self) -> Option<LastFailure> {
         self.traffic.last_failure()
     }
 
@@ -123,11 +123,11 @@ impl Target {
     /// The service of the route: the place it leads to, under what its row asks for.
     pub(crate) fn service(&self) -> CallService {
         let inner = match &self.place {
-            Place::Local(local) => local.service(),
-            Place::Noop => CallService::from_fn(noop),
-            Place::Remote(remote) => self.policies.around(remote.service()),
+            Destination::Local(local) => local.service(),
+            Destination::Noop => CallService::from_fn(noop),
+            Destination::Remote(remote) => self.policies.around(remote.service()),
         };
-        let leaves = matches!(self.place, Place::Remote(_));
+        let leaves = matches!(self.place, Destination::Remote(_));
         CallService::shared(Arc::new(Path::new(
             inner,
             self.limits,
@@ -148,9 +148,9 @@ impl Target {
     }
 }
 
-impl fmt::Debug for Target {
+impl fmt::Debug for ActiveRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Target")
+        f.debug_struct("ActiveRoute")
             .field("name", self.route.name())
             .field("strategy", self.route.strategy())
             .finish()

@@ -12,13 +12,13 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex as AsyncMutex;
 
 /// Hears when its message begins to leave.
-pub(crate) trait Leaves: Send + Sync {
+pub(crate) trait SendObserver: Send + Sync {
     /// Returns whether it is still wanted to.
-    fn leaves(&self) -> bool;
+    fn on_sent(&self) -> bool;
 }
 
 /// The outbox.
-pub(crate) struct Outbox<W> {
+pub(crate) struct SendQueue<W> {
     waiting: Mutex<Waiting>,
     writing: AsyncMutex<Writing<W>>,
     /// How long the other side may leave what is written unread.
@@ -34,7 +34,7 @@ struct Waiting {
 
 struct Outgoing {
     bytes: Bytes,
-    hears: Option<Arc<dyn Leaves>>,
+    observer: Option<Arc<dyn SendObserver>>,
 }
 
 struct Writing<W> {
@@ -43,7 +43,7 @@ struct Writing<W> {
     rest: Bytes,
 }
 
-impl<W: AsyncWrite + Unpin> Outbox<W> {
+impl<W: AsyncWrite + Unpin> SendQueue<W> {
     pub(crate) fn new(writer: W, stall: Option<Duration>) -> Self {
         let writing = Writing { writer, rest: Bytes::new() };
         Self { waiting: Mutex::default(), writing: AsyncMutex::new(writing), stall }
@@ -56,14 +56,14 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     pub(crate) fn put(
         &self,
         mut message: Vec<u8>,
-        hears: Option<Arc<dyn Leaves>>,
+        observer: Option<Arc<dyn SendObserver>>,
     ) -> io::Result<()> {
         message.push(b'\n');
         let mut waiting = self.waiting();
         if waiting.is_over {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        waiting.messages.push_back(Outgoing { bytes: message.into(), hears });
+        waiting.messages.push_back(Outgoing { bytes: message.into(), observer });
         Ok(())
     }
 
@@ -121,7 +121,7 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
                 rest.advance(written);
             }
             let Some(next) = self.waiting().messages.pop_front() else { break };
-            if next.hears.is_none_or(|hears| hears.leaves()) {
+            if next.observer.is_none_or(|observer| observer.on_sent()) {
                 *rest = next.bytes;
             }
         }
@@ -157,14 +157,14 @@ mod tests {
     #[tokio::test]
     async fn messages_leave_in_order_whoever_writes() {
         let (ours, mut theirs) = duplex(64);
-        let outbox = Arc::new(Outbox::new(ours, None));
+        let send_queue = Arc::new(SendQueue::new(ours, None));
         for n in 0..100 {
-            outbox.put(format!("message {n}").into_bytes(), None).unwrap();
+            send_queue.put(format!("message {n}").into_bytes(), None).unwrap();
         }
         let writers: Vec<_> = (0..3)
             .map(|_| {
-                let outbox = Arc::clone(&outbox);
-                tokio::spawn(async move { outbox.flush().await })
+                let send_queue = Arc::clone(&send_queue);
+                tokio::spawn(async move { send_queue.flush().await })
             })
             .collect();
         let mut read = String::new();
@@ -175,31 +175,31 @@ mod tests {
             for writer in writers {
                 writer.await.unwrap().unwrap();
             }
-            outbox.finish().await.unwrap();
+            send_queue.finish().await.unwrap();
         };
         tokio::join!(reading, writing);
         let expected: Vec<_> = (0..100).map(|n| format!("message {n}")).collect();
         assert_eq!(read.lines().collect::<Vec<_>>(), expected);
-        assert!(outbox.put(Vec::new(), None).is_err(), "nothing leaves any more");
+        assert!(send_queue.put(Vec::new(), None).is_err(), "nothing leaves any more");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_writer_that_is_dropped_loses_nothing() {
         let (ours, mut theirs) = duplex(4);
-        let outbox = Outbox::new(ours, None);
-        outbox.put(b"abcdefgh".to_vec(), None).unwrap();
-        let cut = tokio::time::timeout(Duration::from_secs(1), outbox.drained()).await;
+        let send_queue = SendQueue::new(ours, None);
+        send_queue.put(b"abcdefgh".to_vec(), None).unwrap();
+        let cut = tokio::time::timeout(Duration::from_secs(1), send_queue.drained()).await;
         assert!(cut.is_err());
         let mut read = [0; 9];
-        let (written, _) = tokio::join!(outbox.drained(), theirs.read_exact(&mut read));
+        let (written, _) = tokio::join!(send_queue.drained(), theirs.read_exact(&mut read));
         written.unwrap();
         assert_eq!(&read, b"abcdefgh\n");
     }
 
     struct Unwanted;
 
-    impl Leaves for Unwanted {
-        fn leaves(&self) -> bool {
+    impl SendObserver for Unwanted {
+        fn on_sent(&self) -> bool {
             false
         }
     }
@@ -207,28 +207,28 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_wants_any_more_does_not_leave() {
         let mut written = Vec::new();
-        let outbox = Outbox::new(&mut written, None);
-        outbox.put(b"a".to_vec(), None).unwrap();
-        outbox.put(b"b".to_vec(), Some(Arc::new(Unwanted))).unwrap();
-        outbox.put(b"c".to_vec(), None).unwrap();
-        outbox.drained().await.unwrap();
-        drop(outbox);
+        let send_queue = SendQueue::new(&mut written, None);
+        send_queue.put(b"a".to_vec(), None).unwrap();
+        send_queue.put(b"b".to_vec(), Some(Arc::new(Unwanted))).unwrap();
+        send_queue.put(b"c".to_vec(), None).unwrap();
+        send_queue.drained().await.unwrap();
+        drop(send_queue);
         assert_eq!(written, b"a\nc\n");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_comes_while_the_last_is_flushed_leaves_too() {
         let (flushing, mut theirs) = Flushing::new();
-        let outbox = Arc::new(Outbox::new(flushing, None));
-        outbox.put(b"first".to_vec(), None).unwrap();
+        let send_queue = Arc::new(SendQueue::new(flushing, None));
+        send_queue.put(b"first".to_vec(), None).unwrap();
         let drained = tokio::spawn({
-            let outbox = Arc::clone(&outbox);
-            async move { outbox.drained().await }
+            let send_queue = Arc::clone(&send_queue);
+            async move { send_queue.drained().await }
         });
         let mut read = [0; 6];
         theirs.read_exact(&mut read).await.unwrap();
-        outbox.put(b"second".to_vec(), None).unwrap();
-        outbox.flush().await.unwrap();
+        send_queue.put(b"second".to_vec(), None).unwrap();
+        send_queue.flush().await.unwrap();
         let mut read = [0; 7];
         let second = tokio::time::timeout(Duration::from_secs(10), theirs.read_exact(&mut read));
         let (second, drained) = tokio::join!(second, drained);
@@ -282,9 +282,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_does_not_read_is_given_up() {
         let (ours, _theirs) = duplex(4);
-        let outbox = Outbox::new(ours, Some(Duration::from_secs(10)));
-        outbox.put(b"abcdefgh".to_vec(), None).unwrap();
-        assert_eq!(outbox.flush().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(outbox.put(b"more".to_vec(), None).is_err());
+        let send_queue = SendQueue::new(ours, Some(Duration::from_secs(10)));
+        send_queue.put(b"abcdefgh".to_vec(), None).unwrap();
+        assert_eq!(send_queue.flush().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(send_queue.put(b"more".to_vec(), None).is_err());
     }
 }

@@ -11,12 +11,12 @@ use crate::model::Service;
 
 /// The first and the last token of a type.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct TypeSpan {
     pub(super) first: Span,
     pub(super) last: Span,
 }
 
-impl Place {
+impl TypeSpan {
     fn of(tokens: TokenStream) -> Option<Self> {
         let mut spans = tokens.into_iter().map(|token| token.span());
         let first = spans.next()?;
@@ -25,9 +25,9 @@ impl Place {
 }
 
 /// The place of the first type of each spelling.
-pub(super) struct Places(HashMap<String, Place>);
+pub(super) struct TypeSpans(HashMap<String, TypeSpan>);
 
-impl Places {
+impl TypeSpans {
     pub(super) fn of(service: &Service) -> Self {
         let mut places = HashMap::new();
         for ty in service.methods.iter().flat_map(|method| {
@@ -35,7 +35,7 @@ impl Places {
             [ok, err]
         }) {
             let tokens = ty.to_token_stream();
-            if let Some(place) = Place::of(tokens.clone()) {
+            if let Some(place) = TypeSpan::of(tokens.clone()) {
                 places.entry(tokens.to_string()).or_insert(place);
             }
         }
@@ -43,13 +43,13 @@ impl Places {
     }
 
     /// Where to report a mistake in the `T` and in the `E` of a method's result.
-    pub(super) fn of_result(&self, output: &Type) -> (Place, Place) {
+    pub(super) fn of_result(&self, output: &Type) -> (TypeSpan, TypeSpan) {
         let (ok, err) = parts_of_result(output);
         (self.of_type(ok), self.of_type(err))
     }
 
-    fn of_type(&self, ty: &Type) -> Place {
-        let nowhere = Place { first: Span::mixed_site(), last: Span::mixed_site() };
+    fn of_type(&self, ty: &Type) -> TypeSpan {
+        let nowhere = TypeSpan { first: Span::mixed_site(), last: Span::mixed_site() };
         self.0.get(&ty.to_token_stream().to_string()).copied().unwrap_or(nowhere)
     }
 }
