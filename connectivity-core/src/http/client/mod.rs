@@ -7,6 +7,8 @@
 
 mod endpoint;
 pub(crate) mod guard;
+mod inputs;
+mod remote;
 mod reply;
 mod sending;
 mod transport;
@@ -16,8 +18,10 @@ pub use transport::HttpTransport;
 #[cfg(feature = "mcp")]
 pub(crate) use endpoint::Endpoint;
 #[cfg(feature = "mcp")]
+pub(crate) use inputs::{BuildInputs, row_headers};
+#[cfg(feature = "mcp")]
 pub(crate) use reply::{kind_of, not_answered, sent_of};
 #[cfg(feature = "mcp")]
 pub(crate) use sending::Departure;
 #[cfg(feature = "mcp")]
-pub(crate) use transport::{can_change, guarded_client, own_headers};
+pub(crate) use transport::guarded_client;

@@ -17,9 +17,9 @@ use crate::context::Peer;
 use crate::transport::Inbound;
 use crate::transport::io::Workplace;
 
+pub(crate) use self::auth::Authenticator;
 #[cfg(feature = "mcp")]
 pub(crate) use self::body::BodyLimits;
-pub(crate) use self::auth::Authenticator;
 #[cfg(feature = "mcp")]
 pub(crate) use self::request::read_body;
 pub(crate) use self::response::ErrorResponse;

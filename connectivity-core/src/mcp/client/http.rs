@@ -17,7 +17,7 @@ use super::response_filter::ToolsChanged;
 use super::session::{Answers, MAX_IN_FLIGHT, Session};
 use crate::error::{ErrorKind, Sent};
 use crate::http::client::guard::Guard;
-use crate::http::client::{Endpoint, guarded_client, kind_of, not_answered, own_headers};
+use crate::http::client::{Endpoint, guarded_client, kind_of, not_answered, row_headers};
 use crate::routes::{RouteConfig, RouteError};
 use crate::transport::link::DialError;
 
@@ -42,7 +42,7 @@ impl HttpDial {
     ) -> Result<Self, RouteError> {
         // Whatever stands behind the host is the URL's: no name of a method follows it.
         let endpoint = Endpoint::of_row(endpoint, "mcp", config.tls(), guard)?;
-        let headers = own_headers(config)?;
+        let headers = row_headers(config)?;
         if let Some(name) =
             headers.keys().find(|name| **name == ACCEPT || RESERVED.contains(&name.as_str()))
         {

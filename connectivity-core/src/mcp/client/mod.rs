@@ -17,12 +17,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use reqwest::header::HeaderMap;
 
-use crate::http::client as web;
+use crate::http::client::BuildInputs;
 use crate::http::client::guard::Guard;
 use crate::quic::endpoints::Endpoints;
-use crate::routes::{Route, RouteConfig, RouteError};
+use crate::routes::{Route, RouteError};
 use crate::tls;
 use crate::transport::link::{Link, Links};
 use crate::transport::{BuildContext, Remote, Transport};
@@ -97,32 +96,19 @@ impl McpTransport {
     }
 
     /// Finds or makes the link to an endpoint.
-    fn link(&self, route: &Route, made_of: &BuildInputs) -> Result<Arc<Link<McpDial>>, RouteError> {
+    fn link(&self, route: &Route, inputs: &BuildInputs) -> Result<Arc<Link<McpDial>>, RouteError> {
         let (dial, config) = (self.dial(route)?, route.config());
-        let headers = made_of
-            .headers
+        let headers = inputs
+            .headers()
             .iter()
             .map(|(name, value)| (name.to_string(), value.as_bytes().to_owned()));
         let key = Key {
             endpoint: route.endpoint().unwrap_or_default().to_owned(),
-            tls: format!("{:?} {:?}", config.tls(), made_of.files),
+            tls: format!("{:?} {:?}", config.tls(), inputs.files()),
             headers: headers.collect(),
             max_reply: config.max_reply_bytes(),
         };
         Ok(self.links.get(key, || dial))
-    }
-}
-
-/// What stands behind the references of a row, when a route is made of it.
-#[derive(PartialEq)]
-struct BuildInputs {
-    files: [u8; 32],
-    headers: HeaderMap,
-}
-
-impl BuildInputs {
-    fn read(config: &RouteConfig) -> Result<Self, RouteError> {
-        Ok(Self { files: tls::files_digest(config.tls()), headers: web::own_headers(config)? })
     }
 }
 
@@ -140,20 +126,14 @@ impl fmt::Debug for McpTransport {
 
 impl Transport for McpTransport {
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
-        let config = route.config().clone();
-        // Before the files are read, so that a change in between is seen as one.
-        let made_of = BuildInputs::read(&config)?;
-        let link = self.link(route, &made_of)?;
-        let (remote, unverified) =
-            (McpRemote::remote(route, Arc::clone(&link)), tls::warning(config.tls()));
-        let remote = remote.with_warnings(move || {
+        let config = route.config();
+        let inputs = BuildInputs::read(config)?;
+        let link = self.link(route, &inputs)?;
+        let unverified = tls::warning(config.tls());
+        let remote = McpRemote::remote(route, Arc::clone(&link)).with_warnings(move || {
             unverified.iter().cloned().chain(link.dial().warning()).collect()
         });
-        Ok(match web::can_change(&config) {
-            true => remote
-                .with_unchanged(move || BuildInputs::read(&config).is_ok_and(|now| now == made_of)),
-            false => remote,
-        })
+        Ok(inputs.watch(remote, config))
     }
 
     fn check(&self, route: &Route) -> Result<(), RouteError> {

@@ -16,6 +16,8 @@ use tokio::net::TcpStream;
 
 use tests::shop::*;
 
+mod chain;
+
 /// Connects to its endpoint for each attempt, and counts them. Nobody there ever answers, and it
 /// does not care for deadlines.
 #[derive(Clone, Default)]
@@ -443,56 +445,6 @@ async fn a_storm_of_failing_calls_is_not_made_much_worse_by_retries() {
     let made = world.attempts.made();
     assert!(made > 1100, "{made} attempts: it does retry");
     assert!(made <= 1200 + 100, "{made} attempts: a fifth, and what ten seconds allow beside");
-}
-
-/// Hands every call on.
-struct Relay(BillingClient);
-
-impl Billing for Relay {
-    async fn charge(&self, order: &str, cents: u64) -> Result<Receipt, BillingError> {
-        self.0.charge(order, cents).await
-    }
-    async fn quote(&self, order: &str) -> Result<u64, BillingError> {
-        self.0.quote(order).await
-    }
-    async fn sleep(&self, ms: u64) -> Result<(), BillingError> {
-        self.0.sleep(ms).await
-    }
-    async fn work(&self, order: &str, ms: u64) -> Result<(), BillingError> {
-        self.0.work(order, ms).await
-    }
-    async fn rework(&self, order: &str, ms: u64) -> Result<(), BillingError> {
-        self.0.rework(order, ms).await
-    }
-    async fn audit(&self, ms: u64) -> Result<(), BillingError> {
-        self.0.audit(ms).await
-    }
-    async fn fail(&self, how: Failure) -> Result<(), BillingError> {
-        self.0.fail(how).await
-    }
-    async fn seen(&self) -> Result<Seen, BillingError> {
-        self.0.seen().await
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn retries_do_not_multiply_along_a_chain_of_routers() {
-    const RETRY: &str = r#"{"retry_max":3,"retry_backoff_ms":1}"#;
-    let dir = tempfile::tempdir().unwrap();
-    let [first, second, third] = [World::new(), World::new(), World::new()];
-    third.row("count", &closed_port(), RETRY).await;
-    let mut servers = Vec::new();
-    for (near, far, socket) in [(&second, &third, "third"), (&first, &second, "second")] {
-        let served = router(&MemoryRoutes::new());
-        register!(served, Billing => Relay(far.billing.clone())).unwrap();
-        servers.push(far_end(&served, &dir.path().join(socket)).await);
-        near.row("unix", &dir.path().join(socket).display().to_string(), RETRY).await;
-    }
-    for _ in 0..500 {
-        assert_eq!(kind(first.quote().await), Some(ErrorKind::Connect), "what the last one met");
-    }
-    let made = third.attempts.made();
-    assert!(made > 500 && made <= 750, "{made} attempts at the last one");
 }
 
 #[tokio::test]
