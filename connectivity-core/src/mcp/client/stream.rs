@@ -1,6 +1,7 @@
 //! A session's two streams of bytes, as the transport that rmcp runs its client on: the framing,
 //! and what bounds a server.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
@@ -91,6 +92,8 @@ pub(super) struct Stream<R, W, O> {
     send_queue: Arc<SendQueue<W>>,
     /// Messages in a row that could not be understood.
     junk: usize,
+    /// The requests that wait for a response.
+    pending: HashSet<RequestId>,
     /// The server has said that its tools have changed.
     tools_changed: bool,
     /// Lives as long as the session does.
@@ -112,19 +115,31 @@ where
             why,
             send_queue,
             junk: 0,
+            pending: HashSet::new(),
             tools_changed: false,
             _owner: owner,
         }
     }
 
-    /// Returns whether a message is a notice that says nothing new. A flood of them costs no more
-    /// than a look at each.
-    fn is_old_news(&mut self, bytes: &[u8]) -> bool {
-        let head = message::head(bytes).filter(|head| head.id.is_none());
-        match head.as_ref().and_then(message::Head::method) {
-            None | Some(LEAVING) => false,
-            Some(TOOLS_CHANGED) => std::mem::replace(&mut self.tools_changed, true),
-            Some(_) => true,
+    /// Returns whether a message is a notification that says nothing new, or a response to no
+    /// pending request. A flood of them costs no more than reading the head of each.
+    fn is_ignored(&mut self, bytes: &[u8]) -> bool {
+        let Some(head) = message::head(bytes) else { return false };
+        match (&head.id, head.method()) {
+            (None, None | Some(LEAVING)) | (Some(_), Some(_)) => false,
+            (None, Some(TOOLS_CHANGED)) => std::mem::replace(&mut self.tools_changed, true),
+            (None, Some(_)) => true,
+            (Some(_), None) => head.request_id().is_some_and(|id| !self.pending.remove(&id)),
+        }
+    }
+
+    /// Keeps track of the requests that wait for a response.
+    fn track(&mut self, message: &ClientJsonRpcMessage) {
+        if let ClientJsonRpcMessage::Request(request) = message {
+            self.pending.insert(request.id.clone());
+        }
+        if let Some(id) = message::cancels(message) {
+            self.pending.remove(id);
         }
     }
 
@@ -132,7 +147,7 @@ where
     fn take(&mut self) -> Option<Result<ServerJsonRpcMessage, Cause>> {
         loop {
             let message = match self.framer.next()? {
-                Framed::Value(bytes) if self.is_old_news(&bytes) => continue,
+                Framed::Value(bytes) if self.is_ignored(&bytes) => continue,
                 Framed::Value(bytes) => match read(&bytes) {
                     Understood::Message(message) => Some(*message),
                     Understood::AsksNothing => continue,
@@ -182,6 +197,7 @@ where
             ClientJsonRpcMessage::Notification(_) => (None, false),
             _ => (None, true),
         };
+        self.track(&message);
         let put = serde_json::to_vec(&message).map_err(io::Error::other);
         let put = put.and_then(|bytes| {
             self.send_queue.put(bytes, ticket.map(|ticket| ticket as Arc<dyn SendObserver>))

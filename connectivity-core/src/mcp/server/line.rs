@@ -45,6 +45,8 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Line {
     stage: watch::Sender<Stage>,
+    /// Whether a request has come.
+    begun: watch::Sender<bool>,
     end: Mutex<Option<End>>,
     in_flight: Mutex<HashMap<RequestId, Progress>>,
     idle: watch::Sender<usize>,
@@ -56,6 +58,7 @@ impl Line {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             stage: watch::Sender::new(Stage::Open),
+            begun: watch::Sender::new(false),
             end: Mutex::default(),
             in_flight: Mutex::default(),
             idle: watch::Sender::new(0),
@@ -118,8 +121,15 @@ impl Line {
                 ));
             }
             in_flight.insert(id.clone(), Progress { made: 0, answered: false });
+            self.begun.send_if_modified(|begun| !std::mem::replace(begun, true));
             Ok(())
         })
+    }
+
+    /// Waits for the first request.
+    pub(super) async fn begun(&self) {
+        // The sender lives as long as this does.
+        let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
     }
 
     /// The request has an answer, which counts until it leaves: answers that nobody reads must not

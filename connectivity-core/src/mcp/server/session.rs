@@ -45,7 +45,7 @@ where
         &inner,
         Session::new(Arc::clone(&inner), peer, Arc::clone(&line)),
         wire,
-        limits.opening,
+        (limits.opening, &line),
     );
     let ends = async {
         match drain {
@@ -67,19 +67,29 @@ where
     line.why()
 }
 
-async fn run<R, W>(inner: &Inner, session: Session, wire: Wire<R, W>, opening: Option<Duration>)
-where
+async fn run<R, W>(
+    inner: &Inner,
+    session: Session,
+    wire: Wire<R, W>,
+    (opening, line): (Option<Duration>, &Line),
+) where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
 {
     let mut changes = inner.catalogue.changes();
     let opened = session.serve(wire);
-    let opened = match opening {
-        Some(limit) => match tokio::time::timeout(limit, opened).await {
-            Ok(opened) => opened,
-            Err(_elapsed) => return tracing::debug!("a session was not begun in time"),
-        },
-        None => opened.await,
+    // rmcp opens a session without a handshake at its first call, which can come much later, or
+    // take long to arrive. The time limit is for the first request of any kind.
+    let too_late = async {
+        match opening {
+            Some(limit) if tokio::time::timeout(limit, line.begun()).await.is_err() => {}
+            _ => std::future::pending().await,
+        }
+    };
+    let opened = tokio::select! {
+        biased;
+        opened = opened => opened,
+        () = too_late => return tracing::debug!("a session was not begun in time"),
     };
     let running = match opened {
         Ok(running) => running,

@@ -75,6 +75,27 @@ async fn who_says_nothing_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_without_a_handshake_may_wait_for_its_first_call() {
+    let mut client = Client::new();
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let ask = |id: usize, method: &str, mut params: Value| {
+        params["_meta"] = meta.clone();
+        let ask = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        format!("{ask}\n")
+    };
+    client.say(&ask(0, "server/discover", json!({}))).await;
+    assert_eq!(client.next().await["id"], 0);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let call = ask(1, "tools/call", json!({ "name": "echo", "arguments": { "data": "aGk=" } }));
+    client.say(&call).await;
+    assert_eq!(client.next().await["id"], 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_has_its_time() {
     let mut client = Client::new();
     client.say(HELLO).await;

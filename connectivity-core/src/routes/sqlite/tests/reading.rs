@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::params;
 
+use super::super::store::{Access, Store};
+use super::super::stores::share;
 use super::{File, name, rows};
 use crate::routes::{Added, ChangeKind, Field, Route, RouteRow, RouteSource, SqliteRoutes};
 
@@ -51,8 +53,8 @@ fn unguarded() -> (File, SqliteRoutes) {
          INSERT INTO routes VALUES ('good', 'local', NULL, '{}')",
     )
     .unwrap();
-    let routes = SqliteRoutes::open_read_only(&file.path).unwrap();
-    (file, routes)
+    let store = Store::open(&file.path, Access::ReadOnly).unwrap().with_read_limit(PATIENCE);
+    (file, SqliteRoutes { store: share(store) })
 }
 
 #[test]
@@ -80,6 +82,9 @@ fn a_row_without_a_name_does_not_stop_the_rest() {
     let good = rows(&routes).iter().filter(|row| Route::parse(row).is_ok()).count();
     assert_eq!((rows(&routes).len(), good), (3, 1));
 }
+
+/// Long enough for the other limits to be reached first on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A file whose `routes` is a view of this query.
 fn view(query: &str) -> (File, SqliteRoutes) {
