@@ -1,14 +1,14 @@
-//! Counts calls in flight, up to a limit.
+//! A counter of calls in flight with an optional limit.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts calls in flight. It checks before it counts, so a call that is refused keeps no other one
-/// out.
+/// Counter of calls in flight. It checks the limit before it counts, so a rejected call never takes
+/// a permit from another one.
 #[derive(Debug, Default)]
 pub(crate) struct Gate(AtomicUsize);
 
 impl Gate {
-    /// Counts one more call, unless there are `limit` already.
+    /// Counts one more call and returns true, unless `limit` calls are in flight.
     pub(crate) fn enter(&self, limit: Option<usize>) -> bool {
         let Some(limit) = limit else {
             self.0.fetch_add(1, Ordering::AcqRel);
@@ -18,7 +18,7 @@ impl Gate {
         self.0.try_update(Ordering::AcqRel, Ordering::Relaxed, more).is_ok()
     }
 
-    /// Ends a call; returns how many are left.
+    /// Ends a call and returns how many are still in flight.
     pub(crate) fn leave(&self) -> usize {
         self.0.fetch_sub(1, Ordering::SeqCst) - 1
     }

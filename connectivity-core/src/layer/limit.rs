@@ -1,4 +1,4 @@
-//! Not too many calls at once.
+//! Limit of concurrent calls.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,12 +12,13 @@ use super::Gate;
 use crate::call::{Call, Held, Reply};
 use crate::error::{Error, ErrorKind, Sent};
 
-/// Lets `limit` calls through at once and refuses the next as
-/// [`Overloaded`](ErrorKind::Overloaded): none of them waits, and none of the refused ran.
+/// Admits up to `limit` concurrent calls and rejects further ones as
+/// [`Overloaded`](ErrorKind::Overloaded). Calls never queue, and a rejected call did not run.
 ///
-/// One layer and its clones count together, whatever they stand around; give each service one of
-/// its own with [`layer_for`](crate::Router::layer_for) where they should not. A `#[no_cancel]`
-/// method counts until its work has ended. To let calls wait for a while, use tower's own limit.
+/// A layer and its clones share one limit, whatever services they wrap. Use
+/// [`layer_for`](crate::Router::layer_for) to give each service its own limit. A call of a
+/// `#[no_cancel]` method counts until its work has ended. To queue calls instead, use tower's
+/// concurrency limit.
 #[derive(Clone, Debug)]
 pub struct ConcurrencyLayer {
     gate: Arc<Gate>,
@@ -25,13 +26,13 @@ pub struct ConcurrencyLayer {
 }
 
 impl ConcurrencyLayer {
-    /// Makes the layer; with 0 it refuses every call.
+    /// Creates the layer. A limit of 0 rejects every call.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self { gate: Arc::default(), limit }
     }
 
-    /// Returns how many calls are in flight.
+    /// Returns the number of calls in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.gate.busy()
@@ -42,7 +43,7 @@ impl ConcurrencyLayer {
     }
 }
 
-/// A call that counts as in flight until this is dropped.
+/// Permit of one call: the call counts as in flight until it is dropped.
 #[derive(Debug)]
 struct InFlightPermit(Arc<Gate>);
 
@@ -60,7 +61,7 @@ impl<S> Layer<S> for ConcurrencyLayer {
     }
 }
 
-/// A service under a [`ConcurrencyLayer`].
+/// Service of a [`ConcurrencyLayer`].
 #[derive(Clone, Debug)]
 pub struct Concurrency<S> {
     inner: S,
@@ -83,30 +84,34 @@ where
         let Some(permit) = self.layer.enter() else {
             return ConcurrencyFuture {
                 permit: None,
-                refused: Some(refuse(&call, self.layer.limit)),
+                rejected: Some(rejection(&call, self.layer.limit)),
                 work: None,
             };
         };
-        // The permit first, so that a panic inside gives it back.
+        // Take the permit first, so that a panic of the inner service releases it.
         let permit = Held::by(permit, &mut call);
-        ConcurrencyFuture { permit: Some(permit), refused: None, work: Some(self.inner.call(call)) }
+        ConcurrencyFuture {
+            permit: Some(permit),
+            rejected: None,
+            work: Some(self.inner.call(call)),
+        }
     }
 }
 
-fn refuse(call: &Call, limit: usize) -> Error {
+fn rejection(call: &Call, limit: usize) -> Error {
     call.failed(ErrorKind::Overloaded, format_args!("a layer allows {limit} calls at once"))
         .with_sent(Sent::No)
 }
 
 pin_project! {
-    /// The future of [`Concurrency`].
+    /// Future of [`Concurrency`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct ConcurrencyFuture<F> {
         #[pin]
         work: Option<F>,
         permit: Option<Held<InFlightPermit>>,
-        refused: Option<Error>,
+        rejected: Option<Error>,
     }
 }
 
@@ -116,12 +121,12 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for ConcurrencyFuture<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(work) = this.work.as_mut().as_pin_mut() else {
-            // Polled again after the end, it pends, as a future may.
-            return this.refused.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+            // A future may pend when polled again after completion.
+            return this.rejected.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
         };
         let reply = work.poll(cx);
         if reply.is_ready() {
-            // Whoever waits for this future may keep it for a while.
+            // Release the permit now: the caller may keep the completed future for a while.
             *this.permit = None;
             this.work.set(None);
         }
@@ -139,7 +144,7 @@ mod tests {
     use super::*;
     use crate::layer::testing::{answer, call, now, poll_once};
 
-    fn is_refused(reply: Result<Reply, Error>) {
+    fn assert_rejected(reply: Result<Reply, Error>) {
         let error = reply.unwrap_err();
         assert_eq!(
             (error.kind(), error.sent(), error.name()),
@@ -155,11 +160,11 @@ mod tests {
         let (mut one, mut other) = (layer.layer(stuck), layer.clone().layer(stuck));
         let (first, second) = (one.call(call()), other.call(call()));
         assert_eq!(layer.in_flight(), 2);
-        is_refused(now(one.call(call())));
-        is_refused(now(other.clone().call(call())));
+        assert_rejected(now(one.call(call())));
+        assert_rejected(now(other.clone().call(call())));
         drop(first);
         let third = one.call(call());
-        is_refused(now(one.call(call())));
+        assert_rejected(now(one.call(call())));
         drop((second, third));
         assert_eq!(layer.in_flight(), 0);
     }

@@ -1,4 +1,4 @@
-//! A line in the log for each call.
+//! One log event per call.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,29 +15,29 @@ use crate::error::{Error, ErrorKind};
 use crate::layer::outcome::Outcome;
 use crate::name::Name;
 
-/// What filters of a log know our events by.
+/// Target of the events, for log filters.
 const TARGET: &str = "connectivity_core::call";
 
-/// Tells the log of each call when it has ended: its name and strategy, how it ended, how long it
-/// took, and how many bytes went each way where they are bytes already. Never what was in it.
+/// Logs each call when it ends: its name, strategy, outcome and duration, and the request and reply
+/// sizes where the bodies are already bytes. Payloads are never logged.
 ///
-/// A call that got no answer is an event of level `ERROR`; an answer, also one with the error type
-/// of the contract, and a call that nobody waits for any more are of level `DEBUG`. The target is
-/// `connectivity_core::call`. While nobody listens to either, a call does not even look at the
-/// clock.
+/// A call that got no reply is logged at level `ERROR`. A reply, including one with the error type
+/// of the contract, and a cancelled call are logged at level `DEBUG`. The target is
+/// `connectivity_core::call`. If no subscriber is interested in either level, a call does not even
+/// read the clock.
 ///
 /// | field | holds |
 /// | --- | --- |
-/// | `name`, `strategy` | as in the row; the strategy is missing where no router has seen the call |
-/// | `outcome` | `ok`, `app_error`, or the word of the [kind](ErrorKind), `cancelled` too |
+/// | `name`, `strategy` | as in the row; the strategy is absent if the call has not passed a router |
+/// | `outcome` | `ok`, `app_error`, or the name of the [kind](ErrorKind), including `cancelled` |
 /// | `duration_us` | microseconds |
-/// | `request_bytes`, `reply_bytes` | missing for values that stay in this process |
-/// | `sent`, `cause` | of failures: whether it may have run, and [what happened](Error::message), escaped |
+/// | `request_bytes`, `reply_bytes` | absent for values that stay in this process |
+/// | `sent`, `cause` | failures only: whether the call may have run, and the [message](Error::message), escaped |
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LoggingLayer(());
 
 impl LoggingLayer {
-    /// Makes the layer.
+    /// Creates the layer.
     #[must_use]
     pub const fn new() -> Self {
         Self(())
@@ -52,7 +52,7 @@ impl<S> Layer<S> for LoggingLayer {
     }
 }
 
-/// A service under a [`LoggingLayer`].
+/// Service of a [`LoggingLayer`].
 #[derive(Clone, Debug)]
 pub struct Logging<S> {
     inner: S,
@@ -71,15 +71,15 @@ where
     }
 
     fn call(&mut self, call: Call) -> Self::Future {
-        let heard = tracing::enabled!(target: TARGET, Level::ERROR)
+        let enabled = tracing::enabled!(target: TARGET, Level::ERROR)
             || tracing::enabled!(target: TARGET, Level::DEBUG);
-        let entry = heard.then(|| Entry::of(&call));
+        let entry = enabled.then(|| Entry::new(&call));
         LoggingFuture { work: Some(self.inner.call(call)), entry }
     }
 }
 
 pin_project! {
-    /// The future of [`Logging`].
+    /// Future of [`Logging`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct LoggingFuture<F> {
@@ -94,7 +94,7 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for LoggingFuture<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        // Polled again after the end, it pends, as a future may.
+        // A future may pend when polled again after completion.
         let Some(work) = this.work.as_mut().as_pin_mut() else { return Poll::Pending };
         let reply = ready!(work.poll(cx));
         this.work.set(None);
@@ -105,7 +105,7 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for LoggingFuture<F> {
     }
 }
 
-/// What is known of a call when it begins.
+/// Data of a call that is recorded when it starts.
 #[derive(Debug)]
 struct Entry {
     name: Name,
@@ -116,7 +116,7 @@ struct Entry {
 }
 
 impl Entry {
-    fn of(call: &Call) -> Self {
+    fn new(call: &Call) -> Self {
         Self {
             name: call.full_name().clone(),
             route: call.shared_route(),
@@ -175,7 +175,7 @@ impl Drop for Entry {
     }
 }
 
-/// How long a body is, where it is bytes.
+/// Returns the length of a body, if it is bytes.
 fn size(body: &Body) -> Option<usize> {
     match body {
         Body::Encoded(_, bytes) | Body::Raw(bytes) => Some(bytes.len()),
@@ -203,37 +203,37 @@ mod tests {
             reply(&call)
         });
         drop(LoggingLayer::new().layer(inner).call(call).await);
-        let mut told = events.take();
-        assert_eq!(told.len(), 1, "{told:?}");
-        told.remove(0)
+        let mut logged_events = events.take();
+        assert_eq!(logged_events.len(), 1, "{logged_events:?}");
+        logged_events.remove(0)
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_told_at_debug_with_sizes_and_without_payloads() {
-        let told = logged(tagged("quic"), |_call| Ok(Reply::raw("secret reply"))).await;
+        let logged_events = logged(tagged("quic"), |_call| Ok(Reply::raw("secret reply"))).await;
         assert_eq!(
-            told,
+            logged_events,
             "DEBUG connectivity_core::call message=a call ended name=billing.quote strategy=quic outcome=ok duration_us=30000 \
              request_bytes=16 reply_bytes=12"
         );
-        let told =
+        let logged_events =
             logged(call(), |_call| Ok(Reply::encoded(Codec::Json, "secret error", true))).await;
         assert!(
-            told.starts_with("DEBUG")
-                && told.contains("outcome=app_error")
-                && !told.contains("strategy"),
-            "{told}"
+            logged_events.starts_with("DEBUG")
+                && logged_events.contains("outcome=app_error")
+                && !logged_events.contains("strategy"),
+            "{logged_events}"
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_is_told_at_error_with_its_cause_escaped() {
-        let told = logged(tagged("quic"), |call| {
+        let logged_events = logged(tagged("quic"), |call| {
             Err(call.failed(ErrorKind::Connect, "refused\u{1b}[2J\n"))
         })
         .await;
         assert_eq!(
-            told,
+            logged_events,
             "ERROR connectivity_core::call message=a call failed name=billing.quote strategy=quic outcome=connect sent=no \
              duration_us=30000 request_bytes=16 cause=\"refused\\u{1b}[2J\\n\""
         );
@@ -248,18 +248,18 @@ mod tests {
             let mut dropped = std::pin::pin!(LoggingLayer::new().layer(inner).call(call()));
             assert!(poll_once(dropped.as_mut()).is_pending());
         }
-        let told = events.take();
+        let logged_events = events.take();
         assert!(
-            told.len() == 1
-                && told[0].starts_with("DEBUG")
-                && told[0].contains("outcome=cancelled"),
-            "{told:?}"
+            logged_events.len() == 1
+                && logged_events[0].starts_with("DEBUG")
+                && logged_events[0].contains("outcome=cancelled"),
+            "{logged_events:?}"
         );
     }
 
     #[test]
     fn nothing_is_noted_while_nobody_listens() {
-        let _nobody =
+        let _no_subscriber =
             tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
         let inner = service_fn(|_call| std::future::pending::<Result<Reply, Error>>());
         assert!(LoggingLayer::new().layer(inner).call(call()).entry.is_none());

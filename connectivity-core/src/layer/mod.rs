@@ -27,17 +27,17 @@ pub(crate) use gate::Gate;
 use crate::call::Call;
 use crate::error::{Error, ErrorKind, Sent};
 
-/// Says whether a call that failed may go out once more. Whatever repeats calls asks here: the
-/// error is about this very call, the call did not run or may run twice, its arguments are still
-/// there, and the cause is one of those that may pass.
-pub(crate) fn may_repeat(call: &Call, error: &Error, passing: &[ErrorKind]) -> bool {
+/// Returns whether a failed call may be sent again. Every layer that repeats calls asks here. The
+/// error must concern this very call, the call must not have run (or may run twice), its arguments
+/// must still be available, and the cause must be one of `transient`.
+pub(crate) fn may_repeat(call: &Call, error: &Error, transient: &[ErrorKind]) -> bool {
     let about_this_call = !error.is_relayed() && error.name() == call.name();
     let harmless = error.sent() == Sent::No || call.is_idempotent();
-    about_this_call && harmless && passing.contains(&error.kind()) && !call.is_spent()
+    about_this_call && harmless && transient.contains(&error.kind()) && !call.is_spent()
 }
 
-/// The more that can be said of two attempts of one call.
-fn more(one: Sent, other: Sent) -> Sent {
+/// Returns the stronger of two `Sent` values: `No < Maybe < Yes`.
+fn stronger(one: Sent, other: Sent) -> Sent {
     match (one, other) {
         (Sent::Yes, _) | (_, Sent::Yes) => Sent::Yes,
         (Sent::Maybe, _) | (_, Sent::Maybe) => Sent::Maybe,
@@ -45,9 +45,9 @@ fn more(one: Sent, other: Sent) -> Sent {
     }
 }
 
-/// Lets the last error of a call tell what earlier attempts may have done.
+/// Adds to the last error of a call what earlier attempts may have done.
 fn with_earlier(error: Error, earlier: Sent) -> Error {
-    let sent = more(error.sent(), earlier);
+    let sent = stronger(error.sent(), earlier);
     error.with_sent(sent)
 }
 

@@ -1,21 +1,21 @@
-//! How a call ended, in one word of a small set.
+//! Outcome of a call, as a metric label or log field.
 
 use crate::call::Reply;
 use crate::error::{Error, ErrorKind};
 
-/// How a call ended. Two of a kind count as the same.
+/// Outcome of a call. All calls that failed with one kind share an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// With a value.
+    /// A value.
     Ok,
-    /// With the error type of the contract: an answer too.
+    /// The error type of the contract, which is a reply too.
     AppError,
-    /// With no answer. A call that nobody waits for any more is `cancelled`.
+    /// No reply. A call that its caller dropped is `cancelled`.
     Failed(ErrorKind),
 }
 
 impl Outcome {
-    /// How many there are.
+    /// Number of outcomes.
     pub(super) const COUNT: usize = 2 + ErrorKind::ALL.len();
 
     pub(super) fn of(reply: &Result<Reply, Error>) -> Self {
@@ -26,7 +26,7 @@ impl Outcome {
         }
     }
 
-    /// Numbers the outcomes from 0.
+    /// Returns the index of the outcome, from 0.
     pub(super) fn index(self) -> usize {
         match self {
             Self::Ok => 0,

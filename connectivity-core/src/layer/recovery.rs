@@ -1,4 +1,4 @@
-//! A panic is an error of one call.
+//! Turns a panic into an error of one call.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,15 +11,16 @@ use crate::call::{Call, Reply};
 use crate::error::{Error, ErrorKind};
 use crate::service::{CatchPanic, catch};
 
-/// Turns a panic inside of it into [`Panicked`](ErrorKind::Panicked) for that call. Its text goes
-/// to the log, never into the error.
+/// Turns a panic of the inner service into [`Panicked`](ErrorKind::Panicked) for that call. The
+/// panic message goes to the log, never into the error.
 ///
-/// Implementations have this already; the layer is for panics of other layers and of transports.
+/// Implementations are protected already; this layer is for panics of other layers and of
+/// transports.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RecoveryLayer(());
 
 impl RecoveryLayer {
-    /// Makes the layer.
+    /// Creates the layer.
     #[must_use]
     pub const fn new() -> Self {
         Self(())
@@ -30,21 +31,21 @@ impl<S> Layer<S> for RecoveryLayer {
     type Service = Recovery<S>;
 
     fn layer(&self, inner: S) -> Recovery<S> {
-        Recovery { inner, unready: None }
+        Recovery { inner, ready_panic: None }
     }
 }
 
-/// A service under a [`RecoveryLayer`].
+/// Service of a [`RecoveryLayer`].
 #[derive(Debug)]
 pub struct Recovery<S> {
     inner: S,
-    /// The panic of `poll_ready`, which knows no call that it could fail.
-    unready: Option<Error>,
+    /// A panic of `poll_ready`, kept for the next call, since `poll_ready` has no call to fail.
+    ready_panic: Option<Error>,
 }
 
 impl<S: Clone> Clone for Recovery<S> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), unready: None }
+        Self { inner: self.inner.clone(), ready_panic: None }
     }
 }
 
@@ -58,14 +59,14 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         catch("", || self.inner.poll_ready(cx)).unwrap_or_else(|error| {
-            self.unready = Some(error);
+            self.ready_panic = Some(error);
             Poll::Ready(Ok(()))
         })
     }
 
     fn call(&mut self, call: Call) -> Self::Future {
         let name = call.full_name().clone();
-        let started = match self.unready.take() {
+        let started = match self.ready_panic.take() {
             Some(_unnamed) => Err(Error::new(ErrorKind::Panicked, &name, "")),
             None => catch(name.as_str(), || self.inner.call(call)),
         };
@@ -77,7 +78,7 @@ where
 }
 
 pin_project! {
-    /// The future of [`Recovery`].
+    /// Future of [`Recovery`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct RecoveryFuture<F> {
@@ -93,7 +94,7 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for RecoveryFuture<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(work) = this.work.as_mut().as_pin_mut() else {
-            // Polled again after the end, it pends, as a future may.
+            // A future may pend when polled again after completion.
             return this.failed.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
         };
         let reply = ready!(work.poll(cx));
@@ -109,7 +110,7 @@ mod tests {
 
     use crate::layer::testing::{Events, answer, call};
 
-    /// Panics where it is told to.
+    /// A service that panics in the given function.
     #[derive(Clone)]
     struct Panics(&'static str);
 
@@ -139,19 +140,19 @@ mod tests {
     async fn a_panic_anywhere_is_an_error_of_the_call_and_its_text_stays_in_the_log() {
         let events = Events::default();
         let _collecting = events.collect();
-        for place in ["ready", "call"] {
-            let mut service = RecoveryLayer::new().layer(Panics(place));
+        for function in ["ready", "call"] {
+            let mut service = RecoveryLayer::new().layer(Panics(function));
             is_panicked(tower::ServiceExt::oneshot(service.clone(), call()).await);
             service.inner = Panics("nowhere");
             assert!(tower::ServiceExt::oneshot(service, call()).await.is_ok());
         }
         let polled = service_fn(|_call| async { panic!("secret text of a panic") });
         is_panicked(RecoveryLayer::new().layer(polled).call(call()).await);
-        let told = events.take();
-        assert_eq!(told.len(), 3);
+        let logged_events = events.take();
+        assert_eq!(logged_events.len(), 3);
         assert!(
-            told.iter().all(|event| event.contains("secret text of a panic") && event.starts_with("ERROR")),
-            "{told:?}"
+            logged_events.iter().all(|event| event.contains("secret text of a panic") && event.starts_with("ERROR")),
+            "{logged_events:?}"
         );
     }
 

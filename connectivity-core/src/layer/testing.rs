@@ -1,4 +1,4 @@
-//! What the tests of the layers that only look on share.
+//! Helpers for the tests of the layers that only observe calls.
 
 use std::fmt::Write;
 use std::pin::{Pin, pin};
@@ -18,7 +18,7 @@ pub(super) fn call() -> Call {
     Call::raw(NAME, "secret arguments")
 }
 
-/// A call as layers of a router see it.
+/// A call as the layers of a router see it.
 pub(super) fn tagged(strategy: &str) -> Call {
     let mut call = call();
     call.set_route(Arc::new(RouteTag::new(NAME, strategy.to_owned().into())));
@@ -33,7 +33,7 @@ pub(super) fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Polls a future that is ready at once.
+/// Polls a future that must be ready at once.
 pub(super) fn now<F: Future>(future: F) -> F::Output {
     match poll_once(pin!(future)) {
         Poll::Ready(output) => output,
@@ -41,7 +41,7 @@ pub(super) fn now<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Collects what this thread tells the log, a line for each event.
+/// Collects the log events of this thread, one line per event.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Events(Arc<Mutex<Vec<String>>>);
 

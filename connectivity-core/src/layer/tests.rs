@@ -1,4 +1,4 @@
-//! What the tests of the layers share, and what a stack of them does.
+//! Helpers for the tests of the layers, and tests of a stack of layers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::layer::breaker::{BreakerState, CircuitBreaker};
 use crate::name::Name;
 use crate::service::Method;
 
-/// A method that may be repeated.
+/// An idempotent method.
 struct Quote;
 
 impl Method for Quote {
@@ -32,7 +32,7 @@ pub(super) fn repeatable() -> Call {
     Call::of(Quote::DESC, Body::Raw("17".into()))
 }
 
-/// A call that must not.
+/// A call that must not run twice.
 pub(super) fn once() -> Call {
     Call::raw(Name::from_static("billing.quote"), "17")
 }
@@ -41,14 +41,14 @@ pub(super) fn error(kind: ErrorKind) -> Error {
     Error::new(kind, "billing.quote", "as told")
 }
 
-/// A service that answers what it is told to, and counts.
+/// A service that returns the given replies and counts its calls.
 #[derive(Clone)]
-pub(super) struct Far {
+pub(super) struct Backend {
     pub(super) service: CallService,
     calls: Arc<AtomicUsize>,
 }
 
-impl Far {
+impl Backend {
     pub(super) fn new(
         answer: impl Fn(usize) -> Result<Reply, Error> + Send + Sync + 'static,
     ) -> Self {
@@ -69,8 +69,8 @@ impl Far {
     }
 }
 
-/// The errors that no repetition helps, and the answer that is none.
-fn not_to_be_repeated() -> Vec<Result<Reply, Error>> {
+/// Errors that a retry does not help, and a reply with an application error.
+fn not_retryable() -> Vec<Result<Reply, Error>> {
     let no = |kind| Err(error(kind).with_sent(Sent::No));
     vec![
         no(ErrorKind::Decode),
@@ -83,45 +83,45 @@ fn not_to_be_repeated() -> Vec<Result<Reply, Error>> {
 
 #[tokio::test]
 async fn what_must_not_be_repeated_is_tried_once_and_opens_no_circuit() {
-    for answer in not_to_be_repeated() {
+    for answer in not_retryable() {
         let again = move |answer: &Result<Reply, Error>| match answer {
             Ok(_) => Ok(Reply::encoded(crate::Codec::Json, "\"declined\"", true)),
             Err(error) => Err(error.clone()),
         };
-        let shown = format!("{answer:?}");
-        let far = Far::new(move |_| again(&answer));
+        let description = format!("{answer:?}");
+        let backend = Backend::new(move |_| again(&answer));
         let breaker = CircuitBreaker::default();
         let stack = ServiceBuilder::new()
-            .layer(FallbackLayer::new(Far::failing(error(ErrorKind::Internal)).service))
+            .layer(FallbackLayer::new(Backend::failing(error(ErrorKind::Internal)).service))
             .layer(RetryLayer::new(3))
             .layer(BreakerLayer::new(breaker.clone()))
-            .service(far.service.clone());
+            .service(backend.service.clone());
         let stack = CallService::new(stack);
         for call in [repeatable, once] {
             for _ in 0..1000 {
                 let kind = stack.send(call()).await.map_err(|error| error.kind());
-                assert_ne!(kind.err(), Some(ErrorKind::Internal), "nobody steps in: {shown}");
+                assert_ne!(kind.err(), Some(ErrorKind::Internal), "nobody steps in: {description}");
             }
         }
-        assert_eq!(far.calls(), 2000, "{shown}");
-        assert_eq!(breaker.state(), BreakerState::Closed { failures: 0 }, "{shown}");
+        assert_eq!(backend.calls(), 2000, "{description}");
+        assert_eq!(breaker.state(), BreakerState::Closed { failures: 0 }, "{description}");
     }
 }
 
 #[test]
 fn the_rule_asks_whose_error_it_is_whether_it_ran_and_whether_the_cause_may_pass() {
-    let passing = &[ErrorKind::Connect, ErrorKind::Closed];
+    let transient = &[ErrorKind::Connect, ErrorKind::Closed];
     let closed = |sent| error(ErrorKind::Closed).with_sent(sent);
-    assert!(may_repeat(&once(), &closed(Sent::No), passing));
-    assert!(!may_repeat(&once(), &closed(Sent::Maybe), passing), "it may have run");
-    assert!(may_repeat(&repeatable(), &closed(Sent::Yes), passing), "it may run twice");
-    assert!(!may_repeat(&repeatable(), &error(ErrorKind::Decode), passing), "it will not pass");
+    assert!(may_repeat(&once(), &closed(Sent::No), transient));
+    assert!(!may_repeat(&once(), &closed(Sent::Maybe), transient), "it may have run");
+    assert!(may_repeat(&repeatable(), &closed(Sent::Yes), transient), "it may run twice");
+    assert!(!may_repeat(&repeatable(), &error(ErrorKind::Decode), transient), "it will not pass");
     assert!(
-        !may_repeat(&repeatable(), &closed(Sent::No).relay(), passing),
+        !may_repeat(&repeatable(), &closed(Sent::No).relay(), transient),
         "it came inside an answer"
     );
     let nested = Error::new(ErrorKind::Connect, "stock.reserve", "");
-    assert!(!may_repeat(&repeatable(), &nested, passing), "it is about another call");
+    assert!(!may_repeat(&repeatable(), &nested, transient), "it is about another call");
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn a_value_that_an_attempt_has_taken_is_not_sent_again() {
     assert_eq!(taken.load(Ordering::SeqCst), 1);
 }
 
-/// Polls a call under a layer to its end, and once more.
+/// Polls a call under a layer to completion, and once more.
 async fn poll_after_the_end<L>(layer: L, fails: bool) -> Poll<Result<Reply, Error>>
 where
     L: Layer<CallService>,
@@ -151,8 +151,8 @@ where
 {
     let calls = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&calls);
-    // An `async` block panics when it is polled after its end, and a call that is sent again is at
-    // its end at once.
+    // An `async` block panics when it is polled after completion, and a call that is sent again
+    // completes at once.
     let inner = CallService::from_fn(move |_call| {
         count.fetch_add(1, Ordering::SeqCst);
         async move { if fails { Err(error(ErrorKind::Decode)) } else { testing::answer() } }
@@ -167,10 +167,12 @@ where
 #[tokio::test]
 async fn a_future_that_is_polled_after_its_end_pends() {
     for fails in [false, true] {
-        let far = Far::new(|_| Ok(Reply::raw("here")));
+        let backend = Backend::new(|_| Ok(Reply::raw("here")));
         assert!(poll_after_the_end(RetryLayer::new(3), fails).await.is_pending());
         assert!(
-            poll_after_the_end(FallbackLayer::new(far.service.clone()), fails).await.is_pending()
+            poll_after_the_end(FallbackLayer::new(backend.service.clone()), fails)
+                .await
+                .is_pending()
         );
         assert!(
             poll_after_the_end(BreakerLayer::new(CircuitBreaker::default()), fails)
@@ -186,6 +188,6 @@ async fn a_future_that_is_polled_after_its_end_pends() {
         );
         assert!(poll_after_the_end(LoggingLayer::new(), fails).await.is_pending());
         assert!(poll_after_the_end(ObserveLayer::new(), fails).await.is_pending());
-        assert_eq!(far.calls(), 0, "nobody steps in after the end");
+        assert_eq!(backend.calls(), 0, "nobody steps in after the end");
     }
 }

@@ -1,4 +1,4 @@
-//! A call ends in time.
+//! Timeout of calls.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,19 +12,19 @@ use crate::call::{Call, Reply};
 use crate::error::Error;
 use crate::service::Within;
 
-/// Gives each call this much time at the most. It ends as [`Timeout`](crate::ErrorKind::Timeout)
-/// even where what is inside does not look at the clock.
+/// Limits the duration of each call. The call ends as [`Timeout`](crate::ErrorKind::Timeout) even
+/// if the inner service does not check its deadline.
 ///
-/// The deadline stands in the call's [context](crate::context), so transports carry it on; one that
-/// is earlier already stays. It counts from when the call meets the layer: inside a layer that
-/// tries again, each attempt has its own time.
+/// The deadline is set in the call's [context](crate::context), so transports propagate it; an
+/// earlier deadline is kept. The limit counts from when the call reaches this layer: inside a retry
+/// layer, each attempt has its own limit.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeoutLayer {
     limit: Duration,
 }
 
 impl TimeoutLayer {
-    /// Makes the layer. A limit that no clock can count to is none.
+    /// Creates the layer. A limit too long for the clock means no limit.
     #[must_use]
     pub const fn new(limit: Duration) -> Self {
         Self { limit }
@@ -39,7 +39,7 @@ impl<S> Layer<S> for TimeoutLayer {
     }
 }
 
-/// A service under a [`TimeoutLayer`].
+/// Service of a [`TimeoutLayer`].
 #[derive(Clone, Debug)]
 pub struct Timeout<S> {
     inner: S,
@@ -66,7 +66,7 @@ where
 }
 
 pin_project! {
-    /// The future of [`Timeout`].
+    /// Future of [`Timeout`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct TimeoutFuture<F> {
@@ -80,7 +80,7 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for TimeoutFuture<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut work = self.project().work;
-        // Polled again after the end, it pends, as a future may.
+        // A future may pend when polled again after completion.
         let Some(running) = work.as_mut().as_pin_mut() else { return Poll::Pending };
         let reply = ready!(running.poll(cx));
         work.set(None);
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_is_ready_at_once_needs_no_timer() {
-        // No runtime: a timer would panic.
+        // There is no runtime here: a timer would panic.
         let reply = crate::layer::testing::now(
             TimeoutLayer::new(LIMIT).layer(service_fn(|_call| async { answer() })).call(call()),
         );

@@ -1,4 +1,4 @@
-//! A circuit breaker: stops calls to a far end that fails, and tries it again after a while.
+//! A circuit breaker that stops calls to a failing server and probes it again after a pause.
 
 mod service;
 mod state;
@@ -16,14 +16,15 @@ pub use service::{Breaker, BreakerFuture, BreakerLayer};
 pub use state::BreakerState;
 pub(crate) use state::{serialize_utc, utc};
 
-/// Counts the failures of a far end, and refuses calls to it while there are too many.
+/// Circuit breaker: counts the failures of a server and rejects calls while there are too many.
 ///
-/// *Closed*, it lets every call pass; after `failures` of them in a row it *opens* and refuses all.
-/// When `reset` has passed it is *half open*: one call at a time passes as a probe. After `probes`
-/// successes it closes, after one failure it opens again. A probe that has no answer after another
-/// `reset`, a second at the least, no longer keeps the next one back; how it ends still counts.
+/// It starts *closed* and admits every call. After `failures` failures in a row it *opens* and
+/// rejects all calls. Once `reset` has elapsed it is *half open*: it admits one call at a time as a
+/// probe. After `probes` successful probes it closes; after one failed probe it opens again. A
+/// probe still unanswered after another `reset` (at least one second) no longer blocks the next
+/// probe, but its result still counts.
 ///
-/// Clones share the state. While it is closed, a call that succeeds costs two loads and no lock.
+/// Clones share their state. While closed, a successful call costs two atomic loads and no lock.
 ///
 /// ```
 /// use connectivity_core::{BreakerState, CircuitBreaker};
@@ -38,15 +39,15 @@ pub(crate) use state::{serialize_utc, utc};
 pub struct CircuitBreaker(Arc<Inner>);
 
 struct Inner {
-    /// What every call reads; written under the lock of `guarded`, except that a success takes
-    /// failures back.
-    word: AtomicU64,
+    /// Packed state that every call reads. It is written under the lock of `guarded`, except that a
+    /// success may clear the failure count without the lock.
+    packed: AtomicU64,
     guarded: Mutex<Guarded>,
     clock: Option<Clock>,
 }
 
-/// What a probe has to be answered in, however short the pause is: a far end that is slow must not
-/// get one beside the other.
+/// Shortest time that a probe gets before the next one is admitted, however short `reset` is: a
+/// slow server must not get two probes at once.
 const PROBE_TIME: Duration = Duration::from_secs(1);
 
 type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
@@ -54,11 +55,11 @@ type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
 struct Guarded {
     settings: Settings,
     phase: Phase,
-    /// How many probes there have been, to tell them apart.
+    /// Number of probes so far; identifies each probe.
     probes: u64,
 }
 
-/// When it opens, for how long, and what closes it.
+/// Thresholds and timing of a breaker: when it opens, for how long, and what closes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) failures: u32,
@@ -79,25 +80,25 @@ enum Phase {
     HalfOpen { successes: u32, probe: Option<Probe> },
 }
 
-/// The probe that keeps others back.
+/// The probe that currently blocks further probes.
 #[derive(Clone, Copy, Debug)]
 struct Probe {
     number: u64,
-    began: Instant,
+    started: Instant,
 }
 
-/// An epoch, which ends whenever the breaker opens, closes or is reset, and the failures in a row
-/// while it is closed.
+/// The epoch and, while the breaker is closed, the failures in a row. A new epoch starts whenever
+/// the breaker opens, closes or is reset.
 #[derive(Clone, Copy)]
-struct Word {
+struct Packed {
     epoch: u32,
     failures: u32,
 }
 
-impl Word {
+impl Packed {
     const NOT_CLOSED: u32 = u32::MAX;
 
-    fn read(bits: u64) -> Self {
+    fn from_bits(bits: u64) -> Self {
         let [a, b, c, d, e, f, g, h] = bits.to_be_bytes();
         Self { epoch: u32::from_be_bytes([a, b, c, d]), failures: u32::from_be_bytes([e, f, g, h]) }
     }
@@ -116,42 +117,42 @@ impl Word {
 }
 
 impl CircuitBreaker {
-    /// Begins a breaker: 5 failures, 30 s, 2 probes unless said.
+    /// Returns a builder. Defaults: 5 failures, 30 s, 2 probes.
     pub fn builder() -> CircuitBreakerBuilder {
         CircuitBreakerBuilder { settings: Settings::default(), clock: None }
     }
 
-    /// Asks whether a call may go out: `None` while the breaker is open, and while another probe is
-    /// out that began less than `reset`, or a second, ago. Say through the permit how the call
-    /// ended.
+    /// Admits or rejects a call. Returns `None` while the breaker is open, and while another probe
+    /// is in flight that started less than `reset` (at least one second) ago. Report the result of
+    /// the call through the permit.
     #[must_use]
     pub fn allow(&self) -> Option<Permit> {
-        let word = self.word();
-        if word.is_closed() {
-            return Some(self.permit(word.epoch, None));
+        let packed = self.packed();
+        if packed.is_closed() {
+            return Some(self.permit(packed.epoch, None));
         }
         let mut guarded = self.lock();
         let probe = match guarded.phase {
             Phase::Closed => None,
             Phase::Open { at, .. } => {
                 let pause = guarded.settings.reset;
-                Some(self.probe(&mut guarded, Some((at, pause)), 0)?)
+                Some(self.start_probe(&mut guarded, Some((at, pause)), 0)?)
             }
-            // A probe may hang for ever: who sends it need not bound its calls.
+            // A probe may never end: its caller need not set a deadline.
             Phase::HalfOpen { successes, probe } => {
                 let pause = guarded.settings.reset.max(PROBE_TIME);
-                Some(self.probe(
+                Some(self.start_probe(
                     &mut guarded,
-                    probe.map(|probe| (probe.began, pause)),
+                    probe.map(|probe| (probe.started, pause)),
                     successes,
                 )?)
             }
         };
-        Some(self.permit(self.word().epoch, probe))
+        Some(self.permit(self.packed().epoch, probe))
     }
 
-    /// Begins a probe, unless it has to wait until a pause has passed since.
-    fn probe(
+    /// Starts a probe, unless the pause since the given instant has not elapsed yet.
+    fn start_probe(
         &self,
         guarded: &mut Guarded,
         wait: Option<(Instant, Duration)>,
@@ -163,35 +164,35 @@ impl CircuitBreaker {
         }
         guarded.probes += 1;
         let number = guarded.probes;
-        guarded.phase = Phase::HalfOpen { successes, probe: Some(Probe { number, began: now }) };
+        guarded.phase = Phase::HalfOpen { successes, probe: Some(Probe { number, started: now }) };
         Some(number)
     }
 
-    /// Notes a success of a call without a permit. It counts only while the breaker is closed:
-    /// nothing but a probe closes it.
+    /// Records a success of a call that has no permit. It counts only while the breaker is closed,
+    /// because only a probe closes the breaker.
     pub fn record_success(&self) {
-        self.succeeded(self.word().epoch);
+        self.on_success(self.packed().epoch);
     }
 
-    /// Notes a failure of a call without a permit. It counts only while the breaker is closed.
+    /// Records a failure of a call that has no permit. It counts only while the breaker is closed.
     pub fn record_failure(&self) {
-        self.failed(self.word().epoch);
+        self.on_failure(self.packed().epoch);
     }
 
-    /// Closes it, whatever has been; calls that are out do not count any more.
+    /// Closes the breaker from any state. Results of calls in flight no longer count.
     pub fn reset(&self) {
         let mut guarded = self.lock();
         guarded.phase = Phase::Closed;
-        self.store(self.word().next(0));
+        self.store(self.packed().next(0));
     }
 
-    /// Shows how it stands. It is half open when the next call would be a probe, though none has
-    /// come yet.
+    /// Returns the current state. It is half open as soon as the next call would be a probe, even
+    /// if no probe has started yet.
     #[must_use]
     pub fn state(&self) -> BreakerState {
         let guarded = self.lock();
         match guarded.phase {
-            Phase::Closed => BreakerState::Closed { failures: self.word().failures },
+            Phase::Closed => BreakerState::Closed { failures: self.packed().failures },
             Phase::HalfOpen { successes, .. } => BreakerState::HalfOpen { successes },
             Phase::Open { at, .. }
                 if self.now().saturating_duration_since(at) >= guarded.settings.reset =>
@@ -205,86 +206,87 @@ impl CircuitBreaker {
         }
     }
 
-    /// Goes on with other settings: what is open stays open, until the new time has passed.
+    /// Replaces the settings. An open breaker stays open until the new `reset` has elapsed.
     pub(crate) fn retune(&self, settings: Settings) {
         self.lock().settings = settings;
     }
 
     fn permit(&self, epoch: u32, probe: Option<u64>) -> Permit {
-        Permit { breaker: self.clone(), epoch, probe, told: false }
+        Permit { breaker: self.clone(), epoch, probe, reported: false }
     }
 
-    fn succeeded(&self, epoch: u32) {
-        // The usual case: nothing to take back, and nothing to write.
-        if self.word().failures == 0 {
+    fn on_success(&self, epoch: u32) {
+        // The common case: there is no failure to clear, so nothing is written.
+        if self.packed().failures == 0 {
             return;
         }
-        let _ = self.0.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bits| {
-            let word = Word::read(bits);
-            (word.is_closed() && word.epoch == epoch).then(|| Word { failures: 0, ..word }.bits())
+        let _ = self.0.packed.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bits| {
+            let packed = Packed::from_bits(bits);
+            (packed.is_closed() && packed.epoch == epoch)
+                .then(|| Packed { failures: 0, ..packed }.bits())
         });
     }
 
-    fn failed(&self, epoch: u32) {
+    fn on_failure(&self, epoch: u32) {
         let mut guarded = self.lock();
         let threshold = guarded.settings.failures;
-        let counted = self.0.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bits| {
-            let word = Word::read(bits);
-            let failures = word.failures.saturating_add(1);
-            let after = if failures < threshold {
-                Word { failures, ..word }
+        let updated = self.0.packed.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bits| {
+            let packed = Packed::from_bits(bits);
+            let failures = packed.failures.saturating_add(1);
+            let next = if failures < threshold {
+                Packed { failures, ..packed }
             } else {
-                word.next(Word::NOT_CLOSED)
+                packed.next(Packed::NOT_CLOSED)
             };
-            (word.is_closed() && word.epoch == epoch).then(|| after.bits())
+            (packed.is_closed() && packed.epoch == epoch).then(|| next.bits())
         });
-        if counted.is_ok() && !self.word().is_closed() {
-            guarded.phase = self.opened();
+        if updated.is_ok() && !self.packed().is_closed() {
+            guarded.phase = self.open_phase();
         }
     }
 
-    /// A probe of the half-open breaker has ended: well, badly, or without a word.
-    fn probed(&self, epoch: u32, number: u64, well: Option<bool>) {
+    /// Records the end of a probe; `success` is `None` if the probe ended without a verdict.
+    fn on_probe_end(&self, epoch: u32, number: u64, success: Option<bool>) {
         let mut guarded = self.lock();
-        let word = self.word();
+        let packed = self.packed();
         let Phase::HalfOpen { successes, probe } = guarded.phase else { return };
-        if word.epoch != epoch {
+        if packed.epoch != epoch {
             return;
         }
         let probe = probe.filter(|probe| probe.number != number);
-        guarded.phase = match well {
+        guarded.phase = match success {
             None => Phase::HalfOpen { successes, probe },
             Some(true) if successes.saturating_add(1) < guarded.settings.probes => {
                 Phase::HalfOpen { successes: successes + 1, probe }
             }
             Some(true) => {
-                self.store(word.next(0));
+                self.store(packed.next(0));
                 Phase::Closed
             }
             Some(false) => {
-                self.store(word.next(Word::NOT_CLOSED));
-                self.opened()
+                self.store(packed.next(Packed::NOT_CLOSED));
+                self.open_phase()
             }
         };
     }
 
-    fn opened(&self) -> Phase {
+    fn open_phase(&self) -> Phase {
         Phase::Open { at: self.now(), since: SystemTime::now() }
     }
 
-    fn word(&self) -> Word {
-        Word::read(self.0.word.load(Ordering::Acquire))
+    fn packed(&self) -> Packed {
+        Packed::from_bits(self.0.packed.load(Ordering::Acquire))
     }
 
-    fn store(&self, word: Word) {
-        self.0.word.store(word.bits(), Ordering::Release);
+    fn store(&self, packed: Packed) {
+        self.0.packed.store(packed.bits(), Ordering::Release);
     }
 
     fn now(&self) -> Instant {
         self.0.clock.as_ref().map_or_else(Instant::now, |clock| clock())
     }
 
-    /// Nothing that can panic runs under the lock but the clock, which writes nothing.
+    /// Recovers a poisoned lock: only the clock can panic under it, and the clock writes nothing.
     fn lock(&self) -> MutexGuard<'_, Guarded> {
         self.0.guarded.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -310,36 +312,36 @@ pub struct CircuitBreakerBuilder {
 }
 
 impl CircuitBreakerBuilder {
-    /// Failures in a row that open it: 5 unless said, 1 at the least.
+    /// Sets the failures in a row that open the breaker. Default 5, minimum 1.
     pub fn failures(mut self, failures: u32) -> Self {
-        self.settings.failures = failures.clamp(1, Word::NOT_CLOSED - 1);
+        self.settings.failures = failures.clamp(1, Packed::NOT_CLOSED - 1);
         self
     }
 
-    /// How long it stays open before it lets a probe pass: 30 s unless said.
+    /// Sets how long the breaker stays open before it admits a probe. Default 30 s.
     pub fn reset(mut self, reset: Duration) -> Self {
         self.settings.reset = reset;
         self
     }
 
-    /// Successes of probes that close it again: 2 unless said, 1 at the least.
+    /// Sets the successful probes that close the breaker. Default 2, minimum 1.
     pub fn probes(mut self, probes: u32) -> Self {
         self.settings.probes = probes.max(1);
         self
     }
 
-    /// Takes the time from elsewhere, for tests; tokio's clock unless said.
+    /// Sets the clock, for tests. Default: tokio's clock.
     pub fn clock(mut self, clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
         self.clock = Some(Box::new(clock));
         self
     }
 
-    /// Makes the breaker, closed.
+    /// Builds the breaker, in the closed state.
     #[must_use]
     pub fn build(self) -> CircuitBreaker {
         let guarded =
             Mutex::new(Guarded { settings: self.settings, phase: Phase::Closed, probes: 0 });
-        CircuitBreaker(Arc::new(Inner { word: AtomicU64::new(0), guarded, clock: self.clock }))
+        CircuitBreaker(Arc::new(Inner { packed: AtomicU64::new(0), guarded, clock: self.clock }))
     }
 }
 
@@ -349,11 +351,11 @@ impl fmt::Debug for CircuitBreakerBuilder {
     }
 }
 
-/// The leave to send one call, from [`CircuitBreaker::allow`].
+/// Permission to send one call, returned by [`CircuitBreaker::allow`].
 ///
-/// Dropped without a verdict it says nothing of the far end, and gives the place of a probe back;
-/// dropped by a panic it is a failure. A verdict on a call that began before the breaker opened,
-/// closed or was reset does not count.
+/// Dropped without a verdict, it counts neither as a success nor as a failure, and a probe releases
+/// its permit; dropped by a panic, it counts as a failure. A verdict on a call that started before
+/// the breaker opened, closed or was reset does not count.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped says nothing of how its call ended"]
 pub struct Permit {
@@ -361,39 +363,39 @@ pub struct Permit {
     epoch: u32,
     /// The number of the probe, if the call is one.
     probe: Option<u64>,
-    told: bool,
+    reported: bool,
 }
 
 impl Permit {
-    /// Says that the far end answered.
+    /// Reports that the server answered.
     pub fn success(mut self) {
-        self.tell(true);
+        self.report(true);
     }
 
-    /// Says that the far end did not do its work.
+    /// Reports that the server failed to do its work.
     pub fn failure(mut self) {
-        self.tell(false);
+        self.report(false);
     }
 
-    fn tell(&mut self, well: bool) {
-        self.told = true;
-        match (self.probe, well) {
-            (Some(number), _) => self.breaker.probed(self.epoch, number, Some(well)),
-            (None, true) => self.breaker.succeeded(self.epoch),
-            (None, false) => self.breaker.failed(self.epoch),
+    fn report(&mut self, success: bool) {
+        self.reported = true;
+        match (self.probe, success) {
+            (Some(number), _) => self.breaker.on_probe_end(self.epoch, number, Some(success)),
+            (None, true) => self.breaker.on_success(self.epoch),
+            (None, false) => self.breaker.on_failure(self.epoch),
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.told {
+        if self.reported {
             return;
         }
         if std::thread::panicking() {
-            self.tell(false);
+            self.report(false);
         } else if let Some(number) = self.probe {
-            self.breaker.probed(self.epoch, number, None);
+            self.breaker.on_probe_end(self.epoch, number, None);
         }
     }
 }

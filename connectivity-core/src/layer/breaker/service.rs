@@ -1,4 +1,4 @@
-//! A breaker around a service of calls.
+//! The circuit breaker as a tower layer and service.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,26 +15,26 @@ use super::{CircuitBreaker, Permit};
 use crate::call::{Call, Reply};
 use crate::error::{Error, ErrorKind, Sent};
 
-/// Refuses calls as [`CircuitOpen`](ErrorKind::CircuitOpen) while a [`CircuitBreaker`] is open, and
-/// tells it how the others end.
+/// Rejects calls as [`CircuitOpen`](ErrorKind::CircuitOpen) while a [`CircuitBreaker`] is open, and
+/// reports the results of all other calls to it.
 ///
-/// A failure is what says that the far end is sick: no connection, no answer in time, a connection
-/// that ended, too many calls there, or a failure that the far end has no better word for. Answers
-/// are none of them, whatever they say: a value, the error type of the contract, an error that the
-/// implementation got from a call of its own, a panic over these arguments, a refusal of this call.
+/// A result is a failure if it shows that the server is unhealthy: no connection, no reply in time,
+/// a closed connection, an overloaded server, or an internal error of the server. Replies are never
+/// failures, whatever they contain: a value, the error type of the contract, an error that the
+/// implementation got from a call of its own, a panic on these arguments, a rejection of this call.
 ///
 /// # Cancel safety
-/// A call that is dropped says nothing of the far end, unless its deadline has passed: then it is a
-/// failure. So is a panic of the service inside. A probe gives its place back in any case: one that
-/// hangs, when the breaker's `reset` has passed once more.
+/// A dropped call does not count, unless its deadline has passed: then it is a failure. A panic of
+/// the inner service is a failure too. A probe releases its permit in every case; a probe that
+/// hangs releases it once the breaker's `reset` has elapsed again.
 #[derive(Clone, Debug)]
 pub struct BreakerLayer {
     breaker: CircuitBreaker,
 }
 
 impl BreakerLayer {
-    /// Makes the layer. Services that share a breaker, by this layer or another, open and close
-    /// together.
+    /// Creates the layer. Services that share a breaker, through this layer or another, open and
+    /// close together.
     #[must_use]
     pub fn new(breaker: CircuitBreaker) -> Self {
         Self { breaker }
@@ -49,8 +49,8 @@ impl<S> Layer<S> for BreakerLayer {
     }
 }
 
-/// The service of a [`BreakerLayer`]. It is always ready, so that it can refuse; what is inside is
-/// waited for with the leave in hand.
+/// Service of a [`BreakerLayer`]. It is always ready, so that it can reject calls; an admitted call
+/// waits for the inner service while it holds its permit.
 #[derive(Clone, Debug)]
 pub struct Breaker<S> {
     inner: S,
@@ -108,11 +108,11 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(attempt) = this.attempt.as_mut().as_pin_mut() else {
-            // Polled again after the end, it pends, as a future may.
+            // A future may pend when polled again after completion.
             return this.refused.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
         };
-        // Out of the future while it is polled: a panic drops the permit as it unwinds, and so is
-        // told from a cancellation.
+        // Take the permit out of the future while polling: a panic then drops the permit during
+        // unwinding, which distinguishes it from a cancellation.
         let held = this.held.take();
         let Poll::Ready(result) = attempt.poll(cx) else {
             *this.held = held;
@@ -120,7 +120,7 @@ where
         };
         this.attempt.set(None);
         if let Some(held) = held {
-            held.judge(&result);
+            held.report(&result);
         }
         Poll::Ready(result)
     }
@@ -135,8 +135,8 @@ impl<S: Service<Call>> fmt::Debug for BreakerFuture<S> {
     }
 }
 
-/// The permit of a call under way. Whoever bounds a call may drop it at its deadline: that is a
-/// failure, not a cancellation.
+/// Permit of a call in flight. A caller may drop the call at its deadline: that is a failure, not a
+/// cancellation.
 #[derive(Debug)]
 struct Held {
     permit: Option<Permit>,
@@ -144,12 +144,12 @@ struct Held {
 }
 
 impl Held {
-    fn judge(mut self, result: &Result<Reply, Error>) {
+    fn report(mut self, result: &Result<Reply, Error>) {
         let Some(permit) = self.permit.take() else { return };
-        let verdict = result.as_ref().map_or_else(verdict, |_reply| Some(Verdict::Well));
+        let verdict = result.as_ref().map_or_else(verdict, |_reply| Some(Verdict::Healthy));
         match verdict {
-            Some(Verdict::Well) => permit.success(),
-            Some(Verdict::Sick) => permit.failure(),
+            Some(Verdict::Healthy) => permit.success(),
+            Some(Verdict::Unhealthy) => permit.failure(),
             None => drop(permit),
         }
     }
@@ -164,31 +164,31 @@ impl Drop for Held {
     }
 }
 
-/// What the end of a call says of the far end.
+/// What the result of a call shows about the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    Well,
-    Sick,
+    Healthy,
+    Unhealthy,
 }
 
-/// Says what an error tells of the far end; `None` where it tells of this side only.
+/// Returns what an error shows about the server, or `None` if it only concerns the client.
 fn verdict(error: &Error) -> Option<Verdict> {
     use ErrorKind as Kind;
     if error.is_relayed() {
-        return Some(Verdict::Well); // An answer, about a call further away.
+        return Some(Verdict::Healthy); // A reply that reports on a nested call of the server.
     }
     match (error.kind(), error.sent()) {
-        (Kind::Connect, Sent::No) => Some(Verdict::Sick),
-        // The call may have run, so somebody was reached, and could not reach a third.
-        (Kind::Connect, _) => Some(Verdict::Well),
-        // Nobody answered in time, or nobody could.
-        (Kind::Timeout | Kind::Closed | Kind::Overloaded, _) => Some(Verdict::Sick),
-        // It answers, and cannot do its work, whatever it is asked.
-        (Kind::Internal | Kind::Remote, _) => Some(Verdict::Sick),
-        // It lives. One caller whose arguments make it panic must not close the route to all the
-        // others.
-        (Kind::Panicked, _) => Some(Verdict::Well),
-        // Nothing has left: the call was given up, or there is something about it or its row.
+        (Kind::Connect, Sent::No) => Some(Verdict::Unhealthy),
+        // The call may have run, so a server was reached; that server could not reach another one.
+        (Kind::Connect, _) => Some(Verdict::Healthy),
+        // No server replied in time, or the connection or the server could not take the call.
+        (Kind::Timeout | Kind::Closed | Kind::Overloaded, _) => Some(Verdict::Unhealthy),
+        // The server replies but cannot do its work, for any request.
+        (Kind::Internal | Kind::Remote, _) => Some(Verdict::Unhealthy),
+        // The server is alive. One caller whose arguments make it panic must not close the route
+        // for all other callers.
+        (Kind::Panicked, _) => Some(Verdict::Healthy),
+        // Nothing was sent: the call was cancelled, or the call or its row is invalid.
         (
             Kind::Cancelled
             | Kind::CircuitOpen
@@ -198,8 +198,8 @@ fn verdict(error: &Error) -> Option<Verdict> {
             _,
         ) => None,
         (Kind::Encode | Kind::TooLarge, Sent::No) => None,
-        // It has answered, and refused this call or answered something that cannot be read.
-        _ => Some(Verdict::Well),
+        // The server replied: it rejected this call, or its reply cannot be decoded.
+        _ => Some(Verdict::Healthy),
     }
 }
 
@@ -210,11 +210,11 @@ mod tests {
     #[test]
     fn the_far_end_is_sick_when_it_is_not_reached_or_cannot_do_its_work() {
         let of = |kind| verdict(&Error::new(kind, "billing", ""));
-        let sick = ErrorKind::ALL.iter().filter(|kind| of(**kind) == Some(Verdict::Sick));
-        let words: Vec<_> = sick.map(|kind| kind.as_str()).collect();
+        let unhealthy = ErrorKind::ALL.iter().filter(|kind| of(**kind) == Some(Verdict::Unhealthy));
+        let words: Vec<_> = unhealthy.map(|kind| kind.as_str()).collect();
         assert_eq!(words, ["connect", "timeout", "overloaded", "internal", "remote", "closed"]);
-        let own = ErrorKind::ALL.iter().filter(|kind| of(**kind).is_none());
-        let words: Vec<_> = own.map(|kind| kind.as_str()).collect();
+        let no_verdict = ErrorKind::ALL.iter().filter(|kind| of(**kind).is_none());
+        let words: Vec<_> = no_verdict.map(|kind| kind.as_str()).collect();
         assert_eq!(
             words,
             ["route_invalid", "no_transport", "circuit_open", "cancelled", "encode", "noop"]
@@ -226,11 +226,11 @@ mod tests {
         for &kind in ErrorKind::ALL {
             assert_eq!(
                 verdict(&Error::new(kind, "billing", "").relay()),
-                Some(Verdict::Well),
+                Some(Verdict::Healthy),
                 "{kind:?}"
             );
         }
-        let passed_on = Error::new(ErrorKind::Connect, "billing", "").with_sent(Sent::Maybe);
-        assert_eq!(verdict(&passed_on), Some(Verdict::Well));
+        let forwarded = Error::new(ErrorKind::Connect, "billing", "").with_sent(Sent::Maybe);
+        assert_eq!(verdict(&forwarded), Some(Verdict::Healthy));
     }
 }

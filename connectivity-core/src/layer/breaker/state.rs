@@ -1,33 +1,33 @@
-//! How a breaker stands, in words.
+//! State of a circuit breaker, as users see it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
 
-/// How a [`CircuitBreaker`](crate::CircuitBreaker) stands. Serialized, times are texts such as
-/// `2026-08-02T10:11:12Z`; displayed, it says how long from now they are.
+/// State of a [`CircuitBreaker`](crate::CircuitBreaker). Serialized, times are strings such as
+/// `2026-08-02T10:11:12Z`; displayed, they are relative to now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BreakerState {
-    /// Calls pass.
+    /// Calls are admitted.
     Closed {
-        /// How many of the last calls have failed in a row.
+        /// Number of failures in a row.
         failures: u32,
     },
-    /// Calls are refused.
+    /// Calls are rejected.
     Open {
-        /// When it opened.
+        /// When the breaker opened.
         #[serde(serialize_with = "serialize_utc")]
         since: SystemTime,
-        /// When a probe may pass.
+        /// When it admits a probe.
         #[serde(serialize_with = "serialize_utc")]
         until: SystemTime,
     },
-    /// One call at a time passes, as a probe.
+    /// One call at a time is admitted, as a probe.
     HalfOpen {
-        /// How many probes have succeeded so far.
+        /// Number of probes that have succeeded so far.
         successes: u32,
     },
 }
@@ -48,14 +48,14 @@ impl fmt::Display for BreakerState {
                     f,
                     "open for {} s, a probe may pass in {} s",
                     open.as_secs(),
-                    seconds_up(left)
+                    ceil_seconds(left)
                 )
             }
         }
     }
 }
 
-fn seconds_up(left: Duration) -> u64 {
+fn ceil_seconds(left: Duration) -> u64 {
     left.as_secs() + u64::from(left.subsec_nanos() > 0)
 }
 
@@ -66,8 +66,7 @@ pub(crate) fn serialize_utc<S: Serializer>(
     serializer.serialize_str(&utc(*time))
 }
 
-/// Writes a time as a person and a program can read it; what lies before 1970 or after 9999 is cut
-/// to these.
+/// Formats a time as RFC 3339 UTC. Times before 1970 or after 9999 are clamped.
 pub(crate) fn utc(time: SystemTime) -> String {
     const LAST: u64 = 253_402_300_799;
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().min(LAST);

@@ -8,11 +8,11 @@ use tower_layer::Layer;
 use super::*;
 use crate::call::{CallService, Reply};
 use crate::error::{Error, ErrorKind, Sent};
-use crate::layer::tests::{Far, error, once};
+use crate::layer::tests::{Backend, error, once};
 
 const RESET: Duration = Duration::from_secs(30);
 
-/// A breaker, and the hands of its clock.
+/// A breaker with a clock that the test advances.
 fn breaker(probes: u32) -> (CircuitBreaker, Arc<Mutex<Instant>>) {
     let now = Arc::new(Mutex::new(Instant::now()));
     let clock = Arc::clone(&now);
@@ -21,18 +21,18 @@ fn breaker(probes: u32) -> (CircuitBreaker, Arc<Mutex<Instant>>) {
     (breaker.build(), now)
 }
 
-fn pass(clock: &Mutex<Instant>, time: Duration) {
+fn advance(clock: &Mutex<Instant>, time: Duration) {
     *clock.lock().unwrap() += time;
 }
 
-fn open(breaker: &CircuitBreaker) {
+fn trip(breaker: &CircuitBreaker) {
     for _ in 0..5 {
         breaker.record_failure();
     }
     assert!(matches!(breaker.state(), BreakerState::Open { .. }));
 }
 
-/// Runs it in 64 threads at once.
+/// Runs `run` on 64 threads at once.
 fn all_at_once(run: impl Fn() + Sync) {
     let barrier = std::sync::Barrier::new(64);
     thread::scope(|scope| {
@@ -59,7 +59,7 @@ fn sixty_four_callers_open_it_at_exactly_five_and_one_probe_at_a_time_closes_it(
             breaker.allow().unwrap().failure();
         }
         all_at_once(|| assert!(breaker.allow().is_none(), "round {round}: open"));
-        pass(&clock, RESET);
+        advance(&clock, RESET);
         for probe in 0..2 {
             let (out, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
             let held = Mutex::new(Vec::new());
@@ -89,7 +89,7 @@ fn failures_at_once_count_up_to_the_threshold_and_late_ones_not_at_all() {
         permit.failure();
     });
     assert!(breaker.allow().is_none());
-    pass(&clock, RESET);
+    advance(&clock, RESET);
     let late = breaker.allow().expect("59 late failures have not begun the time anew");
     late.success();
     assert_eq!(breaker.state(), BreakerState::Closed { failures: 0 });
@@ -109,26 +109,26 @@ fn failures_are_counted_in_a_row() {
 fn the_late_success_of_an_old_call_closes_nothing() {
     let (breaker, clock) = breaker(1);
     let old = [breaker.allow().unwrap(), breaker.allow().unwrap()];
-    open(&breaker);
+    trip(&breaker);
     let [first, second] = old;
     first.success();
     assert!(breaker.allow().is_none(), "still open");
-    pass(&clock, RESET);
+    advance(&clock, RESET);
     let probe = breaker.allow().unwrap();
     second.success();
     breaker.record_success();
     assert_eq!(breaker.state(), BreakerState::HalfOpen { successes: 0 });
     probe.failure();
     assert!(breaker.allow().is_none(), "one failure of a probe opens it for another time");
-    pass(&clock, RESET);
+    advance(&clock, RESET);
     assert!(breaker.allow().is_some());
 }
 
 #[test]
 fn a_probe_without_a_verdict_gives_its_place_back() {
     let (breaker, clock) = breaker(1);
-    open(&breaker);
-    pass(&clock, RESET);
+    trip(&breaker);
+    advance(&clock, RESET);
     for _ in 0..50 {
         let probe = breaker.allow().expect("the place is free");
         assert!(breaker.allow().is_none());
@@ -142,8 +142,8 @@ fn a_probe_without_a_verdict_gives_its_place_back() {
 fn reset_closes_it_and_forgets_who_is_out() {
     let (breaker, clock) = breaker(1);
     let old: Vec<_> = (0..5).map(|_| breaker.allow().unwrap()).collect();
-    open(&breaker);
-    pass(&clock, RESET);
+    trip(&breaker);
+    advance(&clock, RESET);
     let probe = breaker.allow().unwrap();
     breaker.reset();
     probe.failure();
@@ -154,12 +154,12 @@ fn reset_closes_it_and_forgets_who_is_out() {
 #[test]
 fn other_settings_leave_what_is_open_open() {
     let (breaker, clock) = breaker(1);
-    open(&breaker);
-    pass(&clock, RESET / 2);
+    trip(&breaker);
+    advance(&clock, RESET / 2);
     breaker.retune(Settings { failures: 1, reset: RESET * 2, probes: 1 });
-    pass(&clock, RESET);
+    advance(&clock, RESET);
     assert!(breaker.allow().is_none(), "the new time counts from when it opened");
-    pass(&clock, RESET / 2);
+    advance(&clock, RESET / 2);
     breaker.allow().unwrap().success();
     breaker.allow().unwrap().failure();
     assert!(breaker.allow().is_none(), "one failure is enough now");
@@ -175,23 +175,24 @@ fn a_panic_through_a_permit_is_a_failure() {
     assert!(panicked.is_err() && breaker.allow().is_none());
 }
 
-/// What becomes of the next call.
+/// How the next call fails.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+enum Failure {
     Dropped,
     TimesOut,
     Panics,
 }
 
-/// A service under a breaker that answers, or meets its fate.
-fn fated(breaker: &CircuitBreaker, fate: Fate, well: Arc<AtomicBool>) -> CallService {
+/// A service under a breaker that replies while `healthy` is set, and otherwise fails as `failure`
+/// says.
+fn failing(breaker: &CircuitBreaker, failure: Failure, healthy: Arc<AtomicBool>) -> CallService {
     let inner = CallService::from_fn(move |_call| {
-        let well = well.load(Ordering::SeqCst);
+        let healthy = healthy.load(Ordering::SeqCst);
         async move {
-            match fate {
-                _ if well => Ok(Reply::raw("")),
-                Fate::Panics => panic!("a probe"),
-                Fate::Dropped | Fate::TimesOut => std::future::pending().await,
+            match failure {
+                _ if healthy => Ok(Reply::raw("")),
+                Failure::Panics => panic!("a probe"),
+                Failure::Dropped | Failure::TimesOut => std::future::pending().await,
             }
         }
     });
@@ -200,36 +201,42 @@ fn fated(breaker: &CircuitBreaker, fate: Fate, well: Arc<AtomicBool>) -> CallSer
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_is_dropped_times_out_or_panics_never_holds_its_place() {
-    for fate in [Fate::Dropped, Fate::TimesOut, Fate::Panics] {
+    for failure in [Failure::Dropped, Failure::TimesOut, Failure::Panics] {
         let breaker = CircuitBreaker::builder().failures(1).reset(RESET).probes(1).build();
-        let well = Arc::new(AtomicBool::new(false));
-        let service = fated(&breaker, fate, Arc::clone(&well));
+        let healthy = Arc::new(AtomicBool::new(false));
+        let service = failing(&breaker, failure, Arc::clone(&healthy));
         for round in 0..50 {
             breaker.record_failure();
             tokio::time::sleep(RESET).await;
             assert_eq!(
                 breaker.state(),
                 BreakerState::HalfOpen { successes: 0 },
-                "{fate:?} {round}"
+                "{failure:?} {round}"
             );
             let mut call = once();
             let limit = Duration::from_millis(10);
-            if matches!(fate, Fate::TimesOut) {
+            if matches!(failure, Failure::TimesOut) {
                 *call.context_mut() = crate::context::Context::new().with_timeout(limit);
             }
             let probe = tokio::spawn(tokio::time::timeout(limit, service.send(call)));
-            assert!(!matches!(probe.await, Ok(Ok(_))), "{fate:?} {round}: it has not ended well");
-            let sick = matches!(breaker.state(), BreakerState::Open { .. });
+            assert!(
+                !matches!(probe.await, Ok(Ok(_))),
+                "{failure:?} {round}: it has not ended well"
+            );
+            let opened = matches!(breaker.state(), BreakerState::Open { .. });
             assert_eq!(
-                sick,
-                !matches!(fate, Fate::Dropped),
-                "{fate:?} {round}: a cancellation is no failure"
+                opened,
+                !matches!(failure, Failure::Dropped),
+                "{failure:?} {round}: a cancellation is no failure"
             );
             tokio::time::sleep(RESET).await;
-            well.store(true, Ordering::SeqCst);
-            assert!(service.send(once()).await.is_ok(), "{fate:?} {round}: the next probe may go");
+            healthy.store(true, Ordering::SeqCst);
+            assert!(
+                service.send(once()).await.is_ok(),
+                "{failure:?} {round}: the next probe may go"
+            );
             assert_eq!(breaker.state(), BreakerState::Closed { failures: 0 });
-            well.store(false, Ordering::SeqCst);
+            healthy.store(false, Ordering::SeqCst);
         }
     }
 }
@@ -264,20 +271,20 @@ async fn half_open_it_lets_one_of_fifty_callers_through() {
 #[tokio::test]
 async fn cancelled_calls_do_not_open_it_and_a_panic_does() {
     let breaker = CircuitBreaker::builder().failures(1).build();
-    let well = Arc::new(AtomicBool::new(false));
-    let service = fated(&breaker, Fate::Dropped, Arc::clone(&well));
+    let healthy = Arc::new(AtomicBool::new(false));
+    let service = failing(&breaker, Failure::Dropped, Arc::clone(&healthy));
     for _ in 0..5 {
         let mut call = service.send(once());
-        assert!(futures_poll_once(&mut call).await);
+        assert!(is_pending_once(&mut call).await);
     }
     assert_eq!(breaker.state(), BreakerState::Closed { failures: 0 });
-    let panics = fated(&breaker, Fate::Panics, well);
+    let panics = failing(&breaker, Failure::Panics, healthy);
     assert!(tokio::spawn(panics.send(once())).await.unwrap_err().is_panic());
     assert!(matches!(breaker.state(), BreakerState::Open { .. }));
 }
 
-/// Polls a future once; says whether it pends.
-async fn futures_poll_once<F: Future + Unpin>(future: &mut F) -> bool {
+/// Polls a future once; returns whether it is pending.
+async fn is_pending_once<F: Future + Unpin>(future: &mut F) -> bool {
     std::future::poll_fn(|cx| {
         std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_pending())
     })
@@ -288,9 +295,10 @@ async fn futures_poll_once<F: Future + Unpin>(future: &mut F) -> bool {
 async fn services_that_share_a_breaker_open_together_and_an_answer_keeps_it_closed() {
     let breaker = CircuitBreaker::builder().failures(2).build();
     let layer = BreakerLayer::new(breaker.clone());
-    let (down, up) = (Far::failing(error(ErrorKind::Connect)), Far::new(|_| Ok(Reply::raw(""))));
+    let (down, up) =
+        (Backend::failing(error(ErrorKind::Connect)), Backend::new(|_| Ok(Reply::raw(""))));
     let [down_service, up_service] =
-        [&down, &up].map(|far| CallService::new(layer.layer(far.service.clone())));
+        [&down, &up].map(|backend| CallService::new(layer.layer(backend.service.clone())));
     down_service.send(once()).await.unwrap_err();
     assert!(up_service.send(once()).await.is_ok(), "a success takes the failure back");
     for _ in 0..2 {
@@ -303,7 +311,7 @@ async fn services_that_share_a_breaker_open_together_and_an_answer_keeps_it_clos
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_hangs_makes_room_for_another_after_one_more_reset() {
     let breaker = CircuitBreaker::builder().failures(1).reset(RESET).probes(2).build();
-    let hangs = fated(&breaker, Fate::Dropped, Arc::default());
+    let hangs = failing(&breaker, Failure::Dropped, Arc::default());
     breaker.record_failure();
     tokio::time::sleep(RESET).await;
     let hanging = tokio::spawn(hangs.send(once()));
@@ -323,11 +331,11 @@ async fn a_probe_that_hangs_makes_room_for_another_after_one_more_reset() {
 #[test]
 fn the_late_verdict_of_a_probe_counts_and_leaves_the_place_of_the_next_one() {
     let (breaker, clock) = breaker(3);
-    open(&breaker);
-    pass(&clock, RESET);
+    trip(&breaker);
+    advance(&clock, RESET);
     let [first, second] = [(); 2].map(|()| {
         let probe = breaker.allow().unwrap();
-        pass(&clock, RESET);
+        advance(&clock, RESET);
         probe
     });
     let third = breaker.allow().unwrap();
@@ -356,6 +364,6 @@ fn without_a_pause_there_is_one_probe_at_a_time_still() {
     breaker.record_failure();
     let _probe = breaker.allow().expect("it opens for no time");
     assert!(breaker.allow().is_none(), "a probe is out");
-    pass(&now, Duration::from_secs(1));
+    advance(&now, Duration::from_secs(1));
     assert!(breaker.allow().is_some(), "it has had its time");
 }

@@ -1,4 +1,4 @@
-//! Lets another service answer when the first was not reached.
+//! Fallback to a second service if the first one was not reached.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,29 +15,29 @@ use super::{may_repeat, with_earlier};
 use crate::call::{BoxFuture, Call, CallService, Reply};
 use crate::error::{Error, ErrorKind, Sent};
 
-/// What says that the first service was not reached. One that is reached and has too much to do is
-/// not helped by doing its work elsewhere: its limit would mean nothing.
-const PASSING: &[ErrorKind] =
+/// Errors that show that the first service was not reached. An overloaded service was reached:
+/// doing its work elsewhere would defeat its limit.
+const FALLBACK_ON: &[ErrorKind] =
     &[ErrorKind::Connect, ErrorKind::CircuitOpen, ErrorKind::Closed, ErrorKind::Timeout];
 
-/// Lets another service, such as the implementation in this process, answer a call that the one
-/// inside could not be reached with.
+/// Sends a call to a fallback service, such as the implementation in this process, if the inner
+/// service could not be reached.
 ///
-/// It steps in where there is no connection, an open circuit, a connection that ended or no answer
-/// in time, and only as invariant 10 allows: the call did not run, or its method is
-/// `#[idempotent]`. It never steps in after an answer, be it the error type of the contract, and
-/// not when the deadline of the call has passed. A time limit inside, such as the row's, does not
-/// concern it.
+/// The fallback runs after a failure to connect, an open circuit, a closed connection or a timeout,
+/// and only as invariant 10 allows: the call did not run, or its method is `#[idempotent]`. It
+/// never runs after a reply, even if the reply is the error type of the contract, nor after the
+/// deadline of the call. A timeout inside this layer, such as the row's, does not count as that
+/// deadline.
 ///
 /// # Cancel safety
-/// Dropping a call drops whichever of the two services is at work on it.
+/// Dropping a call drops it in whichever of the two services is handling it.
 #[derive(Clone, Debug)]
 pub struct FallbackLayer {
     other: CallService,
 }
 
 impl FallbackLayer {
-    /// Makes the layer, with the service that steps in.
+    /// Creates the layer with the given fallback service.
     #[must_use]
     pub fn new(other: CallService) -> Self {
         Self { other }
@@ -52,8 +52,8 @@ impl<S> Layer<S> for FallbackLayer {
     }
 }
 
-/// The service of a [`FallbackLayer`]. It is always ready, so that the other service can step in
-/// for one that never is.
+/// Service of a [`FallbackLayer`]. It is always ready, so that the fallback can handle calls while
+/// the inner service is not ready.
 #[derive(Clone, Debug)]
 pub struct Fallback<S> {
     inner: S,
@@ -84,7 +84,7 @@ where
 }
 
 pin_project! {
-    /// The future of a [`Fallback`].
+    /// Future of a [`Fallback`].
     pub struct FallbackFuture<S>
     where
         S: Service<Call>,
@@ -93,7 +93,7 @@ pin_project! {
         attempt: Option<Oneshot<S, Call>>,
         spare: Option<(Call, CallService)>,
         other: Option<BoxFuture<'static, Result<Reply, Error>>>,
-        // What the first service may have done.
+        // Whether the first service may have run the call.
         earlier: Sent,
     }
 }
@@ -114,13 +114,14 @@ where
                 Ok(reply) => return Poll::Ready(Ok(reply)),
                 Err(error) => error,
             };
-            let Some((call, other)) = spare.filter(|(call, _)| steps_in(call, &error)) else {
+            let Some((call, other)) = spare.filter(|(call, _)| should_fall_back(call, &error))
+            else {
                 return Poll::Ready(Err(error));
             };
             *this.earlier = error.sent();
             *this.other = Some(other.send_last(call));
         }
-        // Polled again after the end, it pends, as a future may.
+        // A future may pend when polled again after completion.
         let Some(other) = this.other else { return Poll::Pending };
         let result = ready!(other.as_mut().poll(cx));
         *this.other = None;
@@ -128,9 +129,9 @@ where
     }
 }
 
-fn steps_in(call: &Call, error: &Error) -> bool {
+fn should_fall_back(call: &Call, error: &Error) -> bool {
     let in_time = call.context().deadline().is_none_or(|deadline| Instant::now() < deadline);
-    in_time && may_repeat(call, error, PASSING)
+    in_time && may_repeat(call, error, FALLBACK_ON)
 }
 
 impl<S: Service<Call>> fmt::Debug for FallbackFuture<S> {

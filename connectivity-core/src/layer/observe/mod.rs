@@ -1,4 +1,4 @@
-//! Figures of each call, for whoever collects metrics.
+//! Metrics of each call.
 
 mod series;
 
@@ -16,27 +16,27 @@ use crate::error::{Error, ErrorKind};
 use crate::layer::observe::series::{AllSeries, Series};
 use crate::layer::outcome::Outcome;
 
-/// Counts and times calls, by the facade of the crate `metrics`: whichever recorder the program
-/// installs gets the figures.
+/// Records the count and duration of calls through the facade of the crate `metrics`, for any
+/// recorder that the program installs.
 ///
 /// | metric | what it is |
 /// | --- | --- |
-/// | `connectivity_call_duration_seconds` | a histogram of every call |
-/// | `connectivity_call_failures_total` | a counter of the calls that got no answer; an error of the contract is an answer |
+/// | `connectivity_call_duration_seconds` | a histogram of the duration of every call |
+/// | `connectivity_call_failures_total` | a counter of the calls that got no reply; an error of the contract is a reply |
 ///
 /// Both have the labels `service`, `method` (empty for a raw service), `strategy` and `outcome`:
-/// `ok`, `app_error`, or the word of the [kind](ErrorKind); a call that nobody waits for any more
-/// is `cancelled`. What neither a row nor a contract names is `other`, and so is everything after
-/// the first 1,000 combinations of method and strategy, so that nobody outside decides how many
-/// series there are.
+/// `ok`, `app_error`, or the name of the [kind](ErrorKind); a call dropped by its caller is
+/// `cancelled`. A name that neither a row nor a contract declares is recorded as `other`, and so is
+/// everything after the first 1,000 combinations of method and strategy, so that a remote caller
+/// cannot decide the number of series.
 ///
-/// Install the recorder before the first call: where the figures of a series go is settled by its
-/// first call, and stays.
+/// Install the recorder before the first call: each series binds to a recorder on its first call
+/// and keeps it.
 #[derive(Clone, Debug, Default)]
 pub struct ObserveLayer(Arc<AllSeries>);
 
 impl ObserveLayer {
-    /// Makes the layer. Clones share what they have found out.
+    /// Creates the layer. Clones share their cache of series.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -47,15 +47,15 @@ impl<S> Layer<S> for ObserveLayer {
     type Service = Observe<S>;
 
     fn layer(&self, inner: S) -> Observe<S> {
-        Observe { inner, all: Arc::clone(&self.0) }
+        Observe { inner, series: Arc::clone(&self.0) }
     }
 }
 
-/// A service under an [`ObserveLayer`].
+/// Service of an [`ObserveLayer`].
 #[derive(Clone, Debug)]
 pub struct Observe<S> {
     inner: S,
-    all: Arc<AllSeries>,
+    series: Arc<AllSeries>,
 }
 
 impl<S> Service<Call> for Observe<S>
@@ -71,24 +71,24 @@ where
     }
 
     fn call(&mut self, call: Call) -> Self::Future {
-        let series = self.all.of(&call);
-        let measure = Measure {
+        let series = self.series.series_of(&call);
+        let measurement = Measurement {
             series,
             start: Instant::now(),
             outcome: Outcome::Failed(ErrorKind::Cancelled),
         };
-        ObserveFuture { work: Some(self.inner.call(call)), measure: Some(measure) }
+        ObserveFuture { work: Some(self.inner.call(call)), measurement: Some(measurement) }
     }
 }
 
 pin_project! {
-    /// The future of [`Observe`].
+    /// Future of [`Observe`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct ObserveFuture<F> {
         #[pin]
         work: Option<F>,
-        measure: Option<Measure>,
+        measurement: Option<Measurement>,
     }
 }
 
@@ -97,26 +97,26 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for ObserveFuture<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        // Polled again after the end, it pends, as a future may.
+        // A future may pend when polled again after completion.
         let Some(work) = this.work.as_mut().as_pin_mut() else { return Poll::Pending };
         let reply = ready!(work.poll(cx));
         this.work.set(None);
-        if let Some(mut measure) = this.measure.take() {
-            measure.outcome = Outcome::of(&reply);
+        if let Some(mut measurement) = this.measurement.take() {
+            measurement.outcome = Outcome::of(&reply);
         }
         Poll::Ready(reply)
     }
 }
 
-/// A call that is being measured; the figures are handed in when it is dropped.
+/// Measurement of a call in flight; recorded when it is dropped.
 #[derive(Debug)]
-struct Measure {
+struct Measurement {
     series: Arc<Series>,
     start: Instant,
     outcome: Outcome,
 }
 
-impl Drop for Measure {
+impl Drop for Measurement {
     fn drop(&mut self) {
         self.series.record(self.outcome, self.start.elapsed());
     }

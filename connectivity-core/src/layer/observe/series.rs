@@ -1,4 +1,4 @@
-//! Which figures belong together, and where they go: found once, then kept.
+//! Cache of metric series: each series is looked up once, then reused.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,20 +17,20 @@ use crate::name::Name;
 const DURATION: &str = "connectivity_call_duration_seconds";
 const FAILURES: &str = "connectivity_call_failures_total";
 
-/// What stands in place of a name that anybody could have made up.
+/// Label value that replaces a name chosen by the caller alone.
 const OTHER: &str = "other";
 
-/// A recorder keeps a series for ever, and a histogram is not small.
+/// Upper bound of the series: a recorder keeps a series forever, and a histogram is not small.
 pub(super) const MAX_SERIES: usize = 1_000;
 
-/// Whose figures are kept together: what a contract or a row names.
+/// What a series is about: a name that a contract or a row declares.
 #[derive(Clone, Copy)]
 enum Subject<'a> {
-    /// A method whose contract is known here.
+    /// A method whose contract is known in this process.
     Method(&'static MethodDesc),
-    /// A row of its own.
+    /// A row called by its own name.
     Row(&'a Name),
-    /// Something that goes by a row, but that only the caller names.
+    /// A name below a row, declared only by the caller.
     Below(&'a Name),
 }
 
@@ -58,7 +58,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    fn keep(self, strategy: &str) -> (Name, Series) {
+    fn to_series(self, strategy: &str) -> (Name, Series) {
         let (name, service) = match self {
             Self::Method(method) => {
                 (Name::from_static(method.full_name()), Name::from_static(method.service()))
@@ -69,14 +69,14 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Every series that has had a call.
+/// All series that have recorded a call.
 pub(super) struct AllSeries {
-    known: ArcSwap<SeriesMap>,
-    /// Takes what nobody knows, and what is too many.
-    rest: Arc<Series>,
+    by_subject: ArcSwap<SeriesMap>,
+    /// Series of undeclared names, and of everything over the limit.
+    overflow: Arc<Series>,
 }
 
-/// The series by the name of a method or row; a few strategies each.
+/// Series by the name of their method or row; each name has one entry per strategy.
 #[derive(Clone, Default)]
 struct SeriesMap {
     by_name: HashMap<Name, Vec<Arc<Series>>, BuildHasherDefault<FastHasher>>,
@@ -91,11 +91,11 @@ impl SeriesMap {
 }
 
 impl AllSeries {
-    /// Finds the series of a call: a look into a map that nobody locks.
-    pub(super) fn of(&self, call: &Call) -> Arc<Series> {
-        let Some(subject) = Subject::of(call) else { return Arc::clone(&self.rest) };
+    /// Returns the series of a call, with a lock-free map lookup.
+    pub(super) fn series_of(&self, call: &Call) -> Arc<Series> {
+        let Some(subject) = Subject::of(call) else { return Arc::clone(&self.overflow) };
         let strategy = call.route().map_or(OTHER, RouteTag::strategy);
-        match self.known.load().find(subject, strategy) {
+        match self.by_subject.load().find(subject, strategy) {
             Some(series) => Arc::clone(series),
             None => self.add(subject, strategy),
         }
@@ -103,39 +103,44 @@ impl AllSeries {
 
     #[cold]
     fn add(&self, subject: Subject<'_>, strategy: &str) -> Arc<Series> {
-        let (name, series) = subject.keep(strategy);
+        let (name, series) = subject.to_series(strategy);
         let series = Arc::new(series);
-        self.known.rcu(|known| {
-            if known.count >= MAX_SERIES || known.find(subject, strategy).is_some() {
-                return Arc::clone(known);
+        self.by_subject.rcu(|by_subject| {
+            if by_subject.count >= MAX_SERIES || by_subject.find(subject, strategy).is_some() {
+                return Arc::clone(by_subject);
             }
-            let mut more = SeriesMap::clone(known);
-            more.by_name.entry(name.clone()).or_default().push(Arc::clone(&series));
-            more.count += 1;
-            Arc::new(more)
+            let mut next = SeriesMap::clone(by_subject);
+            next.by_name.entry(name.clone()).or_default().push(Arc::clone(&series));
+            next.count += 1;
+            Arc::new(next)
         });
-        Arc::clone(self.known.load().find(subject, strategy).unwrap_or(&self.rest))
+        Arc::clone(self.by_subject.load().find(subject, strategy).unwrap_or(&self.overflow))
     }
 }
 
 impl Default for AllSeries {
     fn default() -> Self {
-        Self { known: ArcSwap::default(), rest: Arc::new(Series::new(OTHER, OTHER, OTHER)) }
+        Self {
+            by_subject: ArcSwap::default(),
+            overflow: Arc::new(Series::new(OTHER, OTHER, OTHER)),
+        }
     }
 }
 
 impl fmt::Debug for AllSeries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AllSeries").field("count", &self.known.load().count).finish_non_exhaustive()
+        f.debug_struct("AllSeries")
+            .field("count", &self.by_subject.load().count)
+            .finish_non_exhaustive()
     }
 }
 
-/// The figures of one method on one strategy.
+/// Metrics of one method on one strategy.
 pub(super) struct Series {
     service: Box<str>,
     method: &'static str,
     strategy: Box<str>,
-    /// Where figures go, for each outcome that there was.
+    /// Handles of the recorder, registered per outcome on first use.
     outcomes: [OnceLock<Handles>; Outcome::COUNT],
 }
 

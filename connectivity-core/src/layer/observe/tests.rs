@@ -12,7 +12,7 @@ use super::*;
 use crate::layer::testing::{answer, call, poll_once, tagged};
 use crate::name::Name;
 
-/// What was recorded, by name and labels: how often, and the sum.
+/// Recorded count and sum, by metric name and labels.
 type Recorded = Arc<Mutex<BTreeMap<String, (usize, f64)>>>;
 
 #[derive(Default)]
@@ -60,11 +60,11 @@ impl Collector {
         ))
     }
 
-    /// What was recorded, without what all names begin with.
-    fn told(&self) -> Vec<String> {
+    /// Returns the recorded lines without the common prefix of the metric names.
+    fn lines(&self) -> Vec<String> {
         let recorded = self.recorded.lock().unwrap();
-        let told = recorded.iter().map(|(key, (count, sum))| format!("{key} = {count}, {sum}"));
-        told.map(|line| line.trim_start_matches("connectivity_call_").to_owned()).collect()
+        let lines = recorded.iter().map(|(key, (count, sum))| format!("{key} = {count}, {sum}"));
+        lines.map(|line| line.trim_start_matches("connectivity_call_").to_owned()).collect()
     }
 }
 
@@ -84,7 +84,7 @@ impl Recorder for Collector {
     }
 }
 
-/// Runs a test with its own recorder and a clock that stands still while there is work.
+/// Runs a test with its own recorder and a paused clock.
 fn collected<F: Future>(test: impl FnOnce() -> F) -> (F::Output, Collector) {
     let collector = Collector::default();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -122,7 +122,7 @@ fn calls_are_timed_and_failures_counted_by_how_they_ended() {
             .await;
     });
     assert_eq!(
-        collector.told(),
+        collector.lines(),
         [
             "duration_seconds: billing.quote |  | local | app_error = 1, 1",
             "duration_seconds: billing.quote |  | quic | connect = 1, 1",
@@ -143,9 +143,9 @@ fn a_call_that_nobody_waits_for_is_cancelled() {
         tokio::time::advance(SECOND).await;
         dropped.set(None);
     });
-    let told = collector.told();
-    assert_eq!(told[0], "duration_seconds: billing.quote |  | quic | cancelled = 1, 1");
-    assert_eq!(told[1], "failures_total: billing.quote |  | quic | cancelled = 1, 1");
+    let lines = collector.lines();
+    assert_eq!(lines[0], "duration_seconds: billing.quote |  | quic | cancelled = 1, 1");
+    assert_eq!(lines[1], "failures_total: billing.quote |  | quic | cancelled = 1, 1");
 }
 
 #[test]
@@ -155,14 +155,14 @@ fn a_name_that_nobody_knows_makes_no_series() {
         for number in 0..50 {
             let name = Name::parse(&format!("made.up-{number}")).unwrap();
             observe(&layer, Call::raw(name.clone(), ""), |_call| answer()).await;
-            let mut below = Call::raw(name, "");
-            below.set_route(tagged("http").shared_route().unwrap());
-            observe(&layer, below, |_call| answer()).await;
+            let mut below_row = Call::raw(name, "");
+            below_row.set_route(tagged("http").shared_route().unwrap());
+            observe(&layer, below_row, |_call| answer()).await;
         }
         observe(&layer, call(), |_call| answer()).await;
     });
     assert_eq!(
-        collector.told(),
+        collector.lines(),
         [
             "duration_seconds: billing.quote | other | http | ok = 50, 50",
             "duration_seconds: other | other | other | ok = 51, 51",
@@ -179,10 +179,10 @@ fn the_number_of_series_has_an_end() {
         }
         observe(&layer, tagged("transport-3"), |_call| answer()).await;
     });
-    let told = collector.told();
-    assert_eq!(told.len(), MAX_SERIES + 1);
-    assert!(told.contains(&"duration_seconds: other | other | other | ok = 7, 7".to_owned()));
+    let lines = collector.lines();
+    assert_eq!(lines.len(), MAX_SERIES + 1);
+    assert!(lines.contains(&"duration_seconds: other | other | other | ok = 7, 7".to_owned()));
     assert!(
-        told.contains(&"duration_seconds: billing.quote |  | transport-3 | ok = 2, 2".to_owned())
+        lines.contains(&"duration_seconds: billing.quote |  | transport-3 | ok = 2, 2".to_owned())
     );
 }

@@ -1,85 +1,89 @@
-//! How many retries may go out beside the calls.
+//! Budget that bounds the number of retries.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-/// The seconds that count: the one that runs, and ten whole ones before, so that no ten seconds see
-/// more than is allowed.
+/// Seconds in the window: the current one and the ten full ones before it, so that no span of ten
+/// seconds exceeds the budget.
 const SECONDS: usize = 11;
 
-/// Bounds the retries of everything that shares it, so that they cannot bury a far end that is down
-/// already: 20 % of the calls of the last ten seconds, and 10 a second beside, which a quiet route
-/// saves up to 100.
+/// Bounds the retries of all layers that share it, so that retries cannot overload a server that is
+/// already down. Default: 20 % of the calls of the last ten seconds plus 10 a second, of which an
+/// idle route saves up to 100.
 ///
-/// Clones share what is left.
+/// Clones share what is left of the budget.
 #[derive(Clone)]
 pub struct RetryBudget(Arc<Mutex<Window>>);
 
-/// What went out in the last seconds. The budget of tower forgets the first of its ten windows too
-/// early by one, and so lets more through than it says in the seconds after.
+/// Sliding window of the calls and retries of the last seconds. Tower's budget drops the first of
+/// its ten windows one window too early, and so admits more retries than documented in the seconds
+/// after.
 struct Window {
     percent: u64,
-    beside: u64,
-    began: Instant,
+    reserve: u64,
+    started: Instant,
     second: usize,
-    seconds: [Sent; SECONDS],
+    seconds: [Counts; SECONDS],
 }
 
 #[derive(Clone, Copy, Default)]
-struct Sent {
+struct Counts {
     calls: u64,
     retries: u64,
 }
 
 impl RetryBudget {
-    /// Makes a budget of `percent` of the calls, and `per_second` beside.
+    /// Creates a budget of `percent` of the calls plus `per_second` retries.
     #[must_use]
     pub fn new(percent: u32, per_second: u32) -> Self {
-        let beside = u64::from(per_second) * (SECONDS as u64 - 1);
-        let (began, seconds) = (Instant::now(), [Sent::default(); SECONDS]);
+        let reserve = u64::from(per_second) * (SECONDS as u64 - 1);
+        let (started, seconds) = (Instant::now(), [Counts::default(); SECONDS]);
         Self(Arc::new(Mutex::new(Window {
             percent: percent.into(),
-            beside,
-            began,
+            reserve,
+            started,
             second: 0,
             seconds,
         })))
     }
 
-    /// Notes a call, which pays for a part of a retry.
+    /// Counts a call, which adds a part of a retry to the budget.
     pub(super) fn deposit(&self) {
         let mut window = self.lock();
-        window.now().calls += 1;
+        window.current().calls += 1;
     }
 
-    /// Pays for a retry, if there is enough left.
+    /// Takes a retry from the budget; returns false if not enough is left.
     pub(super) fn withdraw(&self) -> bool {
         let mut window = self.lock();
-        window.now();
-        let sum = |of: fn(&Sent) -> u64| window.seconds.iter().map(of).sum::<u64>();
-        let allowed = sum(|sent| sent.calls).saturating_mul(window.percent) / 100 + window.beside;
-        let enough = sum(|sent| sent.retries) < allowed;
+        window.current();
+        let sum = |of: fn(&Counts) -> u64| window.seconds.iter().map(of).sum::<u64>();
+        let allowed =
+            sum(|counts| counts.calls).saturating_mul(window.percent) / 100 + window.reserve;
+        let enough = sum(|counts| counts.retries) < allowed;
         if enough {
-            window.now().retries += 1;
+            window.current().retries += 1;
         }
         enough
     }
 
-    /// Nothing panics under the lock.
+    /// Recovers a poisoned lock: no code panics under it.
     fn lock(&self) -> MutexGuard<'_, Window> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Window {
-    /// The second that runs; those that have passed since the last call are empty.
-    fn now(&mut self) -> &mut Sent {
-        let second =
-            usize::try_from(self.began.elapsed().as_secs()).unwrap_or(usize::MAX).max(self.second);
+    /// Returns the counts of the current second, after clearing the seconds that passed since the
+    /// last access.
+    fn current(&mut self) -> &mut Counts {
+        let second = usize::try_from(self.started.elapsed().as_secs())
+            .unwrap_or(usize::MAX)
+            .max(self.second);
         for passed in 1..=(second - self.second).min(SECONDS) {
-            self.seconds[(self.second + passed) % SECONDS] = Sent::default();
+            self.seconds[(self.second + passed) % SECONDS] = Counts::default();
         }
         self.second = second;
         &mut self.seconds[second % SECONDS]
@@ -97,7 +101,7 @@ impl fmt::Debug for RetryBudget {
         let window = self.lock();
         f.debug_struct("RetryBudget")
             .field("percent", &window.percent)
-            .field("beside", &window.beside)
+            .field("beside", &window.reserve)
             .finish()
     }
 }

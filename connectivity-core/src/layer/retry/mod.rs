@@ -1,4 +1,4 @@
-//! Repeats calls that failed, where that is safe and may help.
+//! Retries failed calls where that is safe and may help.
 
 mod budget;
 #[cfg(test)]
@@ -19,34 +19,34 @@ use tower_service::Service;
 
 pub use budget::RetryBudget;
 
-use super::{may_repeat, more, with_earlier};
+use super::{may_repeat, stronger, with_earlier};
 use crate::call::{Call, Reply};
 use crate::context::after;
 use crate::error::{Error, ErrorKind, Sent};
 
-/// What may pass by itself. An open circuit may too, but it knows when: asking again meanwhile
-/// would only be refused again.
-const PASSING: &[ErrorKind] =
+/// Causes that may go away by themselves. An open circuit may too, but only after its pause: a
+/// retry before that would only be rejected again.
+const TRANSIENT: &[ErrorKind] =
     &[ErrorKind::Connect, ErrorKind::Overloaded, ErrorKind::Closed, ErrorKind::Timeout];
 
-/// The longest wait, unless the first is set to more.
-const LONGEST: Duration = Duration::from_secs(10);
+/// Longest backoff, unless the first one is set to more.
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
-/// Repeats a call that failed: at most `max` times, after waits that double, while a
-/// [`RetryBudget`] lasts.
+/// Retries a failed call up to `max` times with exponential backoff, while a [`RetryBudget`] allows
+/// it.
 ///
-/// Only what invariant 10 allows is repeated: the error is about this very call, and it did not run
-/// ([`Sent::No`]) or its method is `#[idempotent]`. And only what may pass: no connection, too many
-/// calls there, a connection that ended, no answer in time. An answer never is, nor is a call
-/// refused by an open circuit, nor one whose arguments an implementation in this process has taken.
+/// Only calls that invariant 10 allows are retried: the error concerns this very call, and the call
+/// did not run ([`Sent::No`]) or its method is `#[idempotent]`. The cause must be transient as
+/// well: no connection, an overloaded server, a closed connection, a timeout. A reply is never
+/// retried, nor is a call that an open circuit rejected, nor one whose arguments an implementation
+/// in this process has already taken.
 ///
-/// The wait before attempt *n* + 1 is between half of and the whole `backoff` · 2ⁿ⁻¹, at most 10 s
-/// (or `backoff`, if that is longer). A call is not repeated when the wait would pass its deadline:
-/// the last error comes at once. The error that comes in the end says by [`sent`](Error::sent) what
-/// any of the attempts may have done.
+/// The backoff before attempt *n* + 1 is between half and all of `backoff` · 2ⁿ⁻¹, at most 10 s (or
+/// `backoff`, if that is longer). If the backoff would pass the deadline of the call, the last
+/// error is returned at once. The [`sent`](Error::sent) of the final error covers all attempts.
 ///
 /// # Cancel safety
-/// Dropping a call drops the attempt that is out; no other is made.
+/// Dropping a call drops the attempt in flight; no further attempt is made.
 #[derive(Clone, Debug)]
 pub struct RetryLayer {
     policy: Policy,
@@ -60,8 +60,7 @@ struct Policy {
 }
 
 impl RetryLayer {
-    /// Makes the layer: `max` attempts after the first, 50 ms before the first of them, a budget of
-    /// its own.
+    /// Creates the layer: up to `max` retries, a first backoff of 50 ms, and a budget of its own.
     #[must_use]
     pub fn new(max: u32) -> Self {
         Self {
@@ -73,14 +72,14 @@ impl RetryLayer {
         }
     }
 
-    /// Sets the first wait.
+    /// Sets the first backoff.
     #[must_use]
     pub fn backoff(mut self, backoff: Duration) -> Self {
         self.policy.backoff = backoff;
         self
     }
 
-    /// Takes from a budget that others may take from too.
+    /// Sets the budget, which other layers may share.
     #[must_use]
     pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.policy.budget = budget;
@@ -96,7 +95,8 @@ impl<S> Layer<S> for RetryLayer {
     }
 }
 
-/// The service of a [`RetryLayer`]. It is always ready; each attempt waits until what is inside is.
+/// Service of a [`RetryLayer`]. It is always ready; each attempt waits for the inner service to be
+/// ready.
 #[derive(Clone, Debug)]
 pub struct Retry<S> {
     inner: S,
@@ -117,15 +117,15 @@ where
 
     fn call(&mut self, call: Call) -> RetryFuture<S> {
         self.policy.budget.deposit();
-        let spare = (self.policy.max > 0).then(|| call.fork());
+        let saved = (self.policy.max > 0).then(|| call.fork());
         let retry = self.clone();
         let attempt = Some(self.inner.clone().oneshot(call));
-        RetryFuture { attempt, pause: None, spare, retry, failed: 0, earlier: Sent::No }
+        RetryFuture { attempt, pause: None, saved, retry, failed: 0, earlier: Sent::No }
     }
 }
 
 pin_project! {
-    /// The future of a [`Retry`].
+    /// Future of a [`Retry`].
     pub struct RetryFuture<S>
     where
         S: Service<Call>,
@@ -133,10 +133,10 @@ pin_project! {
         #[pin]
         attempt: Option<Oneshot<S, Call>>,
         pause: Option<Pin<Box<Sleep>>>,
-        spare: Option<Call>,
+        saved: Option<Call>,
         retry: Retry<S>,
         failed: u32,
-        // What the attempts that failed may have done.
+        // Whether the failed attempts may have run the call.
         earlier: Sent,
     }
 }
@@ -153,27 +153,29 @@ where
             if let Some(attempt) = this.attempt.as_mut().as_pin_mut() {
                 let result = ready!(attempt.poll(cx));
                 this.attempt.set(None);
-                let again = match &result {
+                let retry_at = match &result {
                     Ok(_) => None,
                     Err(error) => {
-                        let spare = this.spare.as_ref();
-                        spare.and_then(|spare| this.retry.policy.again(spare, error, *this.failed))
+                        let saved = this.saved.as_ref();
+                        saved.and_then(|saved| {
+                            this.retry.policy.retry_at(saved, error, *this.failed)
+                        })
                     }
                 };
-                let (Some(at), Err(error)) = (again, &result) else {
-                    // Polled again after this, it pends, as a future may.
-                    *this.spare = None;
+                let (Some(at), Err(error)) = (retry_at, &result) else {
+                    // A future may pend when polled again after completion.
+                    *this.saved = None;
                     return Poll::Ready(result.map_err(|error| with_earlier(error, *this.earlier)));
                 };
                 *this.failed += 1;
-                *this.earlier = more(*this.earlier, error.sent());
+                *this.earlier = stronger(*this.earlier, error.sent());
                 *this.pause = Some(Box::pin(sleep_until(at)));
             }
             let Some(pause) = this.pause else { return Poll::Pending };
             ready!(pause.as_mut().poll(cx));
             *this.pause = None;
             let last = *this.failed >= this.retry.policy.max;
-            let call = if last { this.spare.take() } else { this.spare.as_ref().map(Call::fork) };
+            let call = if last { this.saved.take() } else { this.saved.as_ref().map(Call::fork) };
             let Some(call) = call else { return Poll::Pending };
             this.attempt.set(Some(this.retry.inner.clone().oneshot(call)));
         }
@@ -190,22 +192,22 @@ impl<S: Service<Call>> fmt::Debug for RetryFuture<S> {
 }
 
 impl Policy {
-    /// Says when a call goes out again after an error, if it does; `failed` attempts had failed
-    /// before.
-    fn again(&self, spare: &Call, error: &Error, failed: u32) -> Option<Instant> {
-        if failed >= self.max || !may_repeat(spare, error, PASSING) {
+    /// Returns when to retry after an error, or `None` to give up; `failed` is the number of
+    /// attempts that failed before.
+    fn retry_at(&self, saved: &Call, error: &Error, failed: u32) -> Option<Instant> {
+        if failed >= self.max || !may_repeat(saved, error, TRANSIENT) {
             return None;
         }
-        let at = after(wait(self.backoff, failed, HasherRng::default().next_f64()));
-        let in_time = spare.context().deadline().is_none_or(|deadline| at < deadline);
+        let at = after(backoff_for(self.backoff, failed, HasherRng::default().next_f64()));
+        let in_time = saved.context().deadline().is_none_or(|deadline| at < deadline);
         (in_time && self.budget.withdraw()).then_some(at)
     }
 }
 
-/// The wait after so many earlier ones: half of it is certain, the other half by chance, so that
-/// callers that failed together do not come back together.
-fn wait(backoff: Duration, waited: u32, chance: f64) -> Duration {
-    let whole = backoff.saturating_mul(1 << waited.min(20)).min(LONGEST.max(backoff));
+/// Returns the backoff after `waited` earlier ones. Half of it is fixed and half is random jitter,
+/// so that callers that failed together do not retry together.
+fn backoff_for(backoff: Duration, waited: u32, random: f64) -> Duration {
+    let whole = backoff.saturating_mul(1 << waited.min(20)).min(MAX_BACKOFF.max(backoff));
     let half = whole / 2;
-    half.saturating_add(half.mul_f64(chance.clamp(0.0, 1.0)))
+    half.saturating_add(half.mul_f64(random.clamp(0.0, 1.0)))
 }
