@@ -1,14 +1,14 @@
-//! Says what is wrong with one row.
+//! The error of an invalid row.
 
 use std::fmt;
 
-/// The longest message in bytes: a row may hold megabytes, a log line must not.
+/// Maximum length of a message in bytes: a row may hold megabytes, a log line must not.
 pub(super) const MAX_MESSAGE: usize = 1024;
 
-/// Says which column or key of a row is wrong, what stood there, and what to do.
+/// Error of one row: the invalid column or key, its value, and the remedy.
 ///
-/// It is plain data, so that a table can keep it beside the route that stays in force. Its text is
-/// at most 1 KiB long and safe to print.
+/// It is plain data, so that a table can keep it next to the route that stays active. The message
+/// is at most 1 KiB long and safe to print.
 ///
 /// ```
 /// use connectivity_core::RouteError;
@@ -23,17 +23,17 @@ pub struct RouteError {
 }
 
 impl RouteError {
-    /// Wraps a text about the row as a whole.
+    /// Creates an error about the row as a whole.
     pub fn new(text: impl fmt::Display) -> Self {
         Self { message: printable(&text.to_string()) }
     }
 
-    /// Wraps a text about the column `endpoint`.
+    /// Creates an error about the column `endpoint`.
     pub fn endpoint(text: impl fmt::Display) -> Self {
         Self::column("endpoint", text)
     }
 
-    /// Wraps a text about one key of the column `config`.
+    /// Creates an error about one key of the column `config`.
     pub fn config(key: &str, text: impl fmt::Display) -> Self {
         Self::new(format_args!("config.{key}: {text}"))
     }
@@ -43,8 +43,8 @@ impl RouteError {
     }
 }
 
-/// Escapes what a terminal would act on and cuts what is too long; quotes stay, because our own
-/// advice is full of them.
+/// Escapes characters that a terminal would interpret and cuts long texts. Quotes stay unescaped,
+/// because the messages use many of them.
 pub(crate) fn printable(text: &str) -> String {
     const CUT: &str = " …";
     let mut out = String::with_capacity(text.len().min(MAX_MESSAGE));

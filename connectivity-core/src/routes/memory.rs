@@ -1,4 +1,4 @@
-//! Routes in memory, for tests and for programs without a file.
+//! Routes in memory, for tests and for programs without a routes file.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::row::{Field, RouteRow};
 use super::source::{Added, ChangeFn, RouteSource, Snapshot, SourceError, WatchGuard};
-use super::wake::{Handover, WakeEvent, WakeReceiver, WakeSender};
+use super::wake::{ChangeNotifier, WakeEvent, WakeReceiver, WakeSender};
 use crate::name::Name;
 
-/// Holds rows in memory; clones share them.
+/// A source that holds its rows in memory. Clones share the rows.
 ///
-/// Nothing is checked, so that a test can put any row a raw SQL write could.
+/// Rows are not validated, so that a test can insert any row that a raw SQL statement could.
 ///
 /// ```
 /// use connectivity_core::{MemoryRoutes, RouteSource};
@@ -34,7 +34,7 @@ struct State {
 }
 
 impl MemoryRoutes {
-    /// Starts without rows.
+    /// Creates a source without rows.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -45,7 +45,7 @@ impl MemoryRoutes {
         self.set_row(RouteRow::new(name, strategy, endpoint, config));
     }
 
-    /// Adds or replaces a row that may hold anything; rows with a NULL name never replace each
+    /// Adds or replaces a row with arbitrary columns. Rows with a NULL name never replace each
     /// other.
     pub fn set_row(&self, row: RouteRow) {
         self.change(|rows| {
@@ -54,24 +54,24 @@ impl MemoryRoutes {
         });
     }
 
-    /// Removes a row, if it is there.
+    /// Removes a row if it exists.
     pub fn remove(&self, name: &str) {
         let name = Field::text(name);
         self.change(|rows| rows.retain(|row| *row.name() != name));
     }
 
-    /// Lets every read fail with this text, or succeed again.
+    /// Makes every read fail with this message, or succeed again with `None`.
     pub fn fail_reads(&self, text: Option<&str>) {
         let mut state = self.lock();
         state.failure = text.map(str::to_owned);
-        state.ring();
+        state.wake_watchers();
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<RouteRow>)) {
         let mut state = self.lock();
         change(&mut state.snapshot.rows);
         state.snapshot.generation += 1;
-        state.ring();
+        state.wake_watchers();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -80,8 +80,8 @@ impl MemoryRoutes {
 }
 
 impl State {
-    fn ring(&mut self) {
-        self.watchers.retain(WakeSender::ring);
+    fn wake_watchers(&mut self) {
+        self.watchers.retain(WakeSender::wake);
     }
 }
 
@@ -95,17 +95,17 @@ impl RouteSource for MemoryRoutes {
     }
 
     fn watch(&self, changed: ChangeFn) -> Result<WatchGuard, SourceError> {
-        let (bell, ear) = WakeSender::new();
-        // First of all: a change from here on rings, and the thread begins with a handover for
-        // those before.
-        self.lock().watchers.push(bell.clone());
+        let (sender, receiver) = WakeSender::new();
+        // Register first: later changes wake the thread, and the notifier starts with a
+        // notification for earlier ones.
+        self.lock().watchers.push(sender.clone());
         let thread = thread::Builder::new()
             .name("connectivity-memory-routes".to_owned())
-            .spawn(move || watch(&ear, Handover::new(changed)))
+            .spawn(move || watch(&receiver, ChangeNotifier::new(changed)))
             .map_err(|e| {
                 SourceError::new(format_args!("a thread to watch routes cannot start: {e}"))
             })?;
-        Ok(WatchGuard::new(move || bell.stop(), thread))
+        Ok(WatchGuard::new(move || sender.stop(), thread))
     }
 
     fn add_missing(&self, names: &[&Name]) -> Result<Added, SourceError> {
@@ -141,14 +141,14 @@ fn is_named(row: &RouteRow, name: &Name) -> bool {
     matches!(row.name(), Field::Text(text) if text == name.as_str())
 }
 
-fn watch(ear: &WakeReceiver, mut handover: Handover) {
-    // Long, because nothing but a failed handover needs a look without a ring.
-    const LIMIT: Duration = Duration::from_secs(3600);
+fn watch(receiver: &WakeReceiver, mut notifier: ChangeNotifier) {
+    // Long, because only a failed notification needs a wakeup without a change.
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
     loop {
-        handover.run();
-        match ear.wait(handover.until_due(LIMIT)) {
-            WakeEvent::Ring => handover.note(),
-            WakeEvent::Nothing => {}
+        notifier.notify_if_due();
+        match receiver.wait(notifier.until_due(IDLE_TIMEOUT)) {
+            WakeEvent::Wake => notifier.mark_changed(),
+            WakeEvent::TimedOut => {}
             WakeEvent::Stop => return,
         }
     }
@@ -160,18 +160,18 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(20);
+    const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
     fn watched(routes: &MemoryRoutes) -> (WatchGuard, Receiver<u64>) {
-        let (seen, sees) = mpsc::channel();
+        let (sender, generations) = mpsc::channel();
         let source = routes.clone();
         let changed =
-            Box::new(move || source.read().is_ok_and(|s| seen.send(s.generation).is_ok()));
-        (routes.watch(changed).unwrap(), sees)
+            Box::new(move || source.read().is_ok_and(|s| sender.send(s.generation).is_ok()));
+        (routes.watch(changed).unwrap(), generations)
     }
 
-    fn wait_for(sees: &Receiver<u64>, generation: u64) {
-        while sees.recv_timeout(LONG).unwrap() != generation {}
+    fn wait_for(generations: &Receiver<u64>, generation: u64) {
+        while generations.recv_timeout(TEST_TIMEOUT).unwrap() != generation {}
     }
 
     #[test]
@@ -197,17 +197,17 @@ mod tests {
     #[test]
     fn every_change_is_seen_and_a_failed_one_again() {
         let routes = MemoryRoutes::new();
-        let (guard, sees) = watched(&routes);
-        wait_for(&sees, 0);
+        let (guard, generations) = watched(&routes);
+        wait_for(&generations, 0);
         routes.fail_reads(Some("on purpose"));
         routes.set("a", "local", None, "{}");
         assert_eq!(routes.read(), Err(SourceError::new("on purpose")));
         routes.fail_reads(None);
-        wait_for(&sees, 1);
+        wait_for(&generations, 1);
         drop(guard);
         routes.set("b", "local", None, "{}");
         assert!(
-            sees.iter().all(|generation| generation == 1),
+            generations.iter().all(|generation| generation == 1),
             "the thread and its `changed` are gone"
         );
     }
@@ -215,13 +215,13 @@ mod tests {
     #[test]
     fn a_guard_may_be_dropped_from_within() {
         let routes = MemoryRoutes::new();
-        let (hand_over, guards) = mpsc::channel::<WatchGuard>();
-        let (done, is_done) = mpsc::channel();
+        let (guard_sender, guards) = mpsc::channel::<WatchGuard>();
+        let (done_sender, done_receiver) = mpsc::channel();
         let changed = Box::new(move || {
-            drop(guards.recv_timeout(LONG));
-            done.send(()).is_ok()
+            drop(guards.recv_timeout(TEST_TIMEOUT));
+            done_sender.send(()).is_ok()
         });
-        hand_over.send(routes.watch(changed).unwrap()).unwrap();
-        is_done.recv_timeout(LONG).unwrap();
+        guard_sender.send(routes.watch(changed).unwrap()).unwrap();
+        done_receiver.recv_timeout(TEST_TIMEOUT).unwrap();
     }
 }

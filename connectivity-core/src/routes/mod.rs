@@ -1,8 +1,7 @@
-//! Routes: where rows come from, and what a checked row says.
+//! Routes: the sources of rows, and the parsed form of a row.
 //!
-//! A [`RouteSource`] reads raw rows ([`RouteRow`]) as whatever stands in the table;
-//! [`Route::parse`] turns one row into a [`Route`] or a [`RouteError`]. Nothing further in sees an
-//! unchecked text.
+//! A [`RouteSource`] reads raw rows ([`RouteRow`]) without validating them; [`Route::parse`] turns
+//! one row into a [`Route`] or a [`RouteError`]. The rest of the crate only sees validated values.
 
 mod config;
 mod error;

@@ -1,4 +1,4 @@
-//! One checked row.
+//! A validated row.
 
 use super::config::RouteConfig;
 use super::error::RouteError;
@@ -6,10 +6,10 @@ use super::row::{Field, RouteRow};
 use super::strategy::Strategy;
 use crate::name::Name;
 
-/// The longest endpoint: longer than any URL that a server takes.
+/// Maximum length of an endpoint in bytes: longer than any URL that a server accepts.
 const MAX_ENDPOINT: usize = 8 << 10;
 
-/// Holds one row after every check that needs no transport.
+/// One row after all checks that need no transport.
 ///
 /// ```
 /// use connectivity_core::{Route, RouteRow};
@@ -29,10 +29,10 @@ pub struct Route {
 }
 
 impl Route {
-    /// Checks a raw row.
+    /// Parses and validates a raw row.
     ///
     /// # Errors
-    /// Names the first column or key that is wrong, what stands there and what to do.
+    /// Returns an error that names the first invalid column or key, its value and the remedy.
     pub fn parse(row: &RouteRow) -> Result<Self, RouteError> {
         let name = text("service_name", row.name())?
             .ok_or_else(|| missing("service_name", "a name such as `billing`"))?;
@@ -46,26 +46,26 @@ impl Route {
         Ok(Self { name, strategy, endpoint, config })
     }
 
-    /// Names the service or method.
+    /// Returns the name of the service or method.
     #[must_use]
     pub const fn name(&self) -> &Name {
         &self.name
     }
 
-    /// Says how calls are served.
+    /// Returns the strategy, which decides how calls are served.
     #[must_use]
     pub const fn strategy(&self) -> &Strategy {
         &self.strategy
     }
 
-    /// Says where the transport goes; on `local` and `noop` it is parked for the next move and has
-    /// no effect.
+    /// Returns the endpoint, that is the address for the transport. On `local` and `noop` it has no
+    /// effect and is kept for a later change of the strategy.
     #[must_use]
     pub fn endpoint(&self) -> Option<&str> {
         self.endpoint.as_deref()
     }
 
-    /// What the column `config` says, with defaults filled in.
+    /// Returns the parsed column `config`, with defaults filled in.
     #[must_use]
     pub const fn config(&self) -> &RouteConfig {
         &self.config
@@ -81,7 +81,7 @@ fn endpoint(row: &RouteRow, strategy: &Strategy) -> Result<Option<String>, Route
         Some(text) if text.contains(char::is_control) => Err(RouteError::endpoint(
             "it holds a control character; write it anew without line breaks",
         )),
-        // Without an endpoint `embed` serves zero vectors, as the original does.
+        // Without an endpoint, `embed` serves zero vectors, as the original Go implementation does.
         None if strategy.is_remote() && strategy.as_str() != "embed" => {
             Err(RouteError::endpoint(format_args!(
                 "strategy `{strategy}` needs one: UPDATE routes SET endpoint = '..' in the same statement"
@@ -101,17 +101,17 @@ fn text<'a>(column: &str, field: &'a Field) -> Result<Option<&'a str>, RouteErro
     }
 }
 
-fn missing(column: &str, wanted: &str) -> RouteError {
-    RouteError::column(column, format_args!("it is NULL; write {wanted} there"))
+fn missing(column: &str, expected: &str) -> RouteError {
+    RouteError::column(column, format_args!("it is NULL; write {expected} there"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn refused(row: &RouteRow, wanted: &str) {
+    fn assert_rejected(row: &RouteRow, expected: &str) {
         let text = Route::parse(row).unwrap_err().to_string();
-        assert!(text.contains(wanted), "{text}");
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]
@@ -125,8 +125,11 @@ mod tests {
 
     #[test]
     fn a_remote_route_needs_an_endpoint_except_embed() {
-        refused(&RouteRow::new("a", "quic", None, "{}"), "endpoint: strategy `quic` needs one");
-        refused(&RouteRow::new("a", "http", Some(""), "{}"), "needs one");
+        assert_rejected(
+            &RouteRow::new("a", "quic", None, "{}"),
+            "endpoint: strategy `quic` needs one",
+        );
+        assert_rejected(&RouteRow::new("a", "http", Some(""), "{}"), "needs one");
         assert!(Route::parse(&RouteRow::new("a", "embed", None, "")).is_ok());
     }
 
@@ -142,17 +145,17 @@ mod tests {
 
     #[test]
     fn every_column_can_be_the_bad_one() {
-        let good =
+        let valid_fields =
             || [Field::text("a"), Field::text("http"), Field::text("http://x/"), Field::text("{}")];
-        for (at, column) in
+        for (index, column) in
             ["service_name", "strategy", "endpoint", "config"].into_iter().enumerate()
         {
             for what in ["a blob", "a number", "text that is not UTF-8", "longer than 1 MiB"] {
-                let mut fields = good();
-                fields[at] = Field::Other { what };
+                let mut fields = valid_fields();
+                fields[index] = Field::Other { what };
                 let [name, strategy, endpoint, config] = fields;
                 let row = RouteRow::from_fields(name, strategy, endpoint, config);
-                refused(&row, &format!("{column}: it is {what}; "));
+                assert_rejected(&row, &format!("{column}: it is {what}; "));
             }
         }
     }
@@ -160,17 +163,20 @@ mod tests {
     #[test]
     fn null_is_bad_only_where_something_must_stand() {
         let row = |name, strategy| RouteRow::from_fields(name, strategy, Field::Null, Field::Null);
-        refused(&row(Field::Null, Field::text("local")), "service_name: it is NULL");
-        refused(&row(Field::text("a"), Field::Null), "strategy: it is NULL");
+        assert_rejected(&row(Field::Null, Field::text("local")), "service_name: it is NULL");
+        assert_rejected(&row(Field::text("a"), Field::Null), "strategy: it is NULL");
         assert!(Route::parse(&row(Field::text("a"), Field::text("local"))).is_ok());
     }
 
     #[test]
     fn bad_texts_are_refused() {
-        refused(&RouteRow::new("a b", "local", None, "{}"), "service_name: `a b` is no name");
-        refused(&RouteRow::new("a", "LOCAL", None, "{}"), "strategy: `LOCAL`");
-        refused(&RouteRow::new("a", "quic", Some("x\ny"), "{}"), "control character");
-        refused(&RouteRow::new("a", "quic", Some(&"x".repeat(9000)), "{}"), "8 KiB");
-        refused(&RouteRow::new("a", "local", None, "[]"), "config: ");
+        assert_rejected(
+            &RouteRow::new("a b", "local", None, "{}"),
+            "service_name: `a b` is no name",
+        );
+        assert_rejected(&RouteRow::new("a", "LOCAL", None, "{}"), "strategy: `LOCAL`");
+        assert_rejected(&RouteRow::new("a", "quic", Some("x\ny"), "{}"), "control character");
+        assert_rejected(&RouteRow::new("a", "quic", Some(&"x".repeat(9000)), "{}"), "8 KiB");
+        assert_rejected(&RouteRow::new("a", "local", None, "[]"), "config: ");
     }
 }

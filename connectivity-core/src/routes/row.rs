@@ -1,30 +1,32 @@
-//! Raw rows, as whatever stands in the table.
+//! Raw rows, as read from the table.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::name::shown;
 
-/// The longest text that a column may hold, in bytes; a source must not load a longer one.
+/// Maximum length of a text column, in bytes. A source must not load a longer text.
 pub(super) const MAX_TEXT: usize = 1 << 20;
 
-/// Holds one column of a raw row.
+/// One column of a raw row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Field {
     /// NULL.
     Null,
-    /// A text of at most 1 MiB.
+    /// Text of at most 1 MiB.
     Text(String),
-    /// Something that no route can use; only what it is gets kept, because it may be 16 MiB long.
+    /// A value that no route can use. Only its description is kept, because the value may be 16 MiB
+    /// long.
     Other {
-        /// What it is: `a blob`, `a number`, `text that is not UTF-8`, `longer than 1 MiB`.
+        /// Description of the value: `a blob`, `a number`, `text that is not UTF-8`, `longer than 1
+        /// MiB`.
         what: &'static str,
     },
 }
 
 impl Field {
-    /// Takes a text, unless it is longer than 1 MiB.
+    /// Creates a text field, or `Other` if the text is longer than 1 MiB.
     pub fn text(text: impl Into<String>) -> Self {
         let text = text.into();
         if text.len() > MAX_TEXT { Self::TOO_LONG } else { Self::Text(text) }
@@ -39,9 +41,10 @@ impl From<Option<&str>> for Field {
     }
 }
 
-/// Holds one row as it was read, good or bad.
+/// One row as it was read, valid or not.
 ///
-/// Two equal rows mean the same, so a reload compares rows by value and keeps what did not change.
+/// Equal rows mean the same route, so a reload compares rows by value and keeps the routes whose
+/// rows did not change.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RouteRow {
     name: Field,
@@ -51,7 +54,7 @@ pub struct RouteRow {
 }
 
 impl RouteRow {
-    /// Makes a row of texts.
+    /// Creates a row from text columns.
     #[must_use]
     pub fn new(name: &str, strategy: &str, endpoint: Option<&str>, config: &str) -> Self {
         Self::from_fields(
@@ -62,37 +65,38 @@ impl RouteRow {
         )
     }
 
-    /// Makes a row of whatever a source found.
+    /// Creates a row from arbitrary columns.
     #[must_use]
     pub const fn from_fields(name: Field, strategy: Field, endpoint: Field, config: Field) -> Self {
         Self { name, strategy, endpoint, config }
     }
 
-    /// The column `service_name`.
+    /// Returns the column `service_name`.
     #[must_use]
     pub const fn name(&self) -> &Field {
         &self.name
     }
 
-    /// The column `strategy`.
+    /// Returns the column `strategy`.
     #[must_use]
     pub const fn strategy(&self) -> &Field {
         &self.strategy
     }
 
-    /// The column `endpoint`.
+    /// Returns the column `endpoint`.
     #[must_use]
     pub const fn endpoint(&self) -> &Field {
         &self.endpoint
     }
 
-    /// The column `config`.
+    /// Returns the column `config`.
     #[must_use]
     pub const fn config(&self) -> &Field {
         &self.config
     }
 
-    /// Names the row for people, whatever its name column holds: escaped and short.
+    /// Returns a printable name of the row: escaped, shortened, and defined for any content of the
+    /// name column.
     #[must_use]
     pub fn shown_name(&self) -> Cow<'static, str> {
         match &self.name {
@@ -103,7 +107,7 @@ impl RouteRow {
     }
 }
 
-/// Shows how long the config is instead of its text, which may hold plain header values.
+/// Prints the length of the config instead of its text, which may contain plain header values.
 impl fmt::Debug for RouteRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let config: &dyn fmt::Debug = match &self.config {

@@ -1,4 +1,4 @@
-//! Where rows come from.
+//! Sources of rows.
 
 use std::fmt;
 use std::thread::{self, JoinHandle};
@@ -7,98 +7,100 @@ use super::error::printable;
 use super::row::RouteRow;
 use crate::name::Name;
 
-/// Is called after a change; returns false when the reload failed and must be tried again.
+/// Callback that a source runs after a change. It returns false if the reload failed and must be
+/// retried.
 pub type ChangeFn = Box<dyn Fn() -> bool + Send>;
 
-/// Reads rows and tells when they may have changed: SQLite first, any other store by the user's own
-/// type.
+/// Source of rows that also reports changes: SQLite, or any other store through a type of the
+/// user's own.
 ///
-/// All functions block; a router calls all but `add_missing` and `read_some` off its callers'
-/// threads.
+/// All functions block. A router calls all of them except `add_missing` and `read_some` on threads
+/// of its own, never on the threads of its callers.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no source of routes",
     note = "use `SqliteRoutes` or `MemoryRoutes`, or implement `RouteSource` for a type of your own"
 )]
 pub trait RouteSource: Send + Sync + 'static {
-    /// Reads all rows as of one moment, bad ones too.
+    /// Reads all rows in one consistent snapshot, including invalid ones.
     ///
     /// # Errors
-    /// When the rows cannot be read as a whole; the router keeps what it has and tries again.
+    /// Returns an error if the rows cannot be read as a whole. The router keeps its current table
+    /// and retries.
     fn read(&self) -> Result<Snapshot, SourceError>;
 
-    /// Calls `changed` from a thread of the source until the guard is dropped: once at the start,
-    /// so that no change between a first `read` and this call is lost, and after each change of
-    /// which the source hears. A change may be announced more than once; when `changed` returns
-    /// false or panics, it is called again after a growing wait.
+    /// Calls `changed` from a thread of the source until the guard is dropped. The first call comes
+    /// at the start, so that a change between an earlier `read` and this call is not lost; further
+    /// calls follow each change that the source notices. A source may report a change more than
+    /// once. If `changed` returns false or panics, the source calls it again with backoff.
     ///
     /// # Errors
-    /// When changes cannot be noticed at all.
+    /// Returns an error if changes cannot be detected at all.
     fn watch(&self, changed: ChangeFn) -> Result<WatchGuard, SourceError>;
 
-    /// Adds a row `name, local` for each name that has none, all or none of them. It is called
-    /// where implementations are registered, on a thread of the runtime, so it does not wait for
-    /// another writer: that is [`Added::Busy`], and a router tries again later.
+    /// Adds a row `name, local` for each name that has none, atomically. It is called when
+    /// implementations are registered, on a thread of the runtime, so it must not wait for another
+    /// writer: it returns [`Added::Busy`] instead, and the router retries later.
     ///
     /// # Errors
-    /// When the source can be written but refused it.
+    /// Returns an error if the source is writable but rejected the rows.
     fn add_missing(&self, names: &[&Name]) -> Result<Added, SourceError>;
 
-    /// Reads the rows of these names as of one moment, after they were added: a router that has all
-    /// others needs no more. `None` where a source can read all rows only, or does not count every
-    /// change in [`Snapshot::generation`].
+    /// Reads the rows of these names in one consistent snapshot, after they were added. It spares a
+    /// router that already has all other rows a full `read`. Returns `None` if a source can only
+    /// read all rows, or does not count every change in [`Snapshot::generation`].
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// See [`read`](Self::read).
     fn read_some(&self, _names: &[&Name]) -> Result<Option<Snapshot>, SourceError> {
         Ok(None)
     }
 
-    /// Makes strategy words known that rows may use: a router's own transports. A source that
-    /// cannot be written, or that knows no such list, has nothing to do. A word that rows cannot
-    /// hold in this source is one of its [`warnings`](Self::warnings), because rows with other
-    /// words work.
+    /// Declares strategy names that rows may use, that is the transports of the router. A source
+    /// that is read-only, or that has no list of strategies, does nothing. If rows of this source
+    /// cannot hold a name, the source reports that in its [`warnings`](Self::warnings) instead of
+    /// failing, because rows with other strategies still work.
     ///
     /// # Errors
-    /// When the source refuses a word.
+    /// Returns an error if the source rejects a name.
     fn add_strategies(&self, words: &[&str]) -> Result<(), SourceError>;
 
-    /// Tells troubles of the source itself, for `inspect`: one sentence each, without a name of a
-    /// row.
+    /// Returns problems of the source itself, for `inspect`: one sentence each, without the name of
+    /// a row.
     fn warnings(&self) -> Vec<String>;
 
-    /// Gives what changes rows, where the rows are in a SQLite file:
-    /// [`Router::admin`](crate::Router::admin) asks for it.
+    /// Returns the admin interface if the rows are in a SQLite file; used by
+    /// [`Router::admin`](crate::Router::admin).
     #[cfg(feature = "sqlite")]
     fn admin(&self) -> Option<super::Admin> {
         None
     }
 }
 
-/// Holds all rows as of one moment.
+/// All rows at one point in time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
-    /// Counts changes; it is for people and for comparing with history, not a proof that nothing
-    /// changed.
+    /// Counts changes. It is for display and for comparison with the history; an equal generation
+    /// does not prove that nothing changed.
     pub generation: u64,
-    /// Every row, in no particular order.
+    /// All rows, in no particular order.
     pub rows: Vec<RouteRow>,
 }
 
-/// Says what became of [`RouteSource::add_missing`].
+/// Result of [`RouteSource::add_missing`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Added {
-    /// So many rows were added.
+    /// Number of rows that were added.
     Rows(usize),
-    /// The source cannot be written by this process.
+    /// This process cannot write to the source.
     ReadOnly,
-    /// Somebody else is writing and no row was added: it can be tried again soon.
+    /// Another process is writing. No row was added; the caller can retry soon.
     Busy,
 }
 
-/// Says why a source cannot be opened, read, watched or written, and what to do.
+/// Error of opening, reading, watching or writing a source, with the remedy.
 ///
-/// It is plain data: a router shows it on `inspect` for as long as it lasts.
+/// It is plain data: a router keeps it and shows it on `inspect` as long as the problem lasts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SourceError {
@@ -106,16 +108,16 @@ pub struct SourceError {
 }
 
 impl SourceError {
-    /// Wraps a text, cause included; it is escaped and cut at 1 KiB.
+    /// Creates an error from a message that includes its cause. The message is escaped and cut at 1
+    /// KiB.
     pub fn new(text: impl fmt::Display) -> Self {
         Self { message: printable(&text.to_string()) }
     }
 }
 
-/// Ends the watching when it is dropped, and waits for the thread, unless it is dropped on that
-/// very thread.
+/// Stops the watcher on drop and waits for its thread, unless it is dropped on that thread.
 ///
-/// A call of `changed` that runs is waited for, so do not hold what it needs while dropping this.
+/// Dropping it waits for a running call of `changed`, so do not hold a lock that `changed` needs.
 #[must_use = "dropping the guard ends the watching"]
 pub struct WatchGuard {
     stop: Box<dyn Fn() + Send + Sync>,
@@ -123,7 +125,7 @@ pub struct WatchGuard {
 }
 
 impl WatchGuard {
-    /// Guards a thread that ends soon after `stop` was called.
+    /// Creates a guard for a thread that ends soon after a call of `stop`.
     pub fn new(stop: impl Fn() + Send + Sync + 'static, thread: JoinHandle<()>) -> Self {
         Self { stop: Box::new(stop), thread: Some(thread) }
     }
@@ -135,7 +137,7 @@ impl Drop for WatchGuard {
         if let Some(thread) =
             self.thread.take().filter(|thread| thread.thread().id() != thread::current().id())
         {
-            // A panic of the thread was reported where it happened.
+            // The panic hook has already reported a panic of the thread.
             let _ = thread.join();
         }
     }

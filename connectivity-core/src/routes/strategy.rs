@@ -1,4 +1,4 @@
-//! How a route is served.
+//! The strategy of a route.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,10 +6,10 @@ use std::fmt;
 use super::error::RouteError;
 use crate::name::shown;
 
-/// The longest strategy word; the table `strategies` has the same rule.
-const MAX_WORD: usize = 64;
+/// Maximum length of a strategy name; the table `strategies` enforces the same limit.
+const MAX_NAME: usize = 64;
 
-/// Says how a route is served: here, not at all, or by a transport.
+/// How a route is served: in this process, not at all, or by a transport.
 ///
 /// ```
 /// use connectivity_core::Strategy;
@@ -22,30 +22,30 @@ const MAX_WORD: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Strategy {
-    /// By the implementation that this process registered.
+    /// Served by the implementation registered in this process.
     Local,
-    /// Not at all: a feature switched off.
+    /// Not served: the feature is switched off.
     Noop,
-    /// By the transport of this name.
+    /// Served by the transport with this name.
     Remote(String),
 }
 
 impl Strategy {
-    /// The words that every routes table knows from the start.
+    /// Strategy names that every routes table contains from the start.
     pub const BUILT_IN: [&'static str; 8] =
         ["local", "noop", "quic", "http", "mcp", "unix", "dbsync", "embed"];
 
-    /// Checks a word as it stands in the column `strategy`; whether there is such a transport is
-    /// the router's question.
+    /// Parses a value of the column `strategy`. It does not check that a transport with this name
+    /// exists; the router does.
     ///
     /// # Errors
-    /// When the text is no word of lower-case letters, digits, `_` and `-` that begins with a
-    /// letter.
+    /// Returns an error unless the text consists of lower-case letters, digits, `_` and `-` and
+    /// begins with a letter.
     pub fn parse(word: &str) -> Result<Self, RouteError> {
         match word {
             "local" => Ok(Self::Local),
             "noop" => Ok(Self::Noop),
-            _ if is_word(word) => Ok(Self::Remote(word.to_owned())),
+            _ if is_valid_name(word) => Ok(Self::Remote(word.to_owned())),
             _ => Err(RouteError::column(
                 "strategy",
                 format_args!(
@@ -56,7 +56,7 @@ impl Strategy {
         }
     }
 
-    /// The word, as the column spells it.
+    /// Returns the name as stored in the column.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -66,22 +66,22 @@ impl Strategy {
         }
     }
 
-    /// The word, to keep: without an allocation where every routes table knows it, because a table
-    /// has one for each row.
+    /// Returns the name as a `Cow`, without an allocation for built-in strategies, because a table
+    /// stores one per row.
     pub(crate) fn word(&self) -> Cow<'static, str> {
-        let known = Self::BUILT_IN.into_iter().find(|known| *known == self.as_str());
-        known.map_or_else(|| self.as_str().to_owned().into(), Cow::Borrowed)
+        let built_in = Self::BUILT_IN.into_iter().find(|built_in| *built_in == self.as_str());
+        built_in.map_or_else(|| self.as_str().to_owned().into(), Cow::Borrowed)
     }
 
-    /// Whether calls leave this process by a transport.
+    /// Returns whether a transport carries the calls to another process.
     #[must_use]
     pub const fn is_remote(&self) -> bool {
         matches!(self, Self::Remote(_))
     }
 }
 
-fn is_word(word: &str) -> bool {
-    word.len() <= MAX_WORD
+fn is_valid_name(word: &str) -> bool {
+    word.len() <= MAX_NAME
         && word.starts_with(|c: char| c.is_ascii_lowercase())
         && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
 }

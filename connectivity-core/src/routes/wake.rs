@@ -1,4 +1,4 @@
-//! How a watching thread is woken, stopped, and made to try again.
+//! Waking and stopping a watcher thread, and retrying its change notifications.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -8,96 +8,98 @@ use std::time::{Duration, Instant};
 
 use super::source::ChangeFn;
 
-/// Wakes a thread; rings that come while it is busy are one.
+/// Wakes a watcher thread. Wakeups coalesce while the thread is busy.
 #[derive(Debug, Clone)]
 pub(super) struct WakeSender {
-    ring: SyncSender<()>,
+    signal: SyncSender<()>,
     stopped: Arc<AtomicBool>,
 }
 
-/// The thread's end of a [`WakeSender`].
+/// Receiver of a [`WakeSender`], owned by the watcher thread.
 #[derive(Debug)]
 pub(super) struct WakeReceiver {
-    rings: Receiver<()>,
+    signals: Receiver<()>,
     stopped: Arc<AtomicBool>,
 }
 
-/// What ended a wait.
+/// Reason that a wait ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum WakeEvent {
-    Ring,
-    Nothing,
+    Wake,
+    TimedOut,
     Stop,
 }
 
 impl WakeSender {
     pub(super) fn new() -> (Self, WakeReceiver) {
-        let (ring, rings) = sync_channel(1);
+        let (signal, signals) = sync_channel(1);
         let stopped = Arc::new(AtomicBool::new(false));
-        (Self { ring, stopped: Arc::clone(&stopped) }, WakeReceiver { rings, stopped })
+        (Self { signal, stopped: Arc::clone(&stopped) }, WakeReceiver { signals, stopped })
     }
 
-    /// Wakes the thread; false when it has ended.
-    pub(super) fn ring(&self) -> bool {
-        !matches!(self.ring.try_send(()), Err(TrySendError::Disconnected(())))
+    /// Wakes the thread; returns false if the thread has ended.
+    pub(super) fn wake(&self) -> bool {
+        !matches!(self.signal.try_send(()), Err(TrySendError::Disconnected(())))
     }
 
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
-        self.ring();
+        self.wake();
     }
 }
 
 impl WakeReceiver {
-    /// Waits for a ring, at most so long.
+    /// Waits for a wakeup, at most for `limit`.
     pub(super) fn wait(&self, limit: Duration) -> WakeEvent {
-        let rung = self.rings.recv_timeout(limit).is_ok();
+        let woken = self.signals.recv_timeout(limit).is_ok();
         match self.stopped.load(Ordering::Acquire) {
             true => WakeEvent::Stop,
-            false if rung => WakeEvent::Ring,
-            false => WakeEvent::Nothing,
+            false if woken => WakeEvent::Wake,
+            false => WakeEvent::TimedOut,
         }
     }
 }
 
-/// A change that has to be handed over, again and again with growing waits until that succeeds.
-pub(super) struct Handover {
+/// Notification of a change, retried with growing backoff until it succeeds.
+pub(super) struct ChangeNotifier {
     changed: ChangeFn,
     due: Option<Instant>,
-    wait: Duration,
+    backoff: Duration,
 }
 
-impl Handover {
-    const FIRST_WAIT: Duration = Duration::from_millis(10);
-    const LONGEST_WAIT: Duration = Duration::from_secs(5);
+impl ChangeNotifier {
+    const INITIAL_BACKOFF: Duration = Duration::from_millis(10);
+    const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-    /// Starts with a change at hand: whoever starts to watch may have missed one.
+    /// Starts with a pending notification: a change before the start of the watch may have been
+    /// missed.
     pub(super) fn new(changed: ChangeFn) -> Self {
-        Self { changed, due: Some(Instant::now()), wait: Self::FIRST_WAIT }
+        Self { changed, due: Some(Instant::now()), backoff: Self::INITIAL_BACKOFF }
     }
 
-    /// Notes a change, which is reason enough to try at once.
-    pub(super) fn note(&mut self) {
+    /// Records a change, which makes the notification due at once.
+    pub(super) fn mark_changed(&mut self) {
         self.due = Some(Instant::now());
-        self.wait = Self::FIRST_WAIT;
+        self.backoff = Self::INITIAL_BACKOFF;
     }
 
-    /// Hands over what is due.
-    pub(super) fn run(&mut self) {
+    /// Runs the notification if it is due.
+    pub(super) fn notify_if_due(&mut self) {
         if self.due.is_none_or(|due| due > Instant::now()) {
             return;
         }
         self.due = None;
         let start = Instant::now();
-        // A panic in a reload must not end the watching: it counts as a reload that failed.
+        // A panic in a reload must not stop the watcher: it counts as a failed reload.
         if !catch_unwind(AssertUnwindSafe(&self.changed)).unwrap_or(false) {
-            // One that fails only after long work must not take up a core.
-            self.due = Some(Instant::now() + self.wait.max(start.elapsed()));
-            self.wait = (self.wait * 2).min(Self::LONGEST_WAIT);
+            // Wait at least as long as the attempt took, so that a slow failure does not occupy a
+            // core.
+            self.due = Some(Instant::now() + self.backoff.max(start.elapsed()));
+            self.backoff = (self.backoff * 2).min(Self::MAX_BACKOFF);
         }
     }
 
-    /// How long until something is due, at most `limit`.
+    /// Returns the time until a notification is due, at most `limit`.
     pub(super) fn until_due(&self, limit: Duration) -> Duration {
         self.due.map_or(limit, |due| due.saturating_duration_since(Instant::now()).min(limit))
     }
@@ -110,38 +112,42 @@ mod tests {
 
     #[test]
     fn rings_add_up_to_one_and_stop_wins() {
-        let (bell, ear) = WakeSender::new();
-        assert!(bell.ring() && bell.ring());
-        assert_eq!(ear.wait(Duration::from_secs(5)), WakeEvent::Ring);
-        assert_eq!(ear.wait(Duration::ZERO), WakeEvent::Nothing);
-        bell.ring();
-        bell.stop();
-        assert_eq!(ear.wait(Duration::from_secs(5)), WakeEvent::Stop);
-        drop(ear);
-        assert!(!bell.ring());
+        let (sender, receiver) = WakeSender::new();
+        assert!(sender.wake() && sender.wake());
+        assert_eq!(receiver.wait(Duration::from_secs(5)), WakeEvent::Wake);
+        assert_eq!(receiver.wait(Duration::ZERO), WakeEvent::TimedOut);
+        sender.wake();
+        sender.stop();
+        assert_eq!(receiver.wait(Duration::from_secs(5)), WakeEvent::Stop);
+        drop(receiver);
+        assert!(!sender.wake());
     }
 
     #[test]
     fn what_failed_is_due_again_later_and_later() {
         let calls = Arc::new(AtomicU32::new(0));
-        let counted = Arc::clone(&calls);
-        let mut handover =
-            Handover::new(Box::new(move || match counted.fetch_add(1, Ordering::Relaxed) {
+        let call_count = Arc::clone(&calls);
+        let mut notifier = ChangeNotifier::new(Box::new(move || {
+            match call_count.fetch_add(1, Ordering::Relaxed) {
                 0 => false,
                 1 => panic!("on purpose"),
                 _ => true,
-            }));
-        let mut waits = Vec::new();
-        while handover.due.is_some() {
-            handover.run();
-            waits.extend(handover.due.map(|_| handover.wait));
-            handover.due = handover.due.map(|_| Instant::now());
+            }
+        }));
+        let mut backoffs = Vec::new();
+        while notifier.due.is_some() {
+            notifier.notify_if_due();
+            backoffs.extend(notifier.due.map(|_| notifier.backoff));
+            notifier.due = notifier.due.map(|_| Instant::now());
         }
         assert_eq!(calls.load(Ordering::Relaxed), 3);
-        assert_eq!(waits, [Handover::FIRST_WAIT * 2, Handover::FIRST_WAIT * 4]);
-        handover.run();
+        assert_eq!(
+            backoffs,
+            [ChangeNotifier::INITIAL_BACKOFF * 2, ChangeNotifier::INITIAL_BACKOFF * 4]
+        );
+        notifier.notify_if_due();
         assert_eq!(calls.load(Ordering::Relaxed), 3, "nothing is due");
-        handover.note();
-        assert_eq!(handover.until_due(Duration::from_secs(1)), Duration::ZERO);
+        notifier.mark_changed();
+        assert_eq!(notifier.until_due(Duration::from_secs(1)), Duration::ZERO);
     }
 }

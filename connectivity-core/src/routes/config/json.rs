@@ -1,4 +1,4 @@
-//! From text to an object whose keys are unique.
+//! Parses the text of `config` into an object with unique keys.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -11,19 +11,19 @@ use crate::name::shown;
 
 const EXAMPLE: &str = r#"write a JSON object such as {"timeout_ms":500}"#;
 
-/// Reads the object of a row.
+/// Parses the JSON object of a row.
 pub(super) fn object(text: &str) -> Result<Map<String, Value>, RouteError> {
-    let fail = |what: fmt::Arguments<'_>| {
-        Err(RouteError::column("config", format_args!("it is {what}; {EXAMPLE}")))
+    let fail = |found: fmt::Arguments<'_>| {
+        Err(RouteError::column("config", format_args!("it is {found}; {EXAMPLE}")))
     };
     match serde_json::from_str(text) {
-        Ok(Value::Object(map)) => unique(text).map(|()| map),
+        Ok(Value::Object(map)) => check_unique(text).map(|()| map),
         Ok(other) => fail(format_args!("{}", kind(&other))),
         Err(e) => fail(format_args!("no JSON ({e})")),
     }
 }
 
-/// Says what a value is without showing it.
+/// Returns the type of a value, for messages that must not show the value.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -35,26 +35,25 @@ pub(super) fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Refuses a key that stands twice: `serde_json` and SQLite's `json_extract` would each take
-/// another one of the two.
-fn unique(text: &str) -> Result<(), RouteError> {
+/// Rejects duplicate keys: `serde_json` and SQLite's `json_extract` would each use a different one
+/// of the two values.
+fn check_unique(text: &str) -> Result<(), RouteError> {
     match serde_json::from_str(text) {
-        Ok(Keys { twice: None }) => Ok(()),
-        Ok(Keys { twice: Some(key) }) => Err(RouteError::column(
+        Ok(Keys { duplicate: None }) => Ok(()),
+        Ok(Keys { duplicate: Some(key) }) => Err(RouteError::column(
             "config",
             format_args!("the key `{}` stands twice; keep one", shown(&key)),
         )),
-        // The text is an object, so this is the one other thing that the pass over the keys looks
-        // into.
+        // The text is an object, so `headers` is the only other value that this pass looks into.
         Err(_) => {
             Err(RouteError::config("headers", "an object of header names and texts goes here"))
         }
     }
 }
 
-/// The first key that an object, or its `headers`, holds twice.
+/// First duplicate key of an object or of its `headers`.
 struct Keys {
-    twice: Option<String>,
+    duplicate: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for Keys {
@@ -74,17 +73,17 @@ impl<'de> Visitor<'de> for KeysVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
         let mut seen = HashSet::new();
-        let mut twice = None;
+        let mut duplicate = None;
         while let Some(key) = map.next_key::<String>()? {
             if key == "headers" {
-                twice = twice.or(map.next_value::<Keys>()?.twice);
+                duplicate = duplicate.or(map.next_value::<Keys>()?.duplicate);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
             if let Some(key) = seen.replace(key) {
-                twice = twice.or(Some(key));
+                duplicate = duplicate.or(Some(key));
             }
         }
-        Ok(Keys { twice })
+        Ok(Keys { duplicate })
     }
 }

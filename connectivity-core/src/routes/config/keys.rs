@@ -1,4 +1,5 @@
-//! Every key of a row's config: who uses it, what is allowed, where it goes.
+//! All keys of the column `config`: who uses a key, which values are allowed, and where the value
+//! is stored.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,24 +16,24 @@ use super::warning::{RouteWarning, is_likely_typo};
 use crate::codec::Codec;
 use crate::name::{Name, shown};
 
-/// More warnings than this help nobody, and a hostile row could hold 100,000 keys.
+/// Upper bound of the warnings: a hostile row could hold 100,000 unknown keys.
 const MAX_WARNINGS: usize = 20;
 const DAY_MS: u64 = 86_400_000;
 const GIB: u64 = 1 << 30;
 
-/// One key.
+/// Definition of one key.
 pub(super) struct Key {
     pub(super) name: &'static str,
-    /// The built-in strategies that use it; a user's own transport may use any.
+    /// Built-in strategies that use the key. A user's own transport may use any key.
     users: &'static [&'static str],
     rule: Rule,
 }
 
-/// What is allowed, and how it is kept. A `bool` result says whether the value was good.
+/// Allowed values and where to store them. A `bool` result is false if the value is invalid.
 enum Rule {
-    Number { from: u64, to: u64, keep: fn(&mut RouteConfig, u64) },
+    Number { from: u64, to: u64, store: fn(&mut RouteConfig, u64) },
     Flag(fn(&mut RouteConfig, bool)),
-    Text { allowed: &'static str, keep: fn(&mut RouteConfig, &str) -> bool },
+    Text { allowed: &'static str, store: fn(&mut RouteConfig, &str) -> bool },
     Secret(fn(&mut RouteConfig, SecretRef)),
     Headers,
 }
@@ -46,7 +47,7 @@ const MCP: &[&str] = &["mcp"];
 const EMBED: &[&str] = &["embed"];
 
 pub(super) const KEYS: &[Key] = &[
-    text("home", ALL, "the name of a node", |c, t| put(&mut c.home, Name::parse(t).ok())),
+    text("home", ALL, "the name of a node", |c, t| store_valid(&mut c.home, Name::parse(t).ok())),
     number("timeout_ms", ALL, 1, DAY_MS, |c, n| c.timeout = Some(Duration::from_millis(n))),
     number("retry_max", ALL, 0, 5, |c, n| c.retry.max = count(n)),
     number("retry_backoff_ms", ALL, 1, 60_000, |c, n| c.retry.backoff = Duration::from_millis(n)),
@@ -60,27 +61,37 @@ pub(super) const KEYS: &[Key] = &[
         c.fallback_to_local
     }),
     number("concurrency", ALL, 1, 1_000_000, |c, n| c.concurrency = Some(size(n))),
-    text("codec", FRAMED, "`bincode` or `json`", |c, t| put(&mut c.codec, codec(t))),
+    text("codec", FRAMED, "`bincode` or `json`", |c, t| store_valid(&mut c.codec, codec(t))),
     number("max_request_bytes", ALL, 1, GIB, |c, n| c.max_request_bytes = size(n)),
     number("max_reply_bytes", ALL, 1, GIB, |c, n| c.max_reply_bytes = size(n)),
     number("drain_ms", ALL, 0, DAY_MS, |c, n| c.drain = Duration::from_millis(n)),
     text("remote_name", ALL, "the name of a service or method", |c, t| {
-        put(&mut c.remote_name, Name::parse(t).ok())
+        store_valid(&mut c.remote_name, Name::parse(t).ok())
     }),
     text("content_type", HTTP, "a type such as `application/json`", |c, t| {
-        put(&mut c.content_type, word(t, 256))
+        store_valid(&mut c.content_type, printable(t, 256))
     }),
     Key { name: "headers", users: URLS, rule: Rule::Headers },
     Key { name: "insecure_tls", users: ENCRYPTED, rule: Rule::Flag(|c, yes| c.tls.insecure = yes) },
-    text("ca_file", ENCRYPTED, FILE, |c, t| put(&mut c.tls.ca_file, path(t))),
-    text("pin_sha256", ENCRYPTED, "64 hex digits", |c, t| put(&mut c.tls.pin_sha256, digest(t))),
-    text("server_name", ENCRYPTED, "a host name or address", |c, t| {
-        put(&mut c.tls.server_name, word(t, 253))
+    text("ca_file", ENCRYPTED, FILE, |c, t| store_valid(&mut c.tls.ca_file, path(t))),
+    text("pin_sha256", ENCRYPTED, "64 hex digits", |c, t| {
+        store_valid(&mut c.tls.pin_sha256, digest(t))
     }),
-    text("client_cert_file", ENCRYPTED, FILE, |c, t| put(&mut c.tls.client_cert_file, path(t))),
-    text("client_key_file", ENCRYPTED, FILE, |c, t| put(&mut c.tls.client_key_file, path(t))),
-    text("tool_name", MCP, "the name of a tool", |c, t| put(&mut c.tool_name, word(t, 256))),
-    text("model", EMBED, "the name of a model", |c, t| put(&mut c.model, word(t, 256))),
+    text("server_name", ENCRYPTED, "a host name or address", |c, t| {
+        store_valid(&mut c.tls.server_name, printable(t, 253))
+    }),
+    text("client_cert_file", ENCRYPTED, FILE, |c, t| {
+        store_valid(&mut c.tls.client_cert_file, path(t))
+    }),
+    text("client_key_file", ENCRYPTED, FILE, |c, t| {
+        store_valid(&mut c.tls.client_key_file, path(t))
+    }),
+    text("tool_name", MCP, "the name of a tool", |c, t| {
+        store_valid(&mut c.tool_name, printable(t, 256))
+    }),
+    text("model", EMBED, "the name of a model", |c, t| {
+        store_valid(&mut c.model, printable(t, 256))
+    }),
     number("dimension", EMBED, 0, 1_000_000, |c, n| c.dimension = Some(size(n)).filter(|&n| n > 0)),
     number("batch_size", EMBED, 1, 10_000, |c, n| c.batch_size = size(n)),
     Key {
@@ -97,21 +108,21 @@ const fn number(
     users: &'static [&'static str],
     from: u64,
     to: u64,
-    keep: fn(&mut RouteConfig, u64),
+    store: fn(&mut RouteConfig, u64),
 ) -> Key {
-    Key { name, users, rule: Rule::Number { from, to, keep } }
+    Key { name, users, rule: Rule::Number { from, to, store } }
 }
 
 const fn text(
     name: &'static str,
     users: &'static [&'static str],
     allowed: &'static str,
-    keep: fn(&mut RouteConfig, &str) -> bool,
+    store: fn(&mut RouteConfig, &str) -> bool,
 ) -> Key {
-    Key { name, users, rule: Rule::Text { allowed, keep } }
+    Key { name, users, rule: Rule::Text { allowed, store } }
 }
 
-/// Reads one key of a row into the config.
+/// Parses one key of a row and stores it in the config.
 pub(super) fn read(
     c: &mut RouteConfig,
     key: &str,
@@ -119,16 +130,16 @@ pub(super) fn read(
     strategy: &Strategy,
 ) -> Result<(), RouteError> {
     let built_in = Strategy::BUILT_IN.contains(&strategy.as_str());
-    let Some(known) = KEYS.iter().find(|known| known.name == key) else {
+    let Some(definition) = KEYS.iter().find(|definition| definition.name == key) else {
         if built_in || is_likely_typo(key) {
             warn(c, RouteWarning::unknown(key));
         }
         return Ok(());
     };
-    if built_in && strategy.is_remote() && !known.users.contains(&strategy.as_str()) {
-        warn(c, foreign(known, strategy));
+    if built_in && strategy.is_remote() && !definition.users.contains(&strategy.as_str()) {
+        warn(c, unused_by(definition, strategy));
     }
-    known.keep(c, value)
+    definition.apply(c, value)
 }
 
 fn warn(c: &mut RouteConfig, warning: RouteWarning) {
@@ -137,34 +148,34 @@ fn warn(c: &mut RouteConfig, warning: RouteWarning) {
     }
 }
 
-fn foreign(key: &Key, strategy: &Strategy) -> RouteWarning {
+fn unused_by(key: &Key, strategy: &Strategy) -> RouteWarning {
     let users = key.users.join(", ");
     RouteWarning::new(key.name, &format!("strategy `{strategy}` does not use it, only {users}"))
 }
 
 impl Key {
-    fn keep(&self, c: &mut RouteConfig, value: &Value) -> Result<(), RouteError> {
+    fn apply(&self, c: &mut RouteConfig, value: &Value) -> Result<(), RouteError> {
         match (&self.rule, value) {
-            (Rule::Number { from, to, keep }, value) => {
+            (Rule::Number { from, to, store }, value) => {
                 match value.as_u64().filter(|n| (*from..=*to).contains(n)) {
-                    Some(n) => keep(c, n),
+                    Some(n) => store(c, n),
                     None => {
-                        return Err(self.refuse(
+                        return Err(self.invalid(
                             format_args!("a whole number from {from} to {to}"),
                             &found(value),
                         ));
                     }
                 }
             }
-            (Rule::Flag(keep), Value::Bool(yes)) => keep(c, *yes),
-            (Rule::Flag(_), _) => return Err(self.refuse("true or false", kind(value))),
-            (Rule::Text { keep, .. }, Value::String(text)) if keep(c, text) => {}
-            (Rule::Text { allowed, .. }, _) => return Err(self.refuse(allowed, &found(value))),
-            (Rule::Secret(keep), value) => {
+            (Rule::Flag(store), Value::Bool(yes)) => store(c, *yes),
+            (Rule::Flag(_), _) => return Err(self.invalid("true or false", kind(value))),
+            (Rule::Text { store, .. }, Value::String(text)) if store(c, text) => {}
+            (Rule::Text { allowed, .. }, _) => return Err(self.invalid(allowed, &found(value))),
+            (Rule::Secret(store), value) => {
                 let reference = value.as_str().and_then(|text| SecretRef::parse(text).ok());
-                keep(
+                store(
                     c,
-                    reference.ok_or_else(|| self.refuse(SecretRef::ALLOWED, "something else"))?,
+                    reference.ok_or_else(|| self.invalid(SecretRef::ALLOWED, "something else"))?,
                 );
             }
             (Rule::Headers, value) => c.headers = self.headers(value)?,
@@ -172,19 +183,19 @@ impl Key {
         Ok(())
     }
 
-    fn refuse(&self, allowed: impl std::fmt::Display, found: &str) -> RouteError {
+    fn invalid(&self, allowed: impl std::fmt::Display, found: &str) -> RouteError {
         RouteError::config(self.name, format_args!("{allowed} goes here, but it is {found}"))
     }
 
     fn headers(&self, value: &Value) -> Result<Vec<(String, HeaderValue)>, RouteError> {
         let Value::Object(map) = value else {
-            return Err(self.refuse("an object of header names and texts", kind(value)));
+            return Err(self.invalid("an object of header names and texts", kind(value)));
         };
         let mut headers: Vec<(String, HeaderValue)> =
             Vec::with_capacity(map.len().min(MAX_HEADERS));
         for (name, value) in map {
-            let fail = |why: &str| {
-                Err(RouteError::config(self.name, format_args!("`{}` {why}", shown(name))))
+            let fail = |problem: &str| {
+                Err(RouteError::config(self.name, format_args!("`{}` {problem}", shown(name))))
             };
             if headers.len() == MAX_HEADERS {
                 return fail("is one more than the 64 headers allowed");
@@ -213,7 +224,8 @@ fn is_header_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-/// Shows a number or a short text; nothing that may be secret comes here.
+/// Describes a number or a short text for an error message. It is never called with a value that
+/// may be secret.
 fn found(value: &Value) -> String {
     match value {
         Value::Number(number) => format!("the number {number}"),
@@ -222,10 +234,10 @@ fn found(value: &Value) -> String {
     }
 }
 
-/// Keeps a value that was good and says whether it was.
-fn put<T>(slot: &mut Option<T>, value: Option<T>) -> bool {
-    *slot = value;
-    slot.is_some()
+/// Stores the value and returns whether it is valid, that is `Some`.
+fn store_valid<T>(field: &mut Option<T>, value: Option<T>) -> bool {
+    *field = value;
+    field.is_some()
 }
 
 fn codec(text: &str) -> Option<Codec> {
@@ -236,18 +248,18 @@ fn codec(text: &str) -> Option<Codec> {
     }
 }
 
-fn word(text: &str, longest: usize) -> Option<String> {
-    let good =
-        (1..=longest).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b));
-    good.then(|| text.to_owned())
+fn printable(text: &str, max_len: usize) -> Option<String> {
+    let valid =
+        (1..=max_len).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b));
+    valid.then(|| text.to_owned())
 }
 
 fn path(text: &str) -> Option<PathBuf> {
-    let good = (1..=4096).contains(&text.len()) && !text.contains(char::is_control);
-    good.then(|| PathBuf::from(text))
+    let valid = (1..=4096).contains(&text.len()) && !text.contains(char::is_control);
+    valid.then(|| PathBuf::from(text))
 }
 
-/// The ranges above fit; a number beyond them never comes here.
+/// The ranges above fit into the type, so larger numbers do not occur.
 fn count(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }

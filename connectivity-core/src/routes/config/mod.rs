@@ -1,4 +1,4 @@
-//! The column `config`: one flat JSON object, checked key by key.
+//! The column `config`: one flat JSON object whose keys are validated one by one.
 
 mod json;
 mod keys;
@@ -25,33 +25,34 @@ const RETRY_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BODY: usize = 16 << 20;
 const BATCH_SIZE: usize = 32;
 
-/// Says how often a call may be repeated; whether it may be repeated at all, the method says.
+/// Retry policy of a route. The contract of a method decides whether a retry is allowed at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retry {
-    /// Attempts after the first: `retry_max`, 0 unless given.
+    /// Attempts after the first one: `retry_max`, default 0.
     pub max: u32,
-    /// The first wait: `retry_backoff_ms`, 50 ms unless given.
+    /// Backoff before the first retry: `retry_backoff_ms`, default 50 ms.
     pub backoff: Duration,
 }
 
-/// Says when a route stops trying for a while.
+/// Circuit breaker settings of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Breaker {
-    /// Failures in a row that open it: `breaker_failures`, 5 unless given.
+    /// Failures in a row that open the breaker: `breaker_failures`, default 5.
     pub failures: u32,
-    /// How long it stays open: `breaker_reset_ms`, 30 s unless given.
+    /// How long the breaker stays open: `breaker_reset_ms`, default 30 s.
     pub reset: Duration,
-    /// Successes that close it again: `breaker_probes`, 2 unless given.
+    /// Successful probes that close the breaker: `breaker_probes`, default 2.
     pub probes: u32,
 }
 
-/// Holds what the column `config` says, with defaults filled in.
+/// Parsed column `config`, with defaults filled in.
 ///
-/// Every key is checked, whatever the strategy is: a wrong type or value makes the row bad. An
-/// unknown key, or one that another strategy uses, makes a warning. On `local` and `noop` the keys
-/// of transports are parked for the next move, so they warn of nothing.
+/// Every key is validated, whatever the strategy: a wrong type or value makes the row invalid. An
+/// unknown key, or a key that only other strategies use, causes a warning. On `local` and `noop`
+/// the keys of transports cause no warning, because they are kept for a later change of the
+/// strategy.
 #[derive(Clone, PartialEq)]
 pub struct RouteConfig {
     home: Option<Name>,
@@ -80,12 +81,12 @@ pub struct RouteConfig {
 }
 
 impl RouteConfig {
-    /// Checks the text of a row; an empty one means `{}`, and so does `null`, which the Go original
-    /// writes.
+    /// Parses the text of the column. An empty text means `{}`, and so does `null`, which the
+    /// original Go implementation writes.
     ///
     /// # Errors
-    /// Names the key, the kind of what stands there, and what is allowed. The value of a header or
-    /// of `api_key` is never part of the text.
+    /// Returns an error that names the key, the type of its value and the allowed values. The error
+    /// never contains the value of a header or of `api_key`.
     pub fn parse(text: &str, strategy: &Strategy) -> Result<Self, RouteError> {
         let mut config = Self::defaults();
         if text.is_empty() || text.trim_ascii() == "null" {
@@ -128,27 +129,28 @@ impl RouteConfig {
         }
     }
 
-    /// The node that serves this row locally while all others follow its strategy: `home`.
+    /// Returns the node that serves this row locally while all other nodes follow its strategy:
+    /// `home`.
     #[must_use]
     pub const fn home(&self) -> Option<&Name> {
         self.home.as_ref()
     }
 
-    /// The cap for one call: `timeout_ms`. Unless given, a remote route has 30 s and any other
-    /// none.
+    /// Returns the timeout of one call: `timeout_ms`. By default a remote route has 30 s and any
+    /// other route has no timeout.
     #[must_use]
     pub const fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
 
-    /// How often to try again: `retry_max`, `retry_backoff_ms`.
+    /// Returns the retry policy: `retry_max`, `retry_backoff_ms`.
     #[must_use]
     pub const fn retry(&self) -> &Retry {
         &self.retry
     }
 
-    /// When to stop trying: off unless one of `breaker_failures`, `breaker_reset_ms`,
-    /// `breaker_probes` is given.
+    /// Returns the breaker settings. The breaker is off unless one of `breaker_failures`,
+    /// `breaker_reset_ms`, `breaker_probes` is set.
     #[must_use]
     pub fn breaker(&self) -> Option<Breaker> {
         if self.breaker_failures.is_none()
@@ -164,116 +166,118 @@ impl RouteConfig {
         })
     }
 
-    /// Whether the local implementation steps in when the transport fails: `"fallback":"local"`.
+    /// Returns whether calls fall back to the local implementation if the transport fails:
+    /// `"fallback":"local"`.
     #[must_use]
     pub const fn fallback_to_local(&self) -> bool {
         self.fallback_to_local
     }
 
-    /// The most calls in flight: `concurrency`, no limit unless given.
+    /// Returns the limit of concurrent calls: `concurrency`, default unlimited.
     ///
-    /// Calls of a typed client that went straight to their implementation, before a row had a
-    /// limit, are not counted.
+    /// Calls that a typed client sent straight to the local implementation before the row had a
+    /// limit are not counted.
     #[must_use]
     pub const fn concurrency(&self) -> Option<usize> {
         self.concurrency
     }
 
-    /// The encoding that `codec` asks for; `None` leaves it to the transport.
+    /// Returns the encoding set by `codec`; `None` leaves the choice to the transport.
     #[must_use]
     pub const fn codec(&self) -> Option<Codec> {
         self.codec
     }
 
-    /// The longest request: `max_request_bytes`, 16 MiB unless given.
+    /// Returns the maximum request size in bytes: `max_request_bytes`, default 16 MiB.
     #[must_use]
     pub const fn max_request_bytes(&self) -> usize {
         self.max_request_bytes
     }
 
-    /// The longest reply: `max_reply_bytes`, 16 MiB unless given.
+    /// Returns the maximum reply size in bytes: `max_reply_bytes`, default 16 MiB.
     #[must_use]
     pub const fn max_reply_bytes(&self) -> usize {
         self.max_reply_bytes
     }
 
-    /// How long calls in flight may finish after the route moved: `drain_ms`, 30 s unless given.
+    /// Returns how long calls in flight may drain after the route changed: `drain_ms`, default 30
+    /// s.
     #[must_use]
     pub const fn drain(&self) -> Duration {
         self.drain
     }
 
-    /// The name to call on the other side, if it has another one there: `remote_name`.
+    /// Returns the name to call on the server, if it differs there: `remote_name`.
     #[must_use]
     pub const fn remote_name(&self) -> Option<&Name> {
         self.remote_name.as_ref()
     }
 
-    /// The `Content-Type` of a raw service's request: `application/octet-stream` unless given.
+    /// Returns the `Content-Type` of requests to a raw service: default `application/octet-stream`.
     #[must_use]
     pub fn content_type(&self) -> &str {
         self.content_type.as_deref().unwrap_or("application/octet-stream")
     }
 
-    /// Headers to add: `headers`; no name occurs twice, in whatever case.
+    /// Returns the headers to add: `headers`. Names are unique, ignoring case.
     #[must_use]
     pub fn headers(&self) -> &[(String, HeaderValue)] {
         &self.headers
     }
 
-    /// How the other side is verified, and who we are to it.
+    /// Returns how the server is verified and which client identity is presented.
     #[must_use]
     pub const fn tls(&self) -> &RouteTls {
         &self.tls
     }
 
-    /// The MCP tool to call: `tool_name`.
+    /// Returns the MCP tool to call: `tool_name`.
     #[must_use]
     pub fn tool_name(&self) -> Option<&str> {
         self.tool_name.as_deref()
     }
 
-    /// The embedding model: `model`.
+    /// Returns the embedding model: `model`.
     #[must_use]
     pub fn model(&self) -> Option<&str> {
         self.model.as_deref()
     }
 
-    /// The length of a vector: `dimension`; `None` (or 0 in the row) learns it from the first
-    /// reply.
+    /// Returns the length of a vector: `dimension`. `None` (or 0 in the row) takes the length from
+    /// the first reply.
     #[must_use]
     pub const fn dimension(&self) -> Option<usize> {
         self.dimension
     }
 
-    /// Texts in one request: `batch_size`, 32 unless given.
+    /// Returns the number of texts per request: `batch_size`, default 32.
     #[must_use]
     pub const fn batch_size(&self) -> usize {
         self.batch_size
     }
 
-    /// Where the key of the embedding server stands: `api_key`.
+    /// Returns the reference to the API key of the embedding server: `api_key`.
     #[must_use]
     pub const fn api_key(&self) -> Option<&SecretRef> {
         self.api_key.as_ref()
     }
 
-    /// What is odd but harmless: unknown keys, keys that this strategy does not use.
+    /// Returns the warnings: unknown keys, and keys that this strategy does not use.
     #[must_use]
     pub fn warnings(&self) -> &[RouteWarning] {
         &self.warnings
     }
 
-    /// The whole JSON text, for the own keys of a user's transport; it may hold header values, so
-    /// do not print it.
+    /// Returns the whole JSON text, for keys of a user's own transport. It may contain header
+    /// values, so do not print it.
     #[must_use]
     pub fn json(&self) -> &str {
         &self.json
     }
 }
 
-/// Leaves out the JSON text, which may hold plain header values; the warnings and the most used
-/// keys are what a log needs.
+/// Omits the JSON text, which may contain plain header values. A log only needs the warnings and
+/// the most used keys.
 impl fmt::Debug for RouteConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RouteConfig")

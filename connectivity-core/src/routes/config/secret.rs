@@ -1,4 +1,4 @@
-//! Secrets stand in rows as references only.
+//! Secrets, which rows contain only as references.
 
 use std::fmt;
 use std::fs::File;
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use super::super::error::RouteError;
 
-/// Says where a secret stands; it is read elsewhere, off the callers' threads.
+/// Reference to a secret. It is resolved later, off the threads of callers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SecretRef {
-    /// In the environment of the process: `env:NAME`.
+    /// An environment variable of the process: `env:NAME`.
     Env(String),
-    /// In a file: `file:/path`.
+    /// A file: `file:/path`.
     File(PathBuf),
 }
 
@@ -21,10 +21,11 @@ impl SecretRef {
     pub(super) const ALLOWED: &'static str =
         "a reference, `env:NAME` or `file:/path`, never the secret itself,";
 
-    /// Reads `env:NAME` or `file:/path`.
+    /// Parses `env:NAME` or `file:/path`.
     ///
     /// # Errors
-    /// When the text is neither; the text is not shown, because it may be the secret itself.
+    /// Returns an error if the text is neither. The error does not contain the text, because it may
+    /// be the secret itself.
     pub fn parse(text: &str) -> Result<Self, RouteError> {
         if let Some(name) = text.strip_prefix("env:").filter(|name| is_variable(name)) {
             return Ok(Self::Env(name.to_owned()));
@@ -37,18 +38,19 @@ impl SecretRef {
             .ok_or_else(|| RouteError::new(format_args!("{} goes here", Self::ALLOWED)))
     }
 
-    /// Reads the secret: at most 64 KiB of text; the line break that editors put at the end of a
-    /// file is not part of it.
+    /// Reads the secret: at most 64 KiB of text, without the line break that editors add at the end
+    /// of a file.
     ///
     /// # Errors
-    /// When it is not there or no text; the reference is named, never what it holds.
+    /// Returns an error if the secret is missing or is not text. The error names the reference,
+    /// never the content.
     pub fn resolve(&self) -> Result<String, RouteError> {
-        let missing = |why: &dyn fmt::Display| {
-            RouteError::new(format_args!("the secret `{self}` cannot be read: {why}"))
+        let unreadable = |reason: &dyn fmt::Display| {
+            RouteError::new(format_args!("the secret `{self}` cannot be read: {reason}"))
         };
         let text = match self {
-            Self::Env(name) => std::env::var(name).map_err(|cause| missing(&cause))?,
-            Self::File(path) => read_bounded(path).map_err(|cause| missing(&cause))?,
+            Self::Env(name) => std::env::var(name).map_err(|cause| unreadable(&cause))?,
+            Self::File(path) => read_bounded(path).map_err(|cause| unreadable(&cause))?,
         };
         Ok(text.trim_end_matches(['\r', '\n']).to_owned())
     }
@@ -59,9 +61,9 @@ impl SecretRef {
 }
 
 fn read_bounded(path: &Path) -> io::Result<String> {
-    const LONGEST: u64 = 64 << 10;
+    const MAX_LEN: u64 = 64 << 10;
     let mut text = String::new();
-    File::open(path)?.take(LONGEST).read_to_string(&mut text)?;
+    File::open(path)?.take(MAX_LEN).read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -79,27 +81,27 @@ impl fmt::Display for SecretRef {
     }
 }
 
-/// Holds the value of one header: a text, or where it stands.
+/// Value of one header: a plain text or a reference to a secret.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderValue {
-    /// The text itself; `Debug` hides it, because some rows will hold a secret there all the same.
+    /// The text itself. `Debug` hides it, because some rows will contain a secret here regardless.
     Plain(String),
-    /// A reference.
+    /// A reference to the text.
     Secret(SecretRef),
 }
 
 impl HeaderValue {
-    /// Says whether the text stands elsewhere.
+    /// Returns whether the value is a reference.
     #[cfg(feature = "http")]
     pub(crate) fn is_reference(&self) -> bool {
         matches!(self, Self::Secret(_))
     }
 
-    /// Makes the text that goes into a request.
+    /// Returns the text that goes into a request.
     ///
     /// # Errors
-    /// As [`SecretRef::resolve`].
+    /// See [`SecretRef::resolve`].
     pub fn resolve(&self) -> Result<String, RouteError> {
         match self {
             Self::Plain(text) => Ok(text.clone()),
@@ -107,14 +109,14 @@ impl HeaderValue {
         }
     }
 
-    /// Takes printable ASCII; what begins like a reference must be a good one.
+    /// Parses printable ASCII. A text that begins like a reference must be a valid one.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        const LONGEST: usize = 8 << 10;
+        const MAX_LEN: usize = 8 << 10;
         if SecretRef::is_reference(text) {
             return SecretRef::parse(text).ok().map(Self::Secret);
         }
         let printable = text.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b));
-        (printable && text.len() <= LONGEST).then(|| Self::Plain(text.to_owned()))
+        (printable && text.len() <= MAX_LEN).then(|| Self::Plain(text.to_owned()))
     }
 }
 
@@ -155,8 +157,12 @@ mod tests {
         std::fs::write(&path, "sk-12345\n").unwrap();
         let reference = SecretRef::File(path);
         assert_eq!(reference.resolve().unwrap(), "sk-12345");
-        let gone = SecretRef::File(dir.path().join("gone")).resolve().unwrap_err().to_string();
-        assert!(gone.contains("gone") && gone.contains("cannot be read"), "{gone}");
+        let error_text =
+            SecretRef::File(dir.path().join("gone")).resolve().unwrap_err().to_string();
+        assert!(
+            error_text.contains("gone") && error_text.contains("cannot be read"),
+            "{error_text}"
+        );
         assert!(SecretRef::Env("CONNECTIVITY_NO_SUCH_NAME".into()).resolve().is_err());
     }
 

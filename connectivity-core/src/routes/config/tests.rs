@@ -1,4 +1,4 @@
-//! One table of good and bad values per key.
+//! Tests of valid and invalid values, with one table for all keys.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ fn parse(json: &str, strategy: &str) -> Result<RouteConfig, RouteError> {
     RouteConfig::parse(json, &Strategy::parse(strategy).unwrap())
 }
 
-fn good(json: &str) -> RouteConfig {
+fn parse_custom(json: &str) -> RouteConfig {
     parse(json, "mine").unwrap()
 }
 
-fn refused(json: &str, wanted: &str) {
+fn assert_rejected(json: &str, expected: &str) {
     let text = parse(json, "http").unwrap_err().to_string();
-    assert!(text.contains(wanted), "{json}: {text}");
+    assert!(text.contains(expected), "{json}: {text}");
 }
 
-/// Key, values that are fine, values that are not.
+/// Key, valid values, invalid values.
 const VALUES: &[(&str, &[&str], &[&str])] = &[
     ("home", &[r#""billing""#], &[r#""""#, r#""a b""#, "1"]),
     (
@@ -59,16 +59,16 @@ const VALUES: &[(&str, &[&str], &[&str])] = &[
 
 #[test]
 fn every_key_takes_what_is_allowed_and_refuses_the_rest() {
-    for (key, fine, bad) in VALUES {
-        for value in *fine {
-            let config = good(&format!(r#"{{"{key}":{value}}}"#));
+    for (key, valid, invalid) in VALUES {
+        for value in *valid {
+            let config = parse_custom(&format!(r#"{{"{key}":{value}}}"#));
             assert!(config.warnings().is_empty(), "{key}");
         }
-        for value in *bad {
+        for value in *invalid {
             let error = parse(&format!(r#"{{"{key}":{value}}}"#), "mine").unwrap_err();
-            // A number that no computer holds is no JSON to serde_json.
-            let at = if *value == "1e999" { "config: " } else { &format!("config.{key}: ") };
-            assert!(error.to_string().starts_with(at), "{error}");
+            // `serde_json` rejects a number that no float can represent as invalid JSON.
+            let prefix = if *value == "1e999" { "config: " } else { &format!("config.{key}: ") };
+            assert!(error.to_string().starts_with(prefix), "{error}");
         }
     }
 }
@@ -94,7 +94,7 @@ fn what_is_not_given_has_its_default() {
 
 #[test]
 fn every_key_lands_in_its_accessor() {
-    let config = good(
+    let config = parse_custom(
         r#"{"home":"n1","timeout_ms":500,"retry_max":2,"retry_backoff_ms":70,"fallback":"local","concurrency":8,
         "codec":"json","max_request_bytes":10,"max_reply_bytes":20,"drain_ms":0,"remote_name":"b.c","content_type":"a/b",
         "headers":{"X-A":"1","Authorization":"env:TOKEN"},"tool_name":"t","model":"m","dimension":3,"batch_size":4,
@@ -116,21 +116,21 @@ fn every_key_lands_in_its_accessor() {
     assert_eq!((config.tool_name(), config.model()), (Some("t"), Some("m")));
     assert_eq!((config.dimension(), config.batch_size()), (Some(3), 4));
     assert_eq!(config.api_key(), Some(&SecretRef::File("/k".into())));
-    assert_eq!(good(r#"{"dimension":0}"#).dimension(), None);
+    assert_eq!(parse_custom(r#"{"dimension":0}"#).dimension(), None);
 }
 
 #[test]
 fn one_breaker_key_turns_it_on_with_the_known_defaults() {
-    let breaker = good(r#"{"breaker_failures":3}"#).breaker().unwrap();
+    let breaker = parse_custom(r#"{"breaker_failures":3}"#).breaker().unwrap();
     assert_eq!((breaker.failures, breaker.reset, breaker.probes), (3, Duration::from_secs(30), 2));
-    let breaker = good(r#"{"breaker_reset_ms":9,"breaker_probes":1}"#).breaker().unwrap();
+    let breaker = parse_custom(r#"{"breaker_reset_ms":9,"breaker_probes":1}"#).breaker().unwrap();
     assert_eq!((breaker.failures, breaker.reset, breaker.probes), (5, Duration::from_millis(9), 1));
 }
 
 #[test]
 fn tls_keys_land_in_one_place() {
     let pin = "ab".repeat(32);
-    let config = good(&format!(
+    let config = parse_custom(&format!(
         r#"{{"ca_file":"/ca","pin_sha256":"{pin}","server_name":"s","client_cert_file":"/c","client_key_file":"/k"}}"#
     ));
     let tls = config.tls();
@@ -145,38 +145,44 @@ fn tls_keys_land_in_one_place() {
     assert_eq!(tls.client_key_file.clone(), Some("/k".into()));
     assert!(config.warnings().is_empty());
     assert_eq!(
-        good(r#"{"insecure_tls":true,"ca_file":"/ca"}"#).warnings()[0].key(),
+        parse_custom(r#"{"insecure_tls":true,"ca_file":"/ca"}"#).warnings()[0].key(),
         "insecure_tls"
     );
-    refused(r#"{"client_key_file":"/k"}"#, "`client_cert_file` is missing");
+    assert_rejected(r#"{"client_key_file":"/k"}"#, "`client_cert_file` is missing");
 }
 
 #[test]
 fn what_is_no_object_is_refused() {
-    refused("[]", "config: it is a list; write a JSON object such as");
-    refused(r#""x""#, "it is a text");
-    refused("timeout_ms=500", "config: it is no JSON");
-    refused("{a:1}", "no JSON");
-    refused("{}\0", "no JSON");
-    refused(&"[".repeat(100_000), "no JSON");
+    assert_rejected("[]", "config: it is a list; write a JSON object such as");
+    assert_rejected(r#""x""#, "it is a text");
+    assert_rejected("timeout_ms=500", "config: it is no JSON");
+    assert_rejected("{a:1}", "no JSON");
+    assert_rejected("{}\0", "no JSON");
+    assert_rejected(&"[".repeat(100_000), "no JSON");
 }
 
 #[test]
 fn a_key_that_stands_twice_is_refused() {
-    refused(r#"{"timeout_ms":1,"timeout_ms":2}"#, "config: the key `timeout_ms` stands twice");
-    refused(r#"{"headers":{"A":"1","A":"2"}}"#, "`A` stands twice");
-    refused(r#"{"headers":{"a":"1","A":"2"}}"#, "stands twice in another case");
-    refused(r#"{"headers":1,"headers":{}}"#, "config.headers: ");
+    assert_rejected(
+        r#"{"timeout_ms":1,"timeout_ms":2}"#,
+        "config: the key `timeout_ms` stands twice",
+    );
+    assert_rejected(r#"{"headers":{"A":"1","A":"2"}}"#, "`A` stands twice");
+    assert_rejected(r#"{"headers":{"a":"1","A":"2"}}"#, "stands twice in another case");
+    assert_rejected(r#"{"headers":1,"headers":{}}"#, "config.headers: ");
 }
 
 #[test]
 fn errors_say_what_stood_there_and_what_is_allowed() {
-    refused(
+    assert_rejected(
         r#"{"timeout_ms":0}"#,
         "a whole number from 1 to 86400000 goes here, but it is the number 0",
     );
-    refused(r#"{"codec":"bincod"}"#, "`bincode` or `json` goes here, but it is the text `bincod`");
-    refused(r#"{"insecure_tls":[]}"#, "true or false goes here, but it is a list");
+    assert_rejected(
+        r#"{"codec":"bincod"}"#,
+        "`bincode` or `json` goes here, but it is the text `bincod`",
+    );
+    assert_rejected(r#"{"insecure_tls":[]}"#, "true or false goes here, but it is a list");
 }
 
 #[test]
@@ -191,7 +197,7 @@ fn no_error_warning_or_debug_text_shows_a_secret() {
         let text = parse(json, "embed").unwrap_err().to_string();
         assert!(!text.contains("hunter2"), "{text}");
     }
-    assert!(!format!("{:?}", good(r#"{"headers":{"A":"hunter2"}}"#)).contains("hunter2"));
+    assert!(!format!("{:?}", parse_custom(r#"{"headers":{"A":"hunter2"}}"#)).contains("hunter2"));
 }
 
 #[test]

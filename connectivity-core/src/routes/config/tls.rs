@@ -4,29 +4,29 @@ use std::path::PathBuf;
 
 use super::warning::RouteWarning;
 
-/// Says how the other side is verified and who we are to it; nothing given means the system's roots
-/// and no identity.
+/// TLS settings of a route: how the server is verified and which client identity is presented. By
+/// default the system's roots are used, without a client identity.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RouteTls {
-    /// Verifies nothing: `insecure_tls`.
+    /// Disables verification: `insecure_tls`.
     pub insecure: bool,
     /// Trusts these roots (PEM) instead of the system's: `ca_file`.
     pub ca_file: Option<PathBuf>,
-    /// Trusts only the certificate with this SHA-256 digest of its DER: `pin_sha256`. Without
-    /// `ca_file` the pin alone is the identity: the certificate need not come from a known issuer,
-    /// be for the name or be valid now.
+    /// Trusts only the certificate with this SHA-256 digest of its DER encoding: `pin_sha256`.
+    /// Without `ca_file` the pin replaces the other checks: the issuer, the name and the validity
+    /// period are not verified.
     pub pin_sha256: Option<[u8; 32]>,
     /// Expects this name in the certificate instead of the endpoint's host: `server_name`.
     pub server_name: Option<String>,
-    /// Our certificate chain (PEM): `client_cert_file`; never without the key.
+    /// Certificate chain of the client (PEM): `client_cert_file`; requires the key.
     pub client_cert_file: Option<PathBuf>,
-    /// Its key (PEM): `client_key_file`; never without the certificate.
+    /// Private key of the client (PEM): `client_key_file`; requires the certificate.
     pub client_key_file: Option<PathBuf>,
 }
 
 impl RouteTls {
-    /// The first key that the row has; none where all is as it is without.
+    /// Returns the first TLS key that the row sets, if any.
     #[cfg(feature = "http")]
     pub(crate) fn first_key(&self) -> Option<&'static str> {
         let given = [
@@ -39,7 +39,7 @@ impl RouteTls {
         given.into_iter().find(|(_, given)| *given).map(|(key, _)| key)
     }
 
-    /// Finds half of a client identity.
+    /// Checks that a client identity is complete.
     pub(super) const fn check(&self) -> Result<(), (&'static str, &'static str)> {
         match (&self.client_cert_file, &self.client_key_file) {
             (Some(_), None) => {
@@ -52,7 +52,7 @@ impl RouteTls {
         }
     }
 
-    /// Finds keys that `insecure_tls` makes useless.
+    /// Returns a warning about keys that `insecure_tls` makes ineffective.
     pub(super) fn warning(&self) -> Option<RouteWarning> {
         let verifies = self.ca_file.is_some() || self.pin_sha256.is_some();
         (self.insecure && verifies).then(|| {
@@ -64,7 +64,7 @@ impl RouteTls {
     }
 }
 
-/// Reads 64 hex digits, with or without the colons that openssl prints.
+/// Parses 64 hex digits, with or without the colons that openssl prints.
 pub(super) fn digest(text: &str) -> Option<[u8; 32]> {
     let digits: Vec<u8> = text
         .chars()
@@ -81,10 +81,10 @@ mod tests {
 
     #[test]
     fn a_digest_is_64_hex_digits() {
-        let mut wanted = [0xab; 32];
-        wanted[0] = 0x01;
-        assert_eq!(digest(&format!("01{}", "aB".repeat(31))), Some(wanted));
-        assert_eq!(digest(&format!("01{}", ":AB".repeat(31))), Some(wanted));
+        let mut expected = [0xab; 32];
+        expected[0] = 0x01;
+        assert_eq!(digest(&format!("01{}", "aB".repeat(31))), Some(expected));
+        assert_eq!(digest(&format!("01{}", ":AB".repeat(31))), Some(expected));
         for bad in [
             "",
             "ab",

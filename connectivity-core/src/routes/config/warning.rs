@@ -1,4 +1,4 @@
-//! What is odd about a row that works all the same.
+//! Warnings about a row that still works.
 
 use std::fmt;
 
@@ -8,17 +8,17 @@ use super::super::error::printable;
 use super::keys::KEYS;
 use crate::name::shown;
 
-/// Says what is odd about a row's config; the route works, and `inspect` shows this.
+/// Warning about one key of a row's config. The route works, and `inspect` shows the warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteWarning {
     key: String,
     text: String,
-    /// Whether nothing knows the key.
+    /// Whether the key is unknown.
     unknown: bool,
 }
 
 impl RouteWarning {
-    /// Makes a warning about one key; a transport may add its own.
+    /// Creates a warning about one key. A transport may add its own.
     #[must_use]
     pub fn new(key: &str, text: &str) -> Self {
         Self { key: shown(key), text: printable(text), unknown: false }
@@ -26,13 +26,13 @@ impl RouteWarning {
 
     pub(super) fn unknown(key: &str) -> Self {
         let text = match nearest(key) {
-            Some((near, _)) => format!("unknown key, ignored; did you mean `{near}`?"),
+            Some((suggestion, _)) => format!("unknown key, ignored; did you mean `{suggestion}`?"),
             None => "unknown key, ignored".to_owned(),
         };
         Self { unknown: true, ..Self::new(key, &text) }
     }
 
-    /// The key, escaped and short.
+    /// Returns the key, escaped and shortened.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
@@ -41,7 +41,7 @@ impl RouteWarning {
 
 #[cfg(feature = "sqlite")]
 impl RouteWarning {
-    /// The same for whoever refuses the row because of it: that nothing knows the key.
+    /// Returns the warning as an error if the key is unknown, for callers that reject such a row.
     pub(in crate::routes) fn refusal(&self) -> Option<RouteError> {
         self.unknown.then(|| RouteError::config(&self.key, self.text.replacen(", ignored", "", 1)))
     }
@@ -53,16 +53,17 @@ impl fmt::Display for RouteWarning {
     }
 }
 
-/// Whether a key that a user's own transport may know looks like a misspelt key of ours.
+/// Returns whether a key that a user's own transport may define looks like a typo of a built-in
+/// key.
 pub(super) fn is_likely_typo(key: &str) -> bool {
-    nearest(key).is_some_and(|(_, likeness)| likeness > 0.93)
+    nearest(key).is_some_and(|(_, similarity)| similarity > 0.93)
 }
 
 fn nearest(key: &str) -> Option<(&'static str, f64)> {
-    // Shortened first: the comparison costs length times length, and a key may be 1 MiB long.
+    // Shorten the key first: the comparison takes quadratic time, and a key may be 1 MiB long.
     let key = shown(key);
     KEYS.iter()
-        .map(|known| (known.name, strsim::jaro_winkler(&key, known.name)))
+        .map(|definition| (definition.name, strsim::jaro_winkler(&key, definition.name)))
         .max_by(|a, b| a.1.total_cmp(&b.1))
-        .filter(|(_, likeness)| *likeness > 0.8)
+        .filter(|(_, similarity)| *similarity > 0.8)
 }

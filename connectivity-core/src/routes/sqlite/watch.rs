@@ -21,7 +21,7 @@ use super::handle::Handle;
 use super::store::{Store, lock};
 use super::stores;
 use crate::routes::source::{ChangeFn, SourceError, WatchGuard};
-use crate::routes::wake::{Handover, WakeEvent, WakeReceiver, WakeSender};
+use crate::routes::wake::{ChangeNotifier, WakeEvent, WakeReceiver, WakeSender};
 
 /// Second looks after an event come after 50 µs, 100 µs .. 410 ms. The log is written first, and
 /// the commit can be seen once the disk has it: mostly within a millisecond, but a busy disk takes
@@ -47,17 +47,17 @@ pub(super) fn start_with(
     changed: ChangeFn,
     listen: Listen,
 ) -> Result<WatchGuard, SourceError> {
-    let (bell, ear) = WakeSender::new();
+    let (sender, receiver) = WakeSender::new();
     let path = store.path().to_owned();
     let mut watcher = Watcher {
         // Before the thread starts: whatever is committed from here on is noticed, and what was
-        // committed since the last read is handed over by the call that a new `Handover` has due.
+        // committed since the last read is handed over by the call that a new `ChangeNotifier` has due.
         look: Look::open(&store)?,
         store,
         listen,
         events: None,
-        bell: bell.clone(),
-        handover: Handover::new(changed),
+        sender: sender.clone(),
+        notifier: ChangeNotifier::new(changed),
         // The event of a commit that has begun may have come before anybody listened.
         second_looks: 0,
         blind: false,
@@ -65,9 +65,9 @@ pub(super) fn start_with(
     watcher.listen();
     let thread = thread::Builder::new()
         .name("connectivity-routes".to_owned())
-        .spawn(move || watcher.run(&ear))
+        .spawn(move || watcher.run(&receiver))
         .map_err(|e| about(&path, format_args!("the thread that watches cannot start: {e}")))?;
-    Ok(WatchGuard::new(move || bell.stop(), thread))
+    Ok(WatchGuard::new(move || sender.stop(), thread))
 }
 
 struct Watcher {
@@ -75,8 +75,8 @@ struct Watcher {
     look: Look,
     listen: Listen,
     events: Option<RecommendedWatcher>,
-    bell: WakeSender,
-    handover: Handover,
+    sender: WakeSender,
+    notifier: ChangeNotifier,
     /// Second looks taken since the last event.
     second_looks: u32,
     /// Whether the last look failed.
@@ -84,13 +84,13 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn run(mut self, ear: &WakeReceiver) {
+    fn run(mut self, receiver: &WakeReceiver) {
         loop {
             self.look();
-            self.handover.run();
-            match ear.wait(self.handover.until_due(self.next_look())) {
-                WakeEvent::Ring => self.second_looks = 0,
-                WakeEvent::Nothing => self.second_looks = SECOND_LOOKS.min(self.second_looks + 1),
+            self.notifier.notify_if_due();
+            match receiver.wait(self.notifier.until_due(self.next_look())) {
+                WakeEvent::Wake => self.second_looks = 0,
+                WakeEvent::TimedOut => self.second_looks = SECOND_LOOKS.min(self.second_looks + 1),
                 WakeEvent::Stop => return,
             }
         }
@@ -103,19 +103,19 @@ impl Watcher {
         match seen {
             // A failed look is told on `inspect`, and the next one comes anyway. The first one is
             // handed over, so that the reload fails too, which is logged.
-            Err(_) if !std::mem::replace(&mut self.blind, true) => self.handover.note(),
+            Err(_) if !std::mem::replace(&mut self.blind, true) => self.notifier.mark_changed(),
             Ok(Seen::Same) | Err(_) => {}
-            Ok(Seen::Commit) => self.handover.note(),
+            Ok(Seen::Commit) => self.notifier.mark_changed(),
             Ok(Seen::OtherFile | Seen::Lost(..)) => {
                 self.listen();
                 self.second_looks = 0;
-                self.handover.note();
+                self.notifier.mark_changed();
             }
         }
     }
 
     fn listen(&mut self) {
-        let events = (self.listen)(&self.store, &self.bell);
+        let events = (self.listen)(&self.store, &self.sender);
         self.store.notes.events(events.as_ref().err().map(|e| {
             format!("changes are looked for five times a second only, because the system does not tell of them: {e}")
         }));
@@ -215,14 +215,14 @@ fn version(store: &Store, connection: &Connection) -> Result<i64, SourceError> {
 }
 
 /// The directory is watched, not the file: `-wal` comes and goes, and the file may be replaced.
-fn listen(store: &Store, bell: &WakeSender) -> notify::Result<RecommendedWatcher> {
+fn listen(store: &Store, sender: &WakeSender) -> notify::Result<RecommendedWatcher> {
     // SQLite puts `-wal` beside the file itself, not beside a link to it.
     let file = fs::canonicalize(store.path())?;
     let name = file.file_name().unwrap_or_default().to_owned();
-    let bell = bell.clone();
+    let sender = sender.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         if event.map_or(true, |event| concerns(&event, &name)) {
-            bell.ring();
+            sender.wake();
         }
     })?;
     watcher.watch(file.parent().unwrap_or(&file), RecursiveMode::NonRecursive)?;

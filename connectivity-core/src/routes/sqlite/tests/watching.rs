@@ -167,11 +167,11 @@ fn without_events_looking_is_enough_and_told() {
 
 #[test]
 fn a_commit_long_after_its_event_is_seen_soon() {
-    static BELL: OnceLock<WakeSender> = OnceLock::new();
+    static WAKER: OnceLock<WakeSender> = OnceLock::new();
     let (file, routes) = File::ours();
     let (send, changes) = mpsc::channel();
-    let by_hand = |_: &Store, bell: &WakeSender| {
-        BELL.get_or_init(|| bell.clone());
+    let by_hand = |_: &Store, sender: &WakeSender| {
+        WAKER.get_or_init(|| sender.clone());
         notify::recommended_watcher(|_| {})
     };
     let _guard =
@@ -179,7 +179,7 @@ fn a_commit_long_after_its_event_is_seen_soon() {
             .unwrap();
     changes.recv_timeout(LONG).unwrap();
     let start = Instant::now();
-    BELL.get().unwrap().ring();
+    WAKER.get().unwrap().wake();
     // As a disk does that takes long over a commit.
     std::thread::sleep(Duration::from_millis(100));
     file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local')").unwrap();
