@@ -5,24 +5,24 @@ use rusqlite::types::ValueRef;
 
 use crate::routes::row::{Field, MAX_TEXT};
 
-/// Stands in for a value that is too long to load. No column of ours holds numbers, so it is taken
-/// for no other value.
+/// Marker for a value that is too long to load. No column of the table holds numbers, so it cannot
+/// be confused with a real value.
 const TOO_LONG: i64 = i64::MIN;
 
-/// Lists columns for a SELECT.
+/// Returns the column list of a SELECT that replaces values over the length limit with a marker.
 ///
-/// `octet_length` does not load the value, so that 16 MiB in a row cost nothing.
+/// `octet_length` does not load the value, so a value of 16 MiB costs nothing.
 pub(super) fn select(columns: &[&str]) -> String {
-    // Computed, because SQLite reads the literal of the smallest number as a float.
+    // Computed with a shift, because SQLite parses the literal of the smallest integer as a float.
     let guarded = columns
         .iter()
         .map(|c| format!("CASE WHEN octet_length({c}) > {MAX_TEXT} THEN 1 << 63 ELSE {c} END"));
     guarded.collect::<Vec<_>>().join(", ")
 }
 
-/// Reads one of the columns that [`select`] got.
-pub(super) fn field(row: &Row<'_>, at: usize) -> rusqlite::Result<Field> {
-    Ok(match row.get_ref(at)? {
+/// Reads a column that was selected with [`select`].
+pub(super) fn field(row: &Row<'_>, index: usize) -> rusqlite::Result<Field> {
+    Ok(match row.get_ref(index)? {
         ValueRef::Null => Field::Null,
         ValueRef::Text(bytes) => str::from_utf8(bytes)
             .map_or(Field::Other { what: "text that is not UTF-8" }, Field::text),

@@ -1,4 +1,4 @@
-//! Opens connections the one way this room needs them, and explains SQLite's errors.
+//! Opens connections with the settings of this module and explains the errors of SQLite.
 
 use std::fmt;
 use std::path::Path;
@@ -10,55 +10,56 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::file;
 use crate::routes::source::SourceError;
 
-/// How long to wait for another writer, unless said otherwise.
+/// Default timeout of waiting for another writer.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest value that SQLite makes or loads for us. What a table holds beyond 1 MiB is not
-/// loaded, but a view has to make a value before its length is known.
+/// Maximum length of a value that SQLite may build or load. Table values over 1 MiB are never
+/// loaded, but a view has to build a value before its length is known.
 const MAX_VALUE: i32 = 64 << 20;
 
-/// How long reading may take: a million rows take a few seconds on a busy machine, and a view may
-/// search for ever for a row to give.
+/// Time limit of a read: a million rows take a few seconds on a busy machine, and a view may search
+/// forever for its next row.
 pub(super) const READ_LIMIT: Duration = Duration::from_secs(10);
 
-/// How many steps SQLite takes between two looks at the time: about a tenth of a millisecond.
-const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+/// Number of SQLite virtual machine steps between two checks of the time limit: about 0.1 ms.
+const STEPS_PER_TIME_CHECK: i32 = 10_000;
 
-/// What a connection may do.
+/// Access mode of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Make the file if it is missing, and write.
+    /// Read and write; create the file if it is missing.
     Create,
-    /// Write.
+    /// Read and write.
     Write,
-    /// Only read; the file system may be asked to make the `-shm` file that readers share.
+    /// Read only. SQLite may create the `-shm` file that readers share.
     Read,
-    /// Only read, and touch nothing but the `-shm` file.
+    /// Read only. SQLite may write no file except an existing `-shm` file.
     ReadOnly,
-    /// Only read a file that nobody writes meanwhile, without locks and without files beside it.
+    /// Read only, for a file that no process writes meanwhile: without locks and sidecar files.
     Immutable,
 }
 
 /// Opens a connection with our settings.
 pub(super) fn open(path: &Path, mode: Mode) -> Result<Connection, SourceError> {
-    connect(path, mode).map_err(|e| explain(path, "cannot be opened", &e))
+    connect(path, mode).map_err(|e| sqlite_error(path, "cannot be opened", &e))
 }
 
-/// Opens a connection that only reads, and returns how: in a directory that cannot be written the
-/// index of the log cannot be made, and a file without a log is read as it stands.
+/// Opens a read-only connection and returns its mode. In a directory that is not writable the
+/// `-shm` file cannot be created, so a file without a log is opened as immutable.
 pub(super) fn open_read_only(path: &Path) -> Result<(Connection, Mode), SourceError> {
     let has_log = file::has_log(path);
-    let immutable = || open(path, Mode::Immutable).map(|connection| (connection, Mode::Immutable));
-    if !has_log && file::is_in_sealed_directory(path) {
-        return immutable();
+    let open_immutable =
+        || open(path, Mode::Immutable).map(|connection| (connection, Mode::Immutable));
+    if !has_log && file::is_in_read_only_directory(path) {
+        return open_immutable();
     }
-    let probed = connect(path, Mode::ReadOnly)
+    let result = connect(path, Mode::ReadOnly)
         .and_then(|connection| data_version(&connection).map(|_| connection));
-    match probed {
+    match result {
         Ok(connection) => Ok((connection, Mode::ReadOnly)),
-        Err(e) if !is_denied(&e) => Err(explain(path, "cannot be opened", &e)),
-        Err(_) if !has_log => immutable(),
-        Err(e) => Err(about(path, format_args!("cannot be opened: {e}; {LOG_WITHOUT_INDEX}"))),
+        Err(e) if !is_denied(&e) => Err(sqlite_error(path, "cannot be opened", &e)),
+        Err(_) if !has_log => open_immutable(),
+        Err(e) => Err(file_error(path, format_args!("cannot be opened: {e}; {LOG_WITHOUT_INDEX}"))),
     }
 }
 
@@ -69,11 +70,11 @@ fn is_denied(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
 }
 
-/// Gives the queries of a connection so long from now; then they end as
+/// Limits the time of the queries of a connection, counted from now. A query over the limit ends as
 /// [interrupted](ErrorCode::OperationInterrupted).
-pub(super) fn limit_time(connection: &mut Connection, limit: Duration) -> rusqlite::Result<()> {
+pub(super) fn set_time_limit(connection: &mut Connection, limit: Duration) -> rusqlite::Result<()> {
     let start = Instant::now();
-    connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || start.elapsed() >= limit))
+    connection.progress_handler(STEPS_PER_TIME_CHECK, Some(move || start.elapsed() >= limit))
 }
 
 fn connect(path: &Path, mode: Mode) -> rusqlite::Result<Connection> {
@@ -83,7 +84,8 @@ fn connect(path: &Path, mode: Mode) -> rusqlite::Result<Connection> {
     };
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
-    // FULL, because the file is small and precious; triggers make it as slow as it is anyway.
+    // FULL, because the file is small and valuable; the triggers dominate the cost of a write
+    // anyway.
     connection.execute_batch(
         "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA synchronous = FULL",
     )?;
@@ -93,7 +95,7 @@ fn connect(path: &Path, mode: Mode) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// No `SQLITE_OPEN_URI` unless the URI is ours: a path is a path, whatever it looks like.
+/// Sets `SQLITE_OPEN_URI` only for our own URI, so that a path is never parsed as one.
 fn flags(mode: Mode) -> OpenFlags {
     let access = match mode {
         Mode::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
@@ -104,7 +106,7 @@ fn flags(mode: Mode) -> OpenFlags {
     access | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }
 
-/// There is no flag for it, only a parameter of a URI.
+/// There is no open flag for immutable files, only a URI parameter.
 fn immutable_uri(path: &Path) -> String {
     let bytes = path.as_os_str().as_encoded_bytes().iter();
     let encoded = bytes.map(|byte| match byte {
@@ -118,44 +120,45 @@ fn immutable_uri(path: &Path) -> String {
     format!("file:{root}{}?immutable=1", encoded.collect::<String>())
 }
 
-/// Turns the write-ahead log on: without it a writer would lock out every reader, and the watching.
+/// Enables the write-ahead log. Without it a writer would block every reader, including the
+/// watcher.
 pub(super) fn use_wal(path: &Path, connection: &Connection) -> Result<(), SourceError> {
     let mode: Result<String, _> =
         connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
     match mode {
         Ok(mode) if mode == "wal" => Ok(()),
-        Ok(mode) => Err(about(
+        Ok(mode) => Err(file_error(
             path,
             format_args!(
                 "the write-ahead log is not possible here (journal mode stays `{mode}`); {NO_WAL}"
             ),
         )),
-        Err(e) => Err(explain(path, "the write-ahead log cannot be turned on", &e)),
+        Err(e) => Err(sqlite_error(path, "the write-ahead log cannot be turned on", &e)),
     }
 }
 
 const NO_WAL: &str = "put the file on a local, writable file system";
 
-/// Reads the counter that every commit of another connection moves.
+/// Reads the counter that changes with every commit of another connection.
 pub(super) fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA data_version", [], |row| row.get(0))
 }
 
-/// Returns whether somebody else is writing.
+/// Returns whether another connection is writing.
 pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// Makes an error about a file.
-pub(super) fn about(path: &Path, text: impl fmt::Display) -> SourceError {
+/// Creates an error about a file.
+pub(super) fn file_error(path: &Path, text: impl fmt::Display) -> SourceError {
     SourceError::new(format_args!("{}: {text}", path.display()))
 }
 
-/// Makes an error of SQLite's, with what to do about it where we know.
-pub(super) fn explain(path: &Path, what: &str, error: &rusqlite::Error) -> SourceError {
+/// Creates an error from a SQLite error, with advice if there is any.
+pub(super) fn sqlite_error(path: &Path, action: &str, error: &rusqlite::Error) -> SourceError {
     match error.sqlite_error_code().and_then(advice) {
-        Some(advice) => about(path, format_args!("{what}: {error}; {advice}")),
-        None => about(path, format_args!("{what}: {error}")),
+        Some(advice) => file_error(path, format_args!("{action}: {error}; {advice}")),
+        None => file_error(path, format_args!("{action}: {error}")),
     }
 }
 

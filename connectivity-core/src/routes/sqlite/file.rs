@@ -1,7 +1,7 @@
-//! Which file a path means right now, what stands beside it, and who may write it.
+//! Identity, sidecar files and permissions of the database file at a path.
 //!
-//! Nothing here opens a file: closing a second handle of a database would drop this process's locks
-//! on it.
+//! Nothing here opens a file: closing a second descriptor of a database would drop this process's
+//! POSIX locks on it.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -9,12 +9,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Tells one file from another that took its place under the same path.
+/// Identifies a file, to detect that another file replaced it under the same path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileId(u64, u64);
 
-/// Shows that somebody wrote the database file itself: a checkpoint, or a copy over it, which
-/// SQLite does not notice.
+/// Detects writes to the database file itself: a checkpoint, or a copy over the file, which SQLite
+/// does not notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) file: FileId,
@@ -34,7 +34,7 @@ impl Stamp {
     }
 }
 
-/// The write-ahead log and its index, which SQLite keeps beside the file while it is open.
+/// The write-ahead log and its index, which SQLite keeps next to an open database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sidecars {
     log: Option<FileId>,
@@ -44,12 +44,12 @@ pub(super) struct Sidecars {
 impl Sidecars {
     pub(super) fn of(path: &Path) -> Self {
         let file = |suffix| {
-            fs::metadata(beside(path, suffix)).ok().map(|metadata| FileId::from(&metadata))
+            fs::metadata(sidecar_path(path, suffix)).ok().map(|metadata| FileId::from(&metadata))
         };
         Self { log: file("-wal"), index: file("-shm") }
     }
 
-    /// Returns whether one that stood here is gone, or is another file `now`.
+    /// Returns whether a sidecar was deleted or replaced since `self` was read.
     pub(super) fn lost(&self, now: &Self) -> bool {
         let lost = |before: Option<FileId>, now| before.is_some() && before != now;
         lost(self.log, now.log) || lost(self.index, now.index)
@@ -60,24 +60,28 @@ impl Sidecars {
     }
 }
 
-/// Returns whether commits may stand beside the file: in a log, or in a journal to be rolled back.
+/// Returns whether there may be commits outside the main file: in a log, or in a journal to roll
+/// back.
 pub(super) fn has_log(path: &Path) -> bool {
     let has_content =
-        |suffix| fs::metadata(beside(path, suffix)).is_ok_and(|metadata| metadata.len() > 0);
+        |suffix| fs::metadata(sidecar_path(path, suffix)).is_ok_and(|metadata| metadata.len() > 0);
     has_content("-wal") || has_content("-journal")
 }
 
-/// Returns whether nobody may write the directory, not even the one user who could.
-pub(super) fn is_in_sealed_directory(path: &Path) -> bool {
-    let directory = beside(path, "").parent().map(fs::metadata);
-    // Elsewhere the attribute of a directory says nothing about the files in it.
+/// Returns whether the directory has no write permission for any user. Root could still write it,
+/// but must not.
+pub(super) fn is_in_read_only_directory(path: &Path) -> bool {
+    let directory = sidecar_path(path, "").parent().map(fs::metadata);
+    // On other systems the read-only attribute of a directory does not apply to its files.
     cfg!(unix)
-        && directory
-            .is_some_and(|found| found.is_ok_and(|metadata| metadata.permissions().readonly()))
+        && directory.is_some_and(|metadata| {
+            metadata.is_ok_and(|metadata| metadata.permissions().readonly())
+        })
 }
 
-/// SQLite puts them beside the file itself, not beside a link to it.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// Returns the path of a sidecar. SQLite puts sidecars next to the file itself, not next to a
+/// symbolic link.
+fn sidecar_path(path: &Path, suffix: &str) -> PathBuf {
     let mut path = fs::canonicalize(path).map_or_else(|_| path.into(), OsString::from);
     path.push(suffix);
     path.into()
@@ -91,7 +95,7 @@ impl From<&Metadata> for FileId {
     }
 }
 
-/// Elsewhere a database that is open cannot be replaced.
+/// On other systems an open database cannot be replaced.
 #[cfg(not(unix))]
 impl From<&Metadata> for FileId {
     fn from(_: &Metadata) -> Self {
@@ -99,18 +103,18 @@ impl From<&Metadata> for FileId {
     }
 }
 
-/// Warns of a file or directory that everybody may write.
+/// Returns warnings about a file or directory that is writable by all users.
 #[cfg(unix)]
-pub(super) fn permissions(path: &Path) -> Vec<String> {
+pub(super) fn permission_warnings(path: &Path) -> Vec<String> {
     use std::os::unix::fs::PermissionsExt;
-    let open = |path: &Path| {
+    let world_writable = |path: &Path| {
         fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o002 != 0)
     };
     let mut warnings = Vec::new();
-    if open(path) {
+    if world_writable(path) {
         warnings.push("every user may write the routes file; chmod 660 it".to_owned());
     }
-    if path.parent().is_some_and(open) {
+    if path.parent().is_some_and(world_writable) {
         warnings.push(
             "every user may write the directory of the routes file and so lock its owner out; chmod 2770 it".to_owned(),
         );
@@ -119,6 +123,6 @@ pub(super) fn permissions(path: &Path) -> Vec<String> {
 }
 
 #[cfg(not(unix))]
-pub(super) fn permissions(_: &Path) -> Vec<String> {
+pub(super) fn permission_warnings(_: &Path) -> Vec<String> {
     Vec::new()
 }

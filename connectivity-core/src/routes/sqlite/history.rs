@@ -1,4 +1,4 @@
-//! Every change of a row, before and after.
+//! The history of rows: every change, with the row before and after.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,37 +10,37 @@ use super::store::Store;
 use crate::routes::row::{Field, RouteRow};
 use crate::routes::source::SourceError;
 
-/// Tells how a row changed.
+/// Kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChangeKind {
-    /// It is new.
+    /// The row was added.
     Insert,
-    /// It was updated in place.
+    /// The row was updated in place.
     Update,
-    /// It took the place of another one, by `INSERT OR REPLACE`.
+    /// The row replaced another one, by `INSERT OR REPLACE`.
     Replace,
-    /// It is gone.
+    /// The row was deleted.
     Delete,
-    /// Something that this version does not know, or that somebody wrote into the history by hand.
+    /// A kind that this version does not know, or an entry that was written by hand.
     Unknown,
 }
 
-/// Holds one change of one row.
+/// One change of one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Change {
-    /// The generation that the change made.
+    /// Generation created by the change.
     pub generation: u64,
-    /// When, by the clock of whoever wrote.
+    /// Time of the change, by the clock of the writer.
     pub at: SystemTime,
-    /// What was done; a rename is a delete and an insert.
+    /// Kind of the change. A rename is a delete and an insert.
     pub kind: ChangeKind,
-    /// The name as it stood in the row, good or bad.
+    /// The name as stored in the row, valid or not.
     pub name: Field,
-    /// The row before, if there was one.
+    /// The row before the change, if it existed.
     pub before: Option<RouteRow>,
-    /// The row after, if there is one.
+    /// The row after the change, if it exists.
     pub after: Option<RouteRow>,
 }
 
@@ -56,7 +56,7 @@ impl From<&str> for ChangeKind {
     }
 }
 
-/// Reads the newest changes, newest first.
+/// Reads the latest changes, newest first.
 pub(super) fn read(
     store: &Store,
     name: Option<&str>,
@@ -75,7 +75,8 @@ pub(super) fn since(
     query(connection, name, generation, i64::MAX)
 }
 
-/// The generation of the newest change, or that of the file, where nothing is kept.
+/// Returns the generation of the latest change, or the generation of the file if the history is
+/// empty.
 pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
     let newest: Option<i64> =
         connection.query_row("SELECT max(id) FROM route_history", [], |row| row.get(0))?;
@@ -85,8 +86,8 @@ pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
     }
 }
 
-/// The oldest generation from which on every change up to the newest is kept.
-pub(super) fn oldest_without_hole(connection: &Connection, newest: i64) -> rusqlite::Result<i64> {
+/// Returns the oldest generation after which the history contains every change up to the newest.
+pub(super) fn oldest_contiguous(connection: &Connection, newest: i64) -> rusqlite::Result<i64> {
     let mut oldest = newest;
     let mut statement = connection.prepare("SELECT id FROM route_history ORDER BY id DESC")?;
     for id in statement.query_map([], |row| row.get::<_, i64>(0))? {
@@ -104,7 +105,7 @@ fn query(
     after: i64,
     limit: i64,
 ) -> rusqlite::Result<Vec<Change>> {
-    // The history keeps 10,000 rows, so looking for a name among them needs no index.
+    // The history keeps 10,000 rows, so filtering by name needs no index.
     let columns = [
         "service_name",
         "old_strategy",
@@ -124,12 +125,12 @@ fn query(
     changes.collect()
 }
 
-/// Reads one row; what tells about the change itself begins at `rest`.
-fn change(row: &Row<'_>, rest: usize) -> rusqlite::Result<Change> {
+/// Reads one history entry. The columns about the change itself begin at `offset`.
+fn change(row: &Row<'_>, offset: usize) -> rusqlite::Result<Change> {
     let name = field(row, 0)?;
-    let generation = row.get::<_, i64>(rest)?;
-    let at_ms = row.get::<_, i64>(rest + 1)?;
-    let kind = row.get_ref(rest + 2)?.as_str().unwrap_or_default().into();
+    let generation = row.get::<_, i64>(offset)?;
+    let at_ms = row.get::<_, i64>(offset + 1)?;
+    let kind = row.get_ref(offset + 2)?.as_str().unwrap_or_default().into();
     Ok(Change {
         generation: u64::try_from(generation).unwrap_or(0),
         at: SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(at_ms).unwrap_or(0)),
@@ -140,17 +141,17 @@ fn change(row: &Row<'_>, rest: usize) -> rusqlite::Result<Change> {
     })
 }
 
-/// Reads the row as it was on one side of the change. A route always has a strategy, so NULL there
-/// means no row.
-fn image(row: &Row<'_>, name: &Field, at: usize) -> rusqlite::Result<Option<RouteRow>> {
-    let strategy = field(row, at)?;
+/// Reads the row before or after the change. A route always has a strategy, so NULL means that
+/// there was no row.
+fn image(row: &Row<'_>, name: &Field, offset: usize) -> rusqlite::Result<Option<RouteRow>> {
+    let strategy = field(row, offset)?;
     if strategy == Field::Null {
         return Ok(None);
     }
     Ok(Some(RouteRow::from_fields(
         name.clone(),
         strategy,
-        field(row, at + 1)?,
-        field(row, at + 2)?,
+        field(row, offset + 1)?,
+        field(row, offset + 2)?,
     )))
 }

@@ -1,10 +1,10 @@
-//! Routes in a SQLite file that any sqlite3 shell, and the Go original, may edit.
+//! Routes in a SQLite file, which any sqlite3 shell and the original Go implementation may edit.
 //!
-//! `schema.sql` says what a typo meets; [`store`] reads and writes; [`watch`] notices commits of
-//! anybody. What is done to the file past SQLite makes no commit: each [`handle`] knows which file
-//! it has open and how that stood, and [`lineage`] tells a checkpoint from a copy over the file.
-//! What SQLite keeps beside the file can be deleted while it is open: [`stores`] then closes all
-//! connections of the process at once.
+//! `schema.sql` rejects typos; [`store`] reads and writes; [`watch`] detects commits of any
+//! process. Changes of the file that bypass SQLite make no commit: each [`handle`] knows the
+//! identity and state of its file, and [`lineage`] distinguishes a checkpoint from a copy over the
+//! file. The sidecar files of SQLite can be deleted while the database is open: [`stores`] then
+//! closes all connections of the process at once.
 
 mod admin;
 mod columns;
@@ -34,8 +34,8 @@ pub use admin::{Admin, AdminError, RollbackReport, RouteSpec, StoredRoute};
 pub use history::{Change, ChangeKind};
 pub use upgrade::UpgradeReport;
 
-/// Reads routes from a SQLite file and notices every commit, whoever makes it: this process,
-/// another router, a shell.
+/// A source that reads routes from a SQLite file and detects every commit: of this process, of
+/// another router, or of a shell.
 ///
 /// ```
 /// use connectivity_core::{RouteSource, SqliteRoutes};
@@ -52,60 +52,64 @@ pub struct SqliteRoutes {
 }
 
 impl SqliteRoutes {
-    /// Opens a routes file that is there; a Go-made one gets our tables beside its own.
+    /// Opens an existing routes file. A file made by the original Go implementation gets our tables
+    /// in addition to its own.
     ///
     /// # Errors
-    /// When the file is missing, because a lost volume must not look like an empty table; when it
-    /// is no database, or one without a table `routes`; when it cannot be watched by several
-    /// processes (no WAL, as on a network file system).
+    /// Returns an error if the file is missing, because a lost volume must not look like an empty
+    /// table; if it is not a database, or a database without a table `routes`; or if several
+    /// processes cannot watch it (no WAL, as on a network file system).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, SourceError> {
         Self::with(path.as_ref(), Access::Existing)
     }
 
-    /// Opens a routes file, or makes it.
+    /// Opens a routes file, or creates it.
     ///
     /// # Errors
-    /// As [`open`](Self::open), except that a missing file or table is made.
+    /// See [`open`](Self::open), except that a missing file or table is created.
     pub fn open_or_create(path: impl AsRef<Path>) -> Result<Self, SourceError> {
         Self::with(path.as_ref(), Access::Create)
     }
 
-    /// Opens a routes file that this process must never write: it is read and watched, and nothing
-    /// is added.
+    /// Opens a routes file that this process never writes: it is read and watched, but no row is
+    /// added.
     ///
-    /// A file without a `-wal` may stand in a directory that cannot be written, as in an image or a
-    /// mounted config; [`warnings`](RouteSource::warnings) then say what cannot be noticed there.
+    /// A file without a `-wal` may be in a directory that is not writable, as in an image or a
+    /// mounted config. In that case [`warnings`](RouteSource::warnings) describes which changes
+    /// cannot be detected.
     ///
     /// # Errors
-    /// When the file is missing, is no database, or has no table `routes`; when it has a `-wal` in
-    /// a directory that cannot be written.
+    /// Returns an error if the file is missing, is not a database, or has no table `routes`, or if
+    /// it has a `-wal` in a directory that is not writable.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, SourceError> {
         Self::with(path.as_ref(), Access::ReadOnly)
     }
 
-    /// Gives a Go-made file the table that holds all strategies, and every file the triggers of
-    /// this version; all in one transaction, while others may go on reading.
+    /// Rebuilds a table made by the original Go implementation so that it accepts all strategies,
+    /// and rewrites the triggers of any file to this version. It is one transaction; other
+    /// processes can keep reading.
     ///
-    /// Routers of the Go original serve a row whose strategy they do not know *locally*, without a
-    /// word, so upgrade when they are gone.
+    /// Routers of the original Go implementation silently serve a row *locally* if they do not know
+    /// its strategy, so stop them before an upgrade.
     ///
     /// # Errors
-    /// When the file is missing, is no routes file, cannot be written, or has columns that the
-    /// rebuild would lose.
+    /// Returns an error if the file is missing, is not a routes file, is not writable, or has
+    /// columns that the rebuild would lose.
     pub fn upgrade(path: impl AsRef<Path>) -> Result<UpgradeReport, SourceError> {
         upgrade::upgrade(path.as_ref())
     }
 
-    /// Reads the newest changes, newest first: of one name, or of all.
+    /// Reads the latest changes of one name or of all names, newest first.
     ///
     /// # Errors
-    /// When the file cannot be read, or has no history because nobody but Go has written it.
+    /// Returns an error if the file cannot be read, or if it has no history because only the
+    /// original Go implementation has written it.
     pub fn history(&self, name: Option<&Name>, limit: usize) -> Result<Vec<Change>, SourceError> {
         history::read(&self.store, name.map(Name::as_str), limit)
     }
 
-    /// Gives what changes rows of this file. Whoever watches the file sees the changes, this
-    /// process too.
+    /// Returns the admin interface for the rows of this file. All watchers of the file detect its
+    /// changes, including those of this process.
     #[must_use]
     pub fn admin(&self) -> Admin {
         Admin::of(Arc::clone(&self.store))

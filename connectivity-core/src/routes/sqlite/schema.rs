@@ -1,4 +1,4 @@
-//! Makes our tables, triggers and views, and tells when somebody has taken them away.
+//! Creates the tables, triggers and views of this crate, and detects that some are missing.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,21 +11,21 @@ const SCHEMA: &str = include_str!("schema.sql");
 const GO_MADE: &str = include_str!("go_made.sql");
 const ROW_NUMBERS: &str = include_str!("row_numbers.sql");
 
-/// The version of the schema that this code makes; it stands in `meta`.
+/// Schema version that this code creates, stored in `meta`.
 const VERSION: i64 = 2;
 
-/// What stands in the file instead of a usable schema.
+/// Result of checking a file for the table `routes`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// No table `routes`.
+    /// There is no table `routes`.
     NoTable,
-    /// A table `routes` without this column.
+    /// The table `routes` lacks this column, so it belongs to another program.
     OtherTable(&'static str),
-    /// A table `routes` that can be read.
+    /// The table `routes` is readable.
     Table,
 }
 
-/// Looks whether the table `routes` is there and has the columns that are read.
+/// Checks that the table `routes` exists and has the columns that are read.
 pub(super) fn find(connection: &Connection) -> rusqlite::Result<Found> {
     let columns = columns(connection)?;
     if columns.is_empty() {
@@ -37,7 +37,7 @@ pub(super) fn find(connection: &Connection) -> rusqlite::Result<Found> {
     Ok(missing.map_or(Found::Table, Found::OtherTable))
 }
 
-/// Names the columns of `routes`.
+/// Returns the column names of `routes`.
 pub(super) fn columns(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     connection
         .prepare("SELECT name FROM pragma_table_info('routes')")?
@@ -45,7 +45,7 @@ pub(super) fn columns(connection: &Connection) -> rusqlite::Result<Vec<String>> 
         .collect()
 }
 
-/// Makes what is missing, in one transaction; what is there stays, also a Go-made table.
+/// Creates missing objects in one transaction. Existing ones stay, including a table made by Go.
 pub(super) fn apply(connection: &mut Connection) -> rusqlite::Result<()> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     apply_in(&tx)?;
@@ -53,32 +53,32 @@ pub(super) fn apply(connection: &mut Connection) -> rusqlite::Result<()> {
 }
 
 pub(super) fn apply_in(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    let words = probe(tx)?;
+    let words = allowed_by_check(tx)?;
     if meta::<i64>(tx, "schema")?.is_some_and(|version| version < VERSION) {
-        drop_ours(tx)?;
+        drop_own_objects(tx)?;
         tx.execute("UPDATE meta SET value = ?1 WHERE key = 'schema'", [VERSION])?;
     }
     create(tx, words.as_deref(), || has_row_numbers(tx))
 }
 
-/// Drops our triggers and views, whose text differs between versions.
-pub(super) fn drop_ours(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+/// Drops the triggers and views of this crate, because their text differs between versions.
+pub(super) fn drop_own_objects(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     for name in triggers(tx)?.keys() {
         tx.execute_batch(&format!("DROP TRIGGER \"{}\"", name.replace('"', "\"\"")))?;
     }
     tx.execute_batch("DROP VIEW IF EXISTS history; DROP VIEW IF EXISTS set_route")
 }
 
-/// Which scripts a file needs.
+/// Properties of a file that decide which scripts apply.
 #[derive(PartialEq, Eq)]
 struct Kind {
-    /// What the CHECK of a Go-made table allows.
+    /// Strategies that the CHECK of a table made by Go allows.
     go_words: Option<Vec<String>>,
-    /// Whether rows have numbers, by which an INSERT can hit another one.
+    /// Whether the table has rowids, through which an INSERT can replace an unrelated row.
     row_numbers: bool,
 }
 
-/// Runs the scripts for a file; `row_numbers` is asked when the table is there.
+/// Runs the scripts for a file. `row_numbers` is called once the table exists.
 fn create(
     connection: &Connection,
     go_words: Option<&[String]>,
@@ -101,7 +101,7 @@ fn create(
                 "INSERT INTO meta(key, value) VALUES ('go_words', ?1)",
                 [words.join(",")],
             )?;
-            connection.execute_batch(&narrow_strategies(words))
+            connection.execute_batch(&restrict_strategies(words))
         }
         None => add_words(connection, &Strategy::BUILT_IN),
     }
@@ -112,7 +112,7 @@ fn has_row_numbers(connection: &Connection) -> rusqlite::Result<bool> {
     connection.prepare(query)?.exists([])
 }
 
-/// Adds words that `routes.strategy` may hold.
+/// Adds strategies that `routes.strategy` may hold.
 pub(super) fn add_words(
     connection: &Connection,
     words: &[impl AsRef<str>],
@@ -123,9 +123,10 @@ pub(super) fn add_words(
     words.iter().try_for_each(|word| insert.execute([word.as_ref()]).map(drop))
 }
 
-/// Says at once what the CHECK of a Go-made table would only say when a row uses the word.
-fn narrow_strategies(words: &[String]) -> String {
-    // Words hold letters, digits, `_` and `-` only, so they need no quoting.
+/// Returns a trigger that rejects a strategy at once. Without it the CHECK of a table made by Go
+/// would only fail when a row uses the strategy.
+fn restrict_strategies(words: &[String]) -> String {
+    // Strategies only contain letters, digits, `_` and `-`, so they need no quoting.
     format!(
         "CREATE TRIGGER cn_strategies_go BEFORE INSERT ON strategies WHEN NEW.name NOT IN ('{}') BEGIN
             SELECT RAISE(ABORT, 'strategies: this routes table was made by the Go original and can hold no other word; see: connectivity init --upgrade');
@@ -134,18 +135,18 @@ fn narrow_strategies(words: &[String]) -> String {
     )
 }
 
-/// Whether the table cannot hold all of our words.
-pub(super) fn is_narrow(tx: &Transaction<'_>) -> rusqlite::Result<bool> {
-    Ok(probe(tx)?.is_some())
+/// Returns whether the table rejects some of the built-in strategies.
+pub(super) fn rejects_built_in(tx: &Transaction<'_>) -> rusqlite::Result<bool> {
+    Ok(allowed_by_check(tx)?.is_some())
 }
 
-/// Finds the words that the CHECK of a table allows: `None` when it has no CHECK or allows all of
-/// ours.
-fn probe(tx: &Transaction<'_>) -> rusqlite::Result<Option<Vec<String>>> {
+/// Finds the strategies that the CHECK of a table allows. Returns `None` if it has no CHECK or
+/// allows all built-in strategies.
+fn allowed_by_check(tx: &Transaction<'_>) -> rusqlite::Result<Option<Vec<String>>> {
     if !has_check(tx)? {
         return Ok(None);
     }
-    // Rolled back as a whole. Our own triggers would get in the way, if some of them are there
+    // The probe is rolled back as a whole. Our own triggers would interfere, if some of them exist
     // already.
     tx.execute_batch(
         "SAVEPOINT probe; DROP TRIGGER IF EXISTS cn_routes_check_insert; DROP TRIGGER IF EXISTS cn_routes_inserted",
@@ -156,7 +157,7 @@ fn probe(tx: &Transaction<'_>) -> rusqlite::Result<Option<Vec<String>>> {
     let allowed: rusqlite::Result<Vec<String>> = allowed.collect();
     tx.execute_batch("ROLLBACK TO probe; RELEASE probe")?;
     Ok(Some(allowed?).filter(|words| {
-        Strategy::BUILT_IN.iter().any(|ours| words.iter().all(|word| word != ours))
+        Strategy::BUILT_IN.iter().any(|built_in| words.iter().all(|word| word != built_in))
     }))
 }
 
@@ -171,7 +172,8 @@ fn has_check(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(sql.is_some_and(|sql| sql.to_ascii_uppercase().contains("CHECK")))
 }
 
-/// Our words, one of an older Go version, and what rows hold already.
+/// Returns the strategies to probe: the built-in ones, one of an older Go version, and those that
+/// rows already use.
 fn candidates(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut words: Vec<String> =
         Strategy::BUILT_IN.into_iter().chain(["grpc"]).map(str::to_owned).collect();
@@ -191,17 +193,19 @@ fn allows(connection: &Connection, word: &str) -> rusqlite::Result<bool> {
     }
 }
 
-/// Whether there is nothing to make; a newer schema is left alone.
+/// Returns whether all objects exist and are current. A newer schema counts as complete and is left
+/// alone.
 pub(super) fn is_complete(connection: &Connection) -> rusqlite::Result<bool> {
     match meta::<i64>(connection, "schema")? {
         None => Ok(false),
         Some(version) if version > VERSION => Ok(true),
-        Some(_) => Ok(troubles(connection)?.is_empty()),
+        Some(_) => Ok(trigger_warnings(connection)?.is_empty()),
     }
 }
 
-/// Compares the triggers in the file with ours; each trouble is one sentence that says what to do.
-pub(super) fn troubles(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+/// Compares the triggers in the file with those of this version. Each problem is one sentence with
+/// the remedy.
+pub(super) fn trigger_warnings(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     if let Some(version) = meta::<i64>(connection, "schema")?.filter(|&version| version > VERSION) {
         let text = format!(
             "the schema is version {version}, this program knows {VERSION}; triggers were not compared"
@@ -210,14 +214,14 @@ pub(super) fn troubles(connection: &Connection) -> rusqlite::Result<Vec<String>>
     }
     let found = triggers(connection)?;
     let (mut missing, mut altered) = (Vec::new(), Vec::new());
-    for (name, sql) in wanted(connection)? {
+    for (name, sql) in expected_triggers(connection)? {
         match found.get(&name) {
             None => missing.push(name),
             Some(other) if *other != sql => altered.push(name),
             Some(_) => {}
         }
     }
-    let told = [
+    let reports = [
         (
             "triggers are missing, so typos or changes may pass unnoticed",
             missing,
@@ -229,20 +233,20 @@ pub(super) fn troubles(connection: &Connection) -> rusqlite::Result<Vec<String>>
             "rewrite them: connectivity init --upgrade",
         ),
     ];
-    let told = told.iter().filter(|(_, names, _)| !names.is_empty());
-    Ok(told
-        .map(|(what, names, advice)| format!("{what}: {}; {advice}", names.join(", ")))
+    let reports = reports.iter().filter(|(_, names, _)| !names.is_empty());
+    Ok(reports
+        .map(|(problem, names, advice)| format!("{problem}: {}; {advice}", names.join(", ")))
         .collect())
 }
 
-/// The triggers as SQLite itself would store them for this file: made in memory, because it trims
-/// their text its own way.
-fn wanted(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
+/// Returns the triggers as SQLite would store them for this file. They are created in memory,
+/// because SQLite normalizes their text in its own way.
+fn expected_triggers(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
     let kind = Kind { go_words: go_words(connection)?, row_numbers: has_row_numbers(connection)? };
-    // Making them takes far longer than all the rest of an `inspect`.
-    static LAST: Mutex<Option<(Kind, BTreeMap<String, String>)>> = Mutex::new(None);
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, triggers)) = last.as_ref().filter(|(known, _)| *known == kind) {
+    // Creating the triggers takes far longer than the rest of an `inspect`.
+    static CACHE: Mutex<Option<(Kind, BTreeMap<String, String>)>> = Mutex::new(None);
+    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, triggers)) = cache.as_ref().filter(|(cached, _)| *cached == kind) {
         return Ok(triggers.clone());
     }
     let memory = Connection::open_in_memory()?;
@@ -253,21 +257,21 @@ fn wanted(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>>
     }
     create(&memory, kind.go_words.as_deref(), || Ok(kind.row_numbers))?;
     let triggers = triggers(&memory)?;
-    *last = Some((kind, triggers.clone()));
+    *cache = Some((kind, triggers.clone()));
     Ok(triggers)
 }
 
-/// The words that the CHECK of a Go-made table allows; `None` where the table can hold any.
+/// Returns the strategies that the CHECK of a table made by Go allows, or `None` if it allows any.
 pub(super) fn go_words(connection: &Connection) -> rusqlite::Result<Option<Vec<String>>> {
     let words: Option<String> = meta(connection, "go_words")?;
-    // Checked, because they become part of a statement and anybody may have written them.
+    // Validated, because they become part of a statement and any user may have written them.
     let checked = |words: String| {
         words.split(',').filter(|w| Strategy::parse(w).is_ok()).map(str::to_owned).collect()
     };
     Ok(words.map(checked))
 }
 
-/// Our triggers, by name.
+/// Returns the triggers of this crate by name.
 pub(super) fn triggers(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
     connection
         .prepare(r"SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'cn\_%' ESCAPE '\'")?
@@ -275,7 +279,7 @@ pub(super) fn triggers(connection: &Connection) -> rusqlite::Result<BTreeMap<Str
         .collect()
 }
 
-/// One value of the table `meta`, if both are there and of that type.
+/// Returns a value of the table `meta`, if the table and the key exist and the value has this type.
 pub(super) fn meta<T: rusqlite::types::FromSql>(
     connection: &Connection,
     key: &str,

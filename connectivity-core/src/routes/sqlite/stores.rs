@@ -1,8 +1,8 @@
-//! The open files of this process, to close all connections to one of them at once.
+//! Registry of the open files of this process, for closing all connections to one file at once.
 //!
-//! SQLite lets the connections of a process share the index of the log. After that was deleted, a
-//! new connection gets the lost one as long as any old connection is open, and would never see what
-//! other processes commit.
+//! The connections of a process share the index of the log. After the index was deleted, a new
+//! connection still gets the deleted one while any old connection is open, and would never see the
+//! commits of other processes.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -10,12 +10,12 @@ use super::file::{FileId, Stamp};
 use super::handle::Handle;
 use super::store::{Store, lock};
 
-/// A connection of a watcher.
-pub(super) type Look = Arc<Mutex<Option<Handle>>>;
+/// Slot for the connection of a watcher.
+pub(super) type HandleSlot = Arc<Mutex<Option<Handle>>>;
 
 static OPEN: Mutex<Vec<Weak<Store>>> = Mutex::new(Vec::new());
 
-/// Notes a store, and shares it.
+/// Registers a store and shares it.
 pub(super) fn share(store: Store) -> Arc<Store> {
     let store = Arc::new(store);
     let mut open = lock(&OPEN);
@@ -24,31 +24,31 @@ pub(super) fn share(store: Store) -> Arc<Store> {
     store
 }
 
-/// Closes all connections of this process to a file that is no longer what its names mean; they are
-/// opened anew when they are used.
-pub(super) fn close_all(file: FileId, rescue: bool) {
+/// Closes all connections of this process to a file whose log or index was deleted or replaced.
+/// They are reopened on next use.
+pub(super) fn close_all(file: FileId, checkpoint: bool) {
     let mut stores: Vec<_> = lock(&OPEN).iter().filter_map(Weak::upgrade).collect();
-    // Another file may be read or written for as long as it likes.
+    // Skip stores of other files, which may hold their locks for a long read or write.
     stores.retain(|store| Stamp::of(store.path()).is_ok_and(|stamp| stamp.file == file));
-    let looks: Vec<_> = stores.iter().flat_map(|store| store.looks()).collect();
-    // All are locked before one is closed, so that none is opened meanwhile; in one order, which
-    // every caller keeps.
+    let watcher_slots: Vec<_> = stores.iter().flat_map(|store| store.watcher_slots()).collect();
+    // Lock everything before closing the first connection, so that none is opened meanwhile. All
+    // callers lock in the same order, which avoids deadlocks.
     let mut readers: Vec<_> = stores.iter().map(|store| lock(&store.reader)).collect();
     let mut writers: Vec<_> = stores.iter().map(|store| lock(&store.writer)).collect();
-    let mut looks: Vec<_> = looks.iter().map(|look| lock(look)).collect();
-    let is_of = |handle: &Handle| handle.stamp.file == file;
+    let mut watcher_slots: Vec<_> = watcher_slots.iter().map(|slot| lock(slot)).collect();
+    let is_open_on = |handle: &Handle| handle.stamp.file == file;
     let readers = readers.iter_mut().zip(&stores).filter_map(|(reader, store)| {
-        let reader = reader.take_if(|reader| is_of(&reader.handle))?;
-        store.notes.lost_sidecars();
+        let reader = reader.take_if(|reader| is_open_on(&reader.handle))?;
+        store.notes.record_lost_sidecars();
         Some(reader.handle)
     });
     let others = writers
         .iter_mut()
-        .chain(&mut looks)
-        .filter_map(|handle| handle.take_if(|handle| is_of(handle)));
+        .chain(&mut watcher_slots)
+        .filter_map(|handle| handle.take_if(|handle| is_open_on(handle)));
     for handle in readers.chain(others) {
-        match rescue {
-            // The last one writes the commits of the deleted log into the file.
+        match checkpoint {
+            // The last connection to close writes the commits of the deleted log into the file.
             true => drop(handle),
             false => handle.abandon(),
         }

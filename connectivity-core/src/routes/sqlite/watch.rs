@@ -1,10 +1,10 @@
-//! Notices commits of anybody: one thread that never writes.
+//! Detects commits of any process with a thread that never writes.
 //!
-//! The operating system's events are a hint, `PRAGMA data_version` is the truth. SQLite writes the
-//! `-wal` file first and the index of it after, so an event often comes before the commit can be
-//! seen: each event starts a row of second looks. A slow look is the net for file systems that tell
-//! nothing. The connection that looks never reads a table, because a look on one that did costs up
-//! to 100 times more after a foreign commit.
+//! File events of the operating system are a hint; `PRAGMA data_version` is authoritative. SQLite
+//! writes the `-wal` file first and its index afterwards, so an event often comes before the commit
+//! is visible. Each event therefore starts a series of rechecks. Slow polling covers file systems
+//! that report no events. The connection of the watcher never reads a table, because afterwards a
+//! check after a commit of another connection would cost up to 100 times more.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use rusqlite::Connection;
 
-use super::connection::{about, data_version, explain};
+use super::connection::{data_version, file_error, sqlite_error};
 use super::file::{FileId, Sidecars};
 use super::handle::Handle;
 use super::store::{Store, lock};
@@ -23,180 +23,190 @@ use super::stores;
 use crate::routes::source::{ChangeFn, SourceError, WatchGuard};
 use crate::routes::wake::{ChangeNotifier, WakeEvent, WakeReceiver, WakeSender};
 
-/// Second looks after an event come after 50 µs, 100 µs .. 410 ms. The log is written first, and
-/// the commit can be seen once the disk has it: mostly within a millisecond, but a busy disk takes
-/// 30 ms and more. Each wait is as long as all before it, so a commit that took long is seen after
-/// at most twice its time.
-const SECOND_LOOKS: u32 = 14;
-const FIRST_SECOND_LOOK: Duration = Duration::from_micros(50);
-/// A look costs microseconds, so this is no burden.
-const SLOW_LOOK: Duration = Duration::from_secs(1);
-/// Without events the slow look is all there is.
-const LOOK_WITHOUT_EVENTS: Duration = Duration::from_millis(200);
+/// Number of rechecks after an event: they come after 50 µs, 100 µs and so on up to 410 ms. The log
+/// is written first, and the commit becomes visible once it is on disk: mostly within a
+/// millisecond, but a busy disk takes 30 ms and more. Each wait is as long as all earlier ones
+/// together, so a slow commit is detected after at most twice its duration.
+const RECHECKS: u32 = 14;
+const FIRST_RECHECK: Duration = Duration::from_micros(50);
+/// A check costs microseconds, so this interval is no burden.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Polling interval when there are no file events.
+const POLL_INTERVAL_WITHOUT_EVENTS: Duration = Duration::from_millis(200);
 
-/// Asks the operating system to ring after each write, for as long as the result lives.
-type Listen = fn(&Store, &WakeSender) -> notify::Result<RecommendedWatcher>;
+/// Subscribes to file events that wake the thread after each write, until the result is dropped.
+type Subscribe = fn(&Store, &WakeSender) -> notify::Result<RecommendedWatcher>;
 
-/// Starts the thread.
+/// Starts the watcher thread.
 pub(super) fn start(store: Arc<Store>, changed: ChangeFn) -> Result<WatchGuard, SourceError> {
-    start_with(store, changed, listen)
+    start_with(store, changed, subscribe)
 }
 
 pub(super) fn start_with(
     store: Arc<Store>,
     changed: ChangeFn,
-    listen: Listen,
+    subscribe: Subscribe,
 ) -> Result<WatchGuard, SourceError> {
     let (sender, receiver) = WakeSender::new();
     let path = store.path().to_owned();
     let mut watcher = Watcher {
-        // Before the thread starts: whatever is committed from here on is noticed, and what was
-        // committed since the last read is handed over by the call that a new `ChangeNotifier` has due.
-        look: Look::open(&store)?,
+        // Open before the thread starts: the watcher detects every later commit, and the
+        // notification that a new `ChangeNotifier` has pending covers commits since the last read.
+        probe: Probe::open(&store)?,
         store,
-        listen,
+        subscribe,
         events: None,
         sender: sender.clone(),
         notifier: ChangeNotifier::new(changed),
-        // The event of a commit that has begun may have come before anybody listened.
-        second_looks: 0,
-        blind: false,
+        // The event of a commit in progress may have come before the subscription.
+        rechecks: 0,
+        last_check_failed: false,
     };
-    watcher.listen();
+    watcher.subscribe();
     let thread = thread::Builder::new()
         .name("connectivity-routes".to_owned())
         .spawn(move || watcher.run(&receiver))
-        .map_err(|e| about(&path, format_args!("the thread that watches cannot start: {e}")))?;
+        .map_err(|e| {
+            file_error(&path, format_args!("the thread that watches cannot start: {e}"))
+        })?;
     Ok(WatchGuard::new(move || sender.stop(), thread))
 }
 
 struct Watcher {
     store: Arc<Store>,
-    look: Look,
-    listen: Listen,
+    probe: Probe,
+    subscribe: Subscribe,
     events: Option<RecommendedWatcher>,
     sender: WakeSender,
     notifier: ChangeNotifier,
-    /// Second looks taken since the last event.
-    second_looks: u32,
-    /// Whether the last look failed.
-    blind: bool,
+    /// Rechecks since the last event.
+    rechecks: u32,
+    /// Whether the last check failed.
+    last_check_failed: bool,
 }
 
 impl Watcher {
     fn run(mut self, receiver: &WakeReceiver) {
         loop {
-            self.look();
+            self.check();
             self.notifier.notify_if_due();
-            match receiver.wait(self.notifier.until_due(self.next_look())) {
-                WakeEvent::Wake => self.second_looks = 0,
-                WakeEvent::TimedOut => self.second_looks = SECOND_LOOKS.min(self.second_looks + 1),
+            match receiver.wait(self.notifier.until_due(self.next_check())) {
+                WakeEvent::Wake => self.rechecks = 0,
+                WakeEvent::TimedOut => self.rechecks = RECHECKS.min(self.rechecks + 1),
                 WakeEvent::Stop => return,
             }
         }
     }
 
-    fn look(&mut self) {
-        let seen = self.look.again(&self.store);
-        self.store.notes.looking(&seen);
-        self.blind &= seen.is_err();
-        match seen {
-            // A failed look is told on `inspect`, and the next one comes anyway. The first one is
-            // handed over, so that the reload fails too, which is logged.
-            Err(_) if !std::mem::replace(&mut self.blind, true) => self.notifier.mark_changed(),
-            Ok(Seen::Same) | Err(_) => {}
-            Ok(Seen::Commit) => self.notifier.mark_changed(),
-            Ok(Seen::OtherFile | Seen::Lost(..)) => {
-                self.listen();
-                self.second_looks = 0;
+    fn check(&mut self) {
+        let result = self.probe.check(&self.store);
+        self.store.notes.record_check(&result);
+        self.last_check_failed &= result.is_err();
+        match result {
+            // A failed check is reported on `inspect` and repeated anyway. Notify on the first
+            // failure, so that the reload fails too and is logged.
+            Err(_) if !std::mem::replace(&mut self.last_check_failed, true) => {
+                self.notifier.mark_changed();
+            }
+            Ok(CheckResult::Unchanged) | Err(_) => {}
+            Ok(CheckResult::Commit) => self.notifier.mark_changed(),
+            Ok(CheckResult::OtherFile | CheckResult::SidecarsLost(..)) => {
+                self.subscribe();
+                self.rechecks = 0;
                 self.notifier.mark_changed();
             }
         }
     }
 
-    fn listen(&mut self) {
-        let events = (self.listen)(&self.store, &self.sender);
-        self.store.notes.events(events.as_ref().err().map(|e| {
+    fn subscribe(&mut self) {
+        let events = (self.subscribe)(&self.store, &self.sender);
+        self.store.notes.record_events_error(events.as_ref().err().map(|e| {
             format!("changes are looked for five times a second only, because the system does not tell of them: {e}")
         }));
         self.events = events.ok();
     }
 
-    fn next_look(&self) -> Duration {
-        match self.second_looks {
-            n if n < SECOND_LOOKS => FIRST_SECOND_LOOK * 2_u32.pow(n),
-            _ if self.events.is_some() => SLOW_LOOK,
-            _ => LOOK_WITHOUT_EVENTS,
+    fn next_check(&self) -> Duration {
+        match self.rechecks {
+            n if n < RECHECKS => FIRST_RECHECK * 2_u32.pow(n),
+            _ if self.events.is_some() => POLL_INTERVAL,
+            _ => POLL_INTERVAL_WITHOUT_EVENTS,
         }
     }
 }
 
-/// A connection that only looks. It is gone after a failure, or when this process has closed all
-/// that it had to the file.
-struct Look {
-    handle: stores::Look,
+/// Connection that only checks for commits. Its slot is empty after a failure, or after this
+/// process closed all connections to the file.
+struct Probe {
+    handle: stores::HandleSlot,
     version: i64,
     sidecars: Sidecars,
 }
 
-enum Seen {
-    Same,
+enum CheckResult {
+    Unchanged,
     Commit,
     OtherFile,
-    /// The log of this file, or its index, is not the one that we have open.
-    Lost(FileId, bool),
+    /// The log of this file or its index is not the one that is open. The flag is whether to
+    /// checkpoint on close.
+    SidecarsLost(FileId, bool),
 }
 
-impl Look {
+impl Probe {
     fn open(store: &Store) -> Result<Self, SourceError> {
         let handle = store.connect()?;
         let version = version(store, &handle.connection)?;
-        let place = store.add_look();
-        *lock(&place) = Some(handle);
-        // After the first look, which makes the log and its index where there are none.
-        Ok(Self { handle: place, version, sidecars: Sidecars::of(store.path()) })
+        let slot = store.add_watcher_slot();
+        *lock(&slot) = Some(handle);
+        // Read the sidecars after the first query, which creates the log and its index if they are
+        // missing.
+        Ok(Self { handle: slot, version, sidecars: Sidecars::of(store.path()) })
     }
 
-    /// Looks again; after a failure everything counts as changed.
-    fn again(&mut self, store: &Store) -> Result<Seen, SourceError> {
-        let place = Arc::clone(&self.handle);
-        let seen = self.compare(store, &mut lock(&place))?;
-        if let Seen::Lost(file, rescue) = seen {
-            stores::close_all(file, rescue);
-            self.reopen(store, &mut lock(&place))?;
-            return Ok(Seen::OtherFile);
+    /// Checks for a change. After a failure every state counts as changed.
+    fn check(&mut self, store: &Store) -> Result<CheckResult, SourceError> {
+        let slot = Arc::clone(&self.handle);
+        let result = self.compare(store, &mut lock(&slot))?;
+        if let CheckResult::SidecarsLost(file, checkpoint) = result {
+            stores::close_all(file, checkpoint);
+            self.reopen(store, &mut lock(&slot))?;
+            return Ok(CheckResult::OtherFile);
         }
-        Ok(seen)
+        Ok(result)
     }
 
-    fn compare(&mut self, store: &Store, open: &mut Option<Handle>) -> Result<Seen, SourceError> {
+    fn compare(
+        &mut self,
+        store: &Store,
+        open: &mut Option<Handle>,
+    ) -> Result<CheckResult, SourceError> {
         let Some(handle) = open else {
             self.reopen(store, open)?;
-            return Ok(Seen::OtherFile);
+            return Ok(CheckResult::OtherFile);
         };
-        let (outdated, ours) = (handle.outdated(store.path())?, handle.stamp.file);
+        let (outdated, own_file) = (handle.outdated(store.path())?, handle.stamp.file);
         let sidecars = Sidecars::of(store.path());
         match outdated {
-            Some(now) if now.file != ours => {
-                store.notes.replaced(now.file);
+            Some(now) if now.file != own_file => {
+                store.notes.record_replaced(now.file);
                 self.reopen(store, open)?;
-                Ok(Seen::OtherFile)
+                Ok(CheckResult::OtherFile)
             }
-            // A log of somebody else counts now, or the file is not the one that ours belongs to.
+            // The log of another process is in use now, or the file does not belong to our log.
             _ if self.sidecars.lost(&sidecars) => {
-                Ok(Seen::Lost(ours, !sidecars.has_log() && outdated.is_none()))
+                Ok(CheckResult::SidecarsLost(own_file, !sidecars.has_log() && outdated.is_none()))
             }
-            // A checkpoint, or a copy over the file, which is no commit: the store compares the
-            // two.
+            // A checkpoint, or a copy over the file. Neither is a commit; the store distinguishes
+            // the two.
             Some(_) => {
                 self.reopen(store, open)?;
-                Ok(Seen::Commit)
+                Ok(CheckResult::Commit)
             }
             None => {
                 let version = version(store, &handle.connection).inspect_err(|_| *open = None)?;
                 self.sidecars = sidecars;
                 let before = std::mem::replace(&mut self.version, version);
-                Ok(if before == version { Seen::Same } else { Seen::Commit })
+                Ok(if before == version { CheckResult::Unchanged } else { CheckResult::Commit })
             }
         }
     }
@@ -211,17 +221,17 @@ impl Look {
 }
 
 fn version(store: &Store, connection: &Connection) -> Result<i64, SourceError> {
-    data_version(connection).map_err(|e| explain(store.path(), "cannot be looked at", &e))
+    data_version(connection).map_err(|e| sqlite_error(store.path(), "cannot be looked at", &e))
 }
 
-/// The directory is watched, not the file: `-wal` comes and goes, and the file may be replaced.
-fn listen(store: &Store, sender: &WakeSender) -> notify::Result<RecommendedWatcher> {
-    // SQLite puts `-wal` beside the file itself, not beside a link to it.
+/// Watches the directory instead of the file: `-wal` comes and goes, and the file may be replaced.
+fn subscribe(store: &Store, sender: &WakeSender) -> notify::Result<RecommendedWatcher> {
+    // SQLite puts `-wal` next to the file itself, not next to a symbolic link.
     let file = fs::canonicalize(store.path())?;
     let name = file.file_name().unwrap_or_default().to_owned();
     let sender = sender.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-        if event.map_or(true, |event| concerns(&event, &name)) {
+        if event.map_or(true, |event| may_be_commit(&event, &name)) {
             sender.wake();
         }
     })?;
@@ -229,16 +239,16 @@ fn listen(store: &Store, sender: &WakeSender) -> notify::Result<RecommendedWatch
     Ok(watcher)
 }
 
-/// Whether an event may mean a commit: not our own opening, not the status directory, not a
-/// neighbour.
-fn concerns(event: &Event, name: &OsStr) -> bool {
-    let ours = |other: &OsStr| {
+/// Returns whether an event may mean a commit: not an open of ours, not the status directory, and
+/// not another file.
+fn may_be_commit(event: &Event, name: &OsStr) -> bool {
+    let own_file = |other: &OsStr| {
         let rest = other.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"-"))
     };
     event.need_rescan()
         || !matches!(event.kind, EventKind::Access(_))
-            && event.paths.iter().filter_map(|path| path.file_name()).any(ours)
+            && event.paths.iter().filter_map(|path| path.file_name()).any(own_file)
 }
 
 #[cfg(test)]
@@ -252,7 +262,7 @@ mod tests {
         let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
         let opened = EventKind::Access(AccessKind::Open(AccessMode::Any));
         let counts = |kind, file: &str| {
-            concerns(
+            may_be_commit(
                 &Event::new(kind).add_path(format!("/x/{file}").into()),
                 OsStr::new("routes.db"),
             )

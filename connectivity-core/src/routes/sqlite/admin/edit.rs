@@ -1,20 +1,20 @@
-//! Changes of one row.
+//! Changes of a single row.
 
 use std::fmt;
 
 use rusqlite::{Statement, Transaction};
 
 use super::RouteCheck;
+use super::deletion::DeleteRow;
 use super::error::{AdminError, TransactionError};
 use super::stored;
-use super::take_away::Delete;
 use crate::name::shown;
 use crate::routes::config::RouteWarning;
 use crate::routes::route::Route;
 use crate::routes::row::{Field, RouteRow};
-use crate::routes::sqlite::store::known_words;
+use crate::routes::sqlite::store::read_strategies;
 
-/// States what a row should say. What is not stated stays as it is in a row that is there, and is
+/// Desired content of a row. Fields that are not set keep their value in an existing row, and are
 /// empty in a new one.
 ///
 /// ```
@@ -32,22 +32,22 @@ pub struct RouteSpec {
 }
 
 impl RouteSpec {
-    /// States the name of a service or method, and how it is served.
+    /// Creates a spec for the service or method `name`, served by `strategy`.
     pub fn new(name: impl Into<String>, strategy: impl Into<String>) -> Self {
         Self { name: name.into(), strategy: strategy.into(), endpoint: None, config: None }
     }
 
-    /// States where the transport goes; an empty text takes the endpoint away.
+    /// Sets the endpoint. An empty text removes it.
     pub fn endpoint(self, endpoint: impl Into<String>) -> Self {
         Self { endpoint: Some(endpoint.into()), ..self }
     }
 
-    /// States the config as a whole, a JSON object.
+    /// Sets the whole config, a JSON object.
     pub fn config(self, json: impl Into<String>) -> Self {
         Self { config: Some(json.into()), ..self }
     }
 
-    /// The row that comes of it.
+    /// Returns the resulting row.
     fn row(&self, before: Option<&RouteRow>) -> RouteRow {
         let endpoint = match &self.endpoint {
             Some(text) if text.is_empty() => Field::Null,
@@ -67,7 +67,7 @@ impl RouteSpec {
     }
 }
 
-/// Leaves the config out, which may hold plain header values.
+/// Omits the config, which may contain plain header values.
 impl fmt::Debug for RouteSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RouteSpec")
@@ -81,25 +81,25 @@ impl fmt::Debug for RouteSpec {
 pub(super) fn upsert(
     tx: &Transaction<'_>,
     spec: &RouteSpec,
-    of_strategy: &RouteCheck,
+    check_strategy: &RouteCheck,
 ) -> Result<(), TransactionError> {
     let before = row(tx, &spec.name)?;
-    write(tx, spec, before.as_ref(), of_strategy)
+    write(tx, spec, before.as_ref(), check_strategy)
 }
 
 pub(super) fn set_strategy(
     tx: &Transaction<'_>,
     spec: &RouteSpec,
-    of_strategy: &RouteCheck,
+    check_strategy: &RouteCheck,
 ) -> Result<(), TransactionError> {
     match row(tx, &spec.name)? {
-        Some(before) => write(tx, spec, Some(&before), of_strategy),
+        Some(before) => write(tx, spec, Some(&before), check_strategy),
         None => Err(not_found(tx, &spec.name)?.into()),
     }
 }
 
 pub(super) fn delete(tx: &Transaction<'_>, name: &str) -> Result<(), TransactionError> {
-    match Delete::prepare(tx)?.row(name)? {
+    match DeleteRow::prepare(tx)?.row(name)? {
         0 => Err(not_found(tx, name)?.into()),
         _ => Ok(()),
     }
@@ -109,46 +109,46 @@ fn write(
     tx: &Transaction<'_>,
     spec: &RouteSpec,
     before: Option<&RouteRow>,
-    of_strategy: &RouteCheck,
+    check_strategy: &RouteCheck,
 ) -> Result<(), TransactionError> {
     let row = spec.row(before);
-    let route = check(&known(tx)?, &row)?;
-    of_strategy(&route).map_err(AdminError::from)?;
-    // What stood there before is the router's to warn of: an old mistake must not be in the way of
-    // a move.
-    let mut stated = route.config().warnings().iter().filter(|_| spec.config.is_some());
-    if let Some(error) = stated.find_map(RouteWarning::refusal) {
+    let route = check(&sorted_strategies(tx)?, &row)?;
+    check_strategy(&route).map_err(AdminError::from)?;
+    // Only reject unknown keys that this change sets. The router warns about existing ones; an old
+    // mistake must not block a change of the strategy.
+    let mut new_warnings = route.config().warnings().iter().filter(|_| spec.config.is_some());
+    if let Some(error) = new_warnings.find_map(RouteWarning::refusal) {
         return Err(error.into());
     }
-    Put::prepare(tx)?.row(&row).map_err(TransactionError::Sqlite)
+    UpsertRow::prepare(tx)?.row(&row).map_err(TransactionError::Sqlite)
 }
 
-/// The words that the file knows as strategies, sorted.
-pub(super) fn known(tx: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
-    let mut known = known_words(tx)?;
-    known.sort();
-    Ok(known)
+/// Returns the strategies that the file lists, sorted.
+pub(super) fn sorted_strategies(tx: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
+    let mut strategies = read_strategies(tx)?;
+    strategies.sort();
+    Ok(strategies)
 }
 
-/// Checks a row as a router does, and its strategy against what the file allows.
-pub(super) fn check(known: &[String], row: &RouteRow) -> Result<Route, AdminError> {
+/// Validates a row as a router does, and checks that the file lists its strategy.
+pub(super) fn check(strategies: &[String], row: &RouteRow) -> Result<Route, AdminError> {
     match row.strategy() {
-        Field::Text(word) if !known.contains(word) => {
-            Err(AdminError::UnknownStrategy { word: shown(word), known: known.to_vec() })
+        Field::Text(word) if !strategies.contains(word) => {
+            Err(AdminError::UnknownStrategy { word: shown(word), known: strategies.to_vec() })
         }
         _ => Ok(Route::parse(row)?),
     }
 }
 
-/// Writes rows whose columns are texts or NULL. One that says the same already makes no change.
-pub(super) struct Put<'tx> {
+/// Writes rows whose columns are text or NULL. Writing a row that is already equal makes no change.
+pub(super) struct UpsertRow<'tx> {
     update: Statement<'tx>,
     insert: Statement<'tx>,
 }
 
-impl<'tx> Put<'tx> {
+impl<'tx> UpsertRow<'tx> {
     pub(super) fn prepare(tx: &'tx Transaction<'_>) -> rusqlite::Result<Self> {
-        // Not ON CONFLICT, which lets the triggers of an INSERT run first.
+        // Not ON CONFLICT, because it runs the INSERT triggers first.
         let update =
             "UPDATE routes SET strategy = ?1, endpoint = ?2, config = ?3 WHERE service_name = ?4";
         let insert =
@@ -182,11 +182,11 @@ pub(super) fn not_found(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<Ad
     let name = shown(name);
     let (mut nearest, mut best) = (None, 0.8);
     for other in statement.query_map([], |row| row.get::<_, String>(0))? {
-        // Not valid UTF-8, if it cannot be read.
+        // Not valid UTF-8 if it cannot be read as text.
         let other = other.map(|other| shown(&other)).unwrap_or_default();
-        let likeness = strsim::jaro_winkler(&name, &other);
-        if likeness > best {
-            (nearest, best) = (Some(other), likeness);
+        let similarity = strsim::jaro_winkler(&name, &other);
+        if similarity > best {
+            (nearest, best) = (Some(other), similarity);
         }
     }
     Ok(AdminError::NotFound { name, nearest })

@@ -1,48 +1,47 @@
-//! Why a change was not made.
+//! Errors of changes to rows.
 
 use crate::routes::error::RouteError;
 use crate::routes::source::SourceError;
 
-/// Says why a change was not made. Nothing was written.
+/// Reason that a change was not made. Nothing was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdminError {
-    /// The row would be bad; the text says which column or key, and what goes there.
+    /// The row would be invalid. The message names the column or key and the allowed values.
     #[error(transparent)]
     Invalid(#[from] RouteError),
-    /// The file has no such word.
+    /// The file does not list this strategy.
     #[error("strategy: this file knows no `{word}`; it knows {}", known.join(", "))]
     UnknownStrategy {
-        /// The word, escaped and short.
+        /// The strategy, escaped and shortened.
         word: String,
-        /// What may stand there. A router adds the words of its own transports when it opens the
-        /// file.
+        /// Strategies that the file lists. A router adds its own transports when it opens the file.
         known: Vec<String>,
     },
     /// No row has this name.
     #[error("no route is called `{name}`{}", did_you_mean(.nearest.as_deref()))]
     NotFound {
-        /// The name, escaped and short.
+        /// The name, escaped and shortened.
         name: String,
-        /// The name most like it, if one is.
+        /// The most similar name, if one is similar enough.
         nearest: Option<String>,
     },
-    /// The rows of that generation are not known.
+    /// The rows of this generation are unknown.
     #[error(
         "the rows of generation {generation} are not known: the history reaches from {oldest} to {newest}"
     )]
     NoSuchGeneration {
-        /// What was asked for.
+        /// The requested generation.
         generation: u64,
-        /// The first generation that can be rolled back to.
+        /// The oldest generation that a rollback can restore.
         oldest: u64,
-        /// The one in the file now.
+        /// The current generation of the file.
         newest: u64,
     },
     /// This process cannot write the file.
     #[error("the routes file cannot be written by this process")]
     ReadOnly,
-    /// The file cannot be opened, read or written, or refused the change.
+    /// The file cannot be opened, read or written, or it rejected the change.
     #[error(transparent)]
     Source(#[from] SourceError),
 }
@@ -51,8 +50,8 @@ fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default()
 }
 
-/// Why a transaction is given up: a reason of ours, or one of SQLite's, which a file's path belongs
-/// to.
+/// Reason that a transaction is rolled back: an error of our own, or one of SQLite, to which the
+/// caller adds the path of the file.
 pub(super) enum TransactionError {
     Admin(AdminError),
     Sqlite(rusqlite::Error),

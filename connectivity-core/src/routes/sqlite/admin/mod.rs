@@ -1,11 +1,11 @@
-//! Changing rows in code: what SQL does in a shell, with every check that a router makes, before
-//! anything is written.
+//! Changes rows from code, like SQL in a shell, but validates every change before it is written,
+//! with all checks of a router.
 
+mod deletion;
 mod edit;
 mod error;
 mod rollback;
 pub(super) mod stored;
-mod take_away;
 
 use std::fmt;
 use std::path::Path;
@@ -29,13 +29,13 @@ use error::TransactionError;
 
 /// Reads and changes the rows of a routes file. Cheap to clone.
 ///
-/// A change is checked as the router checks rows, so that one which comes through is in force
-/// everywhere: a wrong value, an unknown key of the config and a strategy that the file does not
-/// know are refused, and nothing is written then. Each change is one transaction and stands in the
+/// A change is validated like the rows that a router reads, so that every accepted change takes
+/// effect everywhere. A wrong value, an unknown config key, or a strategy that the file does not
+/// list is rejected, and nothing is written. Each change is one transaction and is recorded in the
 /// history.
 ///
-/// The functions are async, because a file that another process is writing makes a writer wait, up
-/// to 5 s; they wait on the blocking threads of the runtime.
+/// The functions are async because a writer waits up to 5 s while another process writes the file.
+/// They wait on the blocking threads of the runtime.
 ///
 /// ```
 /// use connectivity_core::{RouteSpec, Router};
@@ -58,53 +58,53 @@ use error::TransactionError;
 /// ```
 ///
 /// # Cancel safety
-/// A change whose future is dropped may still be made.
+/// A change may still be made after its future is dropped.
 #[derive(Clone)]
 pub struct Admin {
     store: Arc<Store>,
-    dry: bool,
-    changed: Option<Arc<dyn Fn() + Send + Sync>>,
+    is_dry_run: bool,
+    on_change: Option<Arc<dyn Fn() + Send + Sync>>,
     check: RouteCheck,
 }
 
-/// What a strategy says of a row before it is written.
+/// Validation of a row by the transport of its strategy, before the row is written.
 pub(crate) type RouteCheck = Arc<dyn Fn(&Route) -> Result<(), RouteError> + Send + Sync>;
 
 impl Admin {
-    /// Opens a routes file, with no strategy asked about its rows.
+    /// Opens a routes file without validation by transports.
     pub(crate) async fn open_file(path: impl AsRef<Path>) -> Result<Self, AdminError> {
         let path = path.as_ref().to_owned();
         blocking(move || Ok(Self::of(share(Store::open(&path, Access::Existing)?)))).await
     }
 
     pub(super) fn of(store: Arc<Store>) -> Self {
-        Self { store, dry: false, changed: None, check: Arc::new(|_| Ok(())) }
+        Self { store, is_dry_run: false, on_change: None, check: Arc::new(|_| Ok(())) }
     }
 
-    /// Asks this about a row before it is written.
+    /// Sets the validation that runs before a row is written.
     pub(crate) fn checked_by(self, check: RouteCheck) -> Self {
         Self { check, ..self }
     }
 
-    /// Does this after each change.
-    pub(crate) fn and_then(self, changed: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { changed: Some(Arc::new(changed)), ..self }
+    /// Sets a callback that runs after each change.
+    pub(crate) fn and_then(self, on_change: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { on_change: Some(Arc::new(on_change)), ..self }
     }
 
-    /// Gives one that only tries: it answers as if it made its changes, or says why not, and makes
-    /// none.
+    /// Returns an admin that validates and reports changes, including errors, but does not make
+    /// them.
     #[must_use]
     pub fn dry_run(&self) -> Self {
-        Self { dry: true, ..self.clone() }
+        Self { is_dry_run: true, ..self.clone() }
     }
 
-    /// Reads all rows, good and bad, by name.
+    /// Reads all rows, valid or not, sorted by name.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// Returns an error if the file cannot be read.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing but the answer; it changes no row.
+    /// Dropping the future only discards the result; the read changes no row.
     pub async fn list(&self) -> Result<Vec<StoredRoute>, AdminError> {
         let store = Arc::clone(&self.store);
         blocking(move || {
@@ -113,13 +113,13 @@ impl Admin {
         .await
     }
 
-    /// Reads the row of one name, if there is one.
+    /// Reads the row with this name, if there is one.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// Returns an error if the file cannot be read.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing but the answer; it changes no row.
+    /// Dropping the future only discards the result; the read changes no row.
     pub async fn get(&self, name: &str) -> Result<Option<StoredRoute>, AdminError> {
         let (store, name) = (Arc::clone(&self.store), name.to_owned());
         blocking(move || {
@@ -128,31 +128,31 @@ impl Admin {
         .await
     }
 
-    /// Adds a row, or changes the one of that name. What the spec does not state stays as it is.
-    /// Says what changed, if anything did.
+    /// Adds a row, or updates the row with this name. Fields that the spec does not set stay
+    /// unchanged. Returns the change, or `None` if nothing changed.
     ///
     /// # Errors
-    /// [`Invalid`](AdminError::Invalid) or [`UnknownStrategy`](AdminError::UnknownStrategy) when
-    /// the row would be bad.
+    /// Returns [`Invalid`](AdminError::Invalid) or [`UnknownStrategy`](AdminError::UnknownStrategy)
+    /// if the row would be invalid.
     ///
     /// # Cancel safety
-    /// The change may still be made when the future is dropped, and then as a whole:
-    /// [`history`](Self::history) tells whether it was.
+    /// After the future is dropped, the change may still be made, but never in part;
+    /// [`history`](Self::history) shows whether it was.
     pub async fn upsert(&self, spec: RouteSpec) -> Result<Option<Change>, AdminError> {
         let check = Arc::clone(&self.check);
         self.change("changing a route", move |tx| edit::upsert(tx, &spec, &check)).await
     }
 
-    /// Gives a row another strategy; its endpoint and config stay. Says what changed, if anything
-    /// did.
+    /// Changes the strategy of a row and keeps its endpoint and config. Returns the change, or
+    /// `None` if nothing changed.
     ///
     /// # Errors
-    /// [`NotFound`](AdminError::NotFound) when no row has this name; else as
+    /// Returns [`NotFound`](AdminError::NotFound) if no row has this name; otherwise see
     /// [`upsert`](Self::upsert).
     ///
     /// # Cancel safety
-    /// The change may still be made when the future is dropped, and then as a whole:
-    /// [`history`](Self::history) tells whether it was.
+    /// After the future is dropped, the change may still be made, but never in part;
+    /// [`history`](Self::history) shows whether it was.
     pub async fn set_strategy(
         &self,
         name: &str,
@@ -163,27 +163,27 @@ impl Admin {
         self.change("changing a route", move |tx| edit::set_strategy(tx, &spec, &check)).await
     }
 
-    /// Deletes a row, a bad one too, and one that is too long to be read. Calls of that name go by
-    /// the service's row then, or to what is registered in the process.
+    /// Deletes a row, even if it is invalid or too long to be read. Calls of this name then use the
+    /// row of the service, or the implementation registered in the process.
     ///
     /// # Errors
-    /// [`NotFound`](AdminError::NotFound) when no row has this name.
+    /// Returns [`NotFound`](AdminError::NotFound) if no row has this name.
     ///
     /// # Cancel safety
-    /// The change may still be made when the future is dropped, and then as a whole:
-    /// [`history`](Self::history) tells whether it was.
+    /// After the future is dropped, the change may still be made, but never in part;
+    /// [`history`](Self::history) shows whether it was.
     pub async fn delete(&self, name: &str) -> Result<Option<Change>, AdminError> {
         let name = name.to_owned();
         self.change("deleting a route", move |tx| edit::delete(tx, &name)).await
     }
 
-    /// Reads the newest changes, newest first: of one name, or of all.
+    /// Reads the latest changes of one name or of all names, newest first.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// Returns an error if the file cannot be read.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing but the answer; it changes no row.
+    /// Dropping the future only discards the result; the read changes no row.
     pub async fn history(
         &self,
         name: Option<&str>,
@@ -193,19 +193,19 @@ impl Admin {
         blocking(move || Ok(history::read(&store, name.as_deref(), limit)?)).await
     }
 
-    /// Puts every row, or the one named, back to what it was at a generation: all in one
-    /// transaction, as new changes, so that this can be rolled back in turn. Rows whose name is no
-    /// text are left alone. Those that were bad at that generation are restored too, where the file
-    /// takes them, and are named in the report.
+    /// Restores every row, or the named one, to its state at a generation. The restore is one
+    /// transaction and is recorded as new changes, so it can be rolled back as well. Rows whose
+    /// name is not text are left alone. Rows that were invalid at that generation are restored as
+    /// well, if the file accepts them, and are listed in the report.
     ///
     /// # Errors
-    /// [`NoSuchGeneration`](AdminError::NoSuchGeneration) when the history does not reach back that
-    /// far; [`Invalid`](AdminError::Invalid) when the one row that is named would be bad today. No
-    /// row is changed then.
+    /// Returns [`NoSuchGeneration`](AdminError::NoSuchGeneration) if the history does not reach
+    /// back that far, and [`Invalid`](AdminError::Invalid) if the named row would be invalid today.
+    /// In both cases no row changes.
     ///
     /// # Cancel safety
-    /// The change may still be made when the future is dropped, and then as a whole:
-    /// [`history`](Self::history) tells whether it was.
+    /// After the future is dropped, the rollback may still be made, but never in part;
+    /// [`history`](Self::history) shows whether it was.
     pub async fn rollback(
         &self,
         generation: u64,
@@ -220,39 +220,41 @@ impl Admin {
 
     async fn change(
         &self,
-        what: &'static str,
+        action: &'static str,
         change: impl FnOnce(&Transaction<'_>) -> Result<(), TransactionError> + Send + 'static,
     ) -> Result<Option<Change>, AdminError> {
-        let ((), mut changes) = self.write(what, change).await?;
+        let ((), mut changes) = self.write(action, change).await?;
         Ok(changes.pop())
     }
 
-    /// Makes changes in one transaction, or tries them; tells what the history then says of it.
+    /// Runs changes in one transaction, which a dry run rolls back, and returns them as recorded in
+    /// the history.
     async fn write<T: Send + 'static>(
         &self,
-        what: &'static str,
+        action: &'static str,
         change: impl FnOnce(&Transaction<'_>) -> Result<T, TransactionError> + Send + 'static,
     ) -> Result<(T, Vec<Change>), AdminError> {
         let admin = self.clone();
         blocking(move || {
-            let done = admin.store.transact(what, |tx| match told(tx, change) {
-                Ok(done) if admin.dry => Ok(Finish::Undo(Ok(done))),
-                Ok(done) => Ok(Finish::Commit(Ok(done))),
-                Err(TransactionError::Admin(error)) => Ok(Finish::Undo(Err(error))),
+            let result = admin.store.transact(action, |tx| match with_changes(tx, change) {
+                Ok(result) if admin.is_dry_run => Ok(Finish::Rollback(Ok(result))),
+                Ok(result) => Ok(Finish::Commit(Ok(result))),
+                Err(TransactionError::Admin(error)) => Ok(Finish::Rollback(Err(error))),
                 Err(TransactionError::Sqlite(error)) => Err(error),
             })?;
-            let done = done.ok_or(AdminError::ReadOnly)??;
-            if let Some(changed) = admin.changed.filter(|_| !admin.dry) {
-                changed();
+            let result = result.ok_or(AdminError::ReadOnly)??;
+            if let Some(on_change) = admin.on_change.filter(|_| !admin.is_dry_run) {
+                on_change();
             }
-            Ok(done)
+            Ok(result)
         })
         .await
     }
 }
 
-/// Makes a change, and reads from the history what it did: the triggers know best.
-fn told<T>(
+/// Runs a change and reads its effect from the history, because the triggers record what really
+/// changed.
+fn with_changes<T>(
     tx: &Transaction<'_>,
     change: impl FnOnce(&Transaction<'_>) -> Result<T, TransactionError>,
 ) -> Result<(T, Vec<Change>), TransactionError> {
@@ -264,8 +266,8 @@ fn told<T>(
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, AdminError> + Send + 'static,
 ) -> Result<T, AdminError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_gone| {
+    let result = tokio::task::spawn_blocking(work).await;
+    result.unwrap_or_else(|_join_error| {
         Err(AdminError::Source(SourceError::new("the runtime was shut down")))
     })
 }
@@ -274,7 +276,7 @@ impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admin")
             .field("store", &self.store)
-            .field("dry", &self.dry)
+            .field("dry", &self.is_dry_run)
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! Rows as they stand in the file.
+//! Rows as stored in the file.
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
@@ -6,11 +6,11 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 use crate::routes::row::{Field, RouteRow};
 use crate::routes::sqlite::rows;
 
-/// Holds a row as it stands in the file, good or bad, with the time of its last change.
+/// A row as stored in the file, valid or not, with the time of its last change.
 ///
-/// As JSON it is what the Go original writes: `service_name`, `strategy`, `endpoint` (left out if
-/// empty), `config` as an object, and `updated_at`. A config that is no JSON comes as a text, and
-/// what is no text at all as null.
+/// The JSON form is the one that the original Go implementation writes: `service_name`, `strategy`,
+/// `endpoint` (omitted if empty), `config` as an object, and `updated_at`. A config that is not
+/// JSON is written as a string, and a value that is not text as null.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRoute {
     row: RouteRow,
@@ -18,13 +18,14 @@ pub struct StoredRoute {
 }
 
 impl StoredRoute {
-    /// The row; [`Route::parse`](crate::Route::parse) checks it.
+    /// Returns the row, which [`Route::parse`](crate::Route::parse) validates.
     #[must_use]
     pub const fn row(&self) -> &RouteRow {
         &self.row
     }
 
-    /// When it was last changed, in seconds since 1970; `None` if something else stands there.
+    /// Returns the time of the last change in seconds since 1970, or `None` if the column holds no
+    /// integer.
     #[must_use]
     pub const fn updated_at(&self) -> Option<i64> {
         self.updated_at
@@ -72,21 +73,21 @@ fn config(field: &Field) -> serde_json::Value {
     }
 }
 
-/// Reads all rows by name.
+/// Reads all rows, sorted by name.
 pub(super) fn read_all(connection: &Connection) -> rusqlite::Result<Vec<StoredRoute>> {
     let mut statement = connection.prepare(&format!("{} ORDER BY service_name", query()))?;
     rows::bounded(statement.query_map([], stored)?, StoredRoute::row)
 }
 
-/// Reads the row of one name.
+/// Reads the row with this name.
 pub(super) fn read(connection: &Connection, name: &str) -> rusqlite::Result<Option<StoredRoute>> {
-    Find::prepare(connection)?.row(name)
+    FindRow::prepare(connection)?.row(name)
 }
 
-/// Reads rows by their names.
-pub(super) struct Find<'c>(Statement<'c>);
+/// Prepared query of rows by name.
+pub(super) struct FindRow<'c>(Statement<'c>);
 
-impl<'c> Find<'c> {
+impl<'c> FindRow<'c> {
     pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
         connection.prepare(&query_by_name()).map(Self)
     }
@@ -100,7 +101,8 @@ fn query() -> String {
     format!("SELECT {}, updated_at FROM routes", rows::columns())
 }
 
-/// A statement of its own: a condition for all rows beside it would keep SQLite from the index.
+/// A separate statement: combining it with the query for all rows would keep SQLite from using the
+/// index.
 pub(in crate::routes::sqlite) fn query_by_name() -> String {
     format!("{} WHERE service_name = ?1", query())
 }

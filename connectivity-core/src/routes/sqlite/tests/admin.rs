@@ -1,4 +1,4 @@
-//! Changes made in code: checked before anything is written, told by the history, and rolled back.
+//! Changes from code: validation before the write, history, and rollback.
 
 use std::sync::{Arc, mpsc};
 
@@ -10,8 +10,8 @@ use crate::routes::sqlite::admin::stored::query_by_name;
 use crate::routes::sqlite::admin::{Admin, AdminError, RollbackReport, RouteSpec};
 use crate::routes::{ChangeKind, Field, RouteRow, RouteSource, SqliteRoutes};
 
-fn ours() -> (File, Admin) {
-    let (file, routes) = File::ours();
+fn with_admin() -> (File, Admin) {
+    let (file, routes) = File::with_schema();
     (file, routes.admin())
 }
 
@@ -25,7 +25,7 @@ async fn row(admin: &Admin, name: &str) -> Option<RouteRow> {
 
 #[tokio::test]
 async fn an_upsert_adds_a_row_or_changes_what_it_states() {
-    let (file, admin) = ours();
+    let (file, admin) = with_admin();
     let added = admin.upsert(http().config(r#"{"timeout_ms":500}"#)).await.unwrap().unwrap();
     assert_eq!((added.kind, added.generation, added.before), (ChangeKind::Insert, 1, None));
     let changed =
@@ -57,8 +57,8 @@ async fn an_upsert_adds_a_row_or_changes_what_it_states() {
 
 #[tokio::test]
 async fn what_would_be_a_bad_row_is_refused_with_what_to_write_instead() {
-    let (file, admin) = ours();
-    for (spec, wanted) in [
+    let (file, admin) = with_admin();
+    for (spec, expected) in [
         (RouteSpec::new("bill ing", "local"), "service_name: `bill ing` is no name"),
         (RouteSpec::new("billing", "quic"), "endpoint: strategy `quic` needs one"),
         (http().config("timeout_ms=5"), "config"),
@@ -82,7 +82,7 @@ async fn what_would_be_a_bad_row_is_refused_with_what_to_write_instead() {
             matches!(error, AdminError::Invalid(_) | AdminError::UnknownStrategy { .. }),
             "{error:?}"
         );
-        assert!(error.to_string().contains(wanted), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
     }
     assert_eq!((file.generation(), admin.list().await.unwrap().len()), (0, 0));
     assert!(
@@ -93,7 +93,7 @@ async fn what_would_be_a_bad_row_is_refused_with_what_to_write_instead() {
 
 #[tokio::test]
 async fn a_strategy_is_set_on_a_row_that_is_there() {
-    let (file, admin) = ours();
+    let (file, admin) = with_admin();
     admin.upsert(http()).await.unwrap();
     assert_eq!(admin.set_strategy("billing", "noop").await.unwrap().unwrap().generation, 2);
     admin.set_strategy("billing", "http").await.unwrap();
@@ -107,7 +107,8 @@ async fn a_strategy_is_set_on_a_row_that_is_there() {
         admin.set_strategy("billing", "htpp").await,
         Err(AdminError::UnknownStrategy { .. })
     ));
-    // Somebody's old mistake is not in the way of a move, unless the row would be bad.
+    // An existing unknown key does not block a change of the strategy, unless it makes the row
+    // invalid.
     file.sql(r#"UPDATE routes SET config = '{"timout_ms":5}'"#).unwrap();
     admin.set_strategy("billing", "local").await.unwrap();
     file.sql(r#"UPDATE routes SET config = '{"timeout_ms":"5"}'"#).unwrap();
@@ -116,38 +117,41 @@ async fn a_strategy_is_set_on_a_row_that_is_there() {
 
 #[tokio::test]
 async fn a_row_is_deleted_and_a_missing_one_is_named() {
-    let (_file, admin) = ours();
+    let (_file, admin) = with_admin();
     admin.upsert(http()).await.unwrap();
-    let gone = admin.delete("billing").await.unwrap().unwrap();
-    assert_eq!((gone.kind, gone.after), (ChangeKind::Delete, None));
+    let deleted = admin.delete("billing").await.unwrap().unwrap();
+    assert_eq!((deleted.kind, deleted.after), (ChangeKind::Delete, None));
     assert_eq!(row(&admin, "billing").await, None);
     let error = admin.delete("billing").await.unwrap_err();
     assert_eq!(error, AdminError::NotFound { name: "billing".to_owned(), nearest: None });
 }
 
-/// A row that this process cannot load: SQLite itself would keep up to 1 GB.
+/// A row that this process cannot load: SQLite itself stores values of up to 1 GB.
 const HUGE: &str = "INSERT INTO routes(service_name, strategy, endpoint) VALUES ('huge', 'noop', printf('%.*c', 68000000, 'x'))";
 
 #[tokio::test]
 async fn a_row_that_is_too_long_to_load_is_deleted() {
-    let (file, admin) = ours();
+    let (file, admin) = with_admin();
     file.sql(HUGE).unwrap();
     let tried = admin.dry_run().delete("huge").await.unwrap();
-    let gone = admin.delete("huge").await.unwrap().unwrap();
-    assert_eq!((gone.kind, gone.generation, gone.after.as_ref()), (ChangeKind::Delete, 2, None));
-    let before = gone.before.as_ref().unwrap();
+    let deleted = admin.delete("huge").await.unwrap().unwrap();
+    assert_eq!(
+        (deleted.kind, deleted.generation, deleted.after.as_ref()),
+        (ChangeKind::Delete, 2, None)
+    );
+    let before = deleted.before.as_ref().unwrap();
     assert_eq!((before.strategy(), before.endpoint()), (&Field::text("noop"), &Field::TOO_LONG));
     assert_eq!(before.config(), &Field::text("{}"), "what can be kept is");
-    assert_eq!(tried.and_then(|tried| tried.before), gone.before);
+    assert_eq!(tried.and_then(|tried| tried.before), deleted.before);
     assert_eq!((row(&admin, "huge").await, file.generation()), (None, 2));
-    // The triggers of the connection are on again.
+    // The triggers of the connection are enabled again.
     admin.upsert(http()).await.unwrap();
     assert_eq!(admin.delete("billing").await.unwrap().unwrap().generation, 4);
 }
 
 #[tokio::test]
 async fn a_rollback_takes_away_a_row_that_is_too_long_to_load() {
-    let (file, admin) = ours();
+    let (file, admin) = with_admin();
     admin.upsert(http()).await.unwrap();
     file.sql(HUGE).unwrap();
     let report = admin.rollback(1, None).await.unwrap();
@@ -157,7 +161,7 @@ async fn a_rollback_takes_away_a_row_that_is_too_long_to_load() {
 
 #[tokio::test]
 async fn a_row_as_json_is_what_the_original_writes() {
-    let (file, admin) = ours();
+    let (file, admin) = with_admin();
     admin.upsert(http().config(r#"{"timeout_ms":500}"#)).await.unwrap();
     admin.upsert(RouteSpec::new("mail", "local")).await.unwrap();
     file.sql("UPDATE routes SET updated_at = 1700000000; DROP TRIGGER cn_routes_check_config")
@@ -179,7 +183,7 @@ async fn a_row_as_json_is_what_the_original_writes() {
 
 #[tokio::test]
 async fn a_dry_run_answers_the_same_and_writes_nothing() {
-    let (file, admin) = ours();
+    let (file, admin) = with_admin();
     let version = || file.number("SELECT count(*) FROM route_history");
     let tried = admin.dry_run().upsert(http()).await.unwrap().unwrap();
     assert_eq!((tried.kind, tried.generation), (ChangeKind::Insert, 1));
@@ -188,19 +192,19 @@ async fn a_dry_run_answers_the_same_and_writes_nothing() {
     assert_eq!(admin.upsert(http()).await.unwrap().unwrap().generation, 1);
 }
 
-/// Changes of three rows, up to generation 6.
-async fn eventful() -> (File, Admin, Vec<RouteRow>) {
-    let (file, admin) = ours();
+/// Creates changes of three rows, up to generation 6.
+async fn with_history() -> (File, Admin, Vec<RouteRow>) {
+    let (file, admin) = with_admin();
     for name in ["billing", "mail"] {
         admin.upsert(RouteSpec::new(name, "local")).await.unwrap();
     }
-    let then = rows(&admin).await;
+    let earlier_rows = rows(&admin).await;
     admin.upsert(http().config(r#"{"timeout_ms":500}"#)).await.unwrap();
     admin.upsert(RouteSpec::new("search", "noop")).await.unwrap();
     admin.delete("mail").await.unwrap();
     admin.set_strategy("billing", "noop").await.unwrap();
     assert_eq!(file.generation(), 6);
-    (file, admin, then)
+    (file, admin, earlier_rows)
 }
 
 async fn rows(admin: &Admin) -> Vec<RouteRow> {
@@ -209,24 +213,24 @@ async fn rows(admin: &Admin) -> Vec<RouteRow> {
 
 #[tokio::test]
 async fn a_rollback_puts_every_row_back_and_can_be_rolled_back() {
-    let (file, admin, then) = eventful().await;
+    let (file, admin, earlier_rows) = with_history().await;
     let now = rows(&admin).await;
     assert_eq!(admin.dry_run().rollback(2, None).await.unwrap().changes.len(), 3);
     let RollbackReport { changes, bad, .. } = admin.rollback(2, None).await.unwrap();
     assert_eq!(bad, []);
-    let mut told: Vec<_> =
+    let mut changed_rows: Vec<_> =
         changes.iter().map(|change| (change.name.clone(), change.kind)).collect();
-    told.sort_by_key(|(name, _)| format!("{name:?}"));
+    changed_rows.sort_by_key(|(name, _)| format!("{name:?}"));
     let name = |text: &str| Field::text(text);
     assert_eq!(
-        told,
+        changed_rows,
         [
             (name("billing"), ChangeKind::Update),
             (name("mail"), ChangeKind::Insert),
             (name("search"), ChangeKind::Delete)
         ]
     );
-    assert_eq!((rows(&admin).await, file.generation()), (then, 9));
+    assert_eq!((rows(&admin).await, file.generation()), (earlier_rows, 9));
     admin.rollback(6, None).await.unwrap();
     assert_eq!(rows(&admin).await, now);
     assert_eq!(admin.rollback(12, None).await.unwrap().changes, [], "nothing has changed since");
@@ -236,12 +240,12 @@ async fn a_rollback_puts_every_row_back_and_can_be_rolled_back() {
 
 #[tokio::test]
 async fn a_rollback_of_one_row_leaves_the_others() {
-    let (_file, admin, _then) = eventful().await;
+    let (_file, admin, _then) = with_history().await;
     let report = admin.rollback(3, Some("billing")).await.unwrap();
     assert_eq!(report.changes.len(), 1);
-    let told = rows(&admin).await;
-    assert_eq!(told.len(), 2);
-    assert_eq!(told[0].strategy(), &Field::text("http"));
+    let rows = rows(&admin).await;
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[0].strategy(), &Field::text("http"));
     let error = admin.rollback(3, Some("biling")).await.unwrap_err();
     assert!(error.to_string().contains("did you mean `billing`"), "{error}");
     assert_eq!(admin.rollback(5, Some("search")).await.unwrap().changes, [], "it was that already");
@@ -249,7 +253,7 @@ async fn a_rollback_of_one_row_leaves_the_others() {
 
 #[tokio::test]
 async fn a_rollback_that_cannot_be_whole_is_refused() {
-    let (file, admin, _then) = eventful().await;
+    let (file, admin, _then) = with_history().await;
     let error = admin.rollback(7, None).await.unwrap_err();
     assert_eq!(error, AdminError::NoSuchGeneration { generation: 7, oldest: 0, newest: 6 });
     file.sql("DELETE FROM route_history WHERE id = 4").unwrap();
@@ -260,11 +264,11 @@ async fn a_rollback_that_cannot_be_whole_is_refused() {
 
 #[tokio::test]
 async fn a_rollback_restores_bad_rows_too_and_says_which_they_are() {
-    let (file, admin, _then) = eventful().await;
+    let (file, admin, _then) = with_history().await;
     file.sql(r#"UPDATE routes SET config = '{"timeout_ms":"5"}' WHERE service_name = 'billing'"#)
         .unwrap();
     file.sql("INSERT INTO strategies VALUES ('pigeon'); INSERT INTO routes(service_name, strategy, endpoint) VALUES ('loft', 'pigeon', '7')").unwrap();
-    let then = rows(&admin).await;
+    let earlier_rows = rows(&admin).await;
     let bad = u64::try_from(file.generation()).unwrap();
     admin.upsert(RouteSpec::new("billing", "local").config("{}")).await.unwrap();
     admin.delete("search").await.unwrap();
@@ -276,9 +280,9 @@ async fn a_rollback_restores_bad_rows_too_and_says_which_they_are() {
         "{:?}",
         report.bad
     );
-    assert_eq!(rows(&admin).await, then);
+    assert_eq!(rows(&admin).await, earlier_rows);
 
-    // What the file refuses by now stays as it is.
+    // A row that the file rejects today stays as it is.
     admin.set_strategy("loft", "noop").await.unwrap();
     admin.delete("search").await.unwrap();
     file.sql("DELETE FROM strategies WHERE name = 'pigeon'").unwrap();
@@ -293,7 +297,7 @@ async fn a_rollback_restores_bad_rows_too_and_says_which_they_are() {
     );
     assert_eq!(row(&admin, "loft").await.unwrap().strategy(), &Field::text("noop"));
 
-    // One row alone is refused.
+    // A rollback of that row alone is rejected.
     admin.upsert(RouteSpec::new("billing", "local").config("{}")).await.unwrap();
     let error = admin.rollback(bad, Some("billing")).await.unwrap_err();
     assert!(
@@ -304,7 +308,7 @@ async fn a_rollback_restores_bad_rows_too_and_says_which_they_are() {
 
 #[test]
 fn the_row_of_a_name_is_found_by_the_index() {
-    let (file, _routes) = File::ours();
+    let (file, _routes) = File::with_schema();
     let connection = file.connect();
     let query = format!("EXPLAIN QUERY PLAN {}", query_by_name());
     let plan: String = connection.query_row(&query, ["billing"], |row| row.get("detail")).unwrap();
@@ -340,7 +344,7 @@ async fn a_file_that_go_made_is_changed_and_go_goes_on() {
 
 #[tokio::test]
 async fn a_file_that_cannot_be_written_or_found_says_so() {
-    let (file, _admin) = ours();
+    let (file, _admin) = with_admin();
     let admin = SqliteRoutes::open_read_only(&file.path).unwrap().admin();
     assert_eq!(admin.upsert(http()).await, Err(AdminError::ReadOnly));
     assert_eq!(admin.list().await.unwrap(), []);
@@ -348,14 +352,14 @@ async fn a_file_that_cannot_be_written_or_found_says_so() {
     assert!(missing.to_string().contains("connectivity init"), "{missing}");
 }
 
-/// Fault 11 of the original: writes through the handle that is watched were never seen.
+/// Fault 11 of the original Go implementation: it never detected writes through the watched handle.
 #[tokio::test]
 async fn a_change_is_seen_by_the_watcher_of_the_same_handle() {
-    let (_file, routes) = File::ours();
-    let (routes, (seen, sees)) = (Arc::new(routes), mpsc::channel());
+    let (_file, routes) = File::with_schema();
+    let (routes, (sender, generations)) = (Arc::new(routes), mpsc::channel());
     let source = Arc::clone(&routes);
     let changed =
-        Box::new(move || source.read().is_ok_and(|read| seen.send(read.generation).is_ok()));
+        Box::new(move || source.read().is_ok_and(|read| sender.send(read.generation).is_ok()));
     let _watching = routes.watch(changed).unwrap();
     let admin = SqliteRoutes::admin(&routes);
     for generation in 1..=25 {
@@ -363,6 +367,6 @@ async fn a_change_is_seen_by_the_watcher_of_the_same_handle() {
             .upsert(RouteSpec::new("billing", "quic").endpoint(format!("a:{generation}")))
             .await
             .unwrap();
-        while sees.recv_timeout(std::time::Duration::from_secs(20)).unwrap() != generation {}
+        while generations.recv_timeout(std::time::Duration::from_secs(20)).unwrap() != generation {}
     }
 }

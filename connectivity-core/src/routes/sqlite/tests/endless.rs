@@ -1,4 +1,4 @@
-//! Views named `routes` that never end, and yield nothing: reading them is bounded by time.
+//! Views named `routes` that run forever without yielding a row: a time limit bounds their reads.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -12,18 +12,18 @@ use super::{File, name};
 use crate::routes::RouteSource;
 use crate::{RouteState, Router};
 
-/// Far beyond what anything here takes.
-const LONG: Duration = Duration::from_secs(60);
+/// Much longer than any step of these tests takes.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Looks for ever for a row to yield.
+/// Searches forever for a row to yield.
 const ENDLESS: &str = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n)
      SELECT 'a' || n, 'local', NULL, '{}' FROM n WHERE n < 0";
 
 const FINITE: &str = "SELECT 'billing', 'noop', NULL, '{}'";
 
 impl File {
-    /// Makes `routes` a view of another query.
-    fn turn_into(&self, query: &str) {
+    /// Replaces `routes` by a view of another query.
+    fn set_view(&self, query: &str) {
         self.sql(&format!(
             "BEGIN; DROP VIEW IF EXISTS routes;
              CREATE VIEW routes(service_name, strategy, endpoint, config) AS {query}; COMMIT"
@@ -32,64 +32,64 @@ impl File {
     }
 }
 
-/// A file whose `routes` is a view, read with little patience.
-fn viewed() -> (File, SqliteRoutes) {
-    let file = File::nowhere();
+/// Creates a file whose `routes` is a view, with a short read limit.
+fn with_view() -> (File, SqliteRoutes) {
+    let file = File::missing();
     file.sql("PRAGMA journal_mode = WAL").unwrap();
-    file.turn_into(FINITE);
+    file.set_view(FINITE);
     let store = Store::open(&file.path, Access::ReadOnly)
         .unwrap()
         .with_read_limit(Duration::from_millis(200));
     (file, SqliteRoutes { store: share(store) })
 }
 
-/// Does it on another thread, which a test that fails leaves behind.
-fn ends<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Runs `work` on another thread, which a failing test leaves behind.
+fn run_with_timeout<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (send, done) = mpsc::channel();
     thread::spawn(move || send.send(work()));
-    done.recv_timeout(LONG).expect("it never ends")
+    done.recv_timeout(TEST_TIMEOUT).expect("it never ends")
 }
 
 #[test]
 fn every_read_of_a_view_that_yields_nothing_for_ever_ends() {
-    let (file, routes) = viewed();
+    let (file, routes) = with_view();
     let routes = Arc::new(routes);
     assert_eq!(routes.read().unwrap().rows.len(), 1);
-    file.turn_into(ENDLESS);
+    file.set_view(ENDLESS);
     for read in [
         (|routes: &SqliteRoutes| routes.read().map(drop)) as fn(&SqliteRoutes) -> _,
         |routes| routes.read_some(&[&name("billing")]).map(drop),
         |routes| routes.add_missing(&[&name("billing")]).map(drop),
     ] {
         let routes = Arc::clone(&routes);
-        let text = ends(move || read(&routes)).unwrap_err().to_string();
+        let text = run_with_timeout(move || read(&routes)).unwrap_err().to_string();
         assert!(text.contains("interrupted; it takes too long; if `routes` is a view"), "{text}");
     }
     assert!(routes.warnings()[0].contains("reading routes has failed"), "{:?}", routes.warnings());
-    file.turn_into(FINITE);
+    file.set_view(FINITE);
     assert_eq!(routes.read().unwrap().rows.len(), 1, "the next read tries again");
 }
 
 #[test]
 fn the_routes_in_force_stay_while_a_read_does_not_end() {
-    let (file, routes) = viewed();
+    let (file, routes) = with_view();
     let router = Router::builder().source(routes).build().unwrap();
     let is_in_force =
         |router: &Router| router.inspect().route("billing").unwrap().state == RouteState::InForce;
-    let until_failing = |wanted: bool| {
+    let until_failing = |expected: bool| {
         let router = router.clone();
-        ends(move || {
+        run_with_timeout(move || {
             let fails = |text: &String| text.contains("the last ones stay in force: ");
-            while router.inspect().warnings.iter().any(fails) != wanted {
+            while router.inspect().warnings.iter().any(fails) != expected {
                 thread::sleep(Duration::from_millis(10));
             }
         });
     };
     assert!(is_in_force(&router));
-    file.turn_into(ENDLESS);
+    file.set_view(ENDLESS);
     until_failing(true);
     assert!(is_in_force(&router));
-    file.turn_into(
+    file.set_view(
         "SELECT 'billing', 'noop', NULL, '{}' UNION ALL SELECT 'orders', 'noop', NULL, '{}'",
     );
     until_failing(false);

@@ -1,10 +1,10 @@
-//! Files that the Go original made: used beside it, rewritten only when asked to.
+//! Files made by the original Go implementation: shared with it, and rebuilt only on request.
 
 use super::super::SqliteRoutes;
 use super::{File, name, rows};
 use crate::routes::{Field, Route, RouteRow, RouteSource};
 
-/// The table as the original makes it.
+/// Returns the schema of the table as the original creates it.
 fn table(words: &str) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS routes (
@@ -26,9 +26,9 @@ pub(super) const NEWEST: &str = "'local', 'quic', 'http', 'mcp', 'dbsync', 'embe
 const UPSERT: &str = "INSERT INTO routes(service_name, strategy, endpoint, config) VALUES ('billing', 'http', 'http://x/', '{}')
     ON CONFLICT(service_name) DO UPDATE SET strategy = excluded.strategy, endpoint = excluded.endpoint, config = excluded.config";
 
-/// A file that Go made and wrote, odd rows included.
+/// Creates a file that Go made and wrote, including odd rows.
 pub(super) fn go_file(words: &str) -> File {
-    let file = File::nowhere();
+    let file = File::missing();
     file.sql(&table(words)).unwrap();
     file.sql(
         "INSERT INTO routes(service_name, strategy, config) VALUES ('billing', 'local', '{}'), ('with space', 'local', 'no json'),
@@ -88,7 +88,7 @@ fn go_goes_on_writing() {
 fn a_typo_and_an_impossible_word_still_get_our_text() {
     let file = go_file(NEWEST);
     let _routes = SqliteRoutes::open(&file.path).unwrap();
-    for (sql, wanted) in [
+    for (sql, expected) in [
         ("UPDATE routes SET strategy = 'unix'", "routes.strategy: unknown strategy"),
         (
             "UPDATE routes SET config = 'x' WHERE service_name = 'billing'",
@@ -120,7 +120,7 @@ fn a_typo_and_an_impossible_word_still_get_our_text() {
         ),
     ] {
         let text = file.shell(sql).expect_err(sql);
-        assert!(text.contains(wanted), "{sql}: {text}");
+        assert!(text.contains(expected), "{sql}: {text}");
     }
     let text = file.shell("INSERT INTO strategies(name) VALUES ('mine')").unwrap_err();
     assert!(
@@ -222,8 +222,11 @@ fn an_upgrade_makes_room_for_every_strategy_and_keeps_the_rest() {
     };
     assert_eq!(report.left_out, [left_out("noop"), left_out("local")]);
 
-    let kept: Vec<_> = before.into_iter().filter(|row| *row.name() != Field::Null).collect();
-    assert_eq!((rows(&routes), file.generation(), routes.warnings()), (kept, generation, vec![]));
+    let named_rows: Vec<_> = before.into_iter().filter(|row| *row.name() != Field::Null).collect();
+    assert_eq!(
+        (rows(&routes), file.generation(), routes.warnings()),
+        (named_rows, generation, vec![])
+    );
     for sql in [
         &*table(NEWEST),
         UPSERT,
@@ -249,20 +252,26 @@ fn an_upgrade_never_loses_a_column() {
     file.sql("ALTER TABLE routes ADD COLUMN owner TEXT").unwrap();
     let text = SqliteRoutes::upgrade(&file.path).unwrap_err().to_string();
     assert!(text.contains("columns that would be lost: owner"), "{text}");
-    let missing = File::nowhere();
+    let missing = File::missing();
     assert!(SqliteRoutes::upgrade(&missing.path).is_err() && !missing.path.exists());
 }
 
 #[test]
 fn files_of_both_kinds_in_one_process_are_each_compared_with_their_own_triggers() {
-    let (go, (ours, routes)) = (go_file(NEWEST), File::ours());
+    let (go, (ours, routes)) = (go_file(NEWEST), File::with_schema());
     let go_routes = SqliteRoutes::open(&go.path).unwrap();
     for _ in 0..2 {
         assert_eq!((routes.warnings(), go_routes.warnings()), (vec![], vec![]));
     }
     ours.sql("DROP TRIGGER cn_generation").unwrap();
     go.sql("DROP TRIGGER cn_strategies_go").unwrap();
-    let (of_ours, of_go) = (routes.warnings(), go_routes.warnings());
-    assert!(of_ours.len() == 1 && of_ours[0].contains("cn_generation"), "{of_ours:?}");
-    assert!(of_go.len() == 1 && of_go[0].contains("cn_strategies_go"), "{of_go:?}");
+    let (own_warnings, go_warnings) = (routes.warnings(), go_routes.warnings());
+    assert!(
+        own_warnings.len() == 1 && own_warnings[0].contains("cn_generation"),
+        "{own_warnings:?}"
+    );
+    assert!(
+        go_warnings.len() == 1 && go_warnings[0].contains("cn_strategies_go"),
+        "{go_warnings:?}"
+    );
 }

@@ -1,5 +1,5 @@
-//! Real files in temporary directories, written through plain connections and the system's own
-//! sqlite3 shell.
+//! Tests on real files in temporary directories, written through plain connections and the sqlite3
+//! shell of the system.
 
 mod admin;
 mod endless;
@@ -19,35 +19,35 @@ use super::SqliteRoutes;
 use crate::Name;
 use crate::routes::{RouteRow, RouteSource};
 
-/// A routes file in a directory of its own.
+/// A routes file in its own directory.
 struct File {
     dir: TempDir,
     path: PathBuf,
 }
 
 impl File {
-    /// A place for a file.
-    fn nowhere() -> Self {
+    /// Returns a path without a file.
+    fn missing() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("routes.db");
         Self { dir, path }
     }
 
-    /// A file with our schema.
-    fn ours() -> (Self, SqliteRoutes) {
-        let file = Self::nowhere();
+    /// Creates a file with our schema.
+    fn with_schema() -> (Self, SqliteRoutes) {
+        let file = Self::missing();
         let routes = SqliteRoutes::open_or_create(&file.path).unwrap();
         (file, routes)
     }
 
-    /// A connection as a stranger would open it.
+    /// Opens a plain connection, as another program would.
     fn connect(&self) -> Connection {
         let connection = Connection::open(&self.path).unwrap();
         connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
         connection
     }
 
-    /// Runs statements as a stranger would.
+    /// Runs statements on a plain connection, as another program would.
     fn sql(&self, sql: &str) -> Result<(), String> {
         self.connect().execute_batch(sql).map_err(|e| e.to_string())
     }
@@ -60,8 +60,8 @@ impl File {
         self.number("SELECT value FROM meta WHERE key = 'generation'")
     }
 
-    /// Runs statements in the sqlite3 shell, which is older than our library; a machine without it
-    /// fails.
+    /// Runs statements in the sqlite3 shell, which is older than the linked library. Fails on a
+    /// machine without the shell.
     fn shell(&self, sql: &str) -> Result<String, String> {
         let output = Command::new("sqlite3")
             .arg(&self.path)

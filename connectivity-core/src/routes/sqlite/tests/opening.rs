@@ -1,4 +1,4 @@
-//! What is opened, what is refused, and what is told about a file.
+//! Opening files: which ones are accepted or rejected, and which warnings they cause.
 
 use std::fs;
 
@@ -6,50 +6,53 @@ use super::super::SqliteRoutes;
 use super::File;
 use crate::routes::{Added, RouteSource, SourceError};
 
-fn refused(result: Result<SqliteRoutes, SourceError>, wanted: &str) {
+fn assert_rejected(result: Result<SqliteRoutes, SourceError>, expected: &str) {
     let text = result.expect_err("must be refused").to_string();
-    assert!(text.contains("routes.db: ") && text.contains(wanted), "{text}");
+    assert!(text.contains("routes.db: ") && text.contains(expected), "{text}");
 }
 
 #[test]
 fn a_missing_file_is_refused_and_not_made() {
-    let file = File::nowhere();
-    refused(SqliteRoutes::open(&file.path), "connectivity init");
-    refused(SqliteRoutes::open_read_only(&file.path), "connectivity init");
+    let file = File::missing();
+    assert_rejected(SqliteRoutes::open(&file.path), "connectivity init");
+    assert_rejected(SqliteRoutes::open_read_only(&file.path), "connectivity init");
     assert!(!file.path.exists());
-    let lost = file.dir.path().join("not-mounted").join("routes.db");
-    refused(SqliteRoutes::open_or_create(lost), "the directory must exist");
+    let unmounted = file.dir.path().join("not-mounted").join("routes.db");
+    assert_rejected(SqliteRoutes::open_or_create(unmounted), "the directory must exist");
 }
 
 #[test]
 fn what_is_no_database_is_refused() {
-    let file = File::nowhere();
+    let file = File::missing();
     fs::write(&file.path, "x".repeat(5000)).unwrap();
     for open in [SqliteRoutes::open, SqliteRoutes::open_or_create, SqliteRoutes::open_read_only] {
-        refused(open(&file.path), "file is not a database; give the path of a routes file");
+        assert_rejected(open(&file.path), "file is not a database; give the path of a routes file");
     }
     fs::remove_file(&file.path).unwrap();
     fs::create_dir(&file.path).unwrap();
-    refused(SqliteRoutes::open(&file.path), "cannot be opened");
+    assert_rejected(SqliteRoutes::open(&file.path), "cannot be opened");
 }
 
 #[test]
 fn a_database_without_routes_is_refused_and_left_alone() {
-    let file = File::nowhere();
+    let file = File::missing();
     fs::write(&file.path, "").unwrap();
-    refused(SqliteRoutes::open(&file.path), "there is no table `routes` in it");
+    assert_rejected(SqliteRoutes::open(&file.path), "there is no table `routes` in it");
     assert_eq!(fs::metadata(&file.path).unwrap().len(), 0, "an empty file that a typo left behind");
     file.sql("CREATE TABLE orders(id)").unwrap();
-    refused(SqliteRoutes::open(&file.path), "there is no table `routes` in it");
+    assert_rejected(SqliteRoutes::open(&file.path), "there is no table `routes` in it");
     assert!(SqliteRoutes::open_or_create(&file.path).is_ok());
 }
 
 #[test]
 fn the_table_of_another_program_is_refused_and_left_alone() {
-    let file = File::nowhere();
+    let file = File::missing();
     file.sql("CREATE TABLE routes(from_city, to_city)").unwrap();
     for open in [SqliteRoutes::open, SqliteRoutes::open_or_create] {
-        refused(open(&file.path), "has no column `service_name`, so it belongs to another program");
+        assert_rejected(
+            open(&file.path),
+            "has no column `service_name`, so it belongs to another program",
+        );
     }
     assert_eq!(file.number("SELECT count(*) FROM sqlite_schema"), 1);
     assert_eq!(file.shell("PRAGMA journal_mode"), Ok("delete\n".to_owned()));
@@ -63,10 +66,10 @@ fn memory_is_refused() {
 
 #[test]
 fn a_new_file_is_whole_and_opening_again_writes_nothing() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     assert_eq!(routes.warnings(), [] as [&str; 0]);
-    let stranger = file.connect();
-    let version = || super::super::connection::data_version(&stranger).unwrap();
+    let other_connection = file.connect();
+    let version = || super::super::connection::data_version(&other_connection).unwrap();
     let before = version();
     let again = SqliteRoutes::open(&file.path).unwrap();
     assert_eq!((again.warnings(), version()), (vec![], before));
@@ -74,7 +77,7 @@ fn a_new_file_is_whole_and_opening_again_writes_nothing() {
 
 #[test]
 fn many_may_make_one_file_at_once() {
-    let file = File::nowhere();
+    let file = File::missing();
     std::thread::scope(|scope| {
         let opening: Vec<_> = (0..8)
             .map(|_| scope.spawn(|| SqliteRoutes::open_or_create(&file.path).map(drop)))
@@ -88,7 +91,7 @@ fn many_may_make_one_file_at_once() {
 
 #[test]
 fn missing_triggers_are_told_and_come_back_when_the_file_is_opened() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     file.sql("DROP TRIGGER cn_routes_deleted; DROP TRIGGER cn_generation").unwrap();
     let warnings = routes.warnings();
     assert!(
@@ -101,7 +104,7 @@ fn missing_triggers_are_told_and_come_back_when_the_file_is_opened() {
 
 #[test]
 fn altered_triggers_are_told_and_rewritten_by_an_upgrade() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     file.sql(
         "DROP TRIGGER cn_generation; CREATE TRIGGER cn_generation AFTER INSERT ON route_history BEGIN SELECT 1; END",
     )
@@ -118,7 +121,7 @@ fn altered_triggers_are_told_and_rewritten_by_an_upgrade() {
 
 #[test]
 fn an_older_schema_gets_the_triggers_of_this_version() {
-    let (file, _routes) = File::ours();
+    let (file, _routes) = File::with_schema();
     file.sql("UPDATE meta SET value = 1 WHERE key = 'schema'; DROP TRIGGER cn_strategies_renamed")
         .unwrap();
     file.sql("DROP TRIGGER cn_set_route; DROP VIEW set_route; CREATE VIEW set_route AS SELECT 1")
@@ -131,7 +134,7 @@ fn an_older_schema_gets_the_triggers_of_this_version() {
 
 #[test]
 fn a_newer_schema_is_used_and_left_alone() {
-    let (file, _routes) = File::ours();
+    let (file, _routes) = File::with_schema();
     file.sql("UPDATE meta SET value = 3 WHERE key = 'schema'; DROP TRIGGER cn_generation").unwrap();
     let routes = SqliteRoutes::open(&file.path).unwrap();
     assert!(routes.warnings()[0].starts_with("the schema is version 3"), "{:?}", routes.warnings());
@@ -140,7 +143,7 @@ fn a_newer_schema_is_used_and_left_alone() {
 
 #[test]
 fn read_only_reads_and_adds_nothing() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     routes.add_missing(&[&super::name("billing")]).unwrap();
     let routes = SqliteRoutes::open_read_only(&file.path).unwrap();
     assert_eq!(routes.read().unwrap().rows.len(), 1);
@@ -154,7 +157,7 @@ fn read_only_reads_and_adds_nothing() {
 #[test]
 fn what_everybody_may_write_is_told() {
     use std::os::unix::fs::PermissionsExt;
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     fs::set_permissions(&file.path, fs::Permissions::from_mode(0o666)).unwrap();
     fs::set_permissions(file.dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let warnings = routes.warnings();
@@ -164,13 +167,13 @@ fn what_everybody_may_write_is_told() {
     );
 }
 
-/// A directory without write permission: an image, a mounted config. The one who may write
-/// everywhere keeps to it as well.
+/// A directory without write permission, as in an image or a mounted config. Root must respect it
+/// too.
 #[cfg(unix)]
 #[test]
 fn a_file_in_a_directory_that_nobody_may_write_is_read_and_nothing_is_made_there() {
     use std::os::unix::fs::PermissionsExt;
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     routes.add_missing(&[&super::name("billing")]).unwrap();
     drop(routes);
     let allow =
@@ -182,7 +185,7 @@ fn a_file_in_a_directory_that_nobody_may_write_is_read_and_nothing_is_made_there
     let warnings = routes.warnings();
     assert!(warnings[0].starts_with("the directory cannot be written"), "{warnings:?}");
     assert_eq!(files(), 1, "neither -wal nor -shm");
-    // As when whoever mounts it puts another content there.
+    // As if the owner of the mount replaced its content.
     allow(0o755);
     file.sql("INSERT INTO routes(service_name, strategy) VALUES ('mail', 'noop')").unwrap();
     allow(0o555);

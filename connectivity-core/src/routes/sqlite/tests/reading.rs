@@ -1,4 +1,4 @@
-//! Rows as they stand there, good or bad; rows and words that are added; what the history tells.
+//! Reading rows, valid or not; adding rows and strategies; reading the history.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,7 @@ use super::super::stores::share;
 use super::{File, name, rows};
 use crate::routes::{Added, ChangeKind, Field, Route, RouteRow, RouteSource, SqliteRoutes};
 
-/// Any value SQLite can hold, and what a route makes of it.
+/// Values of every SQLite kind, with the field that each becomes.
 const HOSTILE: &[(&str, Field)] = &[
     ("NULL", Field::Null),
     ("x'00ff'", Field::Other { what: "a blob" }),
@@ -20,13 +20,15 @@ const HOSTILE: &[(&str, Field)] = &[
 
 #[test]
 fn a_hostile_value_spoils_only_its_row() {
-    for (at, column) in ["service_name", "strategy", "endpoint", "config"].into_iter().enumerate() {
-        for (value, wanted) in HOSTILE {
-            let (file, routes) = unguarded();
+    for (index, column) in
+        ["service_name", "strategy", "endpoint", "config"].into_iter().enumerate()
+    {
+        for (value, expected) in HOSTILE {
+            let (file, routes) = unchecked_table();
             let values: Vec<&str> = ["'bad'", "'http'", "'http://x/'", "'{}'"]
                 .into_iter()
                 .enumerate()
-                .map(|(n, v)| if n == at { value } else { v })
+                .map(|(n, v)| if n == index { value } else { v })
                 .collect();
             file.sql(&format!(
                 "INSERT INTO routes(service_name, strategy, endpoint, config) VALUES ({})",
@@ -34,41 +36,46 @@ fn a_hostile_value_spoils_only_its_row() {
             ))
             .unwrap();
             let rows = rows(&routes);
-            let bad = rows.iter().find(|row| row.shown_name() != "good").unwrap();
-            let fields = [bad.name(), bad.strategy(), bad.endpoint(), bad.config()];
-            assert_eq!(fields[at], wanted, "{column} = {value}");
-            let may_be_null = column == "config" && *wanted == Field::Null;
-            assert_eq!(Route::parse(bad).is_ok(), may_be_null, "{column} = {value}");
+            let invalid_row = rows.iter().find(|row| row.shown_name() != "good").unwrap();
+            let fields = [
+                invalid_row.name(),
+                invalid_row.strategy(),
+                invalid_row.endpoint(),
+                invalid_row.config(),
+            ];
+            assert_eq!(fields[index], expected, "{column} = {value}");
+            let may_be_null = column == "config" && *expected == Field::Null;
+            assert_eq!(Route::parse(invalid_row).is_ok(), may_be_null, "{column} = {value}");
             assert!(rows.iter().any(|row| Route::parse(row).is_ok_and(|route| route.name().as_str() == "good")));
         }
     }
 }
 
-/// A table that takes anything, with one good row: what a raw write into a damaged file can leave
-/// behind.
-fn unguarded() -> (File, SqliteRoutes) {
-    let file = File::nowhere();
+/// Creates a table that accepts any value, with one valid row: what raw writes into a damaged file
+/// can leave behind.
+fn unchecked_table() -> (File, SqliteRoutes) {
+    let file = File::missing();
     file.sql(
         "CREATE TABLE routes(service_name, strategy, endpoint, config);
          INSERT INTO routes VALUES ('good', 'local', NULL, '{}')",
     )
     .unwrap();
-    let store = Store::open(&file.path, Access::ReadOnly).unwrap().with_read_limit(PATIENCE);
-    (file, SqliteRoutes { store: share(store) })
+    let routes = SqliteRoutes::open_read_only(&file.path).unwrap();
+    (file, routes)
 }
 
 #[test]
 fn numbers_are_not_taken_for_text() {
-    let (file, routes) = unguarded();
+    let (file, routes) = unchecked_table();
     file.sql("INSERT INTO routes VALUES (1, 2.5, 1e308, -1)").unwrap();
     let number = Field::Other { what: "a number" };
-    let wanted = RouteRow::from_fields(number.clone(), number.clone(), number.clone(), number);
-    assert!(rows(&routes).contains(&wanted));
+    let expected = RouteRow::from_fields(number.clone(), number.clone(), number.clone(), number);
+    assert!(rows(&routes).contains(&expected));
 }
 
 #[test]
 fn a_row_without_a_name_does_not_stop_the_rest() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     routes.add_missing(&[&name("billing")]).unwrap();
     let writer = file.connect();
     writer
@@ -86,13 +93,13 @@ fn a_row_without_a_name_does_not_stop_the_rest() {
 /// Long enough for the other limits to be reached first on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// A file whose `routes` is a view of this query.
+/// Creates a file whose `routes` is a view of this query.
 fn view(query: &str) -> (File, SqliteRoutes) {
-    let file = File::nowhere();
+    let file = File::missing();
     file.sql(&format!("CREATE VIEW routes(service_name, strategy, endpoint, config) AS {query}"))
         .unwrap();
-    let routes = SqliteRoutes::open_read_only(&file.path).unwrap();
-    (file, routes)
+    let store = Store::open(&file.path, Access::ReadOnly).unwrap().with_read_limit(PATIENCE);
+    (file, SqliteRoutes { store: share(store) })
 }
 
 const ENDLESS: &str = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n)";
@@ -115,18 +122,18 @@ fn a_view_without_end_is_refused_and_not_kept_in_memory() {
 
 #[test]
 fn a_value_that_a_view_makes_is_bounded() {
-    let one =
+    let view_of_length =
         |length: u32| view(&format!("SELECT 'a', 'local', NULL, printf('%.*c', {length}, 'x')"));
-    let (_file, routes) = one(2 << 20);
+    let (_file, routes) = view_of_length(2 << 20);
     assert_eq!(rows(&routes)[0].config(), &Field::Other { what: "longer than 1 MiB" });
-    let (_file, routes) = one(80 << 20);
+    let (_file, routes) = view_of_length(80 << 20);
     let text = routes.read().unwrap_err().to_string();
     assert!(text.contains("a value is longer than 64 MiB"), "{text}");
 }
 
 #[test]
 fn a_snapshot_is_of_one_moment() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     let writer = file.connect();
     writer
         .execute_batch("BEGIN; INSERT INTO routes(service_name, strategy) VALUES ('a', 'local')")
@@ -139,7 +146,7 @@ fn a_snapshot_is_of_one_moment() {
 
 #[test]
 fn missing_rows_are_added_once_and_others_stay() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     file.sql("INSERT INTO routes(service_name, strategy) VALUES ('mail', 'noop')").unwrap();
     let (billing, mail) = (name("billing"), name("mail"));
     assert_eq!(routes.add_missing(&[&billing, &mail]), Ok(Added::Rows(1)));
@@ -152,7 +159,7 @@ fn missing_rows_are_added_once_and_others_stay() {
 
 #[test]
 fn strategies_can_be_added_and_then_used() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     let insert = "INSERT INTO routes(service_name, strategy, endpoint) VALUES ('a', 'carrier-pigeon', 'loft 7')";
     assert!(file.sql(insert).unwrap_err().contains("unknown strategy"));
     routes.add_strategies(&["carrier-pigeon", "local"]).unwrap();
@@ -164,7 +171,7 @@ fn strategies_can_be_added_and_then_used() {
 
 #[test]
 fn history_tells_what_was_before_and_after() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     let start = SystemTime::now() - Duration::from_secs(1);
     file.sql(
         "INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local'), ('mail', 'local');
@@ -182,12 +189,12 @@ fn history_tells_what_was_before_and_after() {
         Field::Null,
     );
     let changes = routes.history(Some(&name("billing")), 10).unwrap();
-    let told: Vec<_> = changes
+    let summary: Vec<_> = changes
         .iter()
         .map(|c| (c.generation, c.kind, c.before.as_ref(), c.after.as_ref()))
         .collect();
     assert_eq!(
-        told,
+        summary,
         [
             (5, ChangeKind::Delete, Some(&noop), None),
             (4, ChangeKind::Replace, Some(&quic), Some(&noop)),
@@ -208,7 +215,7 @@ fn history_tells_what_was_before_and_after() {
 
 #[test]
 fn a_history_written_by_hand_is_still_read() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     let insert = "INSERT INTO route_history(at_ms, op, service_name, new_strategy, new_config) VALUES (?1, ?2, ?3, ?4, ?5)";
     let writer = file.connect();
     writer.execute(insert, params![-1, "wonder", vec![0_u8], 5, "x".repeat(2 << 20)]).unwrap();
@@ -220,7 +227,7 @@ fn a_history_written_by_hand_is_still_read() {
 
 #[test]
 fn a_file_without_history_says_so() {
-    let (_file, routes) = unguarded();
+    let (_file, routes) = unchecked_table();
     let text = routes.history(None, 1).unwrap_err().to_string();
     assert!(text.contains("reading history: no such table: route_history"), "{text}");
 }

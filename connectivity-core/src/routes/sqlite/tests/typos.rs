@@ -1,4 +1,5 @@
-//! A typo fails at the statement that makes it, in any shell; what is right passes and is counted.
+//! Typos fail at the statement that contains them, in any shell; valid statements pass and are
+//! counted.
 
 use super::File;
 
@@ -7,20 +8,20 @@ const STRATEGY: &str =
     "routes.strategy: unknown strategy. The words allowed here: SELECT name FROM strategies;";
 const CONFIG: &str = r#"routes.config: must be a JSON object such as {"timeout_ms":500}, or NULL"#;
 
-/// Two rows, `billing` and `mail`, and one statement that must fail with this text, in our library
-/// and in the old shell.
-fn refused(sql: &str, wanted: &str) {
+/// Runs one statement on a file with the rows `billing` and `mail`. It must fail with this text, in
+/// the linked library and in the old shell.
+fn assert_rejected(sql: &str, expected: &str) {
     let (file, _routes) = with_rows();
     let before = file.generation();
-    for (by, result) in [("library", file.sql(sql)), ("shell", file.shell(sql).map(drop))] {
+    for (client, result) in [("library", file.sql(sql)), ("shell", file.shell(sql).map(drop))] {
         let text = result.expect_err(sql);
-        assert!(text.contains(wanted), "{by}: {sql}: {text}");
+        assert!(text.contains(expected), "{client}: {sql}: {text}");
     }
     assert_eq!(file.generation(), before, "{sql}");
 }
 
 fn with_rows() -> (File, super::SqliteRoutes) {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     file.sql(
         "INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local'), ('mail', 'noop')",
     )
@@ -41,7 +42,7 @@ fn unknown_strategies_are_refused() {
         "INSERT INTO set_route(service_name, strategy) VALUES ('billing', 'qiuc')",
         "UPDATE routes SET strategy = NULL",
     ] {
-        refused(sql, STRATEGY);
+        assert_rejected(sql, STRATEGY);
     }
 }
 
@@ -50,11 +51,11 @@ fn a_config_that_is_no_object_is_refused() {
     for config in
         ["''", "'timeout_ms=500'", "'[]'", "'{a:1}'", "'nul'", "1", "x'7b7d'", "'{}' || char(0)"]
     {
-        refused(
+        assert_rejected(
             &format!("UPDATE routes SET config = {config} WHERE service_name = 'billing'"),
             CONFIG,
         );
-        refused(
+        assert_rejected(
             &format!(
                 "INSERT INTO routes(service_name, strategy, config) VALUES ('a', 'local', {config})"
             ),
@@ -82,7 +83,7 @@ fn no_row_takes_the_place_of_another_name() {
         "INSERT OR REPLACE INTO routes(rowid, service_name, strategy) SELECT rowid, 'mail', 'local' FROM routes WHERE service_name = 'billing'",
         "UPDATE OR REPLACE routes SET rowid = (SELECT rowid FROM routes WHERE service_name = 'billing') WHERE service_name = 'mail'",
     ] {
-        refused(sql, "routes.rowid: another route has this number; leave it out");
+        assert_rejected(sql, "routes.rowid: another route has this number; leave it out");
     }
     let (file, _routes) = with_rows();
     file.sql("INSERT OR REPLACE INTO routes(rowid, service_name, strategy) SELECT rowid, 'billing', 'noop' FROM routes WHERE service_name = 'billing'").unwrap();
@@ -91,7 +92,7 @@ fn no_row_takes_the_place_of_another_name() {
 
 #[test]
 fn a_table_without_row_numbers_can_be_written() {
-    let file = File::nowhere();
+    let file = File::missing();
     file.sql("CREATE TABLE routes(service_name TEXT PRIMARY KEY, strategy TEXT, endpoint TEXT, config TEXT, updated_at INTEGER) WITHOUT ROWID").unwrap();
     let routes = super::SqliteRoutes::open(&file.path).unwrap();
     file.sql(
@@ -108,7 +109,7 @@ fn a_strategy_in_use_is_neither_renamed_nor_removed() {
         "UPDATE OR REPLACE strategies SET name = 'quic' WHERE name = 'local'",
         "DELETE FROM strategies WHERE name = 'local'",
     ] {
-        refused(sql, "strategies: routes still use this strategy; move them first");
+        assert_rejected(sql, "strategies: routes still use this strategy; move them first");
     }
     let (file, _routes) = with_rows();
     file.sql("INSERT INTO strategies VALUES ('mine'); UPDATE strategies SET name = 'ours' WHERE name = 'mine'")
@@ -155,16 +156,16 @@ fn bad_names_are_refused() {
         "'a' || char(10)",
         "printf('%.*c', 257, 'a')",
     ] {
-        refused(
+        assert_rejected(
             &format!("INSERT INTO routes(service_name, strategy) VALUES ({bad}, 'local')"),
             NAME,
         );
-        refused(
+        assert_rejected(
             &format!("UPDATE routes SET service_name = {bad} WHERE service_name = 'billing'"),
             NAME,
         );
     }
-    refused(
+    assert_rejected(
         "UPDATE OR REPLACE routes SET service_name = 'mail' WHERE service_name = 'billing'",
         "another route has this name",
     );
@@ -172,7 +173,7 @@ fn bad_names_are_refused() {
 
 #[test]
 fn set_route_refuses_a_name_that_is_not_there() {
-    refused(
+    assert_rejected(
         "INSERT INTO set_route(service_name, strategy) VALUES ('biling', 'local')",
         "set_route: no route of this name",
     );
@@ -180,13 +181,13 @@ fn set_route_refuses_a_name_that_is_not_there() {
 
 #[test]
 fn a_strategy_in_use_cannot_be_deleted() {
-    refused(
+    assert_rejected(
         "DELETE FROM strategies WHERE name = 'local'",
         "strategies: routes still use this strategy",
     );
 }
 
-/// How far each statement moves the generation.
+/// Each statement with the expected increase of the generation.
 #[test]
 fn only_a_real_change_counts() {
     let (file, _routes) = with_rows();

@@ -1,4 +1,4 @@
-//! Commits of anybody are noticed, and none is lost.
+//! Commits of any process are detected, and none is lost.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +14,10 @@ use super::{File, name};
 use crate::routes::wake::WakeSender;
 use crate::routes::{Added, RouteRow, RouteSource, Snapshot, WatchGuard};
 
-/// Far beyond what anything here takes; only a lost change waits so long.
-const LONG: Duration = Duration::from_secs(30);
+/// Much longer than any step of these tests takes; only a lost change waits that long.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A file that is watched by reading it again at each change.
+/// A watched file; every change triggers a read.
 struct Watched {
     file: File,
     routes: Arc<SqliteRoutes>,
@@ -27,7 +27,7 @@ struct Watched {
 
 impl Watched {
     fn new() -> Self {
-        let (file, routes) = File::ours();
+        let (file, routes) = File::with_schema();
         file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local')").unwrap();
         Self::of(file, Arc::new(routes))
     }
@@ -41,15 +41,15 @@ impl Watched {
         Self { file, routes, guard, seen }
     }
 
-    /// Waits until a reload sees what is wanted.
-    fn until(&self, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {
-        let deadline = Instant::now() + LONG;
+    /// Waits until a reload reads a snapshot that matches.
+    fn until(&self, matches: impl Fn(&Snapshot) -> bool) -> Snapshot {
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let snapshot = self
                 .seen
                 .recv_timeout(deadline - Instant::now())
                 .expect("the change is never seen");
-            if wanted(&snapshot) {
+            if matches(&snapshot) {
                 return snapshot;
             }
         }
@@ -89,7 +89,7 @@ fn a_commit_of_our_own_writer_is_seen() {
 
 #[test]
 fn a_commit_between_the_first_read_and_the_watching_is_not_lost() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     routes.add_missing(&[&name("billing")]).unwrap();
     let first = routes.read().unwrap();
     file.sql(&moved_to("a:1")).unwrap();
@@ -117,7 +117,7 @@ fn commits_apart_are_each_seen_soon() {
         writer.execute_batch(&moved_to(&format!("a:{n}"))).unwrap();
         watched.until(has(&format!("a:{n}")));
     }
-    // By the slow look alone this would take 50 s.
+    // With polling alone this would take 50 s.
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
@@ -135,7 +135,7 @@ fn a_rollback_brings_no_change() {
 fn nothing_is_called_while_nothing_is_committed() {
     let watched = Watched::new();
     watched.until_generation(1);
-    // More than one slow look.
+    // Longer than one polling interval.
     assert!(watched.seen.recv_timeout(Duration::from_millis(2500)).is_err());
 }
 
@@ -149,48 +149,49 @@ fn a_change_without_triggers_is_seen_too() {
 
 #[test]
 fn without_events_looking_is_enough_and_told() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     let (send, changes) = mpsc::channel();
-    let deaf = |_: &Store, _: &WakeSender| Err(notify::Error::generic("no more inotify instances"));
+    let no_events =
+        |_: &Store, _: &WakeSender| Err(notify::Error::generic("no more inotify instances"));
     let _guard =
-        start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), deaf)
+        start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), no_events)
             .unwrap();
-    changes.recv_timeout(LONG).unwrap();
+    changes.recv_timeout(TIMEOUT).unwrap();
     let warnings = routes.warnings();
     assert!(
         warnings[0].ends_with("the system does not tell of them: no more inotify instances"),
         "{warnings:?}"
     );
     file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local')").unwrap();
-    changes.recv_timeout(LONG).unwrap();
+    changes.recv_timeout(TIMEOUT).unwrap();
 }
 
 #[test]
 fn a_commit_long_after_its_event_is_seen_soon() {
     static WAKER: OnceLock<WakeSender> = OnceLock::new();
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     let (send, changes) = mpsc::channel();
-    let by_hand = |_: &Store, sender: &WakeSender| {
+    let manual = |_: &Store, sender: &WakeSender| {
         WAKER.get_or_init(|| sender.clone());
         notify::recommended_watcher(|_| {})
     };
     let _guard =
-        start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), by_hand)
+        start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), manual)
             .unwrap();
-    changes.recv_timeout(LONG).unwrap();
+    changes.recv_timeout(TIMEOUT).unwrap();
     let start = Instant::now();
     WAKER.get().unwrap().wake();
-    // As a disk does that takes long over a commit.
+    // Like a disk that takes long for a commit.
     std::thread::sleep(Duration::from_millis(100));
     file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local')").unwrap();
-    changes.recv_timeout(LONG).unwrap();
-    // The slow look alone would come after a second.
+    changes.recv_timeout(TIMEOUT).unwrap();
+    // Polling alone would detect it only after a second.
     assert!(start.elapsed() < Duration::from_millis(800), "{:?}", start.elapsed());
 }
 
 #[test]
 fn a_failed_reload_is_tried_again() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     let (send, attempts) = mpsc::channel();
     let broken = Arc::new(AtomicBool::new(true));
     let is_broken = Arc::clone(&broken);
@@ -200,17 +201,17 @@ fn a_failed_reload_is_tried_again() {
     };
     let _guard = routes.watch(Box::new(changed)).unwrap();
     for _ in 0..3 {
-        assert_eq!(attempts.recv_timeout(LONG), Ok(false));
+        assert_eq!(attempts.recv_timeout(TIMEOUT), Ok(false));
     }
     broken.store(false, Ordering::Release);
-    while !attempts.recv_timeout(LONG).unwrap() {}
+    while !attempts.recv_timeout(TIMEOUT).unwrap() {}
     file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local')").unwrap();
-    assert_eq!(attempts.recv_timeout(LONG), Ok(true));
+    assert_eq!(attempts.recv_timeout(TIMEOUT), Ok(true));
 }
 
 #[test]
 fn a_panicking_reload_is_tried_again() {
-    let (_file, routes) = File::ours();
+    let (_file, routes) = File::with_schema();
     let (send, calls) = mpsc::channel();
     let first = AtomicBool::new(true);
     let changed = move || {
@@ -219,17 +220,17 @@ fn a_panicking_reload_is_tried_again() {
         true
     };
     let _guard = routes.watch(Box::new(changed)).unwrap();
-    calls.recv_timeout(LONG).unwrap();
-    calls.recv_timeout(LONG).unwrap();
+    calls.recv_timeout(TIMEOUT).unwrap();
+    calls.recv_timeout(TIMEOUT).unwrap();
 }
 
 #[test]
 fn a_replaced_file_is_noticed_and_told() {
     let watched = Watched::new();
     watched.until_generation(1);
-    // A checkpoint, so that the log left behind holds nothing that would count over the new file.
+    // Checkpoint, so that the log left behind has no frames that would apply to the new file.
     watched.file.sql("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
-    let (other, routes) = File::ours();
+    let (other, routes) = File::with_schema();
     routes.add_missing(&[&name("billing")]).unwrap();
     drop(routes);
     other.sql(&moved_to("other:1")).unwrap();
@@ -243,7 +244,8 @@ fn a_replaced_file_is_noticed_and_told() {
     watched.until(|snapshot| snapshot.rows.len() == 2);
 }
 
-/// A file with a copy of it at generation 1, which is at generation 3 now, all in the file itself.
+/// Returns a copy of the file at generation 1; the file itself is then at generation 3,
+/// checkpointed.
 fn with_older_copy(file: &File, routes: &SqliteRoutes) -> Vec<u8> {
     let checkpoint = || file.sql("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     checkpoint();
@@ -269,7 +271,7 @@ fn a_copy_over_the_open_file_is_noticed_and_told() {
 
 #[test]
 fn a_copy_over_the_open_file_is_what_is_read_and_changed_next() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     routes.add_missing(&[&name("billing")]).unwrap();
     let copy = with_older_copy(&file, &routes);
     assert_eq!(routes.read().unwrap().generation, 3);
@@ -341,7 +343,7 @@ fn it_is_noticed_by_all_who_have_the_file_open_in_one_process() {
         watched.file.shell(&moved_to("a:1")).unwrap();
         let kept = watched.until(has("a:1"));
         assert_eq!(kept.rows.len(), 2, "{suffix}: no commit is lost");
-        while !has("a:1")(&seen.recv_timeout(LONG).expect("the second one never sees it")) {}
+        while !has("a:1")(&seen.recv_timeout(TIMEOUT).expect("the second one never sees it")) {}
         assert!(has("a:1")(&only_read.read().unwrap()), "{suffix}: and who does not watch");
         for routes in [&also_watched, &Arc::new(only_read)] {
             assert!(
@@ -363,7 +365,7 @@ fn it_is_noticed_by_all_who_have_the_file_open_in_one_process() {
 fn it_is_noticed_while_another_file_is_read_or_written_for_long() {
     let watched = Watched::new();
     watched.until_generation(1);
-    let (other, _routes) = File::ours();
+    let (other, _routes) = File::with_schema();
     let busy = stores::share(Store::open(&other.path, Access::Existing).unwrap());
     let (_reads, _writes) = (busy.reader.lock().unwrap(), busy.writer.lock().unwrap());
     fs::remove_file(watched.file.dir.path().join("routes.db-shm")).unwrap();
@@ -374,7 +376,7 @@ fn it_is_noticed_while_another_file_is_read_or_written_for_long() {
 
 #[test]
 fn a_file_whose_head_is_overwritten_is_told_and_read_again_when_it_is_back() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     routes.add_missing(&[&name("billing")]).unwrap();
     file.sql("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     let routes = Arc::new(routes);
@@ -386,35 +388,35 @@ fn a_file_whose_head_is_overwritten_is_told_and_read_again_when_it_is_back() {
         send.send(read).is_ok() && works
     };
     let _guard = routes.watch(Box::new(changed)).unwrap();
-    assert!(reads.recv_timeout(LONG).unwrap().is_ok());
-    let good = fs::read(&file.path).unwrap();
-    fs::write(&file.path, [&[0; 100], &good[100..]].concat()).unwrap();
+    assert!(reads.recv_timeout(TIMEOUT).unwrap().is_ok());
+    let content = fs::read(&file.path).unwrap();
+    fs::write(&file.path, [&[0; 100], &content[100..]].concat()).unwrap();
     let text = loop {
-        if let Err(e) = reads.recv_timeout(LONG).expect("it is never told") {
+        if let Err(e) = reads.recv_timeout(TIMEOUT).expect("it is never told") {
             break e.to_string();
         }
     };
     assert!(text.contains("routes.db: "), "{text}");
     assert!(!routes.warnings().is_empty());
-    fs::write(&file.path, good).unwrap();
-    while reads.recv_timeout(LONG).expect("it is never read again").is_err() {}
+    fs::write(&file.path, content).unwrap();
+    while reads.recv_timeout(TIMEOUT).expect("it is never read again").is_err() {}
     assert_eq!(routes.warnings(), [] as [&str; 0]);
 }
 
 #[test]
 fn a_commit_just_after_the_start_is_seen_soon() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     let (send, changes) = mpsc::channel();
-    // As if the event of the commit came just before the system was asked to tell of any.
+    // As if the event of the commit came just before the subscription.
     let late = |_: &Store, _: &WakeSender| notify::recommended_watcher(|_| {});
     let _guard =
         start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), late)
             .unwrap();
-    changes.recv_timeout(LONG).unwrap();
+    changes.recv_timeout(TIMEOUT).unwrap();
     let start = Instant::now();
     file.sql("INSERT INTO routes(service_name, strategy) VALUES ('billing', 'local')").unwrap();
-    changes.recv_timeout(LONG).unwrap();
-    // The slow look alone would come after a second.
+    changes.recv_timeout(TIMEOUT).unwrap();
+    // Polling alone would detect it only after a second.
     assert!(start.elapsed() < Duration::from_millis(800), "{:?}", start.elapsed());
 }
 
@@ -441,7 +443,7 @@ fn a_file_that_goes_and_comes_back_is_told_and_then_forgotten() {
 #[cfg(unix)]
 #[test]
 fn a_link_to_the_file_is_watched_as_well() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     routes.add_missing(&[&name("billing")]).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let link = elsewhere.path().join("link.db");
@@ -454,7 +456,7 @@ fn a_link_to_the_file_is_watched_as_well() {
 
 #[test]
 fn a_read_only_watcher_sees_others_write() {
-    let (file, routes) = File::ours();
+    let (file, routes) = File::with_schema();
     routes.add_missing(&[&name("billing")]).unwrap();
     let watched =
         Watched::of(file, Arc::new(SqliteRoutes::open_read_only(routes.store.path()).unwrap()));
@@ -469,20 +471,20 @@ fn dropping_the_guard_ends_the_thread_at_once() {
     watched.until_generation(1);
     let start = Instant::now();
     drop(watched.guard);
-    // The slow look alone would let it wait for up to a second.
+    // Without the wakeup the thread would wait for up to a second.
     assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
     assert!(watched.seen.iter().all(|snapshot| snapshot.generation == 1), "its channel is closed");
 }
 
 #[test]
 fn the_guard_may_be_dropped_from_within() {
-    let (_file, routes) = File::ours();
-    let (hand_over, guards) = mpsc::channel::<WatchGuard>();
-    let (done, is_done) = mpsc::channel();
+    let (_file, routes) = File::with_schema();
+    let (guard_sender, guards) = mpsc::channel::<WatchGuard>();
+    let (done_sender, done_receiver) = mpsc::channel();
     let changed = Box::new(move || {
-        drop(guards.recv_timeout(LONG));
-        done.send(()).is_ok()
+        drop(guards.recv_timeout(TIMEOUT));
+        done_sender.send(()).is_ok()
     });
-    hand_over.send(routes.watch(changed).unwrap()).unwrap();
-    is_done.recv_timeout(LONG).unwrap();
+    guard_sender.send(routes.watch(changed).unwrap()).unwrap();
+    done_receiver.recv_timeout(TIMEOUT).unwrap();
 }
