@@ -33,14 +33,14 @@ const FALLBACK_ON: &[ErrorKind] =
 /// Dropping a call drops it in whichever of the two services is handling it.
 #[derive(Clone, Debug)]
 pub struct FallbackLayer {
-    other: CallService,
+    fallback: CallService,
 }
 
 impl FallbackLayer {
     /// Creates the layer with the given fallback service.
     #[must_use]
-    pub fn new(other: CallService) -> Self {
-        Self { other }
+    pub fn new(fallback: CallService) -> Self {
+        Self { fallback }
     }
 }
 
@@ -48,7 +48,7 @@ impl<S> Layer<S> for FallbackLayer {
     type Service = Fallback<S>;
 
     fn layer(&self, inner: S) -> Fallback<S> {
-        Fallback { inner, other: self.other.clone() }
+        Fallback { inner, fallback: self.fallback.clone() }
     }
 }
 
@@ -57,7 +57,7 @@ impl<S> Layer<S> for FallbackLayer {
 #[derive(Clone, Debug)]
 pub struct Fallback<S> {
     inner: S,
-    other: CallService,
+    fallback: CallService,
 }
 
 impl<S> Service<Call> for Fallback<S>
@@ -73,11 +73,11 @@ where
     }
 
     fn call(&mut self, call: Call) -> FallbackFuture<S> {
-        let spare = Some((call.fork(), self.other.clone()));
+        let saved = Some((call.fork(), self.fallback.clone()));
         FallbackFuture {
             attempt: Some(self.inner.clone().oneshot(call)),
-            spare,
-            other: None,
+            saved,
+            fallback: None,
             earlier: Sent::No,
         }
     }
@@ -91,8 +91,8 @@ pin_project! {
     {
         #[pin]
         attempt: Option<Oneshot<S, Call>>,
-        spare: Option<(Call, CallService)>,
-        other: Option<BoxFuture<'static, Result<Reply, Error>>>,
+        saved: Option<(Call, CallService)>,
+        fallback: Option<BoxFuture<'static, Result<Reply, Error>>>,
         // Whether the first service may have run the call.
         earlier: Sent,
     }
@@ -109,22 +109,22 @@ where
         if let Some(attempt) = this.attempt.as_mut().as_pin_mut() {
             let result = ready!(attempt.poll(cx));
             this.attempt.set(None);
-            let spare = this.spare.take();
+            let saved = this.saved.take();
             let error = match result {
                 Ok(reply) => return Poll::Ready(Ok(reply)),
                 Err(error) => error,
             };
-            let Some((call, other)) = spare.filter(|(call, _)| should_fall_back(call, &error))
+            let Some((call, fallback)) = saved.filter(|(call, _)| should_fall_back(call, &error))
             else {
                 return Poll::Ready(Err(error));
             };
             *this.earlier = error.sent();
-            *this.other = Some(other.send_last(call));
+            *this.fallback = Some(fallback.send_last(call));
         }
         // A future may pend when polled again after completion.
-        let Some(other) = this.other else { return Poll::Pending };
-        let result = ready!(other.as_mut().poll(cx));
-        *this.other = None;
+        let Some(fallback) = this.fallback else { return Poll::Pending };
+        let result = ready!(fallback.as_mut().poll(cx));
+        *this.fallback = None;
         Poll::Ready(result.map_err(|error| with_earlier(error, *this.earlier)))
     }
 }
@@ -137,7 +137,7 @@ fn should_fall_back(call: &Call, error: &Error) -> bool {
 impl<S: Service<Call>> fmt::Debug for FallbackFuture<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FallbackFuture")
-            .field("stepped_in", &self.other.is_some())
+            .field("stepped_in", &self.fallback.is_some())
             .finish_non_exhaustive()
     }
 }

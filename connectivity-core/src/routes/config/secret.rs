@@ -145,8 +145,8 @@ mod tests {
         for text in
             ["sk-12345", "env:", "env:A B", "env:9", "file:relative", "file:", "file:/a\nb", ""]
         {
-            let shown = SecretRef::parse(text).unwrap_err().to_string();
-            assert!(shown.contains("env:NAME") && !shown.contains("12345"), "{shown}");
+            let error = SecretRef::parse(text).unwrap_err().to_string();
+            assert!(error.contains("env:NAME") && !error.contains("12345"), "{error}");
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) enum Mode {
     Write,
     /// Read only. SQLite may create the `-shm` file that readers share.
     Read,
-    /// Read only. SQLite may write no file except an existing `-shm` file.
+    /// Read only. SQLite may write no file except `-shm`.
     ReadOnly,
     /// Read only, for a file that no process writes meanwhile: without locks and sidecar files.
     Immutable,

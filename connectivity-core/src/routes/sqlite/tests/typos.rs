@@ -231,10 +231,10 @@ fn only_a_real_change_counts() {
 #[test]
 fn the_headline_update_works_from_the_shell_and_shows_its_row() {
     let (file, _routes) = with_rows();
-    let shown = file.shell(
+    let output = file.shell(
         "UPDATE routes SET strategy='quic', endpoint='10.0.0.5:4433' WHERE service_name='billing' RETURNING service_name, strategy",
     );
-    assert_eq!(shown, Ok("billing|quic\n".to_owned()));
+    assert_eq!(output, Ok("billing|quic\n".to_owned()));
     assert_eq!(
         file.shell("UPDATE routes SET strategy='quic' WHERE service_name='biling' RETURNING 1"),
         Ok(String::new())
