@@ -10,8 +10,8 @@ use futures_util::stream::FuturesUnordered;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectionError, Endpoint, TransportConfig, TransportErrorCode};
 
-use super::bulk;
 use super::endpoints::{self, Endpoints};
+use super::threads::bulk_connection_id;
 use crate::routes::{RouteError, RouteTls};
 use crate::tls;
 use crate::transport::link::DialError;
@@ -197,7 +197,7 @@ impl Dialer {
         let endpoint = match traffic {
             Traffic::Small => self.endpoints.shared(address),
             Traffic::Bulk => {
-                config.initial_dst_cid_provider(Arc::new(bulk::marked));
+                config.initial_dst_cid_provider(Arc::new(bulk_connection_id));
                 endpoints::alone(address)
             }
         };

@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use super::admission::{Admission, Admitted, Established};
 use super::binding::Binding;
 use super::socket::Freed;
-use super::threads::Threads;
-use super::{ALPN, bulk, close, settings};
+use super::threads::{Threads, is_bulk};
+use super::{ALPN, close, settings};
 use crate::call::BoxFuture;
 use crate::mux::{Beginning, Client, Serving, Streams, serve};
 use crate::tls::Tls;
@@ -108,7 +108,7 @@ async fn accept(endpoint: Endpoint, serving: Serving, threads: Arc<Threads>, mut
             admitted = admission.next() => admitted,
         };
         let Some(admitted) = admitted else { break };
-        let thread = threads.deal(bulk::is_marked(&admitted.incoming.orig_dst_cid()));
+        let thread = threads.assign(is_bulk(&admitted.incoming.orig_dst_cid()));
         let (serving, drain, alive) = (serving.on(thread), drain.clone(), alive.clone());
         thread.handle().spawn(async move {
             let _alive = alive;

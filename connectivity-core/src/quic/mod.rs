@@ -2,7 +2,6 @@
 
 pub(crate) mod admission;
 pub(crate) mod binding;
-mod bulk;
 mod client;
 mod close;
 pub(crate) mod dialer;
