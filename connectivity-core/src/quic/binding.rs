@@ -1,18 +1,28 @@
-//! Binding a listener: the rule who may call, and a socket whose clients are told of a restart.
+//! Binds the endpoint of a listener: the rule about who may call, and stateless resets.
+//!
+//! A restarted server knows nothing of the connections of its predecessor. It answers their packets
+//! with a stateless reset (RFC 9000, 10.3), so that the clients reconnect at once. Without it they
+//! would notice only after seconds of silence.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Endpoint, ServerConfig};
+use quinn::{ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, ServerConfig};
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
 
 use super::socket::Freed;
-use super::{restart, settings, socket};
+use super::{settings, socket};
 use crate::tls::Tls;
 use crate::transport::ServeError;
 
-/// Where to listen, as whom, and whether for everybody.
+/// The length of a connection ID, in bytes.
+const CONNECTION_ID_LENGTH: usize = 8;
+
+/// The address and identity of a listener, and whether it is open to everyone.
 pub(crate) struct Binding<'a> {
     pub(crate) address: &'a str,
     pub(crate) tls: &'a Tls,
@@ -20,7 +30,10 @@ pub(crate) struct Binding<'a> {
 }
 
 impl Binding<'_> {
-    /// Looks the address up; one that other machines reach needs a rule who may call.
+    /// Resolves the address.
+    ///
+    /// # Errors
+    /// An address that other machines can reach needs a rule about who may call.
     pub(crate) async fn resolve(&self) -> Result<SocketAddr, ServeError> {
         let mut addresses =
             tokio::net::lookup_host(self.address).await.map_err(|cause| self.cannot(cause))?;
@@ -35,7 +48,7 @@ impl Binding<'_> {
         Ok(address)
     }
 
-    /// Binds the address, on the runtime that is entered.
+    /// Binds the address, on the runtime that the caller has entered.
     pub(crate) fn bind(
         &self,
         address: SocketAddr,
@@ -47,7 +60,7 @@ impl Binding<'_> {
         let bound = settings::bind(address).map_err(|cause| self.cannot(cause))?;
         let mut endpoint = settings::endpoint();
         let port = bound.local_addr().map_err(|cause| self.cannot(cause))?.port();
-        restart::survive(&mut endpoint, &self.tls.secret(), alpn, port);
+        enable_stateless_reset(&mut endpoint, &self.tls.secret(), alpn, port);
         socket::endpoint(endpoint, Some(config), bound).map_err(|cause| self.cannot(cause))
     }
 
@@ -64,5 +77,56 @@ impl Binding<'_> {
 
     pub(crate) fn cannot(&self, cause: io::Error) -> ServeError {
         ServeError::Bind { address: self.address.to_owned(), cause }
+    }
+}
+
+/// Lets a restarted listener reset the connections of its predecessor. The reset key is derived from
+/// a secret that survives the restart.
+fn enable_stateless_reset(config: &mut EndpointConfig, secret: &[u8], alpn: &[u8], port: u16) {
+    config.reset_key(Arc::new(reset_key(secret, alpn, port)));
+    config.cid_generator(|| Box::new(RandomIds(SystemRandom::new())));
+}
+
+/// Derives the reset key of one listener. If two listeners shared a key, an attacker could ask one
+/// for the tokens that end connections of the other (RFC 9000, 21.11).
+fn reset_key(secret: &[u8], alpn: &[u8], port: u16) -> hmac::Key {
+    let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let own = hmac::sign(&secret, &[b"stateless reset ", alpn, &port.to_be_bytes()[..]].concat());
+    hmac::Key::new(hmac::HMAC_SHA256, own.as_ref())
+}
+
+/// Generates random connection IDs. The IDs of quinn's default generator identify the process, and
+/// quinn silently drops packets with an ID of another process.
+struct RandomIds(SystemRandom);
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; CONNECTION_ID_LENGTH];
+        self.0.fill(&mut id).expect("a system without random numbers has no TLS either");
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID_LENGTH
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_listener_has_a_key_of_its_own_that_survives_a_restart() {
+        let token = |alpn: &[u8], port| {
+            hmac::sign(&reset_key(b"of the identity", alpn, port), b"an id").as_ref().to_vec()
+        };
+        let token_of = token(b"connectivity", 4433);
+        assert_eq!(token_of, token(b"connectivity", 4433));
+        assert_ne!(token_of, token(b"mcp-quic-v1", 4433));
+        assert_ne!(token_of, token(b"connectivity", 4434));
     }
 }
