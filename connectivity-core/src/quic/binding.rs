@@ -15,7 +15,7 @@ use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::socket::Freed;
-use super::{settings, socket};
+use super::{endpoints, socket};
 use crate::tls::Tls;
 use crate::transport::ServeError;
 
@@ -57,8 +57,8 @@ impl Binding<'_> {
     ) -> Result<(Endpoint, Freed), ServeError> {
         let invalid = |cause| self.cannot(io::Error::new(io::ErrorKind::InvalidInput, cause));
         let config = self.server_config(alpn, configure).map_err(invalid)?;
-        let bound = settings::bind(address).map_err(|cause| self.cannot(cause))?;
-        let mut endpoint = settings::endpoint();
+        let bound = endpoints::bind_udp(address).map_err(|cause| self.cannot(cause))?;
+        let mut endpoint = endpoints::endpoint_config();
         let port = bound.local_addr().map_err(|cause| self.cannot(cause))?.port();
         enable_stateless_reset(&mut endpoint, &self.tls.secret(), alpn, port);
         socket::endpoint(endpoint, Some(config), bound).map_err(|cause| self.cannot(cause))

@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::dialer::{Connected, DialTarget, Dialer, HANDSHAKE, Traffic, explain};
-use super::endpoints::Endpoints;
-use super::{ALPN, close, settings};
+use super::endpoints::{Endpoints, transport_config};
+use super::{ALPN, close};
 use crate::call::BoxFuture;
 use crate::mux::frame::Role;
 use crate::mux::{Connection, Feed, MuxDial, MuxRemote};
@@ -88,7 +88,7 @@ impl QuicTransport {
             DialTarget::parse(text, row)?,
             row,
             ALPN,
-            settings::transport(),
+            transport_config(),
             Arc::clone(&self.endpoints),
         )
     }

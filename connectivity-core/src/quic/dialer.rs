@@ -198,7 +198,7 @@ impl Dialer {
             Traffic::Small => self.endpoints.shared(address),
             Traffic::Bulk => {
                 config.initial_dst_cid_provider(Arc::new(bulk_connection_id));
-                endpoints::alone(address)
+                endpoints::dedicated(address)
             }
         };
         let endpoint = endpoint.map_err(|cause| Failed::Other(cause.to_string()))?;

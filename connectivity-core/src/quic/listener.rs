@@ -10,9 +10,10 @@ use tokio::task::JoinSet;
 
 use super::admission::{Admission, Admitted, Established};
 use super::binding::Binding;
+use super::endpoints::{MAX_STREAMS, transport_config};
 use super::socket::Freed;
 use super::threads::{Threads, is_bulk};
-use super::{ALPN, close, settings};
+use super::{ALPN, close};
 use crate::call::BoxFuture;
 use crate::mux::{Beginning, Client, Serving, Streams, serve};
 use crate::tls::Tls;
@@ -60,7 +61,7 @@ impl QuicListener {
         let address = binding.resolve().await?;
         let _first = threads.first().handle().enter();
         binding.bind(address, ALPN, |config| {
-            config.transport_config(settings::transport());
+            config.transport_config(transport_config());
             config.max_incoming(MAX_PENDING).incoming_buffer_size_total(16 << 20);
         })
     }
@@ -136,8 +137,7 @@ impl Running {
     fn change(&self, change: impl FnOnce(u32) -> u32) {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         *calls = change(*calls);
-        self.connection
-            .set_max_concurrent_bi_streams(settings::MAX_STREAMS.saturating_add(*calls).into());
+        self.connection.set_max_concurrent_bi_streams(MAX_STREAMS.saturating_add(*calls).into());
     }
 }
 

@@ -7,7 +7,6 @@ mod close;
 pub(crate) mod dialer;
 pub(crate) mod endpoints;
 mod listener;
-mod settings;
 pub(crate) mod socket;
 mod threads;
 

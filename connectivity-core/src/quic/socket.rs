@@ -104,15 +104,12 @@ impl AsyncUdpSocket for Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quic::settings;
+    use crate::quic::endpoints::bind_udp;
 
     #[tokio::test]
     async fn few_packets_go_at_once_and_all_come_in() {
-        let bind = || {
-            TokioRuntime
-                .wrap_udp_socket(settings::bind(([127, 0, 0, 1], 0).into()).unwrap())
-                .unwrap()
-        };
+        let bind =
+            || TokioRuntime.wrap_udp_socket(bind_udp(([127, 0, 0, 1], 0).into()).unwrap()).unwrap();
         let (bound, _freed) = oneshot::channel();
         let (theirs, ours) = (bind(), Socket { inner: bind(), bound: Arc::new(bound) });
         assert!((1..=AT_ONCE).contains(&ours.max_transmit_segments()));
