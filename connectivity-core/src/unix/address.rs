@@ -1,4 +1,4 @@
-//! Where a socket is: a file, or an abstract name of Linux.
+//! The address of a socket (a file, or an abstract name on Linux), and which users may be its peer.
 
 use std::fmt;
 use std::io;
@@ -6,23 +6,25 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::PathBuf;
 
-/// The longest path or name that the system takes.
-const LONGEST: usize = 107;
+use tokio::net::UnixStream as TokioStream;
+
+/// The longest path or name that the system accepts, in bytes.
+const MAX_LENGTH: usize = 107;
 
 /// The address of a socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Address {
     File(PathBuf),
-    /// Written `@name`; it is gone with the last process that holds it, and has no mode: the user
-    /// of the peer is what protects it.
+    /// Written `@name`. It disappears with the last process that holds it. It has no file mode, so
+    /// only the check of the peer's user protects it.
     Abstract(String),
 }
 
 impl Address {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let example = "write an absolute path such as /run/app/billing.sock, or an abstract name such as @billing";
-        if text.len() > LONGEST || text.contains('\0') {
-            return Err(format!("it has more than {LONGEST} bytes, or a NUL byte; {example}"));
+        if text.len() > MAX_LENGTH || text.contains('\0') {
+            return Err(format!("it has more than {MAX_LENGTH} bytes, or a NUL byte; {example}"));
         }
         match text.strip_prefix('@') {
             Some("") => Err(format!("an abstract name is not empty; {example}")),
@@ -32,7 +34,7 @@ impl Address {
         }
     }
 
-    fn address(&self) -> io::Result<SocketAddr> {
+    fn socket_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Self::File(path) => SocketAddr::from_pathname(path),
             Self::Abstract(name) => SocketAddr::from_abstract_name(name),
@@ -40,10 +42,10 @@ impl Address {
     }
 
     pub(super) fn bind(&self) -> io::Result<UnixListener> {
-        UnixListener::bind_addr(&self.address()?)
+        UnixListener::bind_addr(&self.socket_addr()?)
     }
 
-    /// The address as tokio takes it: an abstract name begins with a NUL byte.
+    /// Returns the address in the form that tokio accepts: an abstract name begins with a NUL byte.
     pub(super) fn path(&self) -> PathBuf {
         match self {
             Self::File(path) => path.clone(),
@@ -51,10 +53,9 @@ impl Address {
         }
     }
 
-    /// Connects; local, so it does not wait for anybody, unless the backlog of the listener is
-    /// full.
+    /// Connects. The socket is local, so this blocks only while the listener's backlog is full.
     pub(super) fn connect(&self) -> io::Result<UnixStream> {
-        UnixStream::connect_addr(&self.address()?)
+        UnixStream::connect_addr(&self.socket_addr()?)
     }
 }
 
@@ -65,6 +66,36 @@ impl fmt::Display for Address {
             Self::Abstract(name) => write!(f, "@{name}"),
         }
     }
+}
+
+/// The users that may be the peer of a socket: the user of this process and those that were allowed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Users {
+    allowed: Vec<u32>,
+}
+
+impl Users {
+    pub(super) fn allow(&mut self, uid: u32) {
+        self.allowed.push(uid);
+    }
+
+    /// Checks the peer's user as the kernel reports it (`SO_PEERCRED`), and returns its user ID.
+    pub(super) fn check(&self, stream: &TokioStream) -> io::Result<u32> {
+        let user = stream.peer_cred()?.uid();
+        if user == own_uid()? || self.allowed.contains(&user) {
+            return Ok(user);
+        }
+        let message = format!(
+            "the other end belongs to user {user}, which is neither this process's nor allowed"
+        );
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+    }
+}
+
+/// Returns the user ID of this process, as the kernel reports it for one of its own sockets.
+fn own_uid() -> io::Result<u32> {
+    let (one, _other) = TokioStream::pair()?;
+    Ok(one.peer_cred()?.uid())
 }
 
 #[cfg(test)]

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use tokio::net::UnixStream;
 
-use super::address::Address;
-use super::users::Users;
+use super::address::{Address, Users};
 use crate::call::BoxFuture;
 use crate::error::ErrorKind;
 use crate::mux::frame::Role;

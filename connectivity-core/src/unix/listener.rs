@@ -11,8 +11,7 @@ use socket2::SockRef;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
-use super::address::Address;
-use super::users::Users;
+use super::address::{Address, Users};
 use crate::call::BoxFuture;
 use crate::context::Peer;
 use crate::mux::{Beginning, Client, Serving, StreamCall, serve};

@@ -1,10 +1,9 @@
-//! Strategy `unix`: the frames of `docs/wire.md` over a Unix socket, the fast first step of a split
-//! on one host.
+//! Strategy `unix`: the frames of `docs/wire.md` over a Unix socket, the fast first step when a
+//! program is split into processes on one host.
 
 mod address;
 mod client;
 mod listener;
-mod users;
 
 pub use client::UnixTransport;
 pub use listener::UnixListener;
