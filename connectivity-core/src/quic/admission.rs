@@ -1,5 +1,4 @@
-//! Who gets in at a QUIC endpoint, and how it is closed: the same for every protocol that listens
-//! on one.
+//! Admission of connections at a QUIC endpoint, and its close; shared by all protocols over QUIC.
 
 use std::time::Duration;
 
@@ -11,23 +10,23 @@ use crate::tls;
 use crate::transport::connection_slots::{ConnectionSlot, Opening};
 use crate::transport::{ConnectionSlots, Drain, Origin};
 
-/// What a connection is closed with for which there is no place.
+/// The close code and reason of a connection over the limit.
 const FULL: (VarInt, &[u8]) = (VarInt::from_u32(2), b"too many connections");
 
-/// A QUIC endpoint and the places of its connections.
+/// A QUIC endpoint and its connection slots.
 pub(crate) struct Admission {
     endpoint: Endpoint,
     connection_slots: ConnectionSlots,
     unproven: usize,
 }
 
-/// A connection that may come in.
+/// A connection that was admitted to its handshake.
 pub(crate) struct Admitted {
     pub(crate) incoming: Incoming,
     opening: Opening,
 }
 
-/// A connection after its handshake: who is at the other end, and the place that it has.
+/// A connection after its handshake: its client, and its slot.
 pub(crate) struct Established {
     pub(crate) connection: Connection,
     pub(crate) peer: Option<Peer>,
@@ -36,7 +35,8 @@ pub(crate) struct Established {
 }
 
 impl Admitted {
-    /// Waits for the handshake; `None` if it takes longer than `limit`, or there is no place.
+    /// Waits for the handshake. Returns `None` if it takes longer than `limit`, or if no slot is
+    /// free.
     pub(crate) async fn establish(
         self,
         limit: Duration,
@@ -59,7 +59,7 @@ impl Admitted {
     }
 }
 
-/// The client that has shown a certificate.
+/// Returns the identity in the client's certificate, if it presented one.
 fn peer_of(connection: &Connection) -> Option<Peer> {
     let certificates =
         connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
@@ -67,22 +67,22 @@ fn peer_of(connection: &Connection) -> Option<Peer> {
 }
 
 impl Admission {
-    /// Gives an endpoint `limit` connections at once; above `unproven` of them a client has to
-    /// prove its address first.
+    /// Creates the admission for at most `limit` connections. While more than `unproven` are open,
+    /// a client must validate its address first.
     pub(crate) fn new(endpoint: Endpoint, limit: usize, unproven: usize) -> Self {
         Self { endpoint, connection_slots: ConnectionSlots::new(limit), unproven }
     }
 
-    /// Waits for a connection that may come in; `None` when the endpoint is closed.
+    /// Waits for the next connection to admit. Returns `None` when the endpoint is closed.
     ///
     /// # Cancel safety
-    /// No connection is lost.
+    /// Dropping the future loses no connection.
     pub(crate) async fn next(&self) -> Option<Admitted> {
         loop {
             let incoming = self.endpoint.accept().await?;
             let is_crowded = self.endpoint.open_connections() > self.unproven;
             if !incoming.remote_address_validated() && is_crowded && incoming.may_retry() {
-                // Costs a client a round trip, and a spoofed address everything.
+                // Costs a genuine client one round trip, and stops a spoofed address.
                 let _ = incoming.retry();
                 continue;
             }
@@ -96,11 +96,11 @@ impl Admission {
         }
     }
 
-    /// Lets nobody in any more, waits until the connections have `ended` or the drain is over, and
-    /// closes.
+    /// Refuses new connections, waits until `ended` completes or the drain is over, and closes the
+    /// endpoint.
     pub(crate) async fn close(self, ended: impl Future<Output = ()>, mut drain: Drain) {
         let refusing = async {
-            // Silence would cost the client 5 s before it looks elsewhere.
+            // Without a refusal the client would wait 5 s before it tries another address.
             while let Some(incoming) = self.endpoint.accept().await {
                 incoming.refuse();
             }

@@ -33,7 +33,7 @@ impl Binding<'_> {
     /// Resolves the address.
     ///
     /// # Errors
-    /// An address that other machines can reach needs a rule about who may call.
+    /// Fails if other machines can reach the address and no rule says who may call.
     pub(crate) async fn resolve(&self) -> Result<SocketAddr, ServeError> {
         let mut addresses =
             tokio::net::lookup_host(self.address).await.map_err(|cause| self.cannot(cause))?;
@@ -57,11 +57,11 @@ impl Binding<'_> {
     ) -> Result<(Endpoint, Freed), ServeError> {
         let invalid = |cause| self.cannot(io::Error::new(io::ErrorKind::InvalidInput, cause));
         let config = self.server_config(alpn, configure).map_err(invalid)?;
-        let bound = endpoints::bind_udp(address).map_err(|cause| self.cannot(cause))?;
+        let udp = endpoints::bind_udp(address).map_err(|cause| self.cannot(cause))?;
         let mut endpoint = endpoints::endpoint_config();
-        let port = bound.local_addr().map_err(|cause| self.cannot(cause))?.port();
+        let port = udp.local_addr().map_err(|cause| self.cannot(cause))?.port();
         enable_stateless_reset(&mut endpoint, &self.tls.secret(), alpn, port);
-        socket::endpoint(endpoint, Some(config), bound).map_err(|cause| self.cannot(cause))
+        socket::endpoint(endpoint, Some(config), udp).map_err(|cause| self.cannot(cause))
     }
 
     fn server_config(
@@ -80,8 +80,8 @@ impl Binding<'_> {
     }
 }
 
-/// Lets a restarted listener reset the connections of its predecessor. The reset key is derived from
-/// a secret that survives the restart.
+/// Lets a restarted listener reset the connections of its predecessor. The reset key is derived
+/// from a secret that survives the restart.
 fn enable_stateless_reset(config: &mut EndpointConfig, secret: &[u8], alpn: &[u8], port: u16) {
     config.reset_key(Arc::new(reset_key(secret, alpn, port)));
     config.cid_generator(|| Box::new(RandomIds(SystemRandom::new())));

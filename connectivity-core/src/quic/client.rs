@@ -1,4 +1,4 @@
-//! The client side of strategy `quic`.
+//! Client side of strategy `quic`.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -15,32 +15,32 @@ use crate::transport::link::{Dial, DialError, Links};
 use crate::transport::remote_name::RemoteName;
 use crate::transport::{BuildContext, Remote, Transport};
 
-/// The connection of large bodies is kept for so long after the last one.
-const BULK_LINGERS: Duration = Duration::from_secs(10);
+/// How long the connection for large bodies is kept after its last use.
+const BULK_LINGER: Duration = Duration::from_secs(10);
 
-/// Sends calls over QUIC: rows with `strategy = 'quic'`, whose endpoint is a host and a port, such
-/// as `10.0.0.5:4433`.
+/// Sends calls over QUIC, for rows with `strategy = 'quic'`. Their endpoint is a host and a port,
+/// such as `10.0.0.5:4433`.
 ///
-/// Small calls share one stream; a body over 64 KiB has a stream of its own, on a second
-/// connection, so that it holds up none of them. Routes to one endpoint with the same TLS keys
-/// share their connections. The server's certificate is verified: by the platform, by `ca_file`, or
-/// by `pin_sha256`, as the row says.
+/// Small calls share one stream. A body over 64 KiB gets a stream of its own on a second
+/// connection, so that it delays none of them. Routes to one endpoint with the same TLS keys share
+/// their connections. The server's certificate is verified: by the platform, by `ca_file` or by
+/// `pin_sha256`, depending on the row.
 #[derive(Clone, Debug, Default)]
 pub struct QuicTransport {
     links: Arc<Links<Key, QuicDial>>,
     endpoints: Arc<Endpoints>,
 }
 
-/// What routes must have in common to share a connection.
+/// The key under which routes share a connection.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
     endpoint: String,
-    /// The TLS keys of the row, and what their files held.
+    /// The TLS keys of the row, and a digest of the files they name.
     tls: String,
 }
 
 impl QuicTransport {
-    /// Makes the transport.
+    /// Creates the transport.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -50,7 +50,7 @@ impl QuicTransport {
 impl Transport for QuicTransport {
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
         let row = route.config().tls();
-        // Before the files are read, so that a change in between is seen as one.
+        // Before the files are read, so that a change in between is detected.
         let digest = tls::files_digest(row);
         let dialer = self.dialer(route)?;
         let key = Key {
@@ -94,23 +94,23 @@ impl QuicTransport {
     }
 }
 
-/// Connects to one endpoint.
+/// Dials one endpoint.
 pub(crate) struct QuicDial {
     dialer: Dialer,
-    /// The connection of large bodies, while anybody needs it.
+    /// The connection for large bodies, while a stream uses it.
     bulk: tokio::sync::Mutex<Weak<Connected>>,
 }
 
 impl QuicDial {
-    /// Opens the stream of small calls, and waits for the other side to answer on it: in TLS 1.3 a
-    /// client has finished its handshake before the server has looked at the client's certificate,
-    /// and a call must not be what finds out.
-    async fn shared(&self) -> Result<Connection, DialError> {
+    /// Opens the stream of small calls and waits for the server's first reply on it. In TLS 1.3 a
+    /// client has finished its handshake before the server has checked the client's certificate,
+    /// and a refusal must fail the dial, not a call.
+    async fn shared_stream(&self) -> Result<Connection, DialError> {
         let connected = self.dialer.connect(Traffic::Small).await?;
         let connection = connected.connection.clone();
-        let refused = |why: String| {
-            let why = connection.close_reason().map_or(why, |cause| explain(&cause));
-            self.dialer.cannot(why).broken()
+        let refused = |reason: String| {
+            let reason = connection.close_reason().map_or(reason, |cause| explain(&cause));
+            self.dialer.cannot(reason).broken()
         };
         let opened = tokio::time::timeout(HANDSHAKE, connection.open_bi()).await;
         let opened = opened.map_err(|_elapsed| refused("it takes no stream".to_owned()))?;
@@ -120,12 +120,13 @@ impl QuicDial {
             Ok(ready) => ready.map_err(refused)?,
             Err(_elapsed) => return Err(refused("nobody answers".to_owned())),
         }
-        // Large bodies go where small calls go: to this server, not to the one before.
+        // Dial large bodies anew, so that they go to the same server as the small calls and not to
+        // its predecessor.
         *self.bulk.lock().await = Weak::new();
         Ok(stream)
     }
 
-    async fn bulk(&self) -> Result<Arc<Connected>, DialError> {
+    async fn bulk_connection(&self) -> Result<Arc<Connected>, DialError> {
         let mut bulk = self.bulk.lock().await;
         if let Some(connected) =
             bulk.upgrade().filter(|connected| connected.connection.close_reason().is_none())
@@ -137,8 +138,8 @@ impl QuicDial {
         Ok(connected)
     }
 
-    async fn one(&self) -> Result<Connection, DialError> {
-        let connected = self.bulk().await?;
+    async fn single_stream(&self) -> Result<Connection, DialError> {
+        let connected = self.bulk_connection().await?;
         let (writer, reader) = connected.connection.open_bi().await.map_err(DialError::connect)?;
         let (connection, stream) = (connected.connection.clone(), writer.id().index());
         let single =
@@ -147,7 +148,7 @@ impl QuicDial {
     }
 }
 
-/// Keeps the connection of large bodies for a while after it was used.
+/// Keeps the connection for large bodies open for a while after its last use.
 struct Lingering(Arc<Connected>);
 
 impl Drop for Lingering {
@@ -155,7 +156,7 @@ impl Drop for Lingering {
         let connected = Arc::clone(&self.0);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                tokio::time::sleep(BULK_LINGERS).await;
+                tokio::time::sleep(BULK_LINGER).await;
                 drop(connected);
             });
         }
@@ -166,12 +167,12 @@ impl Dial for QuicDial {
     type Connection = Connection;
 
     fn dial(&self) -> BoxFuture<'_, Result<Connection, DialError>> {
-        Box::pin(self.shared())
+        Box::pin(self.shared_stream())
     }
 }
 
 impl MuxDial for QuicDial {
     fn single(&self) -> BoxFuture<'_, Result<Connection, DialError>> {
-        Box::pin(self.one())
+        Box::pin(self.single_stream())
     }
 }

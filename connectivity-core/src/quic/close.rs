@@ -1,22 +1,26 @@
-//! What a server says when it closes a connection: how many streams it has served, so that the
-//! client knows which calls it never saw. HTTP/2 does the same with the last stream number of its
-//! GOAWAY (RFC 9113, 6.8).
+//! The close reason of a server: how many streams it has accepted, so that the client knows which
+//! calls never reached it. HTTP/2 does the same with the last stream ID of its GOAWAY frame (RFC
+//! 9113, 6.8).
 
 use quinn::{Connection, ConnectionError, VarInt};
 
-/// The reason holds the number of streams served: 8 bytes, big-endian.
-const LEFT: VarInt = VarInt::from_u32(1);
+/// Application code of a graceful close. The reason holds the number of accepted streams: 8 bytes,
+/// big-endian.
+const SERVER_DRAINED: VarInt = VarInt::from_u32(1);
 
-/// Closes a connection of which `served` streams were accepted.
-pub(super) fn leave(connection: &Connection, served: u64) {
-    connection.close(LEFT, &served.to_be_bytes());
+/// Closes a connection on which `accepted` streams were accepted.
+pub(super) fn close_drained(connection: &Connection, accepted: u64) {
+    connection.close(SERVER_DRAINED, &accepted.to_be_bytes());
 }
 
-/// Says whether the server has closed a connection without having seen this stream of it.
+/// Returns whether the server has closed the connection without accepting this stream.
 pub(super) fn is_unserved(connection: &Connection, stream: u64) -> bool {
     match connection.close_reason() {
-        Some(ConnectionError::ApplicationClosed(close)) if close.error_code == LEFT => {
-            close.reason.first_chunk().is_some_and(|served| stream >= u64::from_be_bytes(*served))
+        Some(ConnectionError::ApplicationClosed(close)) if close.error_code == SERVER_DRAINED => {
+            close
+                .reason
+                .first_chunk()
+                .is_some_and(|accepted| stream >= u64::from_be_bytes(*accepted))
         }
         _ => false,
     }
@@ -55,18 +59,18 @@ mod tests {
     async fn a_client_knows_which_streams_its_server_never_saw() {
         let (server, client) = (server(), client());
         let connecting = client.connect(server.local_addr().unwrap(), "localhost").unwrap();
-        let (there, here) =
+        let (server_side, client_side) =
             tokio::join!(async { server.accept().await.unwrap().await.unwrap() }, connecting);
-        let here = here.unwrap();
+        let client_side = client_side.unwrap();
         for stream in 0..3 {
-            let (mut writer, _) = here.open_bi().await.unwrap();
+            let (mut writer, _) = client_side.open_bi().await.unwrap();
             assert_eq!(writer.id().index(), stream);
             writer.write_all(b"a call").await.unwrap();
         }
-        assert!(!is_unserved(&here, 2), "the connection stands");
-        there.accept_bi().await.unwrap();
-        leave(&there, 1);
-        here.closed().await;
-        assert_eq!([0, 1, 2].map(|stream| is_unserved(&here, stream)), [false, true, true]);
+        assert!(!is_unserved(&client_side, 2), "the connection stands");
+        server_side.accept_bi().await.unwrap();
+        close_drained(&server_side, 1);
+        client_side.closed().await;
+        assert_eq!([0, 1, 2].map(|stream| is_unserved(&client_side, stream)), [false, true, true]);
     }
 }

@@ -1,6 +1,6 @@
 //! QUIC configuration, and the endpoints of this process's clients.
 //!
-//! Each value was measured on loopback; where a measurement decided, the comment says so. quinn's
+//! Values that a measurement decided were measured on loopback, and their comments say so; quinn's
 //! defaults apply to everything else.
 
 use std::collections::HashMap;
@@ -100,8 +100,8 @@ impl Endpoints {
     }
 }
 
-/// Creates an endpoint that no other connection shares: large bodies would fill the buffers of small
-/// calls.
+/// Creates an endpoint that no other connection shares: large bodies would fill the buffers of
+/// small calls.
 pub(super) fn dedicated(address: SocketAddr) -> io::Result<Arc<Endpoint>> {
     Endpoint::new(endpoint_config(), None, bind_client(address)?, Arc::new(TokioRuntime))
         .map(Arc::new)

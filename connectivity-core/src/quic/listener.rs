@@ -1,4 +1,4 @@
-//! The server side of strategy `quic`.
+//! Server side of strategy `quic`.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,19 +20,20 @@ use crate::tls::Tls;
 use crate::transport::Inbound;
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
-/// Connections at once unless said.
+/// The default limit of connections.
 const MAX_CONNECTIONS: usize = 1024;
 
-/// A handshake takes no longer.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The handshake timeout.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Handshakes that wait before a client has to prove its address first, and at the most.
-const PENDING_UNPROVEN: usize = 64;
-const MAX_PENDING: usize = 1024;
+/// The number of open connections above which a client must validate its address first, and the
+/// most handshakes that wait.
+const VALIDATE_ABOVE: usize = 64;
+const MAX_HANDSHAKES: usize = 1024;
 
-/// Listens for QUIC, TLS 1.3, on an address such as `0.0.0.0:4433`.
+/// Listens for QUIC (TLS 1.3) on an address such as `0.0.0.0:4433`.
 ///
-/// An address that other machines can reach needs a rule who may call: [`Tls::client_ca`], or
+/// An address that other machines can reach needs a rule about who may call: [`Tls::client_ca`] or
 /// [`open_to_everyone`](Self::open_to_everyone).
 #[derive(Debug)]
 pub struct QuicListener {
@@ -42,13 +43,13 @@ pub struct QuicListener {
 }
 
 impl QuicListener {
-    /// Listens on an address, with this identity; port 0 lets the system choose.
+    /// Creates a listener for an address, with this identity; with port 0 the system chooses one.
     #[must_use]
     pub fn new(address: impl Into<String>, tls: Tls) -> Self {
         Self { address: address.into(), tls, open_to_everyone: false }
     }
 
-    /// Lets everybody call who can reach the address.
+    /// Accepts calls from every client that can reach the address.
     #[must_use]
     pub fn open_to_everyone(mut self) -> Self {
         self.open_to_everyone = true;
@@ -59,10 +60,10 @@ impl QuicListener {
         let binding =
             Binding { address: &self.address, tls: &self.tls, open: self.open_to_everyone };
         let address = binding.resolve().await?;
-        let _first = threads.first().handle().enter();
+        let _runtime = threads.first().handle().enter();
         binding.bind(address, ALPN, |config| {
             config.transport_config(transport_config());
-            config.max_incoming(MAX_PENDING).incoming_buffer_size_total(16 << 20);
+            config.max_incoming(MAX_HANDSHAKES).incoming_buffer_size_total(16 << 20);
         })
     }
 }
@@ -76,7 +77,7 @@ impl Listener for QuicListener {
         Box::pin(async move {
             let cannot = |cause| ServeError::Bind { address: self.address.clone(), cause };
             let (threads, ended) = Threads::start().map_err(cannot)?;
-            let (endpoint, freed) = self.bind(&threads).await?;
+            let (endpoint, socket_freed) = self.bind(&threads).await?;
             let address: SocketAddr = endpoint.local_addr().map_err(cannot)?;
             let serving = Serving::new(inbound);
             let accepting = threads.first().handle().spawn(accept(
@@ -90,18 +91,18 @@ impl Listener for QuicListener {
                     tracing::error!(%cause, "the listener ended");
                 }
                 drop(threads);
-                // Another server can bind the address from here on.
+                // From here on another server can bind the address.
                 ended.wait().await;
-                freed.wait().await;
+                socket_freed.wait().await;
             }))
         })
     }
 }
 
 async fn accept(endpoint: Endpoint, serving: Serving, threads: Arc<Threads>, mut drain: Drain) {
-    let admission = Admission::new(endpoint, MAX_CONNECTIONS, PENDING_UNPROVEN);
-    // Every connection holds a sender: when the last is gone, so are they.
-    let (alive, mut gone) = mpsc::channel::<()>(1);
+    let admission = Admission::new(endpoint, MAX_CONNECTIONS, VALIDATE_ABOVE);
+    // Every connection holds a sender: `recv` returns once the last connection has ended.
+    let (alive, mut all_ended) = mpsc::channel::<()>(1);
     loop {
         let admitted = tokio::select! {
             biased;
@@ -110,7 +111,7 @@ async fn accept(endpoint: Endpoint, serving: Serving, threads: Arc<Threads>, mut
         };
         let Some(admitted) = admitted else { break };
         let thread = threads.assign(is_bulk(&admitted.incoming.orig_dst_cid()));
-        let (serving, drain, alive) = (serving.on(thread), drain.clone(), alive.clone());
+        let (serving, drain, alive) = (serving.on_thread(thread), drain.clone(), alive.clone());
         thread.handle().spawn(async move {
             let _alive = alive;
             if let Err(cause) = connection(admitted, serving, drain).await {
@@ -120,20 +121,20 @@ async fn accept(endpoint: Endpoint, serving: Serving, threads: Arc<Threads>, mut
     }
     drop(alive);
     let ended = async {
-        // Nothing is ever sent.
-        let _ = gone.recv().await;
+        // No value is ever sent.
+        let _ = all_ended.recv().await;
     };
     admission.close(ended, drain).await;
 }
 
-/// The large calls of a connection that run: a client may have as many streams more.
+/// Counts the large calls that run on a connection: the client may have that many more streams.
 #[derive(Debug)]
-struct Running {
+struct RunningCalls {
     connection: Connection,
     calls: Mutex<u32>,
 }
 
-impl Running {
+impl RunningCalls {
     fn change(&self, change: impl FnOnce(u32) -> u32) {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         *calls = change(*calls);
@@ -141,38 +142,38 @@ impl Running {
     }
 }
 
-impl Streams for Running {
-    fn begin(&self) {
+impl Streams for RunningCalls {
+    fn call_started(&self) {
         self.change(|calls| calls + 1);
     }
 
-    fn end(&self) {
+    fn call_ended(&self) {
         self.change(|calls| calls - 1);
     }
 }
 
-/// Serves one connection on the thread it was dealt to.
+/// Serves one connection on the thread it was assigned to.
 async fn connection(
     admitted: Admitted,
     serving: Serving,
     mut drain: Drain,
 ) -> Result<(), quinn::ConnectionError> {
-    let Some(established) = admitted.establish(HANDSHAKE).await? else { return Ok(()) };
-    let Established { connection, peer, origin, place: _place } = established;
-    let running = Running { connection: connection.clone(), calls: Mutex::default() };
+    let Some(established) = admitted.establish(HANDSHAKE_TIMEOUT).await? else { return Ok(()) };
+    let Established { connection, peer, origin, place: _slot } = established;
+    let running = RunningCalls { connection: connection.clone(), calls: Mutex::default() };
     let client = Client { peer, origin, streams: Some(Arc::new(running)) };
     let mut streams = JoinSet::new();
-    let (mut draining, mut ending) = (false, drain.clone());
-    let mut served = 0;
-    // A client closes its stream of small calls when it is asked to leave, and keeps the connection
-    // of large ones for a while: without a stream there is nothing to wait for.
+    let (mut draining, mut cutoff) = (false, drain.clone());
+    let mut accepted = 0;
+    // During a drain a client closes its stream of small calls, but keeps the connection for large
+    // bodies open for a while. Without streams there is nothing to wait for.
     while !(draining && streams.is_empty()) {
         tokio::select! {
             biased;
             () = drain.begun(), if !draining => draining = true,
             stream = connection.accept_bi() => match stream {
                 Ok((writer, mut reader)) => {
-                    served = writer.id().index() + 1;
+                    accepted = writer.id().index() + 1;
                     let (serving, client, drain) = (serving.clone(), client.clone(), drain.clone());
                     streams.spawn(async move {
                         if let Some(beginning) = Beginning::read(&mut reader).await {
@@ -182,11 +183,11 @@ async fn connection(
                 }
                 Err(_closed) => break,
             },
-            () = ending.over() => break,
+            () = cutoff.over() => break,
             Some(_) = streams.join_next(), if !streams.is_empty() => {}
         }
     }
     streams.abort_all();
-    close::leave(&connection, served);
+    close::close_drained(&connection, accepted);
     Ok(())
 }

@@ -13,5 +13,5 @@ mod threads;
 pub use client::QuicTransport;
 pub use listener::QuicListener;
 
-/// The protocol's name and version, as the handshake agrees on it.
+/// The ALPN protocol ID: name and version of the protocol.
 const ALPN: &[u8] = b"connectivity/1";

@@ -1,4 +1,4 @@
-//! A socket that sends a few packets at a time.
+//! A UDP socket that sends only a few packets per system call.
 
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
@@ -12,36 +12,37 @@ use quinn::{
 };
 use tokio::sync::oneshot;
 
-/// Packets that one call of the system takes. Each connection keeps a buffer for as many as quinn
-/// may send at once, 10 by default: of the size that we look for these are 64 KB, at both ends, for
-/// as long as the connection lives.
-const AT_ONCE: usize = 4;
+/// The most packets per system call (GSO segments). Each connection keeps a buffer for as many
+/// packets as quinn may send at once, 10 by default: at the size that MTU discovery looks for these
+/// are 64 KB, at both ends, for as long as the connection lives.
+const MAX_SEGMENTS: usize = 4;
 
-/// Makes an endpoint on the runtime that is entered, and tells when its address is free again.
+/// Creates an endpoint on the runtime that the caller has entered. The second value completes when
+/// its address is free again.
 pub(crate) fn endpoint(
     config: EndpointConfig,
     server: Option<ServerConfig>,
     socket: UdpSocket,
 ) -> io::Result<(Endpoint, Freed)> {
-    let (bound, freed) = oneshot::channel();
-    let socket = Socket { inner: TokioRuntime.wrap_udp_socket(socket)?, bound: Arc::new(bound) };
+    let (alive, closed) = oneshot::channel();
+    let socket = Socket { inner: TokioRuntime.wrap_udp_socket(socket)?, alive: Arc::new(alive) };
     let endpoint = Endpoint::new_with_abstract_socket(
         config,
         server,
         Arc::new(socket),
         Arc::new(TokioRuntime),
     )?;
-    Ok((endpoint, Freed(freed)))
+    Ok((endpoint, Freed(closed)))
 }
 
-/// Completes when a socket has been closed. Its endpoint lives on in tasks for a while after the
-/// last handle has gone.
+/// Completes when a socket has been closed. Tasks keep its endpoint alive for a while after the
+/// last handle was dropped.
 #[derive(Debug)]
 pub(crate) struct Freed(oneshot::Receiver<()>);
 
 impl Freed {
     pub(crate) async fn wait(self) {
-        // Nothing is ever sent: this ends when the last sender is dropped.
+        // No value is ever sent: this completes when the last sender is dropped.
         let _ = self.0.await;
     }
 }
@@ -50,13 +51,13 @@ impl Freed {
 struct Socket {
     inner: Arc<dyn AsyncUdpSocket>,
     /// Dropped after the socket, here and in every poller.
-    bound: Arc<oneshot::Sender<()>>,
+    alive: Arc<oneshot::Sender<()>>,
 }
 
 #[derive(Debug)]
 struct Poller {
     inner: Pin<Box<dyn UdpPoller>>,
-    _bound: Arc<oneshot::Sender<()>>,
+    _alive: Arc<oneshot::Sender<()>>,
 }
 
 impl UdpPoller for Poller {
@@ -67,8 +68,8 @@ impl UdpPoller for Poller {
 
 impl AsyncUdpSocket for Socket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        let (inner, bound) = (Arc::clone(&self.inner).create_io_poller(), Arc::clone(&self.bound));
-        Box::pin(Poller { inner, _bound: bound })
+        let (inner, alive) = (Arc::clone(&self.inner).create_io_poller(), Arc::clone(&self.alive));
+        Box::pin(Poller { inner, _alive: alive })
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
@@ -89,7 +90,7 @@ impl AsyncUdpSocket for Socket {
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.inner.max_transmit_segments().min(AT_ONCE)
+        self.inner.max_transmit_segments().min(MAX_SEGMENTS)
     }
 
     fn max_receive_segments(&self) -> usize {
@@ -110,10 +111,10 @@ mod tests {
     async fn few_packets_go_at_once_and_all_come_in() {
         let bind =
             || TokioRuntime.wrap_udp_socket(bind_udp(([127, 0, 0, 1], 0).into()).unwrap()).unwrap();
-        let (bound, _freed) = oneshot::channel();
-        let (theirs, ours) = (bind(), Socket { inner: bind(), bound: Arc::new(bound) });
-        assert!((1..=AT_ONCE).contains(&ours.max_transmit_segments()));
-        assert_eq!(ours.max_receive_segments(), theirs.max_receive_segments());
-        assert_eq!(ours.may_fragment(), theirs.may_fragment());
+        let (alive, _closed) = oneshot::channel();
+        let (plain, limited) = (bind(), Socket { inner: bind(), alive: Arc::new(alive) });
+        assert!((1..=MAX_SEGMENTS).contains(&limited.max_transmit_segments()));
+        assert_eq!(limited.max_receive_segments(), plain.max_receive_segments());
+        assert_eq!(limited.may_fragment(), plain.may_fragment());
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    /// Starts the threads; [`Ended`] completes once they have all ended.
+    /// Starts the threads. [`Ended`] completes once all of them have ended.
     pub(super) fn start() -> io::Result<(Arc<Self>, Ended)> {
         let (threads, ended) = IoThreads::start("quic", SMALL_CALL_THREADS + 1)?;
         Ok((Arc::new(Self { threads, next: AtomicUsize::new(0) }), ended))

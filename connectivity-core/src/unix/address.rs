@@ -68,7 +68,8 @@ impl fmt::Display for Address {
     }
 }
 
-/// The users that may be the peer of a socket: the user of this process and those that were allowed.
+/// The users that may be the peer of a socket: the user of this process, and those that were
+/// allowed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Users {
     allowed: Vec<u32>,

@@ -1,4 +1,4 @@
-//! The client side of strategy `unix`.
+//! Client side of strategy `unix`.
 
 use std::io;
 use std::sync::Arc;
@@ -16,14 +16,15 @@ use crate::transport::link::{Dial, DialError, Links};
 use crate::transport::remote_name::RemoteName;
 use crate::transport::{BuildContext, Remote, Transport};
 
-/// How long a server may take for its first answer.
-const FIRST_ANSWER: Duration = Duration::from_secs(5);
+/// The time a server has for its first reply.
+const FIRST_REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Sends calls over Unix sockets: rows with `strategy = 'unix'`, whose endpoint is a path such as
-/// `/run/app/billing.sock`, or an abstract name such as `@billing`.
+/// Sends calls over Unix sockets, for rows with `strategy = 'unix'`. Their endpoint is a path such
+/// as `/run/app/billing.sock`, or an abstract name such as `@billing`.
 ///
-/// Routes to one socket share a connection. The server must belong to the user of this process, or
-/// to one that was [allowed](Self::allow_user): anybody could have bound the socket first.
+/// Routes to one socket share a connection. The server must run as the user of this process, or as
+/// a user that was [allowed](Self::allow_user): otherwise any local process could bind the socket
+/// first and impersonate the server.
 #[derive(Clone, Debug, Default)]
 pub struct UnixTransport {
     users: Users,
@@ -31,13 +32,13 @@ pub struct UnixTransport {
 }
 
 impl UnixTransport {
-    /// Makes a transport that trusts servers of this process's user.
+    /// Creates a transport that trusts servers of this process's user.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Trusts servers of this user too, by its number.
+    /// Also trusts servers that run as this user ID.
     #[must_use]
     pub fn allow_user(mut self, user: u32) -> Self {
         self.users.allow(user);
@@ -66,7 +67,7 @@ fn address(route: &Route) -> Result<Address, RouteError> {
     Address::parse(text).map_err(RouteError::endpoint)
 }
 
-/// Connects to one socket.
+/// Dials one socket.
 #[derive(Debug)]
 pub(crate) struct UnixDial {
     address: Address,
@@ -74,13 +75,13 @@ pub(crate) struct UnixDial {
 }
 
 impl UnixDial {
-    /// Connects, and waits for the other side to answer: the system lets connections in for a
-    /// server that takes none.
-    async fn shared(&self) -> Result<Connection, DialError> {
+    /// Connects and waits for the server's first reply: the system completes a connection even if
+    /// the server never accepts it.
+    async fn connect_shared(&self) -> Result<Connection, DialError> {
         let cannot =
             |cause: &str| DialError::connect(format_args!("{}: {cause}", self.address)).broken();
         let connection = self.connect(Role::Shared).await?;
-        match tokio::time::timeout(FIRST_ANSWER, connection.ready()).await {
+        match tokio::time::timeout(FIRST_REPLY_TIMEOUT, connection.ready()).await {
             Ok(ready) => ready.map_err(|cause| cannot(&cause))?,
             Err(_elapsed) => return Err(cannot("nobody answers")),
         }
@@ -102,7 +103,7 @@ impl Dial for UnixDial {
     type Connection = Connection;
 
     fn dial(&self) -> BoxFuture<'_, Result<Connection, DialError>> {
-        Box::pin(self.shared())
+        Box::pin(self.connect_shared())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The server side of strategy `unix`.
+//! Server side of strategy `unix`.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -20,18 +20,18 @@ use crate::transport::connection_slots::Opening;
 use crate::transport::io::IoThreads;
 use crate::transport::{ConnectionSlots, Drain, Listener, Listening, Origin, ServeError};
 
-/// Connections at once unless said.
+/// The default limit of connections.
 const MAX_CONNECTIONS: usize = 1024;
 
-/// The pause after an `accept` that failed.
+/// The pause after a failed `accept`.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Listens on a Unix socket: a path such as `/run/app/billing.sock`, or an abstract name such as
 /// `@billing`.
 ///
-/// The file has mode 0600, and a peer must belong to the user of this process, or to one that was
-/// [allowed](Self::allow_user); its number is the name of the [`Peer`]. A file that a dead server
-/// left is replaced; one that somebody listens on is not.
+/// The socket file has mode 0600, and a client must run as the user of this process, or as a user
+/// that was [allowed](Self::allow_user); its user ID is the name of the [`Peer`]. A socket file
+/// left by a dead server is replaced; one with a live listener is an error.
 #[derive(Debug)]
 pub struct UnixListener {
     address: String,
@@ -40,14 +40,14 @@ pub struct UnixListener {
 }
 
 impl UnixListener {
-    /// Listens at a path or an abstract name.
+    /// Creates a listener at a path or an abstract name.
     #[must_use]
     pub fn new(address: impl Into<String>) -> Self {
         Self { address: address.into(), users: Users::default(), mode: 0o600 }
     }
 
-    /// Serves this user too, by its number. The file gets mode 0666 then: who may connect is
-    /// checked on the connection.
+    /// Also serves clients that run as this user ID. The socket file then has mode 0666: the check
+    /// happens on the connection.
     #[must_use]
     pub fn allow_user(mut self, user: u32) -> Self {
         self.users.allow(user);
@@ -57,8 +57,8 @@ impl UnixListener {
 
     fn bind(&self) -> Result<(Bound, Address), ServeError> {
         let cannot = |cause| ServeError::Bind { address: self.address.clone(), cause };
-        let wrong = |text| cannot(io::Error::new(io::ErrorKind::InvalidInput, text));
-        let address = Address::parse(&self.address).map_err(wrong)?;
+        let invalid = |text| cannot(io::Error::new(io::ErrorKind::InvalidInput, text));
+        let address = Address::parse(&self.address).map_err(invalid)?;
         let bound = match &address {
             Address::File(path) => Bound::at(path, self.mode),
             Address::Abstract(_) => {
@@ -69,25 +69,25 @@ impl UnixListener {
     }
 }
 
-/// A socket that is bound, and the file that goes with it.
+/// A bound socket and its file.
 struct Bound {
     socket: Option<std::os::unix::net::UnixListener>,
     file: Option<(PathBuf, u64)>,
 }
 
 impl Bound {
-    /// Binds beside the path, sets the mode, and moves the file into place: nobody sees it with
-    /// another mode.
+    /// Binds next to the path, sets the mode, and renames the file to the path, so that it is never
+    /// visible with another mode.
     fn at(path: &Path, mode: u32) -> io::Result<Self> {
-        refuse_what_is_alive(path)?;
+        refuse_live_socket(path)?;
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{}", std::process::id()));
-        let beside = PathBuf::from(name);
-        let socket = Address::File(beside.clone()).bind()?;
-        let placed = fs::set_permissions(&beside, Permissions::from_mode(mode))
-            .and_then(|()| fs::rename(&beside, path));
-        if let Err(cause) = placed {
-            let _ = fs::remove_file(&beside);
+        let temporary = PathBuf::from(name);
+        let socket = Address::File(temporary.clone()).bind()?;
+        let renamed = fs::set_permissions(&temporary, Permissions::from_mode(mode))
+            .and_then(|()| fs::rename(&temporary, path));
+        if let Err(cause) = renamed {
+            let _ = fs::remove_file(&temporary);
             return Err(cause);
         }
         let inode = fs::metadata(path)?.ino();
@@ -96,7 +96,7 @@ impl Bound {
 }
 
 impl Drop for Bound {
-    /// Removes the file, unless another server has put its own there.
+    /// Removes the file, unless another server has replaced it.
     fn drop(&mut self) {
         if let Some((path, inode)) = &self.file
             && fs::metadata(path).is_ok_and(|found| found.ino() == *inode)
@@ -106,7 +106,7 @@ impl Drop for Bound {
     }
 }
 
-fn refuse_what_is_alive(path: &Path) -> io::Result<()> {
+fn refuse_live_socket(path: &Path) -> io::Result<()> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
     if !found.file_type().is_socket() {
         return Err(io::Error::new(
@@ -134,7 +134,8 @@ impl Listener for UnixListener {
             let started = IoThreads::<StreamCall>::start("unix", 1);
             let (threads, ended) = started
                 .map_err(|cause| ServeError::Bind { address: address.to_string(), cause })?;
-            let (thread, serving) = (threads.get(0).handle().clone(), serving.on(threads.get(0)));
+            let (thread, serving) =
+                (threads.get(0).handle().clone(), serving.on_thread(threads.get(0)));
             thread.spawn(async move {
                 accept(bound, users, serving, drain).await;
                 drop(threads);
@@ -168,12 +169,14 @@ async fn accept(mut bound: Bound, users: Users, serving: Serving, drain: Drain) 
             biased;
             () = stop.begun() => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            (stream, peer) = next(&listener, &users) => begin(&mut connections, stream, peer),
+            (stream, peer) = accept_allowed(&listener, &users) => {
+                begin(&mut connections, stream, peer);
+            }
         }
     }
     drop(bound);
-    // Who is connected may have sent a call already.
-    for stream in last(listener) {
+    // Clients in the backlog may have sent a call already.
+    for stream in take_backlog(listener) {
         match users.check(&stream) {
             Ok(user) => begin(&mut connections, stream, peer(user)),
             Err(cause) => tracing::warn!(%cause, "a connection was refused"),
@@ -182,11 +185,11 @@ async fn accept(mut bound: Bound, users: Users, serving: Serving, drain: Drain) 
     while connections.join_next().await.is_some() {}
 }
 
-/// Refuses further connections, and gives those that wait to be accepted.
-fn last(listener: tokio::net::UnixListener) -> Vec<UnixStream> {
+/// Refuses new connections, and returns those in the backlog.
+fn take_backlog(listener: tokio::net::UnixListener) -> Vec<UnixStream> {
     let Ok(listener) = listener.into_std() else { return Vec::new() };
-    // Linux refuses from here on; elsewhere the file is gone, and whoever found it in the same
-    // moment is cut off.
+    // From here on Linux refuses connections. On other systems the file is gone, and a client that
+    // opened it at the same moment is cut off.
     let _ = SockRef::from(&listener).shutdown(Shutdown::Read);
     let accepted = std::iter::from_fn(|| listener.accept().ok());
     let streams =
@@ -198,8 +201,9 @@ fn peer(user: u32) -> Peer {
     Peer::new("unix", user.to_string())
 }
 
-/// Serves a connection here, unless it is for one large body: reading and writing that would hold
-/// up everybody's small calls, so it moves to the runtime where the body will be read anyway.
+/// Serves a connection on this thread. A connection for one large body moves to the user's runtime
+/// instead, where the body will be processed anyway: its reads and writes would delay everyone's
+/// small calls.
 async fn connection(
     mut stream: UnixStream,
     client: Client,
@@ -208,24 +212,24 @@ async fn connection(
     drain: Drain,
 ) {
     let Some(Some(beginning)) = opening.wait(Beginning::read(&mut stream)).await else { return };
-    let Some(_place) = opening.establish(client.origin.clone()) else { return };
+    let Some(_slot) = opening.establish(client.origin.clone()) else { return };
     if !beginning.is_single() {
         let (reader, writer) = stream.into_split();
         return serve(serving, client, beginning, reader, writer, drain).await;
     }
     let user = serving.user().clone();
-    let there = async move {
+    let moved = async move {
         let (reader, writer) = UnixStream::from_std(stream.into_std()?)?.into_split();
         serve(serving, client, beginning, reader, writer, drain).await;
         io::Result::Ok(())
     };
-    if let Ok(Err(cause)) = user.spawn(there).await {
+    if let Ok(Err(cause)) = user.spawn(moved).await {
         tracing::warn!(%cause, "a connection cannot move to another runtime");
     }
 }
 
-/// Waits for a peer of an allowed user.
-async fn next(listener: &tokio::net::UnixListener, users: &Users) -> (UnixStream, Peer) {
+/// Waits for a client whose user is allowed.
+async fn accept_allowed(listener: &tokio::net::UnixListener, users: &Users) -> (UnixStream, Peer) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => match users.check(&stream) {

@@ -1,4 +1,4 @@
-//! The far end of one route over a link.
+//! Client of one route: encodes its calls and sends them over a shared connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,11 +15,11 @@ use crate::transport::contract::{Contracts, Encoding};
 use crate::transport::link::Link;
 use crate::transport::remote_name::RemoteName;
 
-/// Sends the calls of one route over a link that other routes may share.
+/// Client of one route, over a link that other routes may share.
 pub(crate) struct MuxRemote<D: MuxDial> {
     link: Arc<Link<D>>,
     contracts: Contracts,
-    /// The connection that `contracts` was learned from.
+    /// The number of the connection that `contracts` was learned from.
     learned_from: AtomicUsize,
     codec: Codec,
     name: RemoteName,
@@ -28,10 +28,10 @@ pub(crate) struct MuxRemote<D: MuxDial> {
 }
 
 impl<D: MuxDial> MuxRemote<D> {
-    /// Makes a remote of a route and the link to its endpoint.
+    /// Builds the remote of a route from the link to its endpoint.
     pub(crate) fn remote(route: &Route, link: Arc<Link<D>>) -> Remote {
         let config = route.config();
-        let caller = Arc::new(Self {
+        let sender = Arc::new(Self {
             link,
             contracts: Contracts::default(),
             learned_from: AtomicUsize::new(0),
@@ -40,33 +40,33 @@ impl<D: MuxDial> MuxRemote<D> {
             max_request: config.max_request_bytes(),
             max_reply: config.max_reply_bytes(),
         });
-        let (codec, state, warnings) = (caller.codec, Arc::clone(&caller), Arc::clone(&caller));
-        let service = CallService::from_fn(move |call| Arc::clone(&caller).send(call));
+        let (codec, state, warnings) = (sender.codec, Arc::clone(&sender), Arc::clone(&sender));
+        let service = CallService::from_fn(move |call| Arc::clone(&sender).send(call));
         let remote = Remote::new(service).with_codec(codec).with_state(move || state.link.state());
         remote.with_warnings(move || warnings.contracts.warnings())
     }
 
     async fn send(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
         let connection = self.link.dialled();
-        // A load first: a store by every call would be one more thing that all threads fight for.
+        // Load first: an unconditional store would make all threads contend for the cache line.
         if self.learned_from.load(Ordering::Relaxed) != connection {
             self.learned_from.store(connection, Ordering::Relaxed);
             self.contracts.forget_differences();
         }
-        let way = self.contracts.way(&call, self.codec);
-        match self.attempt(&call, &way).await {
-            // The row's codec does not suit both contracts; now the contracts know, and say how the
-            // call goes.
-            Err(error) if self.contracts.refused(&call, &way, &error) => {
-                let way = self.contracts.way(&call, self.codec);
-                way.judge(&call, self.attempt(&call, &way).await)
+        let encoding = self.contracts.way(&call, self.codec);
+        match self.attempt(&call, &encoding).await {
+            // The row's codec does not suit both contracts. Now `contracts` knows the difference
+            // and selects another encoding.
+            Err(error) if self.contracts.refused(&call, &encoding, &error) => {
+                let encoding = self.contracts.way(&call, self.codec);
+                encoding.judge(&call, self.attempt(&call, &encoding).await)
             }
-            result => way.judge(&call, result),
+            result => encoding.judge(&call, result),
         }
     }
 
-    async fn attempt(&self, call: &Call, way: &Encoding) -> Result<Reply, Error> {
-        match self.link.call(call, || self.outgoing(call, way)).await? {
+    async fn attempt(&self, call: &Call, encoding: &Encoding) -> Result<Reply, Error> {
+        match self.link.call(call, || self.outgoing(call, encoding)).await? {
             LinkReply::Reply { codec: Some(codec), app_error, body } => {
                 Ok(Reply::encoded(codec, body, app_error))
             }
@@ -77,8 +77,9 @@ impl<D: MuxDial> MuxRemote<D> {
         }
     }
 
-    fn outgoing(&self, call: &Call, way: &Encoding) -> Result<Outgoing, Error> {
-        let outgoing = Outgoing::new(call, self.name.of_call(call)?, way.codec, self.max_reply)?;
+    fn outgoing(&self, call: &Call, encoding: &Encoding) -> Result<Outgoing, Error> {
+        let outgoing =
+            Outgoing::new(call, self.name.of_call(call)?, encoding.codec, self.max_reply)?;
         let (length, limit) = (outgoing.body.len(), self.max_request);
         if length > limit {
             let message = format_args!("the request has {length} bytes, the route allows {limit}");

@@ -1,5 +1,5 @@
-//! A call over a link of many calls: on the next connection where it was not sent, and never twice
-//! where it may have run.
+//! Calls over a link: a call that was not sent goes on the next connection; one that may have run
+//! is never repeated.
 
 use std::sync::Arc;
 
@@ -14,18 +14,17 @@ use crate::error::{Error, ErrorKind, Sent};
 use crate::mux::frame::{CallFailure, MAX_SMALL_BODY};
 use crate::transport::link::{Dial, DialError, Link};
 
-/// How often a call looks for another connection after one broke before the call was sent. Each
-/// time a connection had been made, so this ends with whatever breaks connections, not with this
-/// number, unless they break at once.
-const CONNECTIONS: usize = 4;
+/// The most connections that a call tries when each breaks before the call was sent. Every one of
+/// them was established first, so only connections that break immediately reach this limit.
+const MAX_CONNECTIONS: usize = 4;
 
-/// Makes the connections of many calls, and those of large bodies.
+/// Dials the shared connections of a link, and those for large bodies.
 pub(crate) trait MuxDial: Dial<Connection = Connection> {
-    /// Gets a stream for one call with a large body.
+    /// Opens a stream for one call with a large body.
     fn single(&self) -> BoxFuture<'_, Result<Connection, DialError>>;
 }
 
-/// An answer that came over a link.
+/// A reply that came over a link.
 #[derive(Debug)]
 pub(crate) enum LinkReply {
     Reply { codec: Option<Codec>, app_error: bool, body: Bytes },
@@ -33,24 +32,31 @@ pub(crate) enum LinkReply {
 }
 
 impl<D: MuxDial> Link<D> {
-    /// Sends a call, as `outgoing` makes it for each attempt. One that was not sent when its
-    /// connection broke goes on the next. One that may have run is never repeated here: retries are
-    /// the row's.
+    /// Sends a call; `outgoing` builds the request for each attempt. A call that was not sent when
+    /// its connection broke goes on the next one. A call that may have run is never repeated here:
+    /// retries are up to the row.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the call on the server too, if its request was sent.
     pub(crate) async fn call(
         self: &Arc<Self>,
         call: &Call,
         outgoing: impl Fn() -> Result<Outgoing, Error>,
     ) -> Result<LinkReply, Error> {
         let fail = |kind, message: &str, sent| call.failed(kind, message).with_sent(sent);
-        for _ in 0..CONNECTIONS {
+        for _ in 0..MAX_CONNECTIONS {
             let outgoing = outgoing()?;
             let max_reply = outgoing.max_reply;
             let connection = self.connection_for(call, outgoing.body.len()).await?;
             let outcome = connection.call(outgoing).await;
-            let answer = match outcome {
+            let result = match outcome {
                 CallOutcome::NotSent => continue,
-                CallOutcome::Lost(why) => return Err(fail(ErrorKind::Closed, &why, Sent::Maybe)),
-                CallOutcome::CutOff(why) => return Err(fail(ErrorKind::Closed, &why, Sent::No)),
+                CallOutcome::Lost(reason) => {
+                    return Err(fail(ErrorKind::Closed, &reason, Sent::Maybe));
+                }
+                CallOutcome::CutOff(reason) => {
+                    return Err(fail(ErrorKind::Closed, &reason, Sent::No));
+                }
                 CallOutcome::Overloaded => {
                     return Err(fail(
                         ErrorKind::Overloaded,
@@ -69,12 +75,13 @@ impl<D: MuxDial> Link<D> {
                 CallOutcome::CallFailure(failure) => Ok(LinkReply::CallFailure(failure)),
             };
             self.answered();
-            return answer;
+            return result;
         }
         Err(fail(ErrorKind::Closed, "connections break as soon as they are made", Sent::No))
     }
 
-    /// Gets the connection of a call within its deadline: nothing was sent when that ends first.
+    /// Returns a connection for a call, within the call's deadline. If the deadline passes first,
+    /// nothing was sent.
     async fn connection_for(
         self: &Arc<Self>,
         call: &Call,
@@ -85,8 +92,8 @@ impl<D: MuxDial> Link<D> {
             return Ok(connection);
         }
         let dialled = async {
-            // Also where a large body goes elsewhere: on the connection of small calls a server
-            // says that it leaves.
+            // Needed for a large body too: on the connection of small calls the server announces
+            // its shutdown.
             let shared = self.connection().await?;
             if is_small { Ok(shared) } else { self.noted(self.dial().single().await).map(Arc::new) }
         };

@@ -1,4 +1,4 @@
-//! The client's side: calls go into a queue, one task writes them, one reads the answers.
+//! Client side of a stream: calls are queued, one task writes them, another reads the replies.
 
 mod caller;
 mod connection;

@@ -1,4 +1,4 @@
-//! Calls that wait for their answer on one connection.
+//! The calls of one connection that wait for their replies.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -12,131 +12,131 @@ use super::connection::{CallOutcome, InFlightPermit};
 use crate::fast_hash::FastHasher;
 use crate::mux::frame::{Frame, Reply};
 
-/// The calls of one connection whose requests may have left.
+/// The calls of one connection whose requests may have been sent.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     calls: Mutex<Calls>,
-    /// Whether `Calls::closed` says why; asked before every call.
+    /// Whether `Calls::closed` is set; read before every call.
     is_closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Calls {
     waiting: HashMap<u64, Waiting, BuildHasherDefault<FastHasher>>,
-    /// Why no more calls are taken.
+    /// Why the connection accepts no more calls.
     closed: Option<String>,
 }
 
-/// One call that waits.
+/// A call that waits for its reply.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    answer: oneshot::Sender<CallOutcome>,
+    reply_tx: oneshot::Sender<CallOutcome>,
     max_reply: usize,
-    _place: InFlightPermit,
-    /// The parts so far of a reply that comes in parts.
-    begun: Option<Box<(Reply, BytesMut)>>,
+    _permit: InFlightPermit,
+    /// The parts received so far of a reply that comes in parts.
+    partial: Option<Box<(Reply, BytesMut)>>,
 }
 
-/// What became of a frame.
+/// The outcome of a received frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Taken {
-    /// It was for a call here, or for one that is gone.
-    Yes,
-    /// The call's reply is over its limit: tell the other side to stop.
+pub(super) enum Delivery {
+    /// The frame belonged to a call that waits, or to one that is gone.
+    Done,
+    /// The call's reply exceeds its limit: the server should stop sending it.
     TooLarge,
 }
 
 impl Pending {
-    /// Lets a call wait; gives the answer's place back if the connection is closed.
+    /// Registers a call; returns the sender of its outcome if the connection is closed.
     pub(super) fn insert(
         &self,
         call: u64,
         max_reply: usize,
-        answer: oneshot::Sender<CallOutcome>,
-        place: InFlightPermit,
+        reply_tx: oneshot::Sender<CallOutcome>,
+        permit: InFlightPermit,
     ) -> Result<(), oneshot::Sender<CallOutcome>> {
         let mut calls = self.lock();
         if calls.closed.is_some() {
-            return Err(answer);
+            return Err(reply_tx);
         }
-        calls.waiting.insert(call, Waiting { answer, max_reply, _place: place, begun: None });
+        calls.waiting.insert(call, Waiting { reply_tx, max_reply, _permit: permit, partial: None });
         Ok(())
     }
 
-    /// Forgets a call whose caller has gone; false if it was answered already.
-    pub(super) fn forget(&self, call: u64) -> bool {
+    /// Removes a call whose caller has dropped it. Returns `false` if it already has its reply.
+    pub(super) fn remove(&self, call: u64) -> bool {
         self.lock().waiting.remove(&call).is_some()
     }
 
-    /// Takes calls back whose requests did not leave. When what it returns is dropped, their
-    /// callers hear that nothing was sent.
-    pub(super) fn take_back(&self, calls: &[u64]) -> Vec<Waiting> {
+    /// Removes calls whose requests were not sent. Dropping the returned entries tells their
+    /// callers that nothing was sent.
+    pub(super) fn take_unsent(&self, calls: &[u64]) -> Vec<Waiting> {
         let mut waiting = self.lock();
         calls.iter().filter_map(|call| waiting.waiting.remove(call)).collect()
     }
 
-    /// Hands an answer to whoever waits for it.
-    pub(super) fn take(&self, frame: Frame) -> Taken {
+    /// Delivers a reply to the call that waits for it.
+    pub(super) fn deliver(&self, frame: Frame) -> Delivery {
         match frame {
-            Frame::Reply(reply) if reply.more => self.begin(reply),
-            Frame::Reply(reply) => self.finish(reply.call, |max| checked(reply, max)),
+            Frame::Reply(reply) if reply.more => self.begin_parts(reply),
+            Frame::Reply(reply) => self.finish(reply.call, |max| check_size(reply, max)),
             Frame::Part { call, more, body } => self.part(call, more, &body),
             Frame::CallFailure(failure) => {
                 self.finish(failure.call, |_| CallOutcome::CallFailure(failure))
             }
-            _ => Taken::Yes,
+            _ => Delivery::Done,
         }
     }
 
-    fn finish(&self, call: u64, outcome: impl FnOnce(usize) -> CallOutcome) -> Taken {
-        // The lock is not held while the caller is woken.
+    fn finish(&self, call: u64, outcome: impl FnOnce(usize) -> CallOutcome) -> Delivery {
+        // Release the lock before the caller is woken.
         let waiting = self.lock().waiting.remove(&call);
         if let Some(waiting) = waiting {
-            // Nobody listens any more when the caller has just gone.
-            let _ = waiting.answer.send(outcome(waiting.max_reply));
+            // The receiver is gone if the caller has just dropped the call.
+            let _ = waiting.reply_tx.send(outcome(waiting.max_reply));
         }
-        Taken::Yes
+        Delivery::Done
     }
 
-    fn begin(&self, mut reply: Reply) -> Taken {
+    fn begin_parts(&self, mut reply: Reply) -> Delivery {
         let mut calls = self.lock();
         if let Some(waiting) = calls.waiting.get_mut(&reply.call) {
             let body = BytesMut::from(&*std::mem::take(&mut reply.body));
-            waiting.begun = Some(Box::new((reply, body)));
+            waiting.partial = Some(Box::new((reply, body)));
         }
-        Taken::Yes
+        Delivery::Done
     }
 
-    fn part(&self, call: u64, more: bool, part: &[u8]) -> Taken {
+    fn part(&self, call: u64, more: bool, part: &[u8]) -> Delivery {
         let mut calls = self.lock();
-        let Some(waiting) = calls.waiting.get_mut(&call) else { return Taken::Yes };
-        let Some((_, body)) = waiting.begun.as_deref_mut() else { return Taken::Yes };
+        let Some(waiting) = calls.waiting.get_mut(&call) else { return Delivery::Done };
+        let Some((_, body)) = waiting.partial.as_deref_mut() else { return Delivery::Done };
         body.extend_from_slice(part);
         let too_large = body.len() > waiting.max_reply;
         if more && !too_large {
-            return Taken::Yes;
+            return Delivery::Done;
         }
-        let Some(Waiting { answer, max_reply, begun: Some(begun), .. }) =
+        let Some(Waiting { reply_tx, max_reply, partial: Some(partial), .. }) =
             calls.waiting.remove(&call)
         else {
-            return Taken::Yes;
+            return Delivery::Done;
         };
-        let (mut reply, body) = *begun;
+        let (mut reply, body) = *partial;
         reply.body = body.freeze();
-        let _ = answer.send(checked(reply, max_reply));
-        if more { Taken::TooLarge } else { Taken::Yes }
+        let _ = reply_tx.send(check_size(reply, max_reply));
+        if more { Delivery::TooLarge } else { Delivery::Done }
     }
 
-    /// Ends every call that waits, and takes no more.
-    pub(super) fn close(&self, why: &str) {
+    /// Ends every waiting call, and accepts no more.
+    pub(super) fn close(&self, reason: &str) {
         let mut calls = self.lock();
         if calls.closed.is_some() {
             return;
         }
-        calls.closed = Some(why.to_owned());
+        calls.closed = Some(reason.to_owned());
         self.is_closed.store(true, Ordering::Release);
         for (_, waiting) in calls.waiting.drain() {
-            let _ = waiting.answer.send(CallOutcome::Lost(why.to_owned()));
+            let _ = waiting.reply_tx.send(CallOutcome::Lost(reason.to_owned()));
         }
     }
 
@@ -153,7 +153,7 @@ impl Pending {
     }
 }
 
-fn checked(reply: Reply, max_reply: usize) -> CallOutcome {
+fn check_size(reply: Reply, max_reply: usize) -> CallOutcome {
     let Reply { codec, app_error, body, .. } = reply;
     if body.len() > max_reply {
         CallOutcome::TooLarge

@@ -1,4 +1,4 @@
-//! A call on its way out.
+//! A request that is ready to be sent.
 
 use bytes::Bytes;
 
@@ -8,21 +8,21 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::name::Name;
 
-/// What a connection needs to know of a call. It is made anew for another connection.
+/// The parts of a call that a connection needs. Built again for each connection.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) name: Name,
-    /// Whose fingerprint goes with the first use of the name; none for a raw service.
+    /// The method whose fingerprint goes with the first use of the name; `None` for a raw service.
     pub(crate) method: Option<&'static MethodDesc>,
     pub(crate) codec: Option<Codec>,
     pub(crate) context: Context,
     pub(crate) body: Bytes,
-    /// The longest reply that is taken.
+    /// The longest accepted reply, in bytes.
     pub(crate) max_reply: usize,
 }
 
 impl Outgoing {
-    /// Encodes a call under the name it has on the other side.
+    /// Encodes a call under its remote name.
     pub(crate) fn new(
         call: &Call,
         name: Name,

@@ -1,4 +1,4 @@
-//! The task that writes a client's side of one stream, and looks whether the other side is alive.
+//! The task that writes a client's stream and checks that the server is alive.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,159 +13,169 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::connection::{CallOutcome, InFlightPermit, Shared, Work};
 use super::request::Outgoing;
 use crate::mux::frame::{
-    ClientNames, Encoder, KEPT, MAX_SMALL_BODY, RequestHead, Role, write_preamble,
+    ClientNames, Encoder, MAX_RETAINED, MAX_SMALL_BODY, RequestHead, Role, write_preamble,
 };
 
-/// Above this many calls in flight the writer lets other tasks run once before it writes, so that
-/// one write carries many frames; below, the pause would cost more than it saves.
+/// Above this many calls in flight the writer yields once before it writes, so that one write
+/// carries many frames. Below, the pause would cost more than it saves.
 const BATCH_FROM: usize = 16;
 
-/// How often the writer looks whether the other side is alive. After one silent look it asks, after
-/// the next it gives up: a dead peer is known within three looks.
-const LOOK: Duration = Duration::from_millis(1500);
+/// Interval of liveness checks. After one silent interval the client pings, after the next it gives
+/// up, so a dead server is detected within three intervals.
+const LIVENESS_INTERVAL: Duration = Duration::from_millis(1500);
 
-/// How long writing may take, beside the time for its bytes at the slowest rate that counts as
-/// progress.
-const STUCK: Duration = Duration::from_millis(4500);
+/// The longest time for a write, in addition to the time its bytes take at the slowest rate that
+/// counts as progress.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(4500);
 
-/// Bytes a second below which the other side does not read.
-const SLOWEST: u64 = 256 * 1024;
+/// The slowest rate, in bytes per second, at which the server counts as reading.
+const MIN_WRITE_RATE: u64 = 256 * 1024;
 
-/// After so much of a long request other tasks of the runtime have a turn: a small call of somebody
-/// else's is a matter of microseconds.
-const PIECE: usize = 64 * 1024;
+/// Yields to other tasks of the runtime after this many bytes of a large request: a small call of
+/// another task takes microseconds.
+const YIELD_BYTES: usize = 64 * 1024;
 
-/// How long a large request may wait for its turn on the other side.
-const TURN: Duration = Duration::from_secs(30);
+/// The longest time that a large request may wait for admission by the server.
+const ADMISSION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The task that writes.
-pub(super) struct Writing {
+/// The writing task of a stream.
+pub(super) struct StreamWriter {
     shared: Arc<Shared>,
     names: ClientNames,
     encoder: Encoder,
     /// The calls whose requests are in `encoder`.
     batch: Vec<u64>,
-    /// A large body, which is written behind what is encoded without being copied there.
+    /// A large body, which is written directly behind the encoded bytes instead of being copied
+    /// there.
     body: Bytes,
-    /// The other task, until it has ended.
-    reading: Option<JoinHandle<()>>,
-    patience: Patience,
+    /// The reading task, until it has ended.
+    reader_task: Option<JoinHandle<()>>,
+    timeouts: Timeouts,
 }
 
 /// Why a batch could not be written, and whether any byte of it was.
-struct Stuck {
-    why: String,
+struct WriteError {
+    reason: String,
     wrote: bool,
 }
 
-/// How long the writer waits for the other side.
+/// Timeouts towards the server.
 #[derive(Clone, Copy)]
-struct Patience {
-    /// Whether silence means anything: on a stream with one large request nothing comes back before
-    /// it was read whole.
-    looks: bool,
-    /// How long a write may be stuck, beside the time that its length takes.
-    stuck: Duration,
+struct Timeouts {
+    /// Whether silence indicates a dead server. On a stream with one large request nothing comes
+    /// back before it was read as a whole.
+    checks_liveness: bool,
+    /// The longest time for a write, in addition to the time that its length takes.
+    write: Duration,
 }
 
-impl Patience {
+impl Timeouts {
     fn of(role: Role) -> Self {
         match role {
-            Role::Shared => Self { looks: true, stuck: STUCK },
-            Role::Single => Self { looks: false, stuck: STUCK + TURN },
+            Role::Shared => Self { checks_liveness: true, write: WRITE_TIMEOUT },
+            Role::Single => {
+                Self { checks_liveness: false, write: WRITE_TIMEOUT + ADMISSION_TIMEOUT }
+            }
         }
     }
 }
 
-impl Writing {
-    /// Begins with the preamble; `reading` is the task at the other side of the stream.
-    pub(super) fn new(shared: Arc<Shared>, reading: JoinHandle<()>, role: Role) -> Self {
+impl StreamWriter {
+    /// Creates the task, with the preamble as its first bytes; `reading` is the task that reads the
+    /// same stream.
+    pub(super) fn new(shared: Arc<Shared>, reader_task: JoinHandle<()>, role: Role) -> Self {
         let mut encoder = Encoder::default();
         encoder.buffer().extend_from_slice(&write_preamble(role));
-        let (names, patience) = (ClientNames::default(), Patience::of(role));
+        let (names, timeouts) = (ClientNames::default(), Timeouts::of(role));
         Self {
             shared,
             names,
             encoder,
             batch: Vec::new(),
             body: Bytes::new(),
-            reading: Some(reading),
-            patience,
+            reader_task: Some(reader_task),
+            timeouts,
         }
     }
 
-    /// Writes what comes out of the queue until the connection ends.
+    /// Writes the queued work until the connection ends.
     pub(super) async fn run(
         &mut self,
         mut queue: mpsc::UnboundedReceiver<Work>,
         mut writer: impl AsyncWrite + Unpin,
     ) {
-        let mut looks = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut watch = Watch::default();
+        let mut checks =
+            tokio::time::interval_at(Instant::now() + LIVENESS_INTERVAL, LIVENESS_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut liveness = Liveness::default();
         let mut unsent = Vec::new();
-        let why = loop {
+        let reason = loop {
             match self.flush(&mut writer).await {
                 Ok(()) => {}
-                Err(Stuck { why, wrote }) => {
+                Err(WriteError { reason, wrote }) => {
                     if !wrote {
-                        unsent = self.shared.pending.take_back(&self.batch);
+                        unsent = self.shared.pending.take_unsent(&self.batch);
                     }
-                    self.hear_why().await;
-                    break why;
+                    self.wait_for_refusal().await;
+                    break reason;
                 }
             }
-            match self.next(&mut queue, &mut looks, &mut watch).await {
+            match self.encode_next(&mut queue, &mut checks, &mut liveness).await {
                 Ok(true) => {}
                 Ok(false) => break "nobody needs the connection any more".to_owned(),
-                Err(why) => break why,
+                Err(reason) => break reason,
             }
         };
-        self.shared.close(&why);
-        // What waits in the queue, or was to be written next, was not sent, and hears so now.
+        self.shared.close(&reason);
+        // Tells the callers of queued calls, and of those in the unwritten batch, that nothing was
+        // sent.
         drop((queue, unsent));
-        // A moment for the other side to close in its turn; one that is stuck must not keep the
-        // socket.
-        let goodbye = async {
+        // Give the server a moment to close its side; one that is stuck must not keep the socket
+        // open.
+        let closing = async {
             let _ = writer.shutdown().await;
-            if self.reading.is_some() {
-                ended(&mut self.reading).await;
+            if self.reader_task.is_some() {
+                ended(&mut self.reader_task).await;
             }
         };
-        let stuck = tokio::time::timeout(LOOK, goodbye).await.is_err();
-        if let Some(reading) = self.reading.take().filter(|_| stuck) {
-            reading.abort();
+        let timed_out = tokio::time::timeout(LIVENESS_INTERVAL, closing).await.is_err();
+        if let Some(reader_task) = self.reader_task.take().filter(|_| timed_out) {
+            reader_task.abort();
         }
     }
 
-    /// Waits for the reason that a server gives for taking no more of a large request.
-    async fn hear_why(&mut self) {
-        if !self.patience.looks && self.reading.is_some() {
-            let _ = tokio::time::timeout(LOOK, ended(&mut self.reading)).await;
+    /// Waits for the error with which a server refuses the rest of a large request.
+    async fn wait_for_refusal(&mut self) {
+        if !self.timeouts.checks_liveness && self.reader_task.is_some() {
+            let _ = tokio::time::timeout(LIVENESS_INTERVAL, ended(&mut self.reader_task)).await;
         }
     }
 
-    /// Waits for something to write and encodes it, with all that came meanwhile. False when
-    /// nothing will come any more.
-    async fn next(
+    /// Waits for work and encodes it, with everything that was queued meanwhile. Returns `false`
+    /// when no more work will come.
+    async fn encode_next(
         &mut self,
         queue: &mut mpsc::UnboundedReceiver<Work>,
-        looks: &mut Interval,
-        watch: &mut Watch,
+        checks: &mut Interval,
+        liveness: &mut Liveness,
     ) -> Result<bool, String> {
         let first = tokio::select! {
             biased;
             work = queue.recv() => work,
-            () = ended(&mut self.reading) => return Err(self.shared.pending.closed().unwrap_or_default()),
-            () = self.shared.left.notified() => return Ok(!self.shared.is_done()),
-            _ = looks.tick(), if self.patience.looks => return self.look(watch).map(|()| true),
+            () = ended(&mut self.reader_task) => {
+                return Err(self.shared.pending.closed().unwrap_or_default());
+            }
+            () = self.shared.maybe_done.notified() => return Ok(!self.shared.is_done()),
+            _ = checks.tick(), if self.timeouts.checks_liveness => {
+                return self.check_liveness(liveness).map(|()| true);
+            }
         };
         let Some(first) = first else { return Ok(false) };
         if self.shared.in_flight.load(Ordering::Relaxed) > BATCH_FROM {
             tokio::task::yield_now().await;
         }
         self.encode(first);
-        // Nothing may get between a large body and the beginning of its frame.
+        // A large body must follow the beginning of its frame directly.
         while self.body.is_empty()
             && let Ok(work) = queue.try_recv()
         {
@@ -177,8 +187,8 @@ impl Writing {
         Ok(true)
     }
 
-    fn look(&mut self, watch: &mut Watch) -> Result<(), String> {
-        match watch.look(self.shared.reads.load(Ordering::Relaxed)) {
+    fn check_liveness(&mut self, liveness: &mut Liveness) -> Result<(), String> {
+        match liveness.check(self.shared.reads.load(Ordering::Relaxed)) {
             0 => Ok(()),
             1 => {
                 self.encoder.ping(0);
@@ -188,26 +198,30 @@ impl Writing {
         }
     }
 
-    async fn flush(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> Result<(), Stuck> {
+    async fn flush(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> Result<(), WriteError> {
         if self.encoder.is_empty() {
             return Ok(());
         }
         let encoded = self.encoder.len();
         let length = encoded + self.body.len();
-        let end =
-            Instant::now() + self.patience.stuck + Duration::from_secs(length as u64 / SLOWEST);
+        let deadline = Instant::now()
+            + self.timeouts.write
+            + Duration::from_secs(length as u64 / MIN_WRITE_RATE);
         let mut bytes = self.encoder.buffer().chain(&mut self.body);
         let mut wrote = false;
         while bytes.has_remaining() {
-            let mut piece = (&mut bytes).take(PIECE);
-            let written = tokio::time::timeout_at(end, writer.write_buf(&mut piece)).await;
+            let mut chunk = (&mut bytes).take(YIELD_BYTES);
+            let written = tokio::time::timeout_at(deadline, writer.write_buf(&mut chunk)).await;
             match written {
                 Ok(Ok(0)) | Err(_) => {
-                    return Err(Stuck { why: "the other side does not read".to_owned(), wrote });
+                    return Err(WriteError {
+                        reason: "the other side does not read".to_owned(),
+                        wrote,
+                    });
                 }
                 Ok(Ok(_)) => wrote = true,
                 Ok(Err(cause)) => {
-                    return Err(Stuck { why: format!("cannot write: {cause}"), wrote });
+                    return Err(WriteError { reason: format!("cannot write: {cause}"), wrote });
                 }
             }
             if bytes.has_remaining() {
@@ -215,27 +229,30 @@ impl Writing {
             }
         }
         if length > MAX_SMALL_BODY {
-            self.shared.written.store(true, Ordering::Release);
+            self.shared.fully_written.store(true, Ordering::Release);
         }
         self.body = Bytes::new();
-        if encoded > KEPT {
+        if encoded > MAX_RETAINED {
             *self.encoder.buffer() = BytesMut::new();
         }
         self.batch.clear();
-        writer.flush().await.map_err(|cause| Stuck { why: format!("cannot write: {cause}"), wrote })
+        writer
+            .flush()
+            .await
+            .map_err(|cause| WriteError { reason: format!("cannot write: {cause}"), wrote })
     }
 
     fn encode(&mut self, work: Work) {
         match work {
-            Work::Call { call, outgoing, answer, place } => {
-                self.encode_call(call, &outgoing, (answer, place))
+            Work::Call { call, outgoing, reply_tx, permit } => {
+                self.encode_call(call, &outgoing, (reply_tx, permit))
             }
-            Work::Cancel(call) if self.shared.pending.forget(call) => self.encoder.cancel(call),
+            Work::Cancel(call) if self.shared.pending.remove(call) => self.encoder.cancel(call),
             Work::Cancel(_) => {}
             Work::Stop(call) => self.encoder.cancel(call),
             Work::Ping => self.encoder.ping(0),
             Work::Pong => {
-                if let Some(nonce) = self.shared.pong().take() {
+                if let Some(nonce) = self.shared.unanswered_ping().take() {
                     self.encoder.pong(nonce);
                 }
             }
@@ -246,29 +263,27 @@ impl Writing {
         &mut self,
         call: u64,
         outgoing: &Outgoing,
-        (answer, place): (oneshot::Sender<CallOutcome>, InFlightPermit),
+        (reply_tx, permit): (oneshot::Sender<CallOutcome>, InFlightPermit),
     ) {
-        if answer.is_closed() {
+        if reply_tx.is_closed() {
             return;
         }
         let Some((method, is_new)) = self.names.number(&outgoing.name) else {
-            // More methods than a connection has numbers for: let it end, and begin anew on the
-            // next one.
-            self.shared.leave();
+            // The connection has no method numbers left: drain it, and start over on the next one.
+            self.shared.start_drain();
             return;
         };
-        if self.shared.pending.insert(call, outgoing.max_reply, answer, place).is_err() {
+        if self.shared.pending.insert(call, outgoing.max_reply, reply_tx, permit).is_err() {
             return;
         }
         let fingerprint = || outgoing.method.map_or(0, |method| method.fingerprint());
         self.batch.push(call);
         let declaration = is_new.then(|| (outgoing.name.as_str(), fingerprint()));
-        // The clock is read for each call: one that is older than the call would give it more time
-        // than it has.
+        // Read the clock for each call: a time before the call would give it more time than it has.
         let (now, context) = (Instant::now(), &outgoing.context);
         let head = RequestHead { call, method, declaration, codec: outgoing.codec, context, now };
         if outgoing.body.len() > MAX_SMALL_BODY {
-            self.encoder.request_begins(&head, outgoing.body.len());
+            self.encoder.begin_request(&head, outgoing.body.len());
             self.body = outgoing.body.clone();
         } else {
             self.encoder.request(&head, &outgoing.body);
@@ -276,26 +291,26 @@ impl Writing {
     }
 }
 
-/// Waits until the other task has ended; for ever, if that was seen before.
-async fn ended(reading: &mut Option<JoinHandle<()>>) {
-    match reading {
+/// Waits until the reading task has ended; pending forever if that was seen before.
+async fn ended(reader_task: &mut Option<JoinHandle<()>>) {
+    match reader_task {
         Some(task) => {
             let _ = task.await;
-            *reading = None;
+            *reader_task = None;
         }
         None => std::future::pending().await,
     }
 }
 
-/// Counts the looks since something was read.
+/// Counts the liveness checks since the last read.
 #[derive(Default)]
-struct Watch {
+struct Liveness {
     reads: u64,
     silent: u32,
 }
 
-impl Watch {
-    fn look(&mut self, reads: u64) -> u32 {
+impl Liveness {
+    fn check(&mut self, reads: u64) -> u32 {
         self.silent = if reads == self.reads { self.silent + 1 } else { 0 };
         self.reads = reads;
         self.silent

@@ -1,12 +1,12 @@
-//! What a frame says.
+//! The contents of frames.
 
 use bytes::Bytes;
 
 use crate::codec::Codec;
 use crate::error::{ErrorKind, Sent};
 
-/// The kinds of frames, by their number on the wire. Those for streams of items are there, so that
-/// a peer of today refuses them politely; a kind without a name here is skipped.
+/// The kinds of frames, by their number on the wire. The kinds for streams of items are listed so
+/// that this version can refuse them with an error; a kind that is not listed is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Request = 1,
@@ -41,23 +41,23 @@ impl Kind {
     }
 }
 
-/// A flag of [`Reply`]: the answer is the error type of the contract.
+/// Flag of [`Reply`]: the body is the error type of the contract.
 pub(super) const APP_ERROR: u8 = 1;
 
-/// A flag of [`Reply`] and part frames: the rest of the body follows in part frames.
+/// Flag of [`Reply`] and part frames: the rest of the body follows in part frames.
 pub(super) const MORE: u8 = 2;
 
-/// One frame, as it was read.
+/// A decoded frame.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Frame {
     Request(Request),
     Reply(Reply),
     CallFailure(CallFailure),
-    /// The caller has gone; nobody waits for this call any more.
+    /// The caller has dropped the call and waits for no reply.
     Cancel {
         call: u64,
     },
-    /// No more calls on this connection, please; those in flight are answered.
+    /// The server asks for no more calls on this connection; it still replies to those in flight.
     Goaway,
     Ping {
         nonce: u64,
@@ -65,58 +65,58 @@ pub(crate) enum Frame {
     Pong {
         nonce: u64,
     },
-    /// More of a reply's body.
+    /// Continues the body of a reply.
     Part {
         call: u64,
         more: bool,
         body: Bytes,
     },
-    /// A frame of a stream of items, which this version does not speak: the call is refused, the
+    /// Belongs to a stream of items, which this version does not support: the call is refused, the
     /// connection goes on.
     Unsupported {
         call: u64,
     },
-    /// A kind of a later version: skipped.
+    /// A kind of a later version; skipped.
     Unknown,
 }
 
-/// A call.
+/// A request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Request {
     pub(crate) call: u64,
-    /// The number that stands for the method's name on this connection.
+    /// The number that stands for the method's name on this stream.
     pub(crate) method: u32,
-    /// Name and fingerprint, with the first use of a number.
+    /// The name and fingerprint, with the first use of a number.
     pub(crate) declaration: Option<Declaration>,
     /// `None` for raw bytes.
     pub(crate) codec: Option<Codec>,
-    /// What is left of the deadline, in milliseconds; 0 when there is none.
+    /// The time until the deadline, in milliseconds; 0 if there is none.
     pub(crate) timeout_ms: u32,
     pub(crate) trace_parent: Option<String>,
     pub(crate) meta: Vec<(String, String)>,
     pub(crate) body: Bytes,
 }
 
-/// What a method number stands for.
+/// The name and contract that a method number stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Declaration {
     pub(crate) name: String,
-    /// The fingerprint of the caller's contract; 0 for a raw service.
+    /// The fingerprint of the client's contract; 0 for a raw service.
     pub(crate) fingerprint: u64,
 }
 
-/// An answer of an implementation.
+/// A reply of an implementation.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Reply {
     pub(crate) call: u64,
     pub(crate) codec: Option<Codec>,
     pub(crate) app_error: bool,
-    /// The rest of the body follows in part frames.
+    /// Whether the rest of the body follows in part frames.
     pub(crate) more: bool,
     pub(crate) body: Bytes,
 }
 
-/// A failure of ours.
+/// An error of this crate, as opposed to one of the contract.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallFailure {
     pub(crate) call: u64,

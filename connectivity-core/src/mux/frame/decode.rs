@@ -1,5 +1,4 @@
-//! Bytes to values. Every length is checked before anything is done with it, and nothing here can
-//! panic.
+//! Decodes frames. Every length is checked before it is used, and nothing here can panic.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -10,7 +9,7 @@ use crate::codec::Codec;
 use crate::error::{ErrorKind, Sent};
 use crate::name::MAX_NAME;
 
-/// Why a connection cannot go on: its peer does not speak this protocol.
+/// A violation of the protocol by the peer, which ends the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum WireError {
     #[error("the stream does not begin as this protocol does")]
@@ -37,7 +36,7 @@ pub(crate) enum WireError {
     TooManyMethods,
 }
 
-/// Cuts frames off the front of a buffer.
+/// Splits frames off the front of a buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Decoder {
     /// The longest frame, without its head.
@@ -49,7 +48,7 @@ impl Decoder {
         Self { limit }
     }
 
-    /// Takes the next frame, or nothing if it is not there whole yet.
+    /// Takes the next frame, or returns `None` until it has been received as a whole.
     pub(crate) fn decode(self, buffer: &mut BytesMut) -> Result<Option<Frame>, WireError> {
         let Some(length) =
             buffer.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes) as usize)
@@ -60,7 +59,7 @@ impl Decoder {
             return Err(WireError::TooLong { length, limit: self.limit });
         }
         if buffer.len() < HEAD + length {
-            // The length is only a claim: room is made as bytes come.
+            // The length is only a claim by the peer: memory is allocated as bytes arrive.
             return Ok(None);
         }
         let mut frame = buffer.split_to(HEAD + length).freeze();
@@ -68,11 +67,11 @@ impl Decoder {
         let (kind, flags) = (frame.get_u8(), frame.get_u8());
         frame.advance(2);
         let call = frame.get_u64_le();
-        read(kind, flags, call, frame).map(Some)
+        decode_content(kind, flags, call, frame).map(Some)
     }
 
-    /// The length and the call number that a buffer's first frame announces, once its head is
-    /// there.
+    /// Returns the length and the call number of a buffer's first frame, once its head has been
+    /// received.
     pub(crate) fn head(buffer: &[u8]) -> Option<(usize, u64)> {
         let (head, _) = buffer.split_first_chunk::<HEAD>()?;
         let (length, rest) = head.split_first_chunk::<4>()?;
@@ -80,14 +79,15 @@ impl Decoder {
         Some((u32::from_le_bytes(*length) as usize, u64::from_le_bytes(*call.first_chunk()?)))
     }
 
-    /// How many bytes the frame lacks that a buffer begins with; 0 while that is not known.
-    pub(crate) fn lacks(self, buffer: &[u8]) -> usize {
+    /// Returns the bytes still missing from the partially received frame at the front of a buffer;
+    /// 0 until its length is known.
+    pub(crate) fn missing(self, buffer: &[u8]) -> usize {
         let length = buffer.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes) as usize);
         length.map_or(0, |length| (HEAD + length.min(self.limit)).saturating_sub(buffer.len()))
     }
 }
 
-fn read(kind: u8, flags: u8, call: u64, content: Bytes) -> Result<Frame, WireError> {
+fn decode_content(kind: u8, flags: u8, call: u64, content: Bytes) -> Result<Frame, WireError> {
     let Some(kind) = Kind::from_number(kind) else { return Ok(Frame::Unknown) };
     Ok(match kind {
         Kind::Request => Frame::Request(request(call, content)?),
@@ -106,7 +106,7 @@ fn request(call: u64, mut content: Bytes) -> Result<Request, WireError> {
     let method = content.try_get_u32_le().map_err(|_| WireError::Truncated)?;
     let codec = codec(&mut content)?;
     let timeout_ms = content.try_get_u32_le().map_err(|_| WireError::Truncated)?;
-    let sections = sized(&mut content)?;
+    let sections = length_prefixed(&mut content)?;
     if sections.len() > MAX_SECTIONS {
         return Err(WireError::Sections);
     }
@@ -124,23 +124,23 @@ fn request(call: u64, mut content: Bytes) -> Result<Request, WireError> {
     Ok(request)
 }
 
-/// Reads what stands before the body; a tag of a later version is skipped.
+/// Decodes the sections before the body; a tag of a later version is skipped.
 fn read_sections(request: &mut Request, mut sections: Bytes) -> Result<(), WireError> {
     while !sections.is_empty() {
         let tag = sections.get_u8();
-        let mut section = sized(&mut sections)?;
+        let mut section = length_prefixed(&mut sections)?;
         match tag {
             NAME => {
                 let fingerprint = section.try_get_u64_le().map_err(|_| WireError::Truncated)?;
                 if section.len() > MAX_NAME {
                     return Err(WireError::Name);
                 }
-                request.declaration = Some(Declaration { name: text(&section)?, fingerprint });
+                request.declaration = Some(Declaration { name: utf8(&section)?, fingerprint });
             }
-            TRACE_PARENT => request.trace_parent = Some(text(&section)?),
+            TRACE_PARENT => request.trace_parent = Some(utf8(&section)?),
             META => {
-                let key = sized(&mut section)?;
-                request.meta.push((text(&key)?, text(&section)?));
+                let key = length_prefixed(&mut section)?;
+                request.meta.push((utf8(&key)?, utf8(&section)?));
             }
             _ => {}
         }
@@ -166,12 +166,12 @@ fn failure(call: u64, mut content: Bytes) -> Result<CallFailure, WireError> {
         _ => Sent::Maybe,
     };
     let length = usize::from(content.try_get_u8().map_err(|_| WireError::Truncated)?);
-    let kind = cut(&mut content, length)?;
+    let kind = take_bytes(&mut content, length)?;
     Ok(CallFailure {
         call,
-        kind: ErrorKind::from_word(&text(&kind)?),
+        kind: ErrorKind::from_word(&utf8(&kind)?),
         sent,
-        message: text(&content)?,
+        message: utf8(&content)?,
     })
 }
 
@@ -184,19 +184,19 @@ fn codec(content: &mut Bytes) -> Result<Option<Codec>, WireError> {
     }
 }
 
-/// Takes bytes whose number stands before them in 16 bits.
-fn sized(content: &mut Bytes) -> Result<Bytes, WireError> {
+/// Takes bytes that are prefixed with their length in 16 bits.
+fn length_prefixed(content: &mut Bytes) -> Result<Bytes, WireError> {
     let length = content.try_get_u16_le().map_err(|_| WireError::Truncated)?;
-    cut(content, usize::from(length))
+    take_bytes(content, usize::from(length))
 }
 
-fn cut(content: &mut Bytes, length: usize) -> Result<Bytes, WireError> {
+fn take_bytes(content: &mut Bytes, length: usize) -> Result<Bytes, WireError> {
     if length > content.len() {
         return Err(WireError::Truncated);
     }
     Ok(content.split_to(length))
 }
 
-fn text(bytes: &[u8]) -> Result<String, WireError> {
+fn utf8(bytes: &[u8]) -> Result<String, WireError> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| WireError::Text)
 }

@@ -1,4 +1,4 @@
-//! Values to bytes: frames are appended to a buffer that is written as a whole.
+//! Encodes frames: appends them to a buffer that is written as a whole.
 
 use bytes::{BufMut, BytesMut};
 use tokio::time::Instant;
@@ -9,7 +9,7 @@ use crate::codec::Codec;
 use crate::context::Context;
 use crate::error::Error;
 
-/// The number of a codec on the wire.
+/// Returns the number of a codec on the wire.
 pub(super) fn codec_number(codec: Option<Codec>) -> u8 {
     match codec {
         None => 0,
@@ -29,20 +29,20 @@ pub(crate) struct Encoder {
     out: BytesMut,
 }
 
-/// What a request says beside its body.
+/// A request without its body.
 pub(crate) struct RequestHead<'a> {
     pub(crate) call: u64,
     pub(crate) method: u32,
-    /// Name and fingerprint, with the first use of the number.
+    /// The name and fingerprint, with the first use of the number.
     pub(crate) declaration: Option<(&'a str, u64)>,
     pub(crate) codec: Option<Codec>,
     pub(crate) context: &'a Context,
-    /// The time of a moment ago; one look at the clock is enough for many frames.
+    /// The current time, to compute what is left of the deadline.
     pub(crate) now: Instant,
 }
 
 impl Encoder {
-    /// The bytes so far; the caller takes them off.
+    /// Returns the encoded bytes; the caller removes those it has written.
     pub(crate) fn buffer(&mut self) -> &mut BytesMut {
         &mut self.out
     }
@@ -56,13 +56,13 @@ impl Encoder {
     }
 
     pub(crate) fn request(&mut self, head: &RequestHead<'_>, body: &[u8]) {
-        self.request_begins(head, body.len());
+        self.begin_request(head, body.len());
         self.out.extend_from_slice(body);
     }
 
-    /// Appends a request without its body, which is to follow at once.
-    pub(crate) fn request_begins(&mut self, head: &RequestHead<'_>, body: usize) {
-        let start = self.begin(Kind::Request, 0, head.call);
+    /// Appends a request without its body, which the caller must write directly behind it.
+    pub(crate) fn begin_request(&mut self, head: &RequestHead<'_>, body: usize) {
+        let start = self.begin_frame(Kind::Request, 0, head.call);
         self.out.put_u32_le(head.method);
         self.out.put_u8(codec_number(head.codec));
         self.out.put_u32_le(remaining_ms(head));
@@ -75,7 +75,7 @@ impl Encoder {
             "`Context` bounds metadata and trace parents, `Name` names"
         );
         self.patch(sections, &u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes());
-        self.announce(start, body);
+        self.finish_with(start, body);
     }
 
     fn sections(&mut self, head: &RequestHead<'_>) {
@@ -106,13 +106,14 @@ impl Encoder {
         self.patch(at, &u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes());
     }
 
-    /// Appends an answer with a body of at most [`MAX_SMALL_BODY`](super::MAX_SMALL_BODY).
+    /// Appends a reply with a body of at most [`MAX_SMALL_BODY`](super::MAX_SMALL_BODY) bytes.
     pub(crate) fn reply(&mut self, call: u64, codec: Option<Codec>, app_error: bool, body: &[u8]) {
-        self.reply_begins(call, codec, app_error, false, body);
+        self.begin_reply(call, codec, app_error, false, body);
     }
 
-    /// Appends an answer, or the beginning of one whose rest comes in [parts](Self::part).
-    pub(crate) fn reply_begins(
+    /// Appends a reply, or with `more` the first piece of one whose rest follows in
+    /// [parts](Self::part).
+    pub(crate) fn begin_reply(
         &mut self,
         call: u64,
         codec: Option<Codec>,
@@ -121,21 +122,21 @@ impl Encoder {
         body: &[u8],
     ) {
         let flags = if app_error { APP_ERROR } else { 0 } | if more { MORE } else { 0 };
-        let start = self.begin(Kind::Reply, flags, call);
+        let start = self.begin_frame(Kind::Reply, flags, call);
         self.out.put_u8(codec_number(codec));
         self.out.extend_from_slice(body);
         self.finish(start);
     }
 
-    /// Appends more of an answer's body.
+    /// Appends the next part of a reply's body.
     pub(crate) fn part(&mut self, call: u64, more: bool, body: &[u8]) {
-        let start = self.begin(Kind::Part, if more { MORE } else { 0 }, call);
+        let start = self.begin_frame(Kind::Part, if more { MORE } else { 0 }, call);
         self.out.extend_from_slice(body);
         self.finish(start);
     }
 
     pub(crate) fn failure(&mut self, call: u64, error: &Error) {
-        let start = self.begin(Kind::Error, 0, call);
+        let start = self.begin_frame(Kind::Error, 0, call);
         self.out.put_u8(error.sent() as u8);
         let kind = error.kind().as_str().as_bytes();
         self.out.put_u8(u8::try_from(kind.len()).unwrap_or(u8::MAX));
@@ -145,26 +146,26 @@ impl Encoder {
     }
 
     pub(crate) fn cancel(&mut self, call: u64) {
-        let start = self.begin(Kind::Cancel, 0, call);
+        let start = self.begin_frame(Kind::Cancel, 0, call);
         self.finish(start);
     }
 
     pub(crate) fn goaway(&mut self) {
-        let start = self.begin(Kind::Goaway, 0, 0);
+        let start = self.begin_frame(Kind::Goaway, 0, 0);
         self.finish(start);
     }
 
     pub(crate) fn ping(&mut self, nonce: u64) {
-        let start = self.begin(Kind::Ping, 0, nonce);
+        let start = self.begin_frame(Kind::Ping, 0, nonce);
         self.finish(start);
     }
 
     pub(crate) fn pong(&mut self, nonce: u64) {
-        let start = self.begin(Kind::Pong, 0, nonce);
+        let start = self.begin_frame(Kind::Pong, 0, nonce);
         self.finish(start);
     }
 
-    fn begin(&mut self, kind: Kind, flags: u8, call: u64) -> usize {
+    fn begin_frame(&mut self, kind: Kind, flags: u8, call: u64) -> usize {
         let start = self.out.len();
         self.out.put_u32_le(0);
         self.out.put_u8(kind as u8);
@@ -174,14 +175,14 @@ impl Encoder {
         start
     }
 
-    /// Writes the length of what follows the head into the head.
+    /// Writes the length of the frame's content into its head.
     fn finish(&mut self, start: usize) {
-        self.announce(start, 0);
+        self.finish_with(start, 0);
     }
 
-    /// As [`finish`](Self::finish), for a frame that so many bytes are to follow of.
-    fn announce(&mut self, start: usize, more: usize) {
-        let length = self.out.len() - start - HEAD + more;
+    /// Like [`finish`](Self::finish), for a frame of which `trailing` bytes are not in the buffer.
+    fn finish_with(&mut self, start: usize, trailing: usize) {
+        let length = self.out.len() - start - HEAD + trailing;
         self.patch(start, &u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
     }
 
@@ -190,7 +191,7 @@ impl Encoder {
     }
 }
 
-/// What is left of a deadline, in whole milliseconds; never 0, which would mean no deadline.
+/// Returns the time until the deadline in whole milliseconds; never 0, which means no deadline.
 fn remaining_ms(head: &RequestHead<'_>) -> u32 {
     let left = head.context.deadline().map(|deadline| deadline.saturating_duration_since(head.now));
     left.map_or(0, |left| u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1))

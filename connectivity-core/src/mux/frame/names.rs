@@ -1,4 +1,4 @@
-//! Numbers for methods: a name and a fingerprint travel once per connection, a number afterwards.
+//! Method numbers: a name and a fingerprint travel once per stream, afterwards only a number.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasherDefault;
@@ -7,18 +7,18 @@ use super::{Declaration, Request, WireError};
 use crate::fast_hash::FastHasher;
 use crate::name::Name;
 
-/// The most methods that a peer may declare on one connection.
+/// The most methods that a peer may declare on one stream.
 const MAX_METHODS: usize = 4096;
 
-/// The caller's side: gives each name its number.
+/// The client's table: assigns a number to each name.
 #[derive(Debug, Default)]
 pub(crate) struct ClientNames {
     numbers: HashMap<Name, u32, BuildHasherDefault<FastHasher>>,
 }
 
 impl ClientNames {
-    /// The number of a name, and whether it has to be declared with this use. `None` when the
-    /// connection has no numbers left.
+    /// Returns the number of a name, and whether this request must declare it. Returns `None` when
+    /// the stream has no numbers left.
     pub(crate) fn number(&mut self, name: &Name) -> Option<(u32, bool)> {
         if let Some(number) = self.numbers.get(name) {
             return Some((*number, false));
@@ -30,32 +30,32 @@ impl ClientNames {
     }
 }
 
-/// The other side: remembers what each number stands for.
+/// The server's table: maps each number to what was declared for it.
 #[derive(Debug)]
 pub(crate) struct ServerNames<T> {
-    known: BTreeMap<u32, T>,
+    methods: BTreeMap<u32, T>,
 }
 
 impl<T> Default for ServerNames<T> {
     fn default() -> Self {
-        Self { known: BTreeMap::new() }
+        Self { methods: BTreeMap::new() }
     }
 }
 
 impl<T> ServerNames<T> {
-    /// What the method of a request is; a declaration is made into what the server needs to know,
-    /// once.
+    /// Returns the method of a request. The first request of a number carries a declaration, from
+    /// which `declare` builds the entry, once.
     pub(crate) fn resolve(
         &mut self,
         request: &Request,
-        learn: impl FnOnce(&Declaration) -> T,
+        declare: impl FnOnce(&Declaration) -> T,
     ) -> Result<&T, WireError> {
         if let Some(declaration) = &request.declaration {
-            if self.known.len() >= MAX_METHODS && !self.known.contains_key(&request.method) {
+            if self.methods.len() >= MAX_METHODS && !self.methods.contains_key(&request.method) {
                 return Err(WireError::TooManyMethods);
             }
-            self.known.insert(request.method, learn(declaration));
+            self.methods.insert(request.method, declare(declaration));
         }
-        self.known.get(&request.method).ok_or(WireError::UnknownMethod)
+        self.methods.get(&request.method).ok_or(WireError::UnknownMethod)
     }
 }

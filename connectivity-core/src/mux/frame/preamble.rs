@@ -1,22 +1,22 @@
-//! The first bytes of every stream: what protocol this is, and what the stream is for.
+//! The first bytes of every stream: the protocol and version, and the role of the stream.
 
 use super::WireError;
 
-/// The length of the preamble.
+/// The length of the preamble, in bytes.
 pub(crate) const PREAMBLE: usize = 8;
 
 const MAGIC: &[u8; 4] = b"CNW\x01";
 
-/// What a stream is for.
+/// The role of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Many small calls, for as long as the connection lives.
+    /// Carries many small calls, for as long as the connection lives.
     Shared,
-    /// One call with a large body.
+    /// Carries one call with a large body.
     Single,
 }
 
-/// Spells the preamble of a stream.
+/// Encodes the preamble of a stream.
 pub(crate) fn write_preamble(role: Role) -> [u8; PREAMBLE] {
     let [a, b, c, version] = *MAGIC;
     let role = match role {
@@ -26,8 +26,8 @@ pub(crate) fn write_preamble(role: Role) -> [u8; PREAMBLE] {
     [a, b, c, version, role, 0, 0, 0]
 }
 
-/// Reads the preamble of a stream; the last three bytes are for later versions and are not looked
-/// at.
+/// Decodes the preamble of a stream. The last three bytes are reserved for later versions and are
+/// ignored.
 pub(crate) fn read_preamble(bytes: [u8; PREAMBLE]) -> Result<Role, WireError> {
     let [a, b, c, version, role, ..] = bytes;
     if [a, b, c, version] != *MAGIC {

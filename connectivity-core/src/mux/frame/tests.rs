@@ -74,6 +74,38 @@ fn golden_bytes_of_answers() {
     assert_eq!(write_preamble(Role::Single), *b"CNW\x01\x01\0\0\0");
 }
 
+/// Returns the frames in the example at the head of `mux/mod.rs`.
+fn example() -> Vec<u8> {
+    let lines = include_str!("../mod.rs").lines().filter_map(|line| line.strip_prefix("//!     "));
+    let words = lines.flat_map(|line| {
+        line.split(' ')
+            .map_while(|word| u8::from_str_radix(word, 16).ok().filter(|_| word.len() == 2))
+    });
+    words.collect()
+}
+
+#[test]
+fn the_example_of_a_call_and_its_reply_is_true() {
+    let (mut names, name) = (ClientNames::default(), Name::from_static("billing.charge"));
+    let (method, is_new) = names.number(&name).unwrap();
+    let context = Context::new();
+    let head = RequestHead {
+        call: 1,
+        method,
+        declaration: is_new.then_some((name.as_str(), 0x0123_4567_89ab_cdef)),
+        codec: Some(Codec::Bincode),
+        context: &context,
+        now: Instant::now(),
+    };
+    let frames = encoded(|encoder| {
+        encoder.ping(0);
+        encoder.pong(0);
+        encoder.request(&head, &Codec::Bincode.encode(&(42_u64,)).unwrap());
+        encoder.reply(1, Some(Codec::Bincode), false, &Codec::Bincode.encode(&7_u64).unwrap());
+    });
+    assert_eq!(example(), [&write_preamble(Role::Shared)[..], &frames[..]].concat());
+}
+
 #[test]
 fn what_travels_with_a_call_comes_back() {
     let context =
@@ -89,7 +121,7 @@ fn what_travels_with_a_call_comes_back() {
 #[test]
 fn an_answer_in_parts_says_where_it_ends() {
     let frames = decode_all(encoded(|encoder| {
-        encoder.reply_begins(9, None, false, true, b"one");
+        encoder.begin_reply(9, None, false, true, b"one");
         encoder.part(9, true, b"two");
         encoder.part(9, false, b"three");
     }));

@@ -1,5 +1,5 @@
-//! What has come in on one stream and is not taken yet. While nothing comes, it holds next to
-//! nothing.
+//! Buffer for the received bytes of one stream. It holds next to no memory while the stream is
+//! idle.
 
 use std::future::poll_fn;
 use std::io;
@@ -12,30 +12,32 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use crate::mux::frame::{Decoder, Frame, PREAMBLE, WireError};
 
-/// The room for one read, in bytes: an idle stream borrows it from the stack of whoever polls it.
-const ROOM: usize = 16 * 1024;
+/// The size of one read, in bytes. An idle stream reads into a stack buffer of the thread that
+/// polls it.
+const READ_SIZE: usize = 16 * 1024;
 
-/// The largest buffer that an idle stream keeps: a small call at a time needs no new one.
-const KEPT: usize = 1024;
+/// The largest buffer that an idle stream keeps: sequential small calls reuse it.
+const MAX_RETAINED: usize = 1024;
 
-/// A long frame gets room for so many times what has come of it: its length is only a claim.
-const AHEAD: usize = 16;
+/// A long frame gets capacity for at most this many times the bytes received of it: its length is
+/// only a claim by the peer.
+const MAX_READ_AHEAD: usize = 16;
 
-/// Bytes on their way from a stream to frames.
+/// Received bytes that are not decoded yet.
 #[derive(Debug, Default)]
 pub(in crate::mux) struct ReadBuffer {
     bytes: BytesMut,
-    /// The most that `bytes` has had room for since it was made.
-    room: usize,
-    /// What the frame lacks whose beginning is in `bytes`.
-    lacks: usize,
+    /// The largest capacity of `bytes` since it was allocated.
+    peak_capacity: usize,
+    /// Bytes still missing from the partially received frame.
+    missing: usize,
 }
 
 impl ReadBuffer {
-    /// Waits for more, and says how many bytes it was; 0 at the end of the stream.
+    /// Waits for more bytes, and returns how many were read; 0 at the end of the stream.
     ///
     /// # Cancel safety
-    /// What was read is kept, whether this is waited for or dropped.
+    /// Dropping the future loses nothing: bytes that were read stay in the buffer.
     pub(in crate::mux) async fn fill(
         &mut self,
         reader: &mut (impl AsyncRead + Unpin),
@@ -43,27 +45,27 @@ impl ReadBuffer {
         poll_fn(|cx| self.poll_fill(reader, cx)).await
     }
 
-    /// Takes the first bytes of the stream, once they are there.
+    /// Takes the preamble of the stream, once it has been received.
     pub(in crate::mux) fn preamble(&mut self) -> Option<[u8; PREAMBLE]> {
         let bytes = self.bytes.first_chunk().copied()?;
         self.bytes.advance(PREAMBLE);
         Some(bytes)
     }
 
-    /// How many bytes are there that no frame has taken.
+    /// Returns the number of bytes that no frame has taken yet.
     pub(in crate::mux) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The length and the call number that the next frame announces, once its head is there.
+    /// Returns the length and the call number of the next frame, once its head has been received.
     pub(in crate::mux) fn head(&self) -> Option<(usize, u64)> {
         Decoder::head(&self.bytes)
     }
 
-    /// Takes the next frame, or nothing if it is not there whole yet.
+    /// Takes the next frame, or returns `None` until it has been received as a whole.
     pub(in crate::mux) fn frame(&mut self, decoder: Decoder) -> Result<Option<Frame>, WireError> {
         let frame = decoder.decode(&mut self.bytes)?;
-        self.lacks = if frame.is_none() { decoder.lacks(&self.bytes) } else { 0 };
+        self.missing = if frame.is_none() { decoder.missing(&self.bytes) } else { 0 };
         Ok(frame)
     }
 
@@ -72,45 +74,45 @@ impl ReadBuffer {
         reader: &mut (impl AsyncRead + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let is_busy = self.room > KEPT && self.bytes.try_reclaim(ROOM);
+        let is_busy = self.peak_capacity > MAX_RETAINED && self.bytes.try_reclaim(READ_SIZE);
         if self.bytes.is_empty() && !is_busy {
-            return self.poll_fill_aside(reader, cx);
+            return self.poll_fill_from_stack(reader, cx);
         }
-        let ahead = self.lacks.min(self.bytes.len().saturating_mul(AHEAD));
-        self.bytes.reserve(ahead.max(ROOM));
-        self.room = self.room.max(self.bytes.capacity());
+        let ahead = self.missing.min(self.bytes.len().saturating_mul(MAX_READ_AHEAD));
+        self.bytes.reserve(ahead.max(READ_SIZE));
+        self.peak_capacity = self.peak_capacity.max(self.bytes.capacity());
         let read = pin!(reader.read_buf(&mut self.bytes)).poll(cx);
         if read.is_pending() {
-            self.let_go();
+            self.release_if_large();
         }
         read
     }
 
-    /// Reads into room that is not ours, and keeps a copy of what came.
-    fn poll_fill_aside(
+    /// Reads into a buffer on the stack, and keeps a copy of the received bytes.
+    fn poll_fill_from_stack(
         &mut self,
         reader: &mut (impl AsyncRead + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let mut room = [const { MaybeUninit::uninit() }; ROOM];
-        let mut read = ReadBuf::uninit(&mut room);
+        let mut scratch = [const { MaybeUninit::uninit() }; READ_SIZE];
+        let mut read = ReadBuf::uninit(&mut scratch);
         let Poll::Ready(result) = Pin::new(reader).poll_read(cx, &mut read) else {
-            self.let_go();
+            self.release_if_large();
             return Poll::Pending;
         };
         result?;
         let read = read.filled();
         if !self.bytes.try_reclaim(read.len()) {
-            self.bytes = BytesMut::with_capacity(read.len().max(KEPT));
-            self.room = self.bytes.capacity();
+            self.bytes = BytesMut::with_capacity(read.len().max(MAX_RETAINED));
+            self.peak_capacity = self.bytes.capacity();
         }
         self.bytes.extend_from_slice(read);
         Poll::Ready(Ok(read.len()))
     }
 
-    /// Drops a large buffer with nothing in it.
-    fn let_go(&mut self) {
-        if self.bytes.is_empty() && self.room > KEPT {
+    /// Frees a large buffer that is empty.
+    fn release_if_large(&mut self) {
+        if self.bytes.is_empty() && self.peak_capacity > MAX_RETAINED {
             *self = Self::default();
         }
     }

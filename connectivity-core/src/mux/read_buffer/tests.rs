@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::*;
 use crate::mux::frame::{Encoder, HEAD, Role, write_preamble};
 
-/// Gives one piece with each read, as far as there is room for it; then nothing, or the end.
+/// A reader that yields one piece per read, as far as it fits; then it is pending, or at its end.
 #[derive(Default)]
 struct Pieces {
     pieces: VecDeque<Vec<u8>>,
@@ -23,13 +23,13 @@ impl AsyncRead for Pieces {
     fn poll_read(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-        room: &mut ReadBuf<'_>,
+        buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let Some(mut piece) = self.pieces.pop_front() else {
             return if self.is_over { Poll::Ready(Ok(())) } else { Poll::Pending };
         };
-        let rest = piece.split_off(piece.len().min(room.remaining()));
-        room.put_slice(&piece);
+        let rest = piece.split_off(piece.len().min(buf.remaining()));
+        buf.put_slice(&piece);
         if !rest.is_empty() {
             self.pieces.push_front(rest);
         }
@@ -37,7 +37,7 @@ impl AsyncRead for Pieces {
     }
 }
 
-/// As a task does it whose `select!` drops the future each time: `None` when nothing came.
+/// Polls `fill` once and drops the future, as a `select!` does; `None` if no bytes came.
 fn fill(read_buffer: &mut ReadBuffer, reader: &mut Pieces) -> Option<usize> {
     match pin!(read_buffer.fill(reader)).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(read) => Some(read.unwrap()),
@@ -68,27 +68,27 @@ fn an_idle_stream_keeps_no_large_buffer() {
         while fill(&mut read_buffer, &mut reader).is_some() {
             while take(&mut read_buffer).is_some() {}
         }
-        assert_eq!((read_buffer.bytes.capacity(), read_buffer.room), (0, 0));
+        assert_eq!((read_buffer.bytes.capacity(), read_buffer.peak_capacity), (0, 0));
     }
 }
 
 #[test]
 fn one_small_frame_at_a_time_needs_one_buffer() {
     let (mut read_buffer, mut reader) = (ReadBuffer::default(), Pieces::default());
-    let mut connection_slots = Vec::new();
+    let mut pointers = Vec::new();
     for call in 0..100 {
         reader.pieces.push_back(part(call, 100));
         assert_eq!(fill(&mut read_buffer, &mut reader), Some(HEAD + 100));
         let (taken, body) = take(&mut read_buffer).unwrap();
         assert_eq!((taken, body.len()), (call, 100));
-        connection_slots.push(body.as_ptr());
+        pointers.push(body.as_ptr());
         assert!(take(&mut read_buffer).is_none());
         drop(body);
         assert_eq!(fill(&mut read_buffer, &mut reader), None);
     }
-    assert_eq!(read_buffer.room, KEPT);
-    let begin = *connection_slots.iter().min().unwrap() as usize;
-    assert!(connection_slots.iter().all(|place| *place as usize - begin < KEPT));
+    assert_eq!(read_buffer.peak_capacity, MAX_RETAINED);
+    let begin = *pointers.iter().min().unwrap() as usize;
+    assert!(pointers.iter().all(|pointer| *pointer as usize - begin < MAX_RETAINED));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_large_frame_gets_its_room_at_once_when_enough_came() {
             break body;
         }
     };
-    assert_eq!((reads.len(), reads[0]), (3, ROOM), "{reads:?}");
+    assert_eq!((reads.len(), reads[0]), (3, READ_SIZE), "{reads:?}");
     assert_eq!(body.len(), 1 << 20);
 }
 
@@ -143,7 +143,7 @@ fn a_length_that_is_only_claimed_gets_no_room() {
         (ReadBuffer::default(), Pieces::of(pieces.chunks(10).map(<[u8]>::to_vec)));
     while fill(&mut read_buffer, &mut reader).is_some() {
         assert!(take(&mut read_buffer).is_none());
-        assert!(read_buffer.bytes.capacity() < 3 * ROOM);
+        assert!(read_buffer.bytes.capacity() < 3 * READ_SIZE);
     }
     assert_eq!(read_buffer.bytes.len(), 100);
 }

@@ -1,4 +1,4 @@
-//! A call whose first poll happens on the thread that read its request.
+//! Inline calls: the thread that read the request polls the call once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::stream::{IncomingCall, Stream};
 use crate::error::{Error, ErrorKind};
 use crate::transport::io::{InlineCall, InlinePolicy, Waiter};
 
-/// A call that waits for its inline poll.
+/// A call that is queued for its inline poll.
 pub(crate) struct StreamCall(IncomingCall);
 
 impl StreamCall {
@@ -30,47 +30,47 @@ impl InlineCall for StreamCall {
     }
 
     fn policy(&self) -> &Arc<InlinePolicy> {
-        &self.0.known.policy
+        &self.0.method.policy
     }
 
-    /// What is ready at once costs neither a task nor a wake-up; the user's runtime goes on with
-    /// what is pending.
+    /// Polls the call once. A call that completes costs neither a task nor a wake-up; one that is
+    /// pending moves to the user's runtime.
     fn poll(self, clock: &mut Instant) {
-        let IncomingCall { stream, known, number, codec, message, .. } = self.0;
+        let IncomingCall { stream, method, number, codec, message, .. } = self.0;
         if stream.is_closed() {
             return;
         }
         let _user = stream.serving.user.enter();
         let _polling = stream.begin_poll();
-        let first = AssertUnwindSafe(|| {
+        let polled = AssertUnwindSafe(|| {
             let mut work = stream.serving.inbound.send(message);
             let poll = work.as_mut().poll(&mut TaskContext::from_waker(Waker::noop()));
             (work, poll)
         });
-        // Implementations and layers are caught where they run. Were anything else to panic, its
-        // caller is told and the thread goes on.
-        let first = catch_unwind(first);
-        let began = std::mem::replace(clock, Instant::now());
-        known.policy.record_inline(*clock - began);
-        match first {
+        // Panics of implementations and layers are caught where they run. If anything else panics,
+        // the caller gets an error and the thread goes on.
+        let polled = catch_unwind(polled);
+        let started = std::mem::replace(clock, Instant::now());
+        method.policy.record_inline(*clock - started);
+        match polled {
             Ok((_, Poll::Ready(result))) => {
-                stream.send_queue.reply(number, known.name.as_str(), codec, result)
+                stream.send_queue.reply(number, method.name.as_str(), codec, result)
             }
             Ok((work, Poll::Pending)) => {
-                stream.go_on(&known, number, codec, work);
-                // Waking the runtime may have taken a while; that is not the next call's.
+                stream.resume(&method, number, codec, work);
+                // Waking the runtime may have taken a while; do not charge it to the next call.
                 *clock = Instant::now();
             }
             Err(_panic) => {
-                let error = Error::new(ErrorKind::Panicked, &known.name, "its server");
-                stream.send_queue.reply(number, known.name.as_str(), codec, Err(error));
+                let error = Error::new(ErrorKind::Panicked, &method.name, "its server");
+                stream.send_queue.reply(number, method.name.as_str(), codec, Err(error));
             }
         }
     }
 
     fn spawn(self) {
         let stream = Arc::clone(&self.0.stream);
-        stream.begin(self.0);
+        stream.start(self.0);
     }
 }
 

@@ -1,21 +1,21 @@
-//! The calls of large requests, on connections whose client may have a limited number of streams.
+//! Resources of a large request's call: its memory, and its share of a limited number of streams.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::transport::large_requests::LargePermit;
 
-/// A connection whose client may have a limited number of streams. A stream whose request has been
-/// read does not count: it only waits for its call, which may take as long as it likes.
+/// A connection that limits its client's streams. A stream whose request has been read no longer
+/// counts: it only waits for its call, which may take arbitrarily long.
 pub(crate) trait Streams: fmt::Debug + Send + Sync {
-    /// The call of one more stream runs.
-    fn begin(&self);
+    /// Records that the call of one more stream runs.
+    fn call_started(&self);
 
-    /// Such a call has ended.
-    fn end(&self);
+    /// Records that such a call has ended.
+    fn call_ended(&self);
 }
 
-/// The memory of a large request, until its call has ended.
+/// Holds the memory of a large request until its call has ended.
 #[derive(Debug)]
 pub(super) struct LargeCall {
     _memory: LargePermit,
@@ -23,10 +23,10 @@ pub(super) struct LargeCall {
 }
 
 impl LargeCall {
-    /// The request has been read as a whole: from now on its call runs.
-    pub(super) fn run(memory: LargePermit, streams: Option<&Arc<dyn Streams>>) -> Self {
+    /// Records that the request has been read as a whole and its call runs.
+    pub(super) fn start(memory: LargePermit, streams: Option<&Arc<dyn Streams>>) -> Self {
         let streams = streams.map(Arc::clone);
-        streams.as_ref().inspect(|streams| streams.begin());
+        streams.as_ref().inspect(|streams| streams.call_started());
         Self { _memory: memory, streams }
     }
 }
@@ -34,7 +34,7 @@ impl LargeCall {
 impl Drop for LargeCall {
     fn drop(&mut self) {
         if let Some(streams) = &self.streams {
-            streams.end();
+            streams.call_ended();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The server's side: requests in, calls begun, answers out.
+//! Server side of a stream: reads requests, runs their calls, sends the replies.
 
 mod inline;
 mod large;

@@ -1,4 +1,4 @@
-//! The reader of one stream of a server: frames in, calls begun.
+//! Reader of one stream of a server: decodes frames and starts calls.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,63 +34,65 @@ const MAX_BODY: usize = 16 << 20;
 /// The longest frame of a stream for one call, without its head.
 const MAX_LARGE_FRAME: usize = MAX_BODY + MAX_SECTIONS + 64;
 
-/// A client gives up a server that is silent for 4.5 s. While its requests are not read, it hears
-/// from us this often.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+/// Interval of pongs while requests are not read: a client gives up on a server that is silent for
+/// 4.5 s.
+const PONG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Reads one stream.
-pub(super) struct Reading {
+/// Reads the frames of one stream.
+pub(super) struct StreamReader {
     stream: Arc<Stream>,
     names: ServerNames<Result<Arc<MethodEntry>, Error>>,
     decoder: Decoder,
-    /// On a stream for one call: what bounds its body.
-    large: Option<Large>,
-    /// Whether the call of a stream for one has come.
-    had_its_call: bool,
-    /// Calls of this batch that are to be polled inline.
+    /// On a stream for one call: the limits of its body.
+    large: Option<LargeAdmission>,
+    /// Whether the call of a stream for one call has been received.
+    call_received: bool,
+    /// Calls of this batch that are queued for an inline poll.
     inline: VecDeque<StreamCall>,
-    /// The time of the last batch of frames: one look at the clock is enough for all of them.
+    /// The time at which the current batch of frames was read: one clock read serves the whole
+    /// batch.
     clock: Instant,
 }
 
-/// The body of a large request on its way in.
-struct Large {
+/// Admission of the body of a large request.
+struct LargeAdmission {
     share: LargeShare,
     progress: Progress,
     permit: Option<LargePermit>,
     streams: Option<Arc<dyn Streams>>,
 }
 
-impl Reading {
+impl StreamReader {
     /// Reads a stream that many calls share.
     pub(super) fn shared(stream: Arc<Stream>) -> Self {
         Self::new(stream, MAX_SMALL_FRAME, None)
     }
 
-    /// Reads a stream for one call, whose body takes memory of a share.
+    /// Reads a stream for one call, whose body takes memory of its origin's share.
     pub(super) fn single(
         stream: Arc<Stream>,
         share: LargeShare,
         streams: Option<Arc<dyn Streams>>,
     ) -> Self {
-        let large = Large { progress: Progress::new(share.clone()), share, permit: None, streams };
+        let large =
+            LargeAdmission { progress: Progress::new(share.clone()), share, permit: None, streams };
         Self::new(stream, MAX_LARGE_FRAME, Some(large))
     }
 
-    fn new(stream: Arc<Stream>, limit: usize, large: Option<Large>) -> Self {
+    fn new(stream: Arc<Stream>, limit: usize, large: Option<LargeAdmission>) -> Self {
         let (names, decoder) = (ServerNames::default(), Decoder::new(limit));
         Self {
             stream,
             names,
             decoder,
             large,
-            had_its_call: false,
+            call_received: false,
             inline: VecDeque::new(),
             clock: Instant::now(),
         }
     }
 
-    /// Reads and begins calls until the client closes, or the drain is over.
+    /// Reads frames and starts calls until the client closes the stream or the drain is over.
     pub(super) async fn run(
         &mut self,
         reader: &mut (impl AsyncRead + Unpin),
@@ -100,37 +102,39 @@ impl Reading {
         let mut draining = false;
         loop {
             if let Err((call, error)) = self.admit(read_buffer).await {
-                self.stream.send_queue.put(|encoder| encoder.failure(call, &error));
+                self.stream.send_queue.push(|encoder| encoder.failure(call, &error));
                 return Ok(());
             }
-            self.take_all(read_buffer).await?;
+            self.process_received(read_buffer).await?;
             let (stream, received) = (Arc::clone(&self.stream), read_buffer.len());
             let call = read_buffer.head().map(|(_, call)| call);
-            let more = async {
-                has_room(&stream).await;
+            let read_more = async {
+                wait_for_room(&stream).await;
                 read_buffer.fill(reader).await
             };
             tokio::select! {
-                // A client that never pauses must not keep the end from being seen.
+                // Poll the drain first: a client that never pauses must not hide it.
                 biased;
-                () = next_of(drain, draining) => {
+                () = next_drain_phase(drain, draining) => {
                     if draining {
                         return Ok(());
                     }
                     draining = true;
-                    self.stream.send_queue.put(|encoder| encoder.goaway());
+                    self.stream.send_queue.push(|encoder| encoder.goaway());
                 }
                 () = self.too_slow(received) => {
-                    let error = Error::new(ErrorKind::Timeout, "", "the request came too slowly").with_sent(Sent::No);
-                    self.stream.send_queue.put(|encoder| encoder.failure(call.unwrap_or_default(), &error));
+                    let error = Error::new(ErrorKind::Timeout, "", "the request came too slowly");
+                    let (call, error) = (call.unwrap_or_default(), error.with_sent(Sent::No));
+                    self.stream.send_queue.push(|encoder| encoder.failure(call, &error));
                     return Ok(());
                 }
-                read = more => if read? == 0 { return Ok(()) },
+                read = read_more => if read? == 0 { return Ok(()) },
             }
         }
     }
 
-    /// Takes memory for the body of a large request once a part of it is there, or tells why not.
+    /// Acquires memory for the body of a large request once part of it has been received. Returns
+    /// the error for the client if there is none.
     async fn admit(&mut self, read_buffer: &ReadBuffer) -> Result<(), (u64, Error)> {
         let Some(large) = self.large.as_mut().filter(|large| large.permit.is_none()) else {
             return Ok(());
@@ -139,9 +143,10 @@ impl Reading {
         let refused =
             |kind, message: String| Err((call, Error::new(kind, "", message).with_sent(Sent::No)));
         if length > MAX_LARGE_FRAME {
-            return refused(ErrorKind::TooLarge, over_the_limit());
+            return refused(ErrorKind::TooLarge, too_large_message());
         }
-        // Who sends no more than the head has announced a length, and takes nothing.
+        // A client that sends no more than a frame's head has only announced a length, and takes no
+        // memory.
         if length <= MAX_SMALL_BODY || read_buffer.len() < MAX_SMALL_BODY {
             return Ok(());
         }
@@ -155,30 +160,30 @@ impl Reading {
         }
     }
 
-    /// Completes when a large body comes too slowly.
+    /// Completes when a large body arrives too slowly.
     async fn too_slow(&mut self, received: usize) {
         match &mut self.large {
-            Some(large) if !self.had_its_call => large.progress.too_slow(received).await,
+            Some(large) if !self.call_received => large.progress.too_slow(received).await,
             _ => std::future::pending().await,
         }
     }
 
-    /// Begins the calls that have come in, batch by batch.
-    async fn take_all(&mut self, read_buffer: &mut ReadBuffer) -> std::io::Result<()> {
+    /// Processes the received frames, batch by batch.
+    async fn process_received(&mut self, read_buffer: &mut ReadBuffer) -> std::io::Result<()> {
         loop {
-            let all = self.take_batch(read_buffer);
+            let is_done = self.process_batch(read_buffer);
             self.poll_inline();
-            let all = all?;
+            let is_done = is_done?;
             self.stream.send_queue.notify();
             self.stream.inline_polled().await;
-            if all {
+            if is_done {
                 return Ok(());
             }
             yield_to_writer().await;
         }
     }
 
-    /// Hands the calls of a batch to the thread that polls them.
+    /// Queues the calls of a batch for the IO thread that polls them.
     fn poll_inline(&mut self) {
         if let Some(queue) = self.stream.serving.inline.as_ref().filter(|_| !self.inline.is_empty())
         {
@@ -187,13 +192,13 @@ impl Reading {
         }
     }
 
-    /// Takes a batch of the frames that came in; false if there may be more.
-    fn take_batch(&mut self, read_buffer: &mut ReadBuffer) -> std::io::Result<bool> {
+    /// Processes a batch of the received frames. Returns `false` if there may be more.
+    fn process_batch(&mut self, read_buffer: &mut ReadBuffer) -> std::io::Result<bool> {
         self.clock = Instant::now();
         for _ in 0..BATCH {
             match read_buffer
                 .frame(self.decoder)
-                .and_then(|frame| frame.map(|frame| self.take(frame)).transpose())
+                .and_then(|frame| frame.map(|frame| self.process(frame)).transpose())
             {
                 Ok(Some(())) => {}
                 Ok(None) => return Ok(true),
@@ -205,23 +210,23 @@ impl Reading {
         Ok(false)
     }
 
-    fn take(&mut self, frame: Frame) -> Result<(), WireError> {
+    fn process(&mut self, frame: Frame) -> Result<(), WireError> {
         let send_queue = &self.stream.send_queue;
         match frame {
-            Frame::Request(_) if self.had_its_call => return Err(WireError::SecondCall),
+            Frame::Request(_) if self.call_received => return Err(WireError::SecondCall),
             Frame::Request(request) => {
-                self.had_its_call = self.large.is_some();
-                return self.request(request);
+                self.call_received = self.large.is_some();
+                return self.process_request(request);
             }
             Frame::Cancel { call } => self.cancel(call),
-            Frame::Ping { nonce } => send_queue.put(|encoder| encoder.pong(nonce)),
+            Frame::Ping { nonce } => send_queue.push(|encoder| encoder.pong(nonce)),
             Frame::Unsupported { call } => {
                 let error = Error::new(
                     ErrorKind::Unimplemented,
                     "",
                     "this version has no streams of items",
                 );
-                send_queue.put(|encoder| encoder.failure(call, &error));
+                send_queue.push(|encoder| encoder.failure(call, &error));
             }
             _ => {}
         }
@@ -235,11 +240,11 @@ impl Reading {
         }
     }
 
-    fn request(&mut self, request: Request) -> Result<(), WireError> {
+    fn process_request(&mut self, request: Request) -> Result<(), WireError> {
         let serving = &self.stream.serving;
-        let known = self.names.resolve(&request, |declaration| learn(serving, declaration))?;
-        let known = match known {
-            Ok(known) => Arc::clone(known),
+        let method = self.names.resolve(&request, |declaration| declare(serving, declaration))?;
+        let method = match method {
+            Ok(method) => Arc::clone(method),
             // The name was not served when it was declared; it may be by now.
             Err(error) => match serving.inbound.method(error.name()) {
                 Ok(_) => Arc::new(MethodEntry::of(
@@ -250,39 +255,39 @@ impl Reading {
                 Err(error) => return self.refuse(request.call, &error),
             },
         };
-        // The frame may be a little longer, for what stands before the body.
+        // The frame may be a little longer than its body, because of the sections.
         if request.body.len() > MAX_BODY {
-            let error =
-                Error::new(ErrorKind::TooLarge, &known.name, over_the_limit()).with_sent(Sent::No);
+            let error = Error::new(ErrorKind::TooLarge, &method.name, too_large_message())
+                .with_sent(Sent::No);
             return self.refuse(request.call, &error);
         }
-        if request.codec == Some(Codec::Bincode) && !known.same_contract {
-            let message = format!("the contracts differ; here it is `{}`", known.shape);
+        if request.codec == Some(Codec::Bincode) && !method.same_contract {
+            let message = format!("the contracts differ; here it is `{}`", method.shape);
             return self
-                .refuse(request.call, &Error::new(ErrorKind::Contract, &known.name, message));
+                .refuse(request.call, &Error::new(ErrorKind::Contract, &method.name, message));
         }
-        let (in_flight, twice) = self.stream.in_flight(request.call);
-        if twice {
+        let (in_flight, is_duplicate) = self.stream.in_flight(request.call);
+        if is_duplicate {
             return Err(WireError::CallTwice);
         }
         if in_flight >= MAX_IN_FLIGHT {
             let message = format!("a connection has at most {MAX_IN_FLIGHT} calls in flight");
             return self
-                .refuse(request.call, &Error::new(ErrorKind::Overloaded, &known.name, message));
+                .refuse(request.call, &Error::new(ErrorKind::Overloaded, &method.name, message));
         }
         match self.context(&request) {
-            Ok(context) => self.begin(request, known, context),
+            Ok(context) => self.start(request, method, context),
             Err(error) => return self.refuse(request.call, &error),
         }
         Ok(())
     }
 
     fn refuse(&self, call: u64, error: &Error) -> Result<(), WireError> {
-        self.stream.send_queue.put(|encoder| encoder.failure(call, error));
+        self.stream.send_queue.push(|encoder| encoder.failure(call, error));
         Ok(())
     }
 
-    /// What travels with the call.
+    /// Builds the context that travels with the call.
     fn context(&self, request: &Request) -> Result<Context, Error> {
         let mut context = Context::new();
         for (key, value) in &request.meta {
@@ -298,47 +303,50 @@ impl Reading {
         Ok(context.with_shared_peer(self.stream.peer.clone()))
     }
 
-    fn begin(&mut self, request: Request, known: Arc<MethodEntry>, context: Context) {
+    fn start(&mut self, request: Request, method: Arc<MethodEntry>, context: Context) {
         let Request { call: number, codec, body, .. } = request;
-        let (name, size) = (known.name.clone(), body.len());
+        let (name, size) = (method.name.clone(), body.len());
         let mut message = match codec {
             Some(codec) => Call::received(name, Body::Encoded(codec, body), context),
             None => Call::received(name, Body::Raw(body), context),
         };
-        if known.no_cancel {
+        if method.no_cancel {
             message.hold(Arc::new(Detached::new(&self.stream)));
         }
         let (stream, codec) = (Arc::clone(&self.stream), codec.unwrap_or(Codec::Json));
-        let run =
-            |large: &mut Large| Some(LargeCall::run(large.permit.take()?, large.streams.as_ref()));
+        let run = |large: &mut LargeAdmission| {
+            Some(LargeCall::start(large.permit.take()?, large.streams.as_ref()))
+        };
         let large = self.large.as_mut().and_then(run);
-        // Decoding a large body takes a while; that is for the user's runtime.
-        let inline =
-            self.large.is_none() && stream.serving.inline.is_some() && known.policy.allows_inline();
-        let call = IncomingCall { stream, known, number, codec, message, size, large };
+        // Decoding a large body takes a while, so it happens on the user's runtime.
+        let inline = self.large.is_none()
+            && stream.serving.inline.is_some()
+            && method.policy.allows_inline();
+        let call = IncomingCall { stream, method, number, codec, message, size, large };
         if inline {
             self.inline.push_back(StreamCall::new(call));
         } else {
-            self.stream.begin(call);
+            self.stream.start(call);
         }
     }
 }
 
-fn over_the_limit() -> String {
+fn too_large_message() -> String {
     format!("the request is over the {MAX_BODY} bytes that the server takes")
 }
 
-/// Backpressure: waits until the stream may have more calls. The client hears from us meanwhile.
-async fn has_room(stream: &Stream) {
+/// Backpressure: waits until the stream may take more calls. Sends pongs meanwhile, so that the
+/// client does not give up.
+async fn wait_for_room(stream: &Stream) {
     while !stream.has_room() {
-        if tokio::time::timeout(SIGN_OF_LIFE, stream.room()).await.is_err() {
-            stream.send_queue.put(|encoder| encoder.pong(0));
+        if tokio::time::timeout(PONG_INTERVAL, stream.wait_for_room()).await.is_err() {
+            stream.send_queue.push(|encoder| encoder.pong(0));
             stream.send_queue.notify();
         }
     }
 }
 
-/// Lets the other half of the task write what is there, and goes on.
+/// Yields once, so that the other half of the task can write the queued replies.
 async fn yield_to_writer() {
     let mut yielded = false;
     std::future::poll_fn(|cx| {
@@ -352,12 +360,12 @@ async fn yield_to_writer() {
     .await;
 }
 
-/// Waits for the beginning of a drain, then for its end.
-async fn next_of(drain: &mut Drain, draining: bool) {
+/// Waits for the beginning of a drain, and once it has begun, for its end.
+async fn next_drain_phase(drain: &mut Drain, draining: bool) {
     if draining { drain.over().await } else { drain.begun().await }
 }
 
-fn learn(serving: &Serving, declaration: &Declaration) -> Result<Arc<MethodEntry>, Error> {
+fn declare(serving: &Serving, declaration: &Declaration) -> Result<Arc<MethodEntry>, Error> {
     let no_name = |cause: crate::NameError| {
         Error::new(ErrorKind::NotRoutable, &declaration.name, cause.to_string())
     };

@@ -1,4 +1,4 @@
-//! Replies on their way out of one stream of a server.
+//! Queue of the replies of one stream, and the task that writes them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,154 +13,161 @@ use tokio::sync::Notify;
 use crate::call::Reply;
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind};
-use crate::mux::frame::{Encoder, KEPT, MAX_SMALL_BODY};
+use crate::mux::frame::{Encoder, MAX_RETAINED, MAX_SMALL_BODY};
 use crate::transport::unsent::Unsent;
 
 /// Backpressure: while this many reply bytes are unsent, no more requests are read and no more
 /// replies are encoded.
-const FULL: usize = 4 << 20;
+const HIGH_WATER_MARK: usize = 4 << 20;
 
 /// A stream ends when this many reply bytes are unsent.
-const TOO_FULL: usize = 256 << 20;
+const MAX_UNSENT: usize = 256 << 20;
 
-/// How long one write may be stuck.
-const STALL: Duration = Duration::from_secs(15);
+/// The longest time that one write may make no progress.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Collects replies from wherever they are made; one task writes them. Long replies are written
-/// part by part, each behind the short ones of that moment, so that no caller waits for another's
-/// megabytes.
+/// Queues replies from any thread; one task writes them. Long replies are written part by part,
+/// each part behind the short replies that are queued by then, so that no caller waits for the
+/// megabytes of another.
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
     state: Mutex<State>,
-    filled: Notify,
-    emptied: Notify,
+    queued: Notify,
+    room_freed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    short: Encoder,
-    long: VecDeque<Long>,
-    long_bytes: usize,
-    /// No more replies will come: the task ends when all is written.
+    /// Short replies, parts of long ones, and other frames.
+    frames: Encoder,
+    long_replies: VecDeque<LongReply>,
+    long_reply_bytes: usize,
+    /// No more replies will be queued: the task ends once all are written.
     finished: bool,
-    /// What this stream counts for among all streams of the process.
+    /// The unsent bytes of this stream, counted among those of all streams of the process.
     unsent: Unsent,
 }
 
 #[derive(Debug)]
-struct Long {
+struct LongReply {
     call: u64,
-    /// What the first frame says; parts say nothing.
-    begins: Option<(Option<Codec>, bool)>,
-    rest: Bytes,
+    /// The codec and the error flag for the first frame; `None` once it is written, since parts
+    /// carry neither.
+    head: Option<(Option<Codec>, bool)>,
+    remaining: Bytes,
 }
 
 impl SendQueue {
-    /// Queues a reply; one that cannot be encoded becomes a failure.
+    /// Queues a reply. If it cannot be encoded, an error is sent instead.
     pub(super) fn reply(&self, call: u64, name: &str, codec: Codec, result: Result<Reply, Error>) {
         let encode = AssertUnwindSafe(|| {
             result.and_then(|reply| Ok((reply.is_app_error(), reply.encode(name, codec)?)))
         });
-        // A `Serialize` of the user's that panics is one failed call.
+        // A panic in a user's `Serialize` fails one call only.
         let encoded = catch_unwind(encode).unwrap_or_else(|_panic| {
             Err(Error::new(ErrorKind::Panicked, name, "the reply's encoding"))
         });
         let mut state = self.lock();
         match encoded {
             Ok((app_error, (codec, body))) if body.len() > MAX_SMALL_BODY => {
-                state.long_bytes += body.len();
-                state.long.push_back(Long { call, begins: Some((codec, app_error)), rest: body });
+                state.long_reply_bytes += body.len();
+                state.long_replies.push_back(LongReply {
+                    call,
+                    head: Some((codec, app_error)),
+                    remaining: body,
+                });
             }
-            Ok((app_error, (codec, body))) => state.short.reply(call, codec, app_error, &body),
-            Err(error) => state.short.failure(call, &error),
+            Ok((app_error, (codec, body))) => state.frames.reply(call, codec, app_error, &body),
+            Err(error) => state.frames.failure(call, &error),
         }
-        state.count();
+        state.update_unsent();
     }
 
-    /// Queues frames that are no replies.
-    pub(super) fn put(&self, write: impl FnOnce(&mut Encoder)) {
-        write(&mut self.lock().short);
+    /// Queues frames other than replies.
+    pub(super) fn push(&self, write: impl FnOnce(&mut Encoder)) {
+        write(&mut self.lock().frames);
     }
 
-    /// Wakes the writing task. Apart from [`reply`](Self::reply), so that a batch of replies wakes
-    /// it once.
+    /// Wakes the writing task. [`reply`](Self::reply) does not, so that a batch of replies wakes it
+    /// once.
     pub(super) fn notify(&self) {
-        self.filled.notify_one();
+        self.queued.notify_one();
     }
 
-    /// Lets the writing task end when everything is written.
+    /// Lets the writing task end once everything is written.
     pub(super) fn finish(&self) {
         self.lock().finished = true;
         self.notify();
     }
 
-    /// Waits while too many reply bytes are unsent, here or in the whole process.
-    pub(super) async fn room(&self) {
+    /// Waits while too many reply bytes are unsent, on this stream or in the whole process.
+    pub(super) async fn wait_for_room(&self) {
         loop {
-            let emptied = self.emptied.notified();
+            let room_freed = self.room_freed.notified();
             if self.lock().has_room() {
                 return;
             }
-            emptied.await;
+            room_freed.await;
         }
     }
 
-    /// Returns whether [`room`](Self::room) would not wait.
+    /// Returns whether [`wait_for_room`](Self::wait_for_room) would return at once.
     pub(super) fn has_room(&self) -> bool {
         self.lock().has_room()
     }
 
-    /// Writes replies until there will be no more. After each write there may be room again.
+    /// Writes replies until the queue is finished and empty. Calls `on_written` after each write, when
+    /// there may be room again.
     pub(super) async fn write_to(
         &self,
         mut writer: impl AsyncWrite + Unpin,
-        written: impl Fn(),
+        on_written: impl Fn(),
     ) -> io::Result<()> {
         let mut bytes = BytesMut::new();
         loop {
-            let filled = self.filled.notified();
-            if !self.next(&mut bytes)? {
+            let queued = self.queued.notified();
+            if !self.next_batch(&mut bytes)? {
                 return writer.shutdown().await;
             }
             if bytes.is_empty() {
-                filled.await;
+                queued.await;
                 continue;
             }
-            let is_large = bytes.len() > KEPT;
+            let is_large = bytes.len() > MAX_RETAINED;
             write(&mut writer, &mut bytes).await?;
             if is_large {
                 bytes = BytesMut::new();
             }
-            self.emptied.notify_waiters();
-            written();
+            self.room_freed.notify_waiters();
+            on_written();
         }
     }
 
-    /// Exchanges an empty buffer for what is to be written next: all short replies and one part of
-    /// a long one. Returns whether there will be more.
-    fn next(&self, bytes: &mut BytesMut) -> io::Result<bool> {
+    /// Replaces the empty buffer with the next bytes to write: all short replies and one part of a
+    /// long one. Returns whether more may follow.
+    fn next_batch(&self, bytes: &mut BytesMut) -> io::Result<bool> {
         let mut state = self.lock();
         let state = &mut *state;
-        if state.bytes() > TOO_FULL {
+        if state.bytes() > MAX_UNSENT {
             return Err(io::Error::other("the client does not read its replies"));
         }
-        if let Some(mut long) = state.long.pop_front() {
-            let part = long.rest.split_to(long.rest.len().min(MAX_SMALL_BODY));
-            state.long_bytes -= part.len();
-            let more = !long.rest.is_empty();
-            match long.begins.take() {
+        if let Some(mut reply) = state.long_replies.pop_front() {
+            let part = reply.remaining.split_to(reply.remaining.len().min(MAX_SMALL_BODY));
+            state.long_reply_bytes -= part.len();
+            let more = !reply.remaining.is_empty();
+            match reply.head.take() {
                 Some((codec, app_error)) => {
-                    state.short.reply_begins(long.call, codec, app_error, more, &part)
+                    state.frames.begin_reply(reply.call, codec, app_error, more, &part)
                 }
-                None => state.short.part(long.call, more, &part),
+                None => state.frames.part(reply.call, more, &part),
             }
             if more {
-                state.long.push_back(long);
+                state.long_replies.push_back(reply);
             }
         }
-        let done = state.finished && state.short.is_empty();
-        std::mem::swap(state.short.buffer(), bytes);
-        state.count();
+        let done = state.finished && state.frames.is_empty();
+        std::mem::swap(state.frames.buffer(), bytes);
+        state.update_unsent();
         Ok(!done)
     }
 
@@ -171,7 +178,7 @@ impl SendQueue {
 
 async fn write(writer: &mut (impl AsyncWrite + Unpin), bytes: &mut BytesMut) -> io::Result<()> {
     while !bytes.is_empty() {
-        match tokio::time::timeout(STALL, writer.write_buf(bytes)).await {
+        match tokio::time::timeout(WRITE_TIMEOUT, writer.write_buf(bytes)).await {
             Ok(Err(cause)) => return Err(cause),
             Ok(Ok(written)) if written > 0 => {}
             _ => {
@@ -187,14 +194,14 @@ async fn write(writer: &mut (impl AsyncWrite + Unpin), bytes: &mut BytesMut) -> 
 
 impl State {
     fn bytes(&self) -> usize {
-        self.short.len() + self.long_bytes
+        self.frames.len() + self.long_reply_bytes
     }
 
     fn has_room(&self) -> bool {
-        self.bytes() < FULL && self.unsent.has_room()
+        self.bytes() < HIGH_WATER_MARK && self.unsent.has_room()
     }
 
-    fn count(&mut self) {
-        self.unsent.set(self.short.len() + self.long_bytes);
+    fn update_unsent(&mut self) {
+        self.unsent.set(self.frames.len() + self.long_reply_bytes);
     }
 }

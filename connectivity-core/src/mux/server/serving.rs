@@ -1,4 +1,4 @@
-//! The other side of one stream: requests in, replies out.
+//! Serves one stream: runs its reader and its writer until the client closes it or the drain ends.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::inline::StreamCall;
 use super::large::Streams;
-use super::reading::Reading;
+use super::reading::StreamReader;
 use super::stream::Stream;
 use crate::context::Peer;
 use crate::mux::frame::{Role, WireError, read_preamble};
@@ -19,60 +19,64 @@ use crate::transport::io::{InlinePolicies, InlineQueue, IoThread};
 use crate::transport::large_requests::LargeRequests;
 use crate::transport::{Drain, Origin};
 
-/// How long a client may take for the first bytes of a stream.
+/// The time a client has for the preamble of a stream.
 const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the replies that are ready at the end of a drain may take.
-const LAST_REPLIES: Duration = Duration::from_millis(200);
+/// The time to write the replies that are ready when the drain ends.
+const FINAL_FLUSH: Duration = Duration::from_millis(200);
 
-/// What all streams of a listener share.
+/// State that all streams of a listener share.
 #[derive(Clone)]
 pub(crate) struct Serving {
     pub(super) inbound: Inbound,
-    /// Where implementations belong: their timers, their sockets, and what they spawn.
+    /// The runtime of the implementations: their timers, their sockets, and the tasks they spawn.
     pub(super) user: Handle,
     pub(super) policies: InlinePolicies,
-    /// Where calls are polled inline, on a connection of an IO thread.
+    /// The queue for inline polls, for connections of an IO thread.
     pub(super) inline: Option<InlineQueue<StreamCall>>,
     large: LargeRequests,
 }
 
 impl Serving {
-    /// For a listener that is started on the runtime its implementations belong to.
+    /// Creates the state of a listener. The current runtime becomes the runtime of its
+    /// implementations.
     pub(crate) fn new(inbound: Inbound) -> Self {
         let (user, policies) = (Handle::current(), InlinePolicies::default());
         Self { inbound, user, policies, inline: None, large: LargeRequests::new() }
     }
 
-    /// For connections of an IO thread.
-    pub(crate) fn on(&self, thread: &IoThread<StreamCall>) -> Self {
+    /// Returns the state for connections of an IO thread.
+    pub(crate) fn on_thread(&self, thread: &IoThread<StreamCall>) -> Self {
         Self { inline: Some(thread.queue()), ..self.clone() }
     }
 
-    /// The runtime that implementations belong to.
+    /// Returns the runtime of the implementations.
     #[cfg(feature = "unix")]
     pub(crate) fn user(&self) -> &Handle {
         &self.user
     }
 }
 
-/// Who is at the other end of a stream.
+/// The client of a stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     pub(crate) peer: Option<Peer>,
     pub(crate) origin: Origin,
-    /// Its connection, where that counts streams.
+    /// The connection, if it limits its client's streams.
     pub(crate) streams: Option<Arc<dyn Streams>>,
 }
 
-/// The first bytes of a stream: what it is for, and what was read after that.
+/// The first bytes of a stream: its role, and what was received behind the preamble.
 pub(crate) struct Beginning {
     role: Role,
     rest: ReadBuffer,
 }
 
 impl Beginning {
-    /// Reads how a stream begins; `None` if it is none of ours, or takes too long.
+    /// Reads the preamble. Returns `None` if it is not one of this protocol, or takes too long.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses the bytes it has read; the stream cannot be used afterwards.
     pub(crate) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> Option<Self> {
         let mut rest = ReadBuffer::default();
         match tokio::time::timeout(PREAMBLE_TIMEOUT, preamble(reader, &mut rest)).await {
@@ -83,14 +87,17 @@ impl Beginning {
         None
     }
 
-    /// Returns whether the stream is for one call with a large body.
+    /// Returns whether the stream carries one call with a large body.
     #[cfg(feature = "unix")]
     pub(crate) fn is_single(&self) -> bool {
         matches!(self.role, Role::Single)
     }
 }
 
-/// Serves one stream until its client closes it, or the drain ends it.
+/// Serves one stream until the client closes it or the drain ends it.
+///
+/// # Cancel safety
+/// Dropping the future cancels the calls of the stream.
 pub(crate) async fn serve<R, W>(
     serving: Serving,
     client: Client,
@@ -105,31 +112,32 @@ pub(crate) async fn serve<R, W>(
     let Beginning { role, rest: mut read_buffer } = beginning;
     let share = matches!(role, Role::Single).then(|| serving.large.share_of(&client.origin));
     let stream = Arc::new(Stream::new(serving, client.peer));
-    let mut reading = match share {
-        Some(share) => Reading::single(Arc::clone(&stream), share, client.streams),
-        None => Reading::shared(Arc::clone(&stream)),
+    let mut stream_reader = match share {
+        Some(share) => StreamReader::single(Arc::clone(&stream), share, client.streams),
+        None => StreamReader::shared(Arc::clone(&stream)),
     };
-    // When the client has gone, or this future is dropped, nobody waits for what still runs.
-    let _end = EndOfCalls(Arc::clone(&stream));
-    let mut cut = drain.clone();
+    // Cancels the remaining calls when the client has gone or this future is dropped.
+    let _close = CloseOnDrop(Arc::clone(&stream));
+    let mut cutoff = drain.clone();
     let reads = async {
-        let ended = reading.run(&mut reader, &mut read_buffer, &mut drain).await;
+        let ended = stream_reader.run(&mut reader, &mut read_buffer, &mut drain).await;
         stream.send_queue.finish();
         ended
     };
+    let writes = stream.send_queue.write_to(writer, || stream.start_backlog());
     let ended = tokio::select! {
-        // In this order the writer sees in the same turn what the reader has put into the queue.
+        // In this order the writer sees in the same poll what the reader has queued.
         biased;
-        ended = both(reads, stream.send_queue.write_to(writer, || stream.begin_backlog())) => ended,
-        () = over(&mut cut) => Ok(()),
+        ended = read_and_write(reads, writes) => ended,
+        () = after_drain(&mut cutoff) => Ok(()),
     };
     if let Err(cause) = ended {
         tracing::debug!(%cause, "a stream ended");
     }
 }
 
-/// Reads and writes until both are done, or one fails.
-async fn both(
+/// Reads and writes until both are done or one fails.
+async fn read_and_write(
     reads: impl Future<Output = std::io::Result<()>>,
     writes: impl Future<Output = std::io::Result<()>>,
 ) -> std::io::Result<()> {
@@ -140,7 +148,7 @@ async fn both(
         tokio::select! {
             biased;
             read = &mut reads, if reading => {
-                // What was answered before a peer's mistake is still written.
+                // Replies that precede the peer's protocol error are still written.
                 (reading, ended) = (false, read);
             }
             written = &mut writes => return ended.and(written),
@@ -148,17 +156,17 @@ async fn both(
     }
 }
 
-/// Waits until what is left of a stream is to be cut: a moment after the drain, for the last
-/// replies.
-async fn over(drain: &mut Drain) {
+/// Waits until the rest of a stream must be cut off: shortly after the drain, to let the last
+/// replies out.
+async fn after_drain(drain: &mut Drain) {
     drain.over().await;
-    tokio::time::sleep(LAST_REPLIES).await;
+    tokio::time::sleep(FINAL_FLUSH).await;
 }
 
-/// Ends the calls of a stream, whichever way the stream ends.
-struct EndOfCalls(Arc<Stream>);
+/// Closes the stream when dropped, however it ends.
+struct CloseOnDrop(Arc<Stream>);
 
-impl Drop for EndOfCalls {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.close();
     }

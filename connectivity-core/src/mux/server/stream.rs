@@ -1,4 +1,4 @@
-//! What the reader, the writer and the calls of one stream of a server share.
+//! State that the reader, the writer and the calls of one server stream share.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::poll_fn;
@@ -20,16 +20,16 @@ use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
 use crate::transport::io::InlinePolicy;
 
-/// Calls in flight on one stream; a call over that is refused as `Overloaded`.
+/// The most calls in flight on one stream; a call over that is refused as `Overloaded`.
 pub(super) const MAX_IN_FLIGHT: usize = 4096;
 
-/// Calls that the user's runtime has not polled yet; further ones wait in the backlog of their
-/// stream. Otherwise one stream's calls would stand before all others', and each could make a large
-/// reply before the first is sent.
+/// The most calls of one stream that the user's runtime has not polled yet; further calls wait in
+/// the backlog of the stream. Without this limit one stream's calls would run before those of all
+/// others, and each could produce a large reply before the first is sent.
 const MAX_UNPOLLED: usize = 32;
 
-/// While bodies of this many bytes wait in the backlog, no more requests are read.
-const FULL_BACKLOG: usize = 4 << 20;
+/// Backpressure: stop reading requests while the bodies in the backlog have this many bytes.
+const MAX_BACKLOG_BYTES: usize = 4 << 20;
 
 /// One stream of a client.
 pub(crate) struct Stream {
@@ -37,36 +37,38 @@ pub(crate) struct Stream {
     pub(super) peer: Option<Arc<Peer>>,
     pub(super) send_queue: SendQueue,
     calls: Mutex<Calls>,
-    /// Calls that wait for their inline poll, or are polled; not those whose poll overran.
+    /// Calls that are queued for their inline poll or are being polled; not those whose poll
+    /// overran.
     inline: AtomicUsize,
-    /// Inline polls that run; those that overran run beside the next.
+    /// Inline polls in progress. One that overran runs concurrently with the next.
     polling: AtomicUsize,
-    /// Whether calls were cancelled that may be polled.
-    cancels: AtomicBool,
-    /// The client has gone.
+    /// Whether `Calls::cancelled` may hold calls.
+    has_cancelled: AtomicBool,
+    /// Whether the client has gone.
     closed: AtomicBool,
-    /// Calls that have ended and wait for room in the send queue.
-    unsent: AtomicUsize,
-    /// Work that goes on when its call was cancelled: it counts until it has ended.
+    /// Completed calls that wait for room in the send queue.
+    unsent_replies: AtomicUsize,
+    /// Work of `#[no_cancel]` methods, which goes on after its call was cancelled; counts until it
+    /// has ended.
     detached: AtomicUsize,
-    /// Wakes the reader when calls have begun.
+    /// Wakes the reader when calls have started.
     progress: Notify,
 }
 
 #[derive(Default)]
 struct Calls {
-    /// Calls that run in tasks of their own; without a handle until their task has been started.
+    /// Calls that run in tasks of their own; `None` until the task has been spawned.
     running: HashMap<u64, Option<AbortHandle>>,
-    /// Calls that were cancelled while polls ran, and may be what is polled.
+    /// Calls that were cancelled during inline polls, and may be among those being polled.
     cancelled: HashSet<u64>,
-    /// Calls on the user's runtime that wait for their first poll, and those that wait to get
-    /// there.
+    /// Calls on the user's runtime that wait for their first poll; `backlog` holds the calls that
+    /// wait to get there.
     unpolled: usize,
     backlog: VecDeque<IncomingCall>,
     backlog_bytes: usize,
-    /// Calls are taken from the backlog: on a runtime that is shut down each would end at once, and
-    /// take the next.
-    begins: bool,
+    /// Whether a loop is already starting calls of the backlog. On a runtime that is shut down each
+    /// call ends at once and would recurse into starting the next.
+    is_starting: bool,
 }
 
 impl Calls {
@@ -77,26 +79,27 @@ impl Calls {
     }
 }
 
-/// What a method number of this stream stands for.
+/// The method that a number of this stream stands for.
 pub(super) struct MethodEntry {
     pub(super) name: Name,
-    /// Whether arguments in a positional codec mean the same here.
+    /// Whether arguments in a positional codec mean the same on this side.
     pub(super) same_contract: bool,
-    /// The shape here, in words, for a caller whose contract differs.
+    /// The shape of the method on this side, as text, for the error to a client whose contract
+    /// differs.
     pub(super) shape: String,
     pub(super) policy: Arc<InlinePolicy>,
-    /// Whether its work goes on when nobody waits for it.
+    /// Whether the work goes on when no caller waits for it.
     pub(super) no_cancel: bool,
 }
 
-/// A call that was read and has not begun.
+/// A call that was received and not started yet.
 pub(super) struct IncomingCall {
     pub(super) stream: Arc<Stream>,
-    pub(super) known: Arc<MethodEntry>,
+    pub(super) method: Arc<MethodEntry>,
     pub(super) number: u64,
     pub(super) codec: Codec,
     pub(super) message: Call,
-    /// Bytes of the body.
+    /// The length of the body, in bytes.
     pub(super) size: usize,
     /// The memory of a large request, until the call has ended.
     pub(super) large: Option<LargeCall>,
@@ -111,45 +114,46 @@ impl Stream {
             calls: Mutex::default(),
             inline: AtomicUsize::new(0),
             polling: AtomicUsize::new(0),
-            cancels: AtomicBool::new(false),
+            has_cancelled: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            unsent: AtomicUsize::new(0),
+            unsent_replies: AtomicUsize::new(0),
             detached: AtomicUsize::new(0),
             progress: Notify::new(),
         }
     }
 
-    /// Lets the task of the stream flush replies and read on.
+    /// Wakes the stream's task to flush replies and read on.
     pub(super) fn wake(&self) {
         self.send_queue.notify();
         self.progress.notify_one();
     }
 
-    /// Waits until the calls that were queued for their inline poll have had it.
+    /// Waits until the calls that are queued for an inline poll have been polled.
     pub(super) async fn inline_polled(&self) {
         while self.inline.load(Ordering::Acquire) > 0 {
             self.progress.notified().await;
         }
     }
 
-    /// Returns whether more requests may be read: neither too many replies nor too many calls wait.
+    /// Returns whether more requests may be read: neither too many reply bytes nor too large a
+    /// backlog.
     pub(super) fn has_room(&self) -> bool {
-        self.send_queue.has_room() && self.calls().backlog_bytes < FULL_BACKLOG
+        self.send_queue.has_room() && self.calls().backlog_bytes < MAX_BACKLOG_BYTES
     }
 
-    /// Waits for what [`has_room`](Self::has_room) asks.
-    pub(super) async fn room(&self) {
-        self.send_queue.room().await;
-        while self.calls().backlog_bytes >= FULL_BACKLOG {
+    /// Waits until [`has_room`](Self::has_room) holds.
+    pub(super) async fn wait_for_room(&self) {
+        self.send_queue.wait_for_room().await;
+        while self.calls().backlog_bytes >= MAX_BACKLOG_BYTES {
             self.progress.notified().await;
         }
     }
 
-    /// Waits until a reply may be queued. No further call of the backlog begins meanwhile.
-    async fn room_for_reply(self: &Arc<Self>) {
+    /// Waits until a reply may be queued. No further call of the backlog starts meanwhile.
+    async fn wait_for_reply_room(self: &Arc<Self>) {
         if !self.send_queue.has_room() {
             let _unsent = UnsentReply::new(self);
-            self.send_queue.room().await;
+            self.send_queue.wait_for_room().await;
         }
     }
 
@@ -158,12 +162,12 @@ impl Stream {
         self.inline.fetch_add(calls, Ordering::Relaxed);
     }
 
-    /// Counts calls that have had their inline poll, or that overran.
+    /// Uncounts calls whose inline poll has ended or overran.
     pub(super) fn end_inline(&self, calls: usize) {
         self.inline.fetch_sub(calls, Ordering::Release);
     }
 
-    /// Returns how many calls are in flight, and whether this number is among those that run.
+    /// Returns how many calls are in flight, and whether `number` is one of those that run.
     pub(super) fn in_flight(&self, number: u64) -> (usize, bool) {
         let calls = self.calls();
         let attached =
@@ -171,7 +175,7 @@ impl Stream {
         (attached.max(self.detached.load(Ordering::Relaxed)), calls.running.contains_key(&number))
     }
 
-    /// Ends a call whose caller has gone.
+    /// Cancels a call whose caller has dropped it.
     pub(super) fn cancel(&self, number: u64) {
         let mut calls = self.calls();
         if let Some(at) = calls.backlog.iter().position(|call| call.number == number) {
@@ -188,20 +192,20 @@ impl Stream {
                 && calls.cancelled.len() < MAX_IN_FLIGHT =>
             {
                 calls.cancelled.insert(number);
-                self.cancels.store(true, Ordering::Release);
+                self.has_cancelled.store(true, Ordering::Release);
             }
             None => {}
         }
     }
 
-    /// Counts an inline poll for as long as it runs. What is cancelled meanwhile does not go on
-    /// after it.
+    /// Counts an inline poll until the guard is dropped. A call that is cancelled meanwhile is not
+    /// resumed after the poll.
     pub(super) fn begin_poll(&self) -> Polling<'_> {
         self.polling.fetch_add(1, Ordering::Relaxed);
         Polling(self)
     }
 
-    /// Ends all calls: the client has gone.
+    /// Cancels all calls, because the client has gone.
     pub(super) fn close(&self) {
         let (running, _backlog) = {
             let mut calls = self.calls();
@@ -212,57 +216,58 @@ impl Stream {
         running.into_values().flatten().for_each(|task| task.abort());
     }
 
-    /// Returns whether the client has gone, and nobody waits for calls any more.
+    /// Returns whether the client has gone.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Begins a call on the user's runtime, once those before it have had their first poll.
-    pub(super) fn begin(self: &Arc<Self>, call: IncomingCall) {
+    /// Starts a call on the user's runtime, once the calls before it have had their first poll.
+    pub(super) fn start(self: &Arc<Self>, call: IncomingCall) {
         {
             let mut calls = self.calls();
-            // Calls may still come out of the queue of an IO thread. Nobody empties the backlog by
-            // then, and it holds the stream.
+            // An IO thread's queue may still deliver calls. After the end no task empties the
+            // backlog, and a call in it would keep the stream alive.
             if self.is_closed() {
                 return;
             }
             calls.backlog_bytes += call.size;
             calls.backlog.push_back(call);
         }
-        self.begin_backlog();
+        self.start_backlog();
     }
 
-    /// Begins calls of the backlog on the user's runtime, as many as may wait there, while there is
-    /// room for their replies.
-    pub(super) fn begin_backlog(self: &Arc<Self>) {
+    /// Starts calls of the backlog on the user's runtime, up to the limit of unpolled calls and
+    /// while there is room for replies.
+    pub(super) fn start_backlog(self: &Arc<Self>) {
         {
             let mut calls = self.calls();
-            if calls.backlog.is_empty() || std::mem::replace(&mut calls.begins, true) {
+            if calls.backlog.is_empty() || std::mem::replace(&mut calls.is_starting, true) {
                 return;
             }
         }
-        while let Some(call) = self.next_of_backlog() {
+        while let Some(call) = self.next_startable() {
             Self::spawn(call);
         }
     }
 
-    fn next_of_backlog(&self) -> Option<IncomingCall> {
+    fn next_startable(&self) -> Option<IncomingCall> {
         let mut calls = self.calls();
-        // Under the lock: whoever makes room and finds that somebody begins calls already relies on
-        // that one to see it.
-        let has_room = self.send_queue.has_room() && self.unsent.load(Ordering::Acquire) == 0;
+        // Check under the lock: a task that makes room while another starts calls relies on the
+        // other to see it.
+        let has_room =
+            self.send_queue.has_room() && self.unsent_replies.load(Ordering::Acquire) == 0;
         let next =
             if calls.unpolled < MAX_UNPOLLED && has_room { calls.take_backlog() } else { None };
         calls.unpolled += usize::from(next.is_some());
-        calls.begins = next.is_some();
+        calls.is_starting = next.is_some();
         next
     }
 
     fn spawn(call: IncomingCall) {
-        let IncomingCall { stream, known, number, codec, message, large, .. } = call;
+        let IncomingCall { stream, method, number, codec, message, large, .. } = call;
         let unpolled = Unpolled(Arc::clone(&stream));
-        let (inbound, policy) = (stream.serving.inbound.clone(), Arc::clone(&known.policy));
-        stream.spawn_task(&known, number, codec, large, async move {
+        let (inbound, policy) = (stream.serving.inbound.clone(), Arc::clone(&method.policy));
+        stream.spawn_task(&method, number, codec, large, async move {
             let began = Instant::now();
             let mut work = inbound.send(message);
             let first = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
@@ -275,54 +280,53 @@ impl Stream {
         });
     }
 
-    /// Notes that a call runs, unless it was cancelled during its inline poll.
-    fn runs(&self, call: u64) -> bool {
+    /// Registers a call as running. Returns `false` if it was cancelled during its inline poll.
+    fn register(&self, call: u64) -> bool {
         let mut calls = self.calls();
-        let goes_on = !calls.cancelled.remove(&call);
-        if goes_on {
+        let is_wanted = !calls.cancelled.remove(&call);
+        if is_wanted {
             calls.running.insert(call, None);
         }
-        goes_on
+        is_wanted
     }
 
-    /// Lets the user's runtime go on with a call that is pending.
-    pub(super) fn go_on(
+    /// Resumes a pending call on the user's runtime.
+    pub(super) fn resume(
         self: &Arc<Self>,
-        known: &Arc<MethodEntry>,
+        method: &Arc<MethodEntry>,
         number: u64,
         codec: Codec,
         work: BoxFuture<'static, Result<Reply, Error>>,
     ) {
         if !self.is_closed() {
-            self.spawn_task(known, number, codec, None, work);
+            self.spawn_task(method, number, codec, None, work);
         }
     }
 
     fn spawn_task(
         self: &Arc<Self>,
-        known: &Arc<MethodEntry>,
+        method: &Arc<MethodEntry>,
         call: u64,
         codec: Codec,
         large: Option<LargeCall>,
         work: impl Future<Output = Result<Reply, Error>> + Send + 'static,
     ) {
-        if !self.runs(call) {
+        if !self.register(call) {
             return;
         }
-        let (stream, known) = (Arc::clone(self), Arc::clone(known));
-        let mut unanswered =
-            Unanswered { stream, call, known, codec, answered: false, _large: large };
-        // Not under the lock: on a runtime that is shut down the task is dropped, and answers,
-        // before this returns.
+        let (stream, method) = (Arc::clone(self), Arc::clone(method));
+        let mut guard = ReplyGuard { stream, call, method, codec, replied: false, _large: large };
+        // Not under the lock: on a runtime that is shut down, `spawn` drops the task before it
+        // returns, and the drop sends the reply.
         let task = self.serving.user.spawn(async move {
             let result = work.await;
-            unanswered.stream.room_for_reply().await;
-            unanswered.answer(result);
+            guard.stream.wait_for_reply_room().await;
+            guard.reply(result);
         });
         let mut calls = self.calls();
         match calls.running.get_mut(&call) {
             Some(running) if !self.is_closed() => *running = Some(task.abort_handle()),
-            // Cancelled since, or over.
+            // The call was cancelled meanwhile, or has ended.
             _ => task.abort(),
         }
     }
@@ -332,24 +336,24 @@ impl Stream {
     }
 }
 
-/// An inline poll that runs.
+/// Guard of an inline poll in progress.
 pub(super) struct Polling<'a>(&'a Stream);
 
 impl Drop for Polling<'_> {
     fn drop(&mut self) {
         let is_last = self.0.polling.fetch_sub(1, Ordering::AcqRel) == 1;
-        if is_last && self.0.cancels.load(Ordering::Acquire) {
+        if is_last && self.0.has_cancelled.load(Ordering::Acquire) {
             let mut calls = self.0.calls();
-            // Another may have begun, and its call have been cancelled.
+            // Another poll may have begun, and its call may have been cancelled.
             if self.0.polling.load(Ordering::Acquire) == 0 {
                 calls.cancelled.clear();
-                self.0.cancels.store(false, Ordering::Release);
+                self.0.has_cancelled.store(false, Ordering::Release);
             }
         }
     }
 }
 
-/// Work of a `#[no_cancel]` method, until it has ended.
+/// Guard of the work of a `#[no_cancel]` method, until it has ended.
 pub(super) struct Detached(Arc<Stream>);
 
 impl Detached {
@@ -365,62 +369,62 @@ impl Drop for Detached {
     }
 }
 
-/// A call that waits for its first poll on the user's runtime.
+/// Guard of a call that waits for its first poll on the user's runtime.
 struct Unpolled(Arc<Stream>);
 
 impl Drop for Unpolled {
     fn drop(&mut self) {
         self.0.calls().unpolled -= 1;
-        self.0.begin_backlog();
+        self.0.start_backlog();
         self.0.progress.notify_one();
     }
 }
 
-/// A call that has ended and waits for room in the send queue.
+/// Guard of a completed call that waits for room in the send queue.
 struct UnsentReply<'a>(&'a Arc<Stream>);
 
 impl<'a> UnsentReply<'a> {
     fn new(stream: &'a Arc<Stream>) -> Self {
-        stream.unsent.fetch_add(1, Ordering::AcqRel);
+        stream.unsent_replies.fetch_add(1, Ordering::AcqRel);
         Self(stream)
     }
 }
 
 impl Drop for UnsentReply<'_> {
     fn drop(&mut self) {
-        if self.0.unsent.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.begin_backlog();
+        if self.0.unsent_replies.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.start_backlog();
         }
     }
 }
 
-/// A call that runs in a task of its own. If the task ends without an answer (its runtime is shut
-/// down, say), the caller is told.
-struct Unanswered {
+/// A call that runs in a task of its own. If the task ends without a reply (for example because its
+/// runtime is shut down), dropping this sends an error to the caller.
+struct ReplyGuard {
     stream: Arc<Stream>,
     call: u64,
-    known: Arc<MethodEntry>,
+    method: Arc<MethodEntry>,
     codec: Codec,
-    answered: bool,
+    replied: bool,
     _large: Option<LargeCall>,
 }
 
-impl Unanswered {
-    fn answer(&mut self, result: Result<Reply, Error>) {
+impl ReplyGuard {
+    fn reply(&mut self, result: Result<Reply, Error>) {
         self.stream.calls().running.remove(&self.call);
-        self.stream.send_queue.reply(self.call, self.known.name.as_str(), self.codec, result);
-        self.answered = true;
+        self.stream.send_queue.reply(self.call, self.method.name.as_str(), self.codec, result);
+        self.replied = true;
         self.stream.send_queue.notify();
     }
 }
 
-impl Drop for Unanswered {
+impl Drop for ReplyGuard {
     fn drop(&mut self) {
-        if !self.answered {
+        if !self.replied {
             let message = "the work was cancelled";
             let error =
-                Error::new(ErrorKind::Cancelled, &self.known.name, message).with_sent(Sent::Maybe);
-            self.answer(Err(error));
+                Error::new(ErrorKind::Cancelled, &self.method.name, message).with_sent(Sent::Maybe);
+            self.reply(Err(error));
         }
     }
 }
@@ -445,7 +449,7 @@ mod tests {
         stream.send_queue.reply(1, "late", Codec::Json, Ok(full));
         let (name, policy) = (Name::from_static("late"), InlinePolicies::default().of("late"));
         let shape = String::new();
-        let known = Arc::new(MethodEntry {
+        let method = Arc::new(MethodEntry {
             name: name.clone(),
             same_contract: true,
             shape,
@@ -455,7 +459,7 @@ mod tests {
         let message = Call::received(name, Body::Raw(Bytes::new()), Context::new());
         let call = IncomingCall {
             stream: Arc::clone(&stream),
-            known,
+            method,
             number: 2,
             codec: Codec::Json,
             message,
@@ -463,7 +467,7 @@ mod tests {
             large: None,
         };
         stream.close();
-        stream.begin(call);
+        stream.start(call);
         let ended = Arc::downgrade(&stream);
         drop(stream);
         assert!(ended.upgrade().is_none(), "its backlog keeps it");

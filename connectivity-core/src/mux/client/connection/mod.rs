@@ -1,5 +1,4 @@
-//! The client's side of one stream: a task that writes, a task that reads, and the calls between
-//! them.
+//! Client side of one stream: a task that writes, a task that reads, and the calls they share.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -9,31 +8,31 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::pending::{Pending, Taken};
+use super::pending::{Delivery, Pending};
 use super::request::Outgoing;
-use super::writer::Writing;
+use super::writer::StreamWriter;
 use crate::call::BoxFuture;
 use crate::codec::Codec;
 use crate::mux::frame::{CallFailure, Decoder, Frame, MAX_SMALL_FRAME, Role};
 use crate::mux::read_buffer::ReadBuffer;
 use crate::transport::link::Connected;
 
-/// The most calls that wait on one connection, and the bytes of their bodies: the other side may
+/// The most calls in flight on one connection, and the most bytes of their bodies: the server may
 /// read slowly.
 const MAX_IN_FLIGHT: usize = 16 * 1024;
 const MAX_BYTES: usize = 256 << 20;
 
-/// A read of so many bytes is part of a long reply: other tasks have a turn before the next one.
-const LONG: usize = 32 * 1024;
+/// A read of this many bytes is part of a long reply: yield to other tasks before the next read.
+const LONG_READ: usize = 32 * 1024;
 
-/// Where a connection's task reads.
+/// The source of a connection's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Feed {
-    /// At the socket itself.
+    /// The task reads from the socket itself.
     #[cfg(any(feature = "unix", test))]
     Socket,
-    /// What another task has read there. That one gives others their turns; if this one did too, it
-    /// would only come late.
+    /// The task reads what quinn's task has received. That task yields already; another yield here
+    /// would only delay the reads.
     #[cfg(feature = "quic")]
     Task,
 }
@@ -49,7 +48,7 @@ impl Feed {
     }
 }
 
-/// How a call on a connection ended.
+/// The outcome of a call on a connection.
 #[derive(Debug)]
 pub(crate) enum CallOutcome {
     Reply {
@@ -58,33 +57,33 @@ pub(crate) enum CallOutcome {
         body: Bytes,
     },
     CallFailure(CallFailure),
-    /// The reply is over its limit.
+    /// The reply exceeds its limit.
     TooLarge,
-    /// The connection broke, or is at its limit, before the request left.
+    /// The connection broke, or has no capacity left, before the request was sent.
     NotSent,
     /// The connection broke while the call waited: it may have run.
     Lost(String),
     /// The connection broke before the whole request was written: it did not run.
     CutOff(String),
-    /// Too many calls wait already.
+    /// Too many calls are in flight.
     Overloaded,
 }
 
-/// What the writer is to do.
+/// Work for the writer.
 pub(super) enum Work {
     Call {
         call: u64,
         outgoing: Outgoing,
-        answer: oneshot::Sender<CallOutcome>,
-        place: InFlightPermit,
+        reply_tx: oneshot::Sender<CallOutcome>,
+        permit: InFlightPermit,
     },
-    /// Asks for a sign of life.
+    /// Sends a ping.
     Ping,
-    /// The caller has gone.
+    /// Cancels a call that its caller has dropped.
     Cancel(u64),
-    /// The call has ended here, and its reply still comes in.
+    /// Cancels a call that has ended on this side while its reply is still arriving.
     Stop(u64),
-    /// Answers the last ping.
+    /// Replies to the last ping.
     Pong,
 }
 
@@ -92,61 +91,61 @@ pub(super) enum Work {
 pub(crate) struct Connection {
     work: mpsc::UnboundedSender<Work>,
     shared: Arc<Shared>,
-    next: AtomicU64,
-    /// Says, once the connection is lost, whether the other side never saw it.
+    next_call: AtomicU64,
+    /// Returns, once the connection is lost, whether the server never saw it.
     unserved: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
-/// What the tasks of a connection share with its callers.
+/// State that the tasks of a connection share with its callers.
 pub(super) struct Shared {
     pub(super) pending: Pending,
     pub(super) in_flight: AtomicUsize,
     /// Bytes of the bodies of calls in flight.
     bytes: AtomicUsize,
-    /// The last ping that has not been answered. A peer that pings without end gets one pong at a
-    /// time.
-    pong: Mutex<Option<u64>>,
+    /// The last ping without a pong. A peer that pings without end gets one pong at a time.
+    unanswered_ping: Mutex<Option<u64>>,
     /// On a stream for one call: whether its request has been written as a whole.
-    pub(super) written: AtomicBool,
-    /// Counts reads, so that the writer sees whether the other side is alive.
+    pub(super) fully_written: AtomicBool,
+    /// Counts reads, so that the writer can tell whether the server is alive.
     pub(super) reads: AtomicU64,
-    /// The other side asked for no more calls.
-    leaving: AtomicBool,
-    /// Tells the writer that it may have nothing left to do.
-    pub(super) left: Notify,
-    /// Tells who waits for the first sign of life, or for the end.
-    turn: Notify,
+    /// Whether the server has asked for no more calls.
+    draining: AtomicBool,
+    /// Notifies the writer that it may have nothing left to do.
+    pub(super) maybe_done: Notify,
+    /// Notifies tasks that wait for the first read, or for the end of the connection.
+    state_changed: Notify,
 }
 
 impl Shared {
-    pub(super) fn leave(&self) {
-        self.leaving.store(true, Ordering::Release);
-        self.left.notify_one();
-        self.turn.notify_waiters();
+    pub(super) fn start_drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.maybe_done.notify_one();
+        self.state_changed.notify_waiters();
     }
 
-    pub(super) fn close(&self, why: &str) {
-        self.pending.close(why);
-        self.turn.notify_waiters();
+    pub(super) fn close(&self, reason: &str) {
+        self.pending.close(reason);
+        self.state_changed.notify_waiters();
     }
 
-    /// The ping to answer.
-    pub(super) fn pong(&self) -> MutexGuard<'_, Option<u64>> {
-        self.pong.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the ping without a pong, locked.
+    pub(super) fn unanswered_ping(&self) -> MutexGuard<'_, Option<u64>> {
+        self.unanswered_ping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_usable(&self) -> bool {
-        !self.leaving.load(Ordering::Relaxed) && !self.pending.is_closed()
+        !self.draining.load(Ordering::Relaxed) && !self.pending.is_closed()
     }
 
-    /// Says whether the connection can be closed without losing a call.
+    /// Returns whether the connection can be closed without losing a call.
     pub(super) fn is_done(&self) -> bool {
-        self.leaving.load(Ordering::Acquire) && self.in_flight.load(Ordering::Acquire) == 0
+        self.draining.load(Ordering::Acquire) && self.in_flight.load(Ordering::Acquire) == 0
     }
 }
 
 impl Connection {
-    /// Takes a stream into use on this runtime. `owner` lives as long as the connection does.
+    /// Starts the tasks of a stream on the current runtime. `owner` is dropped when the connection
+    /// ends.
     pub(crate) fn start<R, W>(
         feed: Feed,
         (reader, writer): (R, W),
@@ -162,67 +161,71 @@ impl Connection {
             pending: Pending::default(),
             in_flight: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            pong: Mutex::default(),
-            written: AtomicBool::new(role == Role::Shared),
+            unanswered_ping: Mutex::default(),
+            fully_written: AtomicBool::new(role == Role::Shared),
             reads: AtomicU64::new(0),
-            leaving: AtomicBool::new(false),
-            left: Notify::new(),
-            turn: Notify::new(),
+            draining: AtomicBool::new(false),
+            maybe_done: Notify::new(),
+            state_changed: Notify::new(),
         });
-        let (reading, pongs) = (Arc::clone(&shared), work.downgrade());
+        let (reader_shared, weak_work) = (Arc::clone(&shared), work.downgrade());
         let reading = tokio::spawn(async move {
-            let _end = EndOf(Arc::clone(&reading));
-            let why = read(&reading, feed, reader, &pongs).await;
-            reading.close(&why);
+            let _end = CloseOnDrop(Arc::clone(&reader_shared));
+            let reason = read(&reader_shared, feed, reader, &weak_work).await;
+            reader_shared.close(&reason);
         });
-        let end = EndOf(Arc::clone(&shared));
-        let mut writing = Writing::new(Arc::clone(&shared), reading, role);
+        let end = CloseOnDrop(Arc::clone(&shared));
+        let mut stream_writer = StreamWriter::new(Arc::clone(&shared), reading, role);
         tokio::spawn(async move {
             let (_owner, _end) = (owner, end);
-            writing.run(queue, writer).await;
+            stream_writer.run(queue, writer).await;
         });
-        Self { work, shared, next: AtomicU64::new(1), unserved: None }
+        Self { work, shared, next_call: AtomicU64::new(1), unserved: None }
     }
 
-    /// Says how to find out, when the connection is lost, that the other side never saw it: then
-    /// its call did not run.
+    /// Sets how to find out, once the connection is lost, whether the server never saw the stream.
+    /// If so, its call did not run.
     #[cfg(feature = "quic")]
     pub(crate) fn with_unserved(self, unserved: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { unserved: Some(Box::new(unserved)), ..self }
     }
 
-    /// Waits until the other side has answered for the first time: until then it may still refuse
-    /// the connection.
+    /// Waits for the first bytes from the server: until then it may still refuse the connection.
     ///
     /// # Errors
-    /// Why the connection ended instead.
+    /// The reason why the connection ended instead.
+    ///
+    /// # Cancel safety
+    /// Dropping the future only stops the wait; the ping is still sent.
     pub(crate) async fn ready(&self) -> Result<(), String> {
         let _ = self.work.send(Work::Ping);
         loop {
-            let turn = self.shared.turn.notified();
-            if let Some(why) = self.closed() {
-                return Err(why);
+            let changed = self.shared.state_changed.notified();
+            if let Some(reason) = self.closed() {
+                return Err(reason);
             }
             if self.shared.reads.load(Ordering::Relaxed) > 0 {
                 return Ok(());
             }
-            turn.await;
+            changed.await;
         }
     }
 
-    /// Sends a call and waits for how it ends. Dropping the future cancels the call on the other
-    /// side too.
+    /// Sends a call and waits for its outcome.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the call on the server too.
     pub(crate) async fn call(&self, outgoing: Outgoing) -> CallOutcome {
-        let Some(place) = InFlightPermit::take(&self.shared, outgoing.body.len()) else {
+        let Some(permit) = InFlightPermit::acquire(&self.shared, outgoing.body.len()) else {
             return CallOutcome::Overloaded;
         };
-        let call = self.next.fetch_add(1, Ordering::Relaxed);
-        let (answer, answered) = oneshot::channel();
-        if self.work.send(Work::Call { call, outgoing, answer, place }).is_err() {
+        let call = self.next_call.fetch_add(1, Ordering::Relaxed);
+        let (reply_tx, reply_rx) = oneshot::channel();
+        if self.work.send(Work::Call { call, outgoing, reply_tx, permit }).is_err() {
             return CallOutcome::NotSent;
         }
         let mut cancel = CancelOnDrop { call: Some(call), work: &self.work };
-        let outcome = answered.await;
+        let outcome = reply_rx.await;
         cancel.call = None;
         match outcome {
             Ok(CallOutcome::Lost(_))
@@ -230,11 +233,12 @@ impl Connection {
             {
                 CallOutcome::NotSent
             }
-            Ok(CallOutcome::Lost(why)) if !self.shared.written.load(Ordering::Acquire) => {
-                CallOutcome::CutOff(why)
+            Ok(CallOutcome::Lost(reason)) if !self.shared.fully_written.load(Ordering::Acquire) => {
+                CallOutcome::CutOff(reason)
             }
             Ok(outcome) => outcome,
-            // The writer drops what it has not sent; everything it has sent is told by `Pending`.
+            // The writer drops what it has not sent; `Pending` reports the outcome of everything it
+            // has sent.
             Err(_dropped) => CallOutcome::NotSent,
         }
     }
@@ -253,11 +257,11 @@ impl Connected for Connection {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             loop {
-                let turn = shared.turn.notified();
+                let changed = shared.state_changed.notified();
                 if !shared.is_usable() {
                     return;
                 }
-                turn.await;
+                changed.await;
             }
         })
     }
@@ -269,19 +273,19 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// A call that counts as in flight: from when it is queued until it was answered, or forgotten by
-/// the writer.
+/// Permit of a call in flight: from when the call is queued until it has its reply, or the writer
+/// drops it.
 pub(super) struct InFlightPermit {
     shared: Arc<Shared>,
     bytes: usize,
 }
 
 impl InFlightPermit {
-    fn take(shared: &Arc<Shared>, bytes: usize) -> Option<Self> {
-        let place = Self { shared: Arc::clone(shared), bytes };
+    fn acquire(shared: &Arc<Shared>, bytes: usize) -> Option<Self> {
+        let permit = Self { shared: Arc::clone(shared), bytes };
         let calls = shared.in_flight.fetch_add(1, Ordering::Relaxed);
         let before = shared.bytes.fetch_add(bytes, Ordering::Relaxed);
-        (calls < MAX_IN_FLIGHT && before < MAX_BYTES).then_some(place)
+        (calls < MAX_IN_FLIGHT && before < MAX_BYTES).then_some(permit)
     }
 }
 
@@ -296,7 +300,7 @@ impl Drop for InFlightPermit {
         self.shared.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.shared.in_flight.fetch_sub(1, Ordering::AcqRel);
         if self.shared.is_done() {
-            self.shared.left.notify_one();
+            self.shared.maybe_done.notify_one();
         }
     }
 }
@@ -314,16 +318,16 @@ impl Drop for CancelOnDrop<'_> {
     }
 }
 
-/// Closes the connection when one of its tasks ends, also when its runtime takes the task away.
-struct EndOf(Arc<Shared>);
+/// Closes the connection when one of its tasks ends, also when its runtime shuts down.
+struct CloseOnDrop(Arc<Shared>);
 
-impl Drop for EndOf {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.close("the connection's runtime ended");
     }
 }
 
-/// The task that reads: until the stream ends, and says why it did.
+/// Reads until the stream ends, and returns the reason.
 async fn read(
     shared: &Shared,
     feed: Feed,
@@ -333,8 +337,8 @@ async fn read(
     let decoder = Decoder::new(MAX_SMALL_FRAME);
     let mut read_buffer = ReadBuffer::default();
     loop {
-        // A stream of QUIC has no budget of its own: one that always has more must not keep the
-        // thread.
+        // A QUIC stream has no coop budget of its own: a stream that always has more bytes must not
+        // starve the thread.
         tokio::task::consume_budget().await;
         let length = match read_buffer.fill(&mut reader).await {
             Ok(0) => return "the other side closed the connection".to_owned(),
@@ -342,36 +346,38 @@ async fn read(
             Err(cause) => return format!("cannot read: {cause}"),
         };
         if shared.reads.fetch_add(1, Ordering::Relaxed) == 0 {
-            shared.turn.notify_waiters();
+            shared.state_changed.notify_waiters();
         }
         loop {
             match read_buffer.frame(decoder) {
-                Ok(Some(frame)) => take(shared, frame, work),
+                Ok(Some(frame)) => handle_frame(shared, frame, work),
                 Ok(None) => break,
                 Err(cause) => {
                     return format!("the other side does not speak this protocol: {cause}");
                 }
             }
         }
-        if length > LONG && feed.is_socket() {
+        if length > LONG_READ && feed.is_socket() {
             tokio::task::yield_now().await;
         }
     }
 }
 
-fn take(shared: &Shared, frame: Frame, work: &mpsc::WeakUnboundedSender<Work>) {
-    // The writer may have ended already; then there is nobody to tell.
-    let tell = |item| work.upgrade().is_some_and(|work| work.send(item).is_ok());
+fn handle_frame(shared: &Shared, frame: Frame, work: &mpsc::WeakUnboundedSender<Work>) {
+    // If the writer has already ended, the work is dropped.
+    let queue_work = |item| work.upgrade().is_some_and(|work| work.send(item).is_ok());
     match frame {
-        Frame::Goaway => shared.leave(),
-        Frame::Ping { nonce } if shared.pong().replace(nonce).is_none() => _ = tell(Work::Pong),
+        Frame::Goaway => shared.start_drain(),
+        Frame::Ping { nonce } if shared.unanswered_ping().replace(nonce).is_none() => {
+            _ = queue_work(Work::Pong)
+        }
         Frame::Reply(_) | Frame::Part { .. } | Frame::CallFailure(_) => {
             let call = match &frame {
                 Frame::Part { call, .. } => *call,
                 _ => 0,
             };
-            if shared.pending.take(frame) == Taken::TooLarge {
-                tell(Work::Stop(call));
+            if shared.pending.deliver(frame) == Delivery::TooLarge {
+                queue_work(Work::Stop(call));
             }
         }
         _ => {}

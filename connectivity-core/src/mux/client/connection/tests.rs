@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::mux::frame::{Encoder, MAX_SMALL_BODY, PREAMBLE};
 use crate::name::Name;
 
-/// Tells how the task ended that owned it.
+/// Sends whether the owning task panicked, when dropped.
 struct Owner(Option<oneshot::Sender<bool>>);
 
 impl Drop for Owner {
@@ -26,7 +26,7 @@ async fn a_connection_that_the_other_side_closes_ends_in_order() {
     let (ended, panicked) = oneshot::channel();
     let connection =
         Connection::start(Feed::Socket, (reader, writer), Role::Shared, Owner(Some(ended)));
-    // With the preamble read, the writer waits, and hears of the end from the reader.
+    // Once the preamble is read the writer waits, and learns of the end from the reader.
     theirs.read_exact(&mut [0; 8]).await.unwrap();
     drop(theirs);
     assert!(!panicked.await.unwrap());
@@ -38,7 +38,7 @@ fn outgoing(length: usize) -> Outgoing {
     Outgoing { name, method: None, codec: None, context: Context::new(), body, max_reply: 2 << 20 }
 }
 
-/// Counts the turns that another task of the runtime has.
+/// Counts how often another task of the runtime is polled.
 fn turns() -> Arc<AtomicUsize> {
     let turns = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&turns);
@@ -51,7 +51,7 @@ fn turns() -> Arc<AtomicUsize> {
     turns
 }
 
-/// Takes all that it gets, and notes with each write how many turns another task has had.
+/// A writer that accepts everything, and records with each write how often another task was polled.
 #[derive(Clone)]
 struct Noted(Arc<Mutex<(Vec<u8>, Vec<usize>)>>, Arc<AtomicUsize>);
 
@@ -76,7 +76,7 @@ impl AsyncWrite for Noted {
     }
 }
 
-/// The lengths of the requests' bodies that were written so far.
+/// Returns the body lengths of the requests written so far.
 fn bodies(written: &[u8]) -> Vec<usize> {
     let mut frames = bytes::BytesMut::from(written.get(PREAMBLE..).unwrap_or_default());
     let frames = std::iter::from_fn(|| Decoder::new(2 << 20).decode(&mut frames).unwrap());
@@ -116,7 +116,7 @@ async fn a_long_reply_is_read_while_others_have_turns() {
     let served = async {
         theirs.read_buf(&mut Vec::with_capacity(1024)).await.unwrap();
         let (mut encoder, part) = (Encoder::default(), vec![b'x'; MAX_SMALL_BODY]);
-        encoder.reply_begins(1, None, false, true, &part);
+        encoder.begin_reply(1, None, false, true, &part);
         (1..16).for_each(|n| encoder.part(1, n < 15, &part));
         theirs.write_all_buf(encoder.buffer()).await.unwrap();
         turns.load(Ordering::Relaxed)
@@ -127,8 +127,8 @@ async fn a_long_reply_is_read_while_others_have_turns() {
     assert!(had >= 10, "{had} turns");
 }
 
-/// Has pongs whenever it is read, as a stream of QUIC has bytes: no socket is asked, which would
-/// count. It ends after so many.
+/// A reader that has pongs whenever it is read, as a QUIC stream has bytes: without a socket no
+/// coop budget is consumed. It ends after the given number of pongs.
 #[cfg(feature = "quic")]
 struct Flood(usize);
 
