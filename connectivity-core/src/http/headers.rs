@@ -1,5 +1,4 @@
-//! The headers that both ends of strategy `http` agree on. No I/O: functions from text to values
-//! and back.
+//! Headers of strategy `http`, shared by both ends: encodes and parses their values, without I/O.
 
 use std::time::Duration;
 
@@ -9,20 +8,20 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use crate::codec::Codec;
 use crate::context::Context;
 
-/// The kind of a failure of ours: a word of [`ErrorKind`](crate::ErrorKind).
+/// The kind of an error of this crate, as a word of [`ErrorKind`](crate::ErrorKind).
 pub(crate) const ERROR: &str = "connectivity-error";
 
 /// Whether a failed call may have run: `no`, `maybe` or `yes`.
 pub(crate) const SENT: &str = "connectivity-sent";
 
-/// The fingerprint of the method's contract, as 16 hexadecimal digits: of the caller in a request,
-/// of the gateway in its answer.
+/// The fingerprint of the method's contract, as 16 hexadecimal digits: the client's in a request,
+/// the gateway's in its response.
 pub(crate) const CONTRACT: &str = "connectivity-contract";
 
-/// How much time the caller gives the call, in milliseconds.
+/// The time until the client's deadline, in milliseconds.
 pub(crate) const TIMEOUT_MS: &str = "connectivity-timeout-ms";
 
-/// What the caller claims: `key=value` pairs, percent-encoded, joined by `&`.
+/// The client's metadata: `key=value` pairs, percent-encoded, joined by `&`.
 pub(crate) const META: &str = "connectivity-meta";
 
 /// The W3C trace context.
@@ -32,11 +31,11 @@ const JSON: &str = "application/json";
 const BINCODE: &str = "application/x-bincode";
 pub(crate) const OCTET_STREAM: &str = "application/octet-stream";
 
-/// What stands in a metadata value as it is: visible ASCII but the three bytes with a meaning of
-/// their own.
+/// The bytes that are percent-encoded in a metadata value: all but visible ASCII, and of that `%`,
+/// `&`, `=` and `"`.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'&').add(b'=').add(b'"');
 
-/// Spells a codec as a content type.
+/// Returns the content type of a codec.
 pub(crate) fn content_type(codec: Codec) -> &'static str {
     match codec {
         Codec::Json => JSON,
@@ -44,7 +43,7 @@ pub(crate) fn content_type(codec: Codec) -> &'static str {
     }
 }
 
-/// Reads a content type, whatever parameters follow it.
+/// Returns the codec of a content type; parameters are ignored.
 pub(crate) fn codec(content_type: Option<&HeaderValue>) -> Option<Codec> {
     let essence = content_type?.to_str().ok()?.split(';').next()?.trim();
     [Codec::Json, Codec::Bincode]
@@ -52,14 +51,14 @@ pub(crate) fn codec(content_type: Option<&HeaderValue>) -> Option<Codec> {
         .find(|codec| essence.eq_ignore_ascii_case(self::content_type(*codec)))
 }
 
-/// Spells a fingerprint.
+/// Encodes a fingerprint.
 pub(crate) fn contract(fingerprint: u64) -> HeaderValue {
-    // Digits are always a header's value.
+    // Hexadecimal digits are always a valid header value.
     HeaderValue::try_from(format!("{fingerprint:016x}"))
         .unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// Reads a fingerprint.
+/// Parses a fingerprint.
 pub(crate) fn read_contract(value: &HeaderValue) -> Option<u64> {
     let text = value
         .to_str()
@@ -68,18 +67,18 @@ pub(crate) fn read_contract(value: &HeaderValue) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
 
-/// Spells what is left of a deadline; never 0, which would be no time at all.
+/// Encodes the time until a deadline; never 0, which is invalid.
 pub(crate) fn timeout(left: Duration) -> HeaderValue {
     HeaderValue::from(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1))
 }
 
-/// Reads the time that a caller gives.
+/// Parses the time until the client's deadline.
 pub(crate) fn read_timeout(value: &HeaderValue) -> Option<Duration> {
     let ms = value.to_str().ok()?.parse().ok().filter(|ms| *ms > 0)?;
     Some(Duration::from_millis(ms))
 }
 
-/// Spells metadata.
+/// Encodes metadata.
 pub(crate) fn meta<'a>(metas: impl Iterator<Item = (&'a str, &'a str)>) -> Option<HeaderValue> {
     let pairs: Vec<_> = metas
         .map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, ESCAPED)))
@@ -87,7 +86,8 @@ pub(crate) fn meta<'a>(metas: impl Iterator<Item = (&'a str, &'a str)>) -> Optio
     if pairs.is_empty() { None } else { HeaderValue::try_from(pairs.join("&")).ok() }
 }
 
-/// Adds metadata to a context; `None` if the header is not what [`meta`] writes, or too large.
+/// Adds the metadata of a header to a context. Returns `None` if the header is not in the form that
+/// [`meta`] writes, or is too large.
 pub(crate) fn read_meta(value: &HeaderValue, context: Context) -> Option<Context> {
     let text = value.to_str().ok()?;
     text.split('&').try_fold(context, |context, pair| {
@@ -97,7 +97,7 @@ pub(crate) fn read_meta(value: &HeaderValue, context: Context) -> Option<Context
     })
 }
 
-/// Checks the form of a `traceparent`; what it says is the tracer's matter.
+/// Checks the form of a `traceparent`; its content is up to the tracer.
 pub(crate) fn read_trace_parent(value: &HeaderValue) -> Option<&str> {
     let text = value.to_str().ok().filter(|text| text.len() <= 128)?;
     text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-').then_some(text)

@@ -1,5 +1,5 @@
-//! HTTP, both ways: strategy `http`, the gateway, and the listener in front of it. `docs/http.md`
-//! has the bytes.
+//! HTTP in both directions: the client of strategy `http`, the gateway, and the listener in front
+//! of it. `docs/http.md` specifies the bytes.
 
 #[cfg(feature = "http")]
 pub(crate) mod client;

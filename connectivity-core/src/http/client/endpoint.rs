@@ -1,22 +1,22 @@
-//! The endpoint of a row: checked once, then extended for each method.
+//! The endpoint of a row: validated once, then extended for each method.
 
 use reqwest::Url;
 
 use crate::http::client::guard::Guard;
 use crate::routes::{RouteError, RouteTls};
 
-/// The URL of what a row names.
+/// The URL of the name in a row.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     url: Url,
-    /// The name in the row, which the endpoint stands for.
+    /// The name in the row, which the URL stands for.
     name: String,
-    /// The host to dial, where the URL has another one.
-    dialled: Option<String>,
+    /// The host to dial, if it differs from the URL's.
+    dial_host: Option<String>,
 }
 
 impl Endpoint {
-    /// Checks the endpoint of a row, with the name that its TLS keys ask for.
+    /// Validates the endpoint of a row, and applies the server name of its TLS keys.
     pub(crate) fn of_row(
         text: &str,
         name: &str,
@@ -25,39 +25,39 @@ impl Endpoint {
     ) -> Result<Self, RouteError> {
         let endpoint = Self::parse(text, name, guard)?;
         match &tls.server_name {
-            Some(server_name) => endpoint.asked_as(server_name),
+            Some(server_name) => endpoint.with_server_name(server_name),
             None => Ok(endpoint),
         }
     }
 
-    /// Checks everything about an endpoint that needs no network.
+    /// Validates everything about an endpoint that needs no network.
     fn parse(text: &str, name: &str, guard: &Guard) -> Result<Self, RouteError> {
-        let wrong = |what: &str| {
+        let invalid = |what: &str| {
             RouteError::endpoint(format_args!("{what}; write it like http://10.0.0.5:8080/{name}"))
         };
-        let url = Url::parse(text).map_err(|cause| wrong(&format!("it is no URL ({cause})")))?;
+        let url = Url::parse(text).map_err(|cause| invalid(&format!("it is no URL ({cause})")))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(wrong("its scheme is neither http nor https"));
+            return Err(invalid("its scheme is neither http nor https"));
         }
         if url.host_str().is_none_or(str::is_empty) {
-            return Err(wrong("it has no host"));
+            return Err(invalid("it has no host"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong(
+            return Err(invalid(
                 "it holds a user or a password; an `authorization` in config.headers can be env:NAME or file:/path",
             ));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong(
+            return Err(invalid(
                 "it has a query or a fragment, and the name of a method could not follow",
             ));
         }
         guard.check_url(&url).map_err(RouteError::endpoint)?;
-        Ok(Self { url, name: name.to_owned(), dialled: None })
+        Ok(Self { url, name: name.to_owned(), dial_host: None })
     }
 
-    /// Asks for a server of another name at the address that the row names.
-    fn asked_as(mut self, server_name: &str) -> Result<Self, RouteError> {
+    /// Replaces the host in the URL with `server_name`, and keeps dialling the host of the row.
+    fn with_server_name(mut self, server_name: &str) -> Result<Self, RouteError> {
         let host = self
             .url
             .host_str()
@@ -65,26 +65,27 @@ impl Endpoint {
             .trim_start_matches('[')
             .trim_end_matches(']')
             .to_owned();
-        // An address in the URL would be dialled as it is, past the resolver and its guard.
+        // An address in the URL would be dialled directly, bypassing the resolver and its guard.
         if self.url.set_host(Some(server_name)).is_err() || self.url.domain().is_none() {
             return Err(RouteError::config(
                 "server_name",
                 "with a URL the name of a host goes here, no address",
             ));
         }
-        self.dialled = Some(host);
+        self.dial_host = Some(host);
         Ok(self)
     }
 
-    pub(crate) fn dialled(&self) -> Option<&str> {
-        self.dialled.as_deref()
+    pub(crate) fn dial_host(&self) -> Option<&str> {
+        self.dial_host.as_deref()
     }
 
     pub(crate) fn is_https(&self) -> bool {
         self.url.scheme() == "https"
     }
 
-    /// The URL for a call: that of the row, plus what the called name has beyond the row's.
+    /// Returns the URL of a call: that of the row, extended by the part of the called name that
+    /// follows the row's.
     pub(crate) fn url(&self, called: &str) -> Url {
         let mut url = self.url.clone();
         if let Some(rest) = called.strip_prefix(&*self.name).filter(|rest| !rest.is_empty()) {
@@ -114,15 +115,15 @@ mod tests {
 
     #[test]
     fn a_server_name_changes_the_url_but_not_the_address() {
-        let asked = |name| {
+        let with_name = |name| {
             Endpoint::parse("https://[2606:4700::1111]:8443/billing", "billing", &Guard::new())?
-                .asked_as(name)
+                .with_server_name(name)
         };
-        let endpoint = asked("billing.internal").unwrap();
+        let endpoint = with_name("billing.internal").unwrap();
         assert_eq!(endpoint.url("billing").as_str(), "https://billing.internal:8443/billing");
-        assert_eq!(endpoint.dialled(), Some("2606:4700::1111"));
+        assert_eq!(endpoint.dial_host(), Some("2606:4700::1111"));
         for address in ["127.0.0.1", "127.1", "0x7f000001", "[::1]", "", "a b", "x/y"] {
-            let text = asked(address).unwrap_err().to_string();
+            let text = with_name(address).unwrap_err().to_string();
             assert!(text.starts_with("config.server_name: "), "{address}: {text}");
         }
     }

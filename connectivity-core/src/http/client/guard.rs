@@ -1,10 +1,10 @@
-//! The address guard: which addresses a route may reach.
+//! The address guard: decides which addresses a route may reach.
 //!
-//! Whoever may write a row must not thereby reach this machine or its network (OWASP: server-side
-//! request forgery). The address that is judged is the address that is dialled: literal addresses
-//! when the row is built, names at each connect, in the resolver, whose answer is what gets
-//! connected. Redirects and environment proxies, which would choose addresses of their own, are
-//! off. Ranges: the IANA special-purpose registries for IPv4 and IPv6.
+//! Write access to rows must not give access to this machine or its network (OWASP: server-side
+//! request forgery). The guard checks the address that is dialled: literal addresses when the route
+//! is built, names at each connect, in the resolver, whose result is what gets connected. Redirects
+//! and environment proxies, which would choose other addresses, are disabled. Ranges: the IANA
+//! special-purpose registries for IPv4 and IPv6.
 
 use std::future::Future;
 use std::io;
@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// IPv4 that is not plainly somebody's public address.
+/// IPv4 ranges that are not plainly public.
 const V4_SPECIAL: &[&str] = &[
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -38,16 +38,16 @@ const V4_SPECIAL: &[&str] = &[
     "240.0.0.0/4",
 ];
 
-/// IPv6 is public within 2000::/3, less these: Teredo and protocol assignments, documentation,
+/// Public IPv6 addresses: 2000::/3, except Teredo and protocol assignments, documentation, and
 /// 6to4.
 const V6_PUBLIC: &str = "2000::/3";
 const V6_SPECIAL: &[&str] = &["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"];
 
-/// What [`Guard::allow_internal`] opens: loopback and private networks.
+/// The ranges that [`Guard::allow_internal`] opens: loopback and private networks.
 const INTERNAL: &[&str] =
     &["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
 
-/// Where clouds keep credentials for whoever asks: closed under every policy.
+/// Addresses where clouds serve credentials to any process that asks: refused under every policy.
 const METADATA: &[&str] = &[
     "169.254.169.254/32",
     "169.254.170.2/32",
@@ -59,7 +59,7 @@ const METADATA: &[&str] = &[
     "fd20:ce::254/128",
 ];
 
-/// Which addresses a transport may reach: public ones, and what was allowed beside them.
+/// The addresses that a transport may reach: public ones, and those that were allowed in addition.
 #[derive(Clone, Debug)]
 pub(crate) struct Guard {
     tables: Arc<Tables>,
@@ -99,14 +99,14 @@ impl Guard {
         self.allowed.extend(self.tables.internal.iter().copied());
     }
 
-    /// Judges an address, in whatever form IPv6 wraps it.
+    /// Checks an address, including IPv4 addresses wrapped in IPv6.
     pub(crate) fn check(&self, address: IpAddr) -> Result<(), Refused> {
         let address = address.to_canonical();
         let within = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&address));
         if within(&self.tables.metadata) {
             return Err(Refused {
                 address,
-                why: "it serves credentials of the machine, and is never reached",
+                reason: "it serves credentials of the machine, and is never reached",
             });
         }
         let public = match address {
@@ -116,11 +116,11 @@ impl Guard {
         if public || within(&self.allowed) {
             return Ok(());
         }
-        Err(Refused { address, why: HINT })
+        Err(Refused { address, reason: HINT })
     }
 
-    /// Keeps the addresses that are allowed; that none of several is, is an error.
-    fn sift(&self, addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
+    /// Returns the allowed addresses; fails if all of them are refused.
+    fn filter_allowed(&self, addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
         let (mut allowed, mut refused) = (Vec::new(), None);
         for address in addresses {
             match self.check(address.ip()) {
@@ -134,8 +134,7 @@ impl Guard {
         }
     }
 
-    /// Judges what can be judged without a look-up: a literal address, or a name that always means
-    /// this machine.
+    /// Checks what needs no look-up: a literal address, or a name that always means this machine.
     pub(crate) fn check_url(&self, url: &Url) -> Result<(), Refused> {
         let host = url.host_str().unwrap_or_default().trim_end_matches('.');
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -153,28 +152,27 @@ impl Guard {
 
 const HINT: &str = "it is not a public address; `HttpTransport::new().allow_internal()` opens loopback and private networks, `.allow(net)` any other";
 
-/// Says which address was refused, and why.
+/// The refusal of an address.
 #[derive(Debug, thiserror::Error)]
-#[error("the address guard refuses {address}: {why}")]
+#[error("the address guard refuses {address}: {reason}")]
 pub(crate) struct Refused {
     address: IpAddr,
-    why: &'static str,
+    reason: &'static str,
 }
 
-/// A look-up under way.
+/// A look-up in progress.
 pub(crate) type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-/// Looks a name up, by the system.
+/// Resolves a name with the system's resolver.
 pub(crate) fn system(host: String) -> Addresses {
     Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) })
 }
 
-/// Resolves names, and lets through what the guard allows. A client asks it for each connection
-/// that it makes, and dials nothing but its answer: what is judged is what is dialled.
+/// Resolves names and returns the addresses that the guard allows. The HTTP client uses it for each
+/// new connection and dials only its result, so the checked address is the dialled address.
 pub(crate) struct GuardedResolver<L> {
     pub(crate) guard: Guard,
-    /// The host that every name stands for, if the server is asked for by another name than its
-    /// own.
+    /// The host to resolve instead of the name, if the TLS server name differs from the host.
     pub(crate) host: Option<String>,
     pub(crate) look_up: L,
 }
@@ -185,7 +183,7 @@ impl<L: Fn(String) -> Addresses + Send + Sync> Resolve for GuardedResolver<L> {
         let addresses =
             (self.look_up)(self.host.clone().unwrap_or_else(|| name.as_str().to_owned()));
         Box::pin(async move {
-            let allowed = guard.sift(addresses.await?)?;
+            let allowed = guard.filter_allowed(addresses.await?)?;
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }

@@ -1,4 +1,4 @@
-//! What a route was built from beside its row: the files of its TLS keys and its header secrets.
+//! The inputs of a route beyond its row: the files of its TLS keys and its header secrets.
 
 use std::fmt;
 
@@ -16,18 +16,19 @@ pub(crate) struct BuildInputs {
 }
 
 impl BuildInputs {
-    /// Reads them. Call it before anything else reads the files, so that a later change is noticed.
+    /// Reads the inputs. Call it before anything else reads the files, so that a later change is
+    /// detected.
     pub(crate) fn read(config: &RouteConfig) -> Result<Self, RouteError> {
         Ok(Self { files: tls::files_digest(config.tls()), headers: row_headers(config)? })
     }
 
-    /// A digest of the files.
+    /// Returns a digest of the files.
     #[cfg(feature = "mcp")]
     pub(crate) const fn files(&self) -> &[u8; 32] {
         &self.files
     }
 
-    /// The headers of the row, secrets resolved and marked as sensitive.
+    /// Returns the headers of the row, with secrets resolved and marked as sensitive.
     pub(crate) const fn headers(&self) -> &HeaderMap {
         &self.headers
     }
@@ -51,13 +52,13 @@ fn refers(config: &RouteConfig) -> bool {
 pub(crate) fn row_headers(config: &RouteConfig) -> Result<HeaderMap, RouteError> {
     let mut headers = HeaderMap::new();
     for (name, value) in config.headers() {
-        let wrong = |what: &dyn fmt::Display| {
-            RouteError::config("headers", format_args!("`{name}`: {what}"))
+        let invalid = |problem: &dyn fmt::Display| {
+            RouteError::config("headers", format_args!("`{name}`: {problem}"))
         };
-        let key = HeaderName::try_from(name.as_str()).map_err(|_| wrong(&"is no header name"))?;
-        let text = value.resolve().map_err(|cause| wrong(&cause))?;
+        let key = HeaderName::try_from(name.as_str()).map_err(|_| invalid(&"is no header name"))?;
+        let text = value.resolve().map_err(|cause| invalid(&cause))?;
         let mut value = HeaderValue::try_from(text)
-            .map_err(|_| wrong(&"the value has bytes that a header cannot hold"))?;
+            .map_err(|_| invalid(&"the value has bytes that a header cannot hold"))?;
         value.set_sensitive(true);
         headers.insert(key, value);
     }

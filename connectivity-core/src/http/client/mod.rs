@@ -1,9 +1,9 @@
-//! Strategy `http`: calls as POST requests, to our own gateway, to the Go original's, or to a
-//! server of any kind.
+//! Strategy `http`: sends calls as POST requests to a gateway of this crate, to one of the Go
+//! original, or to any other HTTP server.
 //!
-//! A row addresses what it names: under the row `billing` with the endpoint
+//! An endpoint stands for the name of its row: under the row `billing` with the endpoint
 //! `http://10.0.0.5:8080/billing`, the method `charge` is `POST
-//! http://10.0.0.5:8080/billing.charge`. The bytes of both ways are described in `docs/http.md`.
+//! http://10.0.0.5:8080/billing.charge`. `docs/http.md` specifies the bytes of both directions.
 
 mod endpoint;
 pub(crate) mod guard;

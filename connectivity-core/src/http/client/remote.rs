@@ -20,8 +20,8 @@ use crate::transport::backoff::{DialBackoff, DialFailure};
 use crate::transport::contract::{Contracts, Encoding};
 use crate::transport::health::Health;
 
-/// Connections of one route at once. Calls over that wait for one, within their deadline: a server
-/// has a limit too, and whoever is over it is reset.
+/// The most connections of one route. Further calls wait for one, within their deadline: servers
+/// have a limit too, and reset connections over it.
 pub(super) const MAX_CONNECTIONS: usize = 256;
 
 /// Client of one route.
@@ -34,44 +34,44 @@ pub(super) struct HttpRemote {
     pub(super) forwarded_meta: Arc<[String]>,
     pub(super) max_request: usize,
     pub(super) max_reply: usize,
-    /// HTTP/1.1 has a connection for each call. Calls wait for one of these.
+    /// Permits for connections: HTTP/1.1 needs one per concurrent call.
     pub(super) connections: Semaphore,
     pub(super) backoff: DialBackoff,
-    /// Held by the call that dials an endpoint where nobody was.
-    pub(super) dialling: Arc<Mutex<()>>,
+    /// Held by the call that dials, while no connection to the endpoint can be established.
+    pub(super) dial_lock: Arc<Mutex<()>>,
     pub(super) health: Health,
     pub(super) contracts: Contracts,
 }
 
 impl HttpRemote {
-    /// Wraps it as the remote of its route, with its state and its warnings.
+    /// Wraps the client as the remote of its route, with its state and its warnings.
     pub(super) fn into_remote(self, unverified: Option<String>) -> Remote {
         let (codec, sender) = (self.codec, Arc::new(self));
-        let (watched, drifting) = (Arc::clone(&sender), Arc::clone(&sender));
+        let (for_state, for_warnings) = (Arc::clone(&sender), Arc::clone(&sender));
         let service = CallService::from_fn(move |call| Arc::clone(&sender).send(call));
         Remote::new(service)
             .with_codec(codec)
-            .with_state(move || watched.health.state())
+            .with_state(move || for_state.health.state())
             .with_warnings(move || {
-                unverified.iter().cloned().chain(drifting.contracts.warnings()).collect()
+                unverified.iter().cloned().chain(for_warnings.contracts.warnings()).collect()
             })
     }
 
     async fn send(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
-        let way = self.contracts.way(&call, self.codec);
-        match self.attempt(&call, &way).await {
-            Err(error) if self.contracts.refused(&call, &way, &error) => {
+        let encoding = self.contracts.way(&call, self.codec);
+        match self.attempt(&call, &encoding).await {
+            Err(error) if self.contracts.refused(&call, &encoding, &error) => {
                 self.attempt(&call, &self.contracts.way(&call, self.codec)).await
             }
             result => result,
         }
     }
 
-    /// Sends a call, and ends it at its deadline: only here is it known whether anything was sent
-    /// by then.
-    async fn attempt(&self, call: &Call, way: &Encoding) -> Result<Reply, Error> {
+    /// Sends a call and enforces its deadline. The deadline is enforced here, because only here it
+    /// is known whether anything was sent by then.
+    async fn attempt(&self, call: &Call, encoding: &Encoding) -> Result<Reply, Error> {
         let departure = Departure::default();
-        let exchange = self.exchange(call, way, &departure);
+        let exchange = self.exchange(call, encoding, &departure);
         let Some(deadline) = call.context().deadline() else { return exchange.await };
         let ended = tokio::time::timeout_at(deadline, exchange).await;
         ended.unwrap_or_else(|_elapsed| Err(departure.judge(timed_out(call.name()))))
@@ -80,10 +80,10 @@ impl HttpRemote {
     async fn exchange(
         &self,
         call: &Call,
-        way: &Encoding,
+        encoding: &Encoding,
         departure: &Departure,
     ) -> Result<Reply, Error> {
-        let (codec, body) = call.encode(way.codec)?;
+        let (codec, body) = call.encode(encoding.codec)?;
         if body.len() > self.max_request {
             let message = format!(
                 "the request has {} bytes, the route allows {}",
@@ -94,50 +94,51 @@ impl HttpRemote {
         }
         // The semaphore is never closed; without a permit the connection would merely go uncounted.
         let _connection = self.connections.acquire().await.ok();
-        self.dial_is_due(call, departure).await?;
-        let began = Instant::now();
-        let headers = self.headers_for(call, codec, way.contract);
+        self.wait_for_dial(call, departure).await?;
+        let started = Instant::now();
+        let headers = self.headers_for(call, codec, encoding.contract);
         let response = self.post(call, headers, departure.body(body)).await;
         let response = response
             .map_err(|error| departure.judge(error))
-            .inspect_err(|e| self.not_reached(began, e))?;
+            .inspect_err(|e| self.record_failure(started, e))?;
         self.backoff.reached();
         self.health.reached();
-        if let Some(there) =
+        if let Some(fingerprint) =
             response.headers().get(headers::CONTRACT).and_then(headers::read_contract)
         {
-            self.contracts.answered(call, way, there);
+            self.contracts.answered(call, encoding, fingerprint);
         }
-        way.judge(call, reply::read(call, codec, response, self.max_reply).await)
+        encoding.judge(call, reply::read(call, codec, response, self.max_reply).await)
     }
 
-    /// Waits until a call may connect to an endpoint that could not be reached; where connections
-    /// break, it fails at once. Where nobody was there one call dials at a time, and those that
-    /// wait fail with it.
-    async fn dial_is_due(&self, call: &Call, departure: &Departure) -> Result<(), Error> {
-        let not_there = |cause: String| call.failed(ErrorKind::Connect, cause).with_sent(Sent::No);
+    /// Backoff: waits until a call may dial an endpoint that could not be reached. Fails at once if
+    /// its connections break. If no connection can be established, one call dials at a time, and
+    /// those that wait fail together with it.
+    async fn wait_for_dial(&self, call: &Call, departure: &Departure) -> Result<(), Error> {
+        let unreachable =
+            |cause: String| call.failed(ErrorKind::Connect, cause).with_sent(Sent::No);
         if self.backoff.is_refused() {
-            let asked = Instant::now();
-            departure.keep(Arc::clone(&self.dialling).lock_owned().await);
-            if let Some(cause) = self.backoff.failed_after(asked) {
-                return Err(not_there(cause));
+            let queued = Instant::now();
+            departure.hold(Arc::clone(&self.dial_lock).lock_owned().await);
+            if let Some(cause) = self.backoff.failed_after(queued) {
+                return Err(unreachable(cause));
             }
         }
-        let due = self.backoff.check().map_err(not_there)?;
+        let due = self.backoff.check().map_err(unreachable)?;
         if let Some(due) = due {
             tokio::time::sleep_until(due).await;
         }
         Ok(())
     }
 
-    fn not_reached(&self, began: Instant, error: &Error) {
+    fn record_failure(&self, started: Instant, error: &Error) {
         self.health.failed(error.message().into());
-        let how = match error.kind() {
+        let failure = match error.kind() {
             ErrorKind::Connect => DialFailure::Refused,
             ErrorKind::Closed => DialFailure::Broken,
             _ => return,
         };
-        self.backoff.failed_since(began, how, error.message());
+        self.backoff.failed_since(started, failure, error.message());
     }
 
     async fn post(
@@ -147,7 +148,7 @@ impl HttpRemote {
         body: reqwest::Body,
     ) -> Result<reqwest::Response, Error> {
         let request = self.client.post(self.endpoint.url(call.name())).headers(headers).body(body);
-        request.send().await.map_err(|cause| reply::failed(call, &cause))
+        request.send().await.map_err(|cause| reply::send_error(call, &cause))
     }
 
     fn headers_for(&self, call: &Call, codec: Option<Codec>, contract: Option<u64>) -> HeaderMap {
@@ -162,7 +163,7 @@ impl HttpRemote {
         let metas = context
             .metas()
             .filter(|(key, _)| typed || self.forwarded_meta.iter().any(|allowed| allowed == key));
-        let ours = [
+        let own = [
             (headers::CONTRACT, contract.map(headers::contract)),
             (headers::TIMEOUT_MS, context.remaining().map(headers::timeout)),
             (headers::META, headers::meta(metas)),
@@ -171,7 +172,7 @@ impl HttpRemote {
                 context.trace_parent().and_then(|text| HeaderValue::try_from(text).ok()),
             ),
         ];
-        for (name, value) in ours {
+        for (name, value) in own {
             if let Some(value) = value {
                 headers.insert(name, value);
             }
@@ -198,7 +199,7 @@ mod tests {
     const CANARY: [u8; 4] = [127, 0, 0, 1];
     const SERVER: [u8; 4] = [127, 0, 0, 2];
 
-    /// Two listeners on one port: one that must never be reached, and one that may.
+    /// Binds two listeners on one port: one that must never be reached, and one that may.
     fn canary_and_server() -> (TcpListener, TcpListener, u16) {
         loop {
             let canary = TcpListener::bind(SocketAddr::from((CANARY, 0))).unwrap();
@@ -210,8 +211,8 @@ mod tests {
         }
     }
 
-    /// A caller of `billing` at a port of this machine, and how often it dials.
-    fn caller_at(port: u16) -> (Arc<HttpRemote>, Arc<AtomicUsize>) {
+    /// Returns a client of `billing` at a local port, and a counter of its dials.
+    fn remote_at(port: u16) -> (Arc<HttpRemote>, Arc<AtomicUsize>) {
         let dials = Arc::<AtomicUsize>::default();
         let count = Arc::clone(&dials);
         let look_up = move |_host| -> Addresses {
@@ -222,7 +223,7 @@ mod tests {
         guard.allow_internal();
         let url = format!("http://billing.example:{port}/billing");
         let endpoint = Endpoint::of_row(&url, "billing", &RouteTls::default(), &guard).unwrap();
-        let caller = HttpRemote {
+        let remote = HttpRemote {
             client: client(GuardedResolver { guard, host: None, look_up }, tls::no_tls().unwrap())
                 .unwrap(),
             endpoint,
@@ -234,11 +235,11 @@ mod tests {
             max_reply: usize::MAX,
             connections: Semaphore::new(MAX_CONNECTIONS),
             backoff: DialBackoff::default(),
-            dialling: Arc::default(),
+            dial_lock: Arc::default(),
             health: Health::new(),
             contracts: Contracts::default(),
         };
-        (Arc::new(caller), dials)
+        (Arc::new(remote), dials)
     }
 
     #[tokio::test]
@@ -248,13 +249,13 @@ mod tests {
         let call = || Call::raw(Name::from_static("billing"), "x");
         let port =
             TcpListener::bind(SocketAddr::from((CANARY, 0))).unwrap().local_addr().unwrap().port();
-        let (caller, dials) = caller_at(port);
+        let (remote, dials) = remote_at(port);
         let mut calls = tokio::task::JoinSet::new();
         for _ in 0..CALLERS {
-            let caller = Arc::clone(&caller);
+            let remote = Arc::clone(&remote);
             calls.spawn(async move {
                 for _ in 0..CALLS {
-                    let error = Arc::clone(&caller).send(call()).await.unwrap_err();
+                    let error = Arc::clone(&remote).send(call()).await.unwrap_err();
                     assert_eq!(
                         (error.kind(), error.sent()),
                         (ErrorKind::Connect, Sent::No),
@@ -265,20 +266,21 @@ mod tests {
         }
         calls.join_all().await;
         let refused = dials.load(Ordering::SeqCst);
-        // The first of each caller were under way together, and then one dial had an answer for
+        // The first calls of all callers dialled concurrently; after that one dial had a result for
         // all.
         assert!(refused <= CALLERS + 2 * CALLS, "{refused} dials for {} calls", CALLERS * CALLS);
 
         let server = TcpListener::bind(SocketAddr::from((CANARY, port))).unwrap();
-        answer(server);
+        serve(server);
         for _ in 0..3 {
-            Arc::clone(&caller).send(call()).await.expect("the server is back");
+            Arc::clone(&remote).send(call()).await.expect("the server is back");
         }
         assert_eq!(dials.load(Ordering::SeqCst), refused + 3, "each found it at once");
     }
 
-    /// Answers each connection once and closes it, so that the next request needs another look-up.
-    fn answer(server: TcpListener) -> Arc<AtomicUsize> {
+    /// Sends one response per connection and closes it, so that the next request needs another
+    /// look-up.
+    fn serve(server: TcpListener) -> Arc<AtomicUsize> {
         let served = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&served);
         thread::spawn(move || {
@@ -295,15 +297,15 @@ mod tests {
     #[tokio::test]
     async fn a_resolver_that_changes_its_mind_leads_nowhere_it_should_not() {
         let (canary, server, port) = canary_and_server();
-        let served = answer(server);
+        let served = serve(server);
         let mut guard = Guard::new();
         guard.allow("127.0.0.2/32".parse().unwrap());
-        let asked = Arc::new(AtomicUsize::new(0));
+        let lookups = Arc::new(AtomicUsize::new(0));
         let answers: [&[[u8; 4]]; 4] = [&[SERVER], &[CANARY], &[CANARY, SERVER], &[SERVER, CANARY]];
         let look_up = {
-            let asked = Arc::clone(&asked);
+            let lookups = Arc::clone(&lookups);
             move |_host| -> Addresses {
-                let answer = answers[asked.fetch_add(1, Ordering::SeqCst) % answers.len()];
+                let answer = answers[lookups.fetch_add(1, Ordering::SeqCst) % answers.len()];
                 let addresses =
                     answer.iter().map(|ip| SocketAddr::from((Ipv4Addr::from(*ip), 0))).collect();
                 Box::pin(std::future::ready(Ok(addresses)))
@@ -325,6 +327,6 @@ mod tests {
             (750, 250),
             "only what led to the canary alone was refused"
         );
-        assert_eq!((served.load(Ordering::SeqCst), asked.load(Ordering::SeqCst)), (750, 1000));
+        assert_eq!((served.load(Ordering::SeqCst), lookups.load(Ordering::SeqCst)), (750, 1000));
     }
 }

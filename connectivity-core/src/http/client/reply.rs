@@ -1,4 +1,4 @@
-//! Reading the answer of an HTTP server, which can be anybody.
+//! Reads the response of an HTTP server, which need not run this crate.
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -11,26 +11,26 @@ use crate::error::{Error, ErrorKind, Sent};
 use crate::http::headers;
 use crate::tls;
 
-/// How much of a failure's body is read: what our gateway writes fits, and a megabyte of HTML is
-/// nobody's message.
-const MAX_FAILURE: usize = 8 * 1024;
+/// The most bytes that are read of an error's body: enough for what a gateway writes. A megabyte of
+/// HTML is no error message.
+const MAX_ERROR_BODY: usize = 8 * 1024;
 
-/// Makes the answer of a call from a response.
+/// Reads the reply of a call from a response.
 pub(crate) async fn read(
     call: &Call,
-    asked: Option<Codec>,
+    requested: Option<Codec>,
     response: Response,
     limit: usize,
 ) -> Result<Reply, Error> {
     let status = response.status();
     let codec = headers::codec(response.headers().get(CONTENT_TYPE));
-    match (asked, status.is_success(), status == StatusCode::UNPROCESSABLE_ENTITY) {
+    match (requested, status.is_success(), status == StatusCode::UNPROCESSABLE_ENTITY) {
         (None, true, _) => Ok(Reply::raw(body(call, response, limit).await?)),
         (Some(_), true, _) | (Some(_), _, true) => {
             let codec = codec.ok_or_else(|| wrong_type(call, status))?;
             Ok(Reply::encoded(codec, body(call, response, limit).await?, !status.is_success()))
         }
-        _ => Err(failure(call, response).await),
+        _ => Err(response_error(call, response).await),
     }
 }
 
@@ -56,20 +56,20 @@ async fn body(call: &Call, mut response: Response, limit: usize) -> Result<Bytes
             Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Err(too_large()),
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body.freeze()),
-            Err(cause) => return Err(failed(call, &cause)),
+            Err(cause) => return Err(send_error(call, &cause)),
         }
     }
 }
 
-/// The JSON that our gateway writes for a failure.
+/// The JSON that a gateway writes for an error.
 #[derive(Deserialize)]
 struct WireError {
     #[serde(default)]
     message: String,
 }
 
-/// Makes an error of a response that is no answer. What a foreign server wrote stays out of it.
-async fn failure(call: &Call, response: Response) -> Error {
+/// Builds the error of an unsuccessful response. The text of a foreign server is left out.
+async fn response_error(call: &Call, response: Response) -> Error {
     let status = response.status();
     let word = |name| {
         response
@@ -85,33 +85,34 @@ async fn failure(call: &Call, response: Response) -> Error {
             .with_sent(Sent::Maybe);
     };
     let sent = sent_of(response.headers()).unwrap_or(Sent::Maybe);
-    let body = body(call, response, MAX_FAILURE).await.unwrap_or_default();
+    let body = body(call, response, MAX_ERROR_BODY).await.unwrap_or_default();
     let message = serde_json::from_slice::<WireError>(&body)
         .map(|failure| failure.message)
         .unwrap_or_default();
     let (kind, message) = (ErrorKind::from_word(&kind), message.escape_debug());
     match kind {
-        // Or it would read as what this process says of its own routes.
+        // Without the server's name it would read as an error about this process's routes.
         ErrorKind::NotRoutable => call.failed(kind, format_args!("{at} says: {message}")),
         _ => call.failed(kind, message),
     }
     .with_sent(sent)
 }
 
-/// Names the server of an endpoint; the rest of a URL can be anything an operator typed.
+/// Returns the host and port of a URL; the rest can be anything an operator typed.
 fn authority(url: &reqwest::Url) -> String {
     let port = url.port_or_known_default().unwrap_or_default();
     format!("{}:{port}", url.host_str().unwrap_or_default())
 }
 
-/// What a failure of our own server says of whether the call ran; `None` if it is none of ours.
+/// Returns whether the call may have run, as a server of this crate reports it; `None` if the
+/// response is not an error of one.
 pub(crate) fn sent_of(headers: &HeaderMap) -> Option<Sent> {
     headers.get(headers::ERROR)?;
     let word = headers.get(headers::SENT).and_then(|value| value.to_str().ok());
     Some(word.map_or(Sent::Maybe, Sent::from_word))
 }
 
-/// What the status of a foreign server means for a call.
+/// Returns the error kind for the status of a foreign server.
 pub(crate) fn kind_of(status: StatusCode) -> ErrorKind {
     match status.as_u16() {
         401 => ErrorKind::Unauthenticated,
@@ -124,18 +125,18 @@ pub(crate) fn kind_of(status: StatusCode) -> ErrorKind {
     }
 }
 
-/// Makes an error of a request without a response.
-pub(crate) fn failed(call: &Call, cause: &reqwest::Error) -> Error {
+/// Builds the error of a request that got no response.
+pub(crate) fn send_error(call: &Call, cause: &reqwest::Error) -> Error {
     let (kind, message, sent) = not_answered(cause);
     call.failed(kind, message).with_sent(sent)
 }
 
-/// Says why a request has no response: it never left if there was no connection, and nobody can
-/// tell otherwise.
+/// Classifies a request that got no response: without a connection nothing was sent; otherwise the
+/// call may have run.
 pub(crate) fn not_answered(cause: &reqwest::Error) -> (ErrorKind, String, Sent) {
     if let Some(tls) = tls::cause_of(cause).filter(|tls| cause.is_connect() || tls::refuses_us(tls))
     {
-        // What was sent before a server refused our certificate, it did not read.
+        // The server did not read what was sent before it refused the client certificate.
         return (ErrorKind::Connect, tls::explain(tls), Sent::No);
     }
     let message = chain(cause);
@@ -149,7 +150,8 @@ pub(crate) fn not_answered(cause: &reqwest::Error) -> (ErrorKind, String, Sent) 
     }
 }
 
-/// The causes of an error, outermost first, without the URL: it can be anything an operator typed.
+/// Returns the causes of an error, outermost first, without the URL, which can be anything an
+/// operator typed.
 pub(crate) fn chain(cause: &reqwest::Error) -> String {
     let mut texts = Vec::new();
     let mut next = std::error::Error::source(cause);

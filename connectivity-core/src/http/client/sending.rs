@@ -1,4 +1,4 @@
-//! The body of a request, which notes when the request begins to leave.
+//! Request body that records when the request begins to be sent.
 
 use std::io;
 use std::pin::Pin;
@@ -12,72 +12,72 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::error::{Error, Sent};
 
-/// Whether a request has begun to leave. Until then it surely did not run, and can be withdrawn.
+/// Whether a request has begun to be sent. Until then it has not run, and can be withdrawn.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Departure(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
     stage: AtomicU8,
-    /// Kept from other calls until there is a connection.
-    turn: Mutex<Option<OwnedMutexGuard<()>>>,
+    /// The permit to dial, held until there is a connection.
+    dial_permit: Mutex<Option<OwnedMutexGuard<()>>>,
 }
 
 /// Stages of a departure.
-const WAITS: u8 = 0;
-const HAS_BEGUN: u8 = 1;
+const WAITING: u8 = 0;
+const STARTED: u8 = 1;
 const WITHDRAWN: u8 = 2;
 
 impl Departure {
-    /// Makes the error of a request without a response say `No` where nothing has left, and now
-    /// nothing will.
+    /// Sets `sent` to `No` if the request has not begun to be sent, and withdraws it so that it
+    /// never will.
     pub(crate) fn judge(&self, error: Error) -> Error {
         if self.withdraw() { error.with_sent(Sent::No) } else { error }
     }
 
     #[cfg(feature = "mcp")]
     pub(crate) fn has_begun(&self) -> bool {
-        self.0.stage.load(Ordering::Acquire) == HAS_BEGUN
+        self.0.stage.load(Ordering::Acquire) == STARTED
     }
 
-    /// Sees to it that the request does not leave; false if it has begun to.
+    /// Withdraws the request. Returns `false` if it has begun to be sent.
     pub(crate) fn withdraw(&self) -> bool {
-        self.reach(WITHDRAWN)
+        self.advance(WITHDRAWN)
     }
 
-    /// Notes that the request begins to leave; false if it was withdrawn.
-    pub(crate) fn begins(&self) -> bool {
-        let begins = self.reach(HAS_BEGUN);
-        if begins {
-            self.turn().take();
+    /// Records that the request begins to be sent. Returns `false` if it was withdrawn.
+    pub(crate) fn start(&self) -> bool {
+        let started = self.advance(STARTED);
+        if started {
+            self.dial_permit().take();
         }
-        begins
+        started
     }
 
-    fn reach(&self, stage: u8) -> bool {
-        let reached =
-            self.0.stage.compare_exchange(WAITS, stage, Ordering::AcqRel, Ordering::Acquire);
-        reached.is_ok() || reached == Err(stage)
+    fn advance(&self, stage: u8) -> bool {
+        let advanced =
+            self.0.stage.compare_exchange(WAITING, stage, Ordering::AcqRel, Ordering::Acquire);
+        advanced.is_ok() || advanced == Err(stage)
     }
 
-    /// Keeps a turn until the request leaves, or has failed.
-    pub(super) fn keep(&self, turn: OwnedMutexGuard<()>) {
-        *self.turn() = Some(turn);
+    /// Holds the permit to dial until the request is sent or has failed.
+    pub(super) fn hold(&self, dial_permit: OwnedMutexGuard<()>) {
+        *self.dial_permit() = Some(dial_permit);
     }
 
-    fn turn(&self) -> MutexGuard<'_, Option<OwnedMutexGuard<()>>> {
-        self.0.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    fn dial_permit(&self) -> MutexGuard<'_, Option<OwnedMutexGuard<()>>> {
+        self.0.dial_permit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a body of these bytes.
+    /// Returns a request body of these bytes.
     pub(crate) fn body(&self, bytes: Bytes) -> reqwest::Body {
         reqwest::Body::wrap(Sending { bytes, departure: self.clone() })
     }
 }
 
-/// hyper asks whether it has ended once a connection is there, straight before it writes the head
-/// of the request. It polls the body later: a large head is partly sent by then, and an empty body
-/// is never polled.
+/// A body that reports to its [`Departure`]. hyper calls `is_end_stream` once a connection is
+/// there, directly before it writes the head of the request. It calls `poll_frame` later: by then a
+/// large head is partly sent, and an empty body is never polled.
 struct Sending {
     bytes: Bytes,
     departure: Departure,
@@ -91,7 +91,7 @@ impl Body for Sending {
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if !self.departure.begins() {
+        if !self.departure.start() {
             return Poll::Ready(Some(Err(io::Error::other("the request was withdrawn"))));
         }
         let bytes = std::mem::take(&mut self.bytes);
@@ -99,7 +99,7 @@ impl Body for Sending {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.departure.begins();
+        self.departure.start();
         self.bytes.is_empty()
     }
 

@@ -1,4 +1,4 @@
-//! The client side of strategy `http`.
+//! Client side of strategy `http`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,27 +22,27 @@ use crate::transport::contract::Contracts;
 use crate::transport::health::Health;
 use crate::transport::{BuildContext, Remote, Transport};
 
-/// A dial that takes longer has failed; the deadline of the call ends it earlier.
+/// The timeout of a dial; the deadline of the call may end it earlier.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Idle connections are given up before our gateway (15 s) or another common server closes them
-/// under a request.
+/// How long idle connections are kept: shorter than our gateway (15 s) and other common servers
+/// keep them, so that none is closed under a request.
 const POOL_IDLE: Duration = Duration::from_secs(8);
 
-/// Sends calls as HTTP requests: rows with `strategy = 'http'`.
+/// Sends calls as HTTP requests, for rows with `strategy = 'http'`.
 ///
-/// Public addresses only, unless told otherwise: whoever may write a row must not thereby reach
-/// this machine or its network. The address that is judged is the one that is dialled, at each
-/// connect; redirects and environment proxies are off.
+/// By default only public addresses can be reached: write access to rows must not give access to
+/// this machine or its network. The check applies to the address that is dialled, at each connect;
+/// redirects and environment proxies are disabled.
 ///
 /// A route has up to 256 connections; further calls wait for one until their deadline.
 ///
-/// Of an https endpoint the certificate is verified, by the roots of the platform unless the row
+/// The certificate of an https endpoint is verified by the roots of the platform unless the row
 /// says otherwise: `ca_file`, `pin_sha256` (this very certificate, whatever its issuer, name and
-/// dates), `insecure_tls` (anything). `server_name` asks the same address for a server of another
-/// name, in the handshake and in the header `Host`. `client_cert_file` and `client_key_file` say
-/// who we are. These files, and those of `file:` in `headers`, are read again within 2 s after they
-/// changed.
+/// dates), `insecure_tls` (anything). `server_name` is the name to ask for at the same address, in
+/// the handshake and in the header `Host`. `client_cert_file` and `client_key_file` are the
+/// client's certificate and key. These files, and those of `file:` in `headers`, are read again
+/// within 2 s after they changed.
 ///
 /// ```
 /// use connectivity_core::HttpTransport;
@@ -58,7 +58,7 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
-    /// Checks the endpoint of a route, and makes what connects to it.
+    /// Validates the endpoint of a route, and builds the HTTP client for it.
     fn client(&self, route: &Route) -> Result<(Endpoint, Client), RouteError> {
         let text =
             route.endpoint().ok_or_else(|| RouteError::endpoint("strategy http needs one"))?;
@@ -68,29 +68,29 @@ impl HttpTransport {
         Ok((endpoint, client))
     }
 
-    /// Makes a transport that reaches public addresses.
+    /// Creates a transport that reaches public addresses only.
     #[must_use]
     pub fn new() -> Self {
         Self { guard: Guard::new(), forwarded_meta: Arc::default() }
     }
 
-    /// Lets routes reach loopback and private networks too (127/8, ::1, 10/8, 172.16/12,
-    /// 192.168/16, fc00::/7). Addresses where clouds serve credentials stay closed.
+    /// Allows routes to reach loopback and private networks too (127/8, ::1, 10/8, 172.16/12,
+    /// 192.168/16, fc00::/7). Addresses where clouds serve credentials stay refused.
     #[must_use]
     pub fn allow_internal(mut self) -> Self {
         self.guard.allow_internal();
         self
     }
 
-    /// Lets routes reach one network more.
+    /// Allows routes to reach one more network.
     #[must_use]
     pub fn allow(mut self, net: IpNet) -> Self {
         self.guard.allow(net);
         self
     }
 
-    /// Sends these metadata keys to raw services too. The other end of a typed service shares its
-    /// contract and gets all metadata; a raw service can be anybody's, and gets none unless it is
+    /// Sends these metadata keys to raw services too. The server of a typed service shares its
+    /// contract and gets all metadata; a raw service can be any server, and gets only the keys
     /// named here.
     #[must_use]
     pub fn forward_meta<I: IntoIterator<Item: Into<String>>>(self, keys: I) -> Self {
@@ -98,7 +98,7 @@ impl HttpTransport {
     }
 }
 
-/// A client for one endpoint, of whose addresses it dials those that the guard lets through.
+/// Builds the HTTP client of one endpoint, which dials only addresses that the guard allows.
 pub(crate) fn guarded_client(
     guard: &Guard,
     endpoint: &Endpoint,
@@ -112,12 +112,11 @@ pub(crate) fn guarded_client(
             return Err(RouteError::config(key, text));
         }
     };
-    let host = endpoint.dialled().map(str::to_owned);
+    let host = endpoint.dial_host().map(str::to_owned);
     client(GuardedResolver { guard: guard.clone(), host, look_up: system }, tls)
 }
 
-/// A client that dials what the resolver lets through, and nothing that somebody else names: no
-/// redirect, no proxy.
+/// Builds an HTTP client that dials only what its resolver returns: no redirects, no proxy.
 pub(super) fn client<L>(
     resolver: GuardedResolver<L>,
     tls: rustls::ClientConfig,
@@ -167,7 +166,7 @@ impl Transport for HttpTransport {
             max_reply: config.max_reply_bytes(),
             connections: Semaphore::new(MAX_CONNECTIONS),
             backoff: DialBackoff::default(),
-            dialling: Arc::default(),
+            dial_lock: Arc::default(),
             health: Health::new(),
             contracts: Contracts::default(),
         };

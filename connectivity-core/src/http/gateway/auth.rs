@@ -1,4 +1,4 @@
-//! Who may call: bearer tokens, and pages of which origin.
+//! Authentication of clients: bearer tokens, and the allowed origins of browser pages.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use crate::context::Peer;
 use crate::error::ErrorKind;
 
-/// The callers that a gateway answers.
+/// The clients that a gateway serves.
 #[derive(Clone, Default)]
 pub(crate) struct Authenticator {
     bearers: Vec<(Peer, String)>,
@@ -28,15 +28,15 @@ impl Authenticator {
         !self.bearers.is_empty()
     }
 
-    /// Finds out who sends a request.
+    /// Identifies the client of a request.
     pub(crate) fn identify(
         &self,
         headers: &HeaderMap,
     ) -> Result<Option<Peer>, (ErrorKind, &'static str)> {
-        let foreign = |origin: &HeaderValue| {
+        let is_foreign = |origin: &HeaderValue| {
             !self.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
         };
-        if headers.get(ORIGIN).is_some_and(foreign) {
+        if headers.get(ORIGIN).is_some_and(is_foreign) {
             return Err((
                 ErrorKind::Denied,
                 "requests from pages of this origin are not answered; see `allow_origin`",
@@ -50,17 +50,18 @@ impl Authenticator {
         else {
             return Err((ErrorKind::Unauthenticated, "send `Authorization: Bearer` and a token"));
         };
-        let known = self.bearers.iter().find(|(_, known)| same(known.as_bytes(), token));
-        known
+        let bearer =
+            self.bearers.iter().find(|(_, known)| constant_time_eq(known.as_bytes(), token));
+        bearer
             .map(|(peer, _)| Some(peer.clone()))
             .ok_or((ErrorKind::Unauthenticated, "the token is not known"))
     }
 }
 
-/// Compares without telling by its time how much of a guess was right.
-fn same(known: &[u8], guess: &[u8]) -> bool {
-    known.len() == guess.len()
-        && known.iter().zip(guess).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+/// Compares in constant time, so that timing does not reveal how much of a guess is right.
+fn constant_time_eq(token: &[u8], guess: &[u8]) -> bool {
+    token.len() == guess.len()
+        && token.iter().zip(guess).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
 impl fmt::Debug for Authenticator {

@@ -1,4 +1,4 @@
-//! Reading a request's body within its limits.
+//! Reads a request's body within its limits.
 
 use std::time::Duration;
 
@@ -13,14 +13,15 @@ use tokio::time::Instant;
 use crate::context::after;
 use crate::transport::large_requests::{LargePermit, LargeShare, Progress};
 
-/// A body of more bytes takes memory of its origin's share, where it came to a listener of ours.
-const LARGE: usize = 64 * 1024;
+/// A body over this many bytes takes memory of its origin's share, if an `HttpListener` received
+/// it.
+const LARGE_BODY: usize = 64 * 1024;
 
-/// What bounds a body.
+/// Limits of a body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyLimits {
     pub(crate) bytes: usize,
-    /// How long it may take to arrive.
+    /// The time in which the body must arrive.
     pub(crate) time: Duration,
 }
 
@@ -29,13 +30,13 @@ pub(crate) struct BodyLimits {
 pub(super) enum BodyError {
     TooLarge,
     TooSlow,
-    /// There was no memory for it in time.
-    Crowded,
+    /// No memory became available in time.
+    NoMemory,
     Broken,
 }
 
-/// Reads a body. One that announces too much is refused before a byte of it is read, so that its
-/// sender hears of it at once.
+/// Reads a body. If its announced length exceeds the limit, it is refused before any of it is read,
+/// so that the client gets the response immediately.
 pub(super) async fn read(
     head: &Parts,
     body: Body,
@@ -46,37 +47,37 @@ pub(super) async fn read(
     if announced.is_some_and(|length| length > limits.bytes) {
         return Err(BodyError::TooLarge);
     }
-    let mut reading = Reading {
+    let mut reader = BodyReader {
         body: Limited::new(body, limits.bytes),
         first: Bytes::new(),
         rest: BytesMut::new(),
-        most: announced.unwrap_or(limits.bytes),
+        max_len: announced.unwrap_or(limits.bytes),
         deadline: after(limits.time),
         memory: head.extensions.get::<LargeShare>().cloned().map(Memory::new),
     };
-    while reading.piece().await? {}
-    Ok(reading.end())
+    while reader.read_piece().await? {}
+    Ok(reader.finish())
 }
 
-/// The announced length; one that is no number is more than any limit.
+/// Returns the announced length. A value that is no number counts as more than any limit.
 fn announced(headers: &HeaderMap) -> Option<u64> {
     let length = headers.get(CONTENT_LENGTH)?;
     Some(length.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX))
 }
 
-/// A body on its way in.
-struct Reading {
+/// A body that is being received.
+struct BodyReader {
     body: Limited<Body>,
-    /// The first piece, which often is all of it.
+    /// The first piece, which is often the whole body.
     first: Bytes,
     rest: BytesMut,
-    /// The most that it can be long.
-    most: usize,
+    /// The largest possible length.
+    max_len: usize,
     deadline: Instant,
     memory: Option<Memory>,
 }
 
-/// The memory of a body, once it is large.
+/// Memory of a body, acquired once the body is large.
 struct Memory {
     share: LargeShare,
     progress: Progress,
@@ -88,7 +89,7 @@ impl Memory {
         Self { progress: Progress::new(share.clone()), share, permit: None }
     }
 
-    /// Completes when a body that has memory comes too slowly.
+    /// Completes when a body that holds memory arrives too slowly.
     async fn too_slow(&mut self, received: usize) {
         match self.permit {
             Some(_) => self.progress.too_slow(received).await,
@@ -97,13 +98,13 @@ impl Memory {
     }
 }
 
-impl Reading {
+impl BodyReader {
     fn len(&self) -> usize {
         self.first.len() + self.rest.len()
     }
 
-    /// Reads a piece; false at the end.
-    async fn piece(&mut self) -> Result<bool, BodyError> {
+    /// Reads a piece. Returns `false` at the end.
+    async fn read_piece(&mut self) -> Result<bool, BodyError> {
         let received = self.len();
         let too_slow = async {
             match &mut self.memory {
@@ -119,7 +120,7 @@ impl Reading {
         };
         match frame {
             Some(Ok(frame)) => {
-                self.take(frame.into_data().unwrap_or_default()).await.map(|()| true)
+                self.append(frame.into_data().unwrap_or_default()).await.map(|()| true)
             }
             Some(Err(cause)) if cause.is::<LengthLimitError>() => Err(BodyError::TooLarge),
             Some(Err(_)) => Err(BodyError::Broken),
@@ -127,7 +128,7 @@ impl Reading {
         }
     }
 
-    async fn take(&mut self, piece: Bytes) -> Result<(), BodyError> {
+    async fn append(&mut self, piece: Bytes) -> Result<(), BodyError> {
         if self.len() == 0 {
             self.first = piece;
         } else {
@@ -136,23 +137,24 @@ impl Reading {
             }
             self.rest.extend_from_slice(&piece);
         }
-        if self.len() > LARGE { self.take_memory().await } else { Ok(()) }
+        if self.len() > LARGE_BODY { self.acquire_memory().await } else { Ok(()) }
     }
 
-    /// Takes memory for all of a large body. The wait for it is no time that the body took.
-    async fn take_memory(&mut self) -> Result<(), BodyError> {
+    /// Acquires memory for all of a large body. The wait for it does not count towards the body's
+    /// timeout.
+    async fn acquire_memory(&mut self) -> Result<(), BodyError> {
         let Some(memory) = self.memory.as_mut().filter(|memory| memory.permit.is_none()) else {
             return Ok(());
         };
-        let began = Instant::now();
-        memory.permit = Some(memory.share.acquire(self.most).await.ok_or(BodyError::Crowded)?);
+        let started = Instant::now();
+        memory.permit = Some(memory.share.acquire(self.max_len).await.ok_or(BodyError::NoMemory)?);
         memory.progress.resume();
-        self.deadline += began.elapsed();
-        self.rest.reserve(self.most.saturating_sub(self.rest.len()));
+        self.deadline += started.elapsed();
+        self.rest.reserve(self.max_len.saturating_sub(self.rest.len()));
         Ok(())
     }
 
-    fn end(self) -> (Bytes, Option<LargePermit>) {
+    fn finish(self) -> (Bytes, Option<LargePermit>) {
         let bytes = if self.rest.is_empty() { self.first } else { self.rest.freeze() };
         (bytes, self.memory.and_then(|memory| memory.permit))
     }

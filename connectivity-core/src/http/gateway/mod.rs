@@ -1,4 +1,4 @@
-//! HTTP in: the exposed services of a router as `POST /billing.charge`.
+//! HTTP gateway: serves the exposed services of a router as `POST /billing.charge`.
 
 mod auth;
 mod body;
@@ -25,23 +25,23 @@ pub(crate) use self::request::read_body;
 pub(crate) use self::response::ErrorResponse;
 pub(crate) use self::unsent::{Counted, OfOrigin, Room, UNREAD, UnsentAnswers};
 
-/// The longest request body unless said, in bytes.
+/// The default limit of a request body, in bytes.
 const MAX_BODY: usize = 16 << 20;
 
-/// How long a body may take to arrive unless said.
+/// The default time in which a body must arrive.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The most time a call may ask for unless said.
+/// The default limit of the time that a call may ask for.
 const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Answers HTTP requests with the exposed services of a router: mount it in an axum application of
-/// your own, or let [`Server::builder`](crate::Server::builder) serve it.
+/// Serves the exposed services of a router over HTTP: mount it in an axum application of your own,
+/// or let [`Server::builder`](crate::Server::builder) serve it.
 ///
-/// `POST /billing.charge` with `Content-Type: application/json` takes an object of named arguments
-/// and answers with the value (200) or the error of the contract (422); between programs of this
-/// crate the same goes in bincode. A raw service takes and gives its bytes as they are. What is
-/// ours to refuse has a status of its own, a header `connectivity-error` with its kind, and
-/// `{"kind","name","message"}` as its body; `docs/http.md` has the table.
+/// `POST /billing.charge` with `Content-Type: application/json` takes an object of named arguments.
+/// The response is the value (200) or the error of the contract (422). Programs that use this crate
+/// exchange the same in bincode. A raw service receives and returns its bytes unchanged. An error
+/// of the gateway itself has a status of its own, a header `connectivity-error` with its kind, and
+/// `{"kind","name","message"}` as its body; `docs/http.md` lists them.
 ///
 /// ```
 /// use connectivity_core::{Exposure, Gateway, MemoryRoutes, Router};
@@ -54,16 +54,16 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 /// # }
 /// ```
 ///
-/// A [`Peer`] that a middleware of yours puts into the request's extensions is who the
-/// implementation sees as the authenticated caller. A [context](crate::context::scope) that it puts
-/// around the request reaches the implementation too: its metadata stands against what a header
-/// claims, and its deadline is kept.
+/// If a middleware puts a [`Peer`] into the request's extensions, the implementation sees it as the
+/// authenticated caller. If a middleware wraps the request in a [context](crate::context::scope),
+/// the implementation inherits it: its metadata overrides that of the request's header, and its
+/// deadline is kept.
 #[derive(Clone)]
 pub struct Gateway(Arc<Inner>);
 
 struct Inner {
     inbound: Inbound,
-    callers: Authenticator,
+    authenticator: Authenticator,
     max_body: usize,
     body_timeout: Duration,
     max_timeout: Duration,
@@ -72,13 +72,13 @@ struct Inner {
 }
 
 impl Gateway {
-    /// Makes a gateway that answers everybody who reaches it, but no browser.
+    /// Creates a gateway that serves every client that reaches it, except browsers.
     #[must_use]
     pub fn new(inbound: Inbound) -> Self {
-        let callers = Authenticator::default();
+        let authenticator = Authenticator::default();
         Self(Arc::new(Inner {
             inbound,
-            callers,
+            authenticator,
             max_body: MAX_BODY,
             body_timeout: BODY_TIMEOUT,
             max_timeout: MAX_TIMEOUT,
@@ -87,10 +87,10 @@ impl Gateway {
     }
 
     fn with(self, change: impl FnOnce(&mut Inner)) -> Self {
-        let Inner { inbound, callers, max_body, body_timeout, max_timeout, work } = &*self.0;
+        let Inner { inbound, authenticator, max_body, body_timeout, max_timeout, work } = &*self.0;
         let mut inner = Inner {
             inbound: inbound.clone(),
-            callers: callers.clone(),
+            authenticator: authenticator.clone(),
             max_body: *max_body,
             body_timeout: *body_timeout,
             max_timeout: *max_timeout,
@@ -100,58 +100,59 @@ impl Gateway {
         Self(Arc::new(inner))
     }
 
-    /// Answers only requests with `Authorization: Bearer TOKEN`, for one of the tokens given so;
-    /// `name` is who the implementation then sees as its [`peer`](crate::context::Context::peer).
+    /// Serves only requests with `Authorization: Bearer TOKEN`, for one of the tokens added this
+    /// way. The implementation sees `name` as the [`peer`](crate::context::Context::peer).
     #[must_use]
     pub fn bearer(self, name: impl Into<String>, token: impl Into<String>) -> Self {
-        self.with(|inner| inner.callers.add_bearer(Peer::new("bearer", name), token.into()))
+        self.with(|inner| inner.authenticator.add_bearer(Peer::new("bearer", name), token.into()))
     }
 
-    /// Answers requests that a browser sends from a page of this origin, such as
-    /// `https://admin.example.com`. Without it a request with an `Origin` is refused, so that no
-    /// page can call a gateway that its reader happens to reach.
+    /// Serves requests that a browser sends from a page of this origin, such as
+    /// `https://admin.example.com`. By default a request with an `Origin` header is refused, so
+    /// that no web page can call a gateway that its visitor's browser happens to reach.
     #[must_use]
     pub fn allow_origin(self, origin: impl Into<String>) -> Self {
-        self.with(|inner| inner.callers.add_origin(origin.into()))
+        self.with(|inner| inner.authenticator.add_origin(origin.into()))
     }
 
-    /// Bounds a request's body: 16 MiB unless said. A longer one is answered with 413, before the
-    /// implementation runs.
+    /// Limits the body of a request; the default is 16 MiB. A longer body gets a 413 response
+    /// before the implementation runs.
     #[must_use]
     pub fn max_body_bytes(self, limit: usize) -> Self {
         self.with(|inner| inner.max_body = limit)
     }
 
-    /// Bounds the time that a body may take to arrive: 30 s unless said. A slower one is answered
-    /// with 408.
+    /// Limits the time in which a body must arrive; the default is 30 s. A slower body gets a 408
+    /// response.
     #[must_use]
     pub fn body_timeout(self, limit: Duration) -> Self {
         self.with(|inner| inner.body_timeout = limit)
     }
 
-    /// Bounds the time that a call has, whatever its caller asks for: 5 minutes unless said.
+    /// Limits the time that a call has, whatever its client asks for; the default is 5 minutes.
     #[must_use]
     pub fn max_timeout(self, limit: Duration) -> Self {
         self.with(|inner| inner.max_timeout = limit)
     }
 
-    /// Makes an axum router that can be mounted anywhere: what follows its mount point is the name.
+    /// Returns an axum router that can be mounted anywhere: the path after the mount point is the
+    /// name.
     pub fn into_router<S: Clone + Send + Sync + 'static>(self) -> axum::Router<S> {
-        axum::Router::new().fallback(answer).with_state(self)
+        axum::Router::new().fallback(handle).with_state(self)
     }
 
-    /// Answers requests that come in on an IO thread.
-    pub(crate) fn at(self, work: Workplace) -> Self {
+    /// Returns a gateway for requests that arrive on an IO thread.
+    pub(crate) fn with_workplace(self, work: Workplace) -> Self {
         self.with(|inner| inner.work = work)
     }
 
     #[cfg(feature = "mcp")]
-    pub(crate) fn callers(&self) -> Authenticator {
-        self.0.callers.clone()
+    pub(crate) fn authenticator(&self) -> Authenticator {
+        self.0.authenticator.clone()
     }
 
     pub(crate) fn is_closed_to_strangers(&self) -> bool {
-        self.0.callers.has_bearer()
+        self.0.authenticator.has_bearer()
     }
 }
 
@@ -159,15 +160,15 @@ impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway")
             .field("inbound", &self.0.inbound)
-            .field("callers", &self.0.callers)
+            .field("callers", &self.0.authenticator)
             .finish_non_exhaustive()
     }
 }
 
-async fn answer(State(gateway): State<Gateway>, request: Request) -> Response {
+async fn handle(State(gateway): State<Gateway>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     match request::read(&gateway.0, &head, body).await {
-        Ok(question) => question.ask(&gateway.0).await,
-        Err(refusal) => refusal.into_response(),
+        Ok(request) => request.run(&gateway.0).await,
+        Err(error) => error.into_response(),
     }
 }

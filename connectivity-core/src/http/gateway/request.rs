@@ -1,4 +1,4 @@
-//! A request that was understood: what it asks, of which service, in which codec.
+//! Parsed requests: the call, its codec, and its resources.
 
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
@@ -20,28 +20,28 @@ use crate::name::Name;
 use crate::transport::Inbound;
 use crate::transport::large_requests::LargePermit;
 
-/// A call that came as a request, the codec its answer goes in, and the fingerprint that its sender
-/// asked for.
+/// A parsed request: the call, the codec of its response, and the fingerprint of the method if the
+/// client asked for it.
 pub(super) struct GatewayRequest {
     call: Call,
     codec: Option<Codec>,
     contract: Option<u64>,
-    /// The length of its body.
-    bytes: usize,
+    /// The length of the body, in bytes.
+    body_len: usize,
     /// The memory of a large body, until the call has ended.
     _large: Option<LargePermit>,
-    /// The room for its answer, if it came to a listener of ours.
+    /// The permit to produce a response, if an `HttpListener` received the request.
     room: Option<Room>,
 }
 
 impl GatewayRequest {
-    /// Calls the implementation, and makes a response of what it says.
-    pub(super) async fn ask(self, gateway: &Inner) -> Response {
+    /// Runs the call and returns the response.
+    pub(super) async fn run(self, gateway: &Inner) -> Response {
         let (name, inbound) = (self.call.name().to_owned(), gateway.inbound.clone());
-        let (called, bytes) = (name.clone(), self.bytes);
+        let (called, body_len) = (name.clone(), self.body_len);
         let response = gateway
             .work
-            .run(&name, bytes, async move { self.response(&called, &inbound).await })
+            .run(&name, body_len, async move { self.response(&called, &inbound).await })
             .await;
         response.unwrap_or_else(|| {
             let error = Error::new(ErrorKind::Cancelled, &name, "the work was cancelled");
@@ -49,8 +49,8 @@ impl GatewayRequest {
         })
     }
 
-    /// Makes the response once there is room for it. Nothing comes between the two: of many calls
-    /// that wait, those that find no room any more wait on.
+    /// Waits until there is room for the response, and produces it. Nothing may come between the
+    /// two: when many calls wait, those that find no room left must wait on.
     async fn response(mut self, name: &str, inbound: &Inbound) -> Response {
         if let Some(room) = &mut self.room
             && !room.wait().await
@@ -62,7 +62,7 @@ impl GatewayRequest {
         }
         let mut response = match inbound.send(self.call).await {
             Ok(reply) => {
-                response::reply(name, &reply, self.codec, self.room.as_ref().map(Room::answers))
+                response::reply(name, &reply, self.codec, self.room.as_ref().map(Room::unsent))
             }
             Err(error) => ErrorResponse::from(error).into_response(),
         };
@@ -73,8 +73,7 @@ impl GatewayRequest {
     }
 }
 
-/// Understands a request, or says why not. Everything that needs no body is checked before the body
-/// is read.
+/// Parses a request. Everything that does not need the body is checked before the body is read.
 pub(super) async fn read(
     gateway: &Inner,
     head: &Parts,
@@ -87,8 +86,10 @@ pub(super) async fn read(
     let fail = |kind, message: &str| {
         ErrorResponse::from(Error::new(kind, &name, message).with_sent(Sent::No))
     };
-    let peer =
-        gateway.callers.identify(&head.headers).map_err(|(kind, message)| fail(kind, message))?;
+    let peer = gateway
+        .authenticator
+        .identify(&head.headers)
+        .map_err(|(kind, message)| fail(kind, message))?;
     let method = gateway.inbound.method(name.as_str())?;
     let codec = match method {
         Some(_) => {
@@ -97,13 +98,13 @@ pub(super) async fn read(
         None => None,
     };
     if let (Some(method), Some(Codec::Bincode)) = (method, codec) {
-        same_contract(method, &head.headers)?;
+        check_contract(method, &head.headers)?;
     }
     let context =
         context_of(gateway, head, peer).map_err(|message| fail(ErrorKind::Decode, message))?;
     let limits = BodyLimits { bytes: gateway.max_body, time: gateway.body_timeout };
     let (bytes, large) = read_body(&name, head, body, limits).await?;
-    let (length, room) = (bytes.len(), head.extensions.get().cloned());
+    let (body_len, room) = (bytes.len(), head.extensions.get().cloned());
     let call = match codec {
         Some(codec) => Call::encoded(name, codec, bytes),
         None => Call::raw(name, bytes),
@@ -116,18 +117,17 @@ pub(super) async fn read(
         call: call.with_context(context),
         codec,
         contract,
-        bytes: length,
+        body_len,
         _large: large,
         room,
     })
 }
 
-/// Refuses bincode of a contract that is not this one: its bytes could decode, and mean something
-/// else.
-fn same_contract(method: &MethodDesc, headers: &HeaderMap) -> Result<(), ErrorResponse> {
-    let there = headers.get(headers::CONTRACT).and_then(headers::read_contract);
+/// Refuses bincode of a different contract: its bytes might decode to other values.
+fn check_contract(method: &MethodDesc, headers: &HeaderMap) -> Result<(), ErrorResponse> {
+    let fingerprint = headers.get(headers::CONTRACT).and_then(headers::read_contract);
     let contract = method.contract();
-    if there == Some(contract.fingerprint) {
+    if fingerprint == Some(contract.fingerprint) {
         return Ok(());
     }
     let message =
@@ -135,8 +135,8 @@ fn same_contract(method: &MethodDesc, headers: &HeaderMap) -> Result<(), ErrorRe
     Err(Error::new(ErrorKind::Contract, method.full_name(), message).with_sent(Sent::No).into())
 }
 
-/// The name after the mount point. No name needs an escape, so an escaped one is none: one spelling
-/// reaches a service.
+/// Returns the name after the mount point. No name needs an escape, so a path with escapes is not a
+/// name: each service has exactly one spelling.
 fn name(path: &str) -> Result<Name, ErrorResponse> {
     let path = path.strip_prefix('/').unwrap_or(path);
     if path.is_empty() {
@@ -152,15 +152,15 @@ fn codec(headers: &HeaderMap) -> Option<Codec> {
     headers::codec(headers.get(CONTENT_TYPE))
 }
 
-/// What travels with the call. A header of ours that makes no sense is an error, not a default;
-/// what the application around the gateway has set stands, whatever a header claims.
+/// Builds the context of the call. An invalid `connectivity-*` header is an error and not replaced
+/// by a default. What the application around the gateway has set overrides the headers.
 fn context_of(gateway: &Inner, head: &Parts, peer: Option<Peer>) -> Result<Context, &'static str> {
-    let (mut context, around) = (Context::new(), context::current());
+    let (mut context, outer) = (Context::new(), context::current());
     if let Some(value) = head.headers.get(headers::META) {
         context = headers::read_meta(value, context)
             .ok_or("the header connectivity-meta is not key=value&.. within 8 KiB")?;
     }
-    for (key, value) in around.metas() {
+    for (key, value) in outer.metas() {
         context = context
             .with_meta(key, value)
             .map_err(|_| "the header connectivity-meta leaves no room within 8 KiB")?;
@@ -171,21 +171,21 @@ fn context_of(gateway: &Inner, head: &Parts, peer: Option<Peer>) -> Result<Conte
         None => gateway.max_timeout,
     };
     context = context.with_timeout(timeout.min(gateway.max_timeout));
-    if let Some(deadline) = around.deadline() {
+    if let Some(deadline) = outer.deadline() {
         context = context.with_deadline(deadline);
     }
     let trace_parent = head.headers.get(headers::TRACE_PARENT).and_then(headers::read_trace_parent);
-    if let Some(trace_parent) = trace_parent.or(around.trace_parent()) {
+    if let Some(trace_parent) = trace_parent.or(outer.trace_parent()) {
         context = context.with_trace_parent(trace_parent);
     }
-    let peer = peer.or_else(|| head.extensions.get().or(around.peer()).cloned());
+    let peer = peer.or_else(|| head.extensions.get().or(outer.peer()).cloned());
     Ok(match peer {
         Some(peer) => context.with_peer(peer),
         None => context,
     })
 }
 
-/// Reads a body within its limits, or says why not.
+/// Reads a body within its limits, or returns the error response.
 pub(crate) async fn read_body(
     name: &Name,
     head: &Parts,
@@ -193,17 +193,17 @@ pub(crate) async fn read_body(
     limits: BodyLimits,
 ) -> Result<(Bytes, Option<LargePermit>), ErrorResponse> {
     let body = body::read(head, body, limits).await;
-    body.map_err(|cause| body_refused(name, &cause, limits.bytes))
+    body.map_err(|cause| body_error(name, &cause, limits.bytes))
 }
 
-fn body_refused(name: &Name, cause: &BodyError, limit: usize) -> ErrorResponse {
+fn body_error(name: &Name, cause: &BodyError, limit: usize) -> ErrorResponse {
     match cause {
         BodyError::TooLarge => ErrorResponse::from(
             Error::new(ErrorKind::TooLarge, name, format!("the body is over {limit} bytes"))
                 .with_sent(Sent::No),
         ),
         BodyError::TooSlow => ErrorResponse::too_slow(name),
-        BodyError::Crowded => ErrorResponse::from(
+        BodyError::NoMemory => ErrorResponse::from(
             Error::new(ErrorKind::Overloaded, name, "too many large requests are under way")
                 .with_sent(Sent::No),
         ),

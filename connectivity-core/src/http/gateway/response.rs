@@ -1,4 +1,4 @@
-//! Answers and refusals as HTTP responses.
+//! Replies and errors as HTTP responses.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Sent};
 use crate::http::headers;
 use crate::name::Name;
 
-/// Makes the response of an answer: the value in 200, the error of the contract in 422.
+/// Returns the response for a reply: the value with 200, the error of the contract with 422.
 pub(super) fn reply(
     name: &str,
     reply: &Reply,
@@ -39,7 +39,7 @@ pub(super) fn reply(
     }
 }
 
-/// A failure of ours, with the status that tells it.
+/// An error of this crate, with the status that it maps to.
 pub(crate) struct ErrorResponse {
     status: StatusCode,
     error: Error,
@@ -60,13 +60,13 @@ impl ErrorResponse {
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        let refusal = Self::new(
+        let response = Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             ErrorKind::Unimplemented,
             "",
             "a call is a POST request",
         );
-        refusal.with_header(ALLOW, "POST")
+        response.with_header(ALLOW, "POST")
     }
 
     pub(super) fn wrong_content_type(name: &Name) -> Self {
@@ -75,18 +75,19 @@ impl ErrorResponse {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Decode, name.as_str(), message)
     }
 
-    /// The rest of the body is still on its way, so the connection cannot be used again.
+    /// Returns the error for a slow body. The rest of the body is still in transit, so the
+    /// connection cannot be reused.
     pub(super) fn too_slow(name: &Name) -> Self {
-        let refusal = Self::new(
+        let response = Self::new(
             StatusCode::REQUEST_TIMEOUT,
             ErrorKind::Timeout,
             name.as_str(),
             "the body took too long",
         );
-        refusal.with_header(CONNECTION, "close")
+        response.with_header(CONNECTION, "close")
     }
 
-    /// Why, for whoever says it in the words of another protocol.
+    /// Returns the error, for callers that report it in another protocol.
     #[cfg(feature = "mcp")]
     pub(crate) fn error(&self) -> &Error {
         &self.error
@@ -120,15 +121,15 @@ impl ErrorResponse {
 impl From<Error> for ErrorResponse {
     fn from(error: Error) -> Self {
         let status = status(error.kind());
-        let refusal = Self { status, error, header: None };
+        let response = Self { status, error, header: None };
         match status {
-            StatusCode::UNAUTHORIZED => refusal.with_header(WWW_AUTHENTICATE, "Bearer"),
-            _ => refusal,
+            StatusCode::UNAUTHORIZED => response.with_header(WWW_AUTHENTICATE, "Bearer"),
+            _ => response,
         }
     }
 }
 
-/// The status that tells each kind.
+/// Returns the status of an error kind.
 fn status(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::Decode | ErrorKind::Contract => StatusCode::BAD_REQUEST,

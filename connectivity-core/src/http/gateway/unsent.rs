@@ -1,4 +1,4 @@
-//! The answers that the clients of one address have not read yet.
+//! Accounting of the unsent response bytes of each client address.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,40 +11,40 @@ use tokio::time::{Instant, timeout};
 use crate::transport::Origin;
 use crate::transport::unsent::Unsent;
 
-/// Backpressure: no request of an origin is begun while this many bytes of its answers are unsent.
-const OF_ORIGIN: usize = 64 << 20;
+/// Backpressure: no request of an origin starts while this many bytes of its responses are unsent.
+const MAX_OF_ORIGIN: usize = 64 << 20;
 
-/// How long a request may wait for that, all its waits together.
-const WAIT: Duration = Duration::from_secs(15);
+/// The longest time that a request may wait for room, all its waits together.
+const MAX_WAIT: Duration = Duration::from_secs(15);
 
-/// Shorter answers do not count: what the system buffers for a connection is more.
-const COUNTED: usize = 64 * 1024;
+/// Shorter responses do not count: the system's socket buffers hold more than that.
+const MIN_COUNTED: usize = 64 * 1024;
 
-/// Why a request is refused that has waited for too long.
+/// The error of a request that has waited too long.
 pub(crate) const UNREAD: &str = "the answers to this address are not read fast enough";
 
-/// Marks a response whose body counts already.
+/// Marks a response whose body is counted already.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counted;
 
-/// The unsent answers of a listener.
+/// The unsent responses of a listener.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnsentAnswers(Arc<Mutex<HashMap<Origin, Weak<OfOrigin>>>>);
 
 impl UnsentAnswers {
-    /// Those of one origin: of all its connections.
+    /// Returns the counter of one origin, for all its connections.
     pub(crate) fn of(&self, origin: &Origin) -> Arc<OfOrigin> {
         let mut origins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         origins.get(origin).and_then(Weak::upgrade).unwrap_or_else(|| {
-            origins.retain(|_, own| own.strong_count() > 0);
-            let own = Arc::new(OfOrigin(watch::Sender::default()));
-            origins.insert(origin.clone(), Arc::downgrade(&own));
-            own
+            origins.retain(|_, counter| counter.strong_count() > 0);
+            let counter = Arc::new(OfOrigin(watch::Sender::default()));
+            origins.insert(origin.clone(), Arc::downgrade(&counter));
+            counter
         })
     }
 }
 
-/// The unsent answers of one origin.
+/// The unsent responses of one origin.
 #[derive(Debug)]
 pub(crate) struct OfOrigin(watch::Sender<Sum>);
 
@@ -55,20 +55,20 @@ struct Sum {
 }
 
 impl OfOrigin {
-    async fn room(&self, limit: Duration) -> bool {
+    async fn wait_for_room(&self, limit: Duration) -> bool {
         let mut sum = self.0.subscribe();
-        timeout(limit, sum.wait_for(|sum| sum.bytes < OF_ORIGIN && sum.of_process.has_room()))
+        timeout(limit, sum.wait_for(|sum| sum.bytes < MAX_OF_ORIGIN && sum.of_process.has_room()))
             .await
             .is_ok()
     }
 
-    /// Counts a piece of an answer until it was sent, which is when whoever writes it drops it.
+    /// Counts a piece of a response until it was sent, which is when the connection drops it.
     pub(crate) fn count(self: &Arc<Self>, piece: Bytes) -> Bytes {
-        if piece.len() < COUNTED {
+        if piece.len() < MIN_COUNTED {
             return piece;
         }
         self.change(|bytes| bytes + piece.len());
-        Bytes::from_owner(CountedPiece { piece, of: Arc::clone(self) })
+        Bytes::from_owner(CountedPiece { piece, counter: Arc::clone(self) })
     }
 
     fn change(&self, change: impl FnOnce(usize) -> usize) {
@@ -79,37 +79,37 @@ impl OfOrigin {
     }
 }
 
-/// A request, and the room for its answer: it waits for that before it is read, and again before it
-/// is asked.
+/// A request's permit to produce a response. The request waits for it before it is read, and again
+/// before its call runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Room {
     unsent: Arc<OfOrigin>,
-    /// How long it may still wait.
-    left: Duration,
+    /// The time that the request may still wait.
+    remaining: Duration,
 }
 
 impl Room {
     pub(crate) fn new(unsent: Arc<OfOrigin>) -> Self {
-        Self { unsent, left: WAIT }
+        Self { unsent, remaining: MAX_WAIT }
     }
 
-    /// Waits until another answer may be made; false if that takes too long.
+    /// Waits until another response may be produced. Returns `false` if that takes too long.
     pub(crate) async fn wait(&mut self) -> bool {
-        let began = Instant::now();
-        let is_there = self.unsent.room(self.left).await;
-        self.left = self.left.saturating_sub(began.elapsed());
-        is_there
+        let started = Instant::now();
+        let has_room = self.unsent.wait_for_room(self.remaining).await;
+        self.remaining = self.remaining.saturating_sub(started.elapsed());
+        has_room
     }
 
-    /// Where the answer counts until it was sent.
-    pub(crate) fn answers(&self) -> &Arc<OfOrigin> {
+    /// Returns the counter of the response's bytes.
+    pub(crate) fn unsent(&self) -> &Arc<OfOrigin> {
         &self.unsent
     }
 }
 
 struct CountedPiece {
     piece: Bytes,
-    of: Arc<OfOrigin>,
+    counter: Arc<OfOrigin>,
 }
 
 impl AsRef<[u8]> for CountedPiece {
@@ -120,7 +120,7 @@ impl AsRef<[u8]> for CountedPiece {
 
 impl Drop for CountedPiece {
     fn drop(&mut self) {
-        self.of.change(|bytes| bytes - self.piece.len());
+        self.counter.change(|bytes| bytes - self.piece.len());
     }
 }
 
@@ -131,17 +131,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_waits_for_room_once_however_often_it_asks() {
         let unsent = UnsentAnswers::default().of(&Origin::Process(None));
-        let fill = || unsent.count(Bytes::from(vec![0; OF_ORIGIN]));
-        let (unread, began) = (fill(), Instant::now());
+        let fill = || unsent.count(Bytes::from(vec![0; MAX_OF_ORIGIN]));
+        let (unread, started) = (fill(), Instant::now());
         let mut room = Room::new(Arc::clone(&unsent));
         let reads = async {
-            tokio::time::sleep(WAIT / 2).await;
+            tokio::time::sleep(MAX_WAIT / 2).await;
             drop(unread);
         };
         assert!(tokio::join!(room.wait(), reads).0);
         let unread = fill();
         assert!(!room.clone().wait().await);
-        assert!(began.elapsed() < WAIT + WAIT / 4, "it waits for {:?} in all", began.elapsed());
+        assert!(
+            started.elapsed() < MAX_WAIT + MAX_WAIT / 4,
+            "it waits for {:?} in all",
+            started.elapsed()
+        );
         drop(unread);
         assert!(room.wait().await, "it is there without a wait");
     }

@@ -1,4 +1,4 @@
-//! The loop that accepts connections, and what each of them does.
+//! The accept loop, and the task of each connection.
 
 use std::future::poll_fn;
 use std::io;
@@ -19,22 +19,23 @@ use crate::http::gateway::UnsentAnswers;
 use crate::transport::large_requests::LargeRequests;
 use crate::transport::{ConnectionSlots, Drain, Origin};
 
-/// How long a client may take for the head of a request, and how long a connection may idle between
-/// two.
+/// The time a client has for the head of a request, and the longest time that a connection may be
+/// idle between two.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a client may leave an answer unread.
+/// The longest time that a client may leave a response unread.
 const STALL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The longest head of a request, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// The pause after an `accept` that failed: out of descriptors, say. The loop goes on.
+/// The pause after a failed `accept`, for example when the process is out of file descriptors. The
+/// loop goes on.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A listener that accepts connections.
 pub(super) struct Accepting {
-    /// The IO threads, and what answers on each.
+    /// The IO threads, and the application of each.
     apps: Vec<(Handle, axum::Router)>,
     connection_slots: ConnectionSlots,
     unsent: UnsentAnswers,
@@ -58,7 +59,7 @@ impl Accepting {
         }
     }
 
-    /// Accepts connections until the drain begins, and waits until they have ended.
+    /// Accepts connections until the drain begins, then waits until all have ended.
     pub(super) async fn run(self, socket: std::net::TcpListener) {
         let listener = match TcpListener::from_std(socket) {
             Ok(listener) => listener,
@@ -73,7 +74,8 @@ impl Accepting {
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
                 (stream, address) = self.accept(&listener) => {
                     if let Some((thread, app)) = apps.next() {
-                        self.begin(&mut connections, thread, app.clone(), stream, address);
+                        let app = app.clone();
+                        self.spawn_connection(&mut connections, thread, app, stream, address);
                     }
                 }
             }
@@ -82,8 +84,7 @@ impl Accepting {
         while connections.join_next().await.is_some() {}
     }
 
-    /// Waits until a connection may open, and for a client: the others wait in the backlog of the
-    /// system.
+    /// Waits for a free slot, then for a client. Other clients wait in the backlog of the system.
     async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
         self.connection_slots.room().await;
         loop {
@@ -97,7 +98,7 @@ impl Accepting {
         }
     }
 
-    fn begin(
+    fn spawn_connection(
         &self,
         connections: &mut JoinSet<()>,
         thread: &Handle,
@@ -119,21 +120,21 @@ impl Accepting {
     }
 }
 
-/// Serves a connection until it ends, a newer one takes its place, or the drain is over.
+/// Serves a connection until it ends, a newer connection evicts it, or the drain is over.
 async fn serve(
     stream: io::Result<std::net::TcpStream>,
     requests: Requests,
     mut drain: Drain,
 ) -> io::Result<()> {
-    // The stream belongs to the runtime of this thread from here on.
+    // From here on the stream belongs to the runtime of this thread.
     let stream = TcpStream::from_std(stream?)?;
     stream.set_nodelay(true)?;
     let (io, seat) =
         (TokioIo::new(ClientStream::new(stream, STALL_TIMEOUT)), requests.seat.clone());
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD);
-    let mut connection = pin!(http.serve_connection(io, requests));
-    let (mut cut, mut draining) = (drain.clone(), false);
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD);
+    let mut connection = pin!(builder.serve_connection(io, requests));
+    let (mut cutoff, mut draining) = (drain.clone(), false);
     loop {
         tokio::select! {
             biased;
@@ -143,12 +144,12 @@ async fn serve(
                 }
                 return Ok(());
             }
-            () = cut.over() => return Ok(()),
+            () = cutoff.over() => return Ok(()),
             () = drain.begun(), if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
-            // After the connection, which says whether a request runs.
+            // After the connection, whose poll determines whether a request runs.
             () = poll_fn(|cx| seat.poll_evicted(cx)) => return Ok(()),
         }
     }

@@ -1,5 +1,5 @@
-//! The stream of a client that nobody knows: it fails when the client leaves its answer unread, and
-//! it closes in a way that lets an answer through to a client that is still sending.
+//! The stream of an untrusted client: a write times out when the client does not read its response,
+//! and the close lets a response through to a client that is still sending.
 
 use std::future::Future;
 use std::io;
@@ -13,35 +13,37 @@ use tokio::time::{Instant, Sleep};
 /// How long a closed connection goes on reading what its client still sends.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Bounds the time that a write may be stuck; time passes only while one is.
+/// Limits the time for which a write may make no progress; the timer runs only while a write is
+/// stuck.
 ///
-/// Closing a socket with unread input resets the connection, and the reset can overtake the answer:
-/// a client that sends too much would never read its 413. So the close ends our side first, and
-/// throws away what comes for a moment (RFC 9112, 9.6).
+/// Closing a socket with unread input resets the connection, and the reset can overtake the
+/// response: a client that sends too much would never read its 413. So `shutdown` closes the write
+/// half first, and discards input for a moment (RFC 9112, 9.6).
 pub(super) struct ClientStream<S> {
     stream: S,
     limit: Duration,
-    stuck: Option<Pin<Box<Sleep>>>,
-    linger: Option<Pin<Box<Sleep>>>,
+    write_timer: Option<Pin<Box<Sleep>>>,
+    linger_timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: AsyncWrite + Unpin> ClientStream<S> {
     pub(super) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, stuck: None, linger: None }
+        Self { stream, limit, write_timer: None, linger_timer: None }
     }
 
-    fn bounded<T>(
+    fn with_timeout<T>(
         &mut self,
         poll: Poll<io::Result<T>>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
         if poll.is_ready() {
-            self.stuck = None;
+            self.write_timer = None;
             return poll;
         }
         let end = Instant::now() + self.limit;
-        let stuck = self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
-        ready!(stuck.as_mut().poll(cx));
+        let write_timer =
+            self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+        ready!(write_timer.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
             "the client does not read its answer",
@@ -50,12 +52,13 @@ impl<S: AsyncWrite + Unpin> ClientStream<S> {
 }
 
 impl<S: AsyncRead + Unpin> ClientStream<S> {
-    /// Throws away what comes, until the client closes or the time is over.
+    /// Discards input until the client closes the connection or the time is over.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let end = Instant::now() + LINGER;
-        let linger = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+        let linger_timer =
+            self.linger_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
         let mut scratch = [0; 16 * 1024];
-        while linger.as_mut().poll(cx).is_pending() {
+        while linger_timer.as_mut().poll(cx).is_pending() {
             let mut buf = ReadBuf::new(&mut scratch);
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf)) {
                 Ok(()) if !buf.filled().is_empty() => {}
@@ -83,7 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.bounded(poll, cx)
+        self.with_timeout(poll, cx)
     }
 
     fn poll_write_vectored(
@@ -92,7 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.bounded(poll, cx)
+        self.with_timeout(poll, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -101,13 +104,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.stream).poll_flush(cx);
-        self.bounded(poll, cx)
+        self.with_timeout(poll, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.linger.is_none() {
+        if self.linger_timer.is_none() {
             let poll = Pin::new(&mut self.stream).poll_shutdown(cx);
-            ready!(self.bounded(poll, cx))?;
+            ready!(self.with_timeout(poll, cx))?;
         }
         self.poll_linger(cx).map(Ok)
     }

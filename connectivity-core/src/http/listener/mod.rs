@@ -1,8 +1,8 @@
-//! The HTTP listener: a gateway behind the limits that a port in the open needs.
+//! The HTTP listener: a gateway behind the limits that a public port needs.
 //!
-//! `axum::serve` sets no timer, so this loop builds hyper's connections itself: a client that sends
-//! its headers, its body or reads its answer too slowly is cut off, and the loop goes on whatever
-//! `accept` says.
+//! `axum::serve` sets no timers, so this module builds hyper's connections itself. A client that
+//! sends its headers or its body, or reads its response, too slowly is cut off, and the accept loop
+//! survives every error of `accept`.
 
 mod accept;
 mod client_stream;
@@ -24,36 +24,37 @@ use crate::transport::Inbound;
 use crate::transport::io::{InlinePolicies, IoThread, IoThreads, Work, Workplace};
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
-/// The threads of a listener; connections are dealt to them in turn, and the first accepts.
+/// The IO threads of a listener. Connections are assigned to them round-robin; the first thread
+/// accepts.
 const THREADS: usize = 2;
 
-/// Connections at once unless said.
+/// The default limit of connections.
 const MAX_CONNECTIONS: usize = 1024;
 
 type Configure = Box<dyn FnOnce(Gateway) -> Gateway + Send>;
 
-/// Where MCP is answered.
+/// The path of MCP.
 #[cfg(feature = "mcp")]
 const MCP_PATH: &str = "/mcp";
 
-/// What makes the tools of a server into a router, for the callers of its gateway.
+/// Builds the router of the MCP tools, for the clients that the gateway serves.
 #[cfg(feature = "mcp")]
 type Tools = Box<dyn FnOnce(Inbound, Authenticator, bool, Drain) -> axum::Router + Send>;
 
-/// Listens for HTTP/1.1. Limits: head 64 KiB within 15 s, body 16 MiB within 30 s, an answer unread
-/// for 15 s, 1,024 connections.
+/// Listens for HTTP/1.1. Limits: a request's head of 64 KiB within 15 s, a body of 16 MiB within 30
+/// s, 15 s for a response that is not read, 1,024 connections.
 ///
-/// A connection over that takes the place of one of which no request runs, the oldest of the
-/// address that has the most; while requests run on all, it waits. One address runs at most seven
-/// eighths of the requests; one over that is refused as `Overloaded`, as is one that waits for 15 s
-/// while its address leaves 64 MiB of answers unread.
+/// Above the limit, a new connection evicts one without a running request: the oldest one of the
+/// address that has the most. While requests run on all connections, the new one waits. One address
+/// may run at most seven eighths of the requests. A request over that is refused as `Overloaded`,
+/// as is one that has waited for 15 s while its address leaves 64 MiB of responses unread.
 ///
-/// Sockets have threads of their own, so that implementations that block theirs hold up no
-/// connection. Methods that have proven quick are polled there once.
+/// Sockets have threads of their own, so that implementations that block their threads delay no
+/// connection. Methods that have proven quick are polled once on these threads.
 ///
-/// An address that other machines can reach needs a rule who may call: [`bearer`](Self::bearer), or
-/// [`open_to_everyone`](Self::open_to_everyone). TLS is the matter of a proxy in front, or of
-/// another strategy.
+/// An address that other machines can reach needs a rule about who may call:
+/// [`bearer`](Self::bearer) or [`open_to_everyone`](Self::open_to_everyone). For TLS use a reverse
+/// proxy, or another strategy.
 pub struct HttpListener {
     address: String,
     configure: Vec<Configure>,
@@ -64,7 +65,8 @@ pub struct HttpListener {
 }
 
 impl HttpListener {
-    /// Listens on an address such as `127.0.0.1:8080`; port 0 lets the system choose.
+    /// Creates a listener for an address such as `127.0.0.1:8080`; with port 0 the system chooses
+    /// one.
     #[must_use]
     pub fn new(address: impl Into<String>) -> Self {
         Self {
@@ -77,44 +79,44 @@ impl HttpListener {
         }
     }
 
-    /// Changes the gateway behind the listener: its limits, its callers.
+    /// Configures the gateway behind the listener: its limits and its clients.
     #[must_use]
     pub fn gateway(mut self, configure: impl FnOnce(Gateway) -> Gateway + Send + 'static) -> Self {
         self.configure.push(Box::new(configure));
         self
     }
 
-    /// Answers only requests with one of the bearer tokens given so; see [`Gateway::bearer`].
+    /// Serves only requests with one of the bearer tokens added this way; see [`Gateway::bearer`].
     #[must_use]
     pub fn bearer(self, name: impl Into<String>, token: impl Into<String>) -> Self {
         let (name, token) = (name.into(), token.into());
         self.gateway(move |gateway| gateway.bearer(name, token))
     }
 
-    /// Answers MCP too, at `/mcp`: what is exposed, as tools, for the same callers. Give
-    /// `configure` what [`Mcp`](crate::Mcp) should say beside that; `|mcp| mcp` does. A raw service
-    /// called `mcp` cannot be reached here then.
+    /// Also serves MCP, at `/mcp`: the exposed services as tools, for the same clients. `configure`
+    /// sets further options of [`Mcp`](crate::Mcp); `|mcp| mcp` sets none. A raw service called
+    /// `mcp` cannot be reached here then.
     #[cfg(feature = "mcp")]
     #[must_use]
     pub fn mcp(
         mut self,
         configure: impl FnOnce(crate::Mcp) -> crate::Mcp + Send + 'static,
     ) -> Self {
-        self.tools = Some(Box::new(move |inbound, callers, any_host, drain| {
-            let mcp = crate::Mcp::new(inbound).of_gateway(callers, any_host);
+        self.tools = Some(Box::new(move |inbound, authenticator, any_host, drain| {
+            let mcp = crate::Mcp::new(inbound).of_gateway(authenticator, any_host);
             configure(mcp).into_drained_router(drain)
         }));
         self
     }
 
-    /// Lets everybody call who can reach the address.
+    /// Accepts calls from every client that can reach the address.
     #[must_use]
     pub fn open_to_everyone(mut self) -> Self {
         self.open_to_everyone = true;
         self
     }
 
-    /// Bounds the connections at once: 1,024 unless said.
+    /// Limits the number of connections; the default is 1,024.
     #[must_use]
     pub fn max_connections(mut self, limit: usize) -> Self {
         self.max_connections = limit;
@@ -135,9 +137,9 @@ impl HttpListener {
             return Err(ServeError::NoIdentityRule { address: address.to_string() });
         }
         #[cfg(feature = "mcp")]
-        let tools = self
-            .tools
-            .map(|tools| tools(inbound, gateway.callers(), self.open_to_everyone, drain.clone()));
+        let tools = self.tools.map(|tools| {
+            tools(inbound, gateway.authenticator(), self.open_to_everyone, drain.clone())
+        });
         #[cfg(not(feature = "mcp"))]
         let _ = drain;
         let app = App {
@@ -145,20 +147,20 @@ impl HttpListener {
             #[cfg(feature = "mcp")]
             tools,
         };
-        // It is registered with a runtime again by the thread that accepts.
+        // The accepting thread registers the socket with its own runtime.
         let socket = socket.into_std().map_err(cannot)?;
         Ok(Bound { socket, address, app })
     }
 }
 
-/// A listener that has its address.
+/// A listener that is bound to its address.
 struct Bound {
     socket: std::net::TcpListener,
     address: SocketAddr,
     app: App,
 }
 
-/// What a listener answers with.
+/// The application behind a listener.
 struct App {
     gateway: Gateway,
     #[cfg(feature = "mcp")]
@@ -166,10 +168,10 @@ struct App {
 }
 
 impl App {
-    /// Makes the router for the connections of one IO thread.
-    fn on(&self, thread: &IoThread<Work>, policies: &InlinePolicies) -> axum::Router {
+    /// Returns the axum router for the connections of one IO thread.
+    fn router_on(&self, thread: &IoThread<Work>, policies: &InlinePolicies) -> axum::Router {
         let work = Workplace::apart(thread, Handle::current(), policies.clone());
-        let app = self.gateway.clone().at(work).into_router();
+        let app = self.gateway.clone().with_workplace(work).into_router();
         #[cfg(feature = "mcp")]
         let app = match &self.tools {
             Some(tools) => app.nest(MCP_PATH, tools.clone()),
@@ -192,14 +194,15 @@ impl Listener for HttpListener {
         drain: Drain,
     ) -> BoxFuture<'static, Result<Listening, ServeError>> {
         Box::pin(async move {
-            let (asked, max_connections) = (self.address.clone(), self.max_connections);
+            let (requested, max_connections) = (self.address.clone(), self.max_connections);
             let Bound { socket, address, app } = self.bind(inbound, &drain).await?;
             let started = IoThreads::start("http", THREADS);
             let (threads, ended) =
-                started.map_err(|cause| ServeError::Bind { address: asked, cause })?;
+                started.map_err(|cause| ServeError::Bind { address: requested, cause })?;
             let policies = InlinePolicies::default();
-            let apps = (0..THREADS)
-                .map(|n| (threads.get(n).handle().clone(), app.on(threads.get(n), &policies)));
+            let apps = (0..THREADS).map(|n| {
+                (threads.get(n).handle().clone(), app.router_on(threads.get(n), &policies))
+            });
             let accepting = Accepting::new(apps.collect(), max_connections, drain);
             let first = threads.get(0).handle().clone();
             first.spawn(async move {

@@ -1,4 +1,4 @@
-//! The requests of one connection: each has a place and room for its answer before it is begun.
+//! The requests of one connection: each needs a slot and room for its response before it starts.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use crate::http::gateway::{Counted, ErrorResponse, OfOrigin, Room, UNREAD};
 use crate::name::Name;
 use crate::transport::large_requests::LargeShare;
 
-/// What the requests of one connection need.
+/// State that the requests of one connection need.
 #[derive(Clone)]
 pub(super) struct Requests {
     pub(super) app: axum::Router,
@@ -37,20 +37,20 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let this = self.clone();
-        Box::pin(async move { Ok(this.answer(request).await) })
+        Box::pin(async move { Ok(this.handle(request).await) })
     }
 }
 
 impl Requests {
-    async fn answer(self, mut request: Request<Incoming>) -> Response<ResponseBody> {
+    async fn handle(self, mut request: Request<Incoming>) -> Response<ResponseBody> {
         let Self { app, seat, unsent, large } = self;
         let (busy, mut room) = (seat.begin(), Room::new(Arc::clone(&unsent)));
         let response = if !names_one_host(&request) {
             closing(ErrorResponse::bad_request("", "a request of HTTP/1.1 names one host"))
         } else if busy.is_none() {
-            refused(&request, "too many requests of this address are under way")
+            overloaded(&request, "too many requests of this address are under way")
         } else if !room.wait().await {
-            refused(&request, UNREAD)
+            overloaded(&request, UNREAD)
         } else {
             request.extensions_mut().insert(large);
             request.extensions_mut().insert(room);
@@ -65,8 +65,8 @@ impl Requests {
     }
 }
 
-/// Returns whether a request says to whom it is addressed, as RFC 9112 (3.2) demands: where proxies
-/// and servers take different ones for the host, one of them can be led astray.
+/// Returns whether a request names exactly one host, as RFC 9112 (3.2) requires. Proxies and
+/// servers that pick different hosts can be tricked into routing a request to the wrong one.
 fn names_one_host(request: &Request<Incoming>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -77,7 +77,7 @@ fn names_one_host(request: &Request<Incoming>) -> bool {
 }
 
 /// Refuses a request before it is read.
-fn refused(request: &Request<Incoming>, message: &str) -> Response<Body> {
+fn overloaded(request: &Request<Incoming>, message: &str) -> Response<Body> {
     let path = request.uri().path();
     let name = Name::parse(path.strip_prefix('/').unwrap_or(path))
         .map_or_else(|_| String::new(), |name| name.to_string());
@@ -85,18 +85,18 @@ fn refused(request: &Request<Incoming>, message: &str) -> Response<Body> {
     closing(ErrorResponse::from(error))
 }
 
-/// What is not read makes its connection unfit for another request.
-fn closing(refusal: ErrorResponse) -> Response<Body> {
-    let mut response = refusal.into_response();
+/// Returns a response that closes the connection: with an unread request it cannot be reused.
+fn closing(error: ErrorResponse) -> Response<Body> {
+    let mut response = error.into_response();
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-/// The body of an answer. Its request runs until it is gone, and its bytes count until they were
-/// sent.
+/// The body of a response. Its request counts as running until the body is dropped, and its bytes
+/// count as unsent until they were sent.
 pub(super) struct ResponseBody {
     body: Body,
-    /// Where its bytes count, unless they do already.
+    /// The counter of unsent bytes, unless the body is counted already.
     unsent: Option<Arc<OfOrigin>>,
     _busy: Option<Busy>,
 }

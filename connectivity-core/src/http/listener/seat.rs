@@ -1,4 +1,4 @@
-//! The place of one connection among those of its listener.
+//! The slot of one connection among those of its listener.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use crate::transport::connection_slots::{ConnectionSlot, Opening};
 use crate::transport::{ConnectionSlots, Origin};
 
-/// A connection's place. While no request of the connection runs, a newer connection may take it.
+/// A connection's slot. While no request of the connection runs, a newer connection may take it.
 #[derive(Debug)]
 pub(super) struct Seat {
     connection_slots: ConnectionSlots,
@@ -17,10 +17,10 @@ pub(super) struct Seat {
 #[derive(Debug)]
 enum State {
     Idle(Opening),
-    /// So many requests run; the next may begin in the moment before the last one's answer is let
-    /// go.
+    /// The number of running requests, and their slot. The next request may begin just before the
+    /// last one's response is dropped.
     Busy(usize, ConnectionSlot),
-    /// A newer connection has the place, or it is refused to this one.
+    /// A newer connection has taken the slot, or this connection was refused one.
     Lost,
 }
 
@@ -30,12 +30,12 @@ impl Seat {
         Arc::new(Self { connection_slots, origin, state })
     }
 
-    /// Begins a request; `None` if the connection has no place for it.
+    /// Begins a request. Returns `None` if the connection has no slot for it.
     pub(super) fn begin(self: &Arc<Self>) -> Option<Busy> {
         let mut state = self.state();
         *state = match std::mem::replace(&mut *state, State::Lost) {
             State::Idle(opening) => self.establish(opening),
-            State::Busy(requests, place) => State::Busy(requests + 1, place),
+            State::Busy(requests, slot) => State::Busy(requests + 1, slot),
             State::Lost => State::Lost,
         };
         matches!(*state, State::Busy(..)).then(|| Busy(Arc::clone(self)))
@@ -45,14 +45,14 @@ impl Seat {
         if opening.is_evicted() {
             return State::Lost;
         }
-        opening.establish(self.origin.clone()).map_or(State::Lost, |place| State::Busy(1, place))
+        opening.establish(self.origin.clone()).map_or(State::Lost, |slot| State::Busy(1, slot))
     }
 
-    /// Waits until a newer connection takes the place while no request runs.
+    /// Completes when a newer connection takes the slot while no request runs.
     pub(super) fn poll_evicted(&self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut *self.state() {
             State::Idle(opening) => opening.poll_evicted(cx),
-            // The task of the connection looks again when its request has ended.
+            // The connection's task polls again when its request has ended.
             State::Busy(..) | State::Lost => Poll::Pending,
         }
     }
@@ -62,7 +62,7 @@ impl Seat {
     }
 }
 
-/// A request that runs, until this is dropped.
+/// A running request, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Seat>);
 
@@ -70,11 +70,11 @@ impl Drop for Busy {
     fn drop(&mut self) {
         let mut state = self.0.state();
         *state = match std::mem::replace(&mut *state, State::Lost) {
-            State::Busy(1, place) => {
-                drop(place);
+            State::Busy(1, slot) => {
+                drop(slot);
                 State::Idle(self.0.connection_slots.open(self.0.origin.clone()))
             }
-            State::Busy(requests, place) => State::Busy(requests - 1, place),
+            State::Busy(requests, slot) => State::Busy(requests - 1, slot),
             other => other,
         };
     }

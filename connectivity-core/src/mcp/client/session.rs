@@ -83,7 +83,7 @@ impl Ticket {
 
 impl SendObserver for Ticket {
     fn on_sent(&self) -> bool {
-        self.departure.begins()
+        self.departure.start()
     }
 }
 

@@ -116,8 +116,8 @@ impl SendQueue {
         self.lock().has_room()
     }
 
-    /// Writes replies until the queue is finished and empty. Calls `on_written` after each write, when
-    /// there may be room again.
+    /// Writes replies until the queue is finished and empty. Calls `on_written` after each write,
+    /// when there may be room again.
     pub(super) async fn write_to(
         &self,
         mut writer: impl AsyncWrite + Unpin,
