@@ -32,8 +32,10 @@ impl Endpoint {
 
     /// Validates everything about an endpoint that needs no network.
     fn parse(text: &str, name: &str, guard: &Guard) -> Result<Self, RouteError> {
-        let invalid = |what: &str| {
-            RouteError::endpoint(format_args!("{what}; write it like http://10.0.0.5:8080/{name}"))
+        let invalid = |problem: &str| {
+            RouteError::endpoint(format_args!(
+                "{problem}; write it like http://10.0.0.5:8080/{name}"
+            ))
         };
         let url = Url::parse(text).map_err(|cause| invalid(&format!("it is no URL ({cause})")))?;
         if !matches!(url.scheme(), "http" | "https") {
