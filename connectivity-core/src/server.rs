@@ -173,7 +173,7 @@ impl ServerBuilder {
         if self.listeners.is_empty() {
             return Err(ServeError::NoListener);
         }
-        self.router.note_unknown(&exposed);
+        self.router.warn_of_unregistered(&exposed);
         let inbound = self
             .layers
             .into_iter()

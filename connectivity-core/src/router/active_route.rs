@@ -1,4 +1,4 @@
-//! What stands behind a name in the table: a route that was built, with what its row asks for.
+//! A built route with the limits and policies of its row.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::router::table::closed;
 use crate::routes::{Route, Strategy};
 use crate::transport::Remote;
 
-/// Where a route leads.
+/// The destination of a route.
 #[derive(Clone, Debug)]
 pub(crate) enum Destination {
     Local(Local),
@@ -24,40 +24,40 @@ pub(crate) enum Destination {
     Remote(Remote),
 }
 
-/// A route in force. It outlives the table it was built for while its row stays the same, and while
-/// calls run in it.
+/// A route in force. It outlives the table it was built for as long as its row stays the same or
+/// calls are in flight on it.
 pub(crate) struct ActiveRoute {
     pub(crate) route: Route,
-    pub(crate) place: Destination,
+    pub(crate) destination: Destination,
     limits: Limits,
     policies: Policies,
     traffic: Arc<Traffic>,
 }
 
 impl ActiveRoute {
-    /// Makes the target of a row. What its policies have learnt goes over from the target before
-    /// it, where both lead to the same place.
+    /// Creates the route of a row. Takes over the policies' state from the previous route if both
+    /// have the same strategy and endpoint.
     pub(crate) fn new(
         route: Route,
-        place: Destination,
+        destination: Destination,
         flight: &Arc<Flight>,
         before: Option<&Self>,
     ) -> Self {
-        let remote = matches!(place, Destination::Remote(_));
+        let remote = matches!(destination, Destination::Remote(_));
         let limits = Limits::of(route.config(), remote);
         let same = |old: &&Self| {
             old.route.strategy() == route.strategy() && old.route.endpoint() == route.endpoint()
         };
-        let learnt = before.filter(same).map(|old| &old.policies);
+        let previous = before.filter(same).map(|old| &old.policies);
         let policies =
-            if remote { Policies::of(route.config(), learnt) } else { Policies::default() };
-        Self { route, place, limits, policies, traffic: Traffic::new(flight) }
+            if remote { Policies::of(route.config(), previous) } else { Policies::default() };
+        Self { route, destination, limits, policies, traffic: Traffic::new(flight) }
     }
 
-    /// Tells layers by which row a call goes, and how it is really served: a row of another
-    /// strategy can be at home here.
+    /// Returns the tag that tells layers the row of a call and the strategy that really serves it:
+    /// a row with a remote strategy is local in its home process.
     pub(crate) fn tag(&self) -> RouteTag {
-        let strategy = match self.place {
+        let strategy = match self.destination {
             Destination::Local(_) => Strategy::Local.word(),
             Destination::Noop => Strategy::Noop.word(),
             Destination::Remote(_) => self.route.strategy().word(),
@@ -65,51 +65,51 @@ impl ActiveRoute {
         RouteTag::new(self.route.name().clone(), strategy)
     }
 
-    /// Says whether a typed call may skip everything but the implementation.
+    /// Returns whether a typed call may skip everything but the implementation.
     pub(crate) fn is_plain_local(&self) -> bool {
-        matches!(self.place, Destination::Local(_)) && self.limits.none()
+        matches!(self.destination, Destination::Local(_)) && self.limits.none()
     }
 
     pub(crate) fn remote(&self) -> Option<&Remote> {
-        match &self.place {
+        match &self.destination {
             Destination::Remote(remote) => Some(remote),
             _ => None,
         }
     }
 
-    /// Says whether calls of a raw service went by the row, by this route or one before.
+    /// Returns whether the row has had raw calls, through this route or an earlier one.
     pub(crate) fn was_called_raw(&self) -> bool {
         self.traffic.flight().was_called_raw()
     }
 
-    /// Counts the calls in flight of the row, those of its earlier routes among them.
+    /// Returns the number of calls in flight of the row, including those of its earlier routes.
     pub(crate) fn in_flight(&self) -> usize {
         self.traffic.in_flight()
     }
 
-    /// Says whether the row wants the local implementation to step in.
+    /// Returns whether the row asks for a fallback to the local implementation.
     pub(crate) fn falls_back(&self) -> bool {
         self.remote().is_some() && self.route.config().fallback_to_local()
     }
 
-    /// How the breaker stands, if the row asks for one.
+    /// Returns the state of the circuit breaker, if the row asks for one.
     pub(crate) fn breaker(&self) -> Option<BreakerState> {
         self.policies.breaker()
     }
 
-    /// Notes what is wrong with the row that should have replaced this route: failures of its calls
-    /// tell that.
-    pub(crate) fn set_trouble(&self, trouble: Option<&RouteFault>) {
-        self.traffic.set_trouble(trouble.map(RouteFault::to_string));
+    /// Records the fault of the row that should have replaced this route. Errors of its calls
+    /// mention the fault.
+    pub(crate) fn set_fault(&self, fault: Option<&RouteFault>) {
+        self.traffic.set_fault(fault.map(RouteFault::to_string));
     }
 
-    /// The last failure of a call through this route.
+    /// Returns the last failure of a call through this route.
     pub(crate) fn last_failure(&self) -> Option<LastFailure> {
         self.traffic.last_failure()
     }
 
-    /// What steps in for the remote service: the implementation, until the router is closed.
-    pub(crate) fn stand_in(&self, local: Local) -> CallService {
+    /// Returns the fallback service: the local implementation, until the router is closed.
+    pub(crate) fn fallback_service(&self, local: Local) -> CallService {
         let traffic = Arc::clone(&self.traffic);
         CallService::from_fn(move |call| {
             if traffic.is_cut() {
@@ -120,29 +120,29 @@ impl ActiveRoute {
         })
     }
 
-    /// The service of the route: the place it leads to, under what its row asks for.
+    /// Returns the service of the route: its destination behind the limits and policies of the row.
     pub(crate) fn service(&self) -> CallService {
-        let inner = match &self.place {
+        let inner = match &self.destination {
             Destination::Local(local) => local.service(),
             Destination::Noop => CallService::from_fn(noop),
-            Destination::Remote(remote) => self.policies.around(remote.service()),
+            Destination::Remote(remote) => self.policies.wrap(remote.service()),
         };
-        let leaves = matches!(self.place, Destination::Remote(_));
+        let is_remote = matches!(self.destination, Destination::Remote(_));
         CallService::shared(Arc::new(Path::new(
             inner,
             self.limits,
             Arc::clone(&self.traffic),
-            leaves,
+            is_remote,
         )))
     }
 
-    /// Counts a call that came from outside against the limit of the row.
+    /// Counts an inbound call against the concurrency limit of the row.
     pub(crate) fn admit(&self, call: &mut Call) -> Result<(), Error> {
         self.traffic.admit(self.limits, call)
     }
 
-    /// Gives calls in flight the time the row allows, then ends them. Called once, when another
-    /// route has taken the place.
+    /// Starts the drain: calls in flight may run for the row's drain time, then they are ended.
+    /// Called once, when another route has replaced this one.
     pub(crate) fn retire(&self) {
         self.traffic.end_at(after(self.limits.drain()));
     }

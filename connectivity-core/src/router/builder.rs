@@ -1,4 +1,4 @@
-//! Settings of a router, and opening one.
+//! The builder of a router.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,8 +21,8 @@ use crate::routes::SqliteRoutes;
 use crate::routes::{RouteSource, SourceError, Strategy};
 use crate::transport::Transport;
 
-/// Settings of a [`Router`]: which process it is, where its rows come from, which transports and
-/// layers it has.
+/// Builder of a [`Router`]: the name of its process, the source of its rows, its transports and its
+/// layers.
 #[must_use = "a builder does nothing until it is built or opened"]
 pub struct RouterBuilder {
     node: Option<String>,
@@ -33,41 +33,41 @@ pub struct RouterBuilder {
 }
 
 impl RouterBuilder {
-    /// Begins with these transports.
+    /// Creates a builder with these transports.
     pub(crate) fn new(transports: HashMap<String, Arc<dyn Transport>>) -> Self {
         let (missing_row, layers) = (MissingRow::default(), Layers::default());
         Self { node: None, missing_row, source: None, transports, layers }
     }
 
-    /// Names this process, so that several can share one file: a row whose config has
-    /// `"home":"billing"` is local in the process named `billing`, and as its strategy says
-    /// everywhere else.
+    /// Sets the name of this process, so that several processes can share one file. A row whose
+    /// config has `"home":"billing"` is local in the process named `billing`, and follows its
+    /// strategy in all others.
     pub fn node(mut self, name: impl Into<String>) -> Self {
         self.node = Some(name.into());
         self
     }
 
-    /// Says what happens to a call whose name has no row; unless said, the implementation
-    /// registered here takes it.
+    /// Sets the policy for calls whose name has no row. By default the implementation registered
+    /// here serves them.
     pub fn missing_row(mut self, missing_row: MissingRow) -> Self {
         self.missing_row = missing_row;
         self
     }
 
-    /// Takes the rows from a source of your own instead of a SQLite file.
+    /// Sets a custom source of rows instead of a SQLite file.
     pub fn source(mut self, source: impl RouteSource) -> Self {
         self.source = Some(Arc::new(source));
         self
     }
 
-    /// Adds a transport, or replaces the one that comes with the crate: rows whose strategy is
-    /// `strategy` go there.
+    /// Adds a transport for rows with this strategy, or replaces the default one.
     pub fn transport(mut self, strategy: &str, transport: impl Transport) -> Self {
         self.transports.insert(strategy.to_owned(), Arc::new(transport));
         self
     }
 
-    /// Adds a tower layer around all calls going out, local ones too. The first added is outermost.
+    /// Adds a tower layer around all outgoing calls, including local ones. The first added is
+    /// outermost.
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<CallService> + Send + Sync + 'static,
@@ -95,20 +95,28 @@ impl RouterBuilder {
         self
     }
 
-    /// Opens the routes file and starts the router. A missing file is refused: a lost volume must
-    /// not mean "all local".
+    /// Opens the routes file and starts the router. Fails if the file is missing: a lost volume
+    /// must not mean "all local".
     ///
     /// # Errors
-    /// What is wrong with the settings or the file, and what to do.
+    /// Returns the fault of the settings or the file, and how to fix it.
+    ///
+    /// # Cancel safety
+    /// The file is opened on a blocking thread, which completes even if the future is dropped. The
+    /// router is then dropped too.
     #[cfg(feature = "sqlite")]
     pub async fn open(self, path: impl AsRef<Path>) -> Result<Router, OpenError> {
         self.open_with(path.as_ref(), |path| SqliteRoutes::open(path)).await
     }
 
-    /// Opens the routes file, making it if it is not there, and starts the router.
+    /// Opens the routes file, creating it if it is missing, and starts the router.
     ///
     /// # Errors
-    /// What is wrong with the settings or the file, and what to do.
+    /// Returns the fault of the settings or the file, and how to fix it.
+    ///
+    /// # Cancel safety
+    /// The file is opened on a blocking thread, which completes even if the future is dropped. The
+    /// file may then exist, and the router is dropped.
     #[cfg(feature = "sqlite")]
     pub async fn open_or_create(self, path: impl AsRef<Path>) -> Result<Router, OpenError> {
         self.open_with(path.as_ref(), |path| SqliteRoutes::open_or_create(path)).await
@@ -127,12 +135,12 @@ impl RouterBuilder {
         })
     }
 
-    /// Starts the router on the [source](Self::source) it was given. Blocks while the source is
-    /// read for the first time.
+    /// Starts the router on its [source](Self::source). Blocks while the source is read for the
+    /// first time.
     ///
     /// # Errors
-    /// When there is no source, the source cannot be read or watched, or a name in the settings is
-    /// none.
+    /// Fails if there is no source, if the source cannot be read or watched, or if a name in the
+    /// settings is invalid.
     pub fn build(self) -> Result<Router, OpenError> {
         if let Some(node) = &self.node {
             Name::parse(node)?;
@@ -154,7 +162,7 @@ impl RouterBuilder {
     }
 }
 
-/// Checks that rows can name a transport.
+/// Checks that a strategy is valid and uses a transport.
 pub(super) fn check_transport(strategy: &str) -> Result<(), SourceError> {
     if Strategy::parse(strategy).map_err(SourceError::new)?.is_remote() {
         return Ok(());
@@ -165,21 +173,29 @@ pub(super) fn check_transport(strategy: &str) -> Result<(), SourceError> {
 }
 
 impl Router {
-    /// Opens the routes file and starts a router with default settings. A missing file is refused:
-    /// see [`open_or_create`](Self::open_or_create).
+    /// Opens the routes file and starts a router with default settings. Fails if the file is
+    /// missing: see [`open_or_create`](Self::open_or_create).
     ///
     /// # Errors
-    /// What is wrong with the file, and what to do.
+    /// Returns the fault of the file, and how to fix it.
+    ///
+    /// # Cancel safety
+    /// The file is opened on a blocking thread, which completes even if the future is dropped. The
+    /// router is then dropped too.
     #[cfg(feature = "sqlite")]
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         Self::builder().open(path).await
     }
 
-    /// Opens the routes file, making it if it is not there, and starts a router with default
+    /// Opens the routes file, creating it if it is missing, and starts a router with default
     /// settings.
     ///
     /// # Errors
-    /// What is wrong with the file, and what to do.
+    /// Returns the fault of the file, and how to fix it.
+    ///
+    /// # Cancel safety
+    /// The file is opened on a blocking thread, which completes even if the future is dropped. The
+    /// file may then exist, and the router is dropped.
     #[cfg(feature = "sqlite")]
     pub async fn open_or_create(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         Self::builder().open_or_create(path).await
@@ -197,14 +213,14 @@ impl fmt::Debug for RouterBuilder {
     }
 }
 
-/// Says why a router could not be opened.
+/// The error of opening a router.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// `build` was called without a source.
     #[error("a router needs routes: call `open(path)`, `open_or_create(path)` or `source(..)`")]
     NoSource,
-    /// The name of the node is none.
+    /// The name of the node is invalid.
     #[error("the name of the node")]
     Node(#[from] NameError),
     /// The source cannot be opened, read or watched.

@@ -1,4 +1,43 @@
 //! The heart of a router: the table that calls read, and the state that tables are built from.
+//!
+//! # From a changed row to changed calls
+//!
+//! An example. The row of `billing` says `local`, the service is registered in this process, and
+//! its calls take the fast path. An operator commits:
+//!
+//! ```sql
+//! UPDATE routes SET strategy = 'unix', endpoint = '/run/billing.sock'
+//! WHERE service_name = 'billing';
+//! ```
+//!
+//! 1. **Notice.** The watcher's thread (`routes/sqlite/watch.rs`) sees the commit and calls the
+//!    function that [`Core::watch`] gave to the source. That function calls [`Core::reload`]. If it
+//!    fails, the watcher backs off and calls it again.
+//! 2. **Read.** `reload` calls [`Core::read`], which reads all rows in one [`Snapshot`]: the new row
+//!    of `billing` and generation `n + 1`. Only then does `reload` lock the [`State`] and store the
+//!    snapshot there. The rows differ from the previous ones, so it calls [`Core::swap`] with
+//!    [`Concerns::Rows`]. (With equal rows it would be [`Concerns::Files`], which rebuilds only
+//!    entries that are stale.)
+//! 3. **Build.** `swap` calls [`State::build`], which builds one [`RouteEntry`] for each row with
+//!    [`State::entry`] (`router/build_entry.rs`). The row of every other service is unchanged, so
+//!    their entries are shared with the old table. The row of `billing` is not, so
+//!    [`State::new_entry`] parses it and asks `UnixTransport::build` for a [`Remote`]. Nothing is
+//!    dialled: the first call dials. If the row were bad, the entry would keep the `local` route and
+//!    record the fault.
+//! 4. **Cold, swap, hot.** [`Core::publish`] calls [`ServiceCell::retain_fast`], which clears the
+//!    fast bit of each method of `billing`: from here on its calls go to `Handle::slow` and look at
+//!    the table. Then it stores the new table, and calls resolve to the Unix socket. Then it calls
+//!    [`ServiceCell::set_fast`] for methods that became local; `billing` has none. In any other
+//!    order a call could take the fast path while the table already says `unix`.
+//! 5. **Retire.** [`retire_replaced`] finds the routes that only the old table holds. The old route
+//!    of `billing` is local: its calls in flight run to their end where they are. Had it been
+//!    remote, `ActiveRoute::retire` would give them the `drain_ms` of the old row, then end them.
+//!
+//! A call reads one table from start to end, so each call sees the old route or the new one and
+//! never a mix.
+//!
+//! [`RouteEntry`]: crate::router::entry::RouteEntry
+//! [`Remote`]: crate::transport::Remote
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -27,18 +66,18 @@ pub(crate) struct Core {
     state: Mutex<State>,
     source: Arc<dyn RouteSource>,
     reloading: Mutex<()>,
-    source_error: Mutex<Option<(SourceError, SystemTime)>>,
+    read_error: Mutex<Option<(SourceError, SystemTime)>>,
     watch: Mutex<Option<WatchGuard>>,
     recheck: Mutex<Option<Recheck>>,
     waiting_rows: Mutex<WaitingRows>,
-    /// Counts the tables that were put in force, for listeners that tell their clients what there
-    /// is to call.
+    /// Counts the tables put in force, for listeners that announce changed services to their
+    /// clients.
     #[cfg(feature = "mcp")]
     tables: tokio::sync::watch::Sender<u64>,
 }
 
-/// A panic while the lock was held left the state as it was before: everything in it is replaced
-/// whole.
+/// Locks a mutex and ignores poisoning: values are replaced as a whole, so a panic under the lock
+/// left the previous one.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -50,7 +89,7 @@ impl Core {
             state: Mutex::new(state),
             source,
             reloading: Mutex::default(),
-            source_error: Mutex::default(),
+            read_error: Mutex::default(),
             watch: Mutex::default(),
             recheck: Mutex::default(),
             waiting_rows: Mutex::default(),
@@ -63,9 +102,9 @@ impl Core {
         self.table.load_full()
     }
 
-    /// The table, for a moment: it costs less than [`table`](Self::table), and must not be held
+    /// Borrows the table. Cheaper than [`table`](Self::table), but the guard must not be held
     /// across an `.await`.
-    pub(crate) fn now(&self) -> arc_swap::Guard<Arc<Table>> {
+    pub(crate) fn table_guard(&self) -> arc_swap::Guard<Arc<Table>> {
         self.table.load()
     }
 
@@ -73,13 +112,12 @@ impl Core {
         &*self.source
     }
 
-    pub(crate) fn source_error(&self) -> Option<(SourceError, SystemTime)> {
-        lock(&self.source_error).clone()
+    pub(crate) fn read_error(&self) -> Option<(SourceError, SystemTime)> {
+        lock(&self.read_error).clone()
     }
 
-    /// Reads the source and puts what it says in force. One at a time; the state is locked only
-    /// when everything is read, so that a file that somebody holds up keeps nobody from registering
-    /// or making clients.
+    /// Reads the source and puts its rows in force. Reloads run one at a time. The state is locked
+    /// only after everything is read, so a slow file does not block registrations or new clients.
     pub(crate) fn reload(&self) -> Result<(), SourceError> {
         let _building = Building::begin(self);
         let _one_at_a_time = lock(&self.reloading);
@@ -92,13 +130,13 @@ impl Core {
                 snapshot.generation = generation;
             }
         }
-        let same = snapshot.rows == state.snapshot.rows;
+        let same_rows = snapshot.rows == state.snapshot.rows;
         state.snapshot = snapshot;
-        self.swap(&mut state, if same { Concerns::Files } else { Concerns::Rows });
+        self.swap(&mut state, if same_rows { Concerns::Files } else { Concerns::Rows });
         Ok(())
     }
 
-    /// Changes what tables are built from, and puts the outcome in force before it returns.
+    /// Changes the state and puts the resulting table in force before it returns.
     pub(crate) fn change<T, E>(
         &self,
         change: impl FnOnce(&mut State) -> Result<T, E>,
@@ -106,7 +144,7 @@ impl Core {
         self.change_of(Concerns::Everything, change)
     }
 
-    /// The same for a change that concerns one service.
+    /// Like [`change`](Self::change), for a change to a single service.
     pub(crate) fn change_service<T, E>(
         &self,
         name: &Name,
@@ -127,28 +165,29 @@ impl Core {
         Ok(outcome)
     }
 
-    /// Gives a name a row `local` if it has none, so that the first UPDATE of an operator finds
-    /// one. While somebody else is writing, the row has to wait: this is called on threads of the
-    /// runtime.
+    /// Adds a `local` row for a name without one, so that the first UPDATE of an operator finds a
+    /// row. Runs on threads of the runtime, so it must not block: while another writer holds the
+    /// source, the row is queued.
     pub(crate) fn add_missing_row(&self, name: &Name) -> Result<(), SourceError> {
         if self.table.load().has_row(name) {
             return Ok(());
         }
-        let others_wait = !lock(&self.waiting_rows).is_empty();
-        match if others_wait { Added::Busy } else { self.source.add_missing(&[name])? } {
+        let is_queued = !lock(&self.waiting_rows).is_empty();
+        match if is_queued { Added::Busy } else { self.source.add_missing(&[name])? } {
             Added::Busy => {
-                self.let_wait(name);
+                self.queue_row(name);
                 Ok(())
             }
             Added::Rows(0) | Added::ReadOnly => Ok(()),
-            Added::Rows(_) => self.take_over(name),
+            Added::Rows(_) => self.apply_added_row(name),
         }
     }
 
-    /// Asks the transport of a route about it; another process may have one that this router lacks.
+    /// Checks a route with its transport. Accepts routes whose transport this router lacks: another
+    /// process may have it.
     #[cfg(feature = "sqlite")]
     pub(crate) fn check(&self, route: &Route) -> Result<(), RouteError> {
-        // The transport is asked without the lock: it can be the user's.
+        // Release the lock before calling the transport, which may be user code.
         let (transport, node, calls) = {
             let state = lock(&self.state);
             let transport = state.transports.get(route.strategy().as_str()).cloned();
@@ -159,22 +198,22 @@ impl Core {
         transport.check_calls(route, &BuildContext::new(node.as_deref(), calls))
     }
 
-    /// Puts a row that was just added in force: that row alone, where nothing else has changed
-    /// since the last read.
-    fn take_over(&self, name: &Name) -> Result<(), SourceError> {
+    /// Puts a row that was just added in force. Adds only that row to the table if nothing else
+    /// changed since the last read, and reloads otherwise.
+    fn apply_added_row(&self, name: &Name) -> Result<(), SourceError> {
         let in_force = || self.table.load().has_row(name);
-        // The watcher can be quicker.
+        // The watcher may have been faster.
         if in_force() {
             return Ok(());
         }
         let read = self.source.read_some(&[name])?;
-        if read.is_some_and(|read| self.put_next(name, read)) || in_force() {
+        if read.is_some_and(|read| self.publish_row(name, read)) || in_force() {
             return Ok(());
         }
         self.reload()
     }
 
-    fn put_next(&self, name: &Name, read: Snapshot) -> bool {
+    fn publish_row(&self, name: &Name, read: Snapshot) -> bool {
         let Ok([row]) = <[_; 1]>::try_from(read.rows) else { return false };
         let _building = Building::begin(self);
         let mut state = lock(&self.state);
@@ -188,13 +227,13 @@ impl Core {
         true
     }
 
-    fn let_wait(&self, name: &Name) {
+    fn queue_row(&self, name: &Name) {
         let first = lock(&self.waiting_rows).add(name);
-        // The thread is gone when the router is closed: nobody needs the row then.
+        // The thread has ended if the router is closed; the row is not needed then.
         let _ = lock(&self.recheck).as_ref().filter(|_| first).map(|recheck| recheck.send(()));
     }
 
-    /// Tries again to add the rows that wait.
+    /// Retries adding the queued rows.
     pub(crate) fn add_waiting_rows(&self) {
         let names = self.waiting_rows().names();
         if names.is_empty() {
@@ -205,8 +244,8 @@ impl Core {
             Ok(Added::Busy) => lock(&self.waiting_rows).failed(None),
             Ok(Added::Rows(0) | Added::ReadOnly) => lock(&self.waiting_rows).done(&names),
             Ok(Added::Rows(_)) => {
-                // In force first, so that who sees the warning gone sees the row. A failure is on
-                // `inspect`, and the watcher reads again.
+                // Reload before clearing the warning, so that the row is in force once the warning
+                // is gone. `inspect` reports a failed reload, and the watcher retries it.
                 let _ = self.reload();
                 lock(&self.waiting_rows).done(&names);
             }
@@ -220,7 +259,7 @@ impl Core {
 
     fn read(&self) -> Result<Snapshot, SourceError> {
         let read = self.source.read();
-        let mut error = lock(&self.source_error);
+        let mut error = lock(&self.read_error);
         match read {
             Ok(snapshot) => {
                 if error.take().is_some() {
@@ -230,9 +269,8 @@ impl Core {
             }
             Err(cause) => {
                 let before = error.take();
-                // A read is tried again and again: what is known already is on `inspect`, and fills
-                // no log.
-                if before.as_ref().is_none_or(|(known, _)| *known != cause) {
+                // Reads are retried often. Log only a new cause; `inspect` shows the current one.
+                if before.as_ref().is_none_or(|(last, _)| *last != cause) {
                     tracing::error!(%cause, "the routes cannot be read; the ones in force stay");
                 }
                 let since = before.map_or_else(SystemTime::now, |(_, since)| since);
@@ -242,26 +280,27 @@ impl Core {
         }
     }
 
-    /// Builds a table and puts it in force, in the order that never lets a call pass a route that
-    /// has left local: first the methods that leave it turn cold, then the table is swapped, then
-    /// the methods that became local turn fast.
+    /// Builds a table for the changed state and publishes it.
     fn swap(&self, state: &mut State, concerns: Concerns<'_>) {
         let old = self.table.load_full();
         let concerns =
             if std::mem::take(&mut state.in_force) { concerns } else { Concerns::Everything };
         let new = state.build(&old, concerns).map(Arc::new);
         if let Some(new) = new {
-            self.put(state, concerns, &old, &new);
+            self.publish(state, concerns, &old, &new);
         }
         state.in_force = true;
     }
 
-    fn put(&self, state: &State, concerns: Concerns<'_>, old: &Table, new: &Arc<Table>) {
-        for cell in state.cells_of(concerns) {
+    /// Puts a table in force. The order guarantees that no call takes the fast path past a route
+    /// that is not local: methods that leave local turn cold, the table is swapped, methods that
+    /// became local turn fast.
+    fn publish(&self, state: &State, concerns: Concerns<'_>, old: &Table, new: &Arc<Table>) {
+        for cell in state.affected_cells(concerns) {
             cell.retain_fast(State::fast_methods(cell, new));
         }
         self.table.store(Arc::clone(new));
-        for cell in state.cells_of(concerns) {
+        for cell in state.affected_cells(concerns) {
             cell.set_fast(State::fast_methods(cell, new));
         }
         retire_replaced(old, new);
@@ -270,7 +309,7 @@ impl Core {
         self.tables.send_modify(|count| *count += 1);
     }
 
-    /// Counts the tables that were put in force.
+    /// Returns the counter of tables put in force.
     #[cfg(feature = "mcp")]
     pub(crate) fn tables(&self) -> tokio::sync::watch::Receiver<u64> {
         self.tables.subscribe()
@@ -288,10 +327,15 @@ impl Core {
         Ok(())
     }
 
-    /// Builds the table anew if something that it was built from beside its rows may have changed.
+    /// Rebuilds stale entries: those whose row refers to a file that may have changed.
     pub(crate) fn recheck(&self) {
         let table = self.table.load_full();
-        if table.can_turn.iter().filter_map(|at| table.slots.get(*at)).any(|slot| slot.is_stale()) {
+        if table
+            .can_go_stale
+            .iter()
+            .filter_map(|at| table.entries.get(*at))
+            .any(|entry| entry.is_stale())
+        {
             let rebuilt =
                 self.change_of(Concerns::Files, |_state| Ok::<(), std::convert::Infallible>(()));
             rebuilt.unwrap_or_else(|never| match never {});
@@ -306,31 +350,31 @@ impl Core {
 
     pub(crate) fn cell(&self, desc: &'static ServiceDesc) -> Arc<ServiceCell> {
         let name = Name::from_static(desc.name());
-        // Clients may be made for each request, so the usual case takes no lock.
+        // A program may create a client per request, so the common case takes no lock.
         if let Some(cell) =
-            self.table.load().services.get(&name).and_then(|known| known.cell.clone())
+            self.table.load().services.get(&name).and_then(|service| service.cell.clone())
         {
             return cell;
         }
-        let made = self.change_service(&name, |state| {
+        let created = self.change_service(&name, |state| {
             let cell =
                 state.cells.entry(name.clone()).or_insert_with(|| Arc::new(ServiceCell::new(desc)));
             Ok::<_, std::convert::Infallible>(Arc::clone(cell))
         });
-        made.unwrap_or_else(|never| match never {})
+        created.unwrap_or_else(|never| match never {})
     }
 }
 
 impl Host for Core {
     fn plan(&self, method: &'static MethodDesc) -> Plan {
         match self.table.load().resolve(method.full_name()) {
-            Ok(ready) => ready.plan(),
+            Ok(resolved) => resolved.plan(),
             Err(error) => Plan { service: refuse(error), form: Form::Typed },
         }
     }
 }
 
-/// A service that answers every call with this error.
+/// Returns a service that fails every call with `error`.
 fn refuse(error: Error) -> CallService {
     CallService::from_fn(move |_call| std::future::ready(Err(error.clone())))
 }

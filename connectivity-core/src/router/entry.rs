@@ -1,4 +1,4 @@
-//! One row of the source, with what became of it.
+//! The entry of a table: one row of the source with the route built from it and its fault.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -13,63 +13,61 @@ use crate::router::table::ResolvedRoute;
 use crate::routes::{Route, RouteError, RouteRow};
 use crate::transport::{Calls, Remote, Transport};
 
-/// One row: the route it made, or the last good one and what is wrong now.
+/// One row with its route, or with the last good route and the fault of the row.
 pub(crate) struct RouteEntry {
     pub(crate) row: RouteRow,
     pub(crate) name: Option<Name>,
-    /// The route in force; of an older row if there is trouble with this one.
-    pub(crate) target: Option<Arc<ActiveRoute>>,
-    /// The same, under its layers.
-    pub(crate) ready: Option<ResolvedRoute>,
-    pub(crate) trouble: Option<RouteFault>,
-    /// Which transport built the target, so that a replaced transport builds it anew.
+    /// The route in force. If this row has a fault, the route of an earlier version of the row.
+    pub(crate) active: Option<Arc<ActiveRoute>>,
+    /// The active route wrapped in its fallback and layers.
+    pub(crate) resolved: Option<ResolvedRoute>,
+    pub(crate) fault: Option<RouteFault>,
+    /// The transport that built the active route. The route is rebuilt if it was replaced.
     pub(crate) transport: Option<Arc<dyn Transport>>,
-    /// Which set of layers stands around the target.
-    pub(crate) layers: u64,
-    /// What was known of the calls when the target was found to suit them.
+    /// The version of the layers around the active route.
+    pub(crate) layers_version: u64,
+    /// What was known about the calls when the transport last accepted them.
     pub(crate) calls: Calls,
-    /// Whether an implementation in this process steps in when the target fails.
-    pub(crate) stand_in: bool,
-    /// Whether the slot can turn [stale](Self::is_stale) at all.
-    pub(crate) can_turn: bool,
+    /// Whether the active route falls back to an implementation in this process.
+    pub(crate) has_fallback: bool,
+    /// Whether the entry can become [stale](Self::is_stale) at all.
+    pub(crate) can_go_stale: bool,
 }
 
 impl RouteEntry {
-    /// Says whether building the row again may come out differently: a file that it names has
-    /// changed, or it is a good row that its transport could not build.
+    /// Returns whether building the row again may have another result: a file that the row refers
+    /// to has changed, or the row is valid and its transport could not build it.
     pub(crate) fn is_stale(&self) -> bool {
-        let remote = || self.target.as_ref().and_then(|target| target.remote());
-        self.can_turn
-            && (self.trouble.is_some() || remote().is_some_and(|remote| !is_unchanged(remote)))
+        let remote = || self.active.as_ref().and_then(|active| active.remote());
+        self.can_go_stale
+            && (self.fault.is_some() || remote().is_some_and(|remote| !is_unchanged(remote)))
     }
 
-    /// Says whether what a row became can turn stale.
-    pub(crate) fn can_turn(
+    /// Returns whether an entry of these parts can become stale.
+    pub(crate) fn can_go_stale(
         row: &RouteRow,
-        target: Option<&ActiveRoute>,
-        trouble: Option<&RouteFault>,
+        active: Option<&ActiveRoute>,
+        fault: Option<&RouteFault>,
     ) -> bool {
-        match trouble {
-            Some(trouble) => {
-                matches!(trouble.cause, Cause::Invalid(_)) && Route::parse(row).is_ok()
-            }
-            None => target.and_then(ActiveRoute::remote).is_some_and(Remote::can_change),
+        match fault {
+            Some(fault) => matches!(fault.cause, Cause::Invalid(_)) && Route::parse(row).is_ok(),
+            None => active.and_then(ActiveRoute::remote).is_some_and(Remote::can_change),
         }
     }
 
-    /// Says whether building the same row again came to the same.
+    /// Returns whether building the same row again gave the same result.
     pub(crate) fn is_same(&self, before: &Self) -> bool {
-        let target = |slot: &Self| slot.target.as_ref().map(Arc::as_ptr);
-        let cause = |slot: &Self| slot.trouble.as_ref().map(|trouble| trouble.cause.clone());
-        let around = |slot: &Self| (slot.layers, slot.stand_in, slot.calls);
-        target(self) == target(before)
+        let active = |entry: &Self| entry.active.as_ref().map(Arc::as_ptr);
+        let cause = |entry: &Self| entry.fault.as_ref().map(|fault| fault.cause.clone());
+        let wrapping = |entry: &Self| (entry.layers_version, entry.has_fallback, entry.calls);
+        active(self) == active(before)
             && cause(self) == cause(before)
-            && around(self) == around(before)
+            && wrapping(self) == wrapping(before)
     }
 }
 
-/// Asks a transport whether what it was built from is the same. It can be the user's: where its
-/// code panics, the row is built again.
+/// Returns whether the files behind a remote are unchanged. The transport may be user code: if it
+/// panics, the remote counts as changed and the row is built again.
 pub(crate) fn is_unchanged(remote: &Remote) -> bool {
     std::panic::catch_unwind(AssertUnwindSafe(|| remote.is_unchanged())).unwrap_or(false)
 }
@@ -78,12 +76,12 @@ impl fmt::Debug for RouteEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RouteEntry")
             .field("row", &self.row)
-            .field("trouble", &self.trouble)
+            .field("fault", &self.fault)
             .finish_non_exhaustive()
     }
 }
 
-/// What is wrong with a row, and since when.
+/// The fault of a row: its cause, and since when it exists.
 #[derive(Clone, Debug)]
 pub(crate) struct RouteFault {
     pub(crate) cause: Cause,
@@ -106,11 +104,11 @@ impl fmt::Display for RouteFault {
     }
 }
 
-/// Why a row is not in force.
+/// The cause why a row is not in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     Invalid(RouteError),
-    NoTransport { word: String, known: Vec<String> },
+    NoTransport { word: String, available: Vec<String> },
     NoImplementation,
 }
 
@@ -123,7 +121,7 @@ impl Cause {
     }
 }
 
-/// Strategies whose transports are there by default once their features, of the same names, are on.
+/// Strategies that have a transport by default if the feature of the same name is enabled.
 const OF_FEATURES: [&str; 4] = ["http", "mcp", "quic", "unix"];
 
 impl fmt::Display for Cause {
@@ -131,11 +129,11 @@ impl fmt::Display for Cause {
         match self {
             Self::Invalid(error) => write!(f, "{error}"),
             Self::NoImplementation => f.write_str(RouteFault::NOT_SERVED_HERE),
-            Self::NoTransport { word, known } => {
+            Self::NoTransport { word, available } => {
                 write!(
                     f,
                     "strategy: this router has no transport `{word}`; it has {}",
-                    known.join(", ")
+                    available.join(", ")
                 )?;
                 match OF_FEATURES.contains(&word.as_str()) {
                     true => write!(
@@ -156,7 +154,7 @@ mod tests {
     #[test]
     fn a_transport_that_is_left_out_of_the_build_is_said_to_be() {
         let text = |word: &str| {
-            Cause::NoTransport { word: word.to_owned(), known: vec!["local".to_owned()] }
+            Cause::NoTransport { word: word.to_owned(), available: vec!["local".to_owned()] }
                 .to_string()
         };
         assert!(text("mcp").ends_with(

@@ -1,4 +1,4 @@
-//! The implementations of a router that calls from outside may reach.
+//! The implementations of a router that inbound calls may reach.
 
 use std::sync::Arc;
 
@@ -23,24 +23,26 @@ impl Exposed {
         Self { core, exposure }
     }
 
-    /// Finds who answers a call, and counts it against its row.
-    fn answer(&self, call: Call) -> Result<BoxFuture<'static, Result<Reply, Error>>, Error> {
-        let table = self.core.now();
+    /// Dispatches an inbound call to its implementation and counts it against its row.
+    fn dispatch(&self, call: Call) -> Result<BoxFuture<'static, Result<Reply, Error>>, Error> {
+        let table = self.core.table_guard();
         if table.closed {
             return Err(closed(call.name()));
         }
-        let (known, local) = self.find(&table, call.name())?;
+        let (service, local) = self.find(&table, call.name())?;
         let mut call = match local.find(call.name())? {
             Some(method) => call.with_method(method),
             None => call,
         };
-        let target = table.slot(call.name()).and_then(|slot| slot.target.as_ref());
-        if let Some(target) = target.filter(|target| matches!(target.place, Destination::Noop)) {
-            return Ok(target.service().send(call));
+        let active = table.entry(call.name()).and_then(|entry| entry.active.as_ref());
+        if let Some(active) =
+            active.filter(|active| matches!(active.destination, Destination::Noop))
+        {
+            return Ok(active.service().send(call));
         }
-        match target {
-            Some(target) => target.admit(&mut call)?,
-            None => known.admit(&mut call)?,
+        match active {
+            Some(active) => active.admit(&mut call)?,
+            None => service.admit(&mut call)?,
         }
         Ok(local.send(call))
     }
@@ -51,8 +53,8 @@ impl Exposed {
         table: &'a Table,
         name: &str,
     ) -> Result<(&'a ServiceEntry, &'a Local), Error> {
-        let known = table.known(name).filter(|_| self.exposure.covers(name));
-        let found = known.and_then(|known| Some((known, known.local.as_ref()?)));
+        let service = table.service(name).filter(|_| self.exposure.covers(name));
+        let found = service.and_then(|service| Some((service, service.local.as_ref()?)));
         found.ok_or_else(|| {
             Error::new(ErrorKind::NotRoutable, name, "no service of this name is exposed here")
         })
@@ -61,7 +63,7 @@ impl Exposed {
 
 impl Erased for Exposed {
     fn call(self: Arc<Self>, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
-        self.answer(call).unwrap_or_else(|error| Box::pin(std::future::ready(Err(error))))
+        self.dispatch(call).unwrap_or_else(|error| Box::pin(std::future::ready(Err(error))))
     }
 }
 
@@ -79,10 +81,10 @@ impl ExposedServices for Exposed {
     }
 
     fn tagged(&self, mut call: Call) -> Call {
-        let table = self.core.now();
-        let Ok((known, local)) = self.find(&table, call.name()) else { return call };
+        let table = self.core.table_guard();
+        let Ok((service, local)) = self.find(&table, call.name()) else { return call };
         let Ok(method) = local.find(call.name()) else { return call };
-        if let Some(tag) = known.unrouted.as_ref().and_then(|ready| ready.tag.clone()) {
+        if let Some(tag) = service.unrouted.as_ref().and_then(|route| route.tag.clone()) {
             call.set_route(tag);
         }
         match method {
@@ -95,7 +97,7 @@ impl ExposedServices for Exposed {
     fn listed(&self) -> Vec<Listed> {
         let table = self.core.table();
         let mut listed: Vec<_> =
-            table.services.iter().flat_map(|(name, known)| listed_of(name, known)).collect();
+            table.services.iter().flat_map(|(name, service)| listed_of(name, service)).collect();
         listed.retain(|listed| self.exposure.covers(listed.name()) && !is_off(listed, &table));
         listed.sort_by(|one, other| one.name().cmp(other.name()));
         listed
@@ -108,18 +110,18 @@ impl ExposedServices for Exposed {
 }
 
 #[cfg(feature = "mcp")]
-fn listed_of(name: &crate::Name, known: &ServiceEntry) -> Vec<Listed> {
-    match known.local.as_ref().map(Local::desc) {
+fn listed_of(name: &crate::Name, service: &ServiceEntry) -> Vec<Listed> {
+    match service.local.as_ref().map(Local::desc) {
         Some(Some(desc)) => desc.methods().iter().copied().map(Listed::Method).collect(),
         Some(None) => vec![Listed::Raw(name.clone())],
         None => Vec::new(),
     }
 }
 
-/// Returns whether every call would be refused as `Noop`.
+/// Returns whether every call would fail as `Noop`.
 #[cfg(feature = "mcp")]
 fn is_off(listed: &Listed, table: &Table) -> bool {
-    let target = table.slot(listed.name()).and_then(|slot| slot.target.as_ref());
-    let noop = target.is_some_and(|target| matches!(target.place, Destination::Noop));
+    let active = table.entry(listed.name()).and_then(|entry| entry.active.as_ref());
+    let noop = active.is_some_and(|active| matches!(active.destination, Destination::Noop));
     noop && !matches!(listed, Listed::Method(method) if method.noop().is_some())
 }

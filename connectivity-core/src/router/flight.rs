@@ -1,4 +1,4 @@
-//! What runs of one row: its calls in flight, whatever edits the row has seen since they began.
+//! Calls in flight per row, counted across all edits of the row.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,30 +10,30 @@ use crate::layer::Gate;
 use crate::name::Name;
 use crate::router::path::Traffic;
 
-/// The calls in flight of one row. It lives as long as a route of the row does, or a call.
+/// The calls in flight of one row. Lives as long as any route or call of the row.
 #[derive(Default)]
 pub(crate) struct Flight {
     gate: Gate,
     idle: Notify,
-    /// Whether anybody waits for `idle`; most calls end while nobody does.
+    /// Whether a task waits for `idle`. Calls skip the notification otherwise.
     awaited: AtomicBool,
-    /// Whether a call came that was none of a method.
+    /// Whether the row has had a call that names no method.
     called_raw: AtomicBool,
-    /// The routes that the row has had and that may have calls.
+    /// All routes of the row, past and present, that may still have calls.
     routes: Mutex<Vec<Weak<Traffic>>>,
 }
 
 impl Flight {
-    /// Counts one more call, unless there are `limit` already. A call that is refused was never
-    /// counted.
+    /// Counts one more call and returns true, unless `limit` calls are in flight. A refused call is
+    /// never counted.
     pub(crate) fn enter(&self, limit: Option<usize>) -> bool {
         self.gate.enter(limit)
     }
 
-    /// Notes that the row is that of a raw service: nothing else may tell, where that is only
-    /// called.
+    /// Records that the row belongs to a raw service. In a process that only calls the service,
+    /// nothing else shows that.
     pub(crate) fn note_raw_call(&self) {
-        // A load first: a store by every call would be one more thing that all threads fight for.
+        // Load first: a store by every call would make all threads contend for the cache line.
         if !self.was_called_raw() {
             self.called_raw.store(true, Ordering::Relaxed);
         }
@@ -55,8 +55,8 @@ impl Flight {
 
     /// Waits until no call is in flight.
     async fn idle(&self) {
-        // Either this sees the last call gone, or that call sees this: both write before they read,
-        // in one order for all.
+        // Either this task sees that the last call has left, or that call sees this flag: both
+        // write before they read, and the operations are sequentially consistent.
         self.awaited.store(true, Ordering::SeqCst);
         loop {
             let idle = self.idle.notified();
@@ -73,7 +73,7 @@ impl Flight {
         routes.push(Arc::downgrade(route));
     }
 
-    /// Ends the calls in flight for good; returns how many there were.
+    /// Ends the calls in flight without a drain. Returns how many there were.
     fn cut(&self) -> usize {
         self.routes().iter().filter_map(Weak::upgrade).for_each(|route| route.cut());
         self.in_flight()
@@ -84,12 +84,13 @@ impl Flight {
     }
 }
 
-/// The flights of all rows that are there, or were when a call began that still runs.
+/// The flights of all rows, including deleted ones that still have calls in flight.
 #[derive(Default)]
 pub(crate) struct Flights(Mutex<HashMap<Name, Weak<Flight>>>);
 
 impl Flights {
-    /// The flight of a row: an edit, or a deletion and a new row, forgets nothing that runs.
+    /// Returns the flight of a row. An edit, or a deletion followed by a new row, keeps counting
+    /// the calls in flight.
     pub(crate) fn of(&self, row: &Name) -> Arc<Flight> {
         let mut flights = self.lock();
         if let Some(flight) = flights.get(row).and_then(Weak::upgrade) {
@@ -103,7 +104,7 @@ impl Flights {
         flight
     }
 
-    /// All flights, to be waited for.
+    /// Returns all flights at this moment.
     pub(crate) fn all(&self) -> AllFlights {
         AllFlights(self.lock().values().filter_map(Weak::upgrade).collect())
     }
@@ -123,7 +124,7 @@ impl AllFlights {
         }
     }
 
-    /// Ends the calls in flight for good; returns how many there were.
+    /// Ends the calls in flight without a drain. Returns how many there were.
     pub(crate) fn cut(&self) -> usize {
         self.0.iter().map(|flight| flight.cut()).sum()
     }

@@ -1,4 +1,4 @@
-//! The layers of a router: for all calls, or for those of one service.
+//! The tower layers of a router: for all calls, or for the calls of one service.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::error::Error;
 #[derive(Clone)]
 struct ErasedLayer(Arc<dyn Fn(CallService) -> CallService + Send + Sync>);
 
-/// Layers in the order they were added: the first is outermost.
+/// Layers in the order they were added. The first is outermost.
 #[derive(Clone, Default)]
 pub(crate) struct Layers(Vec<(Option<String>, ErasedLayer)>);
 
 impl Layers {
-    /// Adds a layer for the calls of one service, or of all.
+    /// Adds a layer for the calls of one service, or of all services.
     pub(crate) fn push<L>(&mut self, service: Option<String>, layer: L)
     where
         L: Layer<CallService> + Send + Sync + 'static,
@@ -34,13 +34,12 @@ impl Layers {
         ));
     }
 
-    /// Says whether any layer sees the calls of `name`, a service or one of its methods.
+    /// Returns whether any layer applies to the calls of `name`, a service or one of its methods.
     pub(crate) fn any(&self, name: &str) -> bool {
         self.0.iter().any(|(service, _)| concerns(service.as_deref(), name))
     }
 
-    /// Puts the layers for the name of a route around a service; they find the route's tag on each
-    /// call.
+    /// Wraps a service in the layers for the name of a route, and tags each call with the route.
     pub(crate) fn wrap(&self, tag: RouteTag, inner: CallService) -> CallService {
         let layers = self
             .0
@@ -52,7 +51,7 @@ impl Layers {
     }
 }
 
-/// Tells the layers inside it by which route a call goes.
+/// Tags each call with its route, for the layers inside.
 struct Tagged {
     tag: Arc<RouteTag>,
     inner: CallService,

@@ -10,7 +10,7 @@ use crate::call::{BoxFuture, Call, CallService, Erased, MethodDesc, Reply, Servi
 use crate::error::{Error, ErrorKind};
 use crate::service::{self, Dispatch};
 
-/// An implementation that calls can be sent into.
+/// An implementation registered in this process.
 #[derive(Clone)]
 pub(crate) enum Local {
     Typed(Arc<dyn Dispatch>),
@@ -18,12 +18,12 @@ pub(crate) enum Local {
 }
 
 impl Local {
-    /// The bottom of every path into it but the fast one.
+    /// Returns the implementation as a service: the innermost of every path but the fast path.
     pub(crate) fn service(&self) -> CallService {
         CallService::shared(Arc::new(self.clone()))
     }
 
-    /// Sends one call into it.
+    /// Sends one call to the implementation.
     pub(crate) fn send(&self, mut call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
         match self {
             Self::Typed(dispatch) => service::invoke(&**dispatch, call),
@@ -46,8 +46,8 @@ impl Local {
         }
     }
 
-    /// Finds the method that a name from outside means, `None` for a raw service; refuses a name
-    /// that reaches the service but none of its methods.
+    /// Finds the method of an inbound name, `None` for a raw service. Fails for a name that reaches
+    /// the service but none of its methods.
     pub(crate) fn find(&self, name: &str) -> Result<Option<&'static MethodDesc>, Error> {
         let Some(desc) = self.desc() else { return Ok(None) };
         if let Some(method) = desc.method(name) {
@@ -71,10 +71,14 @@ impl fmt::Debug for Local {
     }
 }
 
-/// A service of bytes. Implemented by every `async` closure from [`Bytes`] to `Result<Bytes,
-/// Error>`.
+/// A service of bytes without a contract. Implemented by every `async` closure from [`Bytes`] to
+/// `Result<Bytes, Error>`.
 pub trait RawService: Send + Sync + 'static {
     /// Answers one call.
+    ///
+    /// # Cancel safety
+    /// The router drops the future when the call is canceled or its deadline passes, so
+    /// implementations must tolerate that at every `.await`.
     fn call(&self, bytes: Bytes) -> BoxFuture<'static, Result<Bytes, Error>>;
 }
 

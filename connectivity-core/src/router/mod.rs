@@ -1,6 +1,7 @@
-//! The router: where calls are sent, by the rows of a table that can change at any moment.
+//! The router: sends calls by the rows of a table that can change at any moment.
 
 mod active_route;
+mod build_entry;
 mod builder;
 mod core;
 mod entry;
@@ -45,11 +46,12 @@ pub use table::MissingRow;
 use self::core::Core;
 use self::exposed::Exposed;
 use self::reload::State;
+use self::table::Table;
 
-/// Sends calls where the rows of a table say, and follows the table as it changes.
+/// Routes calls by the rows of a table and follows the table as it changes.
 ///
-/// A router is cheap to clone; clones and the clients made from them share everything, and it lives
-/// as long as one of them.
+/// A router is cheap to clone. Clones and the clients created from them share all state, and the
+/// router lives as long as one of them.
 #[derive(Clone)]
 pub struct Router(Arc<Core>);
 
@@ -57,15 +59,15 @@ impl Router {
     /// Registers an implementation: `router.register(BillingService::new(Stripe))`, or
     /// `register!(router, Billing => Stripe)`.
     ///
-    /// Calls reach it before this returns, if its row says `local` or there is none. Where the
-    /// source can be written, a missing row `local` is added, so that the first UPDATE of an
-    /// operator finds one; that is one short transaction. While another transaction holds the
-    /// source, the row comes later by itself, and [`inspect`](Self::inspect) has a warning until
-    /// then.
+    /// If the row of the service says `local` or is missing, calls reach the implementation before
+    /// this function returns. If the source is writable, a missing row is added with strategy
+    /// `local` in one short transaction, so that the first UPDATE of an operator finds a row. While
+    /// another transaction holds the source, the row is queued and added later, and
+    /// [`inspect`](Self::inspect) shows a warning until then.
     ///
     /// # Errors
-    /// When the name is taken, the router is closed, or the row could not be added (the
-    /// implementation stays registered then).
+    /// Fails if the name is taken, the router is closed, or the row could not be added. In the last
+    /// case the implementation stays registered.
     pub fn register<R: Registrable>(&self, service: R) -> Result<(), RegisterError> {
         let (typed, dispatch) = service.into_parts();
         let desc = dispatch.desc();
@@ -103,7 +105,7 @@ impl Router {
     /// ```
     ///
     /// # Errors
-    /// As [`register`](Self::register); also for a text that is no [`Name`].
+    /// Like [`register`](Self::register), and also if `name` is not a valid [`Name`].
     pub fn register_raw(&self, name: &str, service: impl RawService) -> Result<(), RegisterError> {
         let name = Name::parse(name)?;
         self.add_local(&name, |state| {
@@ -135,12 +137,12 @@ impl Router {
             .map_err(|cause| RegisterError::Row { name: name.clone(), cause })
     }
 
-    /// Adds a transport, or replaces the one of that name. Rows that name it are in force before
-    /// this returns.
+    /// Adds a transport, or replaces the one for that strategy. Rows with the strategy are in force
+    /// before this function returns.
     ///
     /// # Errors
-    /// When the name is none of a strategy, or `local` or `noop`, which need no transport; when the
-    /// source refuses it as a word for `routes.strategy`.
+    /// Fails if `strategy` is not a valid strategy name, if it is `local` or `noop`, which need no
+    /// transport, or if the source refuses it as a value of `routes.strategy`.
     pub fn add_transport(
         &self,
         strategy: &str,
@@ -154,8 +156,8 @@ impl Router {
         })
     }
 
-    /// Adds a tower layer around all calls going out, local ones too, inside of those that were
-    /// added before.
+    /// Adds a tower layer around all outgoing calls, including local ones, inside the layers added
+    /// before.
     pub fn layer<L>(&self, layer: L)
     where
         L: Layer<CallService> + Send + Sync + 'static,
@@ -198,12 +200,12 @@ impl Router {
         added.unwrap_or_else(|never| match never {});
     }
 
-    /// Calls a service by name, as a gateway or a tool does: bytes for a raw service, JSON with
-    /// named arguments for a method.
+    /// Calls a service by name, for gateways and tools. The payload is bytes for a raw service, and
+    /// JSON with named arguments for a method.
     ///
     /// # Errors
-    /// What went wrong with the call. The error type of a contract comes as
-    /// [`Remote`](ErrorKind::Remote); use [`send`](Self::send) to see it.
+    /// Returns the error of the call. An error type of the contract becomes
+    /// [`Remote`](ErrorKind::Remote); use [`send`](Self::send) to get its value.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the call.
@@ -211,7 +213,9 @@ impl Router {
         let no_name =
             |cause: NameError| Error::new(ErrorKind::NotRoutable, name, cause.to_string());
         let name = Name::parse(name).map_err(no_name)?;
-        let typed = self.0.table().known(name.as_str()).is_some_and(|known| known.desc.is_some());
+        let service_desc =
+            |table: &Table| table.service(name.as_str()).and_then(|service| service.desc);
+        let typed = service_desc(&self.0.table()).is_some();
         let call = if typed {
             Call::encoded(name, Codec::Json, payload)
         } else {
@@ -229,10 +233,10 @@ impl Router {
         reply.encode(&name, Codec::Json).map(|(_, bytes)| bytes)
     }
 
-    /// Sends a call where the table says, through the layers, and gives the answer as it came.
+    /// Sends a call through the layers to its route and returns the reply as it arrived.
     ///
     /// # Errors
-    /// What went wrong with the call; an error of the contract is a [`Reply`].
+    /// Returns the error of the call. An error type of the contract is a [`Reply`].
     ///
     /// # Cancel safety
     /// Dropping the future cancels the call.
@@ -244,11 +248,11 @@ impl Router {
     fn route(&self, call: Call) -> Result<(CallService, Call), Error> {
         let table = self.0.table();
         let service = table.resolve(call.name())?.service.clone();
-        let known = table.known(call.name());
-        if let Some(local) = known.and_then(|known| known.local.as_ref()) {
+        let entry = table.service(call.name());
+        if let Some(local) = entry.and_then(|entry| entry.local.as_ref()) {
             local.find(call.name())?;
         }
-        let method = known.and_then(|known| known.desc?.method(call.name()));
+        let method = entry.and_then(|entry| entry.desc?.method(call.name()));
         let call = match method {
             Some(method) => call.with_method(method),
             None => call,
@@ -256,21 +260,25 @@ impl Router {
         Ok((service, call))
     }
 
-    /// Reads the source now and puts what it says in force, without waiting for the watcher.
+    /// Reads the source now and puts its rows in force, without waiting for the watcher.
     ///
     /// # Errors
-    /// When the source cannot be read; the routes in force stay.
+    /// Fails if the source cannot be read. The routes in force stay.
+    ///
+    /// # Cancel safety
+    /// The reload runs on a blocking thread and completes even if the future is dropped after its
+    /// first poll.
     pub async fn reload(&self) -> Result<(), SourceError> {
         let core = Arc::clone(&self.0);
         let reload = tokio::task::spawn_blocking(move || core.reload());
         reload.await.unwrap_or_else(|_gone| Err(SourceError::new("the runtime was shut down")))
     }
 
-    /// Gives what changes the rows of this router. A change it has made is in force here when its
-    /// function returns, and everywhere else as soon as it is noticed.
+    /// Returns the [`Admin`], which edits the rows of this router. An edit is in force here when
+    /// the function that makes it returns, and in other processes as soon as they notice it.
     ///
     /// # Errors
-    /// When the rows are in no SQLite file: they are changed where they come from then.
+    /// Fails if the rows are not in a SQLite file. They must be changed at their source then.
     #[cfg(feature = "sqlite")]
     pub fn admin(&self) -> Result<Admin, SourceError> {
         let elsewhere =
@@ -283,42 +291,43 @@ impl Router {
             None => Ok(()),
         }));
         Ok(admin.and_then(move || {
-            // A failed reload stands on `inspect`, and the watcher tries it again.
+            // `inspect` reports a failed reload, and the watcher retries it.
             let _ = core.upgrade().map(|core| core.reload());
         }))
     }
 
-    /// Says which generation of the routes is in force: it grows with every change of a row.
+    /// Returns the generation of the routes in force. It grows with every change of a row.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.0.table().generation
     }
 
-    /// Shows every row with what became of it, and what is wrong.
+    /// Returns a snapshot of every row with its route, its state and its faults.
     #[must_use]
     pub fn inspect(&self) -> Inspection {
         inspect::inspect(&self.0)
     }
 
-    /// Lists the services that this process implements or has clients of, by name.
+    /// Returns the services that this process implements or has clients of, sorted by name.
     #[must_use]
     pub fn services(&self) -> Vec<ServiceInfo> {
         inspect::services(&self.0.table())
     }
 
-    /// Takes calls from outside for the implementations registered here; for listeners of your own.
+    /// Returns the entry point for inbound calls to the implementations registered here. Used by
+    /// custom listeners.
     #[must_use]
     pub fn inbound(&self, exposed: Exposure) -> Inbound {
         Inbound::new(Arc::new(Exposed::new(Arc::clone(&self.0), exposed)))
     }
 
-    /// Notes what is exposed and not registered: by mistake, or not yet.
-    pub(crate) fn note_unknown(&self, exposed: &Exposure) {
+    /// Logs a warning for each exposed name that is not registered, by mistake or not yet.
+    pub(crate) fn warn_of_unregistered(&self, exposed: &Exposure) {
         let table = self.0.table();
         for name in exposed.names().into_iter().flatten() {
-            if table.known(name).is_none_or(|known| known.local.is_none()) {
+            if table.service(name).is_none_or(|service| service.local.is_none()) {
                 let mut registered: Vec<_> =
-                    table.services.iter().filter(|(_, known)| known.local.is_some()).collect();
+                    table.services.iter().filter(|(_, service)| service.local.is_some()).collect();
                 registered.sort_by_key(|(name, _)| *name);
                 let registered: Vec<_> = registered.iter().map(|(name, _)| name.as_str()).collect();
                 tracing::warn!(
@@ -330,20 +339,20 @@ impl Router {
         }
     }
 
-    /// Closes the router: new calls fail as [`Closed`](ErrorKind::Closed), calls in flight get
-    /// `limit` to end. Always returns.
+    /// Closes the router gracefully: new calls fail as [`Closed`](ErrorKind::Closed), and calls in
+    /// flight get `limit` to complete. Returns after `limit` at the latest.
     ///
-    /// A call that went straight to a local implementation is a plain function call and is not
-    /// waited for.
+    /// A call on the fast path to a local implementation is a plain function call. `close` does not
+    /// wait for it.
     ///
-    /// Returns how many calls were still in flight when the limit had passed; they end with an
-    /// error.
+    /// Returns the number of calls still in flight after `limit`. They end with an error.
     ///
     /// # Cancel safety
-    /// New calls are refused from the first poll on; dropping the future ends the waiting only.
+    /// New calls are refused from the first poll on. Dropping the future only ends the wait: calls
+    /// in flight are then not ended after `limit`.
     pub async fn close(&self, limit: Duration) -> usize {
         let core = Arc::clone(&self.0);
-        // The watcher's thread may be in the middle of a reload; joining it must not hold up this
+        // The watcher's thread may be in the middle of a reload. Joining it must not block this
         // runtime.
         let stopped = tokio::task::spawn_blocking(move || core.stop_watching());
         let closed = self.0.change(|state| {
@@ -369,14 +378,14 @@ impl fmt::Debug for Router {
     }
 }
 
-/// Says why an implementation could not be registered.
+/// The error of a registration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
     /// A service of this name is registered already.
     #[error("`{0}` is registered already")]
     AlreadyRegistered(Name),
-    /// A client of another contract under this name was made in this process before.
+    /// This process already has a client of another contract under this name.
     #[error(
         "`{name}` cannot be registered: a client of another contract was made here under this name: {differs}"
     )]
@@ -386,7 +395,7 @@ pub enum RegisterError {
         /// How the two contracts differ.
         differs: String,
     },
-    /// The text is no name.
+    /// The text is not a valid name.
     #[error(transparent)]
     Name(#[from] NameError),
     /// The router is closed.
@@ -397,7 +406,7 @@ pub enum RegisterError {
     Row {
         /// The service.
         name: Name,
-        /// Why not.
+        /// The error of the source.
         #[source]
         cause: SourceError,
     },

@@ -1,5 +1,5 @@
-//! What the calls of a route go through between its layers and its place: they are counted, limited
-//! and ended in time.
+//! The path of a call between the layers and the destination of its route: counts calls, applies
+//! the limits of the row, and ends calls in time.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,15 +16,15 @@ use crate::name::Name;
 use crate::router::flight::Flight;
 use crate::routes::RouteConfig;
 
-/// The cap of a remote call whose row names none: no call hangs for ever because somebody forgot a
-/// number.
+/// Default timeout of remote calls whose row sets none, so that no call hangs forever because a
+/// timeout was forgotten.
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A call younger than this does not look whether its route has gone. Most are answered earlier and
-/// never ask.
-const YOUNG: Duration = Duration::from_millis(50);
+/// A remote call starts to watch for the end of its route's drain after this time. Most calls are
+/// answered earlier and never pay for it.
+const DRAIN_WATCH_DELAY: Duration = Duration::from_millis(50);
 
-/// What a row allows its calls.
+/// The limits that a row sets for its calls.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     timeout: Option<Duration>,
@@ -38,19 +38,19 @@ impl Limits {
         Self { timeout, concurrency: config.concurrency(), drain: config.drain() }
     }
 
-    /// What calls without a row are held to.
+    /// The limits of calls without a row.
     pub(crate) const NONE: Self = Self { timeout: None, concurrency: None, drain: Duration::ZERO };
 
     pub(crate) fn none(self) -> bool {
         self.timeout.is_none() && self.concurrency.is_none()
     }
 
-    /// How long calls in flight may go on when their route has been replaced.
+    /// Returns how long calls in flight may continue after their route was replaced.
     pub(crate) fn drain(self) -> Duration {
         self.drain
     }
 
-    /// Gives a call no more time than the row allows.
+    /// Shortens the deadline of a call to the timeout of the row.
     fn shorten(self, call: &mut Call) {
         if let Some(limit) = self.timeout {
             call.context_mut().limit(limit);
@@ -58,19 +58,19 @@ impl Limits {
     }
 }
 
-/// The calls of one route: the row's calls in flight, and the end of the route.
+/// The calls of one route: the in-flight count of its row, and the end of the route's drain.
 pub(crate) struct Traffic {
     flight: Arc<Flight>,
-    ends: Mutex<Option<Instant>>,
+    drain_end: Mutex<Option<Instant>>,
     retired: Notify,
     cut: AtomicBool,
-    /// Touched by calls that fail.
+    /// Locked only by calls that fail.
     last_failure: Mutex<Option<LastFailure>>,
-    /// What is wrong with a newer row of that name; read by calls that fail.
-    trouble: Mutex<Option<String>>,
+    /// The fault of a newer row of this name. Read only by calls that fail.
+    fault: Mutex<Option<String>>,
 }
 
-/// A call that failed, and when.
+/// The error of a call that failed, and when it failed.
 #[derive(Clone, Debug)]
 pub(crate) struct LastFailure {
     pub(crate) error: Error,
@@ -78,15 +78,15 @@ pub(crate) struct LastFailure {
 }
 
 impl Traffic {
-    /// Begins a route of a row.
+    /// Creates the traffic of a new route of a row.
     pub(crate) fn new(flight: &Arc<Flight>) -> Arc<Self> {
         let traffic = Arc::new(Self {
             flight: Arc::clone(flight),
-            ends: Mutex::default(),
+            drain_end: Mutex::default(),
             retired: Notify::new(),
             cut: AtomicBool::new(false),
             last_failure: Mutex::default(),
-            trouble: Mutex::default(),
+            fault: Mutex::default(),
         });
         flight.add_route(&traffic);
         traffic
@@ -96,7 +96,7 @@ impl Traffic {
         self.flight.in_flight()
     }
 
-    /// Counts a call from outside until its work has ended.
+    /// Counts an inbound call until its work has ended.
     pub(crate) fn admit(self: &Arc<Self>, limits: Limits, call: &mut Call) -> Result<(), Error> {
         self.enter(limits, call)?;
         call.admit(Admission::new(Arc::clone(self) as _));
@@ -117,7 +117,7 @@ impl Traffic {
         &self.flight
     }
 
-    /// Ends what is in flight now, for good.
+    /// Ends the calls in flight now, without a drain.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
         self.end_at(Instant::now());
@@ -131,15 +131,15 @@ impl Traffic {
         self.failure().clone()
     }
 
-    pub(crate) fn set_trouble(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    pub(crate) fn set_fault(&self, fault: Option<String>) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
-    /// Takes note of a failure, and hands it on. It says so if the route should have been replaced
-    /// by now.
+    /// Records a failure and returns it. Adds a note if a faulty row should have replaced this
+    /// route.
     fn failed(&self, error: Error) -> Error {
-        let error = match &*self.trouble.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(trouble) if !error.is_relayed() => error.with_note(trouble),
+        let error = match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(fault) if !error.is_relayed() => error.with_note(fault),
             _ => error,
         };
         *self.failure() = Some(LastFailure { error: error.clone(), at: SystemTime::now() });
@@ -150,23 +150,23 @@ impl Traffic {
         self.last_failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends calls at this time, if not earlier.
+    /// Ends calls at this time, or earlier if an earlier end is set.
     pub(crate) fn end_at(&self, end: Instant) {
-        let mut ends = self.ends();
-        *ends = Some(ends.map_or(end, |before| before.min(end)));
-        drop(ends);
+        let mut drain_end = self.drain_end();
+        *drain_end = Some(drain_end.map_or(end, |before| before.min(end)));
+        drop(drain_end);
         self.retired.notify_waiters();
     }
 
-    fn ends(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    fn drain_end(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.drain_end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Completes when the route has been replaced and its drain time is over.
     async fn drained(&self) {
         loop {
             let retired = self.retired.notified();
-            let end = *self.ends();
+            let end = *self.drain_end();
             let over = async {
                 match end {
                     Some(end) => sleep_until(end).await,
@@ -193,7 +193,7 @@ impl Admits for Traffic {
     }
 }
 
-/// A call on its path that counts as in flight until this is dropped.
+/// Guard of an admitted call, which counts as in flight until the guard is dropped.
 struct Admitted(Arc<Path>);
 
 impl Admitted {
@@ -212,13 +212,13 @@ impl Drop for Admitted {
     }
 }
 
-/// The path of a route's calls.
+/// The service between the layers and the destination of a route.
 pub(crate) struct Path {
     inner: CallService,
     limits: Limits,
     traffic: Arc<Traffic>,
     /// Whether the calls leave the process.
-    leaves: bool,
+    is_remote: bool,
 }
 
 impl Path {
@@ -226,9 +226,9 @@ impl Path {
         inner: CallService,
         limits: Limits,
         traffic: Arc<Traffic>,
-        leaves: bool,
+        is_remote: bool,
     ) -> Self {
-        Self { inner, limits, traffic, leaves }
+        Self { inner, limits, traffic, is_remote }
     }
 }
 
@@ -243,42 +243,43 @@ impl Erased for Path {
         if call.method().is_none() {
             admitted.traffic().flight.note_raw_call();
         }
-        if admitted.0.leaves {
-            return out(admitted, call);
+        if admitted.0.is_remote {
+            return call_remote(admitted, call);
         }
         let admitted = Held::by(admitted, &mut call);
         let work = admitted.0.inner.send(call);
         Box::pin(async move {
-            // The deadline is kept where the implementation runs.
+            // `service::run` enforces the deadline around the implementation.
             work.await.map_err(|error| admitted.traffic().failed(error))
         })
     }
 }
 
-fn out(admitted: Admitted, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
+fn call_remote(admitted: Admitted, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
     let (name, now) = (call.full_name().clone(), Instant::now());
-    // Every remote route has a time limit, its row's or ours.
+    // Every remote route has a timeout: that of its row or the default.
     let deadline = call.context().deadline().unwrap_or_else(|| now + REMOTE_TIMEOUT);
     let work = admitted.0.inner.send(call);
-    Box::pin(outside(admitted, work, name, deadline.min(now + YOUNG), deadline))
+    let drain_watch = deadline.min(now + DRAIN_WATCH_DELAY);
+    Box::pin(bound_remote(admitted, work, name, drain_watch, deadline))
 }
 
-/// A call that leaves the process: it ends at its deadline whatever the transport does, and when
-/// its route has been drained.
-async fn outside(
+/// Drives a remote call. Ends it at its deadline, whatever the transport does, or when the drain of
+/// its route is over.
+async fn bound_remote(
     admitted: Admitted,
     mut work: BoxFuture<'static, Result<Reply, Error>>,
     name: Name,
-    young: Instant,
+    drain_watch: Instant,
     deadline: Instant,
 ) -> Result<Reply, Error> {
     let traffic = admitted.traffic();
     tokio::select! {
         biased;
         reply = &mut work => return reply.map_err(|error| traffic.failed(error)),
-        () = sleep_until(young) => {}
+        () = sleep_until(drain_watch) => {}
     }
-    if young == deadline {
+    if drain_watch == deadline {
         return Err(traffic.failed(timed_out(name.as_str())));
     }
     let reply = tokio::select! {

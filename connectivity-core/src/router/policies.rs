@@ -1,5 +1,5 @@
-//! What a row asks for beside limits: retries and a circuit breaker. Their state outlives the
-//! target they were made for.
+//! The policies of a row: retries and a circuit breaker. Their state outlives the route they were
+//! created for.
 
 use tower_layer::Layer;
 
@@ -16,24 +16,25 @@ pub(crate) struct Policies {
 }
 
 impl Policies {
-    /// Reads what a row asks for, and goes on with what older policies have learnt: an open circuit
-    /// stays open, a spent budget spent, whatever the new numbers are.
-    pub(crate) fn of(config: &RouteConfig, learnt: Option<&Self>) -> Self {
+    /// Creates the policies of a row and takes over the state of the previous ones: an open circuit
+    /// stays open and a spent retry budget stays spent, whatever the new settings are.
+    pub(crate) fn of(config: &RouteConfig, previous: Option<&Self>) -> Self {
         let retry = Some(config.retry()).filter(|retry| retry.max > 0).map(|retry| {
             let budget =
-                learnt.and_then(|old| old.retry.as_ref()).map(|(_, budget)| budget.clone());
-            retrying(retry, budget.unwrap_or_default())
+                previous.and_then(|old| old.retry.as_ref()).map(|(_, budget)| budget.clone());
+            retry_layer(retry, budget.unwrap_or_default())
         });
         let breaker = config.breaker().map(|breaker| {
-            let kept = learnt.and_then(|old| old.breaker.clone()).unwrap_or_default();
+            let kept = previous.and_then(|old| old.breaker.clone()).unwrap_or_default();
             kept.retune(settings(&breaker));
             kept
         });
         Self { retry, breaker }
     }
 
-    /// Puts them around a transport; it is left as it is where the row asks for none.
-    pub(crate) fn around(&self, inner: &CallService) -> CallService {
+    /// Wraps the service of a transport in the policies; returns it as it is if the row asks for
+    /// none.
+    pub(crate) fn wrap(&self, inner: &CallService) -> CallService {
         let inner = inner.clone();
         let retry = self.retry.as_ref().map(|(layer, _)| layer);
         match (retry, self.breaker.clone().map(BreakerLayer::new)) {
@@ -49,7 +50,7 @@ impl Policies {
     }
 }
 
-fn retrying(retry: &Retry, budget: RetryBudget) -> (RetryLayer, RetryBudget) {
+fn retry_layer(retry: &Retry, budget: RetryBudget) -> (RetryLayer, RetryBudget) {
     (RetryLayer::new(retry.max).backoff(retry.backoff).budget(budget.clone()), budget)
 }
 

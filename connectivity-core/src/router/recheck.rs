@@ -1,6 +1,6 @@
-//! Looks again, now and then, at what routes were built from beside their rows: the files that rows
-//! name. A secret or a certificate that was renewed is in use soon after, and a row that was bad
-//! for want of a file heals by itself. Rows that could not be added are tried again here too.
+//! Polls the files that rows refer to (certificates, secrets) and rebuilds routes whose files
+//! changed. A renewed secret or certificate takes effect soon after, and a row that was bad because
+//! a file was missing heals by itself. Also retries adding queued rows.
 
 use std::io;
 use std::sync::Weak;
@@ -10,38 +10,42 @@ use std::time::{Duration, Instant};
 
 use crate::router::core::Core;
 
-/// How often to look. Files are compared by what they hold: links that are turned, as orchestrators
-/// do with secrets, make no event that could be relied on.
-const EVERY: Duration = Duration::from_secs(2);
+/// The polling interval. Files are compared by content: orchestrators replace secrets by switching
+/// symbolic links, which produces no reliable event.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often to try to add the rows that wait for another writer to end.
-const SOON: Duration = Duration::from_millis(100);
+/// The retry interval for queued rows, while another writer holds the source.
+const ROW_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Ends the looking when it is dropped; a message says that a row waits to be added.
+/// Handle to the thread: a message announces a queued row, dropping it ends the thread.
 pub(crate) type Recheck = Sender<()>;
 
-/// Starts a thread that looks, as reading files and building routes may take their time.
+/// Starts a thread of its own, because reading files and building routes may block.
 pub(crate) fn start(core: Weak<Core>) -> io::Result<Recheck> {
-    let (alive, gone) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     thread::Builder::new()
         .name("connectivity-files".to_owned())
-        .spawn(move || run(&core, &gone))?;
-    Ok(alive)
+        .spawn(move || run(&core, &receiver))?;
+    Ok(sender)
 }
 
-fn run(core: &Weak<Core>, gone: &Receiver<()>) {
-    let (mut wait, mut looked) = (EVERY, Instant::now());
+fn run(core: &Weak<Core>, receiver: &Receiver<()>) {
+    let (mut wait, mut last_recheck) = (RECHECK_INTERVAL, Instant::now());
     loop {
-        match gone.recv_timeout(wait) {
-            Ok(()) => wait = SOON,
+        match receiver.recv_timeout(wait) {
+            Ok(()) => wait = ROW_RETRY_INTERVAL,
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
                 let Some(core) = core.upgrade() else { return };
                 core.add_waiting_rows();
-                wait = if core.waiting_rows().is_empty() { EVERY } else { SOON };
-                if looked.elapsed() >= EVERY {
+                wait = if core.waiting_rows().is_empty() {
+                    RECHECK_INTERVAL
+                } else {
+                    ROW_RETRY_INTERVAL
+                };
+                if last_recheck.elapsed() >= RECHECK_INTERVAL {
                     core.recheck();
-                    looked = Instant::now();
+                    last_recheck = Instant::now();
                 }
             }
         }

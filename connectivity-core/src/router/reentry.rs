@@ -1,25 +1,24 @@
-//! Notices code of the user's that calls back into the router which is waiting for it: it would
-//! wait for itself, for ever.
+//! Detects re-entrant use of a router from a transport, layer or source, which would deadlock.
 
 use std::cell::Cell;
 
 thread_local! {
-    /// The router that this thread builds a table for.
+    /// The address of the router for which this thread builds a table; 0 for none.
     static BUILDING: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Stands for as long as code of the user's may run under a lock of the router.
+/// Guard that marks this thread while user code may run under a lock of the router.
 pub(super) struct Building {
     before: usize,
 }
 
 impl Building {
-    /// Marks this thread as building for `router`. Another router may be called from there, and
-    /// build in its turn.
+    /// Marks this thread as building for `router`. User code may call another router, which then
+    /// builds its own table on this thread.
     ///
     /// # Panics
-    /// If it builds for this one already: where a transport's `build` did it, that is one bad row,
-    /// and a test of the program tells.
+    /// If this thread already builds for `router`. If the `build` of a transport caused it, the
+    /// panic becomes one bad row, which a test of the program reveals.
     pub(super) fn begin<T>(router: &T) -> Self {
         let router = std::ptr::from_ref(router).addr();
         let before = BUILDING.replace(router);

@@ -1,4 +1,4 @@
-//! The immutable set of routes in force. A call reads one table from start to end.
+//! The immutable table of the routes in force. A call reads one table from start to end.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -14,67 +14,66 @@ use crate::router::local::Local;
 use crate::router::path::{Limits, Traffic};
 use crate::service::{Form, Plan, ServiceCell};
 
-/// What happens to a call whose name has no row.
+/// Policy for calls whose name has no row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MissingRow {
-    /// The implementation registered in this process takes it.
+    /// The implementation registered in this process serves the call.
     #[default]
     Local,
-    /// It is refused as [`NotRoutable`](ErrorKind::NotRoutable), until a row says where it goes.
+    /// The call fails as [`NotRoutable`](ErrorKind::NotRoutable) until a row says where it goes.
     Refuse,
 }
 
 /// A map by name.
 pub(crate) type Named<T> = HashMap<Name, T, BuildHasherDefault<FastHasher>>;
 
-/// The routes in force at one moment. Parts that a change does not concern are shared with the
-/// table before it.
+/// The routes in force at one moment. Shares the parts that a change does not affect with the
+/// previous table.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
-    /// The generation of the source that the rows were read at.
+    /// The generation of the source at which the rows were read.
     pub(crate) generation: u64,
-    /// One for each row, good or bad, in the order of the source.
-    pub(crate) slots: Arc<Vec<Arc<RouteEntry>>>,
-    /// Places in `slots` by name.
+    /// One entry per row, good or bad, in the order of the source.
+    pub(crate) entries: Arc<Vec<Arc<RouteEntry>>>,
+    /// Indices into `entries` by name.
     by_name: Arc<Named<usize>>,
-    /// Places of slots that can turn stale.
-    pub(crate) can_turn: Arc<Vec<usize>>,
+    /// Indices of the entries that can become stale.
+    pub(crate) can_go_stale: Arc<Vec<usize>>,
     /// Services that this process implements or has clients of.
     pub(crate) services: Arc<Named<Arc<ServiceEntry>>>,
     pub(crate) missing_row: MissingRow,
     pub(crate) closed: bool,
 }
 
-/// What this process knows of a service beside its rows.
+/// A service that this process implements or has clients of, apart from its rows.
 #[derive(Clone, Debug)]
 pub(crate) struct ServiceEntry {
-    /// What clients of a typed service hold.
+    /// The cell that clients of a typed service hold; `None` for a raw service.
     pub(crate) cell: Option<Arc<ServiceCell>>,
     pub(crate) desc: Option<&'static ServiceDesc>,
     pub(crate) local: Option<Local>,
-    /// What takes calls where no row does.
+    /// The route of calls that match no row.
     pub(crate) unrouted: Option<ResolvedRoute>,
-    /// Calls that no row takes, for one that comes later to count.
+    /// Counts the calls that match no row, so that a row added later knows those in flight.
     pub(crate) traffic: Arc<Traffic>,
 }
 
-/// A route under its layers, ready for calls.
+/// A route with its fallback and layers, as calls use it.
 #[derive(Clone, Debug)]
 pub(crate) struct ResolvedRoute {
     pub(crate) service: CallService,
     pub(crate) form: Form,
-    /// Whether a typed call may go past all of it, straight to the implementation.
+    /// Whether a typed call may take the fast path straight to the implementation.
     pub(crate) fast: bool,
-    /// Which set of layers stands around it.
-    pub(crate) layers: u64,
-    /// What layers of calls from outside are told; only where the way is that of a service, not of
-    /// a row.
+    /// The version of the layers around the route.
+    pub(crate) layers_version: u64,
+    /// The tag for layers of inbound calls. Set only on the route of a service without a row.
     pub(crate) tag: Option<Arc<RouteTag>>,
 }
 
 impl ServiceEntry {
-    /// Counts a call from outside that no row takes.
+    /// Counts an inbound call that matches no row.
     pub(crate) fn admit(&self, call: &mut Call) -> Result<(), Error> {
         self.traffic.admit(Limits::NONE, call)
     }
@@ -85,27 +84,27 @@ impl ResolvedRoute {
         Plan { service: self.service.clone(), form: self.form }
     }
 
-    /// How a target without layers wants its arguments.
-    pub(crate) fn form_of(target: &ActiveRoute) -> Form {
-        target.remote().map_or(Form::Typed, |remote| Form::Encoded(remote.codec()))
+    /// Returns the form in which a route without layers takes its arguments.
+    pub(crate) fn form_of(active: &ActiveRoute) -> Form {
+        active.remote().map_or(Form::Typed, |remote| Form::Encoded(remote.codec()))
     }
 }
 
 impl Table {
-    /// Makes a table with other slots.
-    pub(crate) fn with_slots(&self, generation: u64, slots: Vec<Arc<RouteEntry>>) -> Self {
+    /// Returns a table with other entries.
+    pub(crate) fn with_entries(&self, generation: u64, entries: Vec<Arc<RouteEntry>>) -> Self {
         let same = |(one, other): (&Arc<RouteEntry>, &Arc<RouteEntry>)| {
             Arc::ptr_eq(one, other) || one.name == other.name
         };
         let same_names =
-            slots.len() == self.slots.len() && slots.iter().zip(&*self.slots).all(same);
+            entries.len() == self.entries.len() && entries.iter().zip(&*self.entries).all(same);
         let by_name =
-            if same_names { Arc::clone(&self.by_name) } else { Arc::new(by_name(&slots)) };
-        let can_turn = Arc::new(can_turn(&slots));
-        Self { generation, slots: Arc::new(slots), by_name, can_turn, ..self.clone() }
+            if same_names { Arc::clone(&self.by_name) } else { Arc::new(by_name(&entries)) };
+        let can_go_stale = Arc::new(can_go_stale(&entries));
+        Self { generation, entries: Arc::new(entries), by_name, can_go_stale, ..self.clone() }
     }
 
-    /// Makes a table with other slots for some of the rows, and with one row more.
+    /// Returns a table with some entries replaced, and with at most one entry appended.
     pub(crate) fn with_changes(
         &self,
         generation: u64,
@@ -116,52 +115,57 @@ impl Table {
         if changed.is_empty() && new.is_none() {
             return table;
         }
-        let mut slots = Vec::with_capacity(self.slots.len() + 1);
-        slots.extend(self.slots.iter().cloned());
-        let mut can_turn = new.as_ref().is_some_and(|slot| slot.can_turn);
-        for (at, slot) in changed {
-            if let Some(before) = slots.get_mut(*at) {
-                can_turn |= before.can_turn || slot.can_turn;
-                *before = Arc::clone(slot);
+        let mut entries = Vec::with_capacity(self.entries.len() + 1);
+        entries.extend(self.entries.iter().cloned());
+        let mut can_go_stale = new.as_ref().is_some_and(|entry| entry.can_go_stale);
+        for (at, entry) in changed {
+            if let Some(before) = entries.get_mut(*at) {
+                can_go_stale |= before.can_go_stale || entry.can_go_stale;
+                *before = Arc::clone(entry);
             }
         }
-        if let Some(slot) = new {
+        if let Some(entry) = new {
             Arc::make_mut(&mut table.by_name)
-                .extend(slot.name.clone().map(|name| (name, slots.len())));
-            slots.push(slot);
+                .extend(entry.name.clone().map(|name| (name, entries.len())));
+            entries.push(entry);
         }
-        if can_turn {
-            table.can_turn = Arc::new(self::can_turn(&slots));
+        if can_go_stale {
+            table.can_go_stale = Arc::new(self::can_go_stale(&entries));
         }
-        table.slots = Arc::new(slots);
+        table.entries = Arc::new(entries);
         table
     }
 
-    /// Finds the row for a name: its own, or that of the service before its last dot. A row of a
-    /// method's own that is bad, and never was good, does not change where its calls go: they go by
-    /// the row of the service.
-    pub(crate) fn slot(&self, name: &str) -> Option<&Arc<RouteEntry>> {
-        let of_service = || self.own_slot(parent(name)?);
-        match self.own_slot(name) {
-            Some(own) if own.trouble.is_none() || own.target.is_some() => Some(own),
-            Some(own) => of_service().filter(|service| service.target.is_some()).or(Some(own)),
+    /// Finds the entry for a name: its own, or that of the service before its last dot. A method's
+    /// own row that is bad and never was good does not change where calls go: they follow the row
+    /// of the service.
+    pub(crate) fn entry(&self, name: &str) -> Option<&Arc<RouteEntry>> {
+        let of_service = || self.own_entry(parent(name)?);
+        match self.own_entry(name) {
+            Some(own) if own.fault.is_none() || own.active.is_some() => Some(own),
+            Some(own) => of_service().filter(|service| service.active.is_some()).or(Some(own)),
             None => of_service(),
         }
     }
 
-    /// Finds the row of a name's own.
-    pub(crate) fn own_slot(&self, name: &str) -> Option<&Arc<RouteEntry>> {
-        self.slots.get(*self.by_name.get(name)?)
+    /// Finds the entry whose row has exactly this name.
+    pub(crate) fn own_entry(&self, name: &str) -> Option<&Arc<RouteEntry>> {
+        self.entries.get(*self.by_name.get(name)?)
     }
 
-    /// Returns the slots that do not stand at the same place in another table.
-    pub(crate) fn others_than(&self, other: &Self) -> impl Iterator<Item = &Arc<RouteEntry>> {
-        // None at all where the two share them.
-        let slots = if Arc::ptr_eq(&self.slots, &other.slots) { &[] } else { &self.slots[..] };
-        let other = Arc::clone(&other.slots);
+    /// Returns the entries that are not at the same index in another table.
+    pub(crate) fn entries_not_in(&self, other: &Self) -> impl Iterator<Item = &Arc<RouteEntry>> {
+        // Tables that share their entries have no difference.
+        let entries =
+            if Arc::ptr_eq(&self.entries, &other.entries) { &[] } else { &self.entries[..] };
+        let other = Arc::clone(&other.entries);
         let stays =
-            move |at: usize, slot| other.get(at).is_some_and(|other| Arc::ptr_eq(slot, other));
-        slots.iter().enumerate().filter(move |(at, slot)| !stays(*at, slot)).map(|(_, slot)| slot)
+            move |at: usize, entry| other.get(at).is_some_and(|other| Arc::ptr_eq(entry, other));
+        entries
+            .iter()
+            .enumerate()
+            .filter(move |(at, entry)| !stays(*at, entry))
+            .map(|(_, entry)| entry)
     }
 
     /// Returns whether a name has a row of its own.
@@ -169,29 +173,30 @@ impl Table {
         self.by_name.contains_key(name)
     }
 
-    /// Finds what this process knows of the service that a name belongs to. Methods are what a
-    /// typed service has; a raw one is called by its own name only.
-    pub(crate) fn known(&self, name: &str) -> Option<&ServiceEntry> {
-        let of_service = || self.services.get(parent(name)?).filter(|known| known.desc.is_some());
+    /// Finds the service that a name belongs to. Only typed services have methods; a raw service is
+    /// called by its own name.
+    pub(crate) fn service(&self, name: &str) -> Option<&ServiceEntry> {
+        let of_service =
+            || self.services.get(parent(name)?).filter(|service| service.desc.is_some());
         self.services.get(name).or_else(of_service).map(Arc::as_ref)
     }
 
-    /// Says what takes a call of this name: the most specific row, or the implementation registered
+    /// Finds the route of a call: that of the most specific row, or the implementation registered
     /// here.
     pub(crate) fn resolve(&self, name: &str) -> Result<&ResolvedRoute, Error> {
         if self.closed {
             return Err(closed(name));
         }
-        match self.slot(name) {
-            Some(slot) => slot.ready.as_ref().ok_or_else(|| slot_error(name, slot)),
+        match self.entry(name) {
+            Some(entry) => entry.resolved.as_ref().ok_or_else(|| entry_error(name, entry)),
             None => self.unrouted(name),
         }
     }
 
     fn unrouted(&self, name: &str) -> Result<&ResolvedRoute, Error> {
         let refused = |message| Err(Error::new(ErrorKind::NotRoutable, name, message));
-        match (self.missing_row, self.known(name).and_then(|known| known.unrouted.as_ref())) {
-            (MissingRow::Local, Some(ready)) => Ok(ready),
+        match (self.missing_row, self.service(name).and_then(|service| service.unrouted.as_ref())) {
+            (MissingRow::Local, Some(resolved)) => Ok(resolved),
             (MissingRow::Refuse, Some(_)) => {
                 refused("no row has this name, and this router refuses calls without one")
             }
@@ -200,25 +205,25 @@ impl Table {
     }
 }
 
-fn by_name(slots: &[Arc<RouteEntry>]) -> Named<usize> {
-    slots
+fn by_name(entries: &[Arc<RouteEntry>]) -> Named<usize> {
+    entries
         .iter()
         .enumerate()
-        .filter_map(|(at, slot)| slot.name.clone().map(|name| (name, at)))
+        .filter_map(|(at, entry)| entry.name.clone().map(|name| (name, at)))
         .collect()
 }
 
-fn can_turn(slots: &[Arc<RouteEntry>]) -> Vec<usize> {
-    slots.iter().enumerate().filter(|(_, slot)| slot.can_turn).map(|(at, _)| at).collect()
+fn can_go_stale(entries: &[Arc<RouteEntry>]) -> Vec<usize> {
+    entries.iter().enumerate().filter(|(_, entry)| entry.can_go_stale).map(|(at, _)| at).collect()
 }
 
 pub(crate) fn closed(name: &str) -> Error {
     Error::new(ErrorKind::Closed, name, "the router is closed").with_sent(crate::Sent::No)
 }
 
-fn slot_error(name: &str, slot: &RouteEntry) -> Error {
-    let (kind, message) = match &slot.trouble {
-        Some(trouble) => (trouble.cause.kind(), trouble.cause.to_string()),
+fn entry_error(name: &str, entry: &RouteEntry) -> Error {
+    let (kind, message) = match &entry.fault {
+        Some(fault) => (fault.cause.kind(), fault.cause.to_string()),
         None => (ErrorKind::NotRoutable, RouteFault::NOT_SERVED_HERE.to_owned()),
     };
     Error::new(kind, name, message)

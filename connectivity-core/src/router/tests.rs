@@ -1,4 +1,4 @@
-//! What a router tells its log.
+//! Tests of a router's log events and of its table updates.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,8 +60,7 @@ impl Visit for Text {
     }
 }
 
-/// A router whose reloads happen here and nowhere else, so that they are told to the log of this
-/// thread.
+/// Returns a router without a watcher: it reloads only on this thread, whose log sees the events.
 fn quiet(routes: &MemoryRoutes) -> Router {
     let router = Router::builder().source(routes.clone()).build().unwrap();
     router.0.stop_watching();
@@ -72,7 +71,7 @@ fn quiet(routes: &MemoryRoutes) -> Router {
 fn a_read_that_fails_again_and_again_is_logged_once_and_so_is_its_end() {
     let (routes, log) = (MemoryRoutes::new(), Log::default());
     let router = quiet(&routes);
-    let told = |failure: Option<&str>| {
+    let events_of = |failure: Option<&str>| {
         routes.fail_reads(failure);
         with_default(log.clone(), || {
             for _ in 0..3 {
@@ -82,20 +81,20 @@ fn a_read_that_fails_again_and_again_is_logged_once_and_so_is_its_end() {
         log.take()
     };
     for failure in ["the disk is gone", "the disk is broken"] {
-        let told = told(Some(failure));
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].starts_with("ERROR") && told[0].contains(failure), "{told:?}");
+        let events = events_of(Some(failure));
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert!(events[0].starts_with("ERROR") && events[0].contains(failure), "{events:?}");
         assert!(router.inspect().warnings[0].contains(failure));
     }
-    let told = told(None);
-    assert!(told.len() == 1 && told[0].starts_with("INFO"), "{told:?}");
+    let events = events_of(None);
+    assert!(events.len() == 1 && events[0].starts_with("INFO"), "{events:?}");
 }
 
 #[test]
 fn a_bad_row_is_logged_when_it_turns_bad_and_a_reload_of_good_ones_says_nothing() {
     let (routes, log) = (MemoryRoutes::new(), Log::default());
     let router = quiet(&routes);
-    let told = |name: &str, config: &str| {
+    let events_of = |name: &str, config: &str| {
         routes.set(name, "noop", None, config);
         with_default(log.clone(), || {
             for _ in 0..3 {
@@ -104,12 +103,12 @@ fn a_bad_row_is_logged_when_it_turns_bad_and_a_reload_of_good_ones_says_nothing(
         });
         log.take()
     };
-    assert!(told("billing", "{}").is_empty());
-    let bad = told("billing", "[]");
+    assert!(events_of("billing", "{}").is_empty());
+    let bad = events_of("billing", "[]");
     assert!(bad.len() == 1 && bad[0].starts_with("WARN") && bad[0].contains("billing"), "{bad:?}");
-    assert!(told("orders", "{}").is_empty(), "billing was told");
-    assert_eq!(told("billing", r#"{"timeout_ms":0}"#).len(), 1, "another cause");
-    let hostile = told("\u{1b}[2J", "{}");
+    assert!(events_of("orders", "{}").is_empty(), "billing was told");
+    assert_eq!(events_of("billing", r#"{"timeout_ms":0}"#).len(), 1, "another cause");
+    let hostile = events_of("\u{1b}[2J", "{}");
     assert!(hostile.len() == 1 && !hostile[0].contains('\u{1b}'), "{hostile:?}");
 }
 
@@ -121,17 +120,17 @@ fn a_noop_row_that_is_gone_is_told_where_calls_go_somewhere_now() {
     routes.set("elsewhere", "noop", None, "{}");
     let router = quiet(&routes);
     router.register_raw("billing", async |bytes| Ok(bytes)).unwrap();
-    let told = |name: &str| {
+    let events_of = |name: &str| {
         routes.remove(name);
         with_default(log.clone(), || router.0.reload().unwrap());
         log.take()
     };
-    assert_eq!(told("billing.quote"), [""; 0], "the row of the service switches it off still");
-    assert_eq!(told("elsewhere"), [""; 0], "nothing is called that here");
-    let told = told("billing");
+    assert_eq!(events_of("billing.quote"), [""; 0], "the row of the service switches it off still");
+    assert_eq!(events_of("elsewhere"), [""; 0], "nothing is called that here");
+    let events = events_of("billing");
     assert!(
-        told.len() == 1 && told[0].starts_with("WARN") && told[0].contains("name=billing"),
-        "{told:?}"
+        events.len() == 1 && events[0].starts_with("WARN") && events[0].contains("name=billing"),
+        "{events:?}"
     );
 }
 
@@ -149,7 +148,7 @@ fn a_local_row_of_a_name_that_is_not_registered_has_a_warning() {
     assert_eq!(warnings(), [""; 0]);
 }
 
-/// A transport that refuses what it is given until it is told not to.
+/// A transport that refuses all routes until its flag is set.
 #[derive(Clone, Default)]
 struct Picky(Arc<AtomicBool>);
 
@@ -179,8 +178,8 @@ fn a_refused_row_that_comes_out_the_same_makes_no_new_table() {
     picky.0.store(true, Ordering::SeqCst);
     router.0.recheck();
     assert_eq!(router.inspect().route("billing").unwrap().state, RouteState::InForce);
-    let (before, after) = (before.own_slot("orders").unwrap().clone(), router.0.table());
-    assert!(Arc::ptr_eq(&before, after.own_slot("orders").unwrap()));
+    let (before, after) = (before.own_entry("orders").unwrap().clone(), router.0.table());
+    assert!(Arc::ptr_eq(&before, after.own_entry("orders").unwrap()));
 }
 
 #[test]
@@ -195,7 +194,7 @@ fn a_registration_touches_its_own_rows_only() {
     router.register_raw("billing", async |bytes| Ok(bytes)).unwrap();
     let after = router.0.table();
     let same =
-        |name: &str| Arc::ptr_eq(before.own_slot(name).unwrap(), after.own_slot(name).unwrap());
+        |name: &str| Arc::ptr_eq(before.own_entry(name).unwrap(), after.own_entry(name).unwrap());
     assert!(!same("billing") && !same("billing.quote"), "both go to what was registered");
     assert!(same("billings") && same("orders"));
     assert!(Arc::ptr_eq(&before.services["orders"], &after.services["orders"]));
@@ -244,12 +243,15 @@ fn only_rows_that_name_files_or_secrets_are_looked_at_again() {
     }
     let router = quiet(&routes);
     let table = router.0.table();
-    let again: Vec<_> = table.can_turn.iter().map(|at| table.slots[*at].row.shown_name()).collect();
+    let again: Vec<_> =
+        table.can_go_stale.iter().map(|at| table.entries[*at].row.shown_name()).collect();
     assert_eq!(again, ["h", "i", "j"]);
-    assert!(table.slots.iter().all(|slot| slot.trouble.is_none() || slot.row.shown_name() == "j"));
+    assert!(
+        table.entries.iter().all(|entry| entry.fault.is_none() || entry.row.shown_name() == "j")
+    );
 }
 
-/// Holds a read up once it has read, if it is told to.
+/// A source that blocks its next read after reading, if it is armed.
 #[derive(Clone)]
 struct HeldUp {
     routes: MemoryRoutes,

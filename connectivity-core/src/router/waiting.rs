@@ -1,5 +1,5 @@
-//! Rows that could not be added when their services were registered, because somebody else was
-//! writing.
+//! Queue of rows that could not be added when their services were registered, because another
+//! writer held the source.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use crate::routes::SourceError;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WaitingRows {
     names: BTreeSet<Name>,
-    /// Why the last attempt failed, where it was not for another writer.
-    why: Option<SourceError>,
+    /// The error of the last attempt; `None` if another writer held the source.
+    error: Option<SourceError>,
 }
 
 impl WaitingRows {
@@ -19,29 +19,29 @@ impl WaitingRows {
         self.names.is_empty()
     }
 
-    /// Notes one more; says whether it is the first.
+    /// Adds a name. Returns whether the queue was empty.
     pub(crate) fn add(&mut self, name: &Name) -> bool {
         let first = self.names.is_empty();
         self.names.insert(name.clone());
         first
     }
 
-    /// All names; rows are added for all or none of them.
+    /// Returns all names. Their rows are added together or not at all.
     pub(crate) fn names(&self) -> BTreeSet<Name> {
         self.names.clone()
     }
 
-    pub(crate) fn failed(&mut self, why: Option<SourceError>) {
-        self.why = why;
+    pub(crate) fn failed(&mut self, error: Option<SourceError>) {
+        self.error = error;
     }
 
-    /// Forgets names that have a row now, or can have none.
+    /// Removes names that have a row now, or for which none can be added.
     pub(crate) fn done(&mut self, names: &BTreeSet<Name>) {
         self.names.retain(|name| !names.contains(name));
-        self.why = None;
+        self.error = None;
     }
 
-    /// What `inspect` says of them.
+    /// Returns the warning that `inspect` shows, if any rows are queued.
     pub(crate) fn warning(&self) -> Option<String> {
         let names: Vec<_> = self.names.iter().map(Name::as_str).collect();
         let rows = match &names[..] {
@@ -49,8 +49,10 @@ impl WaitingRows {
             [name] => format!("a row for `{name}`"),
             names => format!("rows for `{}`", names.join("`, `")),
         };
-        let why = self.why.as_ref().map(ToString::to_string);
-        let why = why.unwrap_or_else(|| "another transaction holds the routes".to_owned());
-        Some(format!("{rows} could not be added yet: {why}; it is tried again until it succeeds"))
+        let reason = self.error.as_ref().map(ToString::to_string);
+        let reason = reason.unwrap_or_else(|| "another transaction holds the routes".to_owned());
+        Some(format!(
+            "{rows} could not be added yet: {reason}; it is tried again until it succeeds"
+        ))
     }
 }
