@@ -1,5 +1,5 @@
-//! The arguments of a method as one value: positional in bincode, named in JSON, without a derive
-//! in the user's crate.
+//! The arguments of a method as one serializable value: positional in bincode, named in JSON,
+//! without a derive in the user's crate.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,26 +13,27 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 use crate::codec::{Codec, CodecError, Encoded};
 use crate::service::{Method, Parameter};
 
-/// The arguments `T` (a tuple) of the method `M`, which lends them their names.
+/// The arguments `T` (a tuple) of the method `M`. `M` supplies their names.
 pub struct Args<M, T> {
     inner: T,
     method: PhantomData<fn() -> M>,
 }
 
 impl<M, T> Args<M, T> {
-    /// Names the arguments.
+    /// Wraps a tuple of arguments.
     pub fn new(inner: T) -> Self {
         Self { inner, method: PhantomData }
     }
 
-    /// Takes the tuple out.
+    /// Returns the tuple.
     pub fn into_inner(self) -> T {
         self.inner
     }
 }
 
 impl<M: Method, T: Fields + FromFields> Args<M, T> {
-    /// Moves encoded arguments from one codec to another, if that can carry them; says which it is.
+    /// Re-encodes arguments from one codec to another, or to JSON if the other codec cannot encode
+    /// them. Returns the bytes with the codec that was used.
     pub(crate) fn transcode(bytes: &[u8], from: Codec, to: Codec) -> Result<Encoded, CodecError> {
         to.encode_or_json(&from.decode::<Self>(bytes)?, M::DESC.full_name())
     }
@@ -82,7 +83,7 @@ impl<'de, M: Method, T: FromFields> Visitor<'de> for ArgsVisitor<M, T> {
     }
 }
 
-/// A tuple whose members can be written under names.
+/// A tuple whose members serialize as named fields.
 pub trait Fields {
     #[doc(hidden)]
     const COUNT: usize;
@@ -94,7 +95,7 @@ pub trait Fields {
     ) -> Result<(), S::Error>;
 }
 
-/// A tuple whose members can be read by position or by name.
+/// A tuple whose members deserialize by position or by name.
 pub trait FromFields: Sized {
     #[doc(hidden)]
     fn from_seq<'de, A: SeqAccess<'de>>(
@@ -110,30 +111,30 @@ pub trait FromFields: Sized {
 
 /// The arguments of a method: a tuple of up to 12 [`Parameter`]s.
 pub trait Arguments: 'static {
-    /// As the caller gives them, borrowed ones too.
+    /// The arguments as the caller passes them, some of them borrowed.
     type Given<'a>;
-    /// As the implementation's side gets them.
+    /// The arguments as the generated dispatch receives them.
     type Owned;
-    /// As they can be encoded without a copy.
+    /// The arguments in a form that can be encoded without a copy.
     type Lent<'a>: Fields;
-    /// As they travel.
+    /// The arguments as a call carries them.
     type Form: Fields + FromFields + Send + 'static;
 
-    /// Prepares them to be encoded as they stand.
+    /// Borrows the arguments for encoding, without a copy.
     fn lend(given: Self::Given<'_>) -> Self::Lent<'_>;
-    /// Clones what is borrowed.
+    /// Clones borrowed arguments and moves owned ones.
     fn into_form(given: Self::Given<'_>) -> Self::Form;
-    /// Hands them over.
+    /// Converts the arguments for the generated dispatch.
     fn from_form(form: Self::Form) -> Self::Owned;
 }
 
-/// The key of one argument in a map: its place, or a name that the method does not have.
+/// The key of one argument in a map: its index, or a name that the method does not have.
 enum Field {
     At(usize),
     Unknown(String),
 }
 
-/// Reads a key by the names of the method.
+/// Deserializes a key into the index of an argument, by the names of the method.
 struct FieldSeed(&'static [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for FieldSeed {
@@ -152,14 +153,13 @@ impl Visitor<'_> for FieldSeed {
     }
 
     fn visit_str<E: de::Error>(self, key: &str) -> Result<Field, E> {
-        let place = self.0.iter().position(|name| *name == key);
-        Ok(place.map_or_else(|| Field::Unknown(key.to_owned()), Field::At))
+        let index = self.0.iter().position(|name| *name == key);
+        Ok(index.map_or_else(|| Field::Unknown(key.to_owned()), Field::At))
     }
 }
 
-/// Passes over an argument that this program does not know, if it is null: what an older program
-/// gets from a newer one that leaves a new optional argument out. Anything else would be lost, so
-/// it is an error.
+/// Skips an unknown argument if it is null: a newer program sends null for a new optional argument
+/// that it leaves out. Any other value would be lost, so it is an error.
 fn skip_unknown<'de, A: MapAccess<'de>>(
     key: &str,
     names: &'static [&'static str],
@@ -171,8 +171,8 @@ fn skip_unknown<'de, A: MapAccess<'de>>(
     }
 }
 
-/// Makes an absent argument: `None` for an `Option`, an error with the argument's name for anything
-/// else.
+/// Returns the value of an absent argument: `None` for an `Option`, otherwise an error with the
+/// argument's name.
 fn missing<T: DeserializeOwned, E: de::Error>(name: &'static str) -> Result<T, E> {
     T::deserialize(Missing(name, PhantomData))
 }

@@ -1,7 +1,7 @@
-//! What is generic over a method: its description, its shape, and how arguments and answers get
-//! into calls and out of them.
+//! The code that is generic over a method: builds its description and its shape, and converts
+//! arguments and replies to and from calls.
 //!
-//! The rooms below know a method by its [`MethodDesc`] only.
+//! The modules below this one know a method only by its [`MethodDesc`].
 
 #[cfg(feature = "router")]
 use std::any::Any;
@@ -45,8 +45,8 @@ fn shape<M: Method>(codec: Codec) -> MethodShape {
     MethodShape::new(M::DESC.name(), [arguments, ok, err])
 }
 
-/// Makes the answer of a `noop` route: what the method says, or nothing for a method that returns
-/// nothing.
+/// Returns the reply of a `noop` route: the method's `#[noop = ..]` value, or `()` for a method that
+/// returns `()`.
 #[cfg(feature = "router")]
 fn noop<M: Method>() -> Option<Reply> {
     M::noop()
@@ -55,7 +55,7 @@ fn noop<M: Method>() -> Option<Reply> {
         .map(|value| Reply::typed(Body::typed(value), false))
 }
 
-/// `Some(())` if `T` is `()`.
+/// Returns `Some(())` if `T` is `()`.
 #[cfg(feature = "router")]
 fn unit<T: 'static>() -> Option<T> {
     let mut unit = Some(());
@@ -67,14 +67,14 @@ impl Call {
     ///
     /// # Errors
     /// [`Decode`](ErrorKind::Decode), [`Contract`](ErrorKind::Contract), or
-    /// [`Encode`](ErrorKind::Encode) where an earlier attempt has taken them; with `sent` `No`:
-    /// nothing ran.
+    /// [`Encode`](ErrorKind::Encode) if an earlier attempt has taken them. All have `sent` `No`,
+    /// because nothing ran.
     #[doc(hidden)]
     pub fn into_args<M: Method>(self) -> Result<<M::Args as Arguments>::Owned, Error> {
         let (name, body) = self.into_body();
         let fail = |kind, cause| Error::new(kind, &name, cause).with_sent(Sent::No);
         let arguments: Result<Args<M, <M::Args as Arguments>::Form>, Error> = match body {
-            Body::Typed(payload) => payload.take().map_err(|why| match why {
+            Body::Typed(payload) => payload.take().map_err(|reason| match reason {
                 Untaken::OtherType => fail(
                     ErrorKind::Contract,
                     "two contracts of this name are linked into one program".into(),
@@ -97,7 +97,7 @@ impl Call {
 }
 
 impl Reply {
-    /// For generated code: makes the answer of the method `M`.
+    /// For generated code: creates the reply of the method `M`.
     #[doc(hidden)]
     pub fn of<M: Method>(output: M::Output) -> Self {
         match output.into_result() {
@@ -109,7 +109,7 @@ impl Reply {
         }
     }
 
-    /// Reads the answer, or the lack of one, as what the method `M` returns.
+    /// Converts a reply or an error to the output of the method `M`.
     pub(crate) fn into_output<M: Method>(reply: Result<Self, Error>) -> M::Output {
         let value = match reply.map(Self::into_parts) {
             Ok((body, false, drift)) => {
@@ -132,7 +132,7 @@ fn take<M: Method, T: DeserializeOwned + 'static>(
         Error::new(kind, M::DESC.full_name(), format!("the reply: {cause}")).with_sent(Sent::Yes)
     };
     match body {
-        Body::Typed(payload) => payload.take().map_err(|why| match why {
+        Body::Typed(payload) => payload.take().map_err(|reason| match reason {
             Untaken::OtherType => fail(ErrorKind::Contract, &"a value of another type"),
             Untaken::Spent => fail(ErrorKind::Encode, &"its value was taken already"),
         }),

@@ -1,4 +1,4 @@
-//! The way of an envelope into an implementation.
+//! Dispatches a [`Call`] to an implementation.
 
 use std::sync::Arc;
 
@@ -9,25 +9,25 @@ use crate::name::Name;
 use crate::service::work::{CatchPanic, Within};
 use crate::service::{Arguments, Method};
 
-/// Takes envelopes for one service; the macro implements it.
+/// Dispatches calls to the methods of one service. Implemented by the macro.
 pub trait Dispatch: Send + Sync + 'static {
-    /// Describes the service.
+    /// Returns the description of the service.
     fn desc(&self) -> &'static ServiceDesc;
 
     /// Runs the method at `index` of the description.
     fn dispatch(&self, index: usize, call: Call) -> BoxFuture<'static, Result<Reply, Error>>;
 }
 
-/// An implementation, ready to register: made by the generated `BillingService::new(..)`.
+/// An implementation that can be registered. Created by the generated `BillingService::new(..)`.
 pub trait Registrable {
     /// The object-safe form of the contract.
     type Dyn: ?Sized + Send + Sync + 'static;
 
-    /// Takes it apart into what the two paths of a call need.
+    /// Returns the implementation for the fast path, and the dispatcher for all other calls.
     fn into_parts(self) -> (Arc<Self::Dyn>, Arc<dyn Dispatch>);
 }
 
-/// For generated code: answers a call of a method that the contract does not have.
+/// For generated code: fails a call of a method that the contract does not have.
 pub fn unknown_method(call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
     Box::pin(async move {
         Err(call
@@ -36,23 +36,26 @@ pub fn unknown_method(call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
     })
 }
 
-/// Runs a call in an implementation, as every path but the fast one does: in the call's context,
-/// for no longer than its deadline, and with a panic turned into an error whose text stays here.
+/// Runs a call in an implementation, for every path but the fast path: in the call's context, until
+/// its deadline, with a panic turned into an error. The panic's text stays in this process.
 pub(crate) fn invoke(
     dispatch: &dyn Dispatch,
     call: Call,
 ) -> BoxFuture<'static, Result<Reply, Error>> {
-    // By name, not by the index that the caller's description has: two contracts of one name may be
-    // linked in.
+    // Look the method up by name, not by the index of the caller's description: two contracts of
+    // the same name may be linked into the program.
     match dispatch.desc().method(call.name()) {
         Some(method) => dispatch.dispatch(method.index(), call),
         None => unknown_method(call),
     }
 }
 
-/// For generated code: runs a call of the method `M`, whose arguments `work` takes: in the call's
-/// context, for no longer than its deadline, and with a panic turned into an error. All of it is
-/// one box.
+/// For generated code: runs a call of the method `M`, whose arguments are passed to `work`: in the
+/// call's context, until its deadline, with a panic turned into an error. Allocates a single box.
+///
+/// # Cancel safety
+/// Dropping the future drops the work, unless the method is `#[no_cancel]`: its work then continues
+/// in a task of its own.
 pub fn serve<M: Method, F>(
     mut call: Call,
     work: impl FnOnce(<M::Args as Arguments>::Owned) -> F + Send + 'static,
@@ -74,7 +77,7 @@ where
     run(name, context, work)
 }
 
-/// Runs the work of a call; see [`invoke`].
+/// Runs the work of a call. See [`invoke`].
 pub(crate) fn run(
     name: Name,
     context: Context,
@@ -86,7 +89,7 @@ pub(crate) fn run(
     Box::pin(Within::new(deadline, name, work))
 }
 
-/// Runs work that goes on when nobody waits for it any more.
+/// Runs work that continues after the caller has dropped the future.
 fn run_detached(
     name: Name,
     context: Context,
@@ -102,7 +105,7 @@ async fn detached(
     name: Name,
     work: impl Future<Output = Result<Reply, Error>> + Send + 'static,
 ) -> Result<Reply, Error> {
-    // The task ends early only when its runtime does.
+    // The task is canceled only when its runtime shuts down.
     tokio::spawn(work)
         .await
         .unwrap_or_else(|_gone| Err(Error::new(ErrorKind::Cancelled, name, "the runtime is gone")))

@@ -1,27 +1,27 @@
-//! What generated code asks an error for the log, whatever its type can tell: the most telling of
-//! three traits answers, by the number of references that it takes to get there.
+//! Describes an error for the log, as well as its type allows. Autoref specialization: method
+//! resolution picks the most informative of three traits by the number of references it needs.
 
 use std::fmt;
 
-/// An error that is asked.
+/// The error to describe.
 #[expect(missing_debug_implementations, reason = "it stands in one expression")]
 pub struct Explain<'e, E>(pub &'e E);
 
-/// An error says what it and its sources say.
+/// Describes a type that implements `Error`: the texts of the error and its sources.
 pub trait ExplainError {
-    /// Tells it.
+    /// Returns the description.
     fn explain(&self) -> Option<String>;
 }
 
-/// Anything else shows itself.
+/// Describes any other type that implements `Debug`: its `Debug` output.
 pub trait ExplainDebug {
-    /// Tells it.
+    /// Returns the description.
     fn explain(&self) -> Option<String>;
 }
 
-/// Or does not.
+/// Describes all other types: not at all.
 pub trait ExplainNothing {
-    /// Tells nothing.
+    /// Returns `None`.
     fn explain(&self) -> Option<String>;
 }
 

@@ -1,4 +1,4 @@
-//! What a generated client holds.
+//! The handle inside a generated client.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,13 +15,13 @@ use crate::service::{
     ServiceRegistry, invoke,
 };
 
-/// The client's hold on a service `D`, the object-safe form of a contract.
+/// A client's handle to a service. `D` is the object-safe form of the contract.
 pub struct Handle<D: ?Sized> {
     cell: Arc<ServiceCell>,
     host: Arc<dyn Host>,
     timeout: Option<Duration>,
-    /// The implementation, once it is registered. Empty for good where the cell is another
-    /// contract's.
+    /// The implementation, once it is registered. Always empty if the cell belongs to another
+    /// contract.
     local: Arc<ImplSlot<D>>,
 }
 
@@ -33,7 +33,7 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
         Self { cell, host, timeout: None, local }
     }
 
-    /// Calls an implementation without a router: for tests.
+    /// Creates a handle that calls an implementation without a router, for tests.
     pub fn direct<R: Registrable<Dyn = D>>(service: R) -> Self {
         let (typed, dispatch) = service.into_parts();
         let cell = ServiceCell::new(dispatch.desc());
@@ -45,10 +45,11 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
         Self { cell: Arc::new(cell), host: Arc::new(Direct(dispatch)), timeout: None, local }
     }
 
-    /// Gives every call through the returned handle `limit` at the most; a row or a surrounding
-    /// deadline may ask for less.
+    /// Returns a handle whose calls have a timeout of `limit`. A row or a surrounding deadline may
+    /// set a shorter one.
     ///
-    /// Its cell is one that is never fast, so that handles without a limit need not look for one.
+    /// The returned handle has a cell that is never fast, so that the fast path need not check for
+    /// a timeout.
     #[must_use]
     pub fn with_timeout(&self, limit: Duration) -> Self {
         let cell = Arc::new(ServiceCell::new(self.cell.desc()));
@@ -56,7 +57,7 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
         Self { cell, host: Arc::clone(&self.host), timeout, local: Arc::default() }
     }
 
-    /// Borrows the local implementation, if calls of `M` go straight to it now.
+    /// Borrows the local implementation if calls of `M` may take the fast path now.
     #[inline]
     #[must_use]
     pub fn fast<M: Method>(&self) -> Option<&D> {
@@ -66,8 +67,11 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
         self.local.get().map(|service| &**service)
     }
 
-    /// Sends a call of `M` wherever its route says. The route is read here, and its layers are
-    /// called, before anything is awaited.
+    /// Sends a call of `M` by its route. The route is read and its layers are called here, before
+    /// anything is awaited.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the call.
     #[cold]
     pub fn slow<'a, M: Method>(
         &self,
@@ -102,13 +106,13 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
     }
 }
 
-/// How a call of `M` is answered: by the implementation itself, or by whatever its route leads to.
-/// One type for both, so that a client's future holds one of them and nothing is boxed twice.
+/// The future of a call of `M`, on the fast path or by its route. One type for both, so that a
+/// client's future holds one of them and nothing is boxed twice.
 #[expect(clippy::exhaustive_enums, reason = "generated code makes it")]
 pub enum CallFuture<'a, M: Method> {
-    /// Straight from the implementation.
+    /// The future of the implementation.
     Fast(BoxFuture<'a, M::Output>),
-    /// From a route.
+    /// The future of a route.
     Slow(BoxFuture<'static, Result<Reply, Error>>),
 }
 
@@ -118,7 +122,7 @@ impl<M: Method> Future for CallFuture<'_, M> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<M::Output> {
         match self.get_mut() {
-            Self::Fast(answer) => answer.as_mut().poll(cx),
+            Self::Fast(output) => output.as_mut().poll(cx),
             Self::Slow(reply) => reply.as_mut().poll(cx).map(Reply::into_output::<M>),
         }
     }
@@ -151,7 +155,7 @@ impl<D: ?Sized> fmt::Debug for Handle<D> {
     }
 }
 
-/// The host of a client without a router: everything is local.
+/// The host of a client without a router. All calls are local.
 struct Direct(Arc<dyn Dispatch>);
 
 impl Host for Direct {

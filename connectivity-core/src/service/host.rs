@@ -1,4 +1,5 @@
-//! Where a client finds its service, and who says where each call goes.
+//! The traits between a client and its router: the registry of services and the host that plans
+//! each call.
 
 use std::sync::Arc;
 
@@ -6,13 +7,13 @@ use crate::call::{CallService, MethodDesc, ServiceDesc};
 use crate::codec::Codec;
 use crate::service::ServiceCell;
 
-/// Where a client finds its service: a router.
+/// The registry in which a client finds its service: a router.
 #[diagnostic::on_unimplemented(
     message = "a client is made from a router, not from `{Self}`",
     note = "pass `&router`; for a test without a router there is `Client::direct(implementation)`"
 )]
 pub trait ServiceRegistry {
-    /// Finds or makes the cell of a service, and names who knows its routes.
+    /// Returns the cell of a service, creating it if needed, and the host that knows its routes.
     #[doc(hidden)]
     fn service_cell(&self, desc: &'static ServiceDesc) -> (Arc<ServiceCell>, Arc<dyn Host>);
 }
@@ -29,28 +30,29 @@ impl<T: ServiceRegistry + ?Sized> ServiceRegistry for &T {
     }
 }
 
-/// Who knows the routes: asked once for every call off the fast path, so that the call sees one
-/// table from start to end.
+/// Knows the routes. Each call off the fast path asks it once, so that the call sees one table from
+/// start to end.
 pub trait Host: Send + Sync {
-    /// Says where a call of the method goes now.
+    /// Returns the current plan for a call of the method.
     fn plan(&self, method: &'static MethodDesc) -> Plan;
 }
 
-/// Where one call goes, and how it wants its arguments.
+/// The service that takes one call, and the form of its arguments.
 #[derive(Debug)]
 pub struct Plan {
-    /// Who takes the call.
+    /// The service that takes the call.
     pub service: CallService,
-    /// How it wants the arguments.
+    /// The form in which the service takes the arguments.
     pub form: Form,
 }
 
-/// How the taker of a call wants its arguments.
+/// The form in which a service takes the arguments of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "internal to the typed path")]
 pub enum Form {
-    /// As a value: a local implementation, or a layer that may turn the call anywhere.
+    /// As a value, for a local implementation or a layer, which may send the call anywhere.
     Typed,
-    /// As bytes, encoded straight from what the caller lent: a transport without layers before it.
+    /// As bytes, encoded straight from the borrowed arguments, for a transport without layers
+    /// before it.
     Encoded(Codec),
 }

@@ -1,4 +1,4 @@
-//! The bounds that a contract must hold. They are stated once, so that a missing one is told once.
+//! The bounds of a contract. Each is stated once, so that the compiler reports a missing one once.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -7,53 +7,52 @@ use crate::call::MethodDesc;
 use crate::error::Error;
 use crate::service::Arguments;
 
-/// One method of a contract; the macro makes a type of its own for each.
+/// One method of a contract. The macro generates a type for each method.
 pub trait Method: Sized + Send + Sync + 'static {
-    /// What the method says of itself.
+    /// The description of the method.
     const DESC: &'static MethodDesc;
 
     /// The arguments, as a tuple of [`Parameter`](crate::service::Parameter)s.
     type Args: Arguments;
 
-    /// What is written after the arrow.
+    /// The declared return type.
     type Output: MethodOutput<Ok = Self::Ok, Err = Self::Err>;
 
-    /// What the method returns when it succeeds.
+    /// The type of a success.
     type Ok: Wire;
 
     /// The error type of the contract.
     type Err: ServiceError;
 
-    /// What the error and its sources say, for the log of this process.
+    /// Returns the texts of the error and its sources, for the log of this process.
     #[must_use]
     fn explain(_error: &Self::Err) -> Option<String> {
         None
     }
 
-    /// The value of `#[noop = ..]`.
+    /// Returns the value of `#[noop = ..]`.
     #[must_use]
     fn noop() -> Option<Self::Ok> {
         None
     }
 }
 
-/// A type that can stand in a contract: owned, `Send`, and serde's both ways. Implemented for every
-/// such type.
+/// A type that a contract can use: owned, `Send`, `Serialize` and `DeserializeOwned`. Implemented
+/// for every such type.
 ///
-/// What it needs stands on [`Form`](Self::Form), not on the trait: the compiler then reports a type
-/// without it as one that lacks this trait, once, and not as one that lacks the first thing, and
-/// the second, and the third.
+/// The bounds are on [`Form`](Self::Form), not on the trait. The compiler then reports an unsuitable
+/// type with a single error, that it lacks this trait, and not with one error per missing bound.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel in a call of a connectivity service",
     label = "needs Serialize, Deserialize, Send and no borrowed parts",
     note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to it, or to the type inside it that lacks them"
 )]
 pub trait Wire: Sized {
-    /// The type itself.
+    /// The type itself, with the bounds.
     type Form: Serialize + DeserializeOwned + Send + 'static;
-    /// Gives itself.
+    /// Returns `self`.
     fn into_form(self) -> Self::Form;
-    /// Gives itself back.
+    /// Returns `form`.
     fn from_form(form: Self::Form) -> Self;
 }
 
@@ -70,21 +69,21 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Wire for T {
     }
 }
 
-/// An error type that a contract can have. Implemented for every type with the parts named here;
-/// see [`Wire`].
+/// A type that can be the error type of a contract. Implemented for every type with the bounds of
+/// [`Form`](Self::Form); see [`Wire`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the error type of a connectivity service",
     label = "needs From<connectivity_core::Error>, Serialize and Deserialize",
     note = "add a variant `#[error(transparent)] Connectivity(#[from] connectivity_core::Error)` and derive serde's traits on `{Self}`"
 )]
 pub trait ServiceError: Sized {
-    /// The type itself.
+    /// The type itself, with the bounds.
     type Form: From<Error> + Serialize + DeserializeOwned + Send + 'static;
-    /// Gives itself.
+    /// Returns `self`.
     fn into_form(self) -> Self::Form;
-    /// Shows itself.
+    /// Returns `form`.
     fn of_form(form: &Self::Form) -> &Self;
-    /// Gives itself back.
+    /// Returns `form`.
     fn from_form(form: Self::Form) -> Self;
 }
 
@@ -105,7 +104,7 @@ impl<T: From<Error> + Serialize + DeserializeOwned + Send + 'static> ServiceErro
     }
 }
 
-/// What a method returns: a `Result`, whatever alias it is written as.
+/// The return type of a method: a `Result`, under any alias.
 #[diagnostic::on_unimplemented(
     message = "a method of a connectivity service returns a `Result`, not `{Self}`",
     label = "write `Result<{Self}, YourError>`",
@@ -117,9 +116,9 @@ pub trait MethodOutput {
     /// The error.
     type Err;
 
-    /// Makes one of a `Result`.
+    /// Converts from a `Result`.
     fn from_result(result: Result<Self::Ok, Self::Err>) -> Self;
-    /// Makes a `Result` of it.
+    /// Converts into a `Result`.
     fn into_result(self) -> Result<Self::Ok, Self::Err>;
 }
 

@@ -1,4 +1,4 @@
-//! What `#[service]` expands against: the bounds on a contract, its arguments, and the path of a
+//! The runtime support of `#[service]`: the bounds of a contract, its arguments, and the path of a
 //! typed call.
 
 mod args;

@@ -1,8 +1,8 @@
-//! The types of arguments, and what they need.
+//! The types of arguments and their bounds.
 //!
-//! For each type that a trait names, the macro makes a type without values, a tag, and everything
-//! else speaks of the tag. What the user's type lacks is then wrong in one place, the tag's impl,
-//! and the compiler reports it there, once, at the type as the user wrote it.
+//! For each argument type of a contract, the macro generates an uninhabited tag type, and all other
+//! generated code refers to the tag. A missing bound of the user's type then breaks only the impl of
+//! the tag, and the compiler reports it once, at the type that the user wrote.
 
 use std::marker::PhantomData;
 
@@ -11,9 +11,9 @@ use serde::de::DeserializeOwned;
 
 use crate::service::Wire;
 
-/// The tag of an argument that is given away.
+/// The tag of an argument that is passed by value.
 pub trait Value: 'static {
-    /// As it is written.
+    /// The type as the user wrote it.
     type Type: Wire + 'static;
 }
 
@@ -21,30 +21,30 @@ pub trait Value: 'static {
 pub trait Referent: 'static {
     /// The `T`.
     type Type: ?Sized + Lend<Owned = Self::Owned> + 'static;
-    /// What `T` is cloned to.
+    /// The owned form of `T`.
     type Owned;
 }
 
-/// A type that can stand behind the `&` of an argument. Implemented for every such type; as with
-/// [`Wire`], what it needs stands on the associated types.
+/// A type that an argument can reference with `&`. Implemented for every such type; as with
+/// [`Wire`], the bounds are on the associated types.
 #[diagnostic::on_unimplemented(
     message = "`&{Self}` cannot travel in a call of a connectivity service",
     label = "needs Clone, Serialize, Deserialize and Send",
     note = "add `#[derive(Clone, serde::Serialize, serde::Deserialize)]` to it, or to the type inside it that lacks them"
 )]
 pub trait Lend {
-    /// The type itself.
+    /// The type itself, with its bounds.
     type Lent: ?Sized + Serialize;
-    /// What it is cloned to.
+    /// The owned form.
     type Owned;
-    /// The same.
+    /// The owned form, with its bounds.
     type Form: Serialize + DeserializeOwned + Send + 'static;
 
-    /// Gives itself.
+    /// Returns `self`.
     fn lent(&self) -> &Self::Lent;
-    /// Clones itself.
+    /// Clones `self` to its owned form.
     fn to_form(&self) -> Self::Form;
-    /// Gives the clone back.
+    /// Returns `form`.
     fn from_form(form: Self::Form) -> Self::Owned;
 }
 
@@ -71,30 +71,30 @@ where
     }
 }
 
-/// How an argument goes from the caller to the implementation.
+/// The conversions of an argument on its way from the caller to the implementation.
 pub trait Parameter: 'static {
-    /// As the caller gives it.
+    /// The argument as the caller passes it.
     type Given<'a>;
-    /// As the implementation's side gets it.
+    /// The argument as the generated dispatch receives it.
     type Owned;
-    /// As it can be encoded without a copy.
+    /// The argument in a form that can be encoded without a copy.
     type Lent<'a>: Serialize;
-    /// As it travels.
+    /// The argument as a call carries it.
     type Form: Serialize + DeserializeOwned + Send + 'static;
 
-    /// Prepares it to be encoded as it stands.
+    /// Borrows the argument for encoding, without a copy.
     fn lend(given: Self::Given<'_>) -> Self::Lent<'_>;
-    /// Clones what is borrowed.
+    /// Clones a borrowed argument or moves an owned one.
     fn into_form(given: Self::Given<'_>) -> Self::Form;
-    /// Hands it over.
+    /// Converts the argument for the generated dispatch.
     fn from_form(form: Self::Form) -> Self::Owned;
 }
 
-/// An argument that the caller gives away; `T` is its tag.
+/// An argument passed by value; `T` is its tag.
 #[derive(Debug)]
 pub struct Own<T>(PhantomData<T>);
 
-/// An argument that the caller lends; `T` is its tag.
+/// An argument passed by reference; `T` is its tag.
 #[derive(Debug)]
 pub struct Ref<T>(PhantomData<T>);
 

@@ -1,4 +1,4 @@
-//! The typed path, driven as the macro would drive it.
+//! Tests of the typed path, with handwritten versions of the generated code.
 
 use std::sync::Arc;
 use std::time::Duration;

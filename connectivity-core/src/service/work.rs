@@ -1,4 +1,4 @@
-//! What stands around work that somebody else wrote: an end in time, and a net for panics.
+//! Wrappers around the work of user code: a deadline, and a catch for panics.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -14,13 +14,13 @@ use crate::error::{Error, ErrorKind};
 use crate::name::Name;
 
 pin_project! {
-    /// Work that ends at its deadline. It is polled before the clock: what is ready at once costs
-    /// no timer, and what ends at its deadline has ended.
+    /// Work that ends at its deadline. The work is polled before the timer, so work that is ready at
+    /// once creates no timer, and work that completes exactly at its deadline counts as complete.
     #[derive(Debug)]
     pub(crate) struct Within<F> {
         #[pin]
         work: F,
-        clock: Option<Pin<Box<Sleep>>>,
+        timer: Option<Pin<Box<Sleep>>>,
         deadline: Option<Instant>,
         name: Name,
     }
@@ -28,7 +28,7 @@ pin_project! {
 
 impl<F> Within<F> {
     pub(crate) fn new(deadline: Option<Instant>, name: Name, work: F) -> Self {
-        Self { work, clock: None, deadline, name }
+        Self { work, timer: None, deadline, name }
     }
 }
 
@@ -41,13 +41,13 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for Within<F> {
             return Poll::Ready(reply);
         }
         let Some(deadline) = *this.deadline else { return Poll::Pending };
-        let clock = this.clock.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        clock.as_mut().poll(cx).map(|()| Err(timed_out(this.name.as_str())))
+        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        timer.as_mut().poll(cx).map(|()| Err(timed_out(this.name.as_str())))
     }
 }
 
 pin_project! {
-    /// Work whose panic is an error of that work alone.
+    /// Work whose panic becomes an error of that work.
     #[derive(Debug)]
     pub(crate) struct CatchPanic<F> {
         #[pin]
@@ -72,7 +72,8 @@ impl<F: Future<Output = Result<Reply, Error>>> Future for CatchPanic<F> {
     }
 }
 
-/// Runs a part of the work of a call. The text of a panic goes to the log and stays there.
+/// Runs a part of the work of a call and turns a panic into an error. The panic's text goes to the
+/// log only.
 pub(crate) fn catch<T>(name: &str, part: impl FnOnce() -> T) -> Result<T, Error> {
     std::panic::catch_unwind(AssertUnwindSafe(part)).map_err(|panic| panicked(name, &*panic))
 }
