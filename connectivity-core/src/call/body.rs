@@ -1,4 +1,4 @@
-//! Arguments and answers, as values or as bytes.
+//! The body of a call or a reply, as a value or as bytes.
 
 use std::any::Any;
 use std::fmt;
@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::codec::{Codec, CodecError, Encoded};
 
-/// Arguments or an answer: a value that never left the process, or bytes.
+/// Arguments or a reply: a value that never left the process, or bytes.
 #[non_exhaustive]
 pub enum Body {
-    /// A value; it is encoded only where a wire needs it.
+    /// A value. It is encoded only if a transport needs bytes.
     Typed(Payload),
     /// A value encoded by a codec.
     Encoded(Codec, Bytes),
@@ -25,7 +25,8 @@ impl Body {
         Self::explained(value, |_| None)
     }
 
-    /// A value that can tell more of itself than may be sent, for the log.
+    /// Creates a body from a value with a function that describes it for the log. The description
+    /// may contain more than the peer may see.
     pub(crate) fn explained<T: Serialize + Send + 'static>(
         value: T,
         explain: fn(&T) -> Option<String>,
@@ -33,7 +34,7 @@ impl Body {
         Self::Typed(Payload(Arc::new(Mutex::new(Movable { value: Some(value), explain }))))
     }
 
-    /// What a value tells of itself for the log.
+    /// Returns the description of the value for the log.
     pub(crate) fn explain(&self) -> Option<String> {
         match self {
             Self::Typed(payload) => payload.lock().explain(),
@@ -41,7 +42,8 @@ impl Body {
         }
     }
 
-    /// The same arguments again: bytes by reference, a value shared with whoever takes it first.
+    /// Returns the same arguments once more. Bytes are shared by reference; a value goes to the
+    /// first fork that takes it.
     #[cfg(feature = "router")]
     pub(crate) fn fork(&self) -> Self {
         match self {
@@ -51,14 +53,14 @@ impl Body {
         }
     }
 
-    /// Says whether there is a value no more: somebody has taken it.
+    /// Returns whether the value was already taken.
     #[cfg(feature = "router")]
     pub(crate) fn is_spent(&self) -> bool {
         matches!(self, Self::Typed(payload) if payload.lock().is_spent())
     }
 
-    /// Encodes a value, hands on bytes: with the codec they are in, or `None` for raw ones. It is
-    /// JSON where bincode cannot carry the value.
+    /// Encodes a value, or returns the bytes as they are. Also returns their codec, `None` for raw
+    /// bytes. Uses JSON if bincode cannot encode the value.
     pub(crate) fn encode(
         &self,
         codec: Codec,
@@ -84,24 +86,24 @@ impl fmt::Debug for Body {
     }
 }
 
-/// A value of a type that only the contract knows.
+/// A value whose type is erased; only the contract knows it.
 ///
-/// It can be taken once, however often its call is repeated; encoding leaves it where it is. The
-/// mutex is there so that calls can be shared and held across an `.await`, though a contract's
-/// types need to be `Send` only.
+/// The value can be taken once, however often its call is repeated. Encoding does not take it. The
+/// mutex makes calls `Sync`, so that they can be shared and held across an `.await`, while the types
+/// of a contract only need to be `Send`.
 pub struct Payload(Arc<Mutex<dyn Erased>>);
 
-/// Why a value cannot be taken.
+/// The reason why a value cannot be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Untaken {
-    /// It is of another type: two contracts of one name are linked in.
+    /// The value has another type: two contracts of the same name are linked into the program.
     OtherType,
-    /// It was taken already.
+    /// The value was taken already.
     Spent,
 }
 
 impl Payload {
-    /// Takes the value out, if it is a `T` and nobody has taken it before.
+    /// Takes the value, if it is a `T` and was not taken before.
     pub(crate) fn take<T: 'static>(self) -> Result<T, Untaken> {
         let mut value = self.lock();
         let slot = value.as_any().downcast_mut::<Movable<T>>().ok_or(Untaken::OtherType)?;
@@ -123,7 +125,7 @@ impl fmt::Debug for Payload {
     }
 }
 
-/// What remains of a value's type when it is boxed.
+/// The operations on a value whose type is erased.
 trait Erased: Send {
     fn encode(&self, codec: Codec, method: &str) -> Result<Encoded, CodecError>;
     fn explain(&self) -> Option<String>;
@@ -132,7 +134,7 @@ trait Erased: Send {
     fn as_any(&mut self) -> &mut dyn Any;
 }
 
-/// Holds a value that can be moved out through `&mut dyn Any`, without a second box.
+/// Holds a value that can be moved out through `&mut dyn Any` without a second box.
 struct Movable<T> {
     value: Option<T>,
     explain: fn(&T) -> Option<String>,

@@ -1,4 +1,4 @@
-//! What a contract says of itself.
+//! The descriptions of services and methods, as their contract states them.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use super::Reply;
 use crate::codec::{Codec, CodecError, Encoded};
 use crate::shape::{Contract, MethodShape};
 
-/// The most methods a service may have: one bit each in the mask that a local call reads.
+/// The maximum number of methods of a service. Each has one bit in the mask that a local call reads.
 pub(crate) const MAX_METHODS: usize = 256;
 
-/// Describes a service: its name, its docs, its methods.
+/// The description of a service: its name, its docs, its methods.
 #[derive(Debug)]
 pub struct ServiceDesc {
     name: &'static str,
@@ -29,19 +29,19 @@ impl ServiceDesc {
         Self { name, docs, methods }
     }
 
-    /// Names the service.
+    /// Returns the name of the service.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Shows the doc comment of the trait.
+    /// Returns the doc comment of the trait.
     #[must_use]
     pub const fn docs(&self) -> &'static str {
         self.docs
     }
 
-    /// Lists the methods in the order of the trait.
+    /// Returns the methods in the order of the trait.
     #[must_use]
     pub const fn methods(&self) -> &'static [&'static MethodDesc] {
         self.methods
@@ -53,8 +53,7 @@ impl ServiceDesc {
         self.methods.iter().copied().find(|method| method.full_name == full_name)
     }
 
-    /// Says in words how a client's contract, which this is, differs from that of an
-    /// implementation.
+    /// Describes how this contract, that of a client, differs from the contract of an implementation.
     #[cfg(feature = "router")]
     pub(crate) fn difference(&self, here: &Self) -> String {
         let lacks = |one: &Self, other: &Self| {
@@ -70,15 +69,15 @@ impl ServiceDesc {
             return format!("only the client has a method `{method}`");
         }
         let pairs =
-            self.methods.iter().filter_map(|there| Some((there, here.method(there.full_name)?)));
-        let differ =
-            pairs.into_iter().find(|(there, here)| there.fingerprint() != here.fingerprint());
-        match differ {
-            Some((there, here)) => {
+            self.methods.iter().filter_map(|client| Some((client, here.method(client.full_name)?)));
+        let different =
+            pairs.into_iter().find(|(client, here)| client.fingerprint() != here.fingerprint());
+        match different {
+            Some((client, here)) => {
                 format!(
                     "`{}` is `{}` for the client, and `{}` here",
                     here.name,
-                    there.contract().text,
+                    client.contract().text,
                     here.contract().text
                 )
             }
@@ -90,8 +89,8 @@ impl ServiceDesc {
     }
 }
 
-/// Describes a method: its names, its arguments, and what its author said about repeating and
-/// cancelling it.
+/// The description of a method: its names, its arguments, and whether it may be repeated or
+/// cancelled.
 pub struct MethodDesc {
     index: usize,
     service: &'static str,
@@ -105,7 +104,7 @@ pub struct MethodDesc {
     types: MethodTypes,
 }
 
-/// What a method's types can do, for those who know only its description.
+/// The functions that depend on the types of a method, for code that knows only its description.
 pub(crate) struct MethodTypes {
     #[cfg(feature = "router")]
     pub(crate) noop: fn() -> Option<Reply>,
@@ -163,87 +162,89 @@ impl MethodDesc {
         Self { no_cancel: true, ..self }
     }
 
-    /// Says where the method stands in its trait; stable for one program, not between two.
+    /// Returns the index of the method in its trait. Stable within one program, not between
+    /// programs.
     #[must_use]
     pub const fn index(&self) -> usize {
         self.index
     }
 
-    /// Names the service.
+    /// Returns the name of the service.
     #[must_use]
     pub const fn service(&self) -> &'static str {
         self.service
     }
 
-    /// Names the method within its service: `charge`.
+    /// Returns the name of the method within its service, such as `charge`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Names the method everywhere else: `billing.charge`.
+    /// Returns the full name of the method, such as `billing.charge`.
     #[must_use]
     pub const fn full_name(&self) -> &'static str {
         self.full_name
     }
 
-    /// Names the arguments, in order.
+    /// Returns the names of the arguments, in order.
     #[must_use]
     pub const fn arguments(&self) -> &'static [&'static str] {
         self.arguments
     }
 
-    /// Shows the doc comment of the method.
+    /// Returns the doc comment of the method.
     #[must_use]
     pub const fn doc_comment(&self) -> &'static str {
         self.docs
     }
 
-    /// Says whether a call may be repeated (`#[idempotent]` or `#[readonly]`).
+    /// Returns whether a call may be repeated (`#[idempotent]` or `#[readonly]`).
     #[must_use]
     pub const fn is_idempotent(&self) -> bool {
         self.idempotent
     }
 
-    /// Says whether a call changes nothing (`#[readonly]`).
+    /// Returns whether a call changes nothing (`#[readonly]`).
     #[must_use]
     pub const fn is_readonly(&self) -> bool {
         self.readonly
     }
 
-    /// Says whether a call goes on when its caller has gone (`#[no_cancel]`).
+    /// Returns whether a call continues after its caller has dropped it (`#[no_cancel]`).
     #[must_use]
     pub const fn is_no_cancel(&self) -> bool {
         self.no_cancel
     }
 
-    /// Shows what arguments, value and error look like in bincode: found by walking their types,
-    /// which takes a moment.
+    /// Returns the bincode shape of the arguments, the value and the error. Walks their types on
+    /// every call, which is slow.
     #[must_use]
     pub fn shape(&self) -> MethodShape {
         (self.types.shape)(Codec::Bincode)
     }
 
-    /// The same in JSON.
+    /// Returns the JSON shape of the arguments, the value and the error.
     #[cfg(feature = "mcp")]
     pub(crate) fn json_shape(&self) -> MethodShape {
         (self.types.shape)(Codec::Json)
     }
 
-    /// Digests the [shape](Self::shape): two programs whose fingerprints of a method are equal
-    /// understand each other's bincode. The first use walks the types, later ones look it up.
+    /// Returns a digest of the [shape](Self::shape). Two programs with equal fingerprints of a method
+    /// understand each other's bincode. The first call walks the types, later calls use the cached
+    /// result.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.contract().fingerprint
     }
 
-    /// What both ends of a wire compare of the method; found out once.
+    /// Returns the contract that client and server compare. Computed once.
     pub(crate) fn contract(&self) -> &'static Contract {
         Contract::of(self.types.shape)
     }
 
-    /// The codec for a call when its row asks for `wanted`: JSON for a method that bincode cannot
-    /// carry.
+    /// Returns the codec of a call whose row asks for `wanted`: JSON if bincode cannot encode the
+    /// method's types.
     pub(crate) fn codec(&self, wanted: Codec) -> Codec {
         match wanted {
             Codec::Bincode if self.contract().unsupported.is_some() => Codec::Json,
@@ -251,7 +252,8 @@ impl MethodDesc {
         }
     }
 
-    /// Moves encoded arguments from one codec to another, if that can carry them; says which it is.
+    /// Re-encodes arguments from one codec to another, or to JSON if the other codec cannot encode
+    /// them. Returns the bytes with the codec that was used.
     pub(crate) fn transcode(
         &self,
         bytes: &[u8],
@@ -261,13 +263,13 @@ impl MethodDesc {
         (self.types.transcode)(bytes, from, to)
     }
 
-    /// Returns whether JSON is an error of the contract.
+    /// Returns whether a JSON text is an error of the contract.
     #[cfg(feature = "mcp")]
     pub(crate) fn is_error(&self, json: &[u8]) -> bool {
         (self.types.is_error)(json)
     }
 
-    /// Makes the answer of a `noop` route, if the method has one.
+    /// Returns the reply of a `noop` route, if the method has one.
     #[cfg(feature = "router")]
     pub(crate) fn noop(&self) -> Option<Reply> {
         (self.types.noop)()

@@ -1,4 +1,4 @@
-//! What counts a call as in flight, for as long as its work runs.
+//! Permits that count a call as in flight while its work runs.
 
 #[cfg(feature = "router")]
 use std::ops::Deref;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 #[cfg(feature = "router")]
 use super::Call;
 
-/// Permits that are given back when the work of a call has ended.
+/// The permits of a call, released when its work has ended.
 #[derive(Default)]
 pub(crate) struct Permits {
-    /// Of this call alone: its forks have none.
+    /// The admission of this call alone. Its forks have none.
     #[cfg(feature = "router")]
     admission: Option<Admission>,
     #[cfg_attr(not(feature = "router"), allow(dead_code, reason = "only a router admits calls"))]
@@ -41,20 +41,20 @@ impl Permits {
 /// Counts calls in flight.
 #[cfg(feature = "router")]
 pub(crate) trait Admits: Send + Sync {
-    /// Hears that the work of an admitted call has ended.
+    /// Uncounts an admitted call, whose work has ended.
     fn leave(&self);
 }
 
-/// An admitted call, until this is dropped. It is part of the call, so it takes no memory of its
-/// own.
+/// The permit of an admitted call, released on drop. It is part of the call, so it needs no
+/// allocation.
 #[cfg(feature = "router")]
 pub(crate) struct Admission(Arc<dyn Admits>);
 
 #[cfg(feature = "router")]
 impl Admission {
-    /// Made once the call was counted.
-    pub(crate) fn new(by: Arc<dyn Admits>) -> Self {
-        Self(by)
+    /// Creates the permit of a call that `counter` has already counted.
+    pub(crate) fn new(counter: Arc<dyn Admits>) -> Self {
+        Self(counter)
     }
 }
 
@@ -65,8 +65,8 @@ impl Drop for Admission {
     }
 }
 
-/// A permit of a call: given back when its future has ended, or with the work of a `#[no_cancel]`
-/// method, which outlives that.
+/// A permit of a call, released when its future has ended. For a `#[no_cancel]` method, whose work
+/// may outlive the future, released when both have ended.
 #[cfg(feature = "router")]
 #[derive(Debug)]
 pub(crate) enum Held<P> {
@@ -76,7 +76,7 @@ pub(crate) enum Held<P> {
 
 #[cfg(feature = "router")]
 impl<P: Send + Sync + 'static> Held<P> {
-    /// Shares a permit with a call where the work outlives whoever waits for it.
+    /// Wraps a permit, and shares it with the call if the work may outlive the caller's future.
     pub(crate) fn by(permit: P, call: &mut Call) -> Self {
         if !call.is_no_cancel() {
             return Self::Own(permit);

@@ -1,4 +1,4 @@
-//! The envelope that layers and transports see.
+//! Calls and replies, as layers and transports see them.
 
 mod body;
 mod desc;
@@ -31,7 +31,7 @@ pub(crate) use held::{Admission, Admits, Held};
 #[cfg(feature = "router")]
 pub(crate) use service::Erased;
 
-/// One call on its way: whose it is, its arguments, and the context that travels with it.
+/// One call: the name of its method or service, its arguments, and its context.
 ///
 /// ```
 /// use connectivity_core::{Call, Codec, Name};
@@ -46,12 +46,12 @@ pub struct Call {
     body: Body,
     context: Context,
     route: Option<Arc<RouteTag>>,
-    /// What its work holds as long as it runs.
+    /// The permits held while the work of the call runs.
     permits: Permits,
 }
 
 impl Call {
-    /// Makes a call of a raw service: bytes that mean something to that service alone.
+    /// Creates a call of a raw service with opaque bytes.
     ///
     /// The context of the call is the [current](context::current) one.
     #[must_use]
@@ -66,7 +66,9 @@ impl Call {
         }
     }
 
-    /// Makes a call of a typed method whose arguments are encoded already.
+    /// Creates a call of a typed method whose arguments are encoded already.
+    ///
+    /// The context of the call is the [current](context::current) one.
     #[must_use]
     pub fn encoded(name: Name, codec: Codec, bytes: impl Into<Bytes>) -> Self {
         Self {
@@ -79,7 +81,7 @@ impl Call {
         }
     }
 
-    /// A call as a listener has received it.
+    /// Creates a call that a listener has received.
     #[cfg(feature = "wire")]
     pub(crate) fn received(name: Name, body: Body, context: Context) -> Self {
         Self { name, method: None, body, context, route: None, permits: Permits::default() }
@@ -97,14 +99,14 @@ impl Call {
         }
     }
 
-    /// Replaces what travels with the call.
+    /// Replaces the context of the call.
     #[must_use]
     pub fn with_context(mut self, context: Context) -> Self {
         self.context = context;
         self
     }
 
-    /// States which method of a contract known here the call is for.
+    /// Sets the description of the called method.
     #[cfg(feature = "router")]
     #[must_use]
     pub(crate) fn with_method(mut self, method: &'static MethodDesc) -> Self {
@@ -112,56 +114,57 @@ impl Call {
         self
     }
 
-    /// Names what is called: `billing.charge`, or a raw service.
+    /// Returns the full name of the called method, such as `billing.charge`, or of the raw service.
     #[must_use]
     pub fn name(&self) -> &str {
         self.name.as_str()
     }
 
-    /// The same, to keep.
+    /// Returns the name as a [`Name`].
     #[cfg(feature = "router")]
     pub(crate) fn full_name(&self) -> &Name {
         &self.name
     }
 
-    /// Describes the method, where its contract is known in this program.
+    /// Returns the description of the method, if this program has its contract.
     #[must_use]
     pub fn method(&self) -> Option<&'static MethodDesc> {
         self.method
     }
 
-    /// States by which route the call goes.
+    /// Sets the tag of the route that the call takes.
     #[cfg(feature = "router")]
     pub(crate) fn set_route(&mut self, route: Arc<RouteTag>) {
         self.route = Some(route);
     }
 
-    /// The same as [`route`](Self::route), to keep.
+    /// Like [`route`](Self::route), with shared ownership.
     #[cfg(feature = "router")]
     pub(crate) fn shared_route(&self) -> Option<Arc<RouteTag>> {
         self.route.clone()
     }
 
-    /// Says by which route the call goes, for layers. `None` where no router has seen the call yet,
-    /// and for a call from outside that nothing exposed here answers.
+    /// Returns the tag of the route that the call takes, for layers. `None` if no router has seen
+    /// the call yet, and for an inbound call of a service that is not exposed here.
     #[must_use]
     pub fn route(&self) -> Option<&RouteTag> {
         self.route.as_deref()
     }
 
-    /// Says whether the method's author allows a call to be repeated. A raw service never does.
+    /// Returns whether the contract allows the call to be repeated. Always false for a raw service.
     #[must_use]
     pub fn is_idempotent(&self) -> bool {
         self.method.is_some_and(MethodDesc::is_idempotent)
     }
 
-    /// Returns whether the work of the method goes on when nobody waits for it any more.
+    /// Returns whether the work of the method continues after the caller has dropped the call.
     #[cfg(feature = "router")]
     pub(crate) fn is_no_cancel(&self) -> bool {
         self.method.is_some_and(MethodDesc::is_no_cancel)
     }
 
-    /// Gives the call something to hold until its work has ended, be it after its caller has gone.
+    /// Attaches a permit that is held until the work of the call has ended, even if the caller drops
+    /// the call earlier.
     #[cfg(feature = "router")]
     pub(crate) fn hold(&mut self, permit: Arc<dyn Send + Sync>) {
         self.permits.push(permit);
@@ -177,26 +180,26 @@ impl Call {
         std::mem::take(&mut self.permits)
     }
 
-    /// Shows what travels with the call.
+    /// Returns the context of the call.
     #[must_use]
     pub fn context(&self) -> &Context {
         &self.context
     }
 
-    /// Changes what travels with the call.
+    /// Returns the context of the call for changes.
     pub fn context_mut(&mut self) -> &mut Context {
         &mut self.context
     }
 
-    /// Shows the arguments.
+    /// Returns the arguments.
     #[must_use]
     pub fn body(&self) -> &Body {
         &self.body
     }
 
-    /// Takes the call apart for a transport: the arguments in the wanted codec. A raw body stays as
-    /// it is, and so do arguments in the other codec when the method is not known here; what
-    /// bincode cannot carry is JSON. The answer says which codec it is.
+    /// Encodes the arguments in `codec` for a transport, and returns them with their actual codec,
+    /// `None` for raw bytes. A raw body stays as it is, and so do arguments in another codec if this
+    /// program does not know the method. Falls back to JSON if bincode cannot encode the arguments.
     ///
     /// # Errors
     /// [`Encode`](ErrorKind::Encode), with `sent` `No`.
@@ -210,14 +213,14 @@ impl Call {
         encoded.map_err(|cause| arguments_failed(self.name(), &cause))
     }
 
-    /// Takes the name and the arguments.
+    /// Returns the name and the arguments.
     pub(crate) fn into_body(self) -> (Name, Body) {
         (self.name, self.body)
     }
 
-    /// The same call once more, for a layer that may have to repeat it. Nothing is encoded or
-    /// copied: of a value, the first that takes it gets it. Permits are shared: whichever attempt
-    /// runs, its work counts.
+    /// Returns the same call once more, for a layer that may have to repeat it. Nothing is encoded
+    /// or copied: a value goes to the first fork that takes it. Forks share their permits, so the
+    /// work of every attempt counts as in flight.
     #[cfg(feature = "router")]
     pub(crate) fn fork(&self) -> Self {
         let Self { name, method, body, context, route, permits } = self;
@@ -226,14 +229,14 @@ impl Call {
         Self { name, method: *method, body: body.fork(), context, route, permits }
     }
 
-    /// Says whether the arguments are gone: an implementation has taken the value, and no fork of
-    /// the call can be sent any more.
+    /// Returns whether an implementation has taken the arguments. No fork of the call can be sent
+    /// then.
     #[cfg(feature = "router")]
     pub(crate) fn is_spent(&self) -> bool {
         self.body.is_spent()
     }
 
-    /// Takes the bytes for a raw service, whatever codec they are said to be in.
+    /// Returns the bytes for a raw service, whatever their codec.
     #[cfg(feature = "router")]
     pub(crate) fn into_bytes(self) -> Result<Bytes, Error> {
         match self.body {
@@ -245,7 +248,7 @@ impl Call {
         }
     }
 
-    /// Makes an error about this call; `sent` is what the kind implies.
+    /// Creates an error of this call. Its `sent` is the default of the kind.
     #[must_use]
     pub fn failed(&self, kind: ErrorKind, cause: impl fmt::Display) -> Error {
         Error::new(kind, &self.name, cause.to_string())
@@ -263,17 +266,17 @@ impl fmt::Debug for Call {
     }
 }
 
-/// Says that arguments could not be encoded.
+/// Returns the error of arguments that could not be encoded.
 pub(crate) fn arguments_failed(name: &str, cause: &CodecError) -> Error {
-    not_encoded(name, "an argument", "", cause);
+    log_private_cause(name, "an argument", "", cause);
     Error::new(ErrorKind::Encode, name, cause.of_arguments())
 }
 
-/// Logs what a type says where it refuses to be serialized. It may quote the value, so it stays in
-/// this process.
-fn not_encoded(name: &str, what: &str, shown: &str, cause: &CodecError) {
+/// Logs the message of a type that refuses to be serialized. It may quote the value, so it must not
+/// leave this process.
+fn log_private_cause(name: &str, subject: &str, description: &str, cause: &CodecError) {
     if let Some(private) = cause.private_cause() {
-        tracing::error!(name = %name, cause = %shown, "{what} cannot be serialized: {private}");
+        tracing::error!(name = %name, cause = %description, "{subject} cannot be serialized: {private}");
     }
 }
 

@@ -1,10 +1,10 @@
-//! By which route a call goes.
+//! The tag of the route that a call takes.
 
 use std::borrow::Cow;
 
 use crate::name::Name;
 
-/// Says by which route a call goes: the router puts it on every call that a layer will see.
+/// Identifies the route that a call takes. The router sets it on every call that a layer will see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteTag {
     name: Name,
@@ -17,16 +17,15 @@ impl RouteTag {
         Self { name, strategy }
     }
 
-    /// Names the row: a service, or one of its methods. Where no row has a say, because there is
-    /// none or because the call came from outside, it is the name of the service that takes the
-    /// call.
+    /// Returns the name of the row: a service, or one of its methods. If no row decides, because
+    /// there is none or the call is inbound, returns the name of the service that takes the call.
     #[must_use]
     pub fn name(&self) -> &Name {
         &self.name
     }
 
-    /// Says how the call is served: `local`, `noop`, or the name of a transport. It is `local` for
-    /// a call from outside, and for one whose row names this process as its `home`.
+    /// Returns the strategy that serves the call: `local`, `noop`, or the name of a transport. It is
+    /// `local` for an inbound call, and for a call whose row has this process as its `home`.
     #[must_use]
     pub fn strategy(&self) -> &str {
         &self.strategy

@@ -1,4 +1,4 @@
-//! The one service type that everything between a client and an implementation is.
+//! The single service type of all layers, transports and implementations.
 
 use std::any::Any;
 use std::fmt;
@@ -16,22 +16,22 @@ use crate::error::Error;
 /// A boxed future.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A tower service of calls with its type erased: cheap to clone, shared by all callers of a route.
+/// A type-erased tower service of calls. Cheap to clone and shared by all callers of a route.
 ///
-/// Implementations, transports, and each of them under its layers are all of this type. Make one
-/// from any tower service with [`new`](Self::new), or from a closure with
-/// [`from_fn`](Self::from_fn).
+/// Implementations and transports, with or without layers, all have this type. Create one from any
+/// tower service with [`new`](Self::new), or from a closure with [`from_fn`](Self::from_fn).
 #[derive(Clone)]
 pub struct CallService(Arc<dyn Erased>);
 
-/// What takes calls. The future may keep the service, and so need no reference counts of its parts.
+/// The type-erased service. It is called by `Arc`, so that the future can own the service instead of
+/// reference counts of its parts.
 pub(crate) trait Erased: Send + Sync {
     fn call(self: Arc<Self>, call: Call) -> BoxFuture<'static, Result<Reply, Error>>;
 }
 
 impl CallService {
-    /// Erases a tower service. It is cloned for each call and driven to readiness before it, as
-    /// tower asks for. One that is a `CallService` already stays what it is.
+    /// Erases the type of a tower service. The service is cloned for each call and polled to
+    /// readiness first, as tower requires. A `CallService` is returned as it is.
     pub fn new<S>(service: S) -> Self
     where
         S: Service<Call, Response = Reply, Error = Error, Future: Send>
@@ -46,7 +46,7 @@ impl CallService {
         }
     }
 
-    /// Makes a service of a closure, for one that is always ready.
+    /// Creates a service from a closure. It is always ready.
     pub fn from_fn<F, Fut>(f: F) -> Self
     where
         F: Fn(Call) -> Fut + Send + Sync + 'static,
@@ -63,13 +63,13 @@ impl CallService {
     /// Sends a call.
     ///
     /// # Cancel safety
-    /// Dropping the future gives the call up; whether the other side goes on with it is the route's
-    /// matter.
+    /// Dropping the future cancels the call. Whether a remote server stops working on it depends on
+    /// the transport.
     pub fn send(&self, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
         self.clone().send_last(call)
     }
 
-    /// Sends a call and lets go of the service.
+    /// Sends a call and consumes this handle of the service.
     pub(crate) fn send_last(self, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
         self.0.call(call)
     }
@@ -103,8 +103,8 @@ where
 {
     fn call(self: Arc<Self>, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
         let mut service = self.0.clone();
-        // Nearly every service is ready, and then its future needs nothing around it. One that is
-        // not is asked again by whoever waits, so it does not matter that nobody is woken here.
+        // Nearly every service is ready, and its future then needs no wrapper. A service that is not
+        // ready is polled again by `oneshot`, so the no-op waker loses no wake-up.
         match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => Box::pin(service.call(call)),
             Poll::Ready(Err(error)) => Box::pin(std::future::ready(Err(error))),
