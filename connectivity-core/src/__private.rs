@@ -1,4 +1,4 @@
-//! What generated code may name. Not part of the API: it changes without notice.
+//! The items that generated code refers to. Not part of the API: changes without notice.
 
 pub use std::sync::Arc;
 

@@ -1,8 +1,7 @@
-//! What travels with a call beside its arguments: deadline, trace, who was authenticated, what was
-//! claimed.
+//! The context of a call: its deadline, trace, authenticated peer and metadata.
 //!
-//! The context of the call that is being served is a task-local. Nested calls inherit it on every
-//! strategy; a task of your own inherits it when it is started with [`spawn`].
+//! The context of the call being served is a task-local. Nested calls inherit it on every strategy.
+//! Tasks inherit it if they are spawned with [`spawn`].
 //!
 //! ```
 //! use connectivity_core::context::{self, Context};
@@ -28,30 +27,29 @@ use tokio::time::Instant;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::name::Name;
 
-/// All keys and values of the metadata together, in bytes, each entry with the framing that a wire
-/// gives it.
+/// The maximum size of the metadata in bytes: all keys and values, plus the framing of each entry.
 pub(crate) const MAX_META: usize = 8 * 1024;
 
-/// What an entry of the metadata costs beside its key and value: empty values are not free on a
-/// wire.
+/// The framing of a metadata entry in bytes, so that entries with empty values count too.
 const META_ENTRY: usize = 8;
 
-/// The longest trace parent; W3C's has 55 bytes.
+/// The maximum length of a trace parent in bytes. That of W3C Trace Context has 55.
 const MAX_TRACE_PARENT: usize = 128;
 
 tokio::task_local! {
     static CURRENT: Context;
 }
 
-/// Clones the context of the call that is being served; empty outside of one.
+/// Returns the context of the call being served, or an empty one outside of a call.
 #[must_use]
 pub fn current() -> Context {
     CURRENT.try_with(Context::clone).unwrap_or_default()
 }
 
-/// Runs a future with this context as the current one, in place of what was current outside.
+/// Runs a future with `context` as the current context, replacing the outer one.
 ///
-/// A deadline in it bounds the calls made inside; to bound the future itself too, use [`timeout`].
+/// The deadline of the context applies to the calls made inside. Use [`timeout`] to bound the future
+/// itself too.
 ///
 /// # Cancel safety
 /// Dropping the returned future drops the inner one.
@@ -59,9 +57,13 @@ pub fn scope<F: Future>(context: Context, future: F) -> impl Future<Output = F::
     CURRENT.scope(context, future)
 }
 
-/// Starts a task that goes on with the current context; a plain `tokio::spawn` would lose it.
+/// Spawns a task that inherits the current context. A plain `tokio::spawn` would lose it.
 ///
-/// The deadline goes along, so calls made in the task end with the call that started it.
+/// The task also inherits the deadline, so calls made in the task end at the deadline of the call
+/// that spawned it.
+///
+/// # Cancel safety
+/// Dropping the handle detaches the task, which keeps running.
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
@@ -69,12 +71,10 @@ where
     tokio::spawn(CURRENT.scope(current(), future))
 }
 
-/// Runs a future for at most `limit`, and lets the calls inside inherit that deadline, on every
-/// path.
+/// Runs a future with a timeout. The calls inside inherit the deadline, on every strategy.
 ///
 /// # Errors
-/// [`Timeout`](ErrorKind::Timeout) about the call that is being served, when the limit passes
-/// first.
+/// [`Timeout`](ErrorKind::Timeout), named after the call being served, if `limit` passes first.
 ///
 /// # Cancel safety
 /// Dropping the returned future drops the inner one.
@@ -85,7 +85,7 @@ pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output,
     tokio::time::timeout_at(deadline, scoped).await.map_err(|_elapsed| timed_out(&serving()))
 }
 
-/// The time after a limit, which is as long as can be where the clock does not reach so far.
+/// Returns the instant after `limit`, or one 30 years away if the clock cannot represent it.
 pub(crate) fn after(limit: Duration) -> Instant {
     const AGES: Duration = Duration::from_secs(30 * 365 * 86_400);
     let now = Instant::now();
@@ -96,15 +96,15 @@ pub(crate) fn timed_out(name: &str) -> Error {
     Error::new(ErrorKind::Timeout, name, "").with_sent(Sent::Maybe)
 }
 
-/// Names the call that is being served, for errors and logs.
+/// Returns the name of the call being served, for errors and logs.
 pub(crate) fn serving() -> String {
     current().serving.as_ref().map_or("local", Name::as_str).to_owned()
 }
 
-/// Turns any error of an implementation into an [`Error`] of kind
+/// Converts any error of an implementation to an [`Error`] of kind
 /// [`Internal`](ErrorKind::Internal).
 ///
-/// The cause and its sources are logged here, where they belong; the caller sees the kind alone.
+/// The cause and its sources are logged in this process. The caller sees only the kind.
 ///
 /// ```
 /// use connectivity_core::{Error, OrInternal};
@@ -115,10 +115,10 @@ pub(crate) fn serving() -> String {
 /// assert_eq!(load("/no/such/file").unwrap_err().message(), "");
 /// ```
 pub trait OrInternal<T> {
-    /// Logs the cause and keeps the kind.
+    /// Logs the cause and returns an error of the kind alone.
     ///
     /// # Errors
-    /// The error, if there was one, as `Internal` about the call that is being served.
+    /// Returns an error as `Internal`, named after the call being served.
     fn or_internal(self) -> Result<T, Error>;
 }
 
@@ -132,14 +132,14 @@ impl<T, E: fmt::Display + fmt::Debug> OrInternal<T> for Result<T, E> {
     }
 }
 
-/// What a caller claims.
+/// The metadata of a call, which its caller claims.
 #[derive(Clone, Default, Debug)]
 struct Meta {
     entries: BTreeMap<String, String>,
     bytes: usize,
 }
 
-/// Deadline, trace, peer and metadata of a call. Cheap to clone.
+/// The deadline, trace, peer and metadata of a call. Cheap to clone.
 #[derive(Clone, Default, Debug)]
 pub struct Context {
     deadline: Option<Instant>,
@@ -150,20 +150,20 @@ pub struct Context {
 }
 
 impl Context {
-    /// Makes an empty context: no deadline, nobody authenticated, nothing claimed.
+    /// Creates an empty context: no deadline, no trace, no peer, no metadata.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Lets calls end at `deadline`, or earlier if they had to already.
+    /// Sets the deadline of calls, unless an earlier one is set.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(self.deadline.map_or(deadline, |old| old.min(deadline)));
         self
     }
 
-    /// Lets calls end `limit` from now, or earlier if they had to already.
+    /// Sets the deadline of calls to `limit` from now, unless an earlier one is set.
     #[must_use]
     pub fn with_timeout(self, limit: Duration) -> Self {
         match Instant::now().checked_add(limit) {
@@ -172,7 +172,7 @@ impl Context {
         }
     }
 
-    /// The same in place, for layers: what they are given is a part of something larger.
+    /// Like [`with_timeout`](Self::with_timeout), in place: layers have the context only by reference.
     #[cfg(feature = "router")]
     pub(crate) fn limit(&mut self, limit: Duration) {
         if let Some(deadline) = Instant::now().checked_add(limit) {
@@ -180,16 +180,16 @@ impl Context {
         }
     }
 
-    /// Adds a claim that goes along with every call, such as a tenant id. A key that is there
-    /// already gets the new value.
+    /// Adds a metadata entry that every call carries, such as a tenant id. Replaces the value of an
+    /// existing key.
     ///
-    /// A claim is what the caller says, not what anybody checked: see [`peer`](Self::peer) for
-    /// that.
+    /// Metadata is a claim of the caller and not authenticated. See [`peer`](Self::peer) for the
+    /// authenticated identity.
     ///
     /// # Errors
-    /// [`TooLarge`](ErrorKind::TooLarge) when keys and values, with 8 bytes for each entry, exceed
-    /// 8 KiB; [`Encode`](ErrorKind::Encode) for an empty key or one that holds anything but `a-z
-    /// 0-9 - _ .`.
+    /// [`TooLarge`](ErrorKind::TooLarge) if keys and values, plus 8 bytes for each entry, exceed
+    /// 8 KiB. [`Encode`](ErrorKind::Encode) if the key is empty or contains anything but `a-z 0-9 -
+    /// _ .`.
     pub fn with_meta(
         mut self,
         key: impl Into<String>,
@@ -218,8 +218,8 @@ impl Context {
         Ok(self)
     }
 
-    /// Sets the W3C `traceparent` that goes along. One that is none (over 128 bytes, or not
-    /// hexadecimal digits and dashes) is left out: a trace that breaks must not break a call.
+    /// Sets the W3C `traceparent` that calls carry. Ignores an invalid one (over 128 bytes, or not
+    /// hexadecimal digits and dashes), because a broken trace must not break a call.
     #[must_use]
     pub fn with_trace_parent(mut self, trace_parent: &str) -> Self {
         let plain = trace_parent.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
@@ -229,15 +229,15 @@ impl Context {
         self
     }
 
-    /// States who was authenticated: for listeners, and for an HTTP handler of your own that has
-    /// checked a token.
+    /// Sets the authenticated peer. For listeners, and for custom HTTP handlers that have checked a
+    /// token.
     #[must_use]
     pub fn with_peer(mut self, peer: Peer) -> Self {
         self.peer = Some(Arc::new(peer));
         self
     }
 
-    /// The same, for a listener that has many calls of one peer.
+    /// Like [`with_peer`](Self::with_peer), for a listener with many calls of one peer.
     #[cfg(feature = "wire")]
     pub(crate) fn with_shared_peer(mut self, peer: Option<Arc<Peer>>) -> Self {
         self.peer = peer;
@@ -249,37 +249,37 @@ impl Context {
         self
     }
 
-    /// Says when calls must have ended.
+    /// Returns the deadline of calls.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// Says how much time is left; zero when the deadline has passed, `None` without a deadline.
+    /// Returns the time until the deadline: zero if it has passed, `None` without a deadline.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Shows the W3C `traceparent`.
+    /// Returns the W3C `traceparent`.
     #[must_use]
     pub fn trace_parent(&self) -> Option<&str> {
         self.trace_parent.as_deref()
     }
 
-    /// Says who was authenticated by the listener that took the call; nobody for a local call.
+    /// Returns the peer that the listener of the call has authenticated. `None` for a local call.
     #[must_use]
     pub fn peer(&self) -> Option<&Peer> {
         self.peer.as_deref()
     }
 
-    /// Shows one claim of the caller.
+    /// Returns the value of a metadata key, which the caller claims.
     #[must_use]
     pub fn meta(&self, key: &str) -> Option<&str> {
         self.meta.as_ref()?.entries.get(key).map(String::as_str)
     }
 
-    /// Goes through all claims of the caller, by key.
+    /// Iterates over all metadata entries, sorted by key.
     pub fn metas(&self) -> impl Iterator<Item = (&str, &str)> {
         self.meta
             .iter()
@@ -292,7 +292,7 @@ fn meta_error(kind: ErrorKind, message: &str) -> Error {
     Error::new(kind, serving(), message).with_sent(Sent::No)
 }
 
-/// Names who was authenticated, and how.
+/// The authenticated identity of a caller.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Peer {
     method: &'static str,
@@ -300,20 +300,19 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Makes a peer that a check of the given method (`bearer`, `tls`, `unix`, or a word of your
-    /// own) has established.
+    /// Creates a peer that was authenticated by a method: `bearer`, `tls`, `unix`, or a custom one.
     #[must_use]
     pub fn new(method: &'static str, name: impl Into<String>) -> Self {
         Self { method, name: name.into() }
     }
 
-    /// Says how the peer was authenticated.
+    /// Returns the method of the authentication.
     #[must_use]
     pub fn method(&self) -> &'static str {
         self.method
     }
 
-    /// Names the peer.
+    /// Returns the name of the peer.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

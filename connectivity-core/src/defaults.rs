@@ -1,4 +1,4 @@
-//! The transports that come with the crate: here and nowhere else they meet the router.
+//! The default transports of a router. The only module that depends on both.
 
 use std::collections::HashMap;
 #[cfg(feature = "sqlite")]
@@ -12,7 +12,7 @@ use crate::transport::Transport;
 
 type Transports = HashMap<String, Arc<dyn Transport>>;
 
-/// The transports that a router has unless told otherwise.
+/// Returns the default transports of a router.
 fn transports() -> Transports {
     let built_in: &[(&str, Arc<dyn Transport>)] = &[
         #[cfg(feature = "http")]
@@ -31,7 +31,7 @@ fn transports() -> Transports {
 }
 
 impl Router {
-    /// Begins a router with settings of its own.
+    /// Returns a builder of a router.
     pub fn builder() -> RouterBuilder {
         RouterBuilder::default()
     }
@@ -45,16 +45,17 @@ impl Default for RouterBuilder {
 
 #[cfg(feature = "sqlite")]
 impl Admin {
-    /// Opens a routes file that is there; a Go-made one gets our tables beside its own.
+    /// Opens an existing routes file. A file of the Go original gets our tables beside its own.
     ///
-    /// Rows are checked by the transports that this program was built with. Whether addresses of
-    /// private networks may be called is for the programs to say that call them.
+    /// Rows are checked by the transports that this program was built with. Addresses of private
+    /// networks pass the check: only the programs that call them can decide whether they may.
     ///
     /// # Errors
-    /// As [`SqliteRoutes::open`](crate::SqliteRoutes::open).
+    /// Like [`SqliteRoutes::open`](crate::SqliteRoutes::open).
     ///
     /// # Cancel safety
-    /// A file that is being brought up to date is so all or nothing, even if the future is dropped.
+    /// The file is opened on a blocking thread, which completes even if the future is dropped. An
+    /// upgrade of the file is one transaction, so it happens entirely or not at all.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, AdminError> {
         let transports = unguarded_transports();
         let check =
@@ -66,7 +67,7 @@ impl Admin {
     }
 }
 
-/// The transports of a router, with every address allowed.
+/// Returns the default transports with all addresses allowed.
 #[cfg(feature = "sqlite")]
 fn unguarded_transports() -> Transports {
     let transports = transports();

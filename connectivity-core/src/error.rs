@@ -1,4 +1,4 @@
-//! What can go wrong with a call, as plain data.
+//! The error of a call, as plain data.
 
 use std::fmt;
 
@@ -7,20 +7,21 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::name;
 
-/// The longest message an error keeps, in bytes.
+/// The maximum length of an error message, in bytes. Longer ones are truncated.
 pub(crate) const MAX_MESSAGE: usize = 1024;
 
-/// The type name under which an error stands in a codec: the shape walk takes it for one leaf, so a
-/// new kind breaks no contract.
+/// The serde type name of an error. The shape walk treats it as a leaf, so a new kind changes no
+/// contract.
 pub(crate) const WIRE_NAME: &str = "connectivity::Error";
 
 /// The fields of an error on the wire.
 pub(crate) const WIRE_FIELDS: &[&str] = &["kind", "name", "message"];
 
-/// Says that a call did not get an answer, why, and whether the other side may have run it.
+/// The error of a call that got no reply: its kind, its cause, and whether the server may have run
+/// it.
 ///
-/// It is plain data (cloned, compared, serialized), because it travels inside the error type of
-/// your service:
+/// It is plain data that can be cloned, compared and serialized, because the error type of your
+/// service contains it:
 ///
 /// ```
 /// use connectivity_core::Error;
@@ -35,8 +36,8 @@ pub(crate) const WIRE_FIELDS: &[&str] = &["kind", "name", "message"];
 /// }
 /// ```
 ///
-/// An error that was serialized belongs to a call further away: reading it back gives
-/// [`Sent::Maybe`], and [`is_retryable_for`](Self::is_retryable_for) is false whatever it is asked.
+/// A serialized error belongs to a nested call of the server. Deserialized, its `sent` is
+/// [`Sent::Maybe`], and [`is_retryable_for`](Self::is_retryable_for) is false for every name.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error(Box<Inner>);
 
@@ -50,36 +51,38 @@ struct Inner {
 }
 
 impl Error {
-    /// Makes an error about the call of `name`. Names are escaped and messages cut at 1 KiB.
+    /// Creates the error of a call of `name`. Escapes an invalid name and truncates the message to
+    /// 1 KiB.
     ///
-    /// [`sent`](Self::sent) begins as what the kind implies: `No` for what fails before anything
-    /// leaves, else `Maybe`.
+    /// [`sent`](Self::sent) starts as the default of the kind: `No` for kinds that arise before
+    /// anything is sent, `Yes` for [`Panicked`](ErrorKind::Panicked) and
+    /// [`Internal`](ErrorKind::Internal), and `Maybe` for all others.
     #[must_use]
     pub fn new(kind: ErrorKind, name: impl AsRef<str>, message: impl Into<String>) -> Self {
         let name = name.as_ref();
         let name =
             if name::Name::parse(name).is_ok() { name.to_owned() } else { name::shown(name) };
-        let message = bounded(message.into());
+        let message = truncated(message.into());
         Self(Box::new(Inner { kind, sent: kind.implied_sent(), relayed: false, name, message }))
     }
 
-    /// States whether the other side may have run the call.
+    /// Sets whether the server may have run the call.
     #[must_use]
     pub fn with_sent(mut self, sent: Sent) -> Self {
         self.0.sent = sent;
         self
     }
 
-    /// Adds to the message what the reader should know beside the cause.
+    /// Appends a note to the message.
     #[cfg(feature = "router")]
     pub(crate) fn with_note(mut self, note: &str) -> Self {
         let message = std::mem::take(&mut self.0.message);
-        self.0.message = bounded(format!("{message} ({note})"));
+        self.0.message = truncated(format!("{message} ({note})"));
         self
     }
 
-    /// Marks an error that an implementation got from a call of its own, or made up: it says
-    /// nothing about whether the call of that implementation ran, and it did.
+    /// Marks an error that an implementation returned, from a nested call or its own. Its `sent` does
+    /// not describe the call of the implementation, which did run, so `No` becomes `Maybe`.
     #[cfg(feature = "router")]
     pub(crate) fn relay(mut self) -> Self {
         self.0.relayed = true;
@@ -89,45 +92,49 @@ impl Error {
         self
     }
 
-    /// Says what kind of failure this is.
+    /// Returns the kind of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Names the service or method whose call failed.
+    /// Returns the name of the service or method whose call failed.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// Tells the cause in words; at most 1 KiB, without payloads or secrets.
+    /// Returns the message: the cause in at most 1 KiB, without payloads or secrets.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// Says whether the other side could have run the call.
+    /// Returns whether the server may have run the call.
     #[must_use]
     pub fn sent(&self) -> Sent {
         self.0.sent
     }
 
-    /// Says whether the error came inside an answer, and so belongs to a call further away.
+    /// Returns whether the error arrived inside a reply, and so belongs to a nested call of the
+    /// server.
     #[must_use]
     pub fn is_relayed(&self) -> bool {
         self.0.relayed
     }
 
-    /// Says whether calling `name` again is safe and may help: the failure is about that very call,
-    /// nothing was run, and the cause may pass.
+    /// Returns whether a retry of the call of `name` is safe and may succeed: the error belongs to
+    /// that call, the server did not run it, and the cause is transient.
     #[must_use]
     pub fn is_retryable_for(&self, name: &str) -> bool {
-        !self.0.relayed && self.0.sent == Sent::No && self.0.kind.may_pass() && self.0.name == name
+        !self.0.relayed
+            && self.0.sent == Sent::No
+            && self.0.kind.is_transient()
+            && self.0.name == name
     }
 }
 
-fn bounded(mut message: String) -> String {
+fn truncated(mut message: String) -> String {
     if message.len() > MAX_MESSAGE {
         let cut = message.floor_char_boundary(MAX_MESSAGE - '…'.len_utf8());
         message.truncate(cut);
@@ -211,20 +218,20 @@ fn relayed(kind: &str, name: &str, message: String) -> Error {
     error
 }
 
-/// Says whether the other side could have run a call that failed.
+/// Whether the server may have run a call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "no, perhaps and yes are all the answers there are")]
 pub enum Sent {
-    /// It did not run.
+    /// The call did not run.
     No,
-    /// Nobody can tell.
+    /// The call may have run.
     Maybe,
-    /// It ran, at least in part.
+    /// The call ran, at least in part.
     Yes,
 }
 
 impl Sent {
-    /// Spells the answer as the wires do: `no`, `maybe`, `yes`.
+    /// Returns the word of the wire formats: `no`, `maybe`, `yes`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -234,7 +241,7 @@ impl Sent {
         }
     }
 
-    /// Reads the word; anything unknown is `Maybe`, the answer that promises nothing.
+    /// Parses the word. Unknown words are `Maybe`, which promises nothing.
     #[must_use]
     pub fn from_word(word: &str) -> Self {
         match word {
@@ -246,8 +253,8 @@ impl Sent {
 }
 
 macro_rules! kinds {
-    ($($(#[doc = $doc:literal])+ $kind:ident = $word:literal, $says:literal;)+) => {
-        /// The kinds of failure. On a wire a kind is its word; an unknown word reads as
+    ($($(#[doc = $doc:literal])+ $kind:ident = $word:literal, $text:literal;)+) => {
+        /// The kind of a failure. Encoded as its word; unknown words decode as
         /// [`Remote`](Self::Remote).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
@@ -257,20 +264,20 @@ macro_rules! kinds {
             /// Every kind, for tables and tests.
             pub const ALL: &[Self] = &[$(Self::$kind),+];
 
-            /// Spells the kind as wires, metrics and logs do.
+            /// Returns the word of the kind, as in wire formats, metrics and logs.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$kind => $word),+ }
             }
 
-            /// Reads the word of a wire.
+            /// Parses the word of a kind. Unknown words are [`Remote`](Self::Remote).
             #[must_use]
             pub fn from_word(word: &str) -> Self {
                 match word { $($word => Self::$kind,)+ _ => Self::Remote }
             }
 
-            const fn says(self) -> &'static str {
-                match self { $(Self::$kind => $says),+ }
+            const fn text(self) -> &'static str {
+                match self { $(Self::$kind => $text),+ }
             }
         }
     };
@@ -279,11 +286,11 @@ macro_rules! kinds {
 kinds! {
     /// No row and no local implementation has this name.
     NotRoutable = "not_routable", "no route and no local implementation";
-    /// The row of this name is wrong, and no older good one is in force.
+    /// The row of this name is bad, and no earlier good route is in force.
     RouteInvalid = "route_invalid", "the route is invalid";
     /// The row names a transport that this router does not have.
     NoTransport = "no_transport", "no such transport";
-    /// No connection to the other side.
+    /// No connection to the server.
     Connect = "connect", "cannot connect";
     /// The circuit breaker is open.
     CircuitOpen = "circuit_open", "the circuit is open";
@@ -293,34 +300,34 @@ kinds! {
     Overloaded = "overloaded", "too many calls in flight";
     /// The implementation panicked.
     Panicked = "panicked", "the implementation panicked";
-    /// The call was cancelled before it ended.
+    /// The call was cancelled before it completed.
     Cancelled = "cancelled", "the call was cancelled";
-    /// A request or a reply is over its size limit.
+    /// A request or a reply exceeds its size limit.
     TooLarge = "too_large", "over the size limit";
     /// The arguments or the reply cannot be encoded.
     Encode = "encode", "cannot be encoded";
     /// The arguments or the reply cannot be decoded.
     Decode = "decode", "cannot be decoded";
-    /// The two sides hold different contracts.
+    /// Client and server have different contracts.
     Contract = "contract", "the contracts differ";
     /// The service has no such method.
     Unimplemented = "unimplemented", "not implemented";
-    /// The route says `noop`, and the method has no value for that.
+    /// The route is `noop`, and the method has no `#[noop = ..]` value.
     Noop = "noop", "switched off by a noop route";
-    /// The caller did not say who it is.
+    /// The caller is not authenticated.
     Unauthenticated = "unauthenticated", "not authenticated";
     /// The caller may not do this.
     Denied = "denied", "not allowed";
-    /// The implementation failed for a reason of its own; the cause stands in its log.
+    /// The implementation failed internally. The cause is in the log of its process.
     Internal = "internal", "internal error";
-    /// The other side failed in a way that has no word here.
+    /// The server failed with a kind unknown to this version.
     Remote = "remote", "the other side failed";
     /// The router or the connection is closed.
     Closed = "closed", "closed";
 }
 
 impl ErrorKind {
-    /// Whether this kind arises before anything leaves the caller.
+    /// Returns the default `sent` of errors of this kind.
     const fn implied_sent(self) -> Sent {
         match self {
             Self::NotRoutable
@@ -335,8 +342,8 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the same call may succeed a moment later.
-    const fn may_pass(self) -> bool {
+    /// Returns whether the same call may succeed a moment later.
+    const fn is_transient(self) -> bool {
         matches!(
             self,
             Self::Connect | Self::Overloaded | Self::CircuitOpen | Self::Closed | Self::Timeout
@@ -346,7 +353,7 @@ impl ErrorKind {
 
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.says())
+        f.write_str(self.text())
     }
 }
 

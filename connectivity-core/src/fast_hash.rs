@@ -1,10 +1,10 @@
-//! A quick hash, for maps whose keys nobody outside can choose: names of rows and services, numbers
-//! of our own calls. Looking up a name from outside is safe too: it is what is in a map that makes
-//! it slow.
+//! A fast hasher without protection against collision attacks, for maps whose keys no peer can
+//! choose: names of rows and services, and the numbers of our own calls. Looking up a name that a
+//! peer chose is safe: only keys stored in a map can slow it down.
 
 use std::hash::Hasher;
 
-/// Multiplies what it is given, eight bytes at a time.
+/// A multiplicative hasher that takes eight bytes at a time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FastHasher(u64);
 

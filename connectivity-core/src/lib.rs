@@ -3,17 +3,17 @@
 //!
 //! # The problem
 //!
-//! A modular monolith is the right start, and some day a part of it must run elsewhere. Usually
-//! that means to rewrite the calls, to deploy again to change one's mind, and to lose calls on the
-//! way. Here a call is written once, and a row says where it goes:
+//! A modular monolith is a good start, but some day a part of it must run in another process.
+//! Usually that means rewriting its calls, redeploying for each change of plan, and losing calls in
+//! between. With this crate a call is written once, and a row decides where it goes:
 //!
 //! ```text
-//!   orders ──► BillingClient ──► Router ──► table ──┬─ local   Stripe, in this process: costs what a call costs
-//!                                  ▲                ├─ unix    the same trait, in another process of this machine
-//!   UPDATE routes SET strategy.. ──┘                ├─ quic    .. of any machine, authenticated and encrypted
-//!                                                   ├─ http    .. for curl, proxies and other languages too
+//!   orders ──► BillingClient ──► Router ──► table ──┬─ local   Stripe, in this process: a plain function call
+//!                                  ▲                ├─ unix    the same trait, in another process on this machine
+//!   UPDATE routes SET strategy ────┘                ├─ quic    on any machine, authenticated and encrypted
+//!                                                   ├─ http    for curl, proxies and other languages too
 //!                                                   ├─ noop    nowhere: switched off
-//!                                                   └─ ..      a transport of your own
+//!                                                   └─ yours   a custom transport
 //! ```
 //!
 //! # An example
@@ -23,7 +23,7 @@
 //!
 //! #[service]
 //! pub trait Greeter {
-//!     /// Greets somebody.
+//!     /// Greets a person.
 //!     #[noop = String::new()]
 //!     async fn greet(&self, name: &str) -> Result<String, Error>;
 //! }
@@ -45,7 +45,7 @@
 //! assert_eq!(greeter.greet("Ada").await?, "Good day, Ada");
 //!
 //! routes.set("greeter", "noop", None, "{}"); // in a shell: UPDATE routes SET strategy='noop' WHERE service_name='greeter';
-//! router.reload().await?; // a router sees a change by itself within a millisecond or so; this waits for it
+//! router.reload().await?; // a router notices a change within about a millisecond; this waits for it
 //! assert_eq!(greeter.greet("Ada").await?, "");
 //! # Ok(())
 //! # }
@@ -57,23 +57,23 @@
 //! | --- | --- |
 //! | write a contract | [`service`](macro@service), [`register!`] |
 //! | send calls | [`Router`], [`RouterBuilder`], [`Error`] |
-//! | say who calls, until when | [`context`] |
-//! | let others call | [`Server`], [`Gateway`], [`Exposure`] |
-//! | let agents call (feature `mcp`) | `Mcp`, `McpListener` |
-//! | say who we are, and whom we trust | [`Tls`], [`RouteTls`] |
-//! | say where rows come from | [`SqliteRoutes`], [`MemoryRoutes`], [`RouteSource`] |
+//! | set deadlines and metadata, read the peer | [`context`] |
+//! | serve other processes | [`Server`], [`Gateway`], [`Exposure`] |
+//! | serve agents (feature `mcp`) | `Mcp`, `McpListener` |
+//! | configure identities and trust | [`Tls`], [`RouteTls`] |
+//! | choose the source of rows | [`SqliteRoutes`], [`MemoryRoutes`], [`RouteSource`] |
 //! | change rows in code | [`Router::admin`], [`Admin`] |
-//! | look at what is in force | [`Router::inspect`], [`Inspection`] |
-//! | see every call | [`layer`], [`Router::layer`], [`Call`], [`Reply`], [`CallService`] |
-//! | bear the failures of others | [`layer`], [`CircuitBreaker`] |
+//! | inspect the routes in force | [`Router::inspect`], [`Inspection`] |
+//! | observe every call | [`layer`], [`Router::layer`], [`Call`], [`Reply`], [`CallService`] |
+//! | handle failures: retry, timeout, circuit breaker | [`layer`], [`CircuitBreaker`] |
 //! | reach another kind of server | [`HttpTransport`], [`Transport`], [`Listener`] |
 //! | call tools of MCP servers (feature `mcp`) | `McpTransport` |
 //!
 //! # Features
 //!
-//! Default: `router`, `sqlite`, `http`, `gateway`, `unix`, `quic`. On demand: `mcp`. With
-//! `default-features = false` remains what a crate of contracts needs: the macro, [`Error`],
-//! [`context`], the codecs; no SQLite, no transport.
+//! Default: `router`, `sqlite`, `http`, `gateway`, `unix`, `quic`. Optional: `mcp`. With
+//! `default-features = false` the crate has only what a crate of contracts needs: the macro,
+//! [`Error`], [`context`] and the codecs, without SQLite and transports.
 
 mod call;
 mod codec;
@@ -105,7 +105,7 @@ mod shape;
 #[cfg(feature = "tls")]
 #[cfg_attr(
     not(all(feature = "http", feature = "quic")),
-    allow(dead_code, unused_imports, reason = "each transport takes its part of it")
+    allow(dead_code, unused_imports, reason = "each transport uses a part of it")
 )]
 mod tls;
 #[cfg(feature = "router")]
@@ -182,9 +182,9 @@ struct FromGoExamples;
 
 /// Registers implementations with a router: `register!(router, Billing => Stripe)?`.
 ///
-/// Only the trait has to be imported. Several services may stand in one call, separated by commas;
-/// after the first failure none is registered, nor made. An implementation can be any expression:
-/// `register!(router, Billing => connect().await?)?`.
+/// Only the trait must be imported. One call can register several services, separated by commas.
+/// After the first failure, the remaining implementations are neither evaluated nor registered. An
+/// implementation can be any expression: `register!(router, Billing => connect().await?)?`.
 #[macro_export]
 macro_rules! register {
     ($router:expr, $($service:path => $implementation:expr),+ $(,)?) => {

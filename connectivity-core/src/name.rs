@@ -12,11 +12,12 @@ pub(crate) const MAX_NAME: usize = 256;
 /// budget on every strategy.
 pub(crate) const MAX_SERVICE: usize = 63;
 
-/// Names a service (`billing`) or a method (`billing.charge`): the one spelling used in SQL, URLs,
+/// The name of a service (`billing`) or a method (`billing.charge`), spelled the same in SQL, URLs,
 /// MCP, CLI, metrics and logs.
 ///
-/// A name begins with an ASCII letter or digit, goes on with letters, digits and `_ . : -`, does
-/// not end in a dot, holds no two dots in a row, and has at most 256 bytes. Case counts.
+/// A name starts with an ASCII letter or digit, continues with ASCII letters, digits and `_ . : -`,
+/// does not end with a dot, has no two consecutive dots, and has at most 256 bytes. Names are case
+/// sensitive.
 ///
 /// ```
 /// use connectivity_core::Name;
@@ -29,7 +30,7 @@ pub(crate) const MAX_SERVICE: usize = 63;
 #[derive(Clone)]
 pub struct Name(Text);
 
-/// Text that costs nothing to clone: a call's name goes wherever the call goes.
+/// Text that is cheap to clone, because every call carries its name.
 #[derive(Clone)]
 enum Text {
     Static(&'static str),
@@ -37,19 +38,19 @@ enum Text {
 }
 
 impl Name {
-    /// Checks a name as a row, a URL or a raw service may spell it.
+    /// Parses a name, as rows, URLs and raw services may spell it.
     ///
     /// # Errors
-    /// Says which rule the text breaks; the text itself is escaped and shortened.
+    /// The error names the rule that the text breaks. It quotes the text escaped and shortened.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         check(text)?;
         Ok(Self(Text::Shared(text.into())))
     }
 
-    /// Checks the name of a typed service: no dot, no colon, at most 63 bytes.
+    /// Parses the name of a typed service: no dot, no colon, at most 63 bytes.
     ///
     /// # Errors
-    /// Says which rule the text breaks.
+    /// The error names the rule that the text breaks.
     pub fn parse_service(text: &str) -> Result<Self, NameError> {
         check(text)?;
         if text.len() > MAX_SERVICE {
@@ -64,12 +65,12 @@ impl Name {
         Ok(Self(Text::Shared(text.into())))
     }
 
-    /// Takes a name that the macro has checked at compile time.
+    /// Wraps a name that the macro has checked at compile time.
     pub(crate) const fn from_static(text: &'static str) -> Self {
         Self(Text::Static(text))
     }
 
-    /// Shows the name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match &self.0 {
@@ -78,20 +79,20 @@ impl Name {
         }
     }
 
-    /// Says whether this is the name of a service, or of one of its methods.
+    /// Returns whether this is the name of `service` or of one of its methods.
     #[cfg(feature = "router")]
     pub(crate) fn is_of(&self, service: &Self) -> bool {
         self == service || self.parent() == Some(service.as_str())
     }
 
-    /// Names what stands before the last dot: the service of a method, if there is one.
+    /// Returns the part before the last dot: the service of a method, if the name has a dot.
     #[must_use]
     pub fn parent(&self) -> Option<&str> {
         parent(self.as_str())
     }
 }
 
-/// Cuts the last dotted part off a name.
+/// Returns the part of a name before its last dot.
 pub(crate) fn parent(name: &str) -> Option<&str> {
     name.rsplit_once('.').map(|(parent, _)| parent)
 }
@@ -116,7 +117,7 @@ fn check(text: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-// As text, whichever kind it is; `Borrow<str>` asks for that.
+// Compare and hash as text, for both variants: `Borrow<str>` requires it.
 
 impl PartialEq for Name {
     fn eq(&self, other: &Self) -> bool {
@@ -176,7 +177,7 @@ impl std::str::FromStr for Name {
     }
 }
 
-/// Says why a text is no name.
+/// The error of a text that is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{shown}` is no name: {rule}")]
 pub struct NameError {
@@ -190,8 +191,7 @@ impl NameError {
     }
 }
 
-/// Escapes and shortens a text that nobody has checked, so that a terminal or a log line can show
-/// it.
+/// Escapes and shortens an unchecked text, so that it is safe to print to a terminal or a log.
 pub(crate) fn shown(text: &str) -> String {
     const LIMIT: usize = 64;
     let mut out: String = text.chars().take(LIMIT).flat_map(char::escape_debug).collect();

@@ -1,4 +1,4 @@
-//! A server: the exposed services of a router behind one or more listeners.
+//! The server: exposes services of a router through one or more listeners.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::router::Router;
 use crate::transport::{Drain, DrainSwitch, Listener, ServeError};
 use crate::transport::{Exposure, Inbound};
 
-/// Lets other processes call the services that are registered here.
+/// Serves the services registered here to other processes.
 ///
 /// ```no_run
 /// # use connectivity_core::{Router, Server};
@@ -28,17 +28,18 @@ use crate::transport::{Exposure, Inbound};
 /// # }
 /// ```
 ///
-/// Dropping a server cuts it off at once.
+/// Dropping a server closes its connections at once, without a drain. Use
+/// [`shutdown`](Self::shutdown) for a graceful shutdown.
 pub struct Server {
     switch: DrainSwitch,
     addresses: Vec<(&'static str, String)>,
     listeners: JoinSet<()>,
-    /// The strategy of a listener that has ended by itself.
+    /// The strategy of a listener that ended without a shutdown.
     ended: watch::Sender<Option<&'static str>>,
 }
 
 impl Server {
-    /// Begins a server for the services of a router.
+    /// Returns a builder of a server for the services of a router.
     pub fn builder(router: &Router) -> ServerBuilder {
         ServerBuilder {
             router: router.clone(),
@@ -48,8 +49,8 @@ impl Server {
         }
     }
 
-    /// Says where a listener can be reached, by its strategy: `server.address("http")` is
-    /// `127.0.0.1:8080`, with the port that the system chose where 0 was asked for.
+    /// Returns the address of a listener by its strategy: `server.address("http")` is
+    /// `127.0.0.1:8080`. If the listener was bound to port 0, this is the port that the system chose.
     #[must_use]
     pub fn address(&self, strategy: &str) -> Option<&str> {
         self.addresses
@@ -58,28 +59,30 @@ impl Server {
             .map(|(_, address)| address.as_str())
     }
 
-    /// Waits until a listener has ended though nobody has asked it to, and names its strategy: a
-    /// program that is watched over can end then, and be started anew. The log tells it too.
+    /// Waits until a listener ends without a shutdown, and returns its strategy. A supervised program
+    /// can exit then and be restarted. The event is also logged.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the waiting only.
+    /// Dropping the future only ends the wait.
     pub async fn listener_ended(&self) -> &'static str {
         let mut ended = self.ended.subscribe();
         match ended.wait_for(Option::is_some).await.map(|strategy| *strategy) {
             Ok(Some(strategy)) => strategy,
-            // The sender lives as long as this does.
+            // `self` owns the sender, so the channel is open.
             _ => std::future::pending().await,
         }
     }
 
-    /// Stops taking calls, gives those in flight `limit` to end, and cuts the rest. Always returns.
+    /// Shuts down gracefully: stops accepting calls, gives calls in flight `limit` to complete, then
+    /// ends the rest. Returns one second after `limit` at the latest.
     ///
     /// # Cancel safety
-    /// The stop goes on when the future is dropped, but nobody waits for it any more.
+    /// From the first poll on, the listeners drain on their own threads even if the future is
+    /// dropped. A future dropped before its first poll drops the server, which closes at once.
     pub async fn shutdown(mut self, limit: Duration) {
         self.switch.begin(limit);
         let ended = async { while self.listeners.join_next().await.is_some() {} };
-        // Listeners cut what is left at the limit; the second is for those that do not.
+        // Listeners end the remaining calls at the limit. The extra second is for those that do not.
         let _ = tokio::time::timeout(limit.saturating_add(Duration::from_secs(1)), ended).await;
         self.listeners.abort_all();
     }
@@ -91,7 +94,7 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Settings of a [`Server`]: what is exposed, and where it listens.
+/// Builder of a [`Server`]: its exposed services, listeners and layers.
 #[must_use = "a builder does nothing until `start`"]
 pub struct ServerBuilder {
     router: Router,
@@ -101,20 +104,20 @@ pub struct ServerBuilder {
 }
 
 impl ServerBuilder {
-    /// Exposes these services with all their methods; a name with a dot exposes that method alone.
+    /// Exposes these services with all their methods. A name with a dot exposes only that method.
     /// Nothing else is reachable.
     pub fn expose<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
         self.exposed = Some(Exposure::services(names));
         self
     }
 
-    /// Exposes every service that is or will be registered.
+    /// Exposes every service that is registered now or later.
     pub fn expose_all(mut self) -> Self {
         self.exposed = Some(Exposure::all());
         self
     }
 
-    /// Adds a tower layer around all calls coming in, outside of those that were added before.
+    /// Adds a tower layer around all inbound calls, outside the layers added before.
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<CallService> + Send + 'static,
@@ -141,8 +144,9 @@ impl ServerBuilder {
         self.listener("quic", crate::QuicListener::new(address, tls))
     }
 
-    /// Listens for agents on an address such as `0.0.0.0:4434`, with this identity: what is
-    /// exposed, as tools of MCP over QUIC, with the limits of [`McpListener`](crate::McpListener).
+    /// Listens for agents on an address such as `0.0.0.0:4434`, with this identity: serves the
+    /// exposed services as MCP tools over QUIC, with the limits of
+    /// [`McpListener`](crate::McpListener).
     #[cfg(feature = "mcp")]
     pub fn mcp(self, address: impl Into<String>, tls: crate::Tls) -> Self {
         self.listener("mcp", crate::McpListener::new(address, tls))
@@ -154,17 +158,19 @@ impl ServerBuilder {
         self.listener("unix", crate::UnixListener::new(address))
     }
 
-    /// Adds a listener of your own, or one with settings of its own, under the word of its
-    /// strategy.
+    /// Adds a custom listener, or one with custom settings, under the name of its strategy.
     pub fn listener(mut self, strategy: &'static str, listener: impl Listener) -> Self {
         self.listeners.push((strategy, Box::new(listener)));
         self
     }
 
-    /// Binds every listener, and returns once calls can come in.
+    /// Binds all listeners and returns once they accept calls.
     ///
     /// # Errors
-    /// What is missing or cannot be bound. Nothing listens then.
+    /// Fails if a setting is missing or a listener cannot be bound. No listener runs then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the listeners that were already bound.
     pub async fn start(self) -> Result<Server, ServeError> {
         let exposed = self.exposed.ok_or(ServeError::NothingExposed)?;
         for name in exposed.names().into_iter().flatten() {
@@ -187,7 +193,7 @@ impl ServerBuilder {
             server.addresses.push((strategy, listening.address().to_owned()));
             let (done, drain, ended) = (listening.into_done(), drain.clone(), server.ended.clone());
             server.listeners.spawn(async move {
-                // In a task of its own, because a listener can be the user's, and panic.
+                // In a task of its own, because the listener may be user code and may panic.
                 let mut listener = JoinSet::from_iter([done]);
                 let outcome = listener.join_next().await;
                 if !drain.has_begun() {
