@@ -1,8 +1,8 @@
-//! What a typed local call allocates, beside a direct call of an `Arc<dyn ..>`.
+//! Allocations of a typed local call, compared with a direct call of an `Arc<dyn ..>`.
 //!
-//! Run with `cargo bench -p connectivity-core --bench allocations`. Read the rows `alloc`; the
-//! times hold the cost of counting.
-#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark may stop")]
+//! Run with `cargo bench -p connectivity-core --bench allocations`. Read the `alloc` rows; the times
+//! include the cost of counting.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use std::future::Future;
 use std::hint::black_box;
@@ -30,8 +30,8 @@ impl Prices for Shop {
     }
 }
 
-/// Polls a future that is ready at once.
-fn now<F: Future>(future: F) -> F::Output {
+/// Polls a future once and returns its output. Panics if it is pending.
+fn poll_once<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
         Poll::Pending => panic!("the future was not ready"),
@@ -41,7 +41,7 @@ fn now<F: Future>(future: F) -> F::Output {
 #[divan::bench]
 fn direct_dyn(bencher: Bencher<'_, '_>) {
     let shop: Arc<dyn DynPrices> = black_box(Arc::new(Shop));
-    bencher.bench_local(|| now(shop.quote(black_box("sku-17"), black_box(3))));
+    bencher.bench_local(|| poll_once(shop.quote(black_box("sku-17"), black_box(3))));
 }
 
 #[divan::bench]
@@ -49,7 +49,7 @@ fn client_local(bencher: Bencher<'_, '_>) {
     let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
     register!(router, Prices => Shop).unwrap();
     let client = PricesClient::new(&router);
-    bencher.bench_local(|| now(client.quote(black_box("sku-17"), black_box(3))));
+    bencher.bench_local(|| poll_once(client.quote(black_box("sku-17"), black_box(3))));
 }
 
 #[divan::bench]
@@ -58,7 +58,7 @@ fn client_local_with_layer(bencher: Bencher<'_, '_>) {
     register!(router, Prices => Shop).unwrap();
     router.layer(layer_fn(|inner| inner));
     let client = PricesClient::new(&router);
-    bencher.bench_local(|| now(client.quote(black_box("sku-17"), black_box(3))));
+    bencher.bench_local(|| poll_once(client.quote(black_box("sku-17"), black_box(3))));
 }
 
 fn main() {

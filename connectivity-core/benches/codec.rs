@@ -1,5 +1,5 @@
-//! What the codecs cost: `cargo bench -p connectivity-core --bench codec`. Compare lines of one
-//! run, or two runs on a quiet machine.
+//! Cost of the codecs: `cargo bench -p connectivity-core --bench codec`. Compare lines of one run,
+//! or two runs on an idle machine.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

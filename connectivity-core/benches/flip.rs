@@ -1,13 +1,12 @@
-//! How soon a committed row is in force: from the return of COMMIT to the first call on the new
-//! route.
+//! Latency of a route change: from the return of COMMIT to the first call on the new route.
 //!
-//! Run with `cargo bench -p connectivity-core --bench flip`. The file is a real one; the commits
-//! come from a connection of their own, 10 ms apart, as an operator's shell would make them.
+//! Run with `cargo bench -p connectivity-core --bench flip`. The routes are in a real file. The
+//! commits come from a separate connection, 10 ms apart, like those of an operator's shell.
 #![allow(
     missing_docs,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a benchmark prints, and may stop"
+    reason = "a benchmark prints and may panic"
 )]
 
 use std::thread;
@@ -31,8 +30,8 @@ impl Prices for Shop {
 
 const FLIPS: usize = 500;
 
-/// Flips one row and times two things: COMMIT itself, and from its return to the first call that
-/// sees it.
+/// Flips one row. Returns the time of COMMIT, and the time from its return to the first call on the
+/// new route.
 async fn flip(
     shell: &rusqlite::Connection,
     prices: &PricesClient,
@@ -50,10 +49,10 @@ async fn flip(
     (committed - start, committed.elapsed())
 }
 
-fn print(what: &str, mut times: Vec<Duration>) {
+fn print(label: &str, mut times: Vec<Duration>) {
     times.sort();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    println!("{what:<44} p50 {:>9.1?}  p99 {:>9.1?}  max {:>9.1?}", at(0.5), at(0.99), at(1.0));
+    println!("{label:<44} p50 {:>9.1?}  p99 {:>9.1?}  max {:>9.1?}", at(0.5), at(0.99), at(1.0));
 }
 
 async fn measure(rows: usize) {

@@ -1,13 +1,13 @@
-//! What a typed local call costs, beside a direct call of an `Arc<dyn ..>`.
+//! Cost of a typed local call, compared with a direct call of an `Arc<dyn ..>`.
 //!
 //! Run with `cargo bench -p connectivity-core --bench local`. The futures are ready at once and
-//! polled once, so no executor is in the figures. The last line compares the two in turns, round by
-//! round. Allocations are counted by the bench `allocations`, because counting costs time.
+//! polled once, so the figures contain no executor. The last line compares the two in alternating
+//! rounds. The bench `allocations` counts allocations, because counting costs time.
 #![allow(
     missing_docs,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a benchmark prints, and may stop"
+    reason = "a benchmark prints and may panic"
 )]
 
 use std::future::Future;
@@ -38,8 +38,8 @@ impl Prices for Shop {
     }
 }
 
-/// Polls a future that is ready at once.
-fn now<F: Future>(future: F) -> F::Output {
+/// Polls a future once and returns its output. Panics if it is pending.
+fn poll_once<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
         Poll::Pending => panic!("the future was not ready"),
@@ -61,19 +61,19 @@ fn router(config: &str) -> Router {
 #[divan::bench]
 fn direct_dyn(bencher: Bencher<'_, '_>) {
     let shop = direct();
-    bencher.bench_local(|| now(shop.quote(black_box("sku-17"), black_box(3))));
+    bencher.bench_local(|| poll_once(shop.quote(black_box("sku-17"), black_box(3))));
 }
 
 #[divan::bench]
 fn client_local(bencher: Bencher<'_, '_>) {
     let client = PricesClient::new(&router("{}"));
-    bencher.bench_local(|| now(client.quote(black_box("sku-17"), black_box(3))));
+    bencher.bench_local(|| poll_once(client.quote(black_box("sku-17"), black_box(3))));
 }
 
 #[divan::bench]
 fn client_local_with_concurrency_limit(bencher: Bencher<'_, '_>) {
     let client = PricesClient::new(&router(r#"{"concurrency":64}"#));
-    bencher.bench_local(|| now(client.quote(black_box("sku-17"), black_box(3))));
+    bencher.bench_local(|| poll_once(client.quote(black_box("sku-17"), black_box(3))));
 }
 
 #[divan::bench]
@@ -81,7 +81,7 @@ fn client_local_with_layer(bencher: Bencher<'_, '_>) {
     let router = router("{}");
     router.layer(layer_fn(|inner| inner));
     let client = PricesClient::new(&router);
-    bencher.bench_local(|| now(client.quote(black_box("sku-17"), black_box(3))));
+    bencher.bench_local(|| poll_once(client.quote(black_box("sku-17"), black_box(3))));
 }
 
 #[divan::bench]
@@ -96,10 +96,10 @@ fn client_local_with_all_layers(bencher: Bencher<'_, '_>) {
             .layer(ConcurrencyLayer::new(256)),
     );
     let client = PricesClient::new(&router);
-    bencher.bench_local(|| now(client.quote(black_box("sku-17"), black_box(3))));
+    bencher.bench_local(|| poll_once(client.quote(black_box("sku-17"), black_box(3))));
 }
 
-/// Times many calls; nanoseconds per call.
+/// Measures the nanoseconds per call over many calls.
 fn time(call: &impl Fn() -> Result<i64, Error>) -> f64 {
     const CALLS: u32 = 200_000;
     let start = Instant::now();
@@ -116,8 +116,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn compare() {
     let (shop, client) = (direct(), PricesClient::new(&router("{}")));
-    let direct = || now(shop.quote(black_box("sku-17"), black_box(3)));
-    let local = || now(client.quote(black_box("sku-17"), black_box(3)));
+    let direct = || poll_once(shop.quote(black_box("sku-17"), black_box(3)));
+    let local = || poll_once(client.quote(black_box("sku-17"), black_box(3)));
     let rounds: Vec<_> = (0..31).map(|_| (time(&direct), time(&local))).collect();
     let ratio = median(rounds.iter().map(|(direct, local)| local / direct).collect());
     let (direct, local) = (

@@ -1,13 +1,13 @@
-//! What a call of a tool costs over a row with strategy `mcp`, beside bare rmcp over the same kind
-//! of stream.
+//! Cost of a tool call over a row with strategy `mcp`, compared with bare rmcp over the same kind of
+//! stream.
 //!
-//! Run with `cargo bench -p connectivity-core --features mcp --bench mcp`. Both sides have one
-//! quinn connection with one stream to a server with a runtime of its own; callers are on the
-//! runtime of `#[tokio::main]`. Ours has what a user has: a typed method, a router, a deadline,
-//! schemas. Bare rmcp has its client's default handshake, and an echo of arguments. They run in
-//! turns, and a ratio is the median of the ratios of the rounds.
+//! Run with `cargo bench -p connectivity-core --features mcp --bench mcp`. Both sides use one stream
+//! of one quinn connection to a server with its own runtime. Callers run on the runtime of
+//! `#[tokio::main]`. Our side has everything that a user has: a typed method, a router, a deadline,
+//! schemas. Bare rmcp uses the default handshake of its client and echoes the arguments. The two run
+//! in alternating rounds, and a ratio is the median of the ratios of the rounds.
 #![allow(missing_docs, unreachable_pub, reason = "a program of its own")]
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints and may panic")]
 
 #[path = "wire/apart.rs"]
 mod apart;
@@ -22,9 +22,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apart::apart;
+use apart::on_own_runtime;
 use connectivity_core::{Error, MemoryRoutes, Router, Server, Tls, register, service};
-use load::{Echo, Seen, load};
+use load::{Echo, Measured, load};
 use quinn::{ClientConfig, Endpoint, ServerConfig};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rmcp::model::{
@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use table::Target::{AtMost, None};
 
-/// One side of one round.
+/// The duration of one side of one round.
 const ROUND: Duration = Duration::from_millis(500);
 
 const ROUNDS: usize = 9;
@@ -51,7 +51,7 @@ const WORDS: Words = Words([u64::MAX; 4]);
 
 #[service]
 trait Billing {
-    /// Gives four numbers back.
+    /// Returns its argument.
     async fn echo(&self, words: Words) -> Result<Words, Error>;
 }
 
@@ -72,9 +72,9 @@ impl Echo for Typed {
     }
 }
 
-/// A server of ours, and a client by a row that leads to it.
+/// Starts our server and returns a client whose row leads to it.
 fn ours() -> (Router, Typed) {
-    let (address, pin) = apart(async || {
+    let (address, pin) = on_own_runtime(async || {
         let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
         register!(router, Billing => Shop).unwrap();
         let tls = Tls::self_signed(["localhost"]).unwrap();
@@ -96,7 +96,7 @@ fn ours() -> (Router, Typed) {
     (router, Typed(client))
 }
 
-/// An echo of rmcp's own.
+/// An echo server of bare rmcp.
 struct Bare;
 
 impl ServerHandler for Bare {
@@ -115,7 +115,7 @@ impl ServerHandler for Bare {
 
 const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-/// Serves rmcp on the first stream of each connection, and says where, and whom to trust.
+/// Serves rmcp on the first stream of each connection. Returns the address and the trusted roots.
 async fn serve_bare() -> (SocketAddr, RootCertStore) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -149,7 +149,7 @@ impl Echo for Session {
 }
 
 async fn bare() -> (Endpoint, RunningService<RoleClient, ()>, Session) {
-    let (address, roots) = apart(serve_bare);
+    let (address, roots) = on_own_runtime(serve_bare);
     let mut endpoint = Endpoint::client(LOCAL).unwrap();
     endpoint
         .set_default_client_config(ClientConfig::with_root_certificates(Arc::new(roots)).unwrap());
@@ -161,11 +161,11 @@ async fn bare() -> (Endpoint, RunningService<RoleClient, ()>, Session) {
     (endpoint, running, session)
 }
 
-async fn in_turns(
+async fn alternate(
     ours: &Typed,
     bare: &Session,
     callers: usize,
-    figure: fn(&Seen) -> f64,
+    figure: fn(&Measured) -> f64,
 ) -> Vec<(f64, f64)> {
     load(ours, callers, ROUND).await;
     load(bare, callers, ROUND).await;
@@ -182,8 +182,8 @@ async fn main() {
     let (_router, ours) = ours();
     let (_endpoint, _running, bare) = bare().await;
     table::head();
-    let rounds = in_turns(&ours, &bare, 1, Seen::p50_us).await;
+    let rounds = alternate(&ours, &bare, 1, Measured::p50_us).await;
     table::row("mcp over QUIC, 1 in flight: p50, to bare rmcp", "us", &rounds, AtMost(1.4));
-    let rounds = in_turns(&ours, &bare, 64, |seen| seen.per_second / 1e3).await;
+    let rounds = alternate(&ours, &bare, 64, |measured| measured.per_second / 1e3).await;
     table::row("mcp over QUIC, 64 in flight: rate, to bare rmcp", "k/s", &rounds, None);
 }

@@ -1,16 +1,16 @@
-//! What policies cost a local call, and what they do to a far end that fails.
+//! Cost of policies for a local call, and the load they put on a server that fails.
 //!
-//! Run with `cargo bench -p connectivity-core --bench policies`. The cost is measured in turns with
-//! a direct call of an `Arc<dyn ..>`, round by round, with futures that are ready at once and a
-//! metrics recorder that adds up. The storms take some 15 seconds: calls at a steady rate to a far
-//! end that nobody reaches, with three retries allowed, and the attempts that were made.
+//! Run with `cargo bench -p connectivity-core --bench policies`. The cost is measured in alternating
+//! rounds with a direct call of an `Arc<dyn ..>`, with futures that are ready at once and a metrics
+//! recorder that only sums. The storms take about 15 seconds: calls at a steady rate to an
+//! unreachable server, with up to three retries, and the number of attempts.
 #![allow(
     missing_docs,
     unreachable_pub,
     dead_code,
-    reason = "a program of its own, and it needs a part of the module"
+    reason = "a program of its own that uses a part of the module"
 )]
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints and may panic")]
 
 #[path = "wire/table.rs"]
 mod table;
@@ -50,7 +50,7 @@ impl Prices for Shop {
     }
 }
 
-/// A recorder that does as little as one can that counts.
+/// The cheapest recorder that still counts.
 struct Sums;
 
 #[derive(Default)]
@@ -77,15 +77,15 @@ impl Recorder for Sums {
     }
 }
 
-/// Polls a future that is ready at once.
-fn now<F: Future>(future: F) -> F::Output {
+/// Polls a future once and returns its output. Panics if it is pending.
+fn poll_once<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
         Poll::Pending => panic!("the future was not ready"),
     }
 }
 
-/// A client of a local implementation, and the router to put layers on.
+/// Returns a client of a local implementation, and its router for adding layers.
 fn local(config: &str) -> (Router, PricesClient) {
     let routes = MemoryRoutes::new();
     routes.set("prices", "local", Option::None, config);
@@ -108,7 +108,7 @@ fn with_all_policies() -> PricesClient {
     client
 }
 
-/// Times many calls; nanoseconds per call.
+/// Measures the nanoseconds per call over many calls.
 fn time(prices: &impl Fn() -> Result<i64, Error>) -> f64 {
     const CALLS: u32 = 100_000;
     let start = Instant::now();
@@ -118,15 +118,15 @@ fn time(prices: &impl Fn() -> Result<i64, Error>) -> f64 {
     start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
 }
 
-fn cost(what: &str, client: &PricesClient, target: table::Target) {
+fn cost(label: &str, client: &PricesClient, target: table::Target) {
     let shop: Arc<dyn DynPrices> = black_box(Arc::new(Shop));
-    let direct = || now(shop.quote(black_box("sku-17"), black_box(3)));
-    let ours = || now(client.quote(black_box("sku-17"), black_box(3)));
+    let direct = || poll_once(shop.quote(black_box("sku-17"), black_box(3)));
+    let ours = || poll_once(client.quote(black_box("sku-17"), black_box(3)));
     let rounds: Vec<_> = (0..31).map(|_| (time(&ours), time(&direct))).collect();
-    table::row(what, "ns", &rounds, target);
+    table::row(label, "ns", &rounds, target);
 }
 
-/// A transport whose far end nobody reaches; it counts.
+/// A transport whose server is unreachable. Counts the attempts.
 #[derive(Clone, Default)]
 struct Nobody(Arc<AtomicUsize>);
 
@@ -142,14 +142,14 @@ impl Transport for Nobody {
 
 const RETRIES: &str = r#"{"retry_max":3,"retry_backoff_ms":20}"#;
 
-/// A router whose `prices` are served by `nobody`, with retries.
+/// Returns a router whose `prices` go to the unreachable server, with retries.
 fn unreachable(nobody: &Nobody) -> Router {
     let routes = MemoryRoutes::new();
     routes.set("prices", "nobody", Some("anywhere"), RETRIES);
     Router::builder().source(routes).transport("nobody", nobody.clone()).build().unwrap()
 }
 
-/// Calls at a steady rate; says how many there were.
+/// Calls at a steady rate. Returns the number of calls.
 async fn storm(client: &PricesClient, per_second: u32, lasts: Duration) -> usize {
     let mut tick = tokio::time::interval(Duration::from_secs(1) / per_second);
     let (end, mut calls) = (Instant::now() + lasts, Vec::new());
@@ -158,12 +158,12 @@ async fn storm(client: &PricesClient, per_second: u32, lasts: Duration) -> usize
         let client = client.clone();
         calls.push(tokio::spawn(async move { client.quote("sku-17", 3).await.unwrap_err() }));
     }
-    let made = calls.len();
+    let count = calls.len();
     for call in calls {
         let error = call.await.unwrap();
         assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
     }
-    made
+    count
 }
 
 async fn one_route() {
@@ -173,11 +173,11 @@ async fn one_route() {
     let calls = storm(&client, 1000, LASTS).await as f64;
     let attempts = nobody.0.load(Ordering::Relaxed) as f64;
     table::plain("storm, 1,000 calls/s for 10 s: attempts per call", "", &[attempts / calls], None);
-    let beside = (attempts - 1.2 * calls) / LASTS.as_secs_f64();
-    table::plain("the same: attempts beside 1.2 per call, a second", "", &[beside], AtMost(10.0));
+    let excess = (attempts - 1.2 * calls) / LASTS.as_secs_f64();
+    table::plain("the same: attempts beside 1.2 per call, a second", "", &[excess], AtMost(10.0));
 }
 
-/// Hands every call on, as a service in the middle does.
+/// Forwards every call, like a service in the middle of a chain.
 struct Relay(PricesClient);
 
 impl Prices for Relay {
@@ -186,8 +186,8 @@ impl Prices for Relay {
     }
 }
 
-/// Puts a server and a router before a router: its calls go there over a Unix socket, with retries.
-async fn before(router: &Router, dir: &std::path::Path, name: &str) -> (Server, Router) {
+/// Puts a server and a router in front of a router. Calls reach it over a Unix socket, with retries.
+async fn put_in_front(router: &Router, dir: &std::path::Path, name: &str) -> (Server, Router) {
     let relay = Router::builder().source(MemoryRoutes::new()).build().unwrap();
     register!(relay, Prices => Relay(PricesClient::new(router))).unwrap();
     let socket = dir.join(name).display().to_string();
@@ -200,8 +200,8 @@ async fn before(router: &Router, dir: &std::path::Path, name: &str) -> (Server, 
 async fn three_routers() {
     let (nobody, dir) = (Nobody::default(), tempfile::tempdir().unwrap());
     let last = unreachable(&nobody);
-    let (_second_server, second) = before(&last, dir.path(), "second").await;
-    let (_first_server, first) = before(&second, dir.path(), "first").await;
+    let (_second_server, second) = put_in_front(&last, dir.path(), "second").await;
+    let (_first_server, first) = put_in_front(&second, dir.path(), "first").await;
     let calls = storm(&PricesClient::new(&first), 500, Duration::from_secs(3)).await as f64;
     let attempts = nobody.0.load(Ordering::Relaxed) as f64;
     table::plain(

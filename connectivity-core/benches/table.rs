@@ -1,13 +1,13 @@
-//! What a table costs to change: one edit among many rows, one registration among many, and a look
-//! at what is in force. And what one costs while nothing changes.
+//! Cost of changing a table: one edit among many rows, one registration among many, and one
+//! `inspect`. Also the CPU time of a router while nothing changes.
 //!
-//! Run with `cargo bench -p connectivity-core --bench table`. Files are real ones; a registration
-//! in one commits a row.
+//! Run with `cargo bench -p connectivity-core --bench table`. Files are real files; a registration
+//! commits a row.
 #![allow(
     missing_docs,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a benchmark prints, and may stop"
+    reason = "a benchmark prints and may panic"
 )]
 
 use std::path::Path;
@@ -24,7 +24,7 @@ const SERVICES: usize = 2_000;
 const EDITS: u32 = 50;
 const IDLE_ROWS: usize = 100_000;
 
-/// Rows that nobody watches, so that one thread does all there is to do.
+/// A source without a watcher, so that one thread does all the work.
 #[derive(Clone, Default)]
 struct Rows(Arc<Mutex<Snapshot>>);
 
@@ -68,7 +68,7 @@ impl RouteSource for Rows {
     }
 }
 
-/// Times one edit: reading all rows, and building and swapping the table.
+/// Measures one edit: reading all rows, and building and swapping the table.
 async fn swap(count: usize) {
     let rows = Rows::of(count);
     let router = Router::builder().source(rows.clone()).build().unwrap();
@@ -90,15 +90,15 @@ async fn swap(count: usize) {
     );
 }
 
-fn register(what: &str, router: &Router) {
+fn register(label: &str, router: &Router) {
     let start = Instant::now();
     for n in 0..SERVICES {
         router.register_raw(&format!("service{n}"), async |bytes| Ok(bytes)).unwrap();
     }
-    println!("{:<52} {:>9.1?}", format!("{SERVICES} registrations, {what}"), start.elapsed());
+    println!("{:<52} {:>9.1?}", format!("{SERVICES} registrations, {label}"), start.elapsed());
 }
 
-/// Times commits alone, to compare with.
+/// Measures commits alone, for comparison.
 fn commit(path: &Path) {
     let shell = rusqlite::Connection::open(path).unwrap();
     shell
@@ -126,7 +126,7 @@ async fn inspect(path: &Path) {
     println!("{:<52} {:>9.1?}", "inspect of a file of two rows", start.elapsed() / LOOKS);
 }
 
-/// Makes a file of many rows of one kind, and one more.
+/// Creates a file with many rows of one kind and one other row.
 fn fill(path: &Path, (strategy, endpoint): (&str, Option<&str>), one: &str) {
     drop(SqliteRoutes::open_or_create(path).unwrap());
     let mut shell = rusqlite::Connection::open(path).unwrap();
@@ -142,8 +142,8 @@ fn fill(path: &Path, (strategy, endpoint): (&str, Option<&str>), one: &str) {
     tx.commit().unwrap();
 }
 
-/// Measures what a router takes of a core while nothing changes.
-async fn idle(what: &str, path: &Path, bad: usize) {
+/// Measures the CPU time of a router while nothing changes.
+async fn idle(label: &str, path: &Path, bad: usize) {
     const SETTLING: Duration = Duration::from_secs(5);
     const IDLE: Duration = Duration::from_secs(20);
     let router = Router::open(path).await.unwrap();
@@ -153,16 +153,16 @@ async fn idle(what: &str, path: &Path, bad: usize) {
     let Some(before) = ticks() else { return };
     tokio::time::sleep(IDLE).await;
     let used = ticks().unwrap_or(before) - before;
-    // A tick is a hundredth of a second, so this is a share of one core.
+    // A tick is 10 ms, so this is the percentage of one core.
     println!(
         "{:<52} {:>8.2}%",
-        format!("idle with {IDLE_ROWS} rows, {what}"),
+        format!("idle with {IDLE_ROWS} rows, {label}"),
         used as f64 / IDLE.as_secs_f64()
     );
 }
 
-/// The time that this process has used of all cores, in hundredths of a second; nothing where the
-/// system does not tell so.
+/// Returns the CPU time of this process on all cores, in ticks of 10 ms. `None` if the system has no
+/// `/proc`.
 fn ticks() -> Option<u32> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
@@ -192,14 +192,14 @@ async fn all_idle() {
     let (switched_off, far) = (("noop", None), ("http", Some("http://example.com/x")));
     let good = "('one', 'noop', NULL, '{}')";
     let bad = r#"('one', 'http', 'https://example.com/x', '{"ca_file":"/nowhere/ca.pem"}')"#;
-    for (what, kind, one) in [
+    for (label, kind, one) in [
         ("all noop", switched_off, good),
         ("noop, and one that is bad", switched_off, bad),
         ("all http", far, good),
         ("http, and one that is bad", far, bad),
     ] {
-        let path = dir.path().join(format!("{what}.db"));
+        let path = dir.path().join(format!("{label}.db"));
         fill(&path, kind, one);
-        idle(what, &path, usize::from(one == bad)).await;
+        idle(label, &path, usize::from(one == bad)).await;
     }
 }

@@ -1,14 +1,14 @@
-//! What one small call over a wire allocates, both ends together: everything that any thread of
-//! this process allocates while calls are made, by the number of calls.
+//! Allocations of one small remote call, client and server together: everything that any thread of
+//! this process allocates while calls are in flight, divided by the number of calls.
 //!
 //! Run with `cargo bench -p connectivity-core --bench wire-allocations`.
 #![allow(
     missing_docs,
     unreachable_pub,
     dead_code,
-    reason = "a program of its own, and it needs a part of the module"
+    reason = "a program of its own that uses a part of the module"
 )]
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may stop")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints and may panic")]
 
 #[path = "wire/apart.rs"]
 mod apart;
@@ -21,14 +21,15 @@ use std::alloc::System;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
-use world::{BillingClient, There, Words};
+use world::{BillingClient, RemoteServer, Words};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const CALLS: usize = 50_000;
 
-/// So many callers, each waiting for its answer before it calls again; allocations for each call.
+/// Returns the allocations per call with this many callers. Each caller awaits its reply before the
+/// next call.
 async fn count(client: &BillingClient, callers: usize) -> f64 {
     let words = Words([u64::MAX; 4]);
     let calls = CALLS / callers;
@@ -56,14 +57,14 @@ async fn count(client: &BillingClient, callers: usize) -> f64 {
 
 #[tokio::main]
 async fn main() {
-    let there = There::start();
+    let remote = RemoteServer::start();
     table::head();
     for strategy in ["unix", "quic"] {
-        let (_router, client) = there.client(strategy);
+        let (_router, client) = remote.client(strategy);
         for callers in [1, 64] {
             let each = count(&client, callers).await;
-            let what = format!("{strategy}, {callers} in flight: allocations per call, both ends");
-            table::plain(&what, "", &[each], table::Target::AtMost(16.0));
+            let label = format!("{strategy}, {callers} in flight: allocations per call, both ends");
+            table::plain(&label, "", &[each], table::Target::AtMost(16.0));
         }
     }
 }

@@ -179,15 +179,15 @@ impl std::str::FromStr for Name {
 
 /// The error of a text that is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{shown}` is no name: {rule}")]
+#[error("`{escaped}` is no name: {rule}")]
 pub struct NameError {
-    shown: String,
+    escaped: String,
     rule: &'static str,
 }
 
 impl NameError {
     fn new(text: &str, rule: &'static str) -> Self {
-        Self { shown: shown(text), rule }
+        Self { escaped: shown(text), rule }
     }
 }
 

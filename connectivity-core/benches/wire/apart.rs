@@ -1,16 +1,16 @@
-//! Servers do not share the runtime of those who call them.
+//! Runs servers on a runtime of their own, apart from their callers.
 
 use std::future::Future;
 
-/// Runs on a thread and a multi-thread runtime of its own until the process ends; gives what
-/// `start` makes.
-pub fn apart<T, F, Fut>(start: F) -> T
+/// Runs `start` on a new thread with its own multi-thread runtime and returns its output. The
+/// runtime runs until the process ends.
+pub fn on_own_runtime<T, F, Fut>(start: F) -> T
 where
     T: Send + 'static,
     F: FnOnce() -> Fut + Send + 'static,
     Fut: Future<Output = T> + Send,
 {
-    let (made, makes) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -18,9 +18,9 @@ where
             .build()
             .unwrap();
         runtime.block_on(async move {
-            made.send(start().await).unwrap();
+            sender.send(start().await).unwrap();
             std::future::pending::<()>().await;
         });
     });
-    makes.recv().unwrap()
+    receiver.recv().unwrap()
 }

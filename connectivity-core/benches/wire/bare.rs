@@ -1,5 +1,6 @@
-//! What the framework is compared with: the same traffic with nothing around it. Frames are a
-//! length, a number and a body; one task writes, one reads; the other side answers where it reads.
+//! The reference for the framework: the same traffic without it. A frame is a length, a call number
+//! and a body. The client has one task that writes and one that reads; the server replies in the
+//! task that reads.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,9 +17,8 @@ use crate::load::Echo;
 
 const HEAD: usize = 8;
 
-/// Whether the writer lets other tasks run before it writes, as our own does with so many calls in
-/// flight: it then writes many frames at once, which on a runtime with many threads makes most of
-/// the difference.
+/// Whether the writer yields before it writes, as our own does above a number of calls in flight. It
+/// then writes many frames at once, which makes most of the difference on a multi-thread runtime.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Batches {
     AsTheyCome,
@@ -41,7 +41,7 @@ fn take(buffer: &mut BytesMut) -> Option<(u32, Bytes)> {
     Some((call, buffer.split_to(length).freeze()))
 }
 
-/// Answers all frames that are there, then writes once.
+/// Echoes frames. Replies to all buffered frames with a single write.
 pub async fn serve(
     mut reader: impl AsyncRead + Unpin,
     mut writer: impl AsyncWrite + Unpin,
@@ -88,7 +88,7 @@ impl Mux {
         Self(Arc::new(Shared { work, waiting, next: AtomicU32::new(0) }))
     }
 
-    /// Connects to a bare server on a thread of its own.
+    /// Starts a bare server on its own thread and connects to it.
     pub async fn unix(dir: &Path, batches: Batches) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let path = dir.join(format!("bare-{}.sock", NUMBER.fetch_add(1, Ordering::Relaxed)));
@@ -111,10 +111,10 @@ impl Mux {
 impl Echo for Mux {
     async fn echo(&self) {
         let call = self.0.next.fetch_add(1, Ordering::Relaxed);
-        let (answer, answered) = oneshot::channel();
-        self.0.waiting.lock().unwrap().insert(call, answer);
+        let (sender, reply) = oneshot::channel();
+        self.0.waiting.lock().unwrap().insert(call, sender);
         self.0.work.send((call, Bytes::from(vec![7; 32]))).unwrap();
-        let body = answered.await.unwrap();
+        let body = reply.await.unwrap();
         assert_eq!(Vec::from(body).len(), 32);
     }
 }
@@ -145,8 +145,8 @@ async fn read(mut reader: impl AsyncRead + Unpin, waiting: Waiting) -> io::Resul
     let mut buffer = BytesMut::with_capacity(64 << 10);
     loop {
         while let Some((call, body)) = take(&mut buffer) {
-            let answer = waiting.lock().unwrap().remove(&call).unwrap();
-            let _ = answer.send(body);
+            let sender = waiting.lock().unwrap().remove(&call).unwrap();
+            let _ = sender.send(body);
         }
         buffer.reserve(64 << 10);
         if reader.read_buf(&mut buffer).await? == 0 {

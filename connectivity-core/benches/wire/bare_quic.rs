@@ -1,5 +1,4 @@
-//! Bare quinn with its defaults, a stream for each call: how a program without a framework would do
-//! it.
+//! Bare quinn with its defaults and a stream per call, like a program without a framework.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use crate::load::Echo;
 
 const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// A server on a thread of its own, and an endpoint here whose connections trust it.
+/// A server on its own thread, and a client endpoint whose connections trust it.
 pub struct Bare {
     address: SocketAddr,
     config: ClientConfig,

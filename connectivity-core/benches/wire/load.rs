@@ -1,21 +1,21 @@
-//! Callers, and what they saw.
+//! Load generation: concurrent callers and their measurements.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// Something that echoes 32 bytes.
+/// A client that echoes 32 bytes.
 pub trait Echo: Clone + Send + Sync + 'static {
     fn echo(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// What callers saw.
-pub struct Seen {
+/// The throughput and latency of a run.
+pub struct Measured {
     pub per_second: f64,
     pub p50: Duration,
     pub p99: Duration,
 }
 
-impl Seen {
+impl Measured {
     pub fn p50_us(&self) -> f64 {
         self.p50.as_secs_f64() * 1e6
     }
@@ -25,8 +25,8 @@ impl Seen {
     }
 }
 
-/// Lets so many callers call for a while, each waiting for its answer before it calls again.
-pub async fn load(echo: &impl Echo, callers: usize, time: Duration) -> Seen {
+/// Runs this many callers for `time`. Each caller awaits its reply before the next call.
+pub async fn load(echo: &impl Echo, callers: usize, time: Duration) -> Measured {
     let began = Instant::now();
     let end = began + time;
     let tasks: Vec<_> = (0..callers).map(|_| tokio::spawn(caller(echo.clone(), end))).collect();
@@ -36,7 +36,7 @@ pub async fn load(echo: &impl Echo, callers: usize, time: Duration) -> Seen {
     }
     let took = began.elapsed();
     all.sort_unstable();
-    Seen {
+    Measured {
         per_second: all.len() as f64 / took.as_secs_f64(),
         p50: all[all.len() / 2],
         p99: all[all.len() * 99 / 100],

@@ -1,5 +1,4 @@
-//! The service that is called, the process that serves it (a runtime of its own), and the router of
-//! its callers.
+//! The measured service, its server on a runtime of its own, and the router of its callers.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -9,9 +8,9 @@ use std::time::{Duration, Instant};
 use connectivity_core::{Error, MemoryRoutes, Router, Server, Tls, register, service};
 use serde::{Deserialize, Serialize};
 
-use crate::apart::apart;
+use crate::apart::on_own_runtime;
 
-/// Four words: 32 bytes in memory, a little more on the wire.
+/// Four words: 32 bytes in memory, slightly more on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Words(pub [u64; 4]);
 
@@ -19,17 +18,17 @@ pub struct Words(pub [u64; 4]);
 pub trait Billing {
     async fn echo(&self, words: Words) -> Result<Words, Error>;
 
-    /// Gives a text back.
+    /// Returns its argument.
     async fn copy(&self, text: String) -> Result<String, Error>;
 
-    /// Blocks its thread for 5 ms at every twentieth call, or for as long as it is told.
+    /// Blocks its thread for `millis`, or, if that is 0, for 5 ms at every twentieth call.
     async fn block(&self, millis: u64) -> Result<u64, Error>;
 
-    /// Computes for so long.
+    /// Computes for `micros`.
     async fn compute(&self, micros: u64) -> Result<u64, Error>;
 }
 
-/// Counts the calls of `block`.
+/// The implementation. Counts the calls of `block`.
 #[derive(Default)]
 struct Shop(AtomicU64);
 
@@ -61,17 +60,17 @@ impl Billing for Shop {
     }
 }
 
-/// A server on every strategy that is measured, and how to reach it.
-pub struct There {
+/// A server with a listener for every measured strategy, and its addresses.
+pub struct RemoteServer {
     _server: Server,
     pub dir: tempfile::TempDir,
     quic: String,
     pin: String,
 }
 
-impl There {
+impl RemoteServer {
     pub fn start() -> Self {
-        apart(async || {
+        on_own_runtime(async || {
             let dir = tempfile::tempdir().unwrap();
             let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
             register!(router, Billing => Shop::default()).unwrap();
@@ -86,7 +85,7 @@ impl There {
         })
     }
 
-    /// Endpoint and config of a row for a connection that no row with another number shares.
+    /// Returns endpoint and config of a row. Rows with different numbers never share a connection.
     pub fn row(&self, strategy: &str, number: usize) -> (String, String) {
         if strategy == "quic" {
             let config =
@@ -94,12 +93,12 @@ impl There {
             return (self.quic.clone(), config);
         }
         let name = self.dir.path().join(format!("{number}.sock"));
-        // Another name is another endpoint.
+        // A different name counts as a different endpoint.
         let _ = std::os::unix::fs::symlink(socket(self.dir.path()), &name);
         (name.display().to_string(), r#""codec":"bincode""#.to_owned())
     }
 
-    /// A router whose `billing` is over there, and its client.
+    /// Returns a router whose `billing` goes to this server, and a client of it.
     pub fn client(&self, strategy: &str) -> (Router, BillingClient) {
         let routes = MemoryRoutes::new();
         let (endpoint, config) = self.row(strategy, 0);

@@ -243,12 +243,12 @@ impl MethodDesc {
         Contract::of(self.types.shape)
     }
 
-    /// Returns the codec of a call whose row asks for `wanted`: JSON if bincode cannot encode the
+    /// Returns the codec of a call whose row asks for `requested`: JSON if bincode cannot encode the
     /// method's types.
-    pub(crate) fn codec(&self, wanted: Codec) -> Codec {
-        match wanted {
+    pub(crate) fn codec(&self, requested: Codec) -> Codec {
+        match requested {
             Codec::Bincode if self.contract().unsupported.is_some() => Codec::Json,
-            _ => wanted,
+            _ => requested,
         }
     }
 

@@ -41,16 +41,16 @@ impl ActiveRoute {
         route: Route,
         destination: Destination,
         flight: &Arc<Flight>,
-        before: Option<&Self>,
+        previous: Option<&Self>,
     ) -> Self {
         let remote = matches!(destination, Destination::Remote(_));
         let limits = Limits::of(route.config(), remote);
         let same = |old: &&Self| {
             old.route.strategy() == route.strategy() && old.route.endpoint() == route.endpoint()
         };
-        let previous = before.filter(same).map(|old| &old.policies);
+        let old_policies = previous.filter(same).map(|old| &old.policies);
         let policies =
-            if remote { Policies::of(route.config(), previous) } else { Policies::default() };
+            if remote { Policies::of(route.config(), old_policies) } else { Policies::default() };
         Self { route, destination, limits, policies, traffic: Traffic::new(flight) }
     }
 

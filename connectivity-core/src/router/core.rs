@@ -268,12 +268,12 @@ impl Core {
                 Ok(snapshot)
             }
             Err(cause) => {
-                let before = error.take();
+                let previous = error.take();
                 // Reads are retried often. Log only a new cause; `inspect` shows the current one.
-                if before.as_ref().is_none_or(|(last, _)| *last != cause) {
+                if previous.as_ref().is_none_or(|(last, _)| *last != cause) {
                     tracing::error!(%cause, "the routes cannot be read; the ones in force stay");
                 }
-                let since = before.map_or_else(SystemTime::now, |(_, since)| since);
+                let since = previous.map_or_else(SystemTime::now, |(_, since)| since);
                 *error = Some((cause.clone(), since));
                 Err(cause)
             }

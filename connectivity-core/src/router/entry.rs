@@ -56,13 +56,13 @@ impl RouteEntry {
     }
 
     /// Returns whether building the same row again gave the same result.
-    pub(crate) fn is_same(&self, before: &Self) -> bool {
+    pub(crate) fn is_same(&self, previous: &Self) -> bool {
         let active = |entry: &Self| entry.active.as_ref().map(Arc::as_ptr);
         let cause = |entry: &Self| entry.fault.as_ref().map(|fault| fault.cause.clone());
         let wrapping = |entry: &Self| (entry.layers_version, entry.has_fallback, entry.calls);
-        active(self) == active(before)
-            && cause(self) == cause(before)
-            && wrapping(self) == wrapping(before)
+        active(self) == active(previous)
+            && cause(self) == cause(previous)
+            && wrapping(self) == wrapping(previous)
     }
 }
 

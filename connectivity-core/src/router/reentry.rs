@@ -9,7 +9,7 @@ thread_local! {
 
 /// Guard that marks this thread while user code may run under a lock of the router.
 pub(super) struct Building {
-    before: usize,
+    previous: usize,
 }
 
 impl Building {
@@ -21,10 +21,10 @@ impl Building {
     /// panic becomes one bad row, which a test of the program reveals.
     pub(super) fn begin<T>(router: &T) -> Self {
         let router = std::ptr::from_ref(router).addr();
-        let before = BUILDING.replace(router);
-        let building = Self { before };
+        let previous = BUILDING.replace(router);
+        let building = Self { previous };
         assert!(
-            before != router,
+            previous != router,
             "a source, a transport or a layer changes the router that waits for it: do that from a task of its own"
         );
         building
@@ -33,7 +33,7 @@ impl Building {
 
 impl Drop for Building {
     fn drop(&mut self) {
-        BUILDING.set(self.before);
+        BUILDING.set(self.previous);
     }
 }
 
@@ -48,7 +48,7 @@ mod tests {
         let (one, other) = (1, 2);
         let _one = Building::begin(&one);
         drop(Building::begin(&other));
-        assert!(catch_unwind(|| Building::begin(&one).before).is_err());
+        assert!(catch_unwind(|| Building::begin(&one).previous).is_err());
         drop(Building::begin(&other));
     }
 }

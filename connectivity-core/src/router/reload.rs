@@ -97,10 +97,10 @@ impl State {
             .iter()
             .enumerate()
             .filter(|(_, entry)| entry.name.as_ref().is_some_and(|row| row.is_of(name)));
-        let built =
-            affected.map(|(at, before)| (at, before, self.entry(&before.row, Some(before))));
+        let built = affected
+            .map(|(at, previous)| (at, previous, self.entry(&previous.row, Some(previous))));
         let changed: Vec<_> = built
-            .filter(|(_, before, entry)| !Arc::ptr_eq(before, entry))
+            .filter(|(_, previous, entry)| !Arc::ptr_eq(previous, entry))
             .map(|(at, _, entry)| (at, entry))
             .collect();
         let mut services = Named::clone(&old.services);
@@ -116,7 +116,7 @@ impl State {
         let stale = stale.filter(|(_, entry)| entry.is_stale());
         let built = stale.map(|(at, entry)| (at, entry, self.entry(&entry.row, Some(entry))));
         let changed: Vec<_> = built
-            .filter(|(_, before, entry)| !entry.is_same(before))
+            .filter(|(_, previous, entry)| !entry.is_same(previous))
             .map(|(at, _, entry)| (at, entry))
             .collect();
         let generation = self.snapshot.generation;
@@ -165,10 +165,10 @@ impl State {
         let cell = if raw.is_some() { None } else { Some(Arc::clone(self.cells.get(name)?)) };
         let typed = || cell.as_ref().and_then(|cell| cell.local().cloned()).map(Local::Typed);
         let local = raw.or_else(typed);
-        let before = old.services.get(name);
+        let previous = old.services.get(name);
         let new = || Traffic::new(&self.flights.of(name));
-        let traffic = before.map_or_else(new, |before| Arc::clone(&before.traffic));
-        let kept = before.and_then(|before| before.unrouted.clone());
+        let traffic = previous.map_or_else(new, |previous| Arc::clone(&previous.traffic));
+        let kept = previous.and_then(|previous| previous.unrouted.clone());
         let kept = kept.filter(|resolved| resolved.layers_version == self.layers_version);
         let unrouted =
             kept.or_else(|| local.as_ref().map(|local| self.unrouted(name, local, &traffic)));

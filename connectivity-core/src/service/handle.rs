@@ -90,9 +90,10 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
         let Plan { service, form } = self.host.plan(M::DESC);
         let body = match form {
             Form::Typed => Body::typed(Args::<M, _>::new(M::Args::into_form(arguments))),
-            Form::Encoded(wanted) => {
+            Form::Encoded(requested) => {
                 let arguments = Args::<M, _>::new(M::Args::lend(arguments));
-                let encoded = M::DESC.codec(wanted).encode_or_json(&arguments, M::DESC.full_name());
+                let encoded =
+                    M::DESC.codec(requested).encode_or_json(&arguments, M::DESC.full_name());
                 let (codec, bytes) =
                     encoded.map_err(|cause| arguments_failed(M::DESC.full_name(), &cause))?;
                 Body::Encoded(codec, bytes)
