@@ -1,5 +1,5 @@
-//! The Model Context Protocol, both ways: the services of a router as tools, and tools as services.
-//! On rmcp; `docs/mcp-over-quic.md` has the bytes over QUIC.
+//! The Model Context Protocol in both directions: the services of a router as tools, and tools as
+//! services. Built on rmcp; `docs/mcp-over-quic.md` specifies the bytes over QUIC.
 
 mod client;
 mod protocol;

@@ -1,4 +1,4 @@
-//! Results of tools, as replies to calls. No I/O.
+//! Decodes tool results into replies to calls. No I/O.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -8,68 +8,70 @@ use rmcp::model::{CallToolResult, ContentBlock, ErrorCode, ErrorData};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::dial::{quoted, refused};
+use super::dial::{quoted, rpc_error_text};
 use super::stream::UNREADABLE;
 use crate::call::{Call, MethodDesc, Reply};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::mcp::protocol::RESULT;
 
-/// What is known of the JSON of a method's value and error.
+/// JSON form of a method's value and error types.
 #[derive(Clone, Copy, Debug)]
 struct Form {
-    /// The value is no object, and stands in one.
+    /// The value is not an object, so the server wraps it in one.
     wrapped: bool,
-    /// The value, the error is a text.
-    text: bool,
-    error_text: bool,
+    /// The value is a string.
+    ok_is_text: bool,
+    /// The error is a string.
+    err_is_text: bool,
 }
 
-/// The forms of the methods that were called on a route: a type is walked once.
+/// Forms of the methods called on a route, cached so that each type is walked once.
 #[derive(Debug, Default)]
 pub(super) struct Forms(RwLock<HashMap<&'static str, Form>>);
 
 impl Forms {
     fn of(&self, method: &'static MethodDesc) -> Form {
-        let known =
+        let cached =
             self.0.read().unwrap_or_else(PoisonError::into_inner).get(method.full_name()).copied();
-        known.unwrap_or_else(|| {
+        cached.unwrap_or_else(|| {
             let shape = method.json_shape();
             let form = Form {
                 wrapped: !shape.ok().is_object(),
-                text: shape.ok().is_text(),
-                error_text: shape.err().is_text(),
+                ok_is_text: shape.ok().is_text(),
+                err_is_text: shape.err().is_text(),
             };
             self.0.write().unwrap_or_else(PoisonError::into_inner).insert(method.full_name(), form);
             form
         })
     }
 
-    /// Makes the reply of a call from a result of at most `limit` bytes. What an error result says
-    /// of the kind of a failure is believed of a server of ours only.
-    pub(super) fn read(
+    /// Decodes the reply of a call from a tool result of at most `limit` bytes. The failure kind in
+    /// an error result is trusted only if `own_server` is true, that is, if the server is one of
+    /// this crate.
+    pub(super) fn decode(
         &self,
         call: &Call,
         result: CallToolResult,
         limit: usize,
-        ours: bool,
+        own_server: bool,
     ) -> Result<Reply, Error> {
         let too_large = || {
             call.failed(ErrorKind::TooLarge, format_args!("the reply is over {limit} bytes"))
                 .with_sent(Sent::Yes)
         };
         if result.is_error == Some(true) {
-            let text = texts(&result.content);
+            let text = join_texts(&result.content);
             return if text.len() > limit {
                 Err(too_large())
             } else {
-                self.error(call, &text, ours)
+                self.decode_error(call, &text, own_server)
             };
         }
         let form = call.method().map(|method| self.of(method));
         let bytes = match form {
-            Some(form) => typed(form, result),
-            None => raw(&result),
+            Some(form) => method_value(form, result),
+            None => raw_value(&result),
         };
         let bytes =
             bytes.map_err(|cause| call.failed(ErrorKind::Decode, cause).with_sent(Sent::Yes))?;
@@ -82,15 +84,15 @@ impl Forms {
         })
     }
 
-    /// An error result: what our own server refuses, the error type of the contract, or a text for
-    /// people.
-    fn error(&self, call: &Call, text: &str, ours: bool) -> Result<Reply, Error> {
-        if let Some(refusal) = FailedCall::read(text).filter(|_| ours) {
+    /// Decodes an error result: a refusal by a server of this crate, the error type of the
+    /// contract, or free text.
+    fn decode_error(&self, call: &Call, text: &str, own_server: bool) -> Result<Reply, Error> {
+        if let Some(refusal) = FailedCall::parse(text).filter(|_| own_server) {
             let sent = Sent::from_word(&refusal.sent);
             return Err(call.failed(refusal.kind, quoted(&refusal.message)).with_sent(sent));
         }
         if let Some(method) = call.method() {
-            let json = json(text.to_owned(), self.of(method).error_text);
+            let json = text_to_json(text.to_owned(), self.of(method).err_is_text);
             if method.is_error(&json) {
                 return Ok(Reply::encoded(Codec::Json, json, true));
             }
@@ -104,28 +106,28 @@ impl Forms {
     }
 }
 
-/// The JSON of a method's value.
-fn typed(form: Form, result: CallToolResult) -> Result<Bytes, &'static str> {
+/// Returns the JSON of a method's value.
+fn method_value(form: Form, result: CallToolResult) -> Result<Bytes, &'static str> {
     match result.structured_content {
         Some(Value::Object(mut object))
             if form.wrapped && object.len() == 1 && object.contains_key(RESULT) =>
         {
-            written(&object.remove(RESULT).unwrap_or_default())
+            to_json(&object.remove(RESULT).unwrap_or_default())
         }
-        Some(value) => written(&value),
+        Some(value) => to_json(&value),
         None if result.content.is_empty() => Ok(Bytes::from_static(b"null")),
-        None => match texts_only(&result.content) {
-            true => Ok(json(texts(&result.content), form.text)),
+        None => match is_text_only(&result.content) {
+            true => Ok(text_to_json(join_texts(&result.content), form.ok_is_text)),
             false => Err("the result has neither structured content nor texts only"),
         },
     }
 }
 
-/// What a raw service answers: the structured content; or the text, if that is all there is; or the
-/// result as a whole, as the original gives it.
-fn raw(result: &CallToolResult) -> Result<Bytes, &'static str> {
+/// Returns the reply of a raw service: the structured content; else the text, if the content is a
+/// single text block; else the whole result, as the Go original does.
+fn raw_value(result: &CallToolResult) -> Result<Bytes, &'static str> {
     match (&result.structured_content, &result.content[..]) {
-        (Some(value), _) => written(value),
+        (Some(value), _) => to_json(value),
         (None, [ContentBlock::Text(only)]) => Ok(Bytes::from(only.text.clone())),
         (None, _) => serde_json::to_vec(result)
             .map(Bytes::from)
@@ -133,18 +135,18 @@ fn raw(result: &CallToolResult) -> Result<Bytes, &'static str> {
     }
 }
 
-fn written(value: &Value) -> Result<Bytes, &'static str> {
+fn to_json(value: &Value) -> Result<Bytes, &'static str> {
     serde_json::to_vec(value)
         .map(Bytes::from)
         .map_err(|_cause| "the structured content cannot be written as JSON")
 }
 
-fn texts_only(content: &[ContentBlock]) -> bool {
+fn is_text_only(content: &[ContentBlock]) -> bool {
     content.iter().all(|block| matches!(block, ContentBlock::Text(_)))
 }
 
-/// The texts of a result, a line each.
-fn texts(content: &[ContentBlock]) -> String {
+/// Joins the text blocks of a result, one per line.
+fn join_texts(content: &[ContentBlock]) -> String {
     let texts: Vec<_> = content
         .iter()
         .filter_map(|block| match block {
@@ -155,21 +157,22 @@ fn texts(content: &[ContentBlock]) -> String {
     texts.join("\n")
 }
 
-/// A text as JSON: it is JSON, unless it stands for a text itself and is none in quotes.
-fn json(text: String, is_text: bool) -> Bytes {
+/// Converts a text block to JSON. The text is JSON already, unless a string is expected and the
+/// text is not a quoted JSON string; then this function quotes it.
+fn text_to_json(text: String, is_text: bool) -> Bytes {
     if is_text && serde_json::from_str::<String>(&text).is_err() {
         return Value::String(text).to_string().into();
     }
     text.into()
 }
 
-/// What our own server writes for a call that it has no answer to. It says whether the call ran,
-/// which no error type does: one that is [`Error`] itself was handed on by an implementation, and
-/// is about another call.
+/// Error result that a server of this crate sends for a call without a reply. Its `sent` field says
+/// whether the call ran and tells it apart from the error type of a contract: an [`Error`] in a
+/// contract was passed on by an implementation and describes another call.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FailedCall {
-    #[serde(deserialize_with = "known_kind")]
+    #[serde(deserialize_with = "parse_kind")]
     kind: ErrorKind,
     #[serde(rename = "name")]
     _name: String,
@@ -178,39 +181,40 @@ struct FailedCall {
 }
 
 impl FailedCall {
-    fn read(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 }
 
-fn known_kind<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<ErrorKind, D::Error> {
+fn parse_kind<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<ErrorKind, D::Error> {
     let word = String::deserialize(deserializer)?;
     let known = ErrorKind::ALL.iter().find(|kind| kind.as_str() == word);
     known.copied().ok_or_else(|| serde::de::Error::custom("none of our kinds"))
 }
 
-/// Says whether a server of ours has refused a request because it stops: it did not run.
-pub(super) fn is_too_late(error: &ErrorData) -> bool {
+/// Returns whether a server of this crate refused a request because it is shutting down. Such a
+/// request did not run.
+pub(super) fn is_draining(error: &ErrorData) -> bool {
     kind_of(error) == Some(ErrorKind::Closed.as_str())
 }
 
-/// The kind that our own server says beside the code.
+/// Returns the kind that a server of this crate puts into the data of an error.
 fn kind_of(error: &ErrorData) -> Option<&str> {
     error.data.as_ref()?.get("kind")?.as_str()
 }
 
-/// What an error of JSON-RPC means for a call. Our own server says the kind beside the code where
-/// the call did not run; of others such a word may be about anything.
-pub(super) fn refused_by(call: &Call, error: &ErrorData, ours: bool) -> Error {
-    let kind = kind_of(error).filter(|_| ours);
+/// Maps a JSON-RPC error to the error of a call. A server of this crate adds the kind as data if
+/// the call did not run. Other servers may use the same key for anything, so it is ignored.
+pub(super) fn map_rpc_error(call: &Call, error: &ErrorData, own_server: bool) -> Error {
+    let kind = kind_of(error).filter(|_| own_server);
     let known = [ErrorKind::NotRoutable, ErrorKind::Overloaded, ErrorKind::TooLarge];
     let kind = known.into_iter().find(|known| kind == Some(known.as_str()));
-    let message = refused(error.code.0, &error.message);
+    let message = rpc_error_text(error.code.0, &error.message);
     match (kind, error.code) {
         (Some(kind), _) => call.failed(kind, message).with_sent(Sent::No),
         (None, ErrorCode::METHOD_NOT_FOUND) => call
             .failed(ErrorKind::NotRoutable, message)
-            .with_sent(if ours { Sent::No } else { Sent::Maybe }),
+            .with_sent(if own_server { Sent::No } else { Sent::Maybe }),
         (None, UNREADABLE) => {
             call.failed(ErrorKind::Decode, quoted(&error.message)).with_sent(Sent::Maybe)
         }

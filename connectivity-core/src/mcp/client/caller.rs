@@ -1,4 +1,4 @@
-//! The far end of one route: its calls as calls of tools.
+//! Client of one route: sends its calls as tool calls.
 
 use std::sync::Arc;
 
@@ -19,24 +19,24 @@ use crate::transport::link::{DialError, Link};
 use crate::transport::remote_name::RemoteName;
 use crate::transport::{BuildContext, Remote};
 
-/// How often a call looks for another session after one ended before the call was sent.
-const SESSIONS: usize = 4;
+/// Maximum attempts of a call whose sessions end before it is sent.
+const MAX_ATTEMPTS: usize = 4;
 
-/// Why a call goes on another session.
-const FORGOTTEN: &str = "the server has forgotten the session";
+/// Reason to retry a call on another session.
+const SESSION_FORGOTTEN: &str = "the server has forgotten the session";
 
-const NO_TOOL: &str = "a raw service needs the name of its tool: set tool_name";
-const ONE_TOOL: &str = "it names one tool, and the row is for all methods of a service: give each method that has another tool a row";
+const TOOL_NAME_MISSING: &str = "a raw service needs the name of its tool: set tool_name";
+const TOOL_NAME_FOR_SERVICE: &str = "it names one tool, and the row is for all methods of a service: give each method that has another tool a row";
 
-/// Checks a row against what is known of its calls: those of a raw service need a `tool_name`,
-/// those of a service have none in common.
+/// Checks the `tool_name` of a row: a row for a raw service needs one, a row for all methods of a
+/// service must not have one.
 pub(super) fn check(route: &Route, context: &BuildContext<'_>) -> Result<(), RouteError> {
     RemoteName::check(route, context)?;
-    let of_service =
+    let is_service_row =
         context.contract().is_some_and(|contract| contract.method(route.name().as_str()).is_none());
     match route.config().tool_name() {
-        None if context.is_raw() => Err(RouteError::config("tool_name", NO_TOOL)),
-        Some(_) if of_service => Err(RouteError::config("tool_name", ONE_TOOL)),
+        None if context.is_raw() => Err(RouteError::config("tool_name", TOOL_NAME_MISSING)),
+        Some(_) if is_service_row => Err(RouteError::config("tool_name", TOOL_NAME_FOR_SERVICE)),
         _ => Ok(()),
     }
 }
@@ -45,22 +45,22 @@ pub(super) fn check(route: &Route, context: &BuildContext<'_>) -> Result<(), Rou
 pub(super) struct McpRemote {
     link: Arc<Link<McpDial>>,
     name: RemoteName,
-    row: String,
-    tool: Option<String>,
+    row_name: String,
+    tool_name: Option<String>,
     forms: Forms,
     max_request: usize,
     max_reply: usize,
 }
 
 impl McpRemote {
-    /// Makes a remote of a route and the link to its endpoint.
+    /// Builds the remote of a route from the link to its endpoint.
     pub(super) fn remote(route: &Route, link: Arc<Link<McpDial>>) -> Remote {
         let config = route.config();
         let caller = Arc::new(Self {
             link,
             name: RemoteName::of(route),
-            row: route.name().to_string(),
-            tool: config.tool_name().map(str::to_owned),
+            row_name: route.name().to_string(),
+            tool_name: config.tool_name().map(str::to_owned),
             forms: Forms::default(),
             max_request: config.max_request_bytes(),
             max_reply: config.max_reply_bytes(),
@@ -71,31 +71,32 @@ impl McpRemote {
     }
 
     async fn send(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
-        let mut request = CallToolRequestParams::new(self.tool(&call)?);
+        let mut request = CallToolRequestParams::new(self.tool_of(&call)?);
         request.arguments = self.arguments(&call)?;
-        let (mut why, mut was_forgotten) = (String::new(), false);
-        for _ in 0..SESSIONS {
+        let (mut reason, mut checked) = (String::new(), false);
+        for _ in 0..MAX_ATTEMPTS {
             let session = self.session(&call).await?;
             request.meta = meta(&call);
             let mut outcome = session.call(request.clone(), call.context().deadline()).await;
-            if let ToolOutcome::Unknown(refusal) = outcome {
-                let is_forgotten = !was_forgotten && self.is_forgotten(&call).await;
-                was_forgotten = true;
-                outcome = if is_forgotten {
-                    ToolOutcome::NotSent(FORGOTTEN.to_owned())
+            if let ToolOutcome::SessionUnknown(refusal) = outcome {
+                let forgotten = !checked && self.session_forgotten(&call).await;
+                checked = true;
+                outcome = if forgotten {
+                    ToolOutcome::NotSent(SESSION_FORGOTTEN.to_owned())
                 } else {
                     *refusal
                 };
             }
-            match self.next(&call, &session, outcome) {
+            match self.next_step(&call, &session, outcome) {
                 Next::Done(end) => return end,
-                Next::Again(because) => why = because,
+                Next::Retry(cause) => reason = cause,
             }
         }
-        Err(call.failed(ErrorKind::Closed, why).with_sent(Sent::No))
+        Err(call.failed(ErrorKind::Closed, reason).with_sent(Sent::No))
     }
 
-    /// Gets the session within the deadline of a call: nothing was sent when that ends first.
+    /// Returns the session, waiting until the deadline of the call at most. Nothing was sent if the
+    /// deadline passes first.
     async fn session(&self, call: &Call) -> Result<Arc<Session>, Error> {
         let session = match call.context().deadline() {
             Some(deadline) => tokio::time::timeout_at(deadline, self.link.connection()).await,
@@ -106,75 +107,83 @@ impl McpRemote {
         session.map_err(|_elapsed| timed_out(call.name()).with_sent(Sent::No))?.map_err(not_sent)
     }
 
-    /// Returns whether a refusal, in words that a server also has for a session that it does not
-    /// know, was for that: a ping, which it has refused so on the old session, it answers on a new
-    /// one. Then the request did not run.
-    async fn is_forgotten(&self, call: &Call) -> bool {
+    /// Returns whether a refusal that may mean an unknown session did mean that. The server has
+    /// already refused a ping on the old session in the same way; if it answers a ping on a new
+    /// session, it has forgotten the old one and the request did not run.
+    async fn session_forgotten(&self, call: &Call) -> bool {
         match self.session(call).await {
-            Ok(session) => session.is_known().await,
+            Ok(session) => session.answers_ping().await,
             Err(_) => false,
         }
     }
 
-    /// What comes after an attempt: one that was not sent goes on the next session. One that may
-    /// have run is the row's to retry.
-    fn next(&self, call: &Call, session: &Session, outcome: ToolOutcome) -> Next {
+    /// Maps the outcome of an attempt to the next step. A call that was not sent is retried on the
+    /// next session. A call that may have run is left to the retry setting of the row.
+    fn next_step(&self, call: &Call, session: &Session, outcome: ToolOutcome) -> Next {
         let failed = |kind, message: &str| call.failed(kind, message).with_sent(Sent::Maybe);
         Next::Done(match outcome {
-            ToolOutcome::NotSent(because) => return Next::Again(because),
-            ToolOutcome::NoTime => Err(timed_out(call.name()).with_sent(Sent::No)),
-            ToolOutcome::OutOfTime => Err(timed_out(call.name())),
-            ToolOutcome::Unknown(refusal) => return self.next(call, session, *refusal),
+            ToolOutcome::NotSent(cause) => return Next::Retry(cause),
+            ToolOutcome::DeadlineBeforeSend => Err(timed_out(call.name()).with_sent(Sent::No)),
+            ToolOutcome::DeadlineAfterSend => Err(timed_out(call.name())),
+            ToolOutcome::SessionUnknown(refusal) => return self.next_step(call, session, *refusal),
             ToolOutcome::Result(result) => {
-                self.reached();
-                self.forms.read(call, result, self.max_reply, session.is_ours())
+                self.record_reply();
+                self.forms.decode(call, result, self.max_reply, session.is_own_server())
             }
             ToolOutcome::Refused(error) => {
-                self.reached();
-                Err(answer::refused_by(call, &error, session.is_ours()))
+                self.record_reply();
+                Err(answer::map_rpc_error(call, &error, session.is_own_server()))
             }
-            ToolOutcome::Odd(what) => Err(failed(ErrorKind::Remote, &format!("the answer {what}"))),
-            ToolOutcome::Failed(cause, told) => {
-                let (kind, message, sent) = http::failure(cause.error.as_ref());
-                Err(self.failed(call, (kind, message, told.unwrap_or(sent))))
+            ToolOutcome::Unexpected(problem) => {
+                Err(failed(ErrorKind::Remote, &format!("the answer {problem}")))
             }
-            ToolOutcome::Lost(cause) => Err(failed(cause.kind, &cause.text)),
-            ToolOutcome::BrokenOff => {
+            ToolOutcome::Failed(cause, known_sent) => {
+                let (kind, message, sent) = http::map_failure(cause.error.as_ref());
+                Err(self.record_failure(call, (kind, message, known_sent.unwrap_or(sent))))
+            }
+            ToolOutcome::SessionLost(cause) => Err(failed(cause.kind, &cause.text)),
+            ToolOutcome::ResponseIncomplete => {
                 Err(failed(ErrorKind::Closed, "the response ended without an answer"))
             }
         })
     }
 
-    /// Over HTTP a request may have failed since the session began, and the session lives on.
-    fn reached(&self) {
+    /// Records that the server replied. Over HTTP a request may have failed since the session began
+    /// while the session stayed open; this clears that failure.
+    fn record_reply(&self) {
         let _ = self.link.noted(Ok(()));
         self.link.answered();
     }
 
-    /// A request that failed without ending the session: over HTTP each has a connection of its
-    /// own.
-    fn failed(&self, call: &Call, (kind, message, sent): (ErrorKind, String, Sent)) -> Error {
+    /// Records a request that failed without ending the session, and returns its error. Over HTTP
+    /// each request has a connection of its own.
+    fn record_failure(
+        &self,
+        call: &Call,
+        (kind, message, sent): (ErrorKind, String, Sent),
+    ) -> Error {
         if matches!(kind, ErrorKind::Connect | ErrorKind::Closed) {
             let _ = self.link.noted::<()>(Err(DialError { kind, ..DialError::connect(&message) }));
         }
         call.failed(kind, message).with_sent(sent)
     }
 
-    /// The tool that a call is for.
-    fn tool(&self, call: &Call) -> Result<String, Error> {
-        let wrong =
-            |what| call.failed(ErrorKind::RouteInvalid, format_args!("config.tool_name: {what}"));
-        match (&self.tool, call.method()) {
-            (Some(tool), Some(_)) if call.name() == self.row => Ok(tool.clone()),
-            (Some(_), Some(_)) => Err(wrong(ONE_TOOL)),
+    /// Returns the tool to call.
+    fn tool_of(&self, call: &Call) -> Result<String, Error> {
+        let invalid = |problem| {
+            call.failed(ErrorKind::RouteInvalid, format_args!("config.tool_name: {problem}"))
+        };
+        match (&self.tool_name, call.method()) {
+            (Some(tool), Some(_)) if call.name() == self.row_name => Ok(tool.clone()),
+            (Some(_), Some(_)) => Err(invalid(TOOL_NAME_FOR_SERVICE)),
             (Some(tool), None) => Ok(tool.clone()),
             (None, Some(_)) => Ok(self.name.of_call(call)?.to_string()),
-            (None, None) => Err(wrong(NO_TOOL)),
+            (None, None) => Err(invalid(TOOL_NAME_MISSING)),
         }
     }
 
-    /// The arguments of a call: those of a method by name, or the payload of a raw service, which
-    /// is an object or empty.
+    /// Encodes the arguments of a call: those of a method by name, or the payload of a raw service,
+    /// which is an object or empty.
     fn arguments(&self, call: &Call) -> Result<Option<JsonObject>, Error> {
         let (_, bytes) = call.encode(Codec::Json)?;
         if bytes.len() > self.max_request {
@@ -202,18 +211,18 @@ impl McpRemote {
     }
 }
 
-/// What comes after an attempt.
+/// Next step after an attempt.
 enum Next {
     Done(Result<Reply, Error>),
-    Again(String),
+    Retry(String),
 }
 
-/// What goes along with a call.
+/// Returns the `_meta` of a call: its remaining time and its trace context.
 fn meta(call: &Call) -> Option<RequestMetaObject> {
     let context = call.context();
     let mut meta = RequestMetaObject::new();
     if let Some(left) = context.remaining() {
-        // Never 0, which would be no time at all.
+        // At least 1: 0 would mean no time at all.
         let ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
         meta.0.0.insert(TIMEOUT_MS.to_owned(), Value::from(ms));
     }

@@ -1,4 +1,4 @@
-//! Begins sessions with the server that a row names.
+//! Opens sessions with the server that a row names.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use rmcp::service::ClientInitializeError;
 
 use super::http::HttpDial;
 use super::response_filter::ToolsChanged;
-use super::session::{Answers, Session};
+use super::session::{ReplyPath, Session};
 use super::stream::{CloseReason, Stream};
 use crate::call::BoxFuture;
 use crate::http::client::guard::Guard;
@@ -18,30 +18,30 @@ use crate::quic::endpoints::Endpoints;
 use crate::routes::{RouteConfig, RouteError};
 use crate::transport::link::{Dial, DialError};
 
-/// A connection that is silent for so long is dead.
-const IDLE: Duration = Duration::from_secs(10);
+/// Idle timeout: a connection that is silent for this long is dead.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// So often an idle connection shows that it is alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// Interval between keep-alive packets on an idle connection.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Unread bytes of one connection.
+/// Flow control: maximum unread bytes of one connection.
 const RECEIVE_WINDOW: u32 = 8 << 20;
 
-/// What the connection is closed with, as the original's client says it.
-const DONE: (VarInt, &[u8]) = (VarInt::from_u32(0), b"client closing");
+/// Code and reason for closing a connection, the same as in the Go original's client.
+const CLOSE: (VarInt, &[u8]) = (VarInt::from_u32(0), b"client closing");
 
-/// What of an answer is no payload, beside the texts that say the same again with their quotes
-/// escaped.
-const ENVELOPE: usize = 64 * 1024;
+/// Size limit of the part of a reply message that is not payload. The text blocks, which repeat the
+/// payload with escaped quotes, are not included.
+const MESSAGE_OVERHEAD: usize = 64 * 1024;
 
-/// Begins sessions with one server.
+/// Opens sessions with one server.
 pub(super) enum McpDial {
-    Quic { dialer: Dialer, max_message: usize, changed: ToolsChanged },
+    Quic { dialer: Dialer, max_message: usize, tools_changed: ToolsChanged },
     Http(HttpDial),
 }
 
 impl McpDial {
-    /// Checks a row whose endpoint is a host and a port.
+    /// Creates a QUIC dialer for a row whose endpoint is a host and a port, after checking the row.
     pub(super) fn quic(
         endpoint: &str,
         config: &RouteConfig,
@@ -56,10 +56,10 @@ impl McpDial {
         let (row, max_message) = (config.tls(), max_message(config));
         let dialer =
             Dialer::new(DialTarget::parse(endpoint, row)?, row, ALPN, transport(), endpoints)?;
-        Ok(Self::Quic { dialer, max_message, changed: ToolsChanged::default() })
+        Ok(Self::Quic { dialer, max_message, tools_changed: ToolsChanged::default() })
     }
 
-    /// Checks a row whose endpoint is a URL.
+    /// Creates an HTTP dialer for a row whose endpoint is a URL, after checking the row.
     pub(super) fn http(
         endpoint: &str,
         config: &RouteConfig,
@@ -70,25 +70,26 @@ impl McpDial {
 }
 
 impl McpDial {
-    /// What is odd about the server, for `inspect`.
+    /// Returns a warning about the server for `inspect`, if there is one.
     pub(super) fn warning(&self) -> Option<String> {
         match self {
-            Self::Quic { changed, .. } => changed.warning(),
-            Self::Http(http) => http.changed.warning(),
+            Self::Quic { tools_changed, .. } => tools_changed.warning(),
+            Self::Http(http) => http.tools_changed.warning(),
         }
     }
 }
 
-/// The longest message of a server: a result stands in it twice, the second time as a text.
+/// Returns the size limit of a server's message. A result contains its value twice, the second time
+/// as escaped text.
 fn max_message(config: &RouteConfig) -> usize {
-    config.max_reply_bytes().saturating_mul(3).saturating_add(ENVELOPE)
+    config.max_reply_bytes().saturating_mul(3).saturating_add(MESSAGE_OVERHEAD)
 }
 
 fn transport() -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
     config
-        .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
-        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok())
+        .keep_alive_interval(Some(KEEP_ALIVE_INTERVAL))
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
@@ -101,20 +102,21 @@ impl Dial for McpDial {
 
     fn dial(&self) -> BoxFuture<'_, Result<Session, DialError>> {
         match self {
-            Self::Quic { dialer, max_message, changed } => {
-                Box::pin(over_quic(dialer, *max_message, changed.clone()))
+            Self::Quic { dialer, max_message, tools_changed } => {
+                Box::pin(over_quic(dialer, *max_message, tools_changed.clone()))
             }
             Self::Http(http) => Box::pin(http.dial()),
         }
     }
 }
 
-/// Opens the one stream of a session. In TLS 1.3 a client has finished its handshake before the
-/// server has looked at the client's certificate; what begins the session finds out, and no call.
+/// Opens the only stream of a session. In TLS 1.3 a client finishes its handshake before the server
+/// verifies the client's certificate. A rejection therefore surfaces while the session is being
+/// opened, not in a call.
 async fn over_quic(
     dialer: &Dialer,
     max_message: usize,
-    changed: ToolsChanged,
+    tools_changed: ToolsChanged,
 ) -> Result<Session, DialError> {
     let connected = dialer.connect(Traffic::Small).await?;
     let connection = connected.connection.clone();
@@ -127,51 +129,56 @@ async fn over_quic(
         .await
         .unwrap_or_else(|_elapsed| Err("it takes no stream".to_owned()));
     let (writer, reader) =
-        stream.map_err(|cause| dialer.cannot(closed(&connection).unwrap_or(cause)))?;
-    let why = CloseReason::new();
-    let owner = Closing { connected, why: why.clone() };
-    let stream = Stream::new(reader, writer, max_message, why.clone(), owner);
-    let explained = |cause: &ClientInitializeError| {
+        stream.map_err(|cause| dialer.cannot(peer_close_reason(&connection).unwrap_or(cause)))?;
+    let close_reason = CloseReason::new();
+    let owner = CloseOnDrop { connected, close_reason: close_reason.clone() };
+    let stream = Stream::new(reader, writer, max_message, close_reason.clone(), owner);
+    let to_dial_error = |cause: &ClientInitializeError| {
         dialer.cannot(
-            refusal(cause)
-                .or_else(|| why.get().map(|cause| cause.text))
+            initialize_refusal(cause)
+                .or_else(|| close_reason.get().map(|cause| cause.text))
                 .unwrap_or_else(|| NO_SESSION.to_owned()),
         )
     };
-    let ended = why.clone();
-    Session::open(stream, changed, Answers::OnOneStream, explained, move || ended.get()).await
+    let end_reason = close_reason.clone();
+    Session::open(stream, tools_changed, ReplyPath::Stream, to_dial_error, move || end_reason.get())
+        .await
 }
 
-/// Closes the connection with the session, if the other side has not.
-struct Closing {
+/// Closes the connection when the session is dropped, unless the peer has closed it.
+struct CloseOnDrop {
     connected: dialer::Connected,
-    why: CloseReason,
+    close_reason: CloseReason,
 }
 
-impl Drop for Closing {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        match closed(&self.connected.connection) {
-            Some(cause) => self.why.is_in_fact(cause),
-            None => self.connected.connection.close(DONE.0, DONE.1),
+        match peer_close_reason(&self.connected.connection) {
+            Some(cause) => self.close_reason.replace(cause),
+            None => self.connected.connection.close(CLOSE.0, CLOSE.1),
         }
     }
 }
 
-/// Says why the other side closed a connection, if it did.
-fn closed(connection: &Connection) -> Option<String> {
+/// Returns why the peer closed a connection, if it did.
+fn peer_close_reason(connection: &Connection) -> Option<String> {
     let cause =
         connection.close_reason().filter(|cause| *cause != ConnectionError::LocallyClosed)?;
     Some(dialer::explain(&cause))
 }
 
-/// What is to be said of a server that neither begins a session nor says why.
+/// Error text for a server that neither starts a session nor gives a reason.
 pub(super) const NO_SESSION: &str = "the server does not begin a session of MCP";
 
-/// Says why the server itself would not begin a session.
-pub(super) fn refusal(cause: &ClientInitializeError) -> Option<String> {
+/// Returns the server's own reason for not starting a session, if it gave one.
+pub(super) fn initialize_refusal(cause: &ClientInitializeError) -> Option<String> {
     match cause {
-        ClientInitializeError::JsonRpcError(error) => Some(refused(error.code.0, &error.message)),
-        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => refusal(fallback),
+        ClientInitializeError::JsonRpcError(error) => {
+            Some(rpc_error_text(error.code.0, &error.message))
+        }
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => {
+            initialize_refusal(fallback)
+        }
         ClientInitializeError::NoCompatibleProtocolVersion { .. } => {
             Some("the server speaks no version of MCP that is known here".to_owned())
         }
@@ -179,12 +186,13 @@ pub(super) fn refusal(cause: &ClientInitializeError) -> Option<String> {
     }
 }
 
-/// An error of JSON-RPC in words.
-pub(super) fn refused(code: i32, message: &str) -> String {
+/// Formats a JSON-RPC error.
+pub(super) fn rpc_error_text(code: i32, message: &str) -> String {
     format!("the server refuses it with code {code}: {}", quoted(message))
 }
 
-/// What a server wrote is data: escaped, and no longer than a person reads.
+/// Escapes text that a server wrote, which is untrusted data, and truncates it to a readable
+/// length.
 pub(super) fn quoted(text: &str) -> String {
     const LIMIT: usize = 500;
     let mut quoted: String = text.chars().take(LIMIT).flat_map(char::escape_debug).collect();

@@ -11,26 +11,26 @@ use rmcp::transport::streamable_http_client::{
     StreamableHttpClientTransport, StreamableHttpClientTransportConfig, StreamableHttpError,
 };
 
-use super::dial::{NO_SESSION, quoted, refusal};
+use super::dial::{NO_SESSION, initialize_refusal, quoted};
 use super::requests::Requests;
 use super::response_filter::ToolsChanged;
-use super::session::{Answers, MAX_IN_FLIGHT, Session};
+use super::session::{MAX_IN_FLIGHT, ReplyPath, Session};
 use crate::error::{ErrorKind, Sent};
 use crate::http::client::guard::Guard;
 use crate::http::client::{Endpoint, guarded_client, kind_of, not_answered, row_headers};
 use crate::routes::{RouteConfig, RouteError};
 use crate::transport::link::DialError;
 
-/// Headers that the protocol uses itself.
+/// Headers that the protocol sets itself.
 const RESERVED: &[&str] = &["mcp-session-id", "mcp-protocol-version", "last-event-id"];
 
-/// Begins sessions at one URL.
+/// Opens sessions at one URL.
 pub(super) struct HttpDial {
     client: Client,
     url: Arc<str>,
     headers: HashMap<HeaderName, HeaderValue>,
     max_message: usize,
-    pub(super) changed: ToolsChanged,
+    pub(super) tools_changed: ToolsChanged,
 }
 
 impl HttpDial {
@@ -40,7 +40,7 @@ impl HttpDial {
         guard: &Guard,
         max_message: usize,
     ) -> Result<Self, RouteError> {
-        // Whatever stands behind the host is the URL's: no name of a method follows it.
+        // The path is part of the URL: no method name is appended.
         let endpoint = Endpoint::of_row(endpoint, "mcp", config.tls(), guard)?;
         let headers = row_headers(config)?;
         if let Some(name) =
@@ -56,7 +56,7 @@ impl HttpDial {
             url: endpoint.url("mcp").as_str().into(),
             headers: headers.into_iter().filter_map(|(name, value)| Some((name?, value))).collect(),
             max_message,
-            changed: ToolsChanged::default(),
+            tools_changed: ToolsChanged::default(),
         })
     }
 
@@ -68,42 +68,53 @@ impl HttpDial {
             .max_json_response_size(self.max_message);
         let transport =
             StreamableHttpClientTransport::with_client(Requests(self.client.clone()), config);
-        Session::open(transport, self.changed.clone(), Answers::InResponses, explain, || None).await
+        Session::open(
+            transport,
+            self.tools_changed.clone(),
+            ReplyPath::HttpResponses,
+            map_initialize_error,
+            || None,
+        )
+        .await
     }
 }
 
-fn explain(cause: &ClientInitializeError) -> DialError {
+fn map_initialize_error(cause: &ClientInitializeError) -> DialError {
     match cause {
         ClientInitializeError::TransportError { error, .. } => {
-            let (kind, message, _sent) = failure(error.error.as_ref());
+            let (kind, message, _sent) = map_failure(error.error.as_ref());
             DialError { kind, ..DialError::connect(message) }
         }
-        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => explain(fallback),
-        _ => DialError::connect(refusal(cause).unwrap_or_else(|| NO_SESSION.to_owned())),
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => {
+            map_initialize_error(fallback)
+        }
+        _ => DialError::connect(initialize_refusal(cause).unwrap_or_else(|| NO_SESSION.to_owned())),
     }
 }
 
-/// What a failed request means for a call. What a foreign server wrote in place of an answer stays
-/// out of it.
-pub(super) fn failure(cause: &(dyn StdError + Send + Sync + 'static)) -> (ErrorKind, String, Sent) {
-    let answered = |kind, message: &str| (kind, message.to_owned(), Sent::Maybe);
+/// Maps a failed request to the error of a call. The message leaves out the body of a foreign
+/// server's response.
+pub(super) fn map_failure(
+    cause: &(dyn StdError + Send + Sync + 'static),
+) -> (ErrorKind, String, Sent) {
+    let maybe_sent = |kind, message: &str| (kind, message.to_owned(), Sent::Maybe);
     match cause.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
         Some(StreamableHttpError::Client(cause)) => not_answered(cause),
-        Some(StreamableHttpError::HttpStatus(status)) => of_status(status.status),
+        Some(StreamableHttpError::HttpStatus(status)) => status_failure(status.status),
         Some(
             StreamableHttpError::Deserialize(_) | StreamableHttpError::UnexpectedServerResponse(_),
-        ) => answered(ErrorKind::Decode, "the answer is no message of JSON-RPC"),
+        ) => maybe_sent(ErrorKind::Decode, "the answer is no message of JSON-RPC"),
         Some(StreamableHttpError::ResponseBodyTooLarge { max_size }) => {
             (ErrorKind::TooLarge, format!("the answer is over {max_size} bytes"), Sent::Yes)
         }
         Some(StreamableHttpError::UnexpectedContentType(_)) => {
-            answered(ErrorKind::Decode, "the answer is neither JSON nor a stream of events")
+            maybe_sent(ErrorKind::Decode, "the answer is neither JSON nor a stream of events")
         }
-        _ => answered(ErrorKind::Closed, &quoted(&cause.to_string())),
+        _ => maybe_sent(ErrorKind::Closed, &quoted(&cause.to_string())),
     }
 }
 
-fn of_status(status: u16) -> (ErrorKind, String, Sent) {
+fn status_failure(status: u16) -> (ErrorKind, String, Sent) {
     let kind = StatusCode::from_u16(status).map_or(ErrorKind::Remote, kind_of);
     (kind, format!("status {status}"), Sent::Maybe)
 }

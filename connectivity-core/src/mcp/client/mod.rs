@@ -1,8 +1,9 @@
-//! Strategy `mcp`: calls as tool calls, over QUIC as the Go original speaks it, or over Streamable
-//! HTTP. The session is rmcp's.
+//! Strategy `mcp`: sends calls as tool calls, over QUIC in the protocol of the Go original, or over
+//! Streamable HTTP. rmcp runs the session.
 //!
-//! A row's route has a [`Link`] to its endpoint, as `quic` has: one session that all calls share,
-//! dialled when it is needed, and again when it broke. `docs/mcp-over-quic.md` has the bytes.
+//! Each route has a [`Link`] to its endpoint, as in `quic`: one session that all calls share,
+//! dialed on first use and redialed after it breaks. `docs/mcp-over-quic.md` specifies the bytes on
+//! the wire.
 
 mod answer;
 mod caller;
@@ -29,17 +30,17 @@ use crate::transport::{BuildContext, Remote, Transport};
 use caller::McpRemote;
 use dial::McpDial;
 
-/// Calls tools of MCP servers: rows with `strategy = 'mcp'`.
+/// Transport that calls tools of MCP servers: rows with `strategy = 'mcp'`.
 ///
-/// The endpoint is a host and a port (`10.0.0.5:4434`: QUIC, as a
-/// [`McpListener`](crate::McpListener) and the Go original serve it), or a URL
-/// (`https://tools.example.com/mcp`: Streamable HTTP). A method calls the tool of its own name; a
-/// raw service, or a row of one method, the tool that `tool_name` names. All calls of a route share
-/// a session, 128 at once; those over that wait for their turn.
+/// The endpoint is a host and a port (`10.0.0.5:4434`; QUIC, as served by a
+/// [`McpListener`](crate::McpListener) and by the Go original), or a URL
+/// (`https://tools.example.com/mcp`; Streamable HTTP). A method calls the tool of its own name. A
+/// raw service, or a row for one method, calls the tool that `tool_name` names. All calls of a
+/// route share one session with up to 128 calls in flight; further calls wait.
 ///
-/// URLs lead to public addresses only, unless told otherwise, as with
-/// [`HttpTransport`](crate::HttpTransport). Certificates are verified as the row says; its files
-/// are read again within 2 s after they changed.
+/// URLs reach only public addresses unless allowed otherwise, as with
+/// [`HttpTransport`](crate::HttpTransport). Certificates are verified as the row specifies; its
+/// files are reloaded within 2 s after they change.
 ///
 /// ```
 /// use connectivity_core::McpTransport;
@@ -53,24 +54,24 @@ pub struct McpTransport {
     endpoints: Arc<Endpoints>,
 }
 
-/// What routes must have in common to share a session.
+/// Properties that routes must have in common to share a session.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
     endpoint: String,
-    /// The TLS keys of the row, and what their files held.
+    /// TLS settings of the row, and the contents of the files that it refers to.
     tls: String,
     headers: Vec<(String, Vec<u8>)>,
     max_reply: usize,
 }
 
 impl McpTransport {
-    /// Makes a transport whose URLs reach public addresses.
+    /// Creates a transport whose URLs reach only public addresses.
     #[must_use]
     pub fn new() -> Self {
         Self { guard: Guard::new(), links: Arc::default(), endpoints: Arc::default() }
     }
 
-    /// Lets URLs reach loopback and private networks too; see
+    /// Allows URLs that lead to loopback and private networks; see
     /// [`HttpTransport::allow_internal`](crate::HttpTransport::allow_internal).
     #[must_use]
     pub fn allow_internal(mut self) -> Self {
@@ -78,7 +79,7 @@ impl McpTransport {
         self
     }
 
-    /// Lets URLs reach one network more.
+    /// Allows URLs that lead to one more network.
     #[must_use]
     pub fn allow(mut self, net: IpNet) -> Self {
         self.guard.allow(net);
@@ -95,7 +96,7 @@ impl McpTransport {
         }
     }
 
-    /// Finds or makes the link to an endpoint.
+    /// Returns the link to the endpoint of a route, creating it if necessary.
     fn link(&self, route: &Route, inputs: &BuildInputs) -> Result<Arc<Link<McpDial>>, RouteError> {
         let (dial, config) = (self.dial(route)?, route.config());
         let headers = inputs

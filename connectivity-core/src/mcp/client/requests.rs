@@ -1,5 +1,5 @@
-//! The requests of a session over HTTP. rmcp's own client says neither when a request begins to
-//! leave nor with which status a refusal came; what becomes of a call depends on both.
+//! HTTP requests of a session. rmcp's own client reports neither when a request starts to be sent
+//! nor the status of a refusal. The error of a failed call depends on both.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -25,37 +25,38 @@ use super::session::Ticket;
 use crate::error::Sent;
 use crate::http::client::sent_of;
 
-const JSON: &str = "application/json";
-const EVENTS: &str = "text/event-stream";
-const SESSION: &str = "mcp-session-id";
+const JSON_TYPE: &str = "application/json";
+const EVENT_STREAM_TYPE: &str = "text/event-stream";
+const SESSION_HEADER: &str = "mcp-session-id";
 
-/// How much of a refusal is read.
+/// Maximum bytes to read of a refusal.
 const MAX_REFUSAL: usize = 64 * 1024;
 
 /// How a server refused a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HttpRefusal {
     status: StatusCode,
-    /// The request was one of a session.
+    /// Whether the request belonged to a session.
     in_session: bool,
-    /// What a server of ours says beside the status; anybody can write it.
+    /// The `sent` value that a server of this crate adds to the status. Any server can send it, so
+    /// it is trusted only from a server of this crate.
     pub(super) sent: Option<Sent>,
 }
 
 impl HttpRefusal {
-    /// Returns whether it can mean that the session is not known. Many servers say so by a status
-    /// 400.
-    pub(super) fn may_be_of_session(&self) -> bool {
+    /// Returns whether the refusal may mean that the server does not know the session. Many servers
+    /// report that with status 400.
+    pub(super) fn may_mean_unknown_session(&self) -> bool {
         self.in_session && self.status == StatusCode::BAD_REQUEST
     }
 }
 
-/// Sends the requests.
+/// HTTP client for the requests of a session.
 #[derive(Clone)]
 pub(super) struct Requests(pub(super) Client);
 
 type HttpError = StreamableHttpError<reqwest::Error>;
-type Posted = Result<StreamableHttpPostResponse, HttpError>;
+type PostResult = Result<StreamableHttpPostResponse, HttpError>;
 
 impl StreamableHttpClient for Requests {
     type Error = reqwest::Error;
@@ -67,12 +68,12 @@ impl StreamableHttpClient for Requests {
         session: Option<Arc<str>>,
         token: Option<String>,
         headers: HashMap<HeaderName, HeaderValue>,
-    ) -> Posted {
+    ) -> PostResult {
         let limits = StreamableHttpResponseLimits::default();
         self.post_message_with_response_limits(uri, message, session, token, headers, limits).await
     }
 
-    /// A row has its token among the headers.
+    /// Ignores the token: a row has its token among the headers.
     async fn post_message_with_response_limits(
         &self,
         uri: Arc<str>,
@@ -81,18 +82,21 @@ impl StreamableHttpClient for Requests {
         _token: Option<String>,
         headers: HashMap<HeaderName, HeaderValue>,
         limits: StreamableHttpResponseLimits,
-    ) -> Posted {
-        let asked = Asked::of(&message, session.is_some());
+    ) -> PostResult {
+        let info = RequestInfo::of(&message, session.is_some());
         let departure =
-            asked.ticket.as_ref().map(|ticket| ticket.departure.clone()).unwrap_or_default();
+            info.ticket.as_ref().map(|ticket| ticket.departure.clone()).unwrap_or_default();
         let body = departure.body(serde_json::to_vec(&message)?.into());
-        let request =
-            self.0.post(&*uri).header(ACCEPT, [EVENTS, JSON].join(", ")).header(CONTENT_TYPE, JSON);
+        let request = self
+            .0
+            .post(&*uri)
+            .header(ACCEPT, [EVENT_STREAM_TYPE, JSON_TYPE].join(", "))
+            .header(CONTENT_TYPE, JSON_TYPE);
         let mut request = request.headers(HeaderMap::from_iter(headers)).body(body);
         if let Some(session) = session {
-            request = request.header(SESSION, &*session);
+            request = request.header(SESSION_HEADER, &*session);
         }
-        asked.answered(request.send().await?, limits).await
+        info.read_response(request.send().await?, limits).await
     }
 
     async fn delete_session(
@@ -131,170 +135,186 @@ impl StreamableHttpClient for Requests {
     }
 }
 
-/// What is to be known of a message when its answer comes.
-struct Asked {
-    /// The id of a request; an answer to anything else is of no use.
+/// Properties of a sent message that are needed to read its response.
+struct RequestInfo {
+    /// Id of a request. Responses to other messages are ignored.
     id: Option<RequestId>,
-    /// It asks what the server is, which older ones refuse.
-    discovers: bool,
+    /// Whether the request is `server/discover`, which older servers refuse.
+    is_discover: bool,
     ticket: Option<Arc<Ticket>>,
     in_session: bool,
 }
 
-impl Asked {
+impl RequestInfo {
     fn of(message: &ClientJsonRpcMessage, in_session: bool) -> Self {
         let ClientJsonRpcMessage::Request(JsonRpcRequest { id, request, .. }) = message else {
-            return Self { id: None, discovers: false, ticket: None, in_session };
+            return Self { id: None, is_discover: false, ticket: None, in_session };
         };
-        let discovers = matches!(request, ClientRequest::DiscoverRequest(_));
+        let is_discover = matches!(request, ClientRequest::DiscoverRequest(_));
         Self {
             id: Some(id.clone()),
-            discovers,
+            is_discover,
             ticket: request.extensions().get().cloned(),
             in_session,
         }
     }
 
-    async fn answered(self, response: Response, limits: StreamableHttpResponseLimits) -> Posted {
+    async fn read_response(
+        self,
+        response: Response,
+        limits: StreamableHttpResponseLimits,
+    ) -> PostResult {
         match response.status() {
             StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
                 Ok(StreamableHttpPostResponse::Accepted)
             }
             StatusCode::NOT_FOUND if self.in_session => Err(StreamableHttpError::SessionExpired),
-            status if status.is_success() => self.succeeded(response, limits).await,
-            status => self.refused(status, response).await,
+            status if status.is_success() => self.read_success(response, limits).await,
+            status => self.read_refusal(status, response).await,
         }
     }
 
-    async fn succeeded(self, response: Response, limits: StreamableHttpResponseLimits) -> Posted {
-        let session =
-            response.headers().get(SESSION).and_then(|id| id.to_str().ok()).map(str::to_owned);
-        if is_of_type(&response, EVENTS) {
-            let events = Bounded {
+    async fn read_success(
+        self,
+        response: Response,
+        limits: StreamableHttpResponseLimits,
+    ) -> PostResult {
+        let session = response
+            .headers()
+            .get(SESSION_HEADER)
+            .and_then(|id| id.to_str().ok())
+            .map(str::to_owned);
+        if is_of_type(&response, EVENT_STREAM_TYPE) {
+            let events = BoundedEvents {
                 body: response.into(),
                 limit: limits.max_sse_event_size,
-                event: 0,
-                line: 0,
+                event_bytes: 0,
+                line_bytes: 0,
                 after_cr: false,
             };
             return Ok(StreamableHttpPostResponse::Sse(Box::pin(SseStream::new(events)), session));
         }
         let Some(id) = self.id else { return Ok(StreamableHttpPostResponse::Accepted) };
-        if !is_of_type(&response, JSON) {
+        if !is_of_type(&response, JSON_TYPE) {
             return Err(StreamableHttpError::UnexpectedContentType(None));
         }
-        let message =
-            match serde_json::from_slice(&body(response, limits.max_json_response_size).await?)? {
-                // Whoever cannot read a request cannot name it either.
-                ServerJsonRpcMessage::Error(error) if error.id.is_none() => {
-                    ServerJsonRpcMessage::error(error.error, Some(id))
-                }
-                message => message,
-            };
+        let message = match serde_json::from_slice(
+            &read_body(response, limits.max_json_response_size).await?,
+        )? {
+            // A server that cannot parse a request cannot name its id either.
+            ServerJsonRpcMessage::Error(error) if error.id.is_none() => {
+                ServerJsonRpcMessage::error(error.error, Some(id))
+            }
+            message => message,
+        };
         Ok(StreamableHttpPostResponse::Json(message, session))
     }
 
-    /// An error of JSON-RPC in a refusal is about this request, whatever id it has.
-    async fn refused(self, status: StatusCode, response: Response) -> Posted {
+    /// Reads a refusal. A JSON-RPC error in it belongs to this request, whatever its id.
+    async fn read_refusal(self, status: StatusCode, response: Response) -> PostResult {
         let (in_session, sent) = (self.in_session, sent_of(response.headers()));
         if let Some(ticket) = &self.ticket {
-            ticket.refused(HttpRefusal { status, in_session, sent });
+            ticket.set_refusal(HttpRefusal { status, in_session, sent });
         }
         let failure = Err(HttpStatusError::new(status.as_u16(), None).into());
         if matches!(status.as_u16(), 401 | 403 | 429) {
             return failure;
         }
-        let error = if is_of_type(&response, JSON) { error_in(response).await } else { None };
+        let error =
+            if is_of_type(&response, JSON_TYPE) { read_error(response).await } else { None };
         match (self.id, error) {
             (None, Some(_)) => Ok(StreamableHttpPostResponse::Accepted),
-            (Some(id), Some(error)) => Ok(error_for(id, error)),
-            (Some(id), None) if self.discovers && !in_session && status.is_client_error() => {
-                Ok(error_for(id, ErrorData::invalid_request(format!("status {status}"), None)))
+            (Some(id), Some(error)) => Ok(error_response(id, error)),
+            (Some(id), None) if self.is_discover && !in_session && status.is_client_error() => {
+                Ok(error_response(id, ErrorData::invalid_request(format!("status {status}"), None)))
             }
             (_, None) => failure,
         }
     }
 }
 
-fn error_for(id: RequestId, error: ErrorData) -> StreamableHttpPostResponse {
+fn error_response(id: RequestId, error: ErrorData) -> StreamableHttpPostResponse {
     StreamableHttpPostResponse::Json(ServerJsonRpcMessage::error(error, Some(id)), None)
 }
 
-/// Returns whether a response is of a media type, whatever parameters follow it.
+/// Returns whether a response has a media type, ignoring its parameters.
 fn is_of_type(response: &Response, expected: &str) -> bool {
     let name = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = name.and_then(|name| name.split(';').next());
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(expected))
 }
 
-async fn error_in(response: Response) -> Option<ErrorData> {
-    let bytes = body(response, MAX_REFUSAL).await.ok()?;
+async fn read_error(response: Response) -> Option<ErrorData> {
+    let bytes = read_body(response, MAX_REFUSAL).await.ok()?;
     match serde_json::from_slice(&bytes).ok()? {
         ServerJsonRpcMessage::Error(error) => Some(error.error),
         _ => None,
     }
 }
 
-async fn body(mut response: Response, limit: usize) -> Result<Bytes, HttpError> {
+async fn read_body(mut response: Response, limit: usize) -> Result<Bytes, HttpError> {
     let mut body = BytesMut::new();
-    while let Some(piece) = response.chunk().await? {
-        if piece.len() > limit - body.len() {
+    while let Some(chunk) = response.chunk().await? {
+        if chunk.len() > limit - body.len() {
             return Err(StreamableHttpError::ResponseBodyTooLarge { max_size: limit });
         }
-        body.extend_from_slice(&piece);
+        body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
 }
 
-/// A stream of events, none of which is longer than the limit: what reads them keeps one until it
-/// is whole.
-struct Bounded {
+/// Event stream that limits the size of each event: its reader buffers an event until it is
+/// complete.
+struct BoundedEvents {
     body: reqwest::Body,
     limit: usize,
-    /// Bytes of the event so far, and of its last line.
-    event: usize,
-    line: usize,
-    /// A line may end with both.
+    /// Bytes of the current event.
+    event_bytes: usize,
+    /// Bytes of the current line.
+    line_bytes: usize,
+    /// Whether the last byte was a CR: an LF after it is part of the same line ending.
     after_cr: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+enum EventError {
     #[error(transparent)]
     Body(#[from] reqwest::Error),
     #[error("an event is over {0} bytes")]
     TooLong(usize),
 }
 
-impl Bounded {
-    /// An empty line ends an event.
-    fn is_within(&mut self, piece: &[u8]) -> bool {
-        piece.iter().all(|byte| {
+impl BoundedEvents {
+    /// Counts the bytes of a chunk and returns whether every event is within the limit. An empty
+    /// line ends an event.
+    fn within_limit(&mut self, chunk: &[u8]) -> bool {
+        chunk.iter().all(|byte| {
             if std::mem::replace(&mut self.after_cr, *byte == b'\r') && *byte == b'\n' {
                 return true;
             }
             let ends_line = matches!(byte, b'\n' | b'\r');
-            self.event = if ends_line && self.line == 0 { 0 } else { self.event + 1 };
-            self.line = if ends_line { 0 } else { self.line + 1 };
-            self.event <= self.limit
+            self.event_bytes =
+                if ends_line && self.line_bytes == 0 { 0 } else { self.event_bytes + 1 };
+            self.line_bytes = if ends_line { 0 } else { self.line_bytes + 1 };
+            self.event_bytes <= self.limit
         })
     }
 }
 
-impl Body for Bounded {
+impl Body for BoundedEvents {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = EventError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, EventError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?;
-        let is_within =
-            frame.as_ref().and_then(Frame::data_ref).is_none_or(|piece| self.is_within(piece));
-        Poll::Ready(match is_within {
+        let within_limit =
+            frame.as_ref().and_then(Frame::data_ref).is_none_or(|chunk| self.within_limit(chunk));
+        Poll::Ready(match within_limit {
             true => frame.map(Ok),
-            false => Some(Err(Broken::TooLong(self.limit))),
+            false => Some(Err(EventError::TooLong(self.limit))),
         })
     }
 }
@@ -306,17 +326,22 @@ mod tests {
     #[test]
     fn an_event_is_bounded_and_a_stream_of_them_is_not() {
         for end in ["\n", "\r", "\r\n"] {
-            let bounded =
-                || Bounded { body: "".into(), limit: 100, event: 0, line: 0, after_cr: false };
+            let bounded = || BoundedEvents {
+                body: "".into(),
+                limit: 100,
+                event_bytes: 0,
+                line_bytes: 0,
+                after_cr: false,
+            };
             let mut events = bounded();
             let event = format!("id: 1{end}data: {}{end}{end}", "x".repeat(80));
             assert!(
-                (0..10).all(|_| event.as_bytes().chunks(7).all(|piece| events.is_within(piece))),
+                (0..10).all(|_| event.as_bytes().chunks(7).all(|chunk| events.within_limit(chunk))),
                 "{end:?}"
             );
             let lines = format!("data: x{end}").repeat(20);
-            assert!(!bounded().is_within(lines.as_bytes()), "{end:?}: many lines");
-            assert!(!bounded().is_within(&[b'x'; 101]), "{end:?}: a long one");
+            assert!(!bounded().within_limit(lines.as_bytes()), "{end:?}: many lines");
+            assert!(!bounded().within_limit(&[b'x'; 101]), "{end:?}: a long one");
         }
     }
 }

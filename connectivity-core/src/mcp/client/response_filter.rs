@@ -1,5 +1,5 @@
-//! Lets through what a client of tools has a use for: answers. A server's questions are answered
-//! here, its notices passed over, so that no number of them takes memory or time from calls.
+//! Passes only responses on to the client. Requests of the server are answered here and
+//! notifications are dropped, so that a flood of them takes neither memory nor time from calls.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -15,19 +15,19 @@ use rmcp::model::{
 use rmcp::transport::Transport;
 use tokio::sync::watch;
 
-use crate::mcp::protocol::LEAVING;
+use crate::mcp::protocol::SHUTDOWN_NOTIFICATION;
 
-/// A transport of which only answers come.
+/// Transport that receives only responses.
 pub(super) struct ResponseFilter<T: Transport<RoleClient>> {
     inner: T,
-    /// The answer to a question of the server that is leaving, and those behind it.
-    answer: Option<Sending<T::Error>>,
-    waiting: VecDeque<ClientJsonRpcMessage>,
-    changed: ToolsChanged,
-    leave: DrainSignal,
+    /// The reply to a server's request that is being sent; `queue` holds the replies behind it.
+    sending: Option<Sending<T::Error>>,
+    queue: VecDeque<ClientJsonRpcMessage>,
+    tools_changed: ToolsChanged,
+    drain: DrainSignal,
 }
 
-/// Tells that the server takes no more requests on this session.
+/// Signals that the server takes no more requests on this session.
 #[derive(Clone, Debug)]
 pub(super) struct DrainSignal(watch::Sender<bool>);
 
@@ -36,37 +36,37 @@ impl DrainSignal {
         Self(watch::Sender::new(false))
     }
 
-    pub(super) fn take(&self) {
+    pub(super) fn set(&self) {
         self.0.send_replace(true);
     }
 
-    pub(super) fn is_taken(&self) -> bool {
+    pub(super) fn is_set(&self) -> bool {
         *self.0.borrow()
     }
 
-    pub(super) fn taken(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut leave = self.0.subscribe();
+    pub(super) fn wait(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut drain = self.0.subscribe();
         async move {
-            // Without a sender the session has ended, which is told otherwise.
-            if leave.wait_for(|taken| *taken).await.is_err() {
+            // Without a sender the session has ended, which is reported elsewhere.
+            if drain.wait_for(|is_set| *is_set).await.is_err() {
                 std::future::pending().await
             }
         }
     }
 }
 
-/// Answers that wait to leave; questions beyond get none.
-const MAX_WAITING: usize = 16;
+/// Maximum number of queued replies. Further requests get no reply.
+const MAX_QUEUED_REPLIES: usize = 16;
 
-/// How long closing may take: over HTTP a session is deleted then.
-const GOODBYE: Duration = Duration::from_secs(6);
+/// Timeout for closing: over HTTP, closing deletes the session.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Whether a server has said, since its session began, that its tools are others now.
+/// Whether a server has announced, since its session began, that its tools have changed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ToolsChanged(Arc<AtomicBool>);
 
 impl ToolsChanged {
-    /// What `inspect` says of it.
+    /// Returns the warning that `inspect` shows.
     pub(super) fn warning(&self) -> Option<String> {
         let text = "the server says that its tools have changed since the session began: see that they are still what is called here";
         self.0.load(Ordering::Relaxed).then(|| text.to_owned())
@@ -76,9 +76,9 @@ impl ToolsChanged {
 type Sending<E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send>>;
 
 impl<T: Transport<RoleClient>> ResponseFilter<T> {
-    pub(super) fn new(inner: T, changed: ToolsChanged, leave: DrainSignal) -> Self {
-        changed.0.store(false, Ordering::Relaxed);
-        Self { inner, answer: None, waiting: VecDeque::new(), changed, leave }
+    pub(super) fn new(inner: T, tools_changed: ToolsChanged, drain: DrainSignal) -> Self {
+        tools_changed.0.store(false, Ordering::Relaxed);
+        Self { inner, sending: None, queue: VecDeque::new(), tools_changed, drain }
     }
 }
 
@@ -92,63 +92,64 @@ impl<T: Transport<RoleClient> + 'static> Transport<RoleClient> for ResponseFilte
         self.inner.send(message)
     }
 
-    /// Can be dropped at an `.await` and begun again.
+    /// Cancel safe: the future can be dropped at an `.await` and the method called again.
     async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
         loop {
-            // A server that never pauses shares the thread with its own session's calls.
+            // Yield now and then: a server that never pauses shares the thread with calls of its
+            // own session.
             tokio::task::consume_budget().await;
-            if self.answer.is_none()
-                && let Some(answer) = self.waiting.pop_front()
+            if self.sending.is_none()
+                && let Some(reply) = self.queue.pop_front()
             {
-                self.answer = Some(Box::pin(self.inner.send(answer)));
+                self.sending = Some(Box::pin(self.inner.send(reply)));
             }
             let message = tokio::select! {
                 biased;
-                // Whether the server takes it is its own affair; that the transport is broken, its
-                // next answer tells.
-                () = leaves(&mut self.answer) => {
-                    self.answer = None;
+                // Ignore the result. The server may refuse the reply; if the transport is broken,
+                // the next `receive` reports it.
+                () = wait_sent(&mut self.sending) => {
+                    self.sending = None;
                     continue;
                 }
-                // Answers to calls do not wait for ours: over HTTP the worker that sends these
-                // hands on those.
+                // Keep receiving while a reply is being sent: over HTTP, the worker that sends
+                // replies also delivers the responses to calls.
                 message = self.inner.receive() => message?,
             };
             match message {
-                ServerJsonRpcMessage::Request(_) if self.waiting.len() >= MAX_WAITING => {}
-                ServerJsonRpcMessage::Request(request) => {
-                    self.waiting.push_back(answer_to(request))
-                }
+                ServerJsonRpcMessage::Request(_) if self.queue.len() >= MAX_QUEUED_REPLIES => {}
+                ServerJsonRpcMessage::Request(request) => self.queue.push_back(reply_to(request)),
                 ServerJsonRpcMessage::Notification(notification) => match notification.notification
                 {
                     ServerNotification::ToolListChangedNotification(_) => {
-                        self.changed.0.store(true, Ordering::Relaxed);
+                        self.tools_changed.0.store(true, Ordering::Relaxed);
                     }
-                    ServerNotification::CustomNotification(notice) if notice.method == LEAVING => {
-                        self.leave.take();
+                    ServerNotification::CustomNotification(notification)
+                        if notification.method == SHUTDOWN_NOTIFICATION =>
+                    {
+                        self.drain.set();
                     }
                     _ => {}
                 },
-                answer => return Some(answer),
+                response => return Some(response),
             }
         }
     }
 
     async fn close(&mut self) -> Result<(), T::Error> {
-        self.answer = None;
-        tokio::time::timeout(GOODBYE, self.inner.close()).await.unwrap_or(Ok(()))
+        self.sending = None;
+        tokio::time::timeout(CLOSE_TIMEOUT, self.inner.close()).await.unwrap_or(Ok(()))
     }
 }
 
-async fn leaves<E>(answer: &mut Option<Sending<E>>) {
-    match answer {
-        Some(answer) => _ = answer.await,
+async fn wait_sent<E>(sending: &mut Option<Sending<E>>) {
+    match sending {
+        Some(sending) => _ = sending.await,
         None => std::future::pending().await,
     }
 }
 
-/// A server may ask whether its client is alive, and nothing else.
-fn answer_to(
+/// Returns the reply to a request of the server: it may ping the client, and nothing else.
+fn reply_to(
     JsonRpcRequest { id, request, .. }: JsonRpcRequest<ServerRequest>,
 ) -> ClientJsonRpcMessage {
     match request {
@@ -171,22 +172,22 @@ mod tests {
 
     use super::*;
 
-    /// Gives these messages, and sends nothing, or fails to.
-    struct Busy {
+    /// Transport that yields these messages and whose sends never complete, or fail.
+    struct BusyServer {
         messages: VecDeque<serde_json::Value>,
-        sends: Option<io::ErrorKind>,
+        send_error: Option<io::ErrorKind>,
     }
 
-    impl Transport<RoleClient> for Busy {
+    impl Transport<RoleClient> for BusyServer {
         type Error = io::Error;
 
         fn send(
             &mut self,
-            _answer: ClientJsonRpcMessage,
+            _reply: ClientJsonRpcMessage,
         ) -> impl Future<Output = io::Result<()>> + Send + 'static {
-            let fails = self.sends;
+            let send_error = self.send_error;
             async move {
-                match fails {
+                match send_error {
                     Some(kind) => Err(kind.into()),
                     None => std::future::pending().await,
                 }
@@ -204,12 +205,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn answers_to_calls_wait_for_none_of_ours() {
-        for sends in [None, Some(io::ErrorKind::TimedOut)] {
-            let ask = |n: u32| json!({ "jsonrpc": "2.0", "id": n, "method": "ping" });
-            let answer = json!({ "jsonrpc": "2.0", "id": 7, "result": { "content": [] } });
-            let messages = (0..100).map(ask).chain([answer]).collect();
+        for send_error in [None, Some(io::ErrorKind::TimedOut)] {
+            let ping = |n: u32| json!({ "jsonrpc": "2.0", "id": n, "method": "ping" });
+            let response = json!({ "jsonrpc": "2.0", "id": 7, "result": { "content": [] } });
+            let messages = (0..100).map(ping).chain([response]).collect();
             let mut response_filter = ResponseFilter::new(
-                Busy { messages, sends },
+                BusyServer { messages, send_error },
                 ToolsChanged::default(),
                 DrainSignal::new(),
             );
@@ -217,9 +218,9 @@ mod tests {
                 tokio::time::timeout(Duration::from_secs(10), response_filter.receive()).await;
             assert!(
                 matches!(received, Ok(Some(ServerJsonRpcMessage::Response(_)))),
-                "{sends:?}: {received:?}"
+                "{send_error:?}: {received:?}"
             );
-            assert!(response_filter.waiting.len() <= MAX_WAITING);
+            assert!(response_filter.queue.len() <= MAX_QUEUED_REPLIES);
             response_filter.close().await.unwrap();
         }
     }

@@ -1,4 +1,4 @@
-//! One session with a server, which all calls of a link share.
+//! One session with a server, shared by all calls of a link.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -24,60 +24,62 @@ use super::stream::Cause;
 use crate::call::BoxFuture;
 use crate::error::Sent;
 use crate::http::client::Departure;
-use crate::mcp::protocol::OURS;
+use crate::mcp::protocol::CAPABILITY;
 use crate::mcp::protocol::send_queue::SendObserver;
 use crate::transport::link::{Connected, DialError};
 
-/// Calls of one session at once, as many as our own server takes; the others wait for their turn.
+/// Calls of one session in flight, as many as a server of this crate admits. Further calls wait.
 pub(super) const MAX_IN_FLIGHT: usize = 128;
 
-/// How long a server may take to begin a session; one that does not know the newest protocol may be
-/// silent for 10 s of it.
-const OPENING: Duration = Duration::from_secs(15);
+/// Timeout for opening a session. A server that does not know the newest protocol may be silent for
+/// 10 s of it.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a server may take to say whether it knows a session.
-const PING: Duration = Duration::from_secs(5);
+/// Timeout for the ping that checks whether a server knows a session.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How a call of a tool ended.
+/// Outcome of a tool call.
 pub(super) enum ToolOutcome {
     Result(CallToolResult),
     /// The server refused the request.
     Refused(ErrorData),
-    /// The transport could not do it, and may know whether it may have run.
+    /// The transport failed. The second field is set if the transport knows whether the call may
+    /// have run.
     Failed(DynamicTransportError, Option<Sent>),
-    /// The server refused it as it refuses everything of a session that it does not know.
-    Unknown(Box<Self>),
-    /// The server answered what a call has no use for.
-    Odd(&'static str),
-    /// The session ended before the request left.
+    /// The server refused the request as it refuses all requests of an unknown session.
+    SessionUnknown(Box<Self>),
+    /// The server replied with something other than the result of a call.
+    Unexpected(&'static str),
+    /// The session ended before the request was sent.
     NotSent(String),
-    /// The deadline ended before the request began to leave.
-    NoTime,
-    /// The deadline ended after that.
-    OutOfTime,
-    /// The session ended while the call waited: it may have run.
-    Lost(Cause),
-    /// The response ended without an answer, and the session goes on: it may have run.
-    BrokenOff,
+    /// The deadline passed before the request started to be sent.
+    DeadlineBeforeSend,
+    /// The deadline passed after the request started to be sent.
+    DeadlineAfterSend,
+    /// The session ended while the call waited for its reply: the call may have run.
+    SessionLost(Cause),
+    /// The response ended without a reply while the session stayed open: the call may have run.
+    ResponseIncomplete,
 }
 
-/// Says of a request whether it left and how it was refused, and holds one of the session's places
-/// until it left and nobody waits for its answer.
+/// State of one request: whether it was sent, and how it was refused. Holds a permit of the session
+/// until the request has been sent and no task waits for its reply.
 #[derive(Debug, Default)]
 pub(super) struct Ticket {
     pub(super) departure: Departure,
     refusal: OnceLock<HttpRefusal>,
-    _place: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Ticket {
-    pub(super) fn refused(&self, refusal: HttpRefusal) {
+    pub(super) fn set_refusal(&self, refusal: HttpRefusal) {
         let _ = self.refusal.set(refusal);
     }
 
-    /// Returns whether a request was refused as one of a session that is not known.
-    fn is_unknown(&self) -> bool {
-        self.refusal.get().is_some_and(HttpRefusal::may_be_of_session)
+    /// Returns whether the refusal of the request may mean that the server does not know the
+    /// session.
+    fn may_mean_unknown_session(&self) -> bool {
+        self.refusal.get().is_some_and(HttpRefusal::may_mean_unknown_session)
     }
 }
 
@@ -87,105 +89,110 @@ impl SendObserver for Ticket {
     }
 }
 
-/// Where the answers of a session come.
+/// How the replies of a session arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answers {
-    OnOneStream,
-    /// Each has a response of HTTP, which can end without one.
-    InResponses,
+pub(super) enum ReplyPath {
+    Stream,
+    /// Each reply has an HTTP response of its own, which can end without the reply.
+    HttpResponses,
 }
 
-/// What a server makes of a ping.
+/// Outcome of a ping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pinged {
+enum PingOutcome {
     Answered,
-    /// It does not know the session, or refuses every ping.
+    /// The server does not know the session, or refuses every ping.
     Refused,
     Unanswered,
 }
 
-/// A session.
+/// A session with a server.
 pub(super) struct Session {
     peer: Peer<RoleClient>,
-    connection_slots: Arc<Semaphore>,
-    answers: Answers,
-    leave: DrainSignal,
-    /// The server is one of this crate.
-    ours: bool,
-    /// The server answers a ping on this session.
-    known: OnceCell<bool>,
-    /// Why it ended, once it has.
+    permits: Arc<Semaphore>,
+    reply_path: ReplyPath,
+    drain: DrainSignal,
+    /// Whether the server is one of this crate.
+    own_server: bool,
+    /// Whether the server answers a ping on this session.
+    answers_ping: OnceCell<bool>,
+    /// Why the session ended, once it has.
     ended: watch::Receiver<Option<Cause>>,
-    stop: Option<RunningServiceCancellationToken>,
+    cancellation: Option<RunningServiceCancellationToken>,
 }
 
 impl Session {
-    /// Begins a session in whichever of the protocol's eras the server speaks. `why` tells why it
-    /// ended.
+    /// Opens a session in whichever era of the protocol the server speaks. `close_reason` returns
+    /// why the session ended, if the transport knows.
     ///
     /// # Errors
-    /// As `explain` tells what rmcp met.
+    /// Fails if the server does not start a session in time or speaks an unknown version. `explain`
+    /// maps the errors of rmcp.
     pub(super) async fn open<T: Transport<RoleClient> + 'static>(
         transport: T,
-        changed: ToolsChanged,
-        answers: Answers,
+        tools_changed: ToolsChanged,
+        reply_path: ReplyPath,
         explain: impl Fn(&ClientInitializeError) -> DialError,
-        why: impl Fn() -> Option<Cause> + Send + 'static,
+        close_reason: impl Fn() -> Option<Cause> + Send + 'static,
     ) -> Result<Self, DialError> {
-        let us = Implementation::new("connectivity", env!("CARGO_PKG_VERSION"));
-        let us = ClientConfig::new(ClientCapabilities::default(), us);
-        let eras = ClientLifecycleMode::Auto {
+        let client = Implementation::new("connectivity", env!("CARGO_PKG_VERSION"));
+        let client = ClientConfig::new(ClientCapabilities::default(), client);
+        let lifecycle = ClientLifecycleMode::Auto {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
             legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
         };
-        let leave = DrainSignal::new();
-        let opened =
-            us.serve_with_lifecycle(ResponseFilter::new(transport, changed, leave.clone()), eras);
-        let running = match tokio::time::timeout(OPENING, opened).await {
+        let drain = DrainSignal::new();
+        let opened = client.serve_with_lifecycle(
+            ResponseFilter::new(transport, tools_changed, drain.clone()),
+            lifecycle,
+        );
+        let running = match tokio::time::timeout(OPEN_TIMEOUT, opened).await {
             Ok(opened) => opened.map_err(|cause| explain(&cause))?,
             Err(_elapsed) => return Err(DialError::connect("the server does not begin a session")),
         };
-        let (peer, stop) = (running.peer().clone(), running.cancellation_token());
+        let (peer, cancellation) = (running.peer().clone(), running.cancellation_token());
         check_version(&peer)?;
-        let ours = peer.peer_info().is_some_and(|info| is_ours(&info.capabilities));
+        let own_server = peer.peer_info().is_some_and(|info| is_own_server(&info.capabilities));
         let (end, ended) = watch::channel(None);
         tokio::spawn(async move {
             let _ = running.waiting().await;
-            end.send_replace(Some(why().unwrap_or_else(|| Cause::closed("the session has ended"))));
+            end.send_replace(Some(
+                close_reason().unwrap_or_else(|| Cause::closed("the session has ended")),
+            ));
         });
-        let connection_slots = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
+        let permits = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
         Ok(Self {
             peer,
-            connection_slots,
-            answers,
-            leave,
-            ours,
-            known: OnceCell::new(),
+            permits,
+            reply_path,
+            drain,
+            own_server,
+            answers_ping: OnceCell::new(),
             ended,
-            stop: Some(stop),
+            cancellation: Some(cancellation),
         })
     }
 
-    /// Returns whether the server is one of this crate: then its words about a call that it refuses
-    /// are believed.
-    pub(super) fn is_ours(&self) -> bool {
-        self.ours
+    /// Returns whether the server is one of this crate. What such a server says about a call that
+    /// it refuses is trusted.
+    pub(super) fn is_own_server(&self) -> bool {
+        self.own_server
     }
 
-    /// Calls a tool. Dropping the future cancels the call on the other side too.
+    /// Calls a tool. Dropping the future cancels the call on the server too.
     pub(super) async fn call(
         &self,
         params: CallToolRequestParams,
         deadline: Option<Instant>,
     ) -> ToolOutcome {
-        let place = Arc::clone(&self.connection_slots).acquire_owned();
-        let place = match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, place).await,
-            None => Ok(place.await),
+        let permit = Arc::clone(&self.permits).acquire_owned();
+        let permit = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, permit).await,
+            None => Ok(permit.await),
         };
-        let Ok(place) = place else { return ToolOutcome::NoTime };
-        let Ok(place) = place else { return self.not_sent().await };
-        let ticket = Arc::new(Ticket { _place: Some(place), ..Ticket::default() });
+        let Ok(permit) = permit else { return ToolOutcome::DeadlineBeforeSend };
+        let Ok(permit) = permit else { return self.not_sent().await };
+        let ticket = Arc::new(Ticket { _permit: Some(permit), ..Ticket::default() });
         let mut request = CallToolRequest::new(params);
         request.extensions.insert(Arc::clone(&ticket));
         let request = ClientRequest::CallToolRequest(request);
@@ -193,97 +200,111 @@ impl Session {
             self.peer.send_request_with_option(request, PeerRequestOptions::no_options()).await;
         let Ok(handle) = sent else { return self.not_sent().await };
         let call = Some((handle.id.clone(), Arc::clone(&ticket)));
-        let mut cancel = CancelOnDrop { call, peer: &self.peer };
-        let answer = handle.await_response();
-        let answer = match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, answer).await,
-            None => Ok(answer.await),
+        let mut cancel_on_drop = CancelOnDrop { call, peer: &self.peer };
+        let response = handle.await_response();
+        let response = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, response).await,
+            None => Ok(response.await),
         };
-        let Ok(answer) = answer else {
+        let Ok(response) = response else {
             return if ticket.departure.withdraw() {
-                ToolOutcome::NoTime
+                ToolOutcome::DeadlineBeforeSend
             } else {
-                ToolOutcome::OutOfTime
+                ToolOutcome::DeadlineAfterSend
             };
         };
-        cancel.call = None;
-        let outcome = self.outcome(answer, &ticket).await;
-        if ticket.is_unknown() && self.ping().await == Pinged::Refused {
-            self.leave.take();
-            return ToolOutcome::Unknown(Box::new(outcome));
+        cancel_on_drop.call = None;
+        let outcome = self.outcome(response, &ticket).await;
+        if ticket.may_mean_unknown_session() && self.ping().await == PingOutcome::Refused {
+            self.drain.set();
+            return ToolOutcome::SessionUnknown(Box::new(outcome));
         }
         outcome
     }
 
     async fn outcome(
         &self,
-        answer: Result<ServerResult, ServiceError>,
+        response: Result<ServerResult, ServiceError>,
         ticket: &Ticket,
     ) -> ToolOutcome {
-        match answer {
-            Ok(result) => result_of(result),
-            // It has said so beforehand, on this session.
+        match response {
+            Ok(result) => tool_outcome(result),
+            // The server has announced its shutdown on this session, so the request did not run.
             Err(ServiceError::McpError(error))
-                if self.ours && self.leave.is_taken() && answer::is_too_late(&error) =>
+                if self.own_server && self.drain.is_set() && answer::is_draining(&error) =>
             {
                 ToolOutcome::NotSent(error.message.into_owned())
             }
             Err(ServiceError::McpError(error)) => ToolOutcome::Refused(error),
-            Err(ServiceError::TransportSend(cause)) if self.answers == Answers::InResponses => {
-                let told =
-                    ticket.refusal.get().and_then(|refusal| refusal.sent).filter(|_| self.ours);
-                let left = ticket.departure.has_begun();
-                ToolOutcome::Failed(cause, if left { told } else { Some(Sent::No) })
+            Err(ServiceError::TransportSend(cause))
+                if self.reply_path == ReplyPath::HttpResponses =>
+            {
+                let known_sent = ticket
+                    .refusal
+                    .get()
+                    .and_then(|refusal| refusal.sent)
+                    .filter(|_| self.own_server);
+                let was_sent = ticket.departure.has_begun();
+                ToolOutcome::Failed(cause, if was_sent { known_sent } else { Some(Sent::No) })
             }
             Err(_) if !ticket.departure.has_begun() => self.not_sent().await,
             Err(ServiceError::TransportSend(cause)) => ToolOutcome::Failed(cause, None),
             Err(ServiceError::TransportClosed)
-                if self.answers == Answers::InResponses && self.is_usable() =>
+                if self.reply_path == ReplyPath::HttpResponses && self.is_usable() =>
             {
-                ToolOutcome::BrokenOff
+                ToolOutcome::ResponseIncomplete
             }
-            Err(ServiceError::TransportClosed) => ToolOutcome::Lost(self.why().await),
-            Err(_) => ToolOutcome::Odd("is none that a tool gives"),
+            Err(ServiceError::TransportClosed) => ToolOutcome::SessionLost(self.end_cause().await),
+            Err(_) => ToolOutcome::Unexpected("is none that a tool gives"),
         }
     }
 
     /// Returns whether the server answers a ping on this session.
-    pub(super) async fn is_known(&self) -> bool {
-        *self.known.get_or_init(|| async { self.ping().await == Pinged::Answered }).await
+    pub(super) async fn answers_ping(&self) -> bool {
+        *self
+            .answers_ping
+            .get_or_init(|| async { self.ping().await == PingOutcome::Answered })
+            .await
     }
 
-    async fn ping(&self) -> Pinged {
+    async fn ping(&self) -> PingOutcome {
         let (ticket, mut ping) = (Arc::<Ticket>::default(), PingRequest::default());
         ping.extensions.insert(Arc::clone(&ticket));
-        let answer = self.peer.send_request(ClientRequest::PingRequest(ping));
-        match tokio::time::timeout(PING, answer).await {
-            _ if ticket.is_unknown() => Pinged::Refused,
-            // One that it does not implement is an answer too.
-            Ok(Ok(_) | Err(ServiceError::McpError(_))) => Pinged::Answered,
-            _ => Pinged::Unanswered,
+        let response = self.peer.send_request(ClientRequest::PingRequest(ping));
+        match tokio::time::timeout(PING_TIMEOUT, response).await {
+            _ if ticket.may_mean_unknown_session() => PingOutcome::Refused,
+            // An error is an answer too: the server may not implement pings.
+            Ok(Ok(_) | Err(ServiceError::McpError(_))) => PingOutcome::Answered,
+            _ => PingOutcome::Unanswered,
         }
     }
 
     async fn not_sent(&self) -> ToolOutcome {
-        ToolOutcome::NotSent(self.why().await.text)
+        ToolOutcome::NotSent(self.end_cause().await.text)
     }
 
-    /// Waits until it is known why the session ended: a moment, since its tasks end before.
-    async fn why(&self) -> Cause {
+    /// Waits for the reason why the session ended. It is set a moment after the session's tasks
+    /// end.
+    async fn end_cause(&self) -> Cause {
         let mut ended = self.ended.clone();
-        let why =
+        let cause =
             tokio::time::timeout(Duration::from_secs(1), ended.wait_for(Option::is_some)).await;
-        why.ok()
-            .and_then(|why| why.ok()?.clone())
+        cause
+            .ok()
+            .and_then(|cause| cause.ok()?.clone())
             .unwrap_or_else(|| Cause::closed("the session's runtime ended"))
     }
 }
 
-fn is_ours(capabilities: &ServerCapabilities) -> bool {
-    capabilities.experimental.as_ref().is_some_and(|known| known.contains_key(OURS))
+fn is_own_server(capabilities: &ServerCapabilities) -> bool {
+    capabilities
+        .experimental
+        .as_ref()
+        .is_some_and(|experimental| experimental.contains_key(CAPABILITY))
 }
 
-/// A server that answers a handshake with a version that nobody knows cannot be understood.
+/// Fails if the server chose a protocol version in the handshake that this crate does not know: its
+/// messages cannot be understood.
 fn check_version(peer: &Peer<RoleClient>) -> Result<(), DialError> {
     match peer.peer_info() {
         Some(info) if !ProtocolVersion::KNOWN_VERSIONS.contains(&info.protocol_version) => {
@@ -296,24 +317,24 @@ fn check_version(peer: &Peer<RoleClient>) -> Result<(), DialError> {
     }
 }
 
-fn result_of(result: ServerResult) -> ToolOutcome {
+fn tool_outcome(result: ServerResult) -> ToolOutcome {
     match result {
         ServerResult::CallToolResult(result) => ToolOutcome::Result(result),
-        // A result may be empty.
+        // A tool result may be empty.
         ServerResult::EmptyResult(_) => ToolOutcome::Result(CallToolResult::default()),
         ServerResult::InputRequiredResult(_) => {
-            ToolOutcome::Odd("asks for input, which a call cannot give")
+            ToolOutcome::Unexpected("asks for input, which a call cannot give")
         }
         ServerResult::CreateTaskResult(_) => {
-            ToolOutcome::Odd("is a task to ask for later, which a call cannot do")
+            ToolOutcome::Unexpected("is a task to ask for later, which a call cannot do")
         }
-        _ => ToolOutcome::Odd("is none that a tool gives"),
+        _ => ToolOutcome::Unexpected("is none that a tool gives"),
     }
 }
 
 impl Connected for Session {
     fn is_usable(&self) -> bool {
-        !self.leave.is_taken() && self.ended.has_changed().is_ok() && self.ended.borrow().is_none()
+        !self.drain.is_set() && self.ended.has_changed().is_ok() && self.ended.borrow().is_none()
     }
 
     fn closed(&self) -> Option<String> {
@@ -321,11 +342,11 @@ impl Connected for Session {
     }
 
     fn ended(&self) -> BoxFuture<'static, ()> {
-        let (mut ended, leaves) = (self.ended.clone(), self.leave.taken());
+        let (mut ended, draining) = (self.ended.clone(), self.drain.wait());
         Box::pin(async move {
             tokio::select! {
                 _ = ended.wait_for(Option::is_some) => {}
-                () = leaves => {}
+                () = draining => {}
             }
         })
     }
@@ -333,8 +354,8 @@ impl Connected for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            stop.cancel();
+        if let Some(cancellation) = self.cancellation.take() {
+            cancellation.cancel();
         }
     }
 }
@@ -358,7 +379,8 @@ impl Drop for CancelOnDrop<'_> {
                 Some("nobody waits for it any more".to_owned()),
             );
             let _ = peer.notify_cancelled(params).await;
-            // Only now: the call that takes the place must not reach the server first.
+            // Release the permit only now: the call that takes it must not reach the server before
+            // the cancellation.
             drop(ticket);
         });
     }

@@ -1,5 +1,5 @@
-//! A session's two streams of bytes, as the transport that rmcp runs its client on: the framing,
-//! and what bounds a server.
+//! Transport on which rmcp runs a client session over two byte streams: the framing, and the limits
+//! on a server.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -20,28 +20,28 @@ use super::session::Ticket;
 use crate::error::ErrorKind;
 use crate::mcp::protocol::framer::{Framed, Framer};
 use crate::mcp::protocol::send_queue::{SendObserver, SendQueue};
-use crate::mcp::protocol::{LEAVING, message};
+use crate::mcp::protocol::{SHUTDOWN_NOTIFICATION, message};
 
-/// How long a server may leave a message unread.
-const STALL: Duration = Duration::from_secs(10);
+/// Write timeout: how long a server may leave a message unread.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long what was written last may take to leave.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// Timeout for sending the last messages when the session closes.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// An answer of more commas than this is not parsed: each takes much more memory than its bytes on
-/// the wire.
+/// A reply with more commas than this is not parsed: each member takes much more memory than its
+/// bytes on the wire.
 const MAX_MEMBERS: usize = 1 << 20;
 
-/// The notice that is heard once.
+/// Method of the notification that is handled once per session.
 const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
 
-/// After so many things in a row that are no messages, a server is given up.
-const MAX_JUNK: usize = 1_000;
+/// Number of invalid messages in a row after which the session ends.
+const MAX_INVALID: usize = 1_000;
 
-/// What ended a session.
+/// Reason why a session ended.
 #[derive(Clone, Debug)]
 pub(super) struct Cause {
-    /// `TooLarge` where a call's repetition would end the next session too, else `Closed`.
+    /// `TooLarge` if a retry of the call would end the next session too, else `Closed`.
     pub(super) kind: ErrorKind,
     pub(super) text: String,
 }
@@ -52,7 +52,7 @@ impl Cause {
     }
 }
 
-/// Why a session has ended, for those who wait for answers.
+/// Shared cell with the reason why a session ended, for tasks that wait for replies.
 #[derive(Clone, Debug)]
 pub(super) struct CloseReason(watch::Sender<Option<Cause>>);
 
@@ -61,16 +61,16 @@ impl CloseReason {
         Self(watch::Sender::new(None))
     }
 
-    fn is(&self, cause: Cause) {
-        self.0.send_if_modified(|why| {
-            let is_first = why.is_none();
-            why.get_or_insert(cause);
+    fn set(&self, cause: Cause) {
+        self.0.send_if_modified(|reason| {
+            let is_first = reason.is_none();
+            reason.get_or_insert(cause);
             is_first
         });
     }
 
-    /// Takes the place of what only followed from it.
-    pub(super) fn is_in_fact(&self, cause: String) {
+    /// Replaces a reason that was only a consequence of this one.
+    pub(super) fn replace(&self, cause: String) {
         self.0.send_replace(Some(Cause::closed(cause)));
     }
 
@@ -78,25 +78,25 @@ impl CloseReason {
         self.0.borrow().clone()
     }
 
-    async fn known(&self) {
-        // The sender is here.
+    async fn wait(&self) {
+        // Cannot fail: `self` holds the sender.
         let _ = self.0.subscribe().wait_for(Option::is_some).await;
     }
 }
 
-/// The transport.
+/// Transport of a client session.
 pub(super) struct Stream<R, W, O> {
     reader: R,
     framer: Framer,
-    why: CloseReason,
+    close_reason: CloseReason,
     send_queue: Arc<SendQueue<W>>,
-    /// Messages in a row that could not be understood.
-    junk: usize,
-    /// The requests that wait for a response.
+    /// Number of invalid messages in a row.
+    invalid: usize,
+    /// Requests that wait for a response.
     pending: HashSet<RequestId>,
-    /// The server has said that its tools have changed.
+    /// Whether the server has announced that its tools have changed.
     tools_changed: bool,
-    /// Lives as long as the session does.
+    /// Dropped with the session.
     _owner: O,
 }
 
@@ -106,55 +106,61 @@ where
     W: AsyncWrite + Unpin + Send + 'static,
     O: Send + 'static,
 {
-    /// Reads and writes a session; an answer is at most `limit` bytes long.
-    pub(super) fn new(reader: R, writer: W, limit: usize, why: CloseReason, owner: O) -> Self {
-        let send_queue = Arc::new(SendQueue::new(writer, Some(STALL)));
+    /// Creates a transport that accepts replies of at most `limit` bytes.
+    pub(super) fn new(
+        reader: R,
+        writer: W,
+        limit: usize,
+        close_reason: CloseReason,
+        owner: O,
+    ) -> Self {
+        let send_queue = Arc::new(SendQueue::new(writer, Some(WRITE_TIMEOUT)));
         Self {
             reader,
             framer: Framer::new(limit, MAX_MEMBERS),
-            why,
+            close_reason,
             send_queue,
-            junk: 0,
+            invalid: 0,
             pending: HashSet::new(),
             tools_changed: false,
             _owner: owner,
         }
     }
 
-    /// Returns whether a message is a notification that says nothing new, or a response to no
-    /// pending request. A flood of them costs no more than reading the head of each.
-    fn is_ignored(&mut self, bytes: &[u8]) -> bool {
+    /// Returns whether a message is a notification without news, or a response to no pending
+    /// request. A flood of them costs no more than parsing the head of each.
+    fn is_redundant(&mut self, bytes: &[u8]) -> bool {
         let Some(head) = message::head(bytes) else { return false };
         match (&head.id, head.method()) {
-            (None, None | Some(LEAVING)) | (Some(_), Some(_)) => false,
+            (None, None | Some(SHUTDOWN_NOTIFICATION)) | (Some(_), Some(_)) => false,
             (None, Some(TOOLS_CHANGED)) => std::mem::replace(&mut self.tools_changed, true),
             (None, Some(_)) => true,
             (Some(_), None) => head.request_id().is_some_and(|id| !self.pending.remove(&id)),
         }
     }
 
-    /// Keeps track of the requests that wait for a response.
+    /// Tracks which requests wait for a response.
     fn track(&mut self, message: &ClientJsonRpcMessage) {
         if let ClientJsonRpcMessage::Request(request) = message {
             self.pending.insert(request.id.clone());
         }
-        if let Some(id) = message::cancels(message) {
+        if let Some(id) = message::cancelled_id(message) {
             self.pending.remove(id);
         }
     }
 
-    /// Takes an answer that is there already; `None` until more was read.
-    fn take(&mut self) -> Option<Result<ServerJsonRpcMessage, Cause>> {
+    /// Returns the next buffered message, or `None` until more bytes have been read.
+    fn next_buffered(&mut self) -> Option<Result<ServerJsonRpcMessage, Cause>> {
         loop {
             let message = match self.framer.next()? {
-                Framed::Value(bytes) if self.is_ignored(&bytes) => continue,
-                Framed::Value(bytes) => match read(&bytes) {
-                    Understood::Message(message) => Some(*message),
-                    Understood::AsksNothing => continue,
-                    Understood::Not => None,
+                Framed::Value(bytes) if self.is_redundant(&bytes) => continue,
+                Framed::Value(bytes) => match parse(&bytes) {
+                    Parsed::Message(message) => Some(*message),
+                    Parsed::Ignored => continue,
+                    Parsed::Invalid => None,
                 },
                 Framed::TooManyMembers(bytes) => {
-                    id_of(&bytes).map(|id| unreadable(id, "the answer has too many members"))
+                    reply_id(&bytes).map(|id| unreadable(id, "the answer has too many members"))
                 }
                 Framed::Junk => None,
                 Framed::TooLong(_) | Framed::Endless => {
@@ -164,11 +170,11 @@ where
                 }
             };
             if let Some(message) = message {
-                self.junk = 0;
+                self.invalid = 0;
                 return Some(Ok(message));
             }
-            self.junk += 1;
-            if self.junk > MAX_JUNK {
+            self.invalid += 1;
+            if self.invalid > MAX_INVALID {
                 return Some(Err(Cause::closed("the other side does not speak this protocol")));
             }
         }
@@ -183,14 +189,14 @@ where
 {
     type Error = io::Error;
 
-    /// Puts the message into the outbox at once: a call's cancellation must not overtake it. A call
-    /// holds one of the session's places until it has left, so there are no more in the outbox than
-    /// a session has places; an answer is waited for.
+    /// Queues the message at once, so that the cancellation of a call cannot overtake it. A call
+    /// holds a permit of the session until it has been sent, so the queue holds no more calls than
+    /// the session has permits. The future of a reply waits until the reply has been written.
     fn send(
         &mut self,
         message: ClientJsonRpcMessage,
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let (ticket, is_answer): (Option<Arc<Ticket>>, _) = match &message {
+        let (ticket, is_reply): (Option<Arc<Ticket>>, _) = match &message {
             ClientJsonRpcMessage::Request(request) => {
                 (request.request.extensions().get().cloned(), false)
             }
@@ -198,29 +204,31 @@ where
             _ => (None, true),
         };
         self.track(&message);
-        let put = serde_json::to_vec(&message).map_err(io::Error::other);
-        let put = put.and_then(|bytes| {
-            self.send_queue.put(bytes, ticket.map(|ticket| ticket as Arc<dyn SendObserver>))
+        let queued = serde_json::to_vec(&message).map_err(io::Error::other);
+        let queued = queued.and_then(|bytes| {
+            self.send_queue.push(bytes, ticket.map(|ticket| ticket as Arc<dyn SendObserver>))
         });
-        let (send_queue, why) = (Arc::clone(&self.send_queue), self.why.clone());
+        let (send_queue, close_reason) = (Arc::clone(&self.send_queue), self.close_reason.clone());
         async move {
-            put?;
+            queued?;
             let sent =
-                if is_answer { send_queue.drained().await } else { send_queue.flush().await };
-            sent.inspect_err(|cause| why.is(Cause::closed(format_args!("cannot write: {cause}"))))
+                if is_reply { send_queue.flush_and_wait().await } else { send_queue.flush().await };
+            sent.inspect_err(|cause| {
+                close_reason.set(Cause::closed(format_args!("cannot write: {cause}")))
+            })
         }
     }
 
-    /// Can be dropped at an `.await` and begun again: rmcp does so whenever something else happens.
+    /// Cancel safe: rmcp drops the future whenever something else happens, and calls this again.
     async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
         loop {
-            // A stream of QUIC has no budget of its own: one that always has more must not keep the
-            // thread.
+            // QUIC streams do not take part in tokio's cooperative budget: a stream that always has
+            // more data must not hold the thread.
             tokio::task::consume_budget().await;
-            match self.take() {
+            match self.next_buffered() {
                 Some(Ok(message)) => return Some(message),
                 Some(Err(cause)) => {
-                    self.why.is(cause);
+                    self.close_reason.set(cause);
                     return None;
                 }
                 None => {}
@@ -229,57 +237,60 @@ where
             let read = tokio::select! {
                 biased;
                 read = self.reader.read_buf(self.framer.buffer()) => read,
-                () = self.why.known() => return None,
+                () = self.close_reason.wait() => return None,
             };
             match read {
-                Ok(0) => self.why.is(Cause::closed("the other side closed the session")),
+                Ok(0) => self.close_reason.set(Cause::closed("the other side closed the session")),
                 Ok(_) => continue,
-                Err(cause) => self.why.is(Cause::closed(format_args!("cannot read: {cause}"))),
+                Err(cause) => {
+                    self.close_reason.set(Cause::closed(format_args!("cannot read: {cause}")))
+                }
             }
             return None;
         }
     }
 
     async fn close(&mut self) -> io::Result<()> {
-        // What does not leave in time has nobody to wait for it.
-        let _ = tokio::time::timeout(GOODBYE, self.send_queue.finish()).await;
+        // No task waits for messages that are not sent in time.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.send_queue.finish()).await;
         Ok(())
     }
 }
 
-/// What a value is to a client of tools.
-enum Understood {
+/// What a received value means to a client of tools.
+enum Parsed {
     Message(Box<ServerJsonRpcMessage>),
-    /// A notice or a question in a form of its own.
-    AsksNothing,
-    Not,
+    /// A notification or request in a nonstandard form; it needs no reply.
+    Ignored,
+    Invalid,
 }
 
-/// Understands a message. A parser that bounds the depth reads it.
-fn read(bytes: &Bytes) -> Understood {
+/// Parses a message. The parser bounds the nesting depth.
+fn parse(bytes: &Bytes) -> Parsed {
     if let Ok(message) = serde_json::from_slice(bytes) {
-        return Understood::Message(Box::new(message));
+        return Parsed::Message(Box::new(message));
     }
     match message::head(bytes) {
-        Some(head) if head.method().is_some() => Understood::AsksNothing,
-        // Whoever waits for it is not left to wait until the deadline.
-        Some(head) => head.request_id().map_or(Understood::Not, |id| {
-            Understood::Message(Box::new(unreadable(id, "the answer is no message of JSON-RPC")))
+        Some(head) if head.method().is_some() => Parsed::Ignored,
+        // Report the failure now instead of letting the caller wait until its deadline.
+        Some(head) => head.request_id().map_or(Parsed::Invalid, |id| {
+            Parsed::Message(Box::new(unreadable(id, "the answer is no message of JSON-RPC")))
         }),
-        None => Understood::Not,
+        None => Parsed::Invalid,
     }
 }
 
-/// The call that an answer is for, as far as that can be told.
-fn id_of(bytes: &[u8]) -> Option<RequestId> {
+/// Returns the id of the call that a reply belongs to, as far as it can be found.
+fn reply_id(bytes: &[u8]) -> Option<RequestId> {
     message::head(bytes).filter(|head| head.method().is_none())?.request_id()
 }
 
-/// The code of what stands for an answer that cannot be read: none of JSON-RPC's, and no server's.
+/// Error code that stands for an unreadable reply. It is neither a JSON-RPC code nor one that a
+/// server uses.
 pub(super) const UNREADABLE: ErrorCode = ErrorCode(i32::MIN);
 
-fn unreadable(id: RequestId, why: &'static str) -> ServerJsonRpcMessage {
-    ServerJsonRpcMessage::error(ErrorData::new(UNREADABLE, why, None), Some(id))
+fn unreadable(id: RequestId, reason: &'static str) -> ServerJsonRpcMessage {
+    ServerJsonRpcMessage::error(ErrorData::new(UNREADABLE, reason, None), Some(id))
 }
 
 #[cfg(test)]
@@ -291,7 +302,7 @@ mod tests {
 
     use super::*;
 
-    /// Has notices that say nothing new whenever it is read, until so many bytes are left.
+    /// Yields redundant notifications on every read while at least one fits in the remaining bytes.
     struct Flood(usize);
 
     impl AsyncRead for Flood {

@@ -1,31 +1,31 @@
-//! Finds where one JSON value ends and the next begins. No I/O.
+//! Splits a stream of bytes into JSON values. No I/O.
 //!
-//! Messages come one a line, but a value may also be spread over several lines, end in CRLF, or be
-//! followed by the next on the same line. A value that was cut off does not swallow those after it:
-//! what cannot go on where it stands begins anew.
+//! Messages are sent one per line, but a value may also span several lines, end in CRLF, or be
+//! followed by the next value on the same line. A truncated value does not swallow the values after
+//! it: where a value cannot continue, the framer starts over.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// What was found in the bytes so far.
+/// What the framer found in the bytes so far.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Framed {
-    /// A value by its brackets; whether it is JSON is for a parser to say.
+    /// A value delimited by its brackets. Whether it is valid JSON is left to a parser.
     Value(Bytes),
-    /// Bytes that no value can be made of; they are gone.
+    /// Bytes that cannot be part of a value; they have been dropped.
     Junk,
-    /// A value of more members than anybody needs: not to be parsed.
+    /// A value with too many members; it must not be parsed.
     TooManyMembers(Bytes),
-    /// A value longer than the limit, by its first bytes: the rest is passed over.
+    /// The first bytes of a value over the limit; the rest is skipped.
     TooLong(Bytes),
-    /// More of it than anybody means well with, or a line of junk without end.
+    /// A value too long to skip, or a line of junk over the limit.
     Endless,
 }
 
-/// What is kept of a value that is too long: enough to find out who waits for an answer.
-const KEPT: usize = 4 * 1024;
+/// Bytes kept of an oversized value: enough to find the id of the request.
+const MAX_PREFIX: usize = 4 * 1024;
 
-/// A value of more than so many times the limit is not passed over any more.
-const ENDLESS: usize = 3;
+/// Multiple of the limit up to which an oversized value is skipped.
+const MAX_SKIP_FACTOR: usize = 3;
 
 /// Splits a stream of bytes into values.
 #[derive(Debug)]
@@ -34,68 +34,69 @@ pub(crate) struct Framer {
     limit: usize,
     max_members: usize,
     scan: Scan,
-    /// Bytes of a value that is passed over.
+    /// Bytes skipped of an oversized value.
     skipped: usize,
 }
 
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// How far the value at the front of the buffer was looked through.
+/// Scan state of the value at the front of the buffer.
 #[derive(Debug, Default)]
 struct Scan {
-    at: usize,
+    position: usize,
     depth: usize,
     members: usize,
     in_string: bool,
     escaped: bool,
-    /// The last byte that is no whitespace, outside of strings.
-    last: u8,
+    /// Last byte outside strings that is not whitespace.
+    last_byte: u8,
 }
 
 impl Framer {
-    /// Bounds a value by its bytes, and by its commas: a member takes much more memory than its two
-    /// bytes on the wire.
+    /// Creates a framer that limits the bytes and the commas of a value: a member takes much more
+    /// memory than its two bytes on the wire.
     pub(crate) fn new(limit: usize, max_members: usize) -> Self {
         Self { buffer: BytesMut::new(), limit, max_members, scan: Scan::default(), skipped: 0 }
     }
 
-    /// The longest value, in bytes.
+    /// Returns the maximum size of a value, in bytes.
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Where to put what was read.
+    /// Returns the buffer to read into.
     pub(crate) fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
 
-    /// Finds what comes next; `None` until there are more bytes.
+    /// Returns the next frame, or `None` until there are more bytes.
     pub(crate) fn next(&mut self) -> Option<Framed> {
         if self.skipped > 0 && !self.skip() {
-            return (self.skipped > self.limit.saturating_mul(ENDLESS)).then_some(Framed::Endless);
+            return (self.skipped > self.limit.saturating_mul(MAX_SKIP_FACTOR))
+                .then_some(Framed::Endless);
         }
         if self.scan.depth == 0 {
             self.skip_blank();
             match self.buffer.first()? {
                 b'{' | b'[' => {}
                 _ if BYTE_ORDER_MARK.starts_with(&self.buffer) => return None,
-                _ => return self.junk_line(),
+                _ => return self.skip_junk_line(),
             }
         }
         let found = self.scan.run(&self.buffer);
         match found {
             None if self.buffer.len() > self.limit => {
-                let kept = self.kept(self.buffer.len());
+                let prefix = self.prefix(self.buffer.len());
                 self.drop_scanned();
-                Some(Framed::TooLong(kept))
+                Some(Framed::TooLong(prefix))
             }
             None => None,
             Some(Found::End(end) | Found::CutOff(end)) if end > self.limit => {
-                let kept = self.kept(end);
+                let prefix = self.prefix(end);
                 self.buffer.advance(end);
                 self.scan = Scan::default();
-                Some(Framed::TooLong(kept))
+                Some(Framed::TooLong(prefix))
             }
             Some(Found::End(end)) => {
                 let members = std::mem::take(&mut self.scan).members;
@@ -114,7 +115,8 @@ impl Framer {
         }
     }
 
-    /// Drops what may stand between values: whitespace, and the mark that some programs begin with.
+    /// Drops what may stand between values: whitespace, and the byte order mark that some programs
+    /// start with.
     fn skip_blank(&mut self) {
         loop {
             let blank = self.buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -126,9 +128,9 @@ impl Framer {
         }
     }
 
-    /// Drops a line that begins with none of the brackets, once it is there, and as much of an
-    /// endless one as there is.
-    fn junk_line(&mut self) -> Option<Framed> {
+    /// Drops a line that does not start with a bracket, once the line is complete. Returns
+    /// `Endless` if it is over the limit.
+    fn skip_junk_line(&mut self) -> Option<Framed> {
         let end = self.buffer.iter().position(|&byte| byte == b'\n');
         if end.unwrap_or(self.buffer.len()) > self.limit {
             return Some(Framed::Endless);
@@ -137,7 +139,7 @@ impl Framer {
         Some(Framed::Junk)
     }
 
-    /// Passes over the rest of a value that is too long; returns whether it has ended.
+    /// Skips the rest of an oversized value. Returns whether the value has ended.
     fn skip(&mut self) -> bool {
         match self.scan.run(&self.buffer) {
             Some(Found::End(end) | Found::CutOff(end)) => {
@@ -152,43 +154,43 @@ impl Framer {
         }
     }
 
-    fn kept(&self, length: usize) -> Bytes {
-        Bytes::copy_from_slice(&self.buffer[..length.min(KEPT)])
+    fn prefix(&self, length: usize) -> Bytes {
+        Bytes::copy_from_slice(&self.buffer[..length.min(MAX_PREFIX)])
     }
 
-    /// Drops all bytes that are there: they belong to a value that is passed over.
+    /// Drops all buffered bytes: they belong to a value that is being skipped.
     fn drop_scanned(&mut self) {
         self.skipped += self.buffer.len();
         self.buffer = BytesMut::new();
-        self.scan.at = 0;
+        self.scan.position = 0;
     }
 }
 
 enum Found {
-    /// The value ends before this byte.
+    /// The value ends before this offset.
     End(usize),
-    /// The value ended without its brackets; what may begin anew stands at this byte.
+    /// The value was truncated; the next one may start at this offset.
     CutOff(usize),
 }
 
 impl Scan {
     fn run(&mut self, bytes: &[u8]) -> Option<Found> {
-        while let Some(&byte) = bytes.get(self.at) {
-            self.at += 1;
+        while let Some(&byte) = bytes.get(self.position) {
+            self.position += 1;
             if self.in_string {
                 if byte == b'\n' {
-                    return Some(Found::CutOff(self.at));
+                    return Some(Found::CutOff(self.position));
                 }
                 self.string(byte);
                 continue;
             }
             match byte {
-                b'{' | b'[' if !self.may_open() => return Some(Found::CutOff(self.at - 1)),
+                b'{' | b'[' if !self.can_open() => return Some(Found::CutOff(self.position - 1)),
                 b'{' | b'[' => self.depth += 1,
                 b'}' | b']' => {
                     self.depth -= 1;
                     if self.depth == 0 {
-                        return Some(Found::End(self.at));
+                        return Some(Found::End(self.position));
                     }
                 }
                 b'"' => self.in_string = true,
@@ -196,15 +198,15 @@ impl Scan {
                 _ => {}
             }
             if !byte.is_ascii_whitespace() {
-                self.last = byte;
+                self.last_byte = byte;
             }
         }
         None
     }
 
-    /// A bracket opens at the front, or after one of these.
-    fn may_open(&self) -> bool {
-        self.depth == 0 || matches!(self.last, b':' | b',' | b'[')
+    /// Returns whether an opening bracket is valid here: at the front, or after `:`, `,` or `[`.
+    fn can_open(&self) -> bool {
+        self.depth == 0 || matches!(self.last_byte, b':' | b',' | b'[')
     }
 
     fn string(&mut self, byte: u8) {
@@ -225,7 +227,7 @@ mod tests {
 
     const MEMBERS: usize = 100;
 
-    /// Feeds bytes in pieces of a size.
+    /// Returns the frames of `bytes`, fed in pieces of `piece` bytes.
     fn frames(bytes: &[u8], piece: usize, limit: usize) -> Vec<Framed> {
         let mut framer = Framer::new(limit, MEMBERS);
         let mut found = Vec::new();
@@ -243,9 +245,8 @@ mod tests {
         found
     }
 
-    /// Returns what was found, without the first bytes of values that are too long: how many are
-    /// kept depends on the pieces.
-    fn without_kept(found: Vec<Framed>) -> Vec<Framed> {
+    /// Blanks the prefixes of oversized values: their length depends on the pieces.
+    fn no_prefix(found: Vec<Framed>) -> Vec<Framed> {
         let without = |framed| match framed {
             Framed::TooLong(_) => Framed::TooLong(Bytes::new()),
             framed => framed,
@@ -321,7 +322,7 @@ mod tests {
             let endless = format!("{start}{}", "x".repeat(200));
             let found = frames(endless.as_bytes(), 7, 50);
             assert!(
-                matches!(&found[..], [Framed::TooLong(kept), Framed::Endless] if kept.starts_with(start.as_bytes()))
+                matches!(&found[..], [Framed::TooLong(prefix), Framed::Endless] if prefix.starts_with(start.as_bytes()))
             );
         }
         assert_eq!(frames(format!("junk{}", "x".repeat(100)).as_bytes(), 7, 50), [Framed::Endless]);
@@ -333,10 +334,10 @@ mod tests {
                 "{\"a\":\"1111111111111111111111111111111111111111\"}",
             ] {
                 let found = frames(format!("{long} {{\"b\":1}}{fits}").as_bytes(), piece, 40);
-                let [Framed::TooLong(kept), after @ .., Framed::TooLong(_)] = &found[..] else {
+                let [Framed::TooLong(prefix), after @ .., Framed::TooLong(_)] = &found[..] else {
                     panic!("{found:?}")
                 };
-                assert!(long.as_bytes().starts_with(kept), "{piece}");
+                assert!(long.as_bytes().starts_with(prefix), "{piece}");
                 assert_eq!(after, [value("{\"b\":1}")], "{piece}");
             }
         }
@@ -367,11 +368,11 @@ mod tests {
         fn what_is_too_long_is_passed_over_alike_in_any_pieces(
             text in "[\\[\\]{}\",:\\\\\n 1a]{0,80}",
             piece in 1..9_usize,
-            // A value of at most 80 bytes is none without end.
+            // A value of at most 80 bytes must not be over three times the limit.
             limit in 27..60_usize,
         ) {
-            let found = without_kept(frames(text.as_bytes(), piece, limit));
-            prop_assert_eq!(found, without_kept(frames(text.as_bytes(), text.len().max(1), limit)));
+            let found = no_prefix(frames(text.as_bytes(), piece, limit));
+            prop_assert_eq!(found, no_prefix(frames(text.as_bytes(), text.len().max(1), limit)));
         }
 
         #[test]
@@ -385,7 +386,7 @@ mod tests {
                 fits => Framed::Value(Bytes::copy_from_slice(fits.as_bytes())),
             });
             let expected: Vec<_> = expected.collect();
-            prop_assert_eq!(without_kept(frames(values.concat().as_bytes(), piece, LIMIT)), expected);
+            prop_assert_eq!(no_prefix(frames(values.concat().as_bytes(), piece, LIMIT)), expected);
         }
     }
 }

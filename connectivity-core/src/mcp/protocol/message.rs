@@ -1,4 +1,4 @@
-//! One message of a client: understood, answered at once, or passed over.
+//! Parsing of one client message, which is accepted, refused or ignored.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,61 +10,61 @@ use serde_json::{Value, json};
 
 use crate::error::ErrorKind;
 
-/// What to do with a message.
+/// A parsed message.
 #[derive(Debug)]
-pub(crate) enum Read {
-    /// The session takes it.
+pub(crate) enum Parsed {
+    /// A message for the session.
     Message(Box<ClientJsonRpcMessage>),
-    /// It is refused with this answer.
+    /// An invalid message, with the error response that refuses it.
     Refused(Value),
-    /// It is none of the messages that are answered: a notification, or an answer to a question
-    /// that nobody asked.
-    PassedOver,
+    /// A message that gets no response: a notification, or a response to a request that was never
+    /// sent.
+    Ignored,
 }
 
-/// The codes of JSON-RPC, and ours for a session with too many calls.
+/// JSON-RPC error codes, and the one of this crate for a session with too many calls.
 pub(crate) const PARSE_ERROR: i32 = -32700;
 pub(crate) const INVALID_REQUEST: i32 = -32600;
 pub(crate) const OVERLOADED: i32 = -32000;
 
-/// Makes the answer that refuses a message.
+/// Returns the error response that refuses a message.
 pub(crate) fn refusal(id: Option<&RequestId>, code: i32, message: &str) -> Value {
     let mut error = json!({ "code": code, "message": message });
     if code == OVERLOADED {
-        error["data"] = kind(ErrorKind::Overloaded);
+        error["data"] = error_data(ErrorKind::Overloaded);
     }
     json!({ "jsonrpc": "2.0", "id": id, "error": error })
 }
 
-/// Makes the answer to a request that is too large to be looked at.
+/// Returns the error response to a request that is too large to be parsed.
 pub(crate) fn too_large(id: Option<&RequestId>, message: &str) -> Value {
     let mut refused = refusal(id, INVALID_REQUEST, message);
-    refused["error"]["data"] = kind(ErrorKind::TooLarge);
+    refused["error"]["data"] = error_data(ErrorKind::TooLarge);
     refused
 }
 
-/// What a message is about.
+/// Head of a message: its id and its method.
 #[derive(Deserialize)]
 pub(crate) struct Head<'a> {
-    /// Also an id that is none, such as null.
-    #[serde(default, deserialize_with = "there")]
+    /// The id, if the key is present, even if it is not a valid id, such as null.
+    #[serde(default, deserialize_with = "present_id")]
     pub(crate) id: Option<Value>,
     #[serde(default, borrow)]
     method: Option<Method<'a>>,
 }
 
-/// Borrows the text where it has no escapes, which serde does for a `Cow` itself but not for one in
-/// an `Option`.
+/// Borrows the text if it has no escapes. Serde does that for a `Cow`, but not for a `Cow` in an
+/// `Option`.
 #[derive(Deserialize)]
 struct Method<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Reads an id that is there. What can be none is looked through without being kept: a peer may
-/// make it as long as a message.
-fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+/// Deserializes an id whose key is present. An invalid id is skipped without being stored: a peer
+/// may make it as long as a message.
+fn present_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     deserializer.deserialize_any(IdVisitor).map(Some)
 }
 
-/// Keeps numbers and texts; anything else is null.
+/// Keeps integers and strings; anything else becomes null.
 struct IdVisitor;
 
 impl<'de> Visitor<'de> for IdVisitor {
@@ -114,28 +114,27 @@ impl Head<'_> {
         self.method.as_ref().map(|method| &*method.0)
     }
 
-    /// The id that an answer has to name.
+    /// Returns the id that the response has to carry.
     pub(crate) fn request_id(self) -> Option<RequestId> {
         serde_json::from_value(self.id?).ok()
     }
 }
 
-/// Reads what a message is about, for next to nothing; `None` where that is in no usual form.
+/// Parses the head of a message at little cost. Returns `None` if the message has an unusual form.
 pub(crate) fn head(bytes: &[u8]) -> Option<Head<'_>> {
     serde_json::from_slice(bytes).ok()
 }
 
-/// Finds the id in the first bytes of a message: its value, if it is whole, of the key of the
-/// outermost object.
-pub(crate) fn id_in(beginning: &[u8]) -> Option<RequestId> {
+/// Finds the request id in the first bytes of a message: the value of the key `id` of the outermost
+/// object, if that value is complete.
+pub(crate) fn find_id(prefix: &[u8]) -> Option<RequestId> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for (at, byte) in beginning.iter().enumerate() {
+    for (at, byte) in prefix.iter().enumerate() {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if in_string => escaped = true,
             b'"' => {
-                let key =
-                    beginning[at..].strip_prefix(b"\"id\"").filter(|_| depth == 1 && !in_string);
+                let key = prefix[at..].strip_prefix(b"\"id\"").filter(|_| depth == 1 && !in_string);
                 if let Some(value) = key.and_then(|rest| rest.trim_ascii_start().strip_prefix(b":"))
                 {
                     let id: Option<Result<Value, _>> =
@@ -152,64 +151,64 @@ pub(crate) fn id_in(beginning: &[u8]) -> Option<RequestId> {
     None
 }
 
-/// Makes the answer to a request that came while the session ends.
-pub(crate) fn too_late(id: &RequestId) -> Value {
+/// Returns the error response to a request that arrived while the session is draining.
+pub(crate) fn draining(id: &RequestId) -> Value {
     let mut refused = refusal(Some(id), OVERLOADED, "the server stops, and takes no more requests");
-    refused["error"]["data"] = kind(ErrorKind::Closed);
+    refused["error"]["data"] = error_data(ErrorKind::Closed);
     refused
 }
 
-/// What stands beside the code of an error where a call did not run: the kind it is for a caller of
-/// ours.
-pub(crate) fn kind(kind: ErrorKind) -> Value {
+/// Returns the `data` of an error whose call did not run: the error kind for a client of this
+/// crate.
+pub(crate) fn error_data(kind: ErrorKind) -> Value {
     json!({ "kind": kind.as_str() })
 }
 
-/// Understands a message. A parser that bounds the depth reads it.
-pub(crate) fn read(bytes: &[u8]) -> Read {
+/// Parses a message. The parser bounds the nesting depth.
+pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     if head(bytes).is_some_and(|head| {
-        head.id.is_none() && head.method().is_some_and(|method| !is_heard(method))
+        head.id.is_none() && head.method().is_some_and(|method| !is_handled(method))
     }) {
-        return Read::PassedOver;
+        return Parsed::Ignored;
     }
     match serde_json::from_slice(bytes) {
-        Ok(message) => Read::Message(Box::new(message)),
-        Err(_cause) => misread(bytes),
+        Ok(message) => Parsed::Message(Box::new(message)),
+        Err(_cause) => classify_invalid(bytes),
     }
 }
 
-/// The notices of a client that mean something here. The others cost no more than a look.
-fn is_heard(method: &str) -> bool {
+/// Returns whether a client's notification is handled here. For the others only the head is parsed.
+fn is_handled(method: &str) -> bool {
     matches!(method, "notifications/cancelled" | "notifications/initialized")
 }
 
-/// Says what is wrong with what is no message.
-fn misread(bytes: &[u8]) -> Read {
+/// Classifies bytes that do not parse as a message.
+fn classify_invalid(bytes: &[u8]) -> Parsed {
     let value: Value = match serde_json::from_slice(bytes) {
         Ok(value) => value,
         Err(_cause) => {
-            return Read::Refused(refusal(None, PARSE_ERROR, "not JSON, or nested too deeply"));
+            return Parsed::Refused(refusal(None, PARSE_ERROR, "not JSON, or nested too deeply"));
         }
     };
     let Value::Object(object) = &value else {
         let message = "a message is one object; batches are not part of the protocol any more";
-        return Read::Refused(refusal(None, INVALID_REQUEST, message));
+        return Parsed::Refused(refusal(None, INVALID_REQUEST, message));
     };
-    let asks = object.contains_key("method");
-    let given = object.get("id").cloned();
+    let has_method = object.contains_key("method");
+    let raw_id = object.get("id").cloned();
     match serde_json::from_value(value) {
-        Ok(message) => Read::Message(Box::new(message)),
-        Err(_cause) if !asks || given.is_none() => Read::PassedOver,
+        Ok(message) => Parsed::Message(Box::new(message)),
+        Err(_cause) if !has_method || raw_id.is_none() => Parsed::Ignored,
         Err(_cause) => {
-            let id: Option<RequestId> = given.and_then(|id| serde_json::from_value(id).ok());
+            let id: Option<RequestId> = raw_id.and_then(|id| serde_json::from_value(id).ok());
             let message = "not a request of JSON-RPC 2.0; its id is a text or an integer, its params an object";
-            Read::Refused(refusal(id.as_ref(), INVALID_REQUEST, message))
+            Parsed::Refused(refusal(id.as_ref(), INVALID_REQUEST, message))
         }
     }
 }
 
-/// The request that a message cancels.
-pub(crate) fn cancels(message: &ClientJsonRpcMessage) -> Option<&RequestId> {
+/// Returns the id of the request that a message cancels.
+pub(crate) fn cancelled_id(message: &ClientJsonRpcMessage) -> Option<&RequestId> {
     match message {
         ClientJsonRpcMessage::Notification(notification) => match &notification.notification {
             ClientNotification::CancelledNotification(cancelled) => {
@@ -227,12 +226,12 @@ mod tests {
 
     #[test]
     fn a_look_at_a_notice_copies_nothing() {
-        let looked = head(
+        let head = head(
             br#"{"jsonrpc":"2.0","method":"notifications/message","params":{"a":[1,{"b":2}]}}"#,
         )
         .unwrap();
-        assert!(looked.id.is_none() && looked.method() == Some("notifications/message"));
-        assert!(matches!(looked.method, Some(Method(Cow::Borrowed(_)))));
+        assert!(head.id.is_none() && head.method() == Some("notifications/message"));
+        assert!(matches!(head.method, Some(Method(Cow::Borrowed(_)))));
     }
 
     #[test]
@@ -267,7 +266,7 @@ mod tests {
             (r#"["id",7"#, None),
         ] {
             assert_eq!(
-                id_in(text.as_bytes()),
+                find_id(text.as_bytes()),
                 id.map(|id| serde_json::from_value(id).unwrap()),
                 "{text}"
             );

@@ -1,31 +1,31 @@
-//! What both ends of a session of MCP share: how messages are cut out of a stream and written into
-//! one, and our own words.
+//! Parts that both sides of an MCP session share: the framing of a stream, the send queue, and the
+//! names that this crate adds to the protocol.
 
 pub(crate) mod framer;
 pub(crate) mod message;
 pub(crate) mod send_queue;
 
-/// The key of a value that is no object: older clients take nothing else.
+/// Key that wraps a value that is not an object: older clients accept only objects.
 pub(crate) const RESULT: &str = "result";
 
-/// The notice of a server that it stops: requests that it has not read by then do not run. Others
-/// than our client pass it over.
-pub(crate) const LEAVING: &str = "notifications/connectivity/leaving";
+/// Notification from a server that is shutting down: requests that it has not read by then do not
+/// run. Clients other than this crate's ignore it.
+pub(crate) const SHUTDOWN_NOTIFICATION: &str = "notifications/connectivity/leaving";
 
-/// The experimental capability by which a client of this crate knows a server of this crate.
-pub(crate) const OURS: &str = "connectivity";
+/// Experimental capability by which a client of this crate recognizes a server of this crate.
+pub(crate) const CAPABILITY: &str = "connectivity";
 
-/// The most commas in a message.
+/// Maximum number of commas in a message.
 pub(crate) const MAX_MEMBERS: usize = 1 << 18;
 
-/// The key of a request's `_meta` that gives the call less or more time, in milliseconds.
+/// Key in a request's `_meta` that shortens or extends the timeout of the call, in milliseconds.
 pub(crate) const TIMEOUT_MS: &str = "connectivity/timeout-ms";
 
-/// The key of a request's `_meta` with the W3C trace context.
+/// Key in a request's `_meta` for the W3C trace context.
 pub(crate) const TRACE_PARENT: &str = "traceparent";
 
-/// The protocol's name and version, as the handshake agrees on it.
+/// ALPN id: the protocol's name and version, negotiated in the handshake.
 pub(crate) const ALPN: &[u8] = b"mcp-quic-v1";
 
-/// How the stream begins.
+/// First bytes of the stream.
 pub(crate) const MAGIC: [u8; 4] = *b"MCP1";

@@ -1,6 +1,6 @@
-//! The way out of a session. Messages leave in the order in which they were put in; whoever puts
-//! one in also writes, unless somebody does already: a task of its own for writing would be one
-//! more to wake for each message.
+//! Send queue of a session. Messages are sent in the order in which they were queued. The task that
+//! queues a message also writes it, unless another task is writing already: a dedicated writer task
+//! would have to be woken for each message.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,25 +11,25 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex as AsyncMutex;
 
-/// Hears when its message begins to leave.
+/// Observes when its message starts to be sent.
 pub(crate) trait SendObserver: Send + Sync {
-    /// Returns whether it is still wanted to.
+    /// Called before the first byte is written. Returns false to drop the message instead.
     fn on_sent(&self) -> bool;
 }
 
-/// The outbox.
+/// Send queue of a session.
 pub(crate) struct SendQueue<W> {
-    waiting: Mutex<Waiting>,
+    queue: Mutex<Queue>,
     writing: AsyncMutex<Writing<W>>,
-    /// How long the other side may leave what is written unread.
-    stall: Option<Duration>,
+    /// Write timeout: how long the peer may leave written bytes unread.
+    write_timeout: Option<Duration>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Queue {
     messages: VecDeque<Outgoing>,
-    /// Nothing leaves any more.
-    is_over: bool,
+    /// Whether the queue is closed: no more messages are sent.
+    closed: bool,
 }
 
 struct Outgoing {
@@ -39,108 +39,111 @@ struct Outgoing {
 
 struct Writing<W> {
     writer: W,
-    /// What is left of the message that is leaving; who writes it may be dropped in the middle.
-    rest: Bytes,
+    /// Unwritten rest of the current message. It stays here if the writing task is dropped midway.
+    unwritten: Bytes,
 }
 
 impl<W: AsyncWrite + Unpin> SendQueue<W> {
-    pub(crate) fn new(writer: W, stall: Option<Duration>) -> Self {
-        let writing = Writing { writer, rest: Bytes::new() };
-        Self { waiting: Mutex::default(), writing: AsyncMutex::new(writing), stall }
+    pub(crate) fn new(writer: W, write_timeout: Option<Duration>) -> Self {
+        let writing = Writing { writer, unwritten: Bytes::new() };
+        Self { queue: Mutex::default(), writing: AsyncMutex::new(writing), write_timeout }
     }
 
-    /// Puts a message in, to which a newline is added.
+    /// Queues a message and adds a newline to it.
     ///
     /// # Errors
-    /// When nothing leaves any more.
-    pub(crate) fn put(
+    /// Fails if the queue is closed.
+    pub(crate) fn push(
         &self,
         mut message: Vec<u8>,
         observer: Option<Arc<dyn SendObserver>>,
     ) -> io::Result<()> {
         message.push(b'\n');
-        let mut waiting = self.waiting();
-        if waiting.is_over {
+        let mut queue = self.queue();
+        if queue.closed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        waiting.messages.push_back(Outgoing { bytes: message.into(), observer });
+        queue.messages.push_back(Outgoing { bytes: message.into(), observer });
         Ok(())
     }
 
-    /// Writes what is there, unless somebody does: then that one goes on until there is nothing.
+    /// Writes the queued messages. If another task is writing, returns at once: that task continues
+    /// until the queue is empty.
     ///
     /// # Errors
-    /// When the other side does not read, or has gone; what was not written is dropped.
+    /// Fails if the peer does not read or has gone; unwritten messages are dropped.
     ///
     /// # Cancel safety
-    /// What a dropped future has not written waits for the next one.
+    /// What a dropped future has not written is left to the next one.
     pub(crate) async fn flush(&self) -> io::Result<()> {
-        while !self.waiting().messages.is_empty() {
-            // Whoever gives it back looks again.
+        while !self.queue().messages.is_empty() {
+            // The task that holds the lock checks the queue again after it releases it.
             let Ok(mut writing) = self.writing.try_lock() else { return Ok(()) };
             self.write(&mut writing).await?;
         }
         Ok(())
     }
 
-    /// Writes what is there, and waits until it has left.
+    /// Writes the queued messages and waits until all have been written.
     ///
     /// # Errors
     /// As for [`flush`](Self::flush).
-    pub(crate) async fn drained(&self) -> io::Result<()> {
+    pub(crate) async fn flush_and_wait(&self) -> io::Result<()> {
         self.write(&mut *self.writing.lock().await).await?;
-        // What came in the last moment found the writer taken.
+        // The task that queued a message just now found the writer locked.
         self.flush().await
     }
 
-    /// Says the other side that no more comes, after what is there.
+    /// Writes the queued messages, then shuts down the writer.
     pub(crate) async fn finish(&self) -> io::Result<()> {
         let mut writing = self.writing.lock().await;
         self.write(&mut writing).await?;
-        self.waiting().is_over = true;
+        self.queue().closed = true;
         writing.writer.shutdown().await
     }
 
     async fn write(&self, writing: &mut Writing<W>) -> io::Result<()> {
         let written = self.write_all(writing).await;
         if written.is_err() {
-            let mut waiting = self.waiting();
-            waiting.is_over = true;
-            waiting.messages.clear();
+            let mut queue = self.queue();
+            queue.closed = true;
+            queue.messages.clear();
         }
         written
     }
 
-    async fn write_all(&self, Writing { writer, rest }: &mut Writing<W>) -> io::Result<()> {
+    async fn write_all(&self, Writing { writer, unwritten }: &mut Writing<W>) -> io::Result<()> {
         loop {
-            while !rest.is_empty() {
-                let written = within(self.stall, writer.write(rest)).await?;
+            while !unwritten.is_empty() {
+                let written = with_timeout(self.write_timeout, writer.write(unwritten)).await?;
                 if written == 0 {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
-                rest.advance(written);
+                unwritten.advance(written);
             }
-            let Some(next) = self.waiting().messages.pop_front() else { break };
+            let Some(next) = self.queue().messages.pop_front() else { break };
             if next.observer.is_none_or(|observer| observer.on_sent()) {
-                *rest = next.bytes;
+                *unwritten = next.bytes;
             }
         }
-        within(self.stall, writer.flush()).await
+        with_timeout(self.write_timeout, writer.flush()).await
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn within<T>(
-    stall: Option<Duration>,
+async fn with_timeout<T>(
+    write_timeout: Option<Duration>,
     work: impl Future<Output = io::Result<T>>,
 ) -> io::Result<T> {
     let stuck =
         |_elapsed| Err(io::Error::new(io::ErrorKind::TimedOut, "the other side does not read"));
-    match stall {
-        Some(stall) => tokio::time::timeout(stall, work).await.unwrap_or_else(stuck),
+    match write_timeout {
+        Some(write_timeout) => {
+            tokio::time::timeout(write_timeout, work).await.unwrap_or_else(stuck)
+        }
         None => work.await,
     }
 }
@@ -156,10 +159,10 @@ mod tests {
 
     #[tokio::test]
     async fn messages_leave_in_order_whoever_writes() {
-        let (ours, mut theirs) = duplex(64);
-        let send_queue = Arc::new(SendQueue::new(ours, None));
+        let (local, mut peer) = duplex(64);
+        let send_queue = Arc::new(SendQueue::new(local, None));
         for n in 0..100 {
-            send_queue.put(format!("message {n}").into_bytes(), None).unwrap();
+            send_queue.push(format!("message {n}").into_bytes(), None).unwrap();
         }
         let writers: Vec<_> = (0..3)
             .map(|_| {
@@ -169,7 +172,7 @@ mod tests {
             .collect();
         let mut read = String::new();
         let reading = async {
-            theirs.read_to_string(&mut read).await.unwrap();
+            peer.read_to_string(&mut read).await.unwrap();
         };
         let writing = async {
             for writer in writers {
@@ -180,18 +183,18 @@ mod tests {
         tokio::join!(reading, writing);
         let expected: Vec<_> = (0..100).map(|n| format!("message {n}")).collect();
         assert_eq!(read.lines().collect::<Vec<_>>(), expected);
-        assert!(send_queue.put(Vec::new(), None).is_err(), "nothing leaves any more");
+        assert!(send_queue.push(Vec::new(), None).is_err(), "nothing leaves any more");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_writer_that_is_dropped_loses_nothing() {
-        let (ours, mut theirs) = duplex(4);
-        let send_queue = SendQueue::new(ours, None);
-        send_queue.put(b"abcdefgh".to_vec(), None).unwrap();
-        let cut = tokio::time::timeout(Duration::from_secs(1), send_queue.drained()).await;
+        let (local, mut peer) = duplex(4);
+        let send_queue = SendQueue::new(local, None);
+        send_queue.push(b"abcdefgh".to_vec(), None).unwrap();
+        let cut = tokio::time::timeout(Duration::from_secs(1), send_queue.flush_and_wait()).await;
         assert!(cut.is_err());
         let mut read = [0; 9];
-        let (written, _) = tokio::join!(send_queue.drained(), theirs.read_exact(&mut read));
+        let (written, _) = tokio::join!(send_queue.flush_and_wait(), peer.read_exact(&mut read));
         written.unwrap();
         assert_eq!(&read, b"abcdefgh\n");
     }
@@ -208,36 +211,36 @@ mod tests {
     async fn what_nobody_wants_any_more_does_not_leave() {
         let mut written = Vec::new();
         let send_queue = SendQueue::new(&mut written, None);
-        send_queue.put(b"a".to_vec(), None).unwrap();
-        send_queue.put(b"b".to_vec(), Some(Arc::new(Unwanted))).unwrap();
-        send_queue.put(b"c".to_vec(), None).unwrap();
-        send_queue.drained().await.unwrap();
+        send_queue.push(b"a".to_vec(), None).unwrap();
+        send_queue.push(b"b".to_vec(), Some(Arc::new(Unwanted))).unwrap();
+        send_queue.push(b"c".to_vec(), None).unwrap();
+        send_queue.flush_and_wait().await.unwrap();
         drop(send_queue);
         assert_eq!(written, b"a\nc\n");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_comes_while_the_last_is_flushed_leaves_too() {
-        let (flushing, mut theirs) = Flushing::new();
+        let (flushing, mut peer) = Flushing::new();
         let send_queue = Arc::new(SendQueue::new(flushing, None));
-        send_queue.put(b"first".to_vec(), None).unwrap();
+        send_queue.push(b"first".to_vec(), None).unwrap();
         let drained = tokio::spawn({
             let send_queue = Arc::clone(&send_queue);
-            async move { send_queue.drained().await }
+            async move { send_queue.flush_and_wait().await }
         });
         let mut read = [0; 6];
-        theirs.read_exact(&mut read).await.unwrap();
-        send_queue.put(b"second".to_vec(), None).unwrap();
+        peer.read_exact(&mut read).await.unwrap();
+        send_queue.push(b"second".to_vec(), None).unwrap();
         send_queue.flush().await.unwrap();
         let mut read = [0; 7];
-        let second = tokio::time::timeout(Duration::from_secs(10), theirs.read_exact(&mut read));
+        let second = tokio::time::timeout(Duration::from_secs(10), peer.read_exact(&mut read));
         let (second, drained) = tokio::join!(second, drained);
         second.expect("it leaves by itself").unwrap();
         drained.unwrap().unwrap();
         assert_eq!(&read, b"second\n");
     }
 
-    /// Takes one turn of the runtime for each flush, as a standard output does.
+    /// Completes a flush only after other tasks have run, as standard output does.
     struct Flushing {
         inner: tokio::io::DuplexStream,
         turned: bool,
@@ -245,8 +248,8 @@ mod tests {
 
     impl Flushing {
         fn new() -> (Self, tokio::io::DuplexStream) {
-            let (ours, theirs) = duplex(64);
-            (Self { inner: ours, turned: false }, theirs)
+            let (local, peer) = duplex(64);
+            (Self { inner: local, turned: false }, peer)
         }
     }
 
@@ -281,10 +284,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_does_not_read_is_given_up() {
-        let (ours, _theirs) = duplex(4);
-        let send_queue = SendQueue::new(ours, Some(Duration::from_secs(10)));
-        send_queue.put(b"abcdefgh".to_vec(), None).unwrap();
+        let (local, _peer) = duplex(4);
+        let send_queue = SendQueue::new(local, Some(Duration::from_secs(10)));
+        send_queue.push(b"abcdefgh".to_vec(), None).unwrap();
         assert_eq!(send_queue.flush().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(send_queue.put(b"more".to_vec(), None).is_err());
+        assert!(send_queue.push(b"more".to_vec(), None).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What there is to call.
+//! Catalogue of the tools that a server offers.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,30 +13,30 @@ use super::admin::AdminTools;
 use super::services::Services;
 use crate::error::Error;
 
-/// A tool as clients see it.
+/// A tool, as it is listed to clients.
 #[derive(Debug)]
 pub(super) struct Listed {
-    pub(super) shown: Tool,
+    pub(super) definition: Tool,
     pub(super) kind: Kind,
-    /// What it is called here, where clients may know it by a plain name.
+    /// Name of the method, raw service or admin tool. Clients may know the tool by a plain name.
     name: Cow<'static, str>,
 }
 
-/// How the names of tools are spelled.
+/// Spelling of tool names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Spelling {
-    /// As methods and services are called.
+    /// The full names of methods and services.
     #[default]
     Full,
-    /// With letters, digits, `_` and `-` only, 64 at most.
+    /// Letters, digits, `_` and `-` only, at most 64 characters.
     Plain,
 }
 
-/// The longest plain name.
+/// Maximum length of a plain name.
 const MAX_PLAIN: usize = 64;
 
 impl Spelling {
-    /// Gives a tool the name that clients know it by; `None` if it can have none.
+    /// Sets the name by which clients know a tool. Returns `None` if it cannot have a name.
     pub(super) fn spell(self, mut tool: Listed) -> Option<Listed> {
         if self == Self::Full {
             return Some(tool);
@@ -49,15 +49,15 @@ impl Spelling {
             );
             return None;
         }
-        tool.shown.name = plain.into();
+        tool.definition.name = plain.into();
         Some(tool)
     }
 }
 
-/// What a tool calls.
+/// Target of a tool.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
-    /// A method; its value is wrapped where it is no object.
+    /// A method. If `wrap` is true, its value is not an object and has to be wrapped.
     Method { wrap: bool },
     /// A raw service.
     Raw(super::RawForm),
@@ -74,17 +74,17 @@ impl Listed {
     ) -> Self {
         let (name, docs) = (name.into(), docs.into());
         let docs = Some(docs).filter(|docs| !docs.is_empty());
-        Self { shown: Tool::new_with_raw(name.clone(), docs, JsonObject::new()), kind, name }
+        Self { definition: Tool::new_with_raw(name.clone(), docs, JsonObject::new()), kind, name }
     }
 
     pub(super) fn schemas(mut self, input: Value, output: Option<Value>) -> Self {
-        self.shown.input_schema = Arc::new(object(input));
-        self.shown.output_schema = output.map(object).map(Arc::new);
+        self.definition.input_schema = Arc::new(into_object(input));
+        self.definition.output_schema = output.map(into_object).map(Arc::new);
         self
     }
 
     pub(super) fn annotated(mut self, annotations: ToolAnnotations) -> Self {
-        self.shown.annotations = Some(annotations);
+        self.definition.annotations = Some(annotations);
         self
     }
 
@@ -93,22 +93,22 @@ impl Listed {
     }
 }
 
-pub(super) fn object(value: Value) -> JsonObject {
+pub(super) fn into_object(value: Value) -> JsonObject {
     match value {
         Value::Object(object) => object,
         _ => JsonObject::new(),
     }
 }
 
-/// All tools of a catalogue at one moment, in the order of the names that clients know them by.
+/// Snapshot of all tools of a catalogue, sorted by the names that clients know.
 pub(super) type Tools = Arc<Vec<Arc<Listed>>>;
 
-/// Brings tools in the order of their names, and leaves those out whose name is taken.
-pub(super) fn in_order(tools: impl Iterator<Item = Arc<Listed>>) -> Tools {
+/// Sorts tools by name, and leaves out every tool whose name is taken.
+pub(super) fn sorted(tools: impl Iterator<Item = Arc<Listed>>) -> Tools {
     let mut tools: Vec<_> = tools.collect();
-    tools.sort_by(|one, other| one.shown.name.cmp(&other.shown.name));
+    tools.sort_by(|one, other| one.definition.name.cmp(&other.definition.name));
     tools.dedup_by(|second, first| {
-        let is_taken = second.shown.name == first.shown.name;
+        let is_taken = second.definition.name == first.definition.name;
         if is_taken {
             tracing::warn!(
                 tool = second.name(),
@@ -121,7 +121,7 @@ pub(super) fn in_order(tools: impl Iterator<Item = Arc<Listed>>) -> Tools {
     Arc::new(tools)
 }
 
-/// A set of tools; those of the admin are never among the others.
+/// A set of tools. Admin tools are never mixed with services.
 #[derive(Debug)]
 pub(super) enum Catalogue {
     Services(Services),
@@ -130,7 +130,7 @@ pub(super) enum Catalogue {
 }
 
 impl Catalogue {
-    /// All tools, by name.
+    /// Returns all tools, sorted by name.
     pub(super) fn tools(&self) -> Tools {
         match self {
             Self::Services(services) => services.tools(),
@@ -141,7 +141,7 @@ impl Catalogue {
 
     pub(super) fn tool(&self, name: &str) -> Option<Arc<Listed>> {
         let tools = self.tools();
-        let at = tools.binary_search_by(|tool| (*tool.shown.name).cmp(name)).ok()?;
+        let at = tools.binary_search_by(|tool| (*tool.definition.name).cmp(name)).ok()?;
         tools.get(at).cloned()
     }
 
@@ -154,8 +154,8 @@ impl Catalogue {
         }
     }
 
-    /// Says whether whoever calls must have been authenticated, or be on this machine.
-    pub(super) fn is_guarded(&self) -> bool {
+    /// Returns whether a caller must be authenticated or on this machine.
+    pub(super) fn requires_auth(&self) -> bool {
         match self {
             Self::Services(_) => false,
             #[cfg(feature = "sqlite")]
@@ -167,29 +167,31 @@ impl Catalogue {
         self.changes_since(self.tools())
     }
 
-    /// Waits for changes of a list that was seen before.
+    /// Watches for changes of a list that was seen before.
     pub(super) fn changes_since(&self, seen: Tools) -> Changes<'_> {
-        let tables = match self {
-            Self::Services(services) => Some(services.tables()),
+        let table_versions = match self {
+            Self::Services(services) => Some(services.table_versions()),
             #[cfg(feature = "sqlite")]
             Self::Admin(_) => None,
         };
-        Changes { catalogue: self, tables, seen }
+        Changes { catalogue: self, table_versions, seen }
     }
 }
 
-/// Waits for changes of the list.
+/// Watcher of the tool list.
 #[derive(Debug)]
 pub(super) struct Changes<'a> {
     catalogue: &'a Catalogue,
-    tables: Option<watch::Receiver<u64>>,
+    table_versions: Option<watch::Receiver<u64>>,
     seen: Tools,
 }
 
 impl Changes<'_> {
-    /// Waits until the list is another than it was.
+    /// Waits until the list differs from the one seen last.
     pub(super) async fn next(&mut self) {
-        let Some(tables) = &mut self.tables else { return std::future::pending().await };
+        let Some(table_versions) = &mut self.table_versions else {
+            return std::future::pending().await;
+        };
         loop {
             let now = self.catalogue.tools();
             let same = now.len() == self.seen.len()
@@ -198,26 +200,26 @@ impl Changes<'_> {
                 self.seen = now;
                 return;
             }
-            if tables.changed().await.is_err() {
+            if table_versions.changed().await.is_err() {
                 return std::future::pending().await;
             }
         }
     }
 }
 
-/// The result of a call that has a value: an object.
-pub(super) fn value(object: JsonObject) -> CallToolResult {
+/// Returns the result of a call with a value, which is an object.
+pub(super) fn success(object: JsonObject) -> CallToolResult {
     CallToolResult::structured(Value::Object(object))
 }
 
-/// The result of a call that failed, as a text for whoever called. A structured one would have to
-/// be of the schema of the value.
-pub(super) fn failed(text: impl Into<String>) -> CallToolResult {
+/// Returns the result of a failed call, as a text. Structured content would have to match the
+/// schema of the value.
+pub(super) fn failure(text: impl Into<String>) -> CallToolResult {
     CallToolResult::error(vec![ContentBlock::text(text)])
 }
 
-/// The result of a call that got no answer: `{"kind","name","message","sent"}`.
-pub(super) fn refused(error: &Error) -> CallToolResult {
+/// Returns the result of a call without a reply: `{"kind","name","message","sent"}`.
+pub(super) fn failed_call(error: &Error) -> CallToolResult {
     #[derive(Serialize)]
     struct FailedCall<'a> {
         kind: &'static str,
@@ -227,5 +229,5 @@ pub(super) fn refused(error: &Error) -> CallToolResult {
     }
     let (kind, sent) = (error.kind().as_str(), error.sent().as_str());
     let refusal = FailedCall { kind, name: error.name(), message: error.message(), sent };
-    failed(serde_json::to_string(&refusal).unwrap_or_else(|_| error.to_string()))
+    failure(serde_json::to_string(&refusal).unwrap_or_else(|_| error.to_string()))
 }

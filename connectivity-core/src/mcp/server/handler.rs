@@ -1,4 +1,4 @@
-//! What rmcp asks of a session: which tools there are, and to call one.
+//! Handler that rmcp calls for the requests of a session: lists tools and calls them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,47 +16,47 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Inner;
-use super::catalogue::{Listed, Tools, refused};
+use super::catalogue::{Listed, Tools, failed_call};
 use super::line::{Line, Stage};
 use crate::context::{self, Context, Peer};
 use crate::error::{Error, ErrorKind, Sent};
-use crate::mcp::protocol::message::{OVERLOADED, kind};
-use crate::mcp::protocol::{OURS, TIMEOUT_MS, TRACE_PARENT};
+use crate::mcp::protocol::message::{OVERLOADED, error_data};
+use crate::mcp::protocol::{CAPABILITY, TIMEOUT_MS, TRACE_PARENT};
 use crate::name::shown;
 
-/// How long a client may take a list of tools for fresh, in milliseconds; who listens for changes
-/// hears of them at once.
+/// How long a client may cache the tool list, in milliseconds. Clients that listen for changes are
+/// notified at once.
 const LIST_TTL_MS: u64 = 5_000;
 
-/// The requests of the protocol that there is a handler for: with params that it cannot read they
-/// are wrong, not unknown.
-const KNOWN: &[&str] =
+/// Requests that have a handler. If their params cannot be parsed, the error is invalid params, not
+/// an unknown method.
+const HANDLED_METHODS: &[&str] =
     &["initialize", "ping", "tools/call", "tools/list", "server/discover", "subscriptions/listen"];
 
-/// One session, or one request over HTTP.
+/// Handler of one session, or of one request over HTTP.
 #[derive(Clone, Debug)]
 pub(super) struct Session {
     inner: Arc<Inner>,
     peer: Option<Peer>,
     line: Option<Arc<Line>>,
-    /// The tools that the client was told of last: it listens for changes of these.
-    told: Arc<Mutex<Tools>>,
+    /// The tool list sent to the client last; the client is notified of changes to it.
+    last_list: Arc<Mutex<Tools>>,
 }
 
 impl Session {
-    /// A session over a stream.
+    /// Creates the handler of a session over a stream.
     pub(super) fn new(inner: Arc<Inner>, peer: Option<Peer>, line: Arc<Line>) -> Self {
-        let told = Arc::new(Mutex::new(inner.catalogue.tools()));
-        Self { inner, peer, line: Some(line), told }
+        let last_list = Arc::new(Mutex::new(inner.catalogue.tools()));
+        Self { inner, peer, line: Some(line), last_list }
     }
 
-    /// A request over HTTP, which tells itself who sent it.
+    /// Creates the handler of a request over HTTP, whose extensions name its peer.
     pub(super) fn over_http(inner: Arc<Inner>, line: Option<Arc<Line>>) -> Self {
-        let told = Arc::new(Mutex::new(inner.catalogue.tools()));
-        Self { inner, peer: None, line, told }
+        let last_list = Arc::new(Mutex::new(inner.catalogue.tools()));
+        Self { inner, peer: None, line, last_list }
     }
 
-    /// What travels with a call: who sent it, until when, and the trace that it is a part of.
+    /// Returns the context of a call: its peer, its deadline and its trace.
     fn context(&self, request: &RequestContext<RoleServer>) -> Context {
         let parts = request.extensions.get::<http::request::Parts>();
         let mut context =
@@ -65,16 +65,17 @@ impl Session {
         if let Some(peer) = peer {
             context = context.with_peer(peer.clone());
         }
-        if let Some(trace_parent) = text(&request.meta, TRACE_PARENT) {
+        if let Some(trace_parent) = meta_text(&request.meta, TRACE_PARENT) {
             context = context.with_trace_parent(trace_parent);
         }
-        let asked = request.meta.get(TIMEOUT_MS).and_then(Value::as_u64).map(Duration::from_millis);
+        let requested =
+            request.meta.get(TIMEOUT_MS).and_then(Value::as_u64).map(Duration::from_millis);
         context.with_timeout(
-            asked.map_or(self.inner.timeout, |asked| asked.min(self.inner.max_timeout)),
+            requested.map_or(self.inner.timeout, |requested| requested.min(self.inner.max_timeout)),
         )
     }
 
-    /// Calls a tool where its implementation belongs.
+    /// Calls a tool on the runtime of its implementation.
     async fn call(
         &self,
         id: &RequestId,
@@ -85,18 +86,20 @@ impl Session {
         let (session, id, called) = (self.clone(), id.clone(), Arc::clone(&tool));
         let deadline = context.deadline();
         let work = context::scope(context, async move {
-            session.with_room(&id, deadline, session.inner.catalogue.call(&called, arguments)).await
+            session
+                .with_backpressure(&id, deadline, session.inner.catalogue.call(&called, arguments))
+                .await
         });
         let result = self.inner.work.run(tool.name(), 0, work).await;
         result.unwrap_or_else(|| {
             let error = Error::new(ErrorKind::Cancelled, tool.name(), "the work was cancelled");
-            Ok(refused(&error.with_sent(Sent::Maybe)))
+            Ok(failed_call(&error.with_sent(Sent::Maybe)))
         })
     }
 
-    /// Runs a call once there is room for its answer. Nothing comes between the two: of many calls
-    /// that wait, those that find no room any more wait on.
-    async fn with_room(
+    /// Runs a call once the unsent replies of the session are under the limit. Nothing runs between
+    /// the check and the call: of many waiting calls, those that exceed the limit keep waiting.
+    async fn with_backpressure(
         &self,
         id: &RequestId,
         deadline: Option<Instant>,
@@ -104,43 +107,42 @@ impl Session {
     ) -> Result<CallToolResult, ErrorData> {
         let Some(line) = &self.line else { return Ok(call.await) };
         match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, line.room())
+            Some(deadline) => tokio::time::timeout_at(deadline, line.wait_capacity())
                 .await
-                .map_err(|_elapsed| not_begun())?,
-            None => line.room().await,
+                .map_err(|_elapsed| not_started())?,
+            None => line.wait_capacity().await,
         }
         let result = call.await;
-        line.made(id, size(&result));
+        line.reply_ready(id, encoded_size(&result));
         Ok(result)
     }
 
-    fn told(&self) -> MutexGuard<'_, Tools> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_list(&self) -> MutexGuard<'_, Tools> {
+        self.last_list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until nobody waits for answers any more.
-    async fn gone(&self, stage: Stage) {
+    /// Waits until the session has reached a stage. Without a [`Line`], never completes.
+    async fn wait_stage(&self, stage: Stage) {
         match &self.line {
-            Some(line) => line.reached(stage).await,
+            Some(line) => line.wait_stage(stage).await,
             None => std::future::pending().await,
         }
     }
 }
 
-fn text<'a>(meta: &'a RequestMetaObject, key: &str) -> Option<&'a str> {
+fn meta_text<'a>(meta: &'a RequestMetaObject, key: &str) -> Option<&'a str> {
     meta.get(key).and_then(Value::as_str)
 }
 
 impl ServerHandler for Session {
     fn get_info(&self) -> ServerConfig {
-        let ours = BTreeMap::from([(OURS.to_owned(), serde_json::Map::new())]);
-        let capabilities = ServerCapabilities::builder().enable_experimental_with(ours);
+        let experimental = BTreeMap::from([(CAPABILITY.to_owned(), serde_json::Map::new())]);
+        let capabilities = ServerCapabilities::builder().enable_experimental_with(experimental);
         let capabilities = capabilities.enable_tools().enable_tool_list_changed().build();
         let server = Implementation::new("connectivity", env!("CARGO_PKG_VERSION"));
         ServerConfig::new(capabilities)
             .with_server_info(server)
-            // What a client gets that offers a version that we do not know, as from the Go
-            // original.
+            // Version for a client that offers an unknown one, as in the Go original.
             .with_protocol_version(ProtocolVersion::V_2025_06_18)
     }
 
@@ -150,15 +152,15 @@ impl ServerHandler for Session {
         _request: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let now = self.inner.catalogue.tools();
-        let tools = now.iter().map(|tool| tool.shown.clone()).collect();
-        *self.told() = now;
+        let tools = now.iter().map(|tool| tool.definition.clone()).collect();
+        *self.last_list() = now;
         Ok(ListToolsResult::with_all_items(tools)
             .with_ttl_ms(LIST_TTL_MS)
             .with_cache_scope(CacheScope::Private))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.inner.catalogue.tool(name).map(|tool| tool.shown.clone())
+        self.inner.catalogue.tool(name).map(|tool| tool.definition.clone())
     }
 
     async fn call_tool(
@@ -168,14 +170,17 @@ impl ServerHandler for Session {
     ) -> Result<CallToolResponse, ErrorData> {
         let Some(tool) = self.inner.catalogue.tool(&params.name) else {
             let message = format!("there is no tool {}", shown(&params.name));
-            return Err(ErrorData::invalid_params(message, Some(kind(ErrorKind::NotRoutable))));
+            return Err(ErrorData::invalid_params(
+                message,
+                Some(error_data(ErrorKind::NotRoutable)),
+            ));
         };
         let context = self.context(&request);
         let arguments = params.arguments.unwrap_or_default();
         tokio::select! {
             biased;
-            () = request.ct.cancelled() => Err(nobody_waits()),
-            () = self.gone(Stage::Gone) => Err(nobody_waits()),
+            () = request.ct.cancelled() => Err(cancelled()),
+            () = self.wait_stage(Stage::Gone) => Err(cancelled()),
             result = self.call(&request.id, tool, context, arguments) => result.map(Into::into),
         }
     }
@@ -187,14 +192,14 @@ impl ServerHandler for Session {
         Some(requested.clone())
     }
 
-    /// Tells of changes until the client or the session ends it.
+    /// Notifies the client of changes until the client or the session ends the subscription.
     async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
-        let told = Arc::clone(&self.told());
-        let mut changes = self.inner.catalogue.changes_since(told);
+        let last_list = Arc::clone(&self.last_list());
+        let mut changes = self.inner.catalogue.changes_since(last_list);
         loop {
             tokio::select! {
                 () = subscription.cancelled() => return Ok(()),
-                () = self.gone(Stage::Ending) => return Ok(()),
+                () = self.wait_stage(Stage::Ending) => return Ok(()),
                 () = changes.next() => {}
             }
             if subscription.sink().notify_tool_list_changed().await.is_err() {
@@ -209,7 +214,7 @@ impl ServerHandler for Session {
         _context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
         let method = shown(&request.method);
-        Err(if KNOWN.contains(&request.method.as_str()) {
+        Err(if HANDLED_METHODS.contains(&request.method.as_str()) {
             ErrorData::invalid_params(format!("the params are none of {method}"), None)
         } else {
             ErrorData::new(
@@ -221,20 +226,20 @@ impl ServerHandler for Session {
     }
 }
 
-/// About how long an answer is: its texts say all of it, and its structured content says that
-/// again.
-pub(super) fn size(result: &CallToolResult) -> usize {
+/// Estimates the encoded size of a reply: its text blocks hold the whole value, and its structured
+/// content repeats it.
+pub(super) fn encoded_size(result: &CallToolResult) -> usize {
     let texts = result.content.iter().filter_map(ContentBlock::as_text);
     2 * texts.map(|text| text.text.len()).sum::<usize>()
 }
 
-/// The answer to a call whose time has passed before there was room for its answer.
-fn not_begun() -> ErrorData {
+/// Returns the error of a call whose deadline passed while replies waited to be sent.
+fn not_started() -> ErrorData {
     let message = "the answers of this session are not read fast enough";
-    ErrorData::new(ErrorCode(OVERLOADED), message, Some(kind(ErrorKind::Overloaded)))
+    ErrorData::new(ErrorCode(OVERLOADED), message, Some(error_data(ErrorKind::Overloaded)))
 }
 
-/// The answer to a call whose client has cancelled it, or has gone. It is not sent.
-fn nobody_waits() -> ErrorData {
+/// Returns the error of a call whose client has cancelled it or has gone. It is never sent.
+fn cancelled() -> ErrorData {
     ErrorData::internal_error("cancelled", None)
 }

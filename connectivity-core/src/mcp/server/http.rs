@@ -1,4 +1,4 @@
-//! Streamable HTTP: each request stands for itself, and its answer is JSON.
+//! Streamable HTTP: each request is independent, and its response is JSON.
 
 use std::sync::Arc;
 
@@ -27,26 +27,26 @@ use crate::mcp::protocol::message::too_large;
 use crate::name::Name;
 use crate::transport::Drain;
 
-/// What a request has to pass before it is one.
+/// Checks that a request passes before it is handled.
 #[derive(Clone)]
 struct AuthGate {
-    callers: Authenticator,
-    guarded: bool,
+    authenticator: Authenticator,
+    requires_auth: bool,
     max_message: usize,
-    /// Where requests are answered, unless where they come in.
-    user: Option<Handle>,
+    /// Runtime on which requests are handled; `None` means where they arrive.
+    runtime: Option<Handle>,
 }
 
 impl AuthGate {
-    /// Finds out who sends a request. A page of this very server, by a loopback name that nobody
-    /// can borrow, is no foreign one.
+    /// Authenticates the sender of a request. A page of this very server counts as same-origin if
+    /// its host is a loopback name, which no other page can have.
     fn identify(&self, headers: &HeaderMap) -> Result<Option<Peer>, (ErrorKind, &'static str)> {
         if !is_own_page(headers) {
-            return self.callers.identify(headers);
+            return self.authenticator.identify(headers);
         }
         let mut headers = headers.clone();
         headers.remove(ORIGIN);
-        self.callers.identify(&headers)
+        self.authenticator.identify(&headers)
     }
 }
 
@@ -59,13 +59,13 @@ fn is_own_page(headers: &HeaderMap) -> bool {
     Some(origin) == text(HOST) && LOOPBACK.contains(&name)
 }
 
-/// The names of this machine that a page cannot borrow.
+/// Names of this machine that no foreign page can have.
 const LOOPBACK: &[&str] = &["localhost", "127.0.0.1", "[::1]"];
 
-/// Makes the router.
+/// Builds the axum router.
 pub(super) fn router<S>(
     inner: Arc<Inner>,
-    callers: Authenticator,
+    authenticator: Authenticator,
     hosts: &[String],
     server: Option<(Drain, Handle)>,
 ) -> axum::Router<S>
@@ -76,89 +76,91 @@ where
         .with_legacy_session_mode(false)
         .with_json_response(true)
         .with_max_request_body_bytes(inner.max_message);
-    // A page that has rebound its name to this host has no token.
-    if callers.has_bearer() && hosts.is_empty() || hosts.iter().any(|host| host == "*") {
+    // A page that rebinds its DNS name to this host has no token.
+    if authenticator.has_bearer() && hosts.is_empty() || hosts.iter().any(|host| host == "*") {
         config = config.disable_allowed_hosts();
     } else {
         config.allowed_hosts.extend(hosts.iter().cloned());
     }
-    let (drain, user) = server.unzip();
+    let (drain, runtime) = server.unzip();
     let gate = AuthGate {
-        callers,
-        guarded: inner.catalogue.is_guarded(),
+        authenticator,
+        requires_auth: inner.catalogue.requires_auth(),
         max_message: inner.max_message,
-        user,
+        runtime,
     };
-    let line = drain.map(ending);
+    let line = drain.map(drain_line);
     let session = move || Ok(Session::over_http(Arc::clone(&inner), line.clone()));
-    let service = StreamableHttpService::new(session, manager(), config);
-    axum::Router::new().fallback_service(service).layer(middleware::from_fn_with_state(gate, enter))
+    let service = StreamableHttpService::new(session, session_manager(), config);
+    axum::Router::new()
+        .fallback_service(service)
+        .layer(middleware::from_fn_with_state(gate, authenticate))
 }
 
-/// What ends with the calls of a server.
-fn ending(mut drain: Drain) -> Arc<Line> {
+/// Returns a [`Line`] that reaches [`Stage::Ending`] when the server drains.
+fn drain_line(mut drain: Drain) -> Arc<Line> {
     let line = Line::new();
-    let ends = Arc::clone(&line);
+    let draining = Arc::clone(&line);
     tokio::spawn(async move {
         drain.begun().await;
-        ends.end(Stage::Ending);
+        draining.advance(Stage::Ending);
     });
     line
 }
 
-fn manager() -> Arc<NeverSessionManager> {
+fn session_manager() -> Arc<NeverSessionManager> {
     Arc::new(NeverSessionManager::default())
 }
 
-/// Lets in who may call, and notes who it is.
-async fn enter(State(gate): State<AuthGate>, mut request: Request, next: Next) -> Response {
-    let around = context::current();
+/// Authenticates the caller and adds its peer to the request.
+async fn authenticate(State(gate): State<AuthGate>, mut request: Request, next: Next) -> Response {
+    let outer = context::current();
     match gate.identify(request.headers()) {
         Ok(Some(peer)) => drop(request.extensions_mut().insert(peer)),
         Ok(None) => {}
-        Err((kind, message)) => return refused(kind, message),
+        Err((kind, message)) => return refuse(kind, message),
     }
-    if gate.guarded && request.extensions().get::<Peer>().or(around.peer()).is_none() {
-        return refused(
+    if gate.requires_auth && request.extensions().get::<Peer>().or(outer.peer()).is_none() {
+        return refuse(
             ErrorKind::Unauthenticated,
             "these tools are for callers that were authenticated",
         );
     }
-    // What an application around this has set goes along with the calls.
-    request.extensions_mut().insert(around);
+    // Calls inherit the context that an enclosing application has set.
+    request.extensions_mut().insert(outer);
     let (head, body) = request.into_parts();
     let limits = BodyLimits { bytes: gate.max_message, time: BODY_TIMEOUT };
-    let (bytes, large) = match read_body(&NAME, &head, body, limits).await {
+    let (bytes, memory_permit) = match read_body(&ERROR_NAME, &head, body, limits).await {
         Ok(read) => read,
-        Err(refusal) => return unread(refusal),
+        Err(refusal) => return refuse_unparsed(refusal),
     };
-    run(gate.user.as_ref(), async move {
-        let _memory = large;
-        match checked(head, bytes, gate.max_message) {
+    handle(gate.runtime.as_ref(), async move {
+        let _permit = memory_permit;
+        match check_members(head, bytes, gate.max_message) {
             Ok(request) => next.run(request).await,
-            Err(refusal) => unread(refusal),
+            Err(refusal) => refuse_unparsed(refusal),
         }
     })
     .await
 }
 
-/// Answers a request. One that came in on an IO thread is answered elsewhere: reading and writing
-/// JSON can take a while.
-async fn run(
-    user: Option<&Handle>,
-    answer: impl Future<Output = Response> + Send + 'static,
+/// Handles a request. One that arrived on an IO thread is handled elsewhere: parsing and writing
+/// JSON can take long.
+async fn handle(
+    runtime: Option<&Handle>,
+    response: impl Future<Output = Response> + Send + 'static,
 ) -> Response {
-    let Some(user) = user else { return answer.await };
-    // The task ends with this future, when the client has gone.
+    let Some(runtime) = runtime else { return response.await };
+    // The task is cancelled when this future is dropped, that is, when the client has gone.
     let mut task = JoinSet::new();
-    task.spawn_on(answer, user);
+    task.spawn_on(response, runtime);
     let response = task.join_next().await.and_then(Result::ok);
-    response.unwrap_or_else(|| refused(ErrorKind::Cancelled, "the work was cancelled"))
+    response.unwrap_or_else(|| refuse(ErrorKind::Cancelled, "the work was cancelled"))
 }
 
-/// Refuses a request that was not looked at. One that is too large is refused in the words of the
-/// protocol, so that clients see the limit; nobody knows its id.
-fn unread(refusal: ErrorResponse) -> Response {
+/// Refuses a request that was not parsed. One that is too large gets a JSON-RPC error, so that
+/// clients see the limit; its id is not known.
+fn refuse_unparsed(refusal: ErrorResponse) -> Response {
     if refusal.error().kind() != ErrorKind::TooLarge {
         return refusal.into_response();
     }
@@ -166,21 +168,21 @@ fn unread(refusal: ErrorResponse) -> Response {
     refusal.with_body(body)
 }
 
-fn refused(kind: ErrorKind, message: &str) -> Response {
-    ErrorResponse::from(Error::new(kind, NAME, message)).into_response()
+fn refuse(kind: ErrorKind, message: &str) -> Response {
+    ErrorResponse::from(Error::new(kind, ERROR_NAME, message)).into_response()
 }
 
-/// What errors are about that concern no tool.
-const NAME: Name = Name::from_static("mcp");
+/// Name in errors that concern no tool.
+const ERROR_NAME: Name = Name::from_static("mcp");
 
-/// Leaves requests out that would need much more memory than they are long.
-fn checked(head: Parts, bytes: Bytes, limit: usize) -> Result<Request, ErrorResponse> {
+/// Rejects requests that would need much more memory than their bytes.
+fn check_members(head: Parts, bytes: Bytes, limit: usize) -> Result<Request, ErrorResponse> {
     let mut framer = Framer::new(limit, MAX_MEMBERS);
     framer.buffer().extend_from_slice(&bytes);
     match framer.next() {
         Some(Framed::TooManyMembers(_)) => {
             let text = "the message has too many members";
-            Err(Error::new(ErrorKind::TooLarge, NAME, text).with_sent(Sent::No).into())
+            Err(Error::new(ErrorKind::TooLarge, ERROR_NAME, text).with_sent(Sent::No).into())
         }
         _ => Ok(Request::from_parts(head, Body::from(bytes))),
     }

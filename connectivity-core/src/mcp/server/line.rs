@@ -1,5 +1,5 @@
-//! What the transport of a session and whoever serves it share: how the session stands, and what is
-//! in flight.
+//! State that the transport and the handler of a session share: its stage and its requests in
+//! flight.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,28 +12,28 @@ use tokio::sync::watch;
 use crate::mcp::protocol::message::{INVALID_REQUEST, OVERLOADED, refusal};
 use crate::mcp::protocol::send_queue::SendObserver;
 
-/// Requests of one session at once; what is over it is refused.
+/// Requests of one session in flight; further requests are refused.
 pub(super) const MAX_IN_FLIGHT: usize = 128;
 
-/// Backpressure: no call of a session begins, and no request is read, while this many bytes of its
-/// answers are unsent.
+/// Backpressure: no call of a session starts, and no request is read, while this many reply bytes
+/// are unsent.
 const MAX_UNSENT: usize = 4 << 20;
 
-/// How a session stands.
+/// Stage of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(super) enum Stage {
-    /// Requests come in.
+    /// Accepts requests.
     Open,
-    /// No more come; what is in flight may end.
+    /// Accepts no more requests; those in flight may finish.
     Ending,
-    /// Nobody waits for an answer any more.
+    /// No client waits for replies any more.
     Gone,
 }
 
-/// Why a session took no more requests.
+/// Reason why a session stopped accepting requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// Its client has closed it, or it was asked to end.
+    /// The client closed it, or the server ended it.
     Closed,
     /// A message was longer than the limit.
     TooLong,
@@ -41,17 +41,17 @@ pub(super) enum End {
     Broken,
 }
 
-/// What the transport of a session and whoever serves it share.
+/// State that the transport and the handler of a session share.
 #[derive(Debug)]
 pub(super) struct Line {
     stage: watch::Sender<Stage>,
-    /// Whether a request has come.
+    /// Whether a request has been received.
     begun: watch::Sender<bool>,
-    end: Mutex<Option<End>>,
+    end_reason: Mutex<Option<End>>,
     in_flight: Mutex<HashMap<RequestId, Progress>>,
-    idle: watch::Sender<usize>,
-    /// Bytes of answers that have been made and have not left.
-    unsent: watch::Sender<usize>,
+    in_flight_count: watch::Sender<usize>,
+    /// Bytes of replies that are ready but not sent.
+    unsent_bytes: watch::Sender<usize>,
 }
 
 impl Line {
@@ -59,53 +59,53 @@ impl Line {
         Arc::new(Self {
             stage: watch::Sender::new(Stage::Open),
             begun: watch::Sender::new(false),
-            end: Mutex::default(),
+            end_reason: Mutex::default(),
             in_flight: Mutex::default(),
-            idle: watch::Sender::new(0),
-            unsent: watch::Sender::new(0),
+            in_flight_count: watch::Sender::new(0),
+            unsent_bytes: watch::Sender::new(0),
         })
     }
 
-    /// Lets a session end, or ends it.
-    pub(super) fn end(&self, stage: Stage) {
+    /// Advances the session to a stage; it never goes back.
+    pub(super) fn advance(&self, stage: Stage) {
         self.stage.send_modify(|now| *now = if stage > *now { stage } else { *now });
     }
 
-    /// Waits until the session is at least at a stage.
-    pub(super) async fn reached(&self, stage: Stage) {
-        // The sender lives as long as this does.
+    /// Waits until the session has reached a stage.
+    pub(super) async fn wait_stage(&self, stage: Stage) {
+        // Cannot fail: `self` holds the sender.
         let _ = self.stage.subscribe().wait_for(|now| *now >= stage).await;
     }
 
-    pub(super) fn why(&self) -> End {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(End::Closed)
+    pub(super) fn end_reason(&self) -> End {
+        self.end_reason.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(End::Closed)
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.end_reason.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Takes no more requests.
+    /// Stops accepting requests. The first reason is kept.
     pub(super) fn close(&self, end: End) {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(end);
-        self.end(if end == End::Broken { Stage::Gone } else { Stage::Ending });
+        self.end_reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(end);
+        self.advance(if end == End::Broken { Stage::Gone } else { Stage::Ending });
     }
 
-    pub(super) fn broken(&self, cause: &io::Error) {
+    pub(super) fn close_broken(&self, cause: &io::Error) {
         tracing::debug!(%cause, "a session's answers could not be written");
         self.close(End::Broken);
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut HashMap<RequestId, Progress>) -> T) -> T {
+    fn update<T>(&self, change: impl FnOnce(&mut HashMap<RequestId, Progress>) -> T) -> T {
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = change(&mut in_flight);
-        self.idle.send_replace(in_flight.len());
+        self.in_flight_count.send_replace(in_flight.len());
         outcome
     }
 
-    /// Counts a request, or says why it is refused.
+    /// Admits a request, or returns the response that refuses it.
     pub(super) fn admit(&self, id: &RequestId) -> Result<(), Value> {
-        self.with(|in_flight| {
+        self.update(|in_flight| {
             if in_flight.contains_key(id) {
                 return Err(refusal(
                     Some(id),
@@ -120,7 +120,7 @@ impl Line {
                     "too many requests of this session are in flight",
                 ));
             }
-            in_flight.insert(id.clone(), Progress { made: 0, answered: false });
+            in_flight.insert(id.clone(), Progress { reply_bytes: 0, replied: false });
             self.begun.send_if_modified(|begun| !std::mem::replace(begun, true));
             Ok(())
         })
@@ -128,74 +128,78 @@ impl Line {
 
     /// Waits for the first request.
     pub(super) async fn begun(&self) {
-        // The sender lives as long as this does.
+        // Cannot fail: `self` holds the sender.
         let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
     }
 
-    /// The request has an answer, which counts until it leaves: answers that nobody reads must not
-    /// pile up.
-    pub(super) fn answers(&self, id: &RequestId) {
-        self.with(|in_flight| in_flight.get_mut(id).map(|progress| progress.answered = true));
+    /// Marks a request as replied. It stays in flight until its reply is sent: unread replies must
+    /// not pile up.
+    pub(super) fn mark_replied(&self, id: &RequestId) {
+        self.update(|in_flight| in_flight.get_mut(id).map(|progress| progress.replied = true));
     }
 
-    /// A request that still runs gets no answer any more.
-    pub(super) fn cancelled(&self, id: &RequestId) {
-        let runs = |progress: &Progress| !progress.answered;
-        let ended = self.with(|in_flight| {
+    /// Removes a request that still runs; it gets no reply.
+    pub(super) fn cancel(&self, id: &RequestId) {
+        let runs = |progress: &Progress| !progress.replied;
+        let removed = self.update(|in_flight| {
             in_flight.get(id).is_some_and(runs).then(|| in_flight.remove(id)).flatten()
         });
-        self.sent(ended);
+        self.release(removed);
     }
 
-    /// The answer of a request, for the outbox: the request is in flight until it leaves.
-    pub(super) fn answer(self: &Arc<Self>, id: RequestId) -> Arc<dyn SendObserver> {
+    /// Returns the observer of a reply in the send queue: its request stays in flight until the
+    /// reply starts to be sent.
+    pub(super) fn pending_reply(self: &Arc<Self>, id: RequestId) -> Arc<dyn SendObserver> {
         Arc::new(PendingReply { id, line: Arc::clone(self) })
     }
 
-    fn answered(&self, id: &RequestId) {
-        let ended = self.with(|in_flight| in_flight.remove(id));
-        self.sent(ended);
+    fn reply_sent(&self, id: &RequestId) {
+        let removed = self.update(|in_flight| in_flight.remove(id));
+        self.release(removed);
     }
 
-    /// The answer of a request has been made, and is so long.
-    pub(super) fn made(&self, id: &RequestId, bytes: usize) {
-        self.with(|in_flight| {
+    /// Records the size of a reply that is ready.
+    pub(super) fn reply_ready(&self, id: &RequestId, bytes: usize) {
+        self.update(|in_flight| {
             if let Some(progress) = in_flight.get_mut(id) {
-                progress.made = bytes;
-                self.unsent.send_modify(|unsent| *unsent += bytes);
+                progress.reply_bytes = bytes;
+                self.unsent_bytes.send_modify(|unsent_bytes| *unsent_bytes += bytes);
             }
         });
     }
 
-    fn sent(&self, ended: Option<Progress>) {
-        let made = ended.map_or(0, |progress| progress.made);
-        if made > 0 {
-            self.unsent.send_modify(|unsent| *unsent = unsent.saturating_sub(made));
+    fn release(&self, removed: Option<Progress>) {
+        let reply_bytes = removed.map_or(0, |progress| progress.reply_bytes);
+        if reply_bytes > 0 {
+            self.unsent_bytes.send_modify(|unsent_bytes| {
+                *unsent_bytes = unsent_bytes.saturating_sub(reply_bytes)
+            });
         }
     }
 
-    /// Waits until there is room for more answers. Calls hold no lock meanwhile: one that blocks
-    /// its thread must not keep the others of its session from beginning.
-    pub(super) async fn room(&self) {
-        // The sender lives as long as this does.
-        let _ = self.unsent.subscribe().wait_for(|unsent| *unsent < MAX_UNSENT).await;
+    /// Waits until the unsent replies are under the limit. Calls hold no lock meanwhile: a call
+    /// that blocks its thread must not keep others of its session from starting.
+    pub(super) async fn wait_capacity(&self) {
+        // Cannot fail: `self` holds the sender.
+        let _ =
+            self.unsent_bytes.subscribe().wait_for(|unsent_bytes| *unsent_bytes < MAX_UNSENT).await;
     }
 
     /// Waits until no request is in flight.
-    pub(super) async fn is_idle(&self) {
-        let _ = self.idle.subscribe().wait_for(|count| *count == 0).await;
+    pub(super) async fn wait_idle(&self) {
+        let _ = self.in_flight_count.subscribe().wait_for(|count| *count == 0).await;
     }
 }
 
-/// How far a request in flight has come.
+/// Progress of a request in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Progress {
-    /// Bytes of its answer, once that has been made.
-    made: usize,
-    answered: bool,
+    /// Bytes of its reply, once that is ready.
+    reply_bytes: usize,
+    replied: bool,
 }
 
-/// The answer of a request, on its way out.
+/// Reply of a request in the send queue.
 struct PendingReply {
     id: RequestId,
     line: Arc<Line>,
@@ -203,7 +207,7 @@ struct PendingReply {
 
 impl SendObserver for PendingReply {
     fn on_sent(&self) -> bool {
-        self.line.answered(&self.id);
+        self.line.reply_sent(&self.id);
         true
     }
 }

@@ -1,5 +1,5 @@
-//! The services of a router as tools of the Model Context Protocol, on rmcp: over stdio, Streamable
-//! HTTP and QUIC. `docs/mcp-over-quic.md` has the bytes of the last.
+//! Offers the services of a router as tools of the Model Context Protocol, on rmcp: over stdio,
+//! Streamable HTTP and QUIC. `docs/mcp-over-quic.md` specifies the bytes over QUIC.
 
 #[cfg(feature = "sqlite")]
 mod admin;
@@ -38,24 +38,25 @@ pub use raw::RawForm;
 use catalogue::{Catalogue, Spelling};
 use services::Services;
 
-/// The longest message unless said, in bytes.
+/// Default size limit of a message, in bytes.
 const MAX_MESSAGE: usize = 10 << 20;
 
-/// How long a call may take unless its client asks for less or more.
+/// Default timeout of a call whose client requests none.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The most that a client may ask for unless said.
+/// Default limit of the timeout that a client may request.
 const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Offers the exposed services of a router as tools to agents: every method is a tool of its full
-/// name.
+/// MCP server that offers the exposed services of a router as tools to agents. Each method is a
+/// tool with the method's full name.
 ///
-/// A tool's description is the doc comment of its method; the schemas of what it takes and gives
-/// come from the types, with no derive of their own; `#[readonly]` and `#[idempotent]` are its
-/// annotations. A value that is no object is given as `{"result": ..}`. The error type of the
-/// contract, and what is ours to refuse (`{"kind","name","message"}`), are results with `isError`.
-/// Tools come and go with services, and a row `noop` takes those away that have no answer for it;
-/// clients are told, over HTTP those that listen for it (2026-07-28), since there are no sessions.
+/// The description of a tool is the doc comment of its method. The schemas of its arguments and its
+/// value come from the types, without extra derives; `#[readonly]` and `#[idempotent]` become its
+/// annotations. A value that is not an object is wrapped: `{"result": ..}`. The error type of the
+/// contract, and refusals by this crate (`{"kind","name","message","sent"}`), are results with
+/// `isError`. Tools appear and disappear with their services, and a row `noop` removes the tools
+/// that have no noop value. Clients are notified of such changes; over HTTP, which has no sessions,
+/// only clients that listen for them (2026-07-28).
 ///
 /// ```no_run
 /// use connectivity_core::{Exposure, Mcp, Router};
@@ -75,14 +76,14 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 /// # }
 /// ```
 ///
-/// A client may ask for less or more time than 30 s by `connectivity/timeout-ms` in the `_meta` of
-/// its request; `traceparent` in it goes along with the call. A request that is cancelled, or whose
-/// client has gone, ends the call's work.
+/// A client may request a timeout other than 30 s with `connectivity/timeout-ms` in the `_meta` of
+/// its request; `traceparent` there is passed on with the call. A call is cancelled when its
+/// request is cancelled or its client has gone.
 #[derive(Clone)]
 pub struct Mcp {
     offer: Offer,
     raw: HashMap<String, RawForm>,
-    callers: Authenticator,
+    authenticator: Authenticator,
     hosts: Vec<String>,
     spelling: Spelling,
     timeout: Duration,
@@ -97,45 +98,46 @@ enum Offer {
     Admin(Router, crate::routes::Admin),
 }
 
-/// What sessions share.
+/// State that sessions share.
 #[derive(Debug)]
 struct Inner {
     catalogue: Catalogue,
     timeout: Duration,
     max_timeout: Duration,
     max_message: usize,
-    /// Where tools are called.
+    /// Runtime on which tools are called.
     work: Workplace,
 }
 
 impl Mcp {
-    /// Offers what others may call here.
+    /// Creates a server that offers the services exposed by `inbound`.
     #[must_use]
     pub fn new(inbound: Inbound) -> Self {
-        Self::of(Offer::Services(inbound))
+        Self::with_offer(Offer::Services(inbound))
     }
 
-    /// Offers the tools that read and change the rows of a router (`routes.list`, `routes.get`,
-    /// `routes.upsert`, `routes.set_strategy`, `routes.delete`, `routes.history`,
-    /// `routes.rollback`, `services.inspect`), and no service: they are a catalogue of their own.
+    /// Creates a server that offers the tools for reading and changing the rows of a router
+    /// (`routes.list`, `routes.get`, `routes.upsert`, `routes.set_strategy`, `routes.delete`,
+    /// `routes.history`, `routes.rollback`, `services.inspect`), and no services: the admin tools
+    /// are a catalogue of their own.
     ///
-    /// A change is only tried, unless the call says `"dry_run": false`. Over HTTP these tools are
-    /// for authenticated callers only: [`bearer`](Self::bearer), or a [`Peer`] that a middleware of
-    /// yours puts into the request's extensions. Over QUIC, an address that other machines reach
-    /// needs client certificates. Plain values of headers in a row are not shown.
+    /// A change is a dry run unless the call says `"dry_run": false`. Over HTTP these tools require
+    /// an authenticated caller: by [`bearer`](Self::bearer), or by a [`Peer`] that a middleware of
+    /// yours adds to the request's extensions. Over QUIC, an address that other machines can reach
+    /// requires client certificates. Literal values of headers in a row are hidden.
     ///
     /// # Errors
-    /// When the rows are in no SQLite file.
+    /// Fails if the rows are not in a SQLite file.
     #[cfg(feature = "sqlite")]
     pub fn admin(router: &Router) -> Result<Self, SourceError> {
-        Ok(Self::of(Offer::Admin(router.clone(), router.admin()?)))
+        Ok(Self::with_offer(Offer::Admin(router.clone(), router.admin()?)))
     }
 
-    fn of(offer: Offer) -> Self {
+    fn with_offer(offer: Offer) -> Self {
         Self {
             offer,
             raw: HashMap::new(),
-            callers: Authenticator::default(),
+            authenticator: Authenticator::default(),
             hosts: Vec::new(),
             spelling: Spelling::Full,
             timeout: TIMEOUT,
@@ -144,61 +146,61 @@ impl Mcp {
         }
     }
 
-    /// Makes a tool of an exposed raw service, which is none otherwise, and says how its bytes
-    /// stand in JSON.
+    /// Offers an exposed raw service as a tool; raw services are not tools by default. `form` is
+    /// the representation of its bytes in JSON.
     #[must_use]
     pub fn raw(mut self, name: impl Into<String>, form: RawForm) -> Self {
         self.raw.insert(name.into(), form);
         self
     }
 
-    /// Names tools for hosts of agents that take letters, digits, `_` and `-` only, 64 at most:
-    /// `billing__charge` for `billing.charge`. A tool whose name would be longer, or that of
-    /// another, is left out, and the log says so.
+    /// Spells tool names for agent hosts that accept only letters, digits, `_` and `-`, at most 64
+    /// characters: `billing__charge` for `billing.charge`. A tool is left out, and logged, if its
+    /// name would be longer or is taken.
     #[must_use]
     pub fn plain_names(self) -> Self {
         Self { spelling: Spelling::Plain, ..self }
     }
 
-    /// Bounds a call whose client asks for nothing: 30 s unless said.
+    /// Sets the timeout of a call whose client requests none. Default: 30 s.
     #[must_use]
     pub fn timeout(self, limit: Duration) -> Self {
         Self { timeout: limit, ..self }
     }
 
-    /// Bounds what a client may ask for: 5 minutes unless said.
+    /// Sets the limit of the timeout that a client may request. Default: 5 minutes.
     #[must_use]
     pub fn max_timeout(self, limit: Duration) -> Self {
         Self { max_timeout: limit, ..self }
     }
 
-    /// Bounds a message: 10 MiB unless said. A longer one is refused as too large: over HTTP with
-    /// 413, over a stream by an error with its id, and the session goes on. One without end, three
-    /// times the limit, ends it.
+    /// Sets the size limit of a message. Default: 10 MiB. A larger message is refused as too large:
+    /// over HTTP with status 413, over a stream by an error with its id, after which the session
+    /// continues. A message that exceeds three times the limit ends the session.
     #[must_use]
     pub fn max_message_bytes(self, limit: usize) -> Self {
         Self { max_message: limit, ..self }
     }
 
-    /// Over HTTP, answers only requests with one of the tokens given so; see
+    /// Over HTTP, requires one of the tokens added by this method; see
     /// [`Gateway::bearer`](crate::Gateway::bearer).
     #[must_use]
     pub fn bearer(mut self, name: impl Into<String>, token: impl Into<String>) -> Self {
-        self.callers.add_bearer(Peer::new("bearer", name), token.into());
+        self.authenticator.add_bearer(Peer::new("bearer", name), token.into());
         self
     }
 
-    /// Over HTTP, answers requests that a browser sends from a page of this origin, such as
-    /// `https://agents.example.com`. Without it a request with an `Origin` is refused.
+    /// Over HTTP, allows requests that a browser sends from a page of this origin, such as
+    /// `https://agents.example.com`. By default a request with an `Origin` is refused.
     #[must_use]
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
-        self.callers.add_origin(origin.into());
+        self.authenticator.add_origin(origin.into());
         self
     }
 
-    /// Over HTTP, answers requests for this host, such as `mcp.example.com`, or for any, by `*`.
-    /// Without it only loopback names are answered, unless there is a [`bearer`](Self::bearer): so
-    /// no page can reach the tools by a name of its own for this machine.
+    /// Over HTTP, allows requests for this host, such as `mcp.example.com`, or for any host (`*`).
+    /// By default only loopback names are allowed, unless a [`bearer`](Self::bearer) is set: a page
+    /// must not reach the tools by pointing a name of its own at this machine (DNS rebinding).
     #[must_use]
     pub fn allow_host(mut self, host: impl Into<String>) -> Self {
         self.hosts.push(host.into());
@@ -206,46 +208,47 @@ impl Mcp {
     }
 
     /// Serves one session over the standard input and output of this process, until its input ends.
-    /// Nothing else may write to the output: let logs go to the standard error.
+    /// Nothing else may write to standard output: send logs to standard error.
     ///
-    /// The host that started the process may leave answers unread for as long as it likes. While 4
-    /// MiB of them wait, no further call begins and no request is read.
+    /// The host that started the process may leave replies unread for as long as it likes. While 4
+    /// MiB of replies are unsent, no further call starts and no request is read.
     ///
     /// # Errors
-    /// When the streams break, or a message has no end.
+    /// Fails if the streams break, or if a message exceeds three times the size limit.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the session and its calls.
+    /// Dropping the future ends the session and cancels its calls.
     pub async fn serve_stdio(self) -> io::Result<()> {
         stdio::serve(self.into_inner(Workplace::default())).await
     }
 
-    /// Makes an axum router that answers MCP at its root: mount it at a path of its own, such as
+    /// Builds an axum router that serves MCP at its root: nest it at a path of its own, such as
     /// `/mcp`.
     ///
-    /// A [`Peer`] that a middleware of yours puts into the request's extensions is who
-    /// implementations see as the authenticated caller.
+    /// If a middleware of yours adds a [`Peer`] to the request's extensions, implementations see it
+    /// as the authenticated caller.
     pub fn into_router<S: Clone + Send + Sync + 'static>(self) -> axum::Router<S> {
-        let (callers, hosts) = (self.callers.clone(), self.hosts.clone());
-        http::router(self.into_inner(Workplace::default()), callers, &hosts, None)
+        let (authenticator, hosts) = (self.authenticator.clone(), self.hosts.clone());
+        http::router(self.into_inner(Workplace::default()), authenticator, &hosts, None)
     }
 
-    /// The same, for a server that will stop: who listens for changes must not hold that up. Its
-    /// requests come in on IO threads, and are answered on the runtime that this is called on.
+    /// Builds a router for a server that drains: clients that listen for changes must not delay the
+    /// shutdown. Requests arrive on IO threads and are handled on the runtime that calls this.
     pub(crate) fn into_drained_router(self, drain: Drain) -> axum::Router {
-        let (callers, hosts) = (self.callers.clone(), self.hosts.clone());
+        let (authenticator, hosts) = (self.authenticator.clone(), self.hosts.clone());
         http::router(
             self.into_inner(Workplace::default()),
-            callers,
+            authenticator,
             &hosts,
             Some((drain, Handle::current())),
         )
     }
 
-    /// Answers the callers of a gateway, by any name of this machine if everybody may call.
-    pub(crate) fn of_gateway(mut self, callers: Authenticator, any_host: bool) -> Self {
+    /// Sets the authentication of a gateway. `any_host` allows requests for any host name, for a
+    /// gateway that is open to everyone.
+    pub(crate) fn of_gateway(mut self, authenticator: Authenticator, any_host: bool) -> Self {
         self.hosts.extend(any_host.then(|| "*".to_owned()));
-        Self { callers, ..self }
+        Self { authenticator, ..self }
     }
 
     fn into_inner(self, work: Workplace) -> Arc<Inner> {
@@ -265,7 +268,7 @@ impl fmt::Debug for Mcp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mcp")
             .field("offer", &self.offer)
-            .field("callers", &self.callers)
+            .field("callers", &self.authenticator)
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! Sessions over QUIC, as the Go original has them: `docs/mcp-over-quic.md`.
+//! MCP sessions over QUIC, compatible with the Go original: `docs/mcp-over-quic.md`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,43 +22,43 @@ use crate::transport::Inbound;
 use crate::transport::io::{InlinePolicies, IoThread, IoThreads, Work, Workplace};
 use crate::transport::{Drain, Listener, Listening, ServeError};
 
-/// Sessions at once unless said.
+/// Default limit of concurrent sessions.
 const MAX_SESSIONS: usize = 256;
 
-/// How long a client may take for each of these: the handshake, the first four bytes, the first
-/// request.
-const OPENING: Duration = Duration::from_secs(10);
+/// Timeout of each of: the handshake, the first four bytes, the first request.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a client may leave an answer unread.
-const STALL: Duration = Duration::from_secs(30);
+/// Write timeout: how long a client may leave a reply unread.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connection that is silent for so long is dead.
-const IDLE: Duration = Duration::from_secs(60);
+/// Idle timeout: a connection that is silent for this long is dead.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// So often an idle connection shows that it is alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Interval between keep-alive packets on an idle connection.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Unread bytes of one connection.
+/// Flow control: maximum unread bytes of one connection.
 const RECEIVE_WINDOW: u32 = 1 << 20;
 
-/// How long the last answers may take to arrive before the connection is closed.
+/// How long the last replies may take to arrive before the connection is closed.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Connections from which on a client has to prove its address first, and handshakes that wait at
-/// the most.
+/// Number of connections above which a client must validate its address first.
 const PENDING_UNPROVEN: usize = 32;
+
+/// Maximum number of handshakes that wait to be accepted.
 const MAX_PENDING: usize = 64;
 
-/// What a connection is closed with.
-const DONE: VarInt = VarInt::from_u32(0);
-const VIOLATION: VarInt = VarInt::from_u32(3);
+/// Close codes of a connection.
+const CLOSE_NORMAL: VarInt = VarInt::from_u32(0);
+const CLOSE_VIOLATION: VarInt = VarInt::from_u32(3);
 
 type Configure = Box<dyn FnOnce(Mcp) -> Mcp + Send + Sync>;
 
-/// Listens for sessions of MCP over QUIC (ALPN `mcp-quic-v1`), TLS 1.3. Limits: 256 sessions, 128
-/// requests at once in each, messages of 10 MiB, an answer unread for 30 s.
+/// Listener for MCP sessions over QUIC (ALPN `mcp-quic-v1`), TLS 1.3. Limits: 256 sessions, 128
+/// requests in flight per session, messages of 10 MiB, a reply unread for 30 s.
 ///
-/// An address that other machines can reach needs a rule who may call: [`Tls::client_ca`], or
+/// An address that other machines can reach needs a rule for who may call: [`Tls::client_ca`], or
 /// [`open_to_everyone`](Self::open_to_everyone).
 pub struct McpListener {
     address: String,
@@ -69,20 +69,21 @@ pub struct McpListener {
 }
 
 enum Offer {
-    /// What the server exposes.
+    /// The services that the server exposes.
     OfServer(Vec<Configure>),
     Own(Box<Mcp>),
 }
 
 impl McpListener {
-    /// Listens on an address such as `0.0.0.0:4434`, with this identity; port 0 lets the system
-    /// choose.
+    /// Creates a listener on an address such as `0.0.0.0:4434`, with this identity. With port 0 the
+    /// system chooses a port.
     #[must_use]
     pub fn new(address: impl Into<String>, tls: Tls) -> Self {
         Self::with(address.into(), tls, Offer::OfServer(Vec::new()))
     }
 
-    /// Offers these tools instead of what its server exposes: those of [`Mcp::admin`], for example.
+    /// Creates a listener that offers these tools instead of the services that its server exposes,
+    /// for example those of [`Mcp::admin`].
     #[must_use]
     pub fn offering(mcp: Mcp, address: impl Into<String>, tls: Tls) -> Self {
         Self::with(address.into(), tls, Offer::Own(Box::new(mcp)))
@@ -92,38 +93,38 @@ impl McpListener {
         Self { address, tls, offer, open_to_everyone: false, max_sessions: MAX_SESSIONS }
     }
 
-    /// Changes what is offered: its limits, its raw services.
+    /// Configures what is offered, such as limits and raw services.
     #[must_use]
     pub fn mcp(mut self, configure: impl FnOnce(Mcp) -> Mcp + Send + Sync + 'static) -> Self {
         self.offer = match self.offer {
-            Offer::OfServer(mut all) => {
-                all.push(Box::new(configure));
-                Offer::OfServer(all)
+            Offer::OfServer(mut configures) => {
+                configures.push(Box::new(configure));
+                Offer::OfServer(configures)
             }
             Offer::Own(mcp) => Offer::Own(Box::new(configure(*mcp))),
         };
         self
     }
 
-    /// Lets everybody call who can reach the address. It does not hold for the tools of the admin.
+    /// Allows every client that can reach the address. Does not apply to the admin tools.
     #[must_use]
     pub fn open_to_everyone(mut self) -> Self {
         self.open_to_everyone = true;
         self
     }
 
-    /// Bounds the sessions at once: 256 unless said. A connection over that is refused.
+    /// Sets the limit of concurrent sessions. Default: 256. Further connections are refused.
     #[must_use]
     pub fn max_sessions(mut self, limit: usize) -> Self {
         self.max_sessions = limit;
         self
     }
 
-    fn offered(&mut self, inbound: Inbound, work: Workplace) -> Arc<Inner> {
+    fn build_inner(&mut self, inbound: Inbound, work: Workplace) -> Arc<Inner> {
         let mcp = match std::mem::replace(&mut self.offer, Offer::OfServer(Vec::new())) {
             Offer::Own(mcp) => *mcp,
-            Offer::OfServer(all) => {
-                all.into_iter().fold(Mcp::new(inbound), |mcp, configure| configure(mcp))
+            Offer::OfServer(configures) => {
+                configures.into_iter().fold(Mcp::new(inbound), |mcp, configure| configure(mcp))
             }
         };
         mcp.into_inner(work)
@@ -131,13 +132,13 @@ impl McpListener {
 
     async fn bind(
         &self,
-        guarded: bool,
+        requires_auth: bool,
         thread: &IoThread<Work>,
     ) -> Result<(Endpoint, Freed), ServeError> {
-        let open = self.open_to_everyone && !guarded;
+        let open = self.open_to_everyone && !requires_auth;
         let binding = Binding { address: &self.address, tls: &self.tls, open };
         let address = binding.resolve().await?;
-        let _there = thread.handle().enter();
+        let _guard = thread.handle().enter();
         binding.bind(address, ALPN, |config| {
             config.transport_config(transport());
             config.max_incoming(MAX_PENDING).incoming_buffer_size_total(1 << 20);
@@ -148,8 +149,8 @@ impl McpListener {
 fn transport() -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
     config
-        .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
-        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok())
+        .keep_alive_interval(Some(KEEP_ALIVE_INTERVAL))
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
@@ -164,24 +165,25 @@ impl Listener for McpListener {
         drain: Drain,
     ) -> BoxFuture<'static, Result<Listening, ServeError>> {
         Box::pin(async move {
-            let named = self.address.clone();
-            let cannot = |cause| ServeError::Bind { address: named.clone(), cause };
-            // Sockets have a thread of their own: keep-alives are answered even where tools block
-            // all others.
-            let (threads, ended) = IoThreads::start("mcp", 1).map_err(cannot)?;
+            let address_text = self.address.clone();
+            let bind_error = |cause| ServeError::Bind { address: address_text.clone(), cause };
+            // Sockets have a thread of their own, so that keep-alives are answered even if tools
+            // block all other threads.
+            let (threads, ended) = IoThreads::start("mcp", 1).map_err(bind_error)?;
             let work =
                 Workplace::apart(threads.get(0), Handle::current(), InlinePolicies::default());
-            let inner = self.offered(inbound, work);
-            let (endpoint, freed) = self.bind(inner.catalogue.is_guarded(), threads.get(0)).await?;
-            let address: SocketAddr = endpoint.local_addr().map_err(cannot)?;
-            let there = threads.get(0).handle().clone();
-            there.spawn(async move {
+            let inner = self.build_inner(inbound, work);
+            let (endpoint, freed) =
+                self.bind(inner.catalogue.requires_auth(), threads.get(0)).await?;
+            let address: SocketAddr = endpoint.local_addr().map_err(bind_error)?;
+            let runtime = threads.get(0).handle().clone();
+            runtime.spawn(async move {
                 accept(endpoint, inner, self.max_sessions, drain).await;
                 drop(threads);
             });
             Ok(Listening::new(address, async move {
                 ended.wait().await;
-                // Another server can bind the address from here on.
+                // From here on another server can bind the address.
                 freed.wait().await;
             }))
         })
@@ -224,30 +226,31 @@ async fn connection(
     inner: Arc<Inner>,
     mut drain: Drain,
 ) -> Result<(), quinn::ConnectionError> {
-    let Some(established) = admitted.establish(OPENING).await? else { return Ok(()) };
-    let Established { connection, peer, place: _place, .. } = established;
-    let (code, reason): (_, &[u8]) = match tokio::time::timeout(OPENING, open(&connection)).await {
-        Ok(Ok(Some(stream))) => {
-            let ended = session(connection.clone(), peer, stream, inner, drain.clone()).await;
-            // What was written last is still on its way.
-            tokio::select! {
-                _ = tokio::time::timeout(LINGER, connection.closed()) => {}
-                () = drain.over() => {}
+    let Some(established) = admitted.establish(OPEN_TIMEOUT).await? else { return Ok(()) };
+    let Established { connection, peer, place: _slot, .. } = established;
+    let (code, reason): (_, &[u8]) =
+        match tokio::time::timeout(OPEN_TIMEOUT, open(&connection)).await {
+            Ok(Ok(Some(stream))) => {
+                let ended = session(connection.clone(), peer, stream, inner, drain.clone()).await;
+                // The last replies are still on their way.
+                tokio::select! {
+                    _ = tokio::time::timeout(LINGER, connection.closed()) => {}
+                    () = drain.over() => {}
+                }
+                match ended {
+                    End::TooLong => (CLOSE_VIOLATION, b"a message was too long"),
+                    End::Closed | End::Broken => (CLOSE_NORMAL, b"the session has ended"),
+                }
             }
-            match ended {
-                End::TooLong => (VIOLATION, b"a message was too long"),
-                End::Closed | End::Broken => (DONE, b"the session has ended"),
-            }
-        }
-        Ok(Ok(None)) => (VIOLATION, b"invalid magic bytes"),
-        Ok(Err(closed)) => return Err(closed),
-        Err(_elapsed) => (VIOLATION, b"no session was begun in time"),
-    };
+            Ok(Ok(None)) => (CLOSE_VIOLATION, b"invalid magic bytes"),
+            Ok(Err(closed)) => return Err(closed),
+            Err(_elapsed) => (CLOSE_VIOLATION, b"no session was begun in time"),
+        };
     connection.close(code, reason);
     Ok(())
 }
 
-/// Takes the one stream, and how it begins; `None` if it begins otherwise.
+/// Accepts the only stream and reads its first bytes. Returns `None` if they are not `MCP1`.
 async fn open(
     connection: &Connection,
 ) -> Result<Option<(SendStream, RecvStream)>, quinn::ConnectionError> {
@@ -264,12 +267,16 @@ async fn session(
     inner: Arc<Inner>,
     drain: Drain,
 ) -> End {
-    let limits = Limits { opening: Some(OPENING), stall: Some(STALL), message: inner.max_message };
+    let limits = Limits {
+        open_timeout: Some(OPEN_TIMEOUT),
+        write_timeout: Some(WRITE_TIMEOUT),
+        max_message: inner.max_message,
+    };
     let (writer, reader) = stream;
     tokio::select! {
         biased;
         ended = session::serve(inner, peer, (reader, writer), limits, Some(drain)) => ended,
-        // Nobody reads any more while a session ends.
+        // While a session ends, no task reads the stream, so a closed connection is detected here.
         _ = connection.closed() => End::Broken,
     }
 }

@@ -5,17 +5,17 @@ use base64::engine::general_purpose::STANDARD;
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject};
 use serde_json::{Map, Value, json};
 
-use super::catalogue::{Kind, Listed, value};
+use super::catalogue::{Kind, Listed, success};
 
-/// How the bytes of a raw service stand in the JSON of a tool.
+/// Representation of the bytes of a raw service in the JSON of a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RawForm {
-    /// The arguments as a whole, an object, are the bytes of the call, as a Go peer sends them; an
-    /// answer that is a JSON object is the result, and any other its text.
+    /// The bytes of the call are the arguments as a whole, an object, as a Go peer sends them. A
+    /// reply that is a JSON object is the result; any other reply is its text.
     Json,
-    /// The bytes of the call are the argument `text` or `base64`, and so are those of the answer:
-    /// `text` where they are UTF-8.
+    /// The bytes of the call are the argument `text` or `base64`. The bytes of the reply are too:
+    /// `text` if they are UTF-8.
     Bytes,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn tool(name: &str, form: RawForm) -> Listed {
     }
 }
 
-/// The bytes of a call.
+/// Returns the bytes of a call.
 pub(super) fn payload(form: RawForm, mut arguments: JsonObject) -> Result<Vec<u8>, String> {
     if form == RawForm::Json {
         return serde_json::to_vec(&arguments).map_err(|cause| cause.to_string());
@@ -48,18 +48,18 @@ pub(super) fn payload(form: RawForm, mut arguments: JsonObject) -> Result<Vec<u8
     }
 }
 
-/// The result of a call.
+/// Returns the result for the bytes of a reply.
 pub(super) fn result(form: RawForm, bytes: &[u8]) -> CallToolResult {
     match (form, std::str::from_utf8(bytes)) {
         (RawForm::Json, text) => match serde_json::from_slice(bytes) {
-            Ok(Value::Object(object)) => value(object),
+            Ok(Value::Object(object)) => success(object),
             _ => CallToolResult::success(vec![ContentBlock::text(
                 text.map_or_else(|_| STANDARD.encode(bytes), str::to_owned),
             )]),
         },
-        (RawForm::Bytes, Ok(text)) => value(Map::from_iter([("text".to_owned(), text.into())])),
+        (RawForm::Bytes, Ok(text)) => success(Map::from_iter([("text".to_owned(), text.into())])),
         (RawForm::Bytes, Err(_)) => {
-            value(Map::from_iter([("base64".to_owned(), STANDARD.encode(bytes).into())]))
+            success(Map::from_iter([("base64".to_owned(), STANDARD.encode(bytes).into())]))
         }
     }
 }

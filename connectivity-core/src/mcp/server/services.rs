@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use super::RawForm;
-use super::catalogue::{Kind, Listed, Spelling, Tools, failed, in_order, refused, value};
+use super::catalogue::{Kind, Listed, Spelling, Tools, failed_call, failure, sorted, success};
 use super::raw;
 use crate::call::{Call, MethodDesc};
 use crate::codec::{self, Codec};
@@ -17,70 +17,74 @@ use crate::mcp::protocol::RESULT;
 use crate::name::Name;
 use crate::transport::{Inbound, Listed as Callable};
 
-/// The longest name of a tool.
+/// Maximum length of a tool name.
 const MAX_NAME: usize = 128;
 
 #[derive(Debug)]
 pub(super) struct Services {
     inbound: Inbound,
-    /// What raw services look like; the others are no tools.
-    raw: HashMap<String, RawForm>,
+    /// Forms of the raw services that are tools; other raw services are not tools.
+    raw_forms: HashMap<String, RawForm>,
     spelling: Spelling,
-    known: Mutex<ToolCache>,
+    cache: Mutex<ToolCache>,
 }
 
-/// What was listed last, and every tool that was ever made: a type is walked once.
+/// The last list, and every tool built so far, so that each type is walked once.
 #[derive(Debug, Default)]
 struct ToolCache {
-    table: Option<u64>,
+    version: Option<u64>,
     list: Tools,
-    made: HashMap<String, (usize, Arc<Listed>)>,
+    tools: HashMap<String, (usize, Arc<Listed>)>,
 }
 
 impl Services {
-    pub(super) fn new(inbound: Inbound, raw: HashMap<String, RawForm>, spelling: Spelling) -> Self {
-        Self { inbound, raw, spelling, known: Mutex::default() }
+    pub(super) fn new(
+        inbound: Inbound,
+        raw_forms: HashMap<String, RawForm>,
+        spelling: Spelling,
+    ) -> Self {
+        Self { inbound, raw_forms, spelling, cache: Mutex::default() }
     }
 
-    pub(super) fn tables(&self) -> watch::Receiver<u64> {
+    pub(super) fn table_versions(&self) -> watch::Receiver<u64> {
         self.inbound.tables()
     }
 
     pub(super) fn tools(&self) -> Tools {
-        // Before the list, so that a table that comes meanwhile makes another one.
-        let table = *self.inbound.tables().borrow();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.table != Some(table) {
+        // Read before the list: a table that arrives meanwhile causes a new list.
+        let version = *self.inbound.tables().borrow();
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.version != Some(version) {
             let callable = self.inbound.listed();
             let list =
-                in_order(callable.iter().filter_map(|callable| self.made(&mut known, callable)));
-            (known.table, known.list) = (Some(table), list);
+                sorted(callable.iter().filter_map(|callable| self.cached(&mut cache, callable)));
+            (cache.version, cache.list) = (Some(version), list);
         }
-        Arc::clone(&known.list)
+        Arc::clone(&cache.list)
     }
 
-    fn made(&self, known: &mut ToolCache, callable: &Callable) -> Option<Arc<Listed>> {
+    fn cached(&self, cache: &mut ToolCache, callable: &Callable) -> Option<Arc<Listed>> {
         let identity = match callable {
             Callable::Method(method) => std::ptr::from_ref::<MethodDesc>(method).addr(),
             Callable::Raw(_) => 0,
         };
-        if let Some((made, tool)) = known.made.get(callable.name())
-            && *made == identity
+        if let Some((built_for, tool)) = cache.tools.get(callable.name())
+            && *built_for == identity
         {
             return Some(Arc::clone(tool));
         }
-        let tool = Arc::new(self.spelling.spell(self.make(callable)?)?);
-        known.made.insert(callable.name().to_owned(), (identity, Arc::clone(&tool)));
+        let tool = Arc::new(self.spelling.spell(self.build(callable)?)?);
+        cache.tools.insert(callable.name().to_owned(), (identity, Arc::clone(&tool)));
         Some(tool)
     }
 
-    fn make(&self, callable: &Callable) -> Option<Listed> {
+    fn build(&self, callable: &Callable) -> Option<Listed> {
         match callable {
-            Callable::Method(method) => Some(of_method(method)),
+            Callable::Method(method) => Some(method_tool(method)),
             Callable::Raw(name) => {
-                let form = *self.raw.get(name.as_str())?;
-                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-                if name.as_str().len() > MAX_NAME || !name.as_str().bytes().all(plain) {
+                let form = *self.raw_forms.get(name.as_str())?;
+                let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+                if name.as_str().len() > MAX_NAME || !name.as_str().bytes().all(is_plain) {
                     tracing::warn!(
                         name = name.as_str(),
                         "no tool can have this name; the raw service is left out"
@@ -93,13 +97,13 @@ impl Services {
     }
 
     pub(super) async fn call(&self, tool: &Listed, arguments: JsonObject) -> CallToolResult {
-        match self.answer(tool, arguments).await {
+        match self.execute(tool, arguments).await {
             Ok(result) => result,
-            Err(error) => refused(&error),
+            Err(error) => failed_call(&error),
         }
     }
 
-    async fn answer(&self, tool: &Listed, arguments: JsonObject) -> Result<CallToolResult, Error> {
+    async fn execute(&self, tool: &Listed, arguments: JsonObject) -> Result<CallToolResult, Error> {
         let name = tool.name();
         let fail = |kind, cause: String| Error::new(kind, name, cause).with_sent(Sent::No);
         let parsed =
@@ -121,24 +125,24 @@ impl Services {
         let reply = self.inbound.send(call).await?;
         let (_, bytes) = reply.encode(name, Codec::Json)?;
         if reply.is_app_error() {
-            return Ok(failed(String::from_utf8_lossy(&bytes)));
+            return Ok(failure(String::from_utf8_lossy(&bytes)));
         }
         if let Kind::Raw(form) = tool.kind {
             return Ok(raw::result(form, &bytes));
         }
-        let unfit = |cause: &dyn std::fmt::Display| {
+        let invalid_reply = |cause: &dyn std::fmt::Display| {
             Error::new(ErrorKind::Encode, name, format!("the reply: {cause}")).with_sent(Sent::Yes)
         };
-        codec::value::check(&bytes).map_err(|cause| unfit(&cause))?;
-        let reply = serde_json::from_slice(&bytes).map_err(|_quotes| unfit(&"no JSON"))?;
-        Ok(value(match (reply, tool.kind) {
+        codec::value::check(&bytes).map_err(|cause| invalid_reply(&cause))?;
+        let reply = serde_json::from_slice(&bytes).map_err(|_quotes| invalid_reply(&"no JSON"))?;
+        Ok(success(match (reply, tool.kind) {
             (Value::Object(object), Kind::Method { wrap: false }) => object,
             (scalar, _) => Map::from_iter([(RESULT.to_owned(), scalar)]),
         }))
     }
 }
 
-fn of_method(method: &'static MethodDesc) -> Listed {
+fn method_tool(method: &'static MethodDesc) -> Listed {
     let shape = method.json_shape();
     let wrap = !shape.ok().is_object();
     let mut output = shape.ok().json_schema_of_output();
@@ -151,12 +155,12 @@ fn of_method(method: &'static MethodDesc) -> Listed {
         }
     }
     let mut input = shape.arguments().json_schema();
-    // A method without arguments has a shape of nothing.
+    // The arguments of a method without any have a shape without a type.
     input["type"] = "object".into();
     output["type"] = "object".into();
     let annotations =
         ToolAnnotations::new().read_only(method.is_readonly()).idempotent(method.is_idempotent());
-    // What only reads destroys nothing; of the others nobody has said.
+    // A method that only reads is not destructive; of other methods this is unknown.
     let annotations =
         if method.is_readonly() { annotations.destructive(false) } else { annotations };
     Listed::new(method.full_name(), method.doc_comment().trim(), Kind::Method { wrap })

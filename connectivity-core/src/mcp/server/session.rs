@@ -1,4 +1,4 @@
-//! One session over a stream, from its first message to its end.
+//! Serves one session over a stream, from its first message to its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use super::wire::Wire;
 use crate::context::Peer;
 use crate::transport::Drain;
 
-/// What bounds a session.
+/// Limits of a session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// How long a client may take to say in which protocol it speaks.
-    pub(super) opening: Option<Duration>,
-    /// How long a client may leave an answer unread.
-    pub(super) stall: Option<Duration>,
-    /// The longest message.
-    pub(super) message: usize,
+    /// Timeout for the start of the session, in which the client states its protocol version.
+    pub(super) open_timeout: Option<Duration>,
+    /// Write timeout: how long a client may leave a reply unread.
+    pub(super) write_timeout: Option<Duration>,
+    /// Size limit of a message.
+    pub(super) max_message: usize,
 }
 
-/// Serves a session until its client closes it, or the drain ends it; says how it ended.
+/// Serves a session until its client closes it or the drain ends it. Returns how it ended.
 pub(super) async fn serve<R, W>(
     inner: Arc<Inner>,
     peer: Option<Peer>,
@@ -37,24 +37,31 @@ where
     W: AsyncWrite + Unpin + Send + 'static,
 {
     let line = Line::new();
-    // Whoever drops this future has no use for what is under way.
+    // Dropping this future cancels the calls in flight.
     let _end = EndOfSession(Arc::clone(&line));
-    let user = inner.work.user().cloned();
-    let wire = Wire::new(reader, writer, Arc::clone(&line), limits.message, limits.stall, user);
+    let runtime = inner.work.user().cloned();
+    let wire = Wire::new(
+        reader,
+        writer,
+        Arc::clone(&line),
+        limits.max_message,
+        limits.write_timeout,
+        runtime,
+    );
     let serving = run(
         &inner,
         Session::new(Arc::clone(&inner), peer, Arc::clone(&line)),
         wire,
-        (limits.opening, &line),
+        (limits.open_timeout, &line),
     );
-    let ends = async {
+    let drained = async {
         match drain {
             Some(mut drain) => {
                 drain.begun().await;
-                line.end(Stage::Ending);
+                line.advance(Stage::Ending);
                 drain.over().await;
-                line.end(Stage::Gone);
-                // What is ready is still written.
+                line.advance(Stage::Gone);
+                // Leave time to write the replies that are ready.
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
             None => std::future::pending().await,
@@ -62,16 +69,16 @@ where
     };
     tokio::select! {
         () = serving => {}
-        () = ends => {}
+        () = drained => {}
     }
-    line.why()
+    line.end_reason()
 }
 
 async fn run<R, W>(
     inner: &Inner,
     session: Session,
     wire: Wire<R, W>,
-    (opening, line): (Option<Duration>, &Line),
+    (open_timeout, line): (Option<Duration>, &Line),
 ) where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
@@ -79,9 +86,9 @@ async fn run<R, W>(
     let mut changes = inner.catalogue.changes();
     let opened = session.serve(wire);
     // rmcp opens a session without a handshake at its first call, which can come much later, or
-    // take long to arrive. The time limit is for the first request of any kind.
-    let too_late = async {
-        match opening {
+    // take long to arrive. The timeout is for the first request of any kind.
+    let timed_out = async {
+        match open_timeout {
             Some(limit) if tokio::time::timeout(limit, line.begun()).await.is_err() => {}
             _ => std::future::pending().await,
         }
@@ -89,7 +96,7 @@ async fn run<R, W>(
     let opened = tokio::select! {
         biased;
         opened = opened => opened,
-        () = too_late => return tracing::debug!("a session was not begun in time"),
+        () = timed_out => return tracing::debug!("a session was not begun in time"),
     };
     let running = match opened {
         Ok(running) => running,
@@ -97,10 +104,10 @@ async fn run<R, W>(
     };
     let client = running.peer().clone();
     let ended = running.waiting();
-    let tell = async {
+    let notify = async {
         loop {
             changes.next().await;
-            // Who has begun without a handshake listens by a request of its own.
+            // A client that started without a handshake listens by a request of its own.
             if client.peer_info().is_some() && client.notify_tool_list_changed().await.is_err() {
                 return std::future::pending().await;
             }
@@ -108,7 +115,7 @@ async fn run<R, W>(
     };
     tokio::select! {
         _ = ended => {}
-        () = tell => {}
+        () = notify => {}
     }
 }
 
@@ -116,6 +123,6 @@ struct EndOfSession(Arc<Line>);
 
 impl Drop for EndOfSession {
     fn drop(&mut self) {
-        self.0.end(Stage::Gone);
+        self.0.advance(Stage::Gone);
     }
 }

@@ -1,4 +1,4 @@
-//! A session over the standard input and output of this process: an agent's host has started it.
+//! Session over the standard input and output of this process, which an agent's host has started.
 
 use std::io::{self, Read};
 use std::pin::Pin;
@@ -14,14 +14,14 @@ use super::Inner;
 use super::line::End;
 use super::session::{self, Limits};
 
-/// How much is read at once.
-const PIECE: usize = 64 * 1024;
+/// Maximum bytes of one read.
+const CHUNK_SIZE: usize = 64 * 1024;
 
-/// Serves the one session that there is.
+/// Serves the only session of this process.
 pub(super) async fn serve(inner: Arc<Inner>) -> io::Result<()> {
-    // No limit for a host that does not read: it has nobody else to keep waiting, and backpressure
-    // bounds what waits for it.
-    let limits = Limits { opening: None, stall: None, message: inner.max_message };
+    // No timeouts: a host that does not read delays no other client, and backpressure bounds the
+    // replies that are queued.
+    let limits = Limits { open_timeout: None, write_timeout: None, max_message: inner.max_message };
     let streams = (Stdin::open()?, tokio::io::stdout());
     match session::serve(inner, None, streams, limits, None).await {
         End::Closed => Ok(()),
@@ -30,30 +30,30 @@ pub(super) async fn serve(inner: Arc<Inner>) -> io::Result<()> {
     }
 }
 
-/// The standard input, read by a thread of its own. Tokio's would keep a runtime from ending until
-/// the next line comes.
+/// Standard input, read by a thread of its own. Tokio's would keep a runtime from shutting down
+/// until the next line arrives.
 struct Stdin {
-    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    chunks: mpsc::Receiver<io::Result<Bytes>>,
     rest: Bytes,
 }
 
 impl Stdin {
     fn open() -> io::Result<Self> {
-        let (sender, pieces) = mpsc::channel(1);
+        let (sender, chunks) = mpsc::channel(1);
         thread::Builder::new()
             .name("connectivity-mcp-stdin".to_owned())
             .spawn(move || read(&sender))?;
-        Ok(Self { pieces, rest: Bytes::new() })
+        Ok(Self { chunks, rest: Bytes::new() })
     }
 }
 
-/// Reads until the input ends, or nobody wants it.
+/// Reads until the input ends or the receiver is dropped.
 fn read(sender: &mpsc::Sender<io::Result<Bytes>>) {
-    let mut piece = vec![0; PIECE];
+    let mut chunk = vec![0; CHUNK_SIZE];
     loop {
-        let read = match io::stdin().lock().read(&mut piece) {
+        let read = match io::stdin().lock().read(&mut chunk) {
             Ok(0) => return,
-            Ok(read) => Ok(Bytes::copy_from_slice(&piece[..read])),
+            Ok(read) => Ok(Bytes::copy_from_slice(&chunk[..read])),
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
             Err(cause) => Err(cause),
         };
@@ -70,8 +70,8 @@ impl AsyncRead for Stdin {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.rest.is_empty() {
-            match ready!(self.pieces.poll_recv(cx)) {
-                Some(piece) => self.rest = piece?,
+            match ready!(self.chunks.poll_recv(cx)) {
+                Some(chunk) => self.rest = chunk?,
                 None => return Poll::Ready(Ok(())),
             }
         }

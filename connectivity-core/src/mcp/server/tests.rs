@@ -1,4 +1,4 @@
-//! Sessions over a pipe, in time that the tests tell.
+//! Sessions over a pipe, with paused time.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::routes::MemoryRoutes;
 use crate::transport::Exposure;
 
 const LIMITS: Limits = Limits {
-    opening: Some(Duration::from_secs(10)),
-    stall: Some(Duration::from_secs(30)),
-    message: 1 << 16,
+    open_timeout: Some(Duration::from_secs(10)),
+    write_timeout: Some(Duration::from_secs(30)),
+    max_message: 1 << 16,
 };
 
 const HELLO: &str = concat!(
@@ -39,8 +39,8 @@ impl Client {
         let mcp = Mcp::new(router.inbound(Exposure::all()))
             .raw("echo", RawForm::Bytes)
             .raw("hang", RawForm::Json);
-        let (near, far) = tokio::io::duplex(1 << 12);
-        let (reader, writer) = tokio::io::split(far);
+        let (client, server) = tokio::io::duplex(1 << 12);
+        let (reader, writer) = tokio::io::split(server);
         let session = tokio::spawn(async move {
             let ended =
                 serve(mcp.into_inner(Workplace::default()), None, (reader, writer), LIMITS, None)
@@ -48,15 +48,15 @@ impl Client {
             drop(router);
             ended
         });
-        let (reader, writer) = tokio::io::split(near);
+        let (reader, writer) = tokio::io::split(client);
         Self { reader: BufReader::new(reader), writer, session }
     }
 
-    async fn say(&mut self, text: &str) {
+    async fn send(&mut self, text: &str) {
         self.writer.write_all(text.as_bytes()).await.unwrap();
     }
 
-    async fn next(&mut self) -> Value {
+    async fn receive(&mut self) -> Value {
         let mut line = String::new();
         self.reader.read_line(&mut line).await.unwrap();
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?}"))
@@ -98,26 +98,26 @@ async fn a_session_without_a_handshake_may_wait_for_its_first_call() {
 #[tokio::test(start_paused = true)]
 async fn a_call_has_its_time() {
     let mut client = Client::new();
-    client.say(HELLO).await;
-    client.next().await;
-    let began = tokio::time::Instant::now();
-    client.say(&call(1, "hang", &json!({}))).await;
-    let answer = client.next().await;
+    client.send(HELLO).await;
+    client.receive().await;
+    let started = tokio::time::Instant::now();
+    client.send(&call(1, "hang", &json!({}))).await;
+    let reply = client.receive().await;
     assert!(
-        answer["result"]["content"][0]["text"].as_str().unwrap().contains(r#""kind":"timeout""#),
-        "{answer}"
+        reply["result"]["content"][0]["text"].as_str().unwrap().contains(r#""kind":"timeout""#),
+        "{reply}"
     );
-    assert_eq!(began.elapsed().as_secs(), 30);
+    assert_eq!(started.elapsed().as_secs(), 30);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_reads_no_answers_is_read_no_further_and_then_cut_off() {
     let mut client = Client::new();
-    client.say(HELLO).await;
-    client.next().await;
+    client.send(HELLO).await;
+    client.receive().await;
     let large = json!({ "text": "x".repeat(1 << 12) });
-    // Each answer is twice as long; those that nobody reads must not pile up.
-    let mut said = 0;
+    // Each reply is twice as long; unread replies must not pile up.
+    let mut sent = 0;
     for id in 1.. {
         let call = call(id, "echo", &large);
         match tokio::time::timeout(Duration::from_secs(1), client.writer.write_all(call.as_bytes()))
@@ -126,21 +126,21 @@ async fn who_reads_no_answers_is_read_no_further_and_then_cut_off() {
             Ok(written) => written.unwrap(),
             Err(_elapsed) => break,
         }
-        said = id;
+        sent = id;
     }
-    assert!((1..1000).contains(&said), "{said} calls were taken");
+    assert!((1..1000).contains(&sent), "{sent} calls were taken");
     assert_eq!(client.session.await.unwrap(), End::Broken);
 }
 
 #[tokio::test(start_paused = true)]
 async fn whoever_closes_gets_the_answers_under_way() {
     let mut client = Client::new();
-    client.say(HELLO).await;
-    client.next().await;
-    client.say(&call(1, "hang", &json!({}))).await;
-    client.say(&call(2, "echo", &json!({ "text": "a" }))).await;
+    client.send(HELLO).await;
+    client.receive().await;
+    client.send(&call(1, "hang", &json!({}))).await;
+    client.send(&call(2, "echo", &json!({ "text": "a" }))).await;
     client.writer.shutdown().await.unwrap();
-    assert_eq!(client.next().await["id"], 2);
-    assert_eq!(client.next().await["id"], 1, "after its 30 s");
+    assert_eq!(client.receive().await["id"], 2);
+    assert_eq!(client.receive().await["id"], 1, "after its 30 s");
     assert_eq!(client.session.await.unwrap(), End::Closed);
 }

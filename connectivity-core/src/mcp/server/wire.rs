@@ -1,5 +1,5 @@
-//! A session's two streams of bytes, as the transport that rmcp runs it on: the framing, and what
-//! bounds a client.
+//! Transport on which rmcp runs a server session over two byte streams: the framing, and the limits
+//! on a client.
 
 use std::io;
 use std::sync::Arc;
@@ -15,55 +15,55 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::handler::size;
+use super::handler::encoded_size;
 use super::line::{End, Line, Stage};
 use crate::mcp::protocol::framer::{Framed, Framer};
-use crate::mcp::protocol::message::{self, INVALID_REQUEST, PARSE_ERROR, Read, refusal};
+use crate::mcp::protocol::message::{self, INVALID_REQUEST, PARSE_ERROR, Parsed, refusal};
 use crate::mcp::protocol::send_queue::SendQueue;
-use crate::mcp::protocol::{LEAVING, MAX_MEMBERS};
+use crate::mcp::protocol::{MAX_MEMBERS, SHUTDOWN_NOTIFICATION};
 
-/// Reading and writing a message of more bytes takes longer than sockets should wait.
-const LARGE: usize = 64 * 1024;
+/// Parsing or encoding a message above this size takes longer than sockets should wait.
+const LARGE_MESSAGE: usize = 64 * 1024;
 
-/// A list of more tools is a large message.
-const MANY_TOOLS: usize = 64;
+/// A tool list above this length is a large message.
+const LARGE_TOOL_LIST: usize = 64;
 
-/// Returns whether an answer takes a while to be written as JSON.
+/// Returns whether a message takes long to encode as JSON.
 fn is_large(message: &ServerJsonRpcMessage) -> bool {
     let ServerJsonRpcMessage::Response(response) = message else { return false };
     match &response.result {
-        ServerResult::CallToolResult(result) => size(result) > LARGE,
-        ServerResult::ListToolsResult(list) => list.tools.len() > MANY_TOOLS,
+        ServerResult::CallToolResult(result) => encoded_size(result) > LARGE_MESSAGE,
+        ServerResult::ListToolsResult(list) => list.tools.len() > LARGE_TOOL_LIST,
         _ => false,
     }
 }
 
-/// How long a session that is to end refuses requests that were on their way, once all others were
-/// answered.
+/// How long a draining session still refuses requests that were on their way, once all others have
+/// their replies.
 const LINGER: Duration = Duration::from_millis(200);
 
-/// Whether requests are taken.
+/// Whether a session accepts requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SessionState {
     Open,
-    /// Not any more: the client was told, and gets the answers that are under way.
+    /// Accepts no more: the client was notified, and gets the replies to its requests in flight.
     Closing,
-    /// There are none: what crossed the notice on its way is refused until then, so that it is
-    /// known not to have run.
+    /// All replies are sent. Requests that crossed the shutdown notification are refused until this
+    /// time, so that the client knows that they did not run.
     Lingering(Instant),
     Shut,
 }
 
 impl SessionState {
-    /// Waits until it is moved.
+    /// Waits for the next state.
     async fn next(self, line: &Line) -> Self {
         match self {
             Self::Open => {
-                line.reached(Stage::Ending).await;
+                line.wait_stage(Stage::Ending).await;
                 Self::Closing
             }
             Self::Closing => {
-                line.is_idle().await;
+                line.wait_idle().await;
                 Self::Lingering(Instant::now() + LINGER)
             }
             Self::Lingering(until) => {
@@ -75,22 +75,22 @@ impl SessionState {
     }
 }
 
-/// The transport.
+/// Transport of a server session.
 pub(super) struct Wire<R, W> {
     reader: R,
     framer: Framer,
     line: Arc<Line>,
     send_queue: Arc<SendQueue<W>>,
-    /// An answer of ours that has not left yet: nothing more is read before.
-    refused: bool,
+    /// Whether a refusal is queued but not sent. Nothing more is read before it is sent.
+    refusal_pending: bool,
     state: SessionState,
-    /// Whether a request has come: before that nothing else is understood.
-    begun: bool,
-    /// Where large messages are read and written, unless here: JSON takes a while, and this may be
-    /// an IO thread.
-    user: Option<Handle>,
-    /// A large message that is being read there.
-    reading: Option<JoinHandle<Read>>,
+    /// Whether a request has arrived. Before that, other messages are ignored.
+    started: bool,
+    /// Runtime on which large messages are parsed and encoded, `None` for the current one: JSON
+    /// takes long, and this may be an IO thread.
+    runtime: Option<Handle>,
+    /// A large message that is being parsed on that runtime.
+    parsing: Option<JoinHandle<Parsed>>,
 }
 
 impl<R, W> Wire<R, W>
@@ -98,143 +98,145 @@ where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    /// Reads and writes a session. A message is at most `limit` bytes long, and an answer is not
-    /// left unread for longer than `stall`.
+    /// Creates a transport for messages of at most `limit` bytes. `write_timeout` limits how long a
+    /// client may leave a reply unread.
     pub(super) fn new(
         reader: R,
         writer: W,
         line: Arc<Line>,
         limit: usize,
-        stall: Option<Duration>,
-        user: Option<Handle>,
+        write_timeout: Option<Duration>,
+        runtime: Option<Handle>,
     ) -> Self {
-        let send_queue = Arc::new(SendQueue::new(writer, stall));
+        let send_queue = Arc::new(SendQueue::new(writer, write_timeout));
         Self {
             reader,
             framer: Framer::new(limit, MAX_MEMBERS),
             line,
             send_queue,
-            refused: false,
+            refusal_pending: false,
             state: SessionState::Open,
-            begun: false,
-            user,
-            reading: None,
+            started: false,
+            runtime,
+            parsing: None,
         }
     }
 
     fn refuse(&mut self, refusal: &Value) {
-        let put = serde_json::to_vec(refusal)
+        let queued = serde_json::to_vec(refusal)
             .map_err(io::Error::other)
-            .and_then(|bytes| self.send_queue.put(bytes, None));
-        self.refused = put.is_ok();
+            .and_then(|bytes| self.send_queue.push(bytes, None));
+        self.refusal_pending = queued.is_ok();
     }
 
-    /// Waits until an answer of ours has left.
-    async fn refusal_leaves(&mut self) {
-        if self.refused {
-            if let Err(cause) = self.send_queue.drained().await {
-                self.line.broken(&cause);
+    /// Waits until the queued refusal has been sent.
+    async fn flush_refusal(&mut self) {
+        if self.refusal_pending {
+            if let Err(cause) = self.send_queue.flush_and_wait().await {
+                self.line.close_broken(&cause);
             }
-            self.refused = false;
+            self.refusal_pending = false;
         }
     }
 
-    /// Takes what is there already; `None` until more was read.
-    fn take(&mut self) -> Option<ClientJsonRpcMessage> {
-        while !self.refused && !self.line.has_ended() {
-            let read = match self.framer.next()? {
+    /// Returns the next buffered message, or `None` until more bytes have been read.
+    fn next_buffered(&mut self) -> Option<ClientJsonRpcMessage> {
+        while !self.refusal_pending && !self.line.has_ended() {
+            let parsed = match self.framer.next()? {
                 Framed::Value(bytes) => self.parse(bytes)?,
-                Framed::Junk => Read::Refused(refusal(None, PARSE_ERROR, "not JSON")),
+                Framed::Junk => Parsed::Refused(refusal(None, PARSE_ERROR, "not JSON")),
                 Framed::TooManyMembers(bytes) => {
                     let id = message::head(&bytes).and_then(message::Head::request_id);
-                    Read::Refused(message::too_large(
+                    Parsed::Refused(message::too_large(
                         id.as_ref(),
                         "the message has too many members",
                     ))
                 }
-                Framed::TooLong(beginning) => {
+                Framed::TooLong(prefix) => {
                     let text = format!("the message is over {} bytes", self.framer.limit());
-                    Read::Refused(message::too_large(message::id_in(&beginning).as_ref(), &text))
+                    Parsed::Refused(message::too_large(message::find_id(&prefix).as_ref(), &text))
                 }
                 Framed::Endless => {
                     self.line.close(End::TooLong);
-                    Read::Refused(refusal(
+                    Parsed::Refused(refusal(
                         None,
                         INVALID_REQUEST,
                         "the message is too long; the session ends",
                     ))
                 }
             };
-            if let Some(message) = self.accept(read) {
+            if let Some(message) = self.accept(parsed) {
                 return Some(message);
             }
         }
         None
     }
 
-    /// Reads a message, here or, a large one, elsewhere.
-    fn parse(&mut self, bytes: Bytes) -> Option<Read> {
-        match self.user.as_ref().filter(|_| bytes.len() > LARGE) {
-            Some(user) => self.reading = Some(user.spawn(async move { message::read(&bytes) })),
-            None => return Some(message::read(&bytes)),
+    /// Parses a message, or starts to parse it on the other runtime if it is large.
+    fn parse(&mut self, bytes: Bytes) -> Option<Parsed> {
+        match self.runtime.as_ref().filter(|_| bytes.len() > LARGE_MESSAGE) {
+            Some(runtime) => {
+                self.parsing = Some(runtime.spawn(async move { message::parse(&bytes) }))
+            }
+            None => return Some(message::parse(&bytes)),
         }
         None
     }
 
-    /// Waits for a large message that is read elsewhere.
-    async fn parsed(&mut self) -> Option<ClientJsonRpcMessage> {
-        let read = self.reading.as_mut()?.await;
-        self.reading = None;
-        match read {
-            Ok(read) => self.accept(read),
+    /// Waits for a large message that is parsed on the other runtime.
+    async fn wait_parsed(&mut self) -> Option<ClientJsonRpcMessage> {
+        let parsed = self.parsing.as_mut()?.await;
+        self.parsing = None;
+        match parsed {
+            Ok(parsed) => self.accept(parsed),
             Err(_) => {
-                // The user's runtime is shut down.
+                // The runtime of the user was shut down.
                 self.line.close(End::Broken);
                 None
             }
         }
     }
 
-    /// Takes, refuses or passes over a message.
-    fn accept(&mut self, read: Read) -> Option<ClientJsonRpcMessage> {
-        match read {
-            Read::Message(message) => match self.admit(&message) {
+    /// Accepts, refuses or ignores a message.
+    fn accept(&mut self, parsed: Parsed) -> Option<ClientJsonRpcMessage> {
+        match parsed {
+            Parsed::Message(message) => match self.admit(&message) {
                 Ok(true) => return Some(*message),
                 Ok(false) => {}
                 Err(refused) => self.refuse(&refused),
             },
-            Read::Refused(refused) => self.refuse(&refused),
-            Read::PassedOver => tracing::debug!("a message that asks nothing was passed over"),
+            Parsed::Refused(refused) => self.refuse(&refused),
+            Parsed::Ignored => tracing::debug!("a message that asks nothing was passed over"),
         }
         None
     }
 
-    /// Says whether a message goes on to the session.
+    /// Returns whether a message is passed on to the session, or the response that refuses it.
     fn admit(&mut self, message: &ClientJsonRpcMessage) -> Result<bool, Value> {
         if let ClientJsonRpcMessage::Request(request) = message {
             if self.state != SessionState::Open {
-                return Err(message::too_late(&request.id));
+                return Err(message::draining(&request.id));
             }
             self.line.admit(&request.id)?;
-            self.begun = true;
+            self.started = true;
         }
-        if let Some(id) = message::cancels(message) {
-            self.line.cancelled(id);
+        if let Some(id) = message::cancelled_id(message) {
+            self.line.cancel(id);
         }
-        Ok(self.begun)
+        Ok(self.started)
     }
 
     async fn read(&mut self) {
         let buffer = self.framer.buffer();
         buffer.reserve(16 * 1024);
         let read = async {
-            self.line.room().await;
+            self.line.wait_capacity().await;
             self.reader.read_buf(buffer).await
         };
         let ended = tokio::select! {
             biased;
-            () = self.line.reached(Stage::Gone) => End::Closed,
-            next = self.state.next(&self.line) => return self.pass(next),
+            () = self.line.wait_stage(Stage::Gone) => End::Closed,
+            next = self.state.next(&self.line) => return self.transition(next),
             read = read => match read {
                 Ok(0) => End::Closed,
                 Ok(_) => return,
@@ -247,10 +249,12 @@ where
         self.line.close(ended);
     }
 
-    fn pass(&mut self, next: SessionState) {
-        self.state = if self.begun { next } else { SessionState::Shut };
+    fn transition(&mut self, next: SessionState) {
+        self.state = if self.started { next } else { SessionState::Shut };
         match self.state {
-            SessionState::Closing => self.refuse(&json!({ "jsonrpc": "2.0", "method": LEAVING })),
+            SessionState::Closing => {
+                self.refuse(&json!({ "jsonrpc": "2.0", "method": SHUTDOWN_NOTIFICATION }))
+            }
             SessionState::Shut => self.line.close(End::Closed),
             SessionState::Open | SessionState::Lingering(_) => {}
         }
@@ -275,35 +279,35 @@ where
             _ => None,
         };
         if let Some(id) = &id {
-            line.answers(id);
+            line.mark_replied(id);
         }
-        let elsewhere = self.user.clone().filter(|_| is_large(&message));
+        let runtime = self.runtime.clone().filter(|_| is_large(&message));
         async move {
             let encode = move || serde_json::to_vec(&message).map_err(io::Error::other);
-            let bytes = match elsewhere {
-                Some(user) => {
-                    user.spawn(async move { encode() }).await.map_err(io::Error::other)?
+            let bytes = match runtime {
+                Some(runtime) => {
+                    runtime.spawn(async move { encode() }).await.map_err(io::Error::other)?
                 }
                 None => encode(),
             };
-            send_queue.put(bytes?, id.map(|id| line.answer(id)))?;
-            send_queue.flush().await.inspect_err(|cause| line.broken(cause))
+            send_queue.push(bytes?, id.map(|id| line.pending_reply(id)))?;
+            send_queue.flush().await.inspect_err(|cause| line.close_broken(cause))
         }
     }
 
-    /// Everything in here can be dropped at an `.await` and begun again: rmcp does so whenever
-    /// something else happens.
+    /// Cancel safe at every `.await`: rmcp drops the future whenever something else happens, and
+    /// calls this again.
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
         loop {
-            self.refusal_leaves().await;
-            let message = match self.reading {
-                Some(_) => self.parsed().await,
-                None => self.take(),
+            self.flush_refusal().await;
+            let message = match self.parsing {
+                Some(_) => self.wait_parsed().await,
+                None => self.next_buffered(),
             };
             if message.is_some() {
                 return message;
             }
-            if self.refused || self.reading.is_some() {
+            if self.refusal_pending || self.parsing.is_some() {
                 continue;
             }
             if self.line.has_ended() {
@@ -311,11 +315,11 @@ where
             }
             self.read().await;
         }
-        // rmcp gives answers that are under way a few seconds when this is over; calls have
-        // deadlines of their own.
+        // rmcp gives calls in flight a few seconds once this returns; they have deadlines of their
+        // own.
         tokio::select! {
-            () = self.line.is_idle() => {}
-            () = self.line.reached(Stage::Gone) => {}
+            () = self.line.wait_idle() => {}
+            () = self.line.wait_stage(Stage::Gone) => {}
         }
         None
     }
@@ -324,7 +328,7 @@ where
         let finished = self.send_queue.finish();
         tokio::select! {
             finished = finished => finished,
-            () = self.line.reached(Stage::Gone) => Ok(()),
+            () = self.line.wait_stage(Stage::Gone) => Ok(()),
         }
     }
 }

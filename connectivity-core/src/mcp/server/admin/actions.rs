@@ -1,11 +1,11 @@
-//! The tools of the admin, as clients see them.
+//! Definitions of the admin tools, as clients see them.
 
 use rmcp::model::ToolAnnotations;
 use serde_json::{Map, Value, json};
 
 use crate::mcp::server::catalogue::{Kind, Listed};
 
-/// What a tool of the admin does.
+/// Operation of an admin tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::mcp::server) enum Action {
     List,
@@ -66,7 +66,7 @@ impl Action {
         }
     }
 
-    /// The arguments by name, and those that must be there.
+    /// Returns the names of the arguments, and of the required ones.
     fn arguments(self) -> (Vec<&'static str>, &'static [&'static str]) {
         match self {
             Self::List | Self::Inspect => (vec![], &[]),
@@ -82,20 +82,20 @@ impl Action {
     }
 
     fn output(self) -> Value {
-        let changes = json!({ "type": "array", "items": { "type": "object" } });
+        let objects = json!({ "type": "array", "items": { "type": "object" } });
         let (properties, required) = match self {
-            Self::List => (json!({ "routes": changes }), json!(["routes"])),
+            Self::List => (json!({ "routes": objects }), json!(["routes"])),
             Self::Get => (json!({ "route": { "type": ["object", "null"] } }), json!(["route"])),
-            Self::History => (json!({ "changes": changes }), json!(["changes"])),
+            Self::History => (json!({ "changes": objects }), json!(["changes"])),
             Self::Inspect => {
-                let list = &changes;
+                let list = &objects;
                 (
                     json!({ "generation": { "type": "integer" }, "routes": list, "services": list }),
                     json!(["generation"]),
                 )
             }
             Self::Upsert | Self::SetStrategy | Self::Delete | Self::Rollback => {
-                let mut properties = json!({ "outcome": { "type": "string" }, "dry_run": { "type": "boolean" }, "changes": changes });
+                let mut properties = json!({ "outcome": { "type": "string" }, "dry_run": { "type": "boolean" }, "changes": objects });
                 if self == Self::Rollback {
                     properties["bad"] = json!({ "type": "array", "items": { "type": "string" } });
                 }

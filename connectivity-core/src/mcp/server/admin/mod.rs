@@ -1,5 +1,4 @@
-//! The tools of the admin: a catalogue of their own, in which a write only tries unless it is told
-//! otherwise.
+//! The admin tools: a catalogue of their own, in which a write is a dry run by default.
 
 mod actions;
 mod shown;
@@ -11,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::catalogue::{Kind, Listed, Spelling, Tools, failed, in_order, object, value};
+use super::catalogue::{Kind, Listed, Spelling, Tools, failure, into_object, sorted, success};
 use crate::context;
 use crate::name::shown as shown_name;
 use crate::router::Router;
@@ -19,10 +18,10 @@ use crate::routes::{Admin, AdminError, Change, RouteSpec};
 
 pub(super) use actions::Action;
 
-/// The most changes that `routes.history` tells.
+/// Maximum number of changes that `routes.history` returns.
 const MAX_HISTORY: usize = 1_000;
 
-/// The tools, and what they work on.
+/// The admin tools, and the router and routes they work on.
 #[derive(Debug)]
 pub(super) struct AdminTools {
     router: Router,
@@ -32,11 +31,11 @@ pub(super) struct AdminTools {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+struct NoArguments {}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Named {
+struct Get {
     name: String,
 }
 
@@ -80,7 +79,7 @@ struct Rollback {
     dry_run: Option<bool>,
 }
 
-/// Why a tool has no answer.
+/// Reason why an admin tool failed.
 enum ToolError {
     Arguments(String),
     Admin(AdminError),
@@ -95,7 +94,7 @@ impl From<AdminError> for ToolError {
 impl AdminTools {
     pub(super) fn new(router: Router, admin: Admin, spelling: Spelling) -> Self {
         let tools = Action::ALL.iter().filter_map(|action| spelling.spell(action.listed()));
-        Self { router, admin, tools: in_order(tools.map(Arc::new)) }
+        Self { router, admin, tools: sorted(tools.map(Arc::new)) }
     }
 
     pub(super) fn tools(&self) -> Tools {
@@ -103,30 +102,32 @@ impl AdminTools {
     }
 
     pub(super) async fn call(&self, tool: &Listed, arguments: JsonObject) -> CallToolResult {
-        let Kind::Admin(action) = tool.kind else { return failed("no tool of the admin") };
-        match self.act(action, arguments).await {
-            Ok(answer) => value(object(answer)),
+        let Kind::Admin(action) = tool.kind else { return failure("no tool of the admin") };
+        match self.execute(action, arguments).await {
+            Ok(output) => success(into_object(output)),
             Err(refusal) => {
-                let (kind, message) = told(refusal);
-                failed(json!({ "kind": kind, "name": tool.name(), "message": message }).to_string())
+                let (kind, message) = describe(refusal);
+                failure(
+                    json!({ "kind": kind, "name": tool.name(), "message": message }).to_string(),
+                )
             }
         }
     }
 
-    async fn act(&self, action: Action, arguments: JsonObject) -> Result<Value, ToolError> {
+    async fn execute(&self, action: Action, arguments: JsonObject) -> Result<Value, ToolError> {
         match action {
             Action::List => {
-                read::<Nothing>(arguments)?;
+                parse_arguments::<NoArguments>(arguments)?;
                 let routes: Vec<_> = self.admin.list().await?.iter().map(shown::route).collect();
                 Ok(json!({ "routes": routes }))
             }
             Action::Get => {
-                let Named { name } = read(arguments)?;
+                let Get { name } = parse_arguments(arguments)?;
                 let route = self.admin.get(&name).await?;
                 Ok(json!({ "route": route.as_ref().map(shown::route) }))
             }
             Action::History => {
-                let History { name, limit } = read(arguments)?;
+                let History { name, limit } = parse_arguments(arguments)?;
                 let changes = self
                     .admin
                     .history(name.as_deref(), limit.unwrap_or(20).min(MAX_HISTORY))
@@ -134,7 +135,7 @@ impl AdminTools {
                 Ok(json!({ "changes": changes.iter().map(shown::change).collect::<Vec<_>>() }))
             }
             Action::Inspect => {
-                read::<Nothing>(arguments)?;
+                parse_arguments::<NoArguments>(arguments)?;
                 let inspection = serde_json::to_value(self.router.inspect());
                 inspection.map_err(|cause| ToolError::Arguments(cause.to_string()))
             }
@@ -147,41 +148,42 @@ impl AdminTools {
     async fn write(&self, action: Action, arguments: JsonObject) -> Result<Value, ToolError> {
         match action {
             Action::Upsert => {
-                let Upsert { name, strategy, endpoint, config, dry_run } = read(arguments)?;
+                let Upsert { name, strategy, endpoint, config, dry_run } =
+                    parse_arguments(arguments)?;
                 let write = self.begin(action, &name, dry_run);
                 let spec =
                     endpoint.into_iter().fold(RouteSpec::new(name, strategy), RouteSpec::endpoint);
                 let spec = match config {
-                    Some(config) if shown::holds_hidden(&config) => {
-                        return Err(ToolError::Arguments(shown::HIDDEN_AGAIN.to_owned()));
+                    Some(config) if shown::contains_hidden(&config) => {
+                        return Err(ToolError::Arguments(shown::HIDDEN_IN_CONFIG.to_owned()));
                     }
                     Some(config) => spec.config(Value::Object(config).to_string()),
                     None => spec,
                 };
-                Ok(write.done(write.admin.upsert(spec).await?.as_slice()))
+                Ok(write.report(write.admin.upsert(spec).await?.as_slice()))
             }
             Action::SetStrategy => {
-                let SetStrategy { name, strategy, dry_run } = read(arguments)?;
+                let SetStrategy { name, strategy, dry_run } = parse_arguments(arguments)?;
                 let write = self.begin(action, &name, dry_run);
-                Ok(write.done(write.admin.set_strategy(&name, &strategy).await?.as_slice()))
+                Ok(write.report(write.admin.set_strategy(&name, &strategy).await?.as_slice()))
             }
             Action::Delete => {
-                let Delete { name, dry_run } = read(arguments)?;
+                let Delete { name, dry_run } = parse_arguments(arguments)?;
                 let write = self.begin(action, &name, dry_run);
-                Ok(write.done(write.admin.delete(&name).await?.as_slice()))
+                Ok(write.report(write.admin.delete(&name).await?.as_slice()))
             }
             _ => {
-                let Rollback { generation, name, dry_run } = read(arguments)?;
+                let Rollback { generation, name, dry_run } = parse_arguments(arguments)?;
                 let write = self.begin(action, name.as_deref().unwrap_or("(all)"), dry_run);
                 let report = write.admin.rollback(generation, name.as_deref()).await?;
-                let mut done = write.done(&report.changes);
-                done["bad"] = report.bad.iter().map(ToString::to_string).collect();
-                Ok(done)
+                let mut result = write.report(&report.changes);
+                result["bad"] = report.bad.iter().map(ToString::to_string).collect();
+                Ok(result)
             }
         }
     }
 
-    /// Notes who is about to change what. Without a word it is only tried.
+    /// Logs who is about to change what. The change is a dry run unless the call says otherwise.
     fn begin(&self, action: Action, name: &str, dry_run: Option<bool>) -> Write {
         let dry_run = dry_run.unwrap_or(true);
         let context = context::current();
@@ -197,14 +199,14 @@ impl AdminTools {
     }
 }
 
-/// A change to be made, or to be tried.
+/// A change to make, or to try as a dry run.
 struct Write {
     admin: Admin,
     dry_run: bool,
 }
 
 impl Write {
-    fn done(&self, changes: &[Change]) -> Value {
+    fn report(&self, changes: &[Change]) -> Value {
         let outcome = match (changes.is_empty(), self.dry_run) {
             (true, _) => "nothing to change: it is so already",
             (false, true) => "not done, only tried; `\"dry_run\": false` does it",
@@ -215,13 +217,13 @@ impl Write {
     }
 }
 
-fn read<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, ToolError> {
+fn parse_arguments<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, ToolError> {
     serde_json::from_value(Value::Object(arguments))
         .map_err(|cause| ToolError::Arguments(cause.to_string()))
 }
 
-/// A refusal as a word and a text.
-fn told(refusal: ToolError) -> (&'static str, String) {
+/// Returns the kind and the message of an error.
+fn describe(refusal: ToolError) -> (&'static str, String) {
     match refusal {
         ToolError::Arguments(cause) => ("decode", cause),
         ToolError::Admin(error) => {

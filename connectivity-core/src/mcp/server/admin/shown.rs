@@ -1,4 +1,4 @@
-//! Rows as the tools of the admin show them: without what may be a secret.
+//! Rows as the admin tools show them, without possible secrets.
 
 use std::time::UNIX_EPOCH;
 
@@ -7,22 +7,22 @@ use serde_json::{Value, json};
 
 use crate::routes::{Change, Field, RouteRow, StoredRoute};
 
-/// Stands where a secret may be.
+/// Placeholder for a value that may be a secret.
 const HIDDEN: &str = "(hidden)";
 
-/// What is said to whoever writes it back.
-pub(super) const HIDDEN_AGAIN: &str = "config: `(hidden)` is no value; state all of the config, with secrets as `env:NAME` or `file:/path`, or leave the config out";
+/// Error text for a config that contains the placeholder.
+pub(super) const HIDDEN_IN_CONFIG: &str = "config: `(hidden)` is no value; state all of the config, with secrets as `env:NAME` or `file:/path`, or leave the config out";
 
-/// A row as it stands in the file.
+/// Returns a row as it is stored.
 pub(super) fn route(route: &StoredRoute) -> Value {
-    let mut shown = serde_json::to_value(route).unwrap_or_default();
-    if let Some(config) = shown.get_mut("config") {
+    let mut output = serde_json::to_value(route).unwrap_or_default();
+    if let Some(config) = output.get_mut("config") {
         hide(config);
     }
-    shown
+    output
 }
 
-/// A change of a row.
+/// Returns a change of a row.
 pub(super) fn change(change: &Change) -> Value {
     let at = change.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     json!({
@@ -49,7 +49,7 @@ fn text(field: &Field) -> Option<&str> {
     }
 }
 
-/// Hides values of headers, and keys, that stand there themselves; references to them may be seen.
+/// Hides literal values of headers and keys; references to such values stay visible.
 fn hide(config: &mut Value) {
     match config {
         Value::Object(config) => secrets(config).for_each(|value| {
@@ -60,14 +60,14 @@ fn hide(config: &mut Value) {
                 *value = HIDDEN.into();
             }
         }),
-        // A config that is no JSON may hold anything.
+        // A config that is not valid JSON may contain anything.
         Value::String(_) => *config = HIDDEN.into(),
         _ => {}
     }
 }
 
-/// Says whether a config was copied from one that something was hidden in.
-pub(super) fn holds_hidden(config: &JsonObject) -> bool {
+/// Returns whether a config contains the placeholder, copied from the output of a tool.
+pub(super) fn contains_hidden(config: &JsonObject) -> bool {
     secrets(&mut config.clone()).any(|value| value == HIDDEN)
 }
 
