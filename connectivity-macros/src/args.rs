@@ -1,4 +1,4 @@
-//! `#[service(name = "...", crate = path)]`.
+//! Arguments of the attribute: `#[service(name = "...", crate = path)]`.
 
 use proc_macro2::{Ident, TokenStream};
 use syn::ext::IdentExt;
@@ -8,16 +8,16 @@ use syn::{LitStr, Path, Token, parse_quote};
 use crate::diag::Diagnostics;
 use crate::names;
 
-/// What stands in the parentheses of the attribute.
+/// Arguments of the attribute.
 pub(crate) struct ServiceArgs {
-    /// The name on the wire; the trait's name in snake case if there is none.
+    /// The name on the wire; if there is none, the trait's name in snake case.
     pub(crate) name: Option<LitStr>,
-    /// Where generated code finds `connectivity-core`.
+    /// Path of `connectivity-core` in generated code.
     pub(crate) krate: Path,
 }
 
 impl ServiceArgs {
-    /// Reads the arguments; what is wrong is reported and otherwise as if it were not there.
+    /// Parses the arguments. Invalid ones are reported and otherwise ignored.
     pub(crate) fn parse(tokens: TokenStream, diagnostics: &mut Diagnostics) -> Self {
         let mut found = Found::default();
         let parser = |input: ParseStream<'_>| found.read(input, diagnostics);
@@ -51,7 +51,7 @@ impl Found {
                     if let Err(message) = names::check_service_name(&LitStr::value(&name)) {
                         diagnostics.on(&name, message);
                     }
-                    put(&mut self.name, name, &key, diagnostics);
+                    set_once(&mut self.name, name, &key, diagnostics);
                 }
                 "crate" => {
                     let path = value_with(
@@ -60,7 +60,7 @@ impl Found {
                         "crate = path::to::connectivity_core",
                         Path::parse_mod_style,
                     )?;
-                    put(&mut self.krate, path, &key, diagnostics);
+                    set_once(&mut self.krate, path, &key, diagnostics);
                 }
                 other => {
                     return Err(syn::Error::new(
@@ -77,7 +77,7 @@ impl Found {
     }
 }
 
-fn put<T>(slot: &mut Option<T>, value: T, key: &Ident, diagnostics: &mut Diagnostics) {
+fn set_once<T>(slot: &mut Option<T>, value: T, key: &Ident, diagnostics: &mut Diagnostics) {
     if slot.replace(value).is_some() {
         diagnostics.at(key.span(), format!("`{key}` is given twice"));
     }

@@ -1,4 +1,5 @@
-//! The attributes of a method: ours, which are read and removed, and the user's, which stay.
+//! Attributes of a method: those of `#[service]`, which are read and removed, and those of the
+//! user, which stay.
 
 use proc_macro2::Ident;
 use syn::punctuated::Punctuated;
@@ -8,14 +9,14 @@ use syn::{Attribute, Expr, ExprLit, Lit, Meta, Token, parse_quote_spanned};
 use crate::diag::Diagnostics;
 use crate::model::{Noop, Promises};
 
-/// The attributes that mean something to `#[service]`.
+/// Helper attributes of `#[service]`.
 const HELPERS: [&str; 4] = ["idempotent", "readonly", "no_cancel", "noop"];
 
 pub(crate) fn is_helper(attr: &Attribute) -> bool {
     HELPERS.iter().any(|helper| attr.path().is_ident(helper))
 }
 
-/// Says whether one of ours stands in a `cfg_attr`, which is a mistake.
+/// Returns whether an attribute is a `cfg_attr` with a helper attribute, which is an error.
 pub(crate) fn is_conditional_helper(attr: &Attribute) -> bool {
     conditional(attr).is_some_and(|(_, metas)| metas.iter().any(|meta| helper_of(meta).is_some()))
 }
@@ -24,8 +25,8 @@ fn helper_of(meta: &Meta) -> Option<&'static str> {
     HELPERS.into_iter().find(|helper| meta.path().is_ident(helper))
 }
 
-/// The `cfg`s among `attrs`, and those within a `cfg_attr`: they are repeated on everything that is
-/// generated for the same thing.
+/// Returns the `cfg`s among `attrs`, including those inside a `cfg_attr`. They are repeated on
+/// every item that is generated for the same source item.
 pub(crate) fn cfgs(attrs: &[Attribute]) -> Vec<Attribute> {
     attrs
         .iter()
@@ -35,7 +36,8 @@ pub(crate) fn cfgs(attrs: &[Attribute]) -> Vec<Attribute> {
         .collect()
 }
 
-/// `#[cfg_attr(a, cfg(b), doc(hidden))]` without what is no `cfg`.
+/// Reduces a `cfg_attr` to its `cfg`s: `#[cfg_attr(a, cfg(b), doc(hidden))]` becomes `#[cfg_attr(a,
+/// cfg(b))]`.
 fn inner_cfgs(attr: &Attribute) -> Option<Attribute> {
     let (condition, metas) = conditional(attr)?;
     let cfgs: Vec<_> = metas.into_iter().filter(|meta| meta.path().is_ident("cfg")).collect();
@@ -43,7 +45,7 @@ fn inner_cfgs(attr: &Attribute) -> Option<Attribute> {
         .then(|| parse_quote_spanned!(attr.span()=> #[cfg_attr(#condition, #(#cfgs),*)]))
 }
 
-/// The condition of a `cfg_attr`, and what it stands for.
+/// Returns the condition of a `cfg_attr` and the attributes that it expands to.
 fn conditional(attr: &Attribute) -> Option<(Meta, Vec<Meta>)> {
     if !attr.path().is_ident("cfg_attr") {
         return None;
@@ -53,7 +55,8 @@ fn conditional(attr: &Attribute) -> Option<(Meta, Vec<Meta>)> {
     Some((metas.next()?, metas.collect()))
 }
 
-/// Refuses what both ends of a wire have to agree on where it depends on how one of them is built.
+/// Reports helper attributes that depend on a `cfg`: client and server have to agree on them,
+/// however each is built.
 fn check_conditional(attrs: &[Attribute], diagnostics: &mut Diagnostics) {
     for meta in attrs.iter().filter_map(conditional).flat_map(|(_, metas)| metas) {
         if let Some(helper) = helper_of(&meta) {
@@ -65,11 +68,11 @@ fn check_conditional(attrs: &[Attribute], diagnostics: &mut Diagnostics) {
     }
 }
 
-/// What the client's method repeats of the attributes of the trait's.
-pub(crate) fn repeated(attrs: &[Attribute]) -> Vec<Attribute> {
-    let mut repeated = matching(attrs, &["doc", "deprecated"]);
-    repeated.extend(cfgs(attrs));
-    repeated
+/// Returns the attributes of the trait's method that the client's method repeats.
+pub(crate) fn client_attrs(attrs: &[Attribute]) -> Vec<Attribute> {
+    let mut client_attrs = matching(attrs, &["doc", "deprecated"]);
+    client_attrs.extend(cfgs(attrs));
+    client_attrs
 }
 
 fn matching(attrs: &[Attribute], names: &[&str]) -> Vec<Attribute> {
@@ -80,7 +83,7 @@ fn matching(attrs: &[Attribute], names: &[&str]) -> Vec<Attribute> {
         .collect()
 }
 
-/// The doc comment as text. `#[doc = include_str!(..)]` and the like stay out of it.
+/// Returns the doc comment as text, without `#[doc = include_str!(..)]` and the like.
 pub(crate) fn docs(attrs: &[Attribute]) -> String {
     let lines = attrs
         .iter()
@@ -99,7 +102,7 @@ fn doc_line(attr: &Attribute) -> Option<String> {
     }
 }
 
-/// Reads our attributes on a method.
+/// Parses the helper attributes of a method.
 pub(crate) fn helpers(
     attrs: &[Attribute],
     diagnostics: &mut Diagnostics,
@@ -116,7 +119,7 @@ pub(crate) fn helpers(
         }
         seen.push(name);
         match name.to_string().as_str() {
-            "noop" => noop = read_noop(attr, diagnostics),
+            "noop" => noop = parse_noop(attr, diagnostics),
             other => {
                 check_bare(attr, other, diagnostics);
                 promises.idempotent |= other == "idempotent";
@@ -134,7 +137,7 @@ fn check_bare(attr: &Attribute, name: &str, diagnostics: &mut Diagnostics) {
     }
 }
 
-fn read_noop(attr: &Attribute, diagnostics: &mut Diagnostics) -> Option<Noop> {
+fn parse_noop(attr: &Attribute, diagnostics: &mut Diagnostics) -> Option<Noop> {
     match &attr.meta {
         Meta::NameValue(meta) => return Some(Noop::Value(meta.value.clone())),
         Meta::List(list) => {

@@ -1,9 +1,9 @@
-//! Collects mistakes, so that one build shows all of them.
+//! Collects errors, so that one build reports all of them.
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 
-/// The mistakes found so far, in the order of their discovery.
+/// Errors found so far, in the order of their discovery.
 #[derive(Default)]
 pub(crate) struct Diagnostics {
     errors: Vec<syn::Error>,
@@ -14,12 +14,12 @@ impl Diagnostics {
         self.errors.extend(error);
     }
 
-    /// Reports a mistake at one place in the source.
+    /// Reports an error at one span.
     pub(crate) fn at(&mut self, span: Span, message: impl std::fmt::Display) {
         self.errors.push(syn::Error::new(span, message));
     }
 
-    /// Reports a mistake that covers all of `tokens`.
+    /// Reports an error that spans all of `tokens`.
     pub(crate) fn on(&mut self, tokens: impl ToTokens, message: impl std::fmt::Display) {
         self.errors.push(syn::Error::new_spanned(tokens, message));
     }
@@ -28,7 +28,7 @@ impl Diagnostics {
         self.errors.is_empty()
     }
 
-    /// One `compile_error!` invocation for each mistake.
+    /// Returns one `compile_error!` invocation per error.
     pub(crate) fn into_compile_errors(self) -> impl Iterator<Item = TokenStream> {
         self.errors.into_iter().map(|error| error.to_compile_error())
     }

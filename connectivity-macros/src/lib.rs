@@ -1,8 +1,9 @@
 //! The attribute macro `#[service]` of `connectivity-core`, which re-exports and documents it.
 //!
-//! Tokens go one way: `parse` reads what is written, whatever it is; `validate` turns it into a
-//! `model` or says what to write instead; `expand` writes code that only builds descriptions and
-//! hands them to `connectivity_core::__private`. Nothing here decides how a call is made.
+//! Tokens flow in one direction. `parse` reads the source without checking it; `validate` turns it
+//! into a `model` or reports what to write instead; `expand` generates code that only builds
+//! descriptions and passes them to `connectivity_core::__private`. Nothing here decides how a call
+//! is made.
 
 mod args;
 mod attributes;
@@ -21,7 +22,7 @@ use crate::args::ServiceArgs;
 use crate::diag::Diagnostics;
 use crate::parse::ServiceTrait;
 
-// The documentation stands at the re-export in `connectivity-core`, where its examples can run.
+// The documentation is at the re-export in `connectivity-core`, where its examples can run.
 #[expect(
     missing_docs,
     reason = "documented where users see it: at the re-export in connectivity-core"
@@ -34,7 +35,7 @@ pub fn service(
     expand_service(args.into(), &item.into()).into()
 }
 
-/// The whole macro on `proc_macro2` tokens, so that unit tests can call it.
+/// Expands the macro on `proc_macro2` tokens, so that unit tests can call it.
 fn expand_service(args: TokenStream, item: &TokenStream) -> TokenStream {
     let mut diagnostics = Diagnostics::default();
     let args = ServiceArgs::parse(args, &mut diagnostics);

@@ -1,5 +1,5 @@
-//! A service that has passed every check. Types and expressions keep the user's tokens, and with
-//! them their places.
+//! Model of a service that passed all checks. Types and expressions keep the user's tokens, and
+//! with them their spans.
 
 use proc_macro2::Ident;
 use syn::{Attribute, Expr, Generics, Lifetime, Path, Type, Visibility};
@@ -19,15 +19,15 @@ pub(crate) struct Service {
 }
 
 pub(crate) struct Method {
-    /// The position in the source, whatever `cfg` leaves out.
+    /// Position in the source, including methods that `cfg` leaves out.
     pub(crate) index: usize,
     pub(crate) ident: Ident,
     /// The name on the wire, without the service.
     pub(crate) name: String,
     pub(crate) docs: String,
     pub(crate) cfgs: Vec<Attribute>,
-    /// The user's attributes that the client's method repeats.
-    pub(crate) repeated: Vec<Attribute>,
+    /// Attributes of the user that the client's method repeats.
+    pub(crate) client_attrs: Vec<Attribute>,
     /// Lifetimes only.
     pub(crate) generics: Generics,
     pub(crate) self_lifetime: Option<Lifetime>,
@@ -39,7 +39,7 @@ pub(crate) struct Method {
 
 impl Method {
     pub(crate) fn is_deprecated(&self) -> bool {
-        self.repeated.iter().any(|attr| attr.path().is_ident("deprecated"))
+        self.client_attrs.iter().any(|attr| attr.path().is_ident("deprecated"))
     }
 }
 
@@ -47,13 +47,13 @@ pub(crate) struct Argument {
     pub(crate) ident: Ident,
     /// The key in a JSON request.
     pub(crate) name: String,
-    /// As it is written.
+    /// The type as written.
     pub(crate) ty: Type,
-    /// `T` where `&T` is written.
+    /// `T` if `&T` is written.
     pub(crate) borrowed: Option<Type>,
 }
 
-/// What the marker attributes say of a method.
+/// Promises of a method, from its marker attributes.
 #[derive(Default, Clone, Copy)]
 pub(crate) struct Promises {
     pub(crate) idempotent: bool,
@@ -61,9 +61,9 @@ pub(crate) struct Promises {
     pub(crate) no_cancel: bool,
 }
 
-/// What a method answers while its route says `noop`.
+/// Value that a method returns while its route is `noop`.
 pub(crate) enum Noop {
-    /// `#[noop(default)]`, with the place of `default`.
+    /// `#[noop(default)]`, with the span of `default`.
     Default(proc_macro2::Span),
     /// `#[noop = expr]`
     Value(Expr),

@@ -1,13 +1,13 @@
-//! Names: of the service on the wire, and of the items that the macro invents.
+//! Names of the service on the wire, and of the generated items.
 
 use proc_macro2::{Ident, Span};
 use quote::format_ident;
 use syn::ext::IdentExt;
 
-/// The longest name of a service, in bytes; `connectivity_core::Name` has the same rule.
+/// Maximum length of a service name, in bytes; `connectivity_core::Name` has the same rule.
 pub(crate) const MAX_NAME_LEN: usize = 63;
 
-/// The public items that one trait gives rise to.
+/// Public items that are generated for a trait.
 pub(crate) struct Names {
     /// `DynBilling`, the object-safe form.
     pub(crate) dynamic: Ident,
@@ -29,8 +29,8 @@ impl Names {
     }
 }
 
-/// The identifier as generated code writes it: found under the user's name, at the user's place,
-/// but known to the compiler as generated, so that lints such as `dead_code` leave it alone.
+/// Returns the user's identifier for generated code. It keeps its name and its location, but the
+/// compiler treats it as generated, so that lints such as `dead_code` ignore it.
 pub(crate) fn public_ident(user: &Ident) -> Ident {
     let mut ident = user.clone();
     ident.set_span(public_span(user));
@@ -41,7 +41,7 @@ fn public_span(user: &Ident) -> Span {
     user.span().resolved_at(Span::call_site())
 }
 
-/// `order_book` for `OrderBook`, `http_gate` for `HTTPGate`.
+/// Converts to snake case: `order_book` for `OrderBook`, `http_gate` for `HTTPGate`.
 pub(crate) fn snake_case(ident: &Ident) -> String {
     let chars: Vec<char> = ident.unraw().to_string().chars().collect();
     let mut out = String::new();
@@ -58,7 +58,7 @@ pub(crate) fn snake_case(ident: &Ident) -> String {
     out
 }
 
-/// `OrderBook` for `order_book`.
+/// Converts to camel case: `OrderBook` for `order_book`.
 pub(crate) fn camel_case(ident: &Ident) -> String {
     let ident = ident.unraw().to_string();
     let words = ident.split('_').filter_map(|word| {
@@ -68,7 +68,10 @@ pub(crate) fn camel_case(ident: &Ident) -> String {
     words.collect()
 }
 
-/// Says what is wrong with the name of a service, if anything is.
+/// Checks the name of a service.
+///
+/// # Errors
+/// Returns what is wrong with the name.
 pub(crate) fn check_service_name(name: &str) -> Result<(), String> {
     let rule = "start with a letter or digit, then letters, digits, `_` and `-`";
     if name.is_empty() {

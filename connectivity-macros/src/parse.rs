@@ -1,4 +1,4 @@
-//! Reads a trait as it is written, without judging it: a mistake must not hide the next one.
+//! Parses a trait without validating it: an error must not hide the next one.
 
 use proc_macro2::{Group, Ident};
 use syn::ext::IdentExt;
@@ -20,20 +20,20 @@ pub(crate) struct ServiceTrait {
     pub(crate) items: Vec<Item>,
 }
 
-/// What stands between the braces of a trait.
+/// Item of a trait.
 pub(crate) enum Item {
     Method(Box<ParsedMethod>),
     /// An associated type or constant, or a macro call.
     Other(Box<TraitItem>),
 }
 
-/// A function of the trait, of any shape.
+/// A function of the trait, valid or not.
 pub(crate) struct ParsedMethod {
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) vis: Visibility,
     pub(crate) sig: Signature,
-    /// The braces and their tokens: unparsed, so that half-written code in an editor does not cost
-    /// the whole trait.
+    /// The braces and their tokens, unparsed: incomplete code in an editor must not make the whole
+    /// trait unreadable.
     pub(crate) body: Option<Group>,
 }
 
@@ -101,7 +101,7 @@ impl Parse for Item {
     }
 }
 
-/// Whether a signature follows: any qualifiers, then `fn`.
+/// Returns whether a function follows: any qualifiers, then `fn`.
 fn is_function(ahead: ParseStream<'_>) -> syn::Result<bool> {
     while ahead.peek(Token![const])
         || ahead.peek(Token![async])
@@ -129,7 +129,7 @@ impl Parse for ParsedMethod {
     }
 }
 
-/// The name of an argument, if its pattern is a plain name.
+/// Returns the name of an argument if its pattern is a plain name.
 pub(crate) fn plain_name(pat: &Pat) -> Option<&Ident> {
     match pat {
         Pat::Ident(pat)

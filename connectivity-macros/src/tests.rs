@@ -1,12 +1,12 @@
-//! What traits expand to, as people would read it. `INSTA_UPDATE=always cargo test -p
-//! connectivity-macros` writes the snapshots anew; review them like code.
+//! Snapshots of expansions, formatted. `INSTA_UPDATE=always cargo test -p connectivity-macros`
+//! updates them; review them like code.
 
 use proc_macro2::TokenStream;
 use quote::quote;
 
 use crate::expand_service;
 
-/// The expansion, formatted. Parsing it also proves that it is a list of items.
+/// Returns the expansion, formatted. Parsing it also proves that it is a list of items.
 fn expand(args: TokenStream, item: &TokenStream) -> String {
     let expansion = expand_service(args, item);
     prettyplease::unparse(&syn::parse2(expansion).unwrap())
@@ -84,8 +84,7 @@ fn there_is_a_limit_to_methods() {
     );
 }
 
-/// Nothing that can be written makes the macro panic, and whatever it says, it says beside some
-/// output.
+/// The macro does not panic on any input, and emits some output beside its errors.
 #[test]
 fn no_input_panics() {
     for (args, item) in [

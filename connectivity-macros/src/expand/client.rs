@@ -1,4 +1,4 @@
-//! `BillingClient`.
+//! Generates the client, such as `BillingClient`.
 
 use proc_macro2::TokenStream;
 
@@ -66,9 +66,9 @@ fn constructors(service: &Service) -> TokenStream {
     }
 }
 
-/// The trait's method is the client's own. A deprecated one is written out again: a call of it
-/// would be one of what is deprecated, which generated code cannot allow itself where an
-/// application forbids it.
+/// Generates a trait method of the client, which forwards to the client's own method. For a
+/// deprecated method the body is repeated: a call would be a use of a deprecated method, which
+/// generated code cannot allow where an application forbids that lint.
 fn forwarding_method(service: &Service, method: &Method) -> TokenStream {
     if !method.is_deprecated() {
         let (ident, args) = (&method.ident, signature::arg_names(method));
@@ -81,7 +81,7 @@ fn forwarding_method(service: &Service, method: &Method) -> TokenStream {
 
 fn inherent_method(service: &Service, method: &Method) -> TokenStream {
     let vis = &service.vis;
-    let repeated = &method.repeated;
+    let client_attrs = &method.client_attrs;
     let docs = method.docs.is_empty().then(|| {
         let docs = format!("Calls `{}.{}`.", service.name, method.name);
         hygienic!(#[doc = #docs])
@@ -89,7 +89,7 @@ fn inherent_method(service: &Service, method: &Method) -> TokenStream {
     let (signature, body) = (signature::async_fn(method), body(service, method));
     hygienic! {
         #docs
-        #(#repeated)*
+        #(#client_attrs)*
         #[inline]
         #vis #signature {
             #body
@@ -97,15 +97,16 @@ fn inherent_method(service: &Service, method: &Method) -> TokenStream {
     }
 }
 
-/// One await for both ways: two would make the future, and with it every call, larger.
+/// Generates the body of a client method. Both paths share one await: two would enlarge the future,
+/// and with it every call.
 fn body(service: &Service, method: &Method) -> TokenStream {
     let (krate, dynamic) = (&service.krate, &service.names.dynamic);
-    let (marker, twin) = (method::marker(method), dynamic::twin_name(method));
+    let (marker, dyn_method) = (method::marker(method), dynamic::dyn_method_name(method));
     let names: Vec<_> = signature::arg_names(method).collect();
     hygienic! {
         let answer: #krate::__private::CallFuture<'_, #marker> = match self.handle.fast::<#marker>() {
             ::core::option::Option::Some(service) => {
-                #krate::__private::CallFuture::Fast(#dynamic::#twin(service #(, #names)*))
+                #krate::__private::CallFuture::Fast(#dynamic::#dyn_method(service #(, #names)*))
             }
             ::core::option::Option::None => self.handle.slow::<#marker>((#(#names,)*)),
         };

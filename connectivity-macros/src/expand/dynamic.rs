@@ -1,4 +1,4 @@
-//! The object-safe twin of the trait, and what connects the two.
+//! Generates the object-safe form of the trait, and the impls that connect the two.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::format_ident;
@@ -7,12 +7,13 @@ use syn::ext::IdentExt;
 use crate::expand::{hygienic, signature};
 use crate::model::{Method, Service};
 
-/// The name of a method's twin. Equal names would make calls ambiguous where both traits are known.
-pub(super) fn twin_name(method: &Method) -> Ident {
+/// Returns the name of a method in the object-safe form. Equal names would make calls ambiguous
+/// where both traits are in scope.
+pub(super) fn dyn_method_name(method: &Method) -> Ident {
     format_ident!("__dyn_{}", method.ident.unraw(), span = proc_macro2::Span::mixed_site())
 }
 
-/// `trait DynBilling`.
+/// Generates `trait DynBilling`.
 pub(super) fn definition(service: &Service) -> TokenStream {
     let Service { vis, trait_name, cfgs, .. } = service;
     let dynamic = &service.names.dynamic;
@@ -21,7 +22,7 @@ pub(super) fn definition(service: &Service) -> TokenStream {
     );
     let methods = service.methods.iter().map(|method| {
         let cfgs = &method.cfgs;
-        let signature = twin_signature(service, method);
+        let signature = dyn_signature(service, method);
         hygienic!(#(#cfgs)* #[doc(hidden)] #signature;)
     });
     hygienic! {
@@ -34,11 +35,11 @@ pub(super) fn definition(service: &Service) -> TokenStream {
     }
 }
 
-/// `fn __dyn_charge<'call>(&'call self, order: &'call str, cents: u64) -> BoxFuture<'call,
-/// Result<..>>`.
-fn twin_signature(service: &Service, method: &Method) -> TokenStream {
+/// Generates the signature `fn __dyn_charge<'call>(&'call self, order: &'call str, cents: u64) ->
+/// BoxFuture<'call, Result<..>>`.
+fn dyn_signature(service: &Service, method: &Method) -> TokenStream {
     let krate = &service.krate;
-    let twin = twin_name(method);
+    let dyn_method = dyn_method_name(method);
     let output = &method.output;
     let args = method.args.iter().map(|argument| {
         let (ident, ty) = (&argument.ident, &argument.ty);
@@ -48,14 +49,17 @@ fn twin_signature(service: &Service, method: &Method) -> TokenStream {
         }
     });
     hygienic! {
-        fn #twin<'call>(&'call self #(, #args)*) -> #krate::__private::BoxFuture<'call, #output>
+        fn #dyn_method<'call>(
+            &'call self #(, #args)*
+        ) -> #krate::__private::BoxFuture<'call, #output>
     }
 }
 
-/// Everything that implements the trait is its twin; the twin as an object, and `Arc`s, implement
-/// the trait.
+/// Generates the impls that connect the traits. Every implementation of the trait implements the
+/// object-safe form; the trait object, and `Arc`s, implement the trait.
 ///
-/// Type parameters are not hygienic, and the user may have a type called `T`.
+/// The type parameter is `__T`: type parameters are not hygienic, and the user may have a type
+/// called `T`.
 pub(super) fn impls(service: &Service) -> TokenStream {
     let trait_name = &service.trait_name;
     let dynamic = &service.names.dynamic;
@@ -84,7 +88,7 @@ fn boxing_method(service: &Service, method: &Method) -> TokenStream {
     let cfgs = &method.cfgs;
     let trait_name = &service.trait_name;
     let ident = &method.ident;
-    let signature = twin_signature(service, method);
+    let signature = dyn_signature(service, method);
     let args = signature::arg_names(method);
     hygienic! {
         #(#cfgs)*
@@ -94,22 +98,22 @@ fn boxing_method(service: &Service, method: &Method) -> TokenStream {
     }
 }
 
-/// Through the object the future is a box, whose type names a lifetime that the trait's method
-/// cannot: so it is awaited.
+/// Generates a method that calls through the trait object. The future is awaited, not returned: it
+/// is a box whose type names a lifetime that the trait's method cannot name.
 fn object_method(service: &Service, method: &Method) -> TokenStream {
     let cfgs = &method.cfgs;
     let dynamic = &service.names.dynamic;
-    let (twin, args) = (twin_name(method), signature::arg_names(method));
+    let (dyn_method, args) = (dyn_method_name(method), signature::arg_names(method));
     let signature = signature::async_fn(method);
     hygienic! {
         #(#cfgs)*
         #signature {
-            #dynamic::#twin(self #(, #args)*).await
+            #dynamic::#dyn_method(self #(, #args)*).await
         }
     }
 }
 
-/// A method of the trait that hands on the future of another.
+/// Generates a trait method that returns the future of another method.
 pub(super) fn forwarding_method(method: &Method, call: &TokenStream) -> TokenStream {
     let cfgs = &method.cfgs;
     let signature = signature::future_fn(method);

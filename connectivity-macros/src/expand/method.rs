@@ -1,5 +1,5 @@
-//! One type without values for each method: it carries the description and the types, so that
-//! bounds are stated, and broken, in one place.
+//! Generates one marker type per method. It carries the description and the types, so that bounds
+//! are stated, and violated, in one place.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote_spanned};
@@ -11,8 +11,8 @@ use crate::expand::type_span::{TypeSpan, TypeSpans};
 use crate::model::{Method, Noop, Service};
 use crate::names;
 
-/// `__M0Charge`, in the `const` block: spelled as types are, because a lint that an application
-/// forbids cannot be allowed here.
+/// Returns the name of a marker type in the `const` block, such as `__M0Charge`. It is in camel
+/// case because a lint that an application forbids cannot be allowed here.
 pub(super) fn marker(method: &Method) -> Ident {
     format_ident!(
         "__M{}{}",
@@ -24,9 +24,9 @@ pub(super) fn marker(method: &Method) -> Ident {
 
 pub(super) fn expand(service: &Service) -> TokenStream {
     let tags = Tags::of(service);
-    let places = TypeSpans::of(service);
+    let spans = TypeSpans::of(service);
     let definitions =
-        service.methods.iter().map(|method| definition(service, method, &tags, &places));
+        service.methods.iter().map(|method| definition(service, method, &tags, &spans));
     let tags = tags.definitions(&service.krate);
     hygienic!(#tags #(#definitions)*)
 }
@@ -35,17 +35,17 @@ fn definition(
     service: &Service,
     method: &Method,
     tags: &Tags<'_>,
-    places: &TypeSpans,
+    spans: &TypeSpans,
 ) -> TokenStream {
     let krate = &service.krate;
     let cfgs = &method.cfgs;
     let marker = marker(method);
     let description = description(service, method);
     let args = method.args.iter().map(|argument| tags.parameter(krate, cfgs, argument));
-    let (ok_place, err_place) = places.of_result(&method.output);
-    let ok = part_of_result(krate, &method.output, "Ok", ok_place);
-    let err = part_of_result(krate, &method.output, "Err", err_place);
-    let explain = explain(krate, err_place);
+    let (ok_span, err_span) = spans.of_result(&method.output);
+    let ok = part_of_result(krate, &method.output, "Ok", ok_span);
+    let err = part_of_result(krate, &method.output, "Err", err_span);
+    let explain = explain(krate, err_span);
     let output = &method.output;
     let noop = method.noop.as_ref().map(noop);
     hygienic! {
@@ -85,20 +85,21 @@ fn description(service: &Service, method: &Method) -> TokenStream {
     }
 }
 
-/// `<Result<..> as MethodOutput>::Ok`. Its first and last token say where the compiler reports what
-/// it lacks.
-fn part_of_result(krate: &Path, output: &Type, part: &str, place: TypeSpan) -> TokenStream {
-    let part = Ident::new(part, place.last);
-    let open = quote_spanned!(place.first=> <);
+/// Generates `<Result<..> as MethodOutput>::Ok`. The compiler reports a missing impl at the spans
+/// of the first and the last token.
+fn part_of_result(krate: &Path, output: &Type, part: &str, span: TypeSpan) -> TokenStream {
+    let part = Ident::new(part, span.last);
+    let open = quote_spanned!(span.first=> <);
     hygienic!(#open #output as #krate::__private::MethodOutput>::#part)
 }
 
-/// All of it stands at the place of the type, so that what that lacks is told once.
-fn explain(krate: &Path, place: TypeSpan) -> TokenStream {
-    let error = Ident::new("error", place.first);
-    let err = quote_spanned!(place.first=> Self::Err);
+/// Generates `explain`. All of its tokens have the span of the type, so that a missing impl is
+/// reported once.
+fn explain(krate: &Path, span: TypeSpan) -> TokenStream {
+    let error = Ident::new("error", span.first);
+    let err = quote_spanned!(span.first=> Self::Err);
     let traits = hygienic!(use #krate::__private::explain::*;);
-    quote_spanned! {place.first=>
+    quote_spanned! {span.first=>
         fn explain(#error: &#err) -> ::core::option::Option<::std::string::String> {
             #traits
             (&&&Explain(#error)).explain()
@@ -107,7 +108,7 @@ fn explain(krate: &Path, place: TypeSpan) -> TokenStream {
 }
 
 fn noop(noop: &Noop) -> TokenStream {
-    let answer = match noop {
+    let value = match noop {
         Noop::Default(span) => {
             quote_spanned!(*span=> <Self::Ok as ::core::default::Default>::default())
         }
@@ -115,7 +116,7 @@ fn noop(noop: &Noop) -> TokenStream {
     };
     hygienic! {
         fn noop() -> ::core::option::Option<Self::Ok> {
-            let answer: Self::Ok = #answer;
+            let answer: Self::Ok = #value;
             ::core::option::Option::Some(answer)
         }
     }

@@ -1,5 +1,5 @@
-//! Writes the code. Everything that users do not name stands in one `const _` block, so that it
-//! cannot collide with theirs; what it does is build descriptions and hand them to
+//! Generates the code. Items that users do not name are in one `const _` block, so that they cannot
+//! collide with the user's items. The code builds descriptions and passes them to
 //! `connectivity_core::__private`.
 
 mod client;
@@ -19,8 +19,8 @@ pub(crate) use self::rejected::{rejected, unreadable};
 use crate::model::Service;
 use crate::parse::ServiceTrait;
 
-/// `quote!` whose local variables cannot meet those of the user: an argument may be called `call`
-/// or `service`.
+/// `quote!` whose local variables cannot collide with those of the user: an argument may be called
+/// `call` or `service`.
 macro_rules! hygienic {
     ($($tokens:tt)*) => {
         quote::quote_spanned!(proc_macro2::Span::mixed_site()=> $($tokens)*)
@@ -28,14 +28,14 @@ macro_rules! hygienic {
 }
 use hygienic;
 
-/// The expansion of a service that has passed every check.
+/// Returns the expansion of a service that passed all checks.
 pub(crate) fn service(source: &ServiceTrait, service: &Service) -> TokenStream {
     let trait_def = trait_def::expand(source, &service.names);
     let dynamic = dynamic::definition(service);
     let client = client::definition(service);
     let server = server::definition(service);
     let cfgs = &service.cfgs;
-    let hidden = [
+    let impls = [
         method::expand(service),
         dynamic::impls(service),
         client::impls(service),
@@ -49,7 +49,7 @@ pub(crate) fn service(source: &ServiceTrait, service: &Service) -> TokenStream {
         #(#cfgs)*
         #[allow(clippy::all, clippy::same_name_method)]
         const _: () = {
-            #(#hidden)*
+            #(#impls)*
         };
     }
 }

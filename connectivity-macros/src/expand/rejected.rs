@@ -1,4 +1,5 @@
-//! What is written for a trait with mistakes: enough that nothing but the mistakes is reported.
+//! Generates the code for an invalid trait: enough that the compiler reports only the errors found
+//! here.
 
 use std::collections::HashSet;
 
@@ -12,14 +13,14 @@ use crate::expand::{hygienic, trait_def};
 use crate::names::Names;
 use crate::parse::{self, Item, ParsedMethod, ServiceTrait};
 
-/// The trait, the names of what would have been generated, and the errors.
+/// Returns the trait, placeholders for the generated items, and the errors.
 ///
-/// The first error stands inside a type. To the compiler that type is wrong already, so it stays
-/// silent about everything that is done with the client and the service.
+/// The first error is inside a type. The compiler treats that type as invalid already, and reports
+/// nothing about uses of the client and the service.
 pub(crate) fn rejected(mut source: ServiceTrait, diagnostics: Diagnostics) -> TokenStream {
     let names = Names::of(&source.ident);
     let Names { dynamic, client, service } = &names;
-    soften(&mut source);
+    remove_reported(&mut source);
     let trait_def = trait_def::expand(&source, &names);
     let vis = &source.vis;
     let cfgs = attributes::cfgs(&source.attrs);
@@ -41,29 +42,29 @@ pub(crate) fn rejected(mut source: ServiceTrait, diagnostics: Diagnostics) -> To
     }
 }
 
-/// For what is no trait, or none that `syn` can read.
+/// Returns the output for an item that is not a trait, or that `syn` cannot parse.
 pub(crate) fn unreadable(item: &TokenStream, diagnostics: Diagnostics) -> TokenStream {
     let errors = diagnostics.into_compile_errors();
     quote!(#item #(#errors)*)
 }
 
-/// Takes from the trait what rustc would report a second time.
-fn soften(source: &mut ServiceTrait) {
+/// Removes from the trait what rustc would report a second time.
+fn remove_reported(source: &mut ServiceTrait) {
     let mut seen = HashSet::new();
     source.items.retain_mut(|item| match item {
         Item::Method(method) => {
-            soften_method(method);
+            remove_reported_in_method(method);
             !attributes::cfgs(&method.attrs).is_empty() || seen.insert(method.sig.ident.clone())
         }
         Item::Other(_) => true,
     });
 }
 
-fn soften_method(method: &mut ParsedMethod) {
+fn remove_reported_in_method(method: &mut ParsedMethod) {
     let has_body = method.body.is_some();
     let sig = &mut method.sig;
     sig.constness = None;
-    // Nothing needs the trait to be object-safe, but `self` and `Option<Self>` need a size.
+    // The trait need not be object-safe, but `self` and `Option<Self>` require a size.
     sig.generics.make_where_clause().predicates.push(parse_quote!(Self: ::core::marker::Sized));
     if has_body {
         return;

@@ -1,4 +1,4 @@
-//! `BillingService`: an implementation as the runtime sees it.
+//! Generates the service, such as `BillingService`: an implementation as the runtime sees it.
 
 use proc_macro2::TokenStream;
 
@@ -98,7 +98,7 @@ fn dispatch_arm(service: &Service, method: &Method) -> TokenStream {
     let krate = &service.krate;
     let dynamic = &service.names.dynamic;
     let (cfgs, index) = (&method.cfgs, method.index);
-    let (marker, twin) = (method::marker(method), dynamic::twin_name(method));
+    let (marker, dyn_method) = (method::marker(method), dynamic::dyn_method_name(method));
     let bound = method.args.iter().map(|argument| &argument.ident);
     let passed = method.args.iter().map(|argument| {
         let ident = &argument.ident;
@@ -110,7 +110,7 @@ fn dispatch_arm(service: &Service, method: &Method) -> TokenStream {
     hygienic! {
         #(#cfgs)*
         #index => #krate::__private::serve::<#marker, _>(call, move |(#(#bound,)*)| async move {
-            #dynamic::#twin(&*service #(, #passed)*).await
+            #dynamic::#dyn_method(&*service #(, #passed)*).await
         }),
     }
 }

@@ -1,4 +1,4 @@
-//! A method's signature as the generated impls repeat it.
+//! Generates a method's signature, as the generated impls repeat it.
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
@@ -7,14 +7,14 @@ use crate::expand::hygienic;
 use crate::model::Method;
 use crate::names;
 
-/// `async fn charge(&self, order: &str, cents: u64) -> Result<..>`, with the user's names and
-/// types.
+/// Returns `async fn charge(&self, order: &str, cents: u64) -> Result<..>`, with the user's names
+/// and types.
 pub(super) fn async_fn(method: &Method) -> TokenStream {
     let (head, output) = (head(method), &method.output);
     hygienic!(async #head -> #output)
 }
 
-/// The same with its future written out, for a body that has a future already.
+/// Returns the signature with an explicit future, for a body that already has a future.
 pub(super) fn future_fn(method: &Method) -> TokenStream {
     let (head, output) = (head(method), &method.output);
     hygienic!(#head -> impl ::core::future::Future<Output = #output> + ::core::marker::Send)
@@ -31,7 +31,7 @@ fn head(method: &Method) -> TokenStream {
     hygienic!(fn #ident #lifetimes(&#self_lifetime self #(, #args)*))
 }
 
-/// The arguments' names.
+/// Returns the names of the arguments.
 pub(super) fn arg_names(method: &Method) -> impl Iterator<Item = impl ToTokens> {
     method.args.iter().map(|argument| &argument.ident)
 }

@@ -1,5 +1,5 @@
-//! One type without values for each type of an argument: what the user's type lacks is wrong in the
-//! impl of its tag, and there only, at the user's tokens.
+//! Generates one tag type per argument type. If the user's type lacks an impl, the error is in the
+//! impl of its tag only, at the user's tokens.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident};
@@ -8,13 +8,14 @@ use syn::Attribute;
 use crate::expand::hygienic;
 use crate::model::{Argument, Service};
 
-/// The tags of a service, one for each spelling of a type.
+/// Tags of a service, one per spelling of a type.
 pub(super) struct Tags<'a> {
     tags: Vec<Tag<'a>>,
 }
 
 struct Tag<'a> {
-    /// A method that `cfg` leaves out must not take away the tag that another one uses.
+    /// Part of the key: a method that `cfg` leaves out must not remove the tag that another method
+    /// uses.
     cfgs: &'a [Attribute],
     argument: &'a Argument,
     spelling: String,
@@ -44,7 +45,7 @@ impl<'a> Tags<'a> {
         self.tags.iter().find(|tag| tag.spelling == spelling)
     }
 
-    /// `Own<__T0>` or `Ref<__T0>`.
+    /// Returns `Own<__T0>` or `Ref<__T0>`.
     pub(super) fn parameter(
         &self,
         krate: &syn::Path,

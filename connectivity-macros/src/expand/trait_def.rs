@@ -1,4 +1,4 @@
-//! The user's trait, with `async fn` written out so that every future is `Send`.
+//! Generates the user's trait, with `async fn` desugared so that every future is `Send`.
 
 use proc_macro2::{Group, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -9,11 +9,11 @@ use crate::expand::hygienic;
 use crate::names::Names;
 use crate::parse::{Item, ParsedMethod, ServiceTrait};
 
-/// The trait of a service, good or rejected: in both cases implementations and callers find what
-/// they expect.
+/// Returns the trait of a service, valid or rejected: in both cases implementations and callers
+/// find the items that they expect.
 pub(super) fn expand(source: &ServiceTrait, names: &Names) -> TokenStream {
     let ServiceTrait { vis, unsafety, ident, generics, supertraits, .. } = source;
-    let attrs = kept(&source.attrs);
+    let attrs = user_attrs(&source.attrs);
     let (_, _, where_clause) = generics.split_for_impl();
     let supertraits = supertraits.iter();
     let items = source.items.iter().map(|item| match item {
@@ -40,23 +40,23 @@ pub(super) fn expand(source: &ServiceTrait, names: &Names) -> TokenStream {
     }
 }
 
-fn kept(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
+fn user_attrs(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
     attrs
         .iter()
         .filter(|attr| !attributes::is_helper(attr) && !attributes::is_conditional_helper(attr))
 }
 
 fn method(source: &ParsedMethod) -> TokenStream {
-    // Generated code calls the method, and where an application forbids the lint it could not. The
-    // client's method, which callers see, is deprecated.
-    let attrs = kept(&source.attrs).filter(|attr| !attr.path().is_ident("deprecated"));
+    // Drop `deprecated`: generated code calls the method, and could not do so where an application
+    // forbids that lint. The client's method, which callers use, is deprecated.
+    let attrs = user_attrs(&source.attrs).filter(|attr| !attr.path().is_ident("deprecated"));
     let is_async = source.sig.asyncness.is_some();
-    let place = end_of_signature(&source.sig);
-    let sig = signature(&source.sig, place);
+    let end_span = end_of_signature(&source.sig);
+    let sig = signature(&source.sig, end_span);
     let end = match &source.body {
         Some(body) if is_async => async_body(body),
         Some(body) => body.to_token_stream(),
-        None => quote_spanned!(place=> ;),
+        None => quote_spanned!(end_span=> ;),
     };
     quote! { #(#attrs)* #sig #end }
 }
@@ -65,13 +65,14 @@ fn async_body(body: &Group) -> TokenStream {
     quote_spanned! {body.span()=> { async move #body } }
 }
 
-/// The user's place for the end of a signature: with it, a lint or a bound that is broken can be
-/// told at the method.
+/// Returns the user's span for the end of a signature: with it, a lint or a violated bound is
+/// reported at the method.
 fn end_of_signature(sig: &Signature) -> Span {
     output(sig).into_iter().last().map_or_else(|| sig.ident.span(), |token| token.span())
 }
 
-/// The signature with its future written out; attributes of arguments have been reported and go.
+/// Returns the signature with an explicit future. Attributes of arguments are removed; they have
+/// been reported.
 fn signature(source: &Signature, end: Span) -> Signature {
     let mut sig = source.clone();
     for input in &mut sig.inputs {
@@ -89,7 +90,7 @@ fn signature(source: &Signature, end: Span) -> Signature {
     sig
 }
 
-/// What a method returns, `()` if nothing is written.
+/// Returns the output type of a method, `()` if none is written.
 pub(super) fn output(sig: &Signature) -> TokenStream {
     match &sig.output {
         ReturnType::Type(_, ty) => ty.to_token_stream(),

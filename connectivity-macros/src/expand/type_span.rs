@@ -1,5 +1,5 @@
-//! Where the compiler reports that a type lacks something: at the type, and if it stands in many
-//! places, at the first, so that it is reported once.
+//! Spans at which the compiler reports that a type lacks an impl: at the type or, if it occurs
+//! several times, at its first occurrence, so that the error is reported once.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use syn::{GenericArgument, PathArguments, Type};
 
 use crate::model::Service;
 
-/// The first and the last token of a type.
+/// Spans of the first and the last token of a type.
 #[derive(Clone, Copy)]
 pub(super) struct TypeSpan {
     pub(super) first: Span,
@@ -24,38 +24,38 @@ impl TypeSpan {
     }
 }
 
-/// The place of the first type of each spelling.
+/// Spans of the first type of each spelling.
 pub(super) struct TypeSpans(HashMap<String, TypeSpan>);
 
 impl TypeSpans {
     pub(super) fn of(service: &Service) -> Self {
-        let mut places = HashMap::new();
+        let mut spans = HashMap::new();
         for ty in service.methods.iter().flat_map(|method| {
             let (ok, err) = parts_of_result(&method.output);
             [ok, err]
         }) {
             let tokens = ty.to_token_stream();
-            if let Some(place) = TypeSpan::of(tokens.clone()) {
-                places.entry(tokens.to_string()).or_insert(place);
+            if let Some(span) = TypeSpan::of(tokens.clone()) {
+                spans.entry(tokens.to_string()).or_insert(span);
             }
         }
-        Self(places)
+        Self(spans)
     }
 
-    /// Where to report a mistake in the `T` and in the `E` of a method's result.
+    /// Returns the spans for errors in the `T` and in the `E` of a method's result.
     pub(super) fn of_result(&self, output: &Type) -> (TypeSpan, TypeSpan) {
         let (ok, err) = parts_of_result(output);
         (self.of_type(ok), self.of_type(err))
     }
 
     fn of_type(&self, ty: &Type) -> TypeSpan {
-        let nowhere = TypeSpan { first: Span::mixed_site(), last: Span::mixed_site() };
-        self.0.get(&ty.to_token_stream().to_string()).copied().unwrap_or(nowhere)
+        let fallback = TypeSpan { first: Span::mixed_site(), last: Span::mixed_site() };
+        self.0.get(&ty.to_token_stream().to_string()).copied().unwrap_or(fallback)
     }
 }
 
-/// The `T` and the `E` as far as they are written; with an alias, what is not written stands for
-/// itself.
+/// Returns the `T` and the `E` as far as they are written. With an alias, the alias stands for a
+/// type that is not written.
 fn parts_of_result(output: &Type) -> (&Type, &Type) {
     let Type::Path(path) = output else { return (output, output) };
     let Some(PathArguments::AngleBracketed(arguments)) =

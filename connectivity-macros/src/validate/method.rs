@@ -1,4 +1,4 @@
-//! What a method may look like.
+//! Validation of methods.
 
 use proc_macro2::Ident;
 use syn::ext::IdentExt;
@@ -13,13 +13,13 @@ use crate::model::{Argument, Method};
 use crate::parse::{self, ParsedMethod};
 use crate::validate::types;
 
-/// The runtime implements its traits for this many arguments.
+/// The runtime implements its traits for up to this many arguments.
 const MAX_ARGS: usize = 12;
 
-/// The client has functions of these names.
-const TAKEN: [&str; 4] = ["new", "direct", "with_timeout", "clone"];
+/// Names of functions that every client has.
+const RESERVED_NAMES: [&str; 4] = ["new", "direct", "with_timeout", "clone"];
 
-/// Checks a method; it is there only if enough of it was right to build it.
+/// Validates a method. Returns it if enough of it was valid to build it.
 pub(super) fn lower(
     index: usize,
     source: &ParsedMethod,
@@ -38,7 +38,7 @@ pub(super) fn lower(
         name: source.sig.ident.unraw().to_string(),
         docs: attributes::docs(&source.attrs),
         cfgs: attributes::cfgs(&source.attrs),
-        repeated: attributes::repeated(&source.attrs),
+        client_attrs: attributes::client_attrs(&source.attrs),
         generics: source.sig.generics.clone(),
         self_lifetime,
         args: args?,
@@ -76,7 +76,7 @@ fn check_qualifiers(source: &ParsedMethod, diagnostics: &mut Diagnostics) {
 }
 
 fn check_name(ident: &Ident, diagnostics: &mut Diagnostics) {
-    if TAKEN.iter().any(|taken| ident.unraw() == taken) {
+    if RESERVED_NAMES.iter().any(|reserved| ident.unraw() == reserved) {
         diagnostics.at(
             ident.span(),
             format!(
@@ -101,7 +101,7 @@ fn check_generics(sig: &Signature, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The lifetime of `&'a self`.
+/// Returns the lifetime of `&'a self`.
 fn receiver(sig: &Signature, diagnostics: &mut Diagnostics) -> Option<Lifetime> {
     let Some(receiver) = sig.receiver() else {
         diagnostics.at(

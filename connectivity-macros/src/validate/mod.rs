@@ -1,7 +1,6 @@
-//! Turns what is written into a [`Service`], or says what to write instead.
+//! Turns the parsed trait into a [`Service`], or reports what to write instead.
 //!
-//! Every message stands at the smallest token that is wrong. A check that fails does not stop the
-//! next one.
+//! Every error is at the smallest token that is wrong. A failed check does not stop the next one.
 
 mod method;
 mod types;
@@ -17,10 +16,10 @@ use crate::model::Service;
 use crate::names::{self, Names};
 use crate::parse::{Item, ParsedMethod, ServiceTrait};
 
-/// The runtime keeps one bit for each method in a mask of this size.
+/// The runtime has one bit per method in a mask of this size.
 const MAX_METHODS: usize = 256;
 
-/// Checks everything; the service is there only if enough was right to build it.
+/// Validates the trait. Returns the service if enough of it was valid to build it.
 pub(crate) fn service(
     source: &ServiceTrait,
     args: &ServiceArgs,
@@ -78,7 +77,7 @@ fn check_head(source: &ServiceTrait, diagnostics: &mut Diagnostics) {
             "remove the `where` clause: a service has no parameters that it could bound",
         );
     }
-    for bound in source.supertraits.iter().filter(|bound| !is_added_anyway(bound)) {
+    for bound in source.supertraits.iter().filter(|bound| !is_implied(bound)) {
         let message = "remove this bound: a service is `Send + Sync + 'static`, which `#[service]` adds, and nothing else";
         diagnostics.on(bound, message);
     }
@@ -90,7 +89,7 @@ fn check_head(source: &ServiceTrait, diagnostics: &mut Diagnostics) {
     }
 }
 
-fn is_added_anyway(bound: &TypeParamBound) -> bool {
+fn is_implied(bound: &TypeParamBound) -> bool {
     match bound {
         TypeParamBound::Trait(bound) if bound.maybe.is_none() => bound
             .path
@@ -136,7 +135,7 @@ fn check_items(source: &ServiceTrait, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// Two methods may share a name only if `cfg` can keep them apart.
+/// Reports methods with equal names, unless `cfg` can keep them apart.
 fn check_method_names(source: &ServiceTrait, diagnostics: &mut Diagnostics) {
     let mut first: HashMap<String, &ParsedMethod> = HashMap::new();
     for method in source.methods() {

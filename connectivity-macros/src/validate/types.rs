@@ -1,5 +1,5 @@
-//! Which types can be written in a signature, as far as tokens tell. What they cannot tell (does it
-//! implement `Serialize`?) is left to the traits of `connectivity_core::__private` and their
+//! Validation of the types in a signature, as far as tokens allow. Other properties (does it
+//! implement `Serialize`?) are left to the traits of `connectivity_core::__private` and their
 //! messages.
 
 use proc_macro2::Span;
@@ -9,14 +9,14 @@ use syn::{
 
 use crate::diag::Diagnostics;
 
-/// Checks the type of an argument and gives the `T` of a `&T`.
+/// Validates the type of an argument. Returns the `T` of a `&T`.
 pub(super) fn argument(ty: &Type, diagnostics: &mut Diagnostics) -> Option<Type> {
     let Type::Reference(reference) = ungrouped(ty) else {
-        inside(ty, Position::Argument, diagnostics);
+        check_inside(ty, Position::Argument, diagnostics);
         return None;
     };
     check_borrow(reference, diagnostics);
-    inside(&reference.elem, Position::Argument, diagnostics);
+    check_inside(&reference.elem, Position::Argument, diagnostics);
     Some((*reference.elem).clone())
 }
 
@@ -36,7 +36,7 @@ fn check_borrow(reference: &TypeReference, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// Checks the return type and gives it.
+/// Validates the return type and returns it.
 pub(super) fn output(sig: &Signature, diagnostics: &mut Diagnostics) -> Option<Type> {
     let ReturnType::Type(_, ty) = &sig.output else {
         diagnostics
@@ -50,23 +50,24 @@ pub(super) fn output(sig: &Signature, diagnostics: &mut Diagnostics) -> Option<T
                 "write `Result<.., YourError>` around this type: any call can fail on its way",
             );
         }
-        ty => inside(ty, Position::Output, diagnostics),
+        ty => check_inside(ty, Position::Output, diagnostics),
     }
     Some((**ty).clone())
 }
 
-/// Whether a type is for certain no `Result`. An alias could be one, so a type of the user's is
-/// left to the compiler.
+/// Returns whether a type is certainly not a `Result`. A type of the user may be an alias for one,
+/// and is left to the compiler.
 fn is_plain_value(ty: &Type) -> bool {
-    const KNOWN: [&str; 28] = [
+    const VALUE_TYPES: [&str; 28] = [
         "bool", "char", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64",
         "i128", "isize", "f32", "f64", "str", "String", "Vec", "Option", "Box", "HashMap",
         "BTreeMap", "HashSet", "BTreeSet", "Duration", "PathBuf", "Bytes",
     ];
     match ty {
-        Type::Path(TypePath { qself: None, path, .. }) => {
-            path.segments.last().is_some_and(|last| KNOWN.iter().any(|known| last.ident == known))
-        }
+        Type::Path(TypePath { qself: None, path, .. }) => path
+            .segments
+            .last()
+            .is_some_and(|last| VALUE_TYPES.iter().any(|name| last.ident == name)),
         Type::Tuple(_) | Type::Array(_) | Type::Slice(_) => true,
         _ => false,
     }
@@ -78,27 +79,29 @@ enum Position {
     Output,
 }
 
-/// Reports what cannot stand inside a type.
-fn inside(ty: &Type, place: Position, diagnostics: &mut Diagnostics) {
+/// Reports what is not allowed inside a type.
+fn check_inside(ty: &Type, position: Position, diagnostics: &mut Diagnostics) {
     match ty {
         Type::ImplTrait(ty) => {
             let message =
                 "write a concrete type: what is sent to another process needs one known form";
             diagnostics.on(ty, message);
         }
-        Type::Reference(reference) => report_borrow(reference, place, diagnostics),
-        Type::Path(path) => inside_path(path, place, diagnostics),
-        Type::Group(group) => inside(&group.elem, place, diagnostics),
-        Type::Paren(paren) => inside(&paren.elem, place, diagnostics),
-        Type::Array(array) => inside(&array.elem, place, diagnostics),
-        Type::Slice(slice) => inside(&slice.elem, place, diagnostics),
-        Type::Tuple(tuple) => tuple.elems.iter().for_each(|elem| inside(elem, place, diagnostics)),
+        Type::Reference(reference) => report_borrow(reference, position, diagnostics),
+        Type::Path(path) => check_path(path, position, diagnostics),
+        Type::Group(group) => check_inside(&group.elem, position, diagnostics),
+        Type::Paren(paren) => check_inside(&paren.elem, position, diagnostics),
+        Type::Array(array) => check_inside(&array.elem, position, diagnostics),
+        Type::Slice(slice) => check_inside(&slice.elem, position, diagnostics),
+        Type::Tuple(tuple) => {
+            tuple.elems.iter().for_each(|elem| check_inside(elem, position, diagnostics))
+        }
         _ => {}
     }
 }
 
-fn report_borrow(reference: &TypeReference, place: Position, diagnostics: &mut Diagnostics) {
-    let message = match (place, owned_form(&reference.elem)) {
+fn report_borrow(reference: &TypeReference, position: Position, diagnostics: &mut Diagnostics) {
+    let message = match (position, owned_form(&reference.elem)) {
         (Position::Argument, owned) => {
             format!("write {owned} here: only an argument as a whole can be borrowed")
         }
@@ -109,7 +112,7 @@ fn report_borrow(reference: &TypeReference, place: Position, diagnostics: &mut D
     diagnostics.on(reference, message);
 }
 
-/// What to write where `&ty` cannot stand.
+/// Returns what to write instead of `&ty`.
 fn owned_form(ty: &Type) -> &'static str {
     match ungrouped(ty) {
         Type::Slice(_) => "`Vec<T>`",
@@ -119,10 +122,10 @@ fn owned_form(ty: &Type) -> &'static str {
     }
 }
 
-fn inside_path(ty: &TypePath, place: Position, diagnostics: &mut Diagnostics) {
+fn check_path(ty: &TypePath, position: Position, diagnostics: &mut Diagnostics) {
     let qualified = ty.qself.as_ref().map(|qself| &*qself.ty);
     if let Some(inner) = qualified {
-        inside(inner, place, diagnostics);
+        check_inside(inner, position, diagnostics);
     }
     for segment in &ty.path.segments {
         if segment.ident == "Self" {
@@ -131,8 +134,10 @@ fn inside_path(ty: &TypePath, place: Position, diagnostics: &mut Diagnostics) {
         let PathArguments::AngleBracketed(arguments) = &segment.arguments else { continue };
         for argument in &arguments.args {
             match argument {
-                GenericArgument::Type(inner) => inside(inner, place, diagnostics),
-                GenericArgument::AssocType(binding) => inside(&binding.ty, place, diagnostics),
+                GenericArgument::Type(inner) => check_inside(inner, position, diagnostics),
+                GenericArgument::AssocType(binding) => {
+                    check_inside(&binding.ty, position, diagnostics)
+                }
                 GenericArgument::Lifetime(lifetime) if !is_static(lifetime) => {
                     diagnostics.on(
                         lifetime,
@@ -156,7 +161,7 @@ fn is_static(lifetime: &Lifetime) -> bool {
     lifetime.ident == "static"
 }
 
-/// The type without parentheses and the invisible groups that `macro_rules!` leaves.
+/// Returns the type without parentheses and the invisible groups that `macro_rules!` leaves.
 fn ungrouped(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => ungrouped(&group.elem),
