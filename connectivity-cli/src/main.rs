@@ -1,4 +1,4 @@
-//! `connectivity`: makes, reads, changes and upgrades a routes file.
+//! `connectivity`: creates, reads, changes and upgrades a routes file.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -55,7 +55,7 @@ enum Command {
     /// Adds a route, or changes what is stated of one; the next call goes there.
     Set {
         #[command(flatten)]
-        at: At,
+        target: WriteTarget,
         /// The service, or one of its methods: billing, billing.quote
         name: String,
         /// How it is served: local, noop, or the word of a transport.
@@ -72,7 +72,7 @@ enum Command {
     /// process.
     Delete {
         #[command(flatten)]
-        at: At,
+        target: WriteTarget,
         /// The name in the row.
         name: String,
     },
@@ -80,7 +80,7 @@ enum Command {
     /// rolled back in turn.
     Rollback {
         #[command(flatten)]
-        at: At,
+        target: WriteTarget,
         /// The generation: what was changed after it is undone.
         generation: u64,
         /// This route only.
@@ -101,7 +101,7 @@ enum Command {
 
 /// Where to write.
 #[derive(Args)]
-struct At {
+struct WriteTarget {
     /// The file.
     file: PathBuf,
     /// Says what would be done, or why not, and does nothing.
@@ -111,14 +111,14 @@ struct At {
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
-    // Not locked: `mcp` writes from other threads.
+    // Do not lock it: `mcp` writes from other threads.
     let mut out = io::stdout();
     match run(command, &mut out).and_then(|()| Ok(out.flush()?)) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads has read enough, as `head` does.
+        // The reader closed the pipe early, as `head` does.
         Err(error) if is_closed_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(format_args!("connectivity: {error}"));
+            print_error(format_args!("connectivity: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -128,8 +128,8 @@ fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Prints a line to standard error. Nobody is left to be told when that fails.
-fn tell(line: impl Display) {
+/// Prints a line to standard error. A failure is ignored: there is no place left to report it.
+fn print_error(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
@@ -145,16 +145,16 @@ fn run(command: Command, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
             let changes = SqliteRoutes::open_read_only(file)?.history(name.as_ref(), limit)?;
             Ok(changes.iter().try_for_each(|change| print_change(change, out))?)
         }
-        Command::Set { at, name, strategy, endpoint, config } => {
+        Command::Set { target, name, strategy, endpoint, config } => {
             let spec = RouteSpec::new(name, strategy);
             let spec = endpoint.into_iter().fold(spec, RouteSpec::endpoint);
             let spec = config.into_iter().fold(spec, RouteSpec::config);
-            change(&at, out, async |admin| Ok(admin.upsert(spec).await?.into()))
+            change(&target, out, async |admin| Ok(admin.upsert(spec).await?.into()))
         }
-        Command::Delete { at, name } => {
-            change(&at, out, async |admin| Ok(admin.delete(&name).await?.into()))
+        Command::Delete { target, name } => {
+            change(&target, out, async |admin| Ok(admin.delete(&name).await?.into()))
         }
-        Command::Rollback { at, generation, name } => change(&at, out, async |admin| {
+        Command::Rollback { target, generation, name } => change(&target, out, async |admin| {
             Ok(admin.rollback(generation, name.as_deref()).await?.into())
         }),
         Command::Mcp { file } => {
@@ -166,43 +166,43 @@ fn run(command: Command, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// What a command changed, and what is wrong with it.
-struct Done {
+/// Changes that a command made, and what is wrong with them.
+struct Outcome {
     changes: Vec<Change>,
     bad: Vec<RouteError>,
 }
 
-impl From<Option<Change>> for Done {
+impl From<Option<Change>> for Outcome {
     fn from(change: Option<Change>) -> Self {
         Self { changes: change.into_iter().collect(), bad: Vec::new() }
     }
 }
 
-impl From<RollbackReport> for Done {
+impl From<RollbackReport> for Outcome {
     fn from(report: RollbackReport) -> Self {
         Self { changes: report.changes, bad: report.bad }
     }
 }
 
-/// Makes changes, or tries them, and prints what they come to.
+/// Makes changes, or tries them in a dry run, and prints them.
 fn change(
-    at: &At,
+    target: &WriteTarget,
     out: &mut impl Write,
-    change: impl AsyncFnOnce(Admin) -> Result<Done, AdminError>,
+    change: impl AsyncFnOnce(Admin) -> Result<Outcome, AdminError>,
 ) -> Result<(), Box<dyn Error>> {
-    let Done { changes, bad } =
+    let Outcome { changes, bad } =
         tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
-            let admin = Admin::open(&at.file).await?;
-            change(if at.dry_run { admin.dry_run() } else { admin }).await
+            let admin = Admin::open(&target.file).await?;
+            change(if target.dry_run { admin.dry_run() } else { admin }).await
         })?;
-    match (changes.is_empty(), at.dry_run) {
+    match (changes.is_empty(), target.dry_run) {
         (true, _) => writeln!(out, "nothing to change: it is so already")?,
         (false, true) => writeln!(out, "not done, only tried:")?,
         (false, false) => writeln!(out, "done:")?,
     }
-    for one in &changes {
-        print_change(one, out)?;
-        let route = one.after.as_ref().and_then(|row| Route::parse(row).ok());
+    for entry in &changes {
+        print_change(entry, out)?;
+        let route = entry.after.as_ref().and_then(|row| Route::parse(row).ok());
         warn(route.iter().flat_map(|route| route.config().warnings()));
     }
     warn(bad);
@@ -215,19 +215,19 @@ fn upgrade(file: &PathBuf, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
         report
             .left_out
             .iter()
-            .map(|row| format!("left out, because it has no name: {}", shown(row))),
+            .map(|row| format!("left out, because it has no name: {}", format_row(row))),
     );
     let rebuilt = if report.rebuilt { "was rebuilt" } else { "needed no rebuild" };
     Ok(writeln!(out, "{} {rebuilt}", file.display())?)
 }
 
-/// Prints the rows; a bad one is no failure of this program.
+/// Prints the rows. A bad row is not a failure of this program.
 fn routes(source: &SqliteRoutes, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let snapshot = source.read()?;
     warn(source.warnings());
     writeln!(out, "generation {}, {} routes", snapshot.generation, snapshot.rows.len())?;
     for row in &snapshot.rows {
-        writeln!(out, "{}", shown(row))?;
+        writeln!(out, "{}", format_row(row))?;
         match Route::parse(row) {
             Ok(route) => warn(route.config().warnings()),
             Err(cause) => writeln!(out, "    bad: {cause}")?,
@@ -238,13 +238,13 @@ fn routes(source: &SqliteRoutes, out: &mut impl Write) -> Result<(), Box<dyn Err
 
 fn warn(warnings: impl IntoIterator<Item: Display>) {
     for warning in warnings {
-        tell(format_args!("    warning: {warning}"));
+        print_error(format_args!("    warning: {warning}"));
     }
 }
 
 fn print_change(change: &Change, out: &mut impl Write) -> io::Result<()> {
     let seconds = change.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let side = |row: &Option<RouteRow>| row.as_ref().map_or_else(|| "-".to_owned(), shown);
+    let side = |row: &Option<RouteRow>| row.as_ref().map_or_else(|| "-".to_owned(), format_row);
     let config = |row: &Option<RouteRow>| row.as_ref().map(|row| row.config().clone());
     let both = change.before.is_some() && change.after.is_some();
     writeln!(
@@ -262,8 +262,8 @@ fn print_change(change: &Change, out: &mut impl Write) -> io::Result<()> {
     )
 }
 
-/// One line for a row. The config is left out: it may hold header values.
-fn shown(row: &RouteRow) -> String {
+/// Formats a row as one line. The config is left out: it may hold header values.
+fn format_row(row: &RouteRow) -> String {
     let text = |field: &Field| match field {
         Field::Text(text) => text.escape_debug().to_string(),
         Field::Other { what } => format!("({what})"),

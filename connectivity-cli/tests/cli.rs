@@ -1,11 +1,11 @@
-//! The program itself, on real files.
+//! Runs the program on real files.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// A routes file that the program has made.
+/// A routes file created by the program.
 struct File {
     _dir: tempfile::TempDir,
     path: PathBuf,
@@ -19,7 +19,8 @@ impl File {
         file
     }
 
-    /// Runs `connectivity COMMAND FILE ARGUMENTS`: what it prints, or what it complains of.
+    /// Runs `connectivity COMMAND FILE ARGUMENTS`. Returns its output, or its error output if it
+    /// fails.
     fn run(&self, command: &[&str], arguments: &[&str]) -> Result<String, String> {
         let mut program = Command::new(env!("CARGO_BIN_EXE_connectivity"));
         let output = program.args(command).arg(&self.path).args(arguments).output().unwrap();
@@ -31,52 +32,67 @@ impl File {
         self.run(&["set"], arguments)
     }
 
-    /// The rows, as `routes` lists them, after the line that counts them.
+    /// Returns the rows as `routes` lists them, without the first line, which counts them.
     fn routes(&self) -> Vec<String> {
         self.run(&["routes"], &[]).unwrap().lines().skip(1).map(str::to_owned).collect()
     }
 }
 
-fn holds(text: &str, parts: &[&str]) {
+fn assert_contains(text: &str, parts: &[&str]) {
     assert!(parts.iter().all(|part| text.contains(part)), "{text:?} should hold {parts:?}");
 }
 
 #[test]
 fn a_route_is_set_moved_deleted_and_rolled_back() {
     let file = File::new();
-    let told = file
+    let output = file
         .set(&["billing", "--strategy", "http", "--endpoint", "http://10.0.0.5/billing"])
         .unwrap();
-    holds(&told, &["done:", "1  ", "Insert  -  =>  billing  http  http://10.0.0.5/billing"]);
-    let told =
+    assert_contains(
+        &output,
+        &["done:", "1  ", "Insert  -  =>  billing  http  http://10.0.0.5/billing"],
+    );
+    let output =
         file.set(&["billing", "--strategy", "http", "--config", r#"{"timeout_ms":500}"#]).unwrap();
-    holds(&told, &["Update", "(another config)"]);
-    assert!(!told.contains("timeout_ms"), "a config may hold header values: {told}");
-    holds(&file.set(&["billing", "--strategy", "http"]).unwrap(), &["nothing to change"]);
-    holds(
+    assert_contains(&output, &["Update", "(another config)"]);
+    assert!(!output.contains("timeout_ms"), "a config may hold header values: {output}");
+    assert_contains(&file.set(&["billing", "--strategy", "http"]).unwrap(), &["nothing to change"]);
+    assert_contains(
         &file.set(&["billing", "--strategy", "local"]).unwrap(),
         &["billing  local  http://10.0.0.5/billing"],
     );
     assert_eq!(file.routes(), ["billing  local  http://10.0.0.5/billing"]);
-    holds(&file.run(&["delete"], &["billing"]).unwrap(), &["Delete", "=>  -"]);
+    assert_contains(&file.run(&["delete"], &["billing"]).unwrap(), &["Delete", "=>  -"]);
     assert_eq!(file.routes(), [""; 0]);
-    holds(&file.run(&["rollback"], &["2"]).unwrap(), &["     5  ", "Insert  -  =>  billing  http"]);
-    holds(
+    assert_contains(
+        &file.run(&["rollback"], &["2"]).unwrap(),
+        &["     5  ", "Insert  -  =>  billing  http"],
+    );
+    assert_contains(
         &file.run(&["rollback"], &["3", "--name", "billing"]).unwrap(),
         &["Update", "=>  billing  local"],
     );
-    holds(&file.run(&["history"], &["--limit", "1"]).unwrap(), &["     6  "]);
+    assert_contains(&file.run(&["history"], &["--limit", "1"]).unwrap(), &["     6  "]);
 }
 
 #[test]
 fn a_dry_run_tells_and_does_nothing() {
     let file = File::new();
     file.set(&["billing", "--strategy", "local"]).unwrap();
-    let tried = ["not done, only tried:", "Update", "billing  noop"];
-    holds(&file.set(&["billing", "--strategy", "noop", "--dry-run"]).unwrap(), &tried);
-    holds(&file.run(&["delete", "--dry-run"], &["billing"]).unwrap(), &["not done", "Delete"]);
-    holds(&file.run(&["rollback", "--dry-run"], &["0"]).unwrap(), &["not done", "Delete"]);
-    holds(&file.set(&["billing", "--strategy", "quic", "--dry-run"]).unwrap_err(), &["endpoint: "]);
+    let expected = ["not done, only tried:", "Update", "billing  noop"];
+    assert_contains(&file.set(&["billing", "--strategy", "noop", "--dry-run"]).unwrap(), &expected);
+    assert_contains(
+        &file.run(&["delete", "--dry-run"], &["billing"]).unwrap(),
+        &["not done", "Delete"],
+    );
+    assert_contains(
+        &file.run(&["rollback", "--dry-run"], &["0"]).unwrap(),
+        &["not done", "Delete"],
+    );
+    assert_contains(
+        &file.set(&["billing", "--strategy", "quic", "--dry-run"]).unwrap_err(),
+        &["endpoint: "],
+    );
     assert_eq!(file.routes(), ["billing  local  -"]);
 }
 
@@ -84,7 +100,7 @@ fn a_dry_run_tells_and_does_nothing() {
 fn what_is_wrong_is_told_and_fails() {
     let file = File::new();
     file.set(&["billing", "--strategy", "local"]).unwrap();
-    for (arguments, wanted) in [
+    for (arguments, expected) in [
         (
             &["billing", "--strategy", "htpp"][..],
             &["connectivity: strategy: this file knows no `htpp`; it knows dbsync, embed, http"][..],
@@ -98,19 +114,22 @@ fn what_is_wrong_is_told_and_fails() {
         ),
         (&["billing"], &["--strategy"]),
     ] {
-        holds(&file.set(arguments).unwrap_err(), wanted);
+        assert_contains(&file.set(arguments).unwrap_err(), expected);
     }
     let unknown = "no route is called `biling`; did you mean `billing`?";
-    holds(&file.run(&["delete"], &["biling"]).unwrap_err(), &[unknown]);
-    holds(&file.run(&["rollback"], &["0", "--name", "biling"]).unwrap_err(), &[unknown]);
-    holds(&file.run(&["rollback"], &["7"]).unwrap_err(), &["generation 7", "from 0 to 1"]);
-    let nowhere =
+    assert_contains(&file.run(&["delete"], &["biling"]).unwrap_err(), &[unknown]);
+    assert_contains(&file.run(&["rollback"], &["0", "--name", "biling"]).unwrap_err(), &[unknown]);
+    assert_contains(
+        &file.run(&["rollback"], &["7"]).unwrap_err(),
+        &["generation 7", "from 0 to 1"],
+    );
+    let missing =
         File { path: file.path.with_file_name("missing.db"), _dir: tempfile::tempdir().unwrap() };
-    holds(
-        &nowhere.set(&["billing", "--strategy", "local"]).unwrap_err(),
+    assert_contains(
+        &missing.set(&["billing", "--strategy", "local"]).unwrap_err(),
         &["missing.db", "connectivity init"],
     );
-    assert!(!nowhere.path.exists());
+    assert!(!missing.path.exists());
     assert_eq!(file.routes(), ["billing  local  -"]);
 }
 
@@ -140,10 +159,10 @@ fn whoever_stops_reading_is_no_error() {
             .stdout(writer)
             .output()
             .unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(
-            output.status.success() && told.is_empty(),
-            "{command:?}: {:?}: {told}",
+            output.status.success() && stderr.is_empty(),
+            "{command:?}: {:?}: {stderr}",
             output.status
         );
     }
@@ -161,7 +180,10 @@ fn a_rollback_names_the_rows_that_were_bad() {
         .output()
         .unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
-    holds(&text, &["warning: the row `billing` is bad, as it was then: config.timeout_ms"]);
+    assert_contains(
+        &text,
+        &["warning: the row `billing` is bad, as it was then: config.timeout_ms"],
+    );
     assert!(output.status.success());
 }
 
@@ -199,6 +221,6 @@ fn an_agent_has_the_tools_of_the_admin() {
     let output = process.wait_with_output().unwrap();
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
-    holds(&text, &["not done, only tried", r#""outcome":"done""#]);
+    assert_contains(&text, &["not done, only tried", r#""outcome":"done""#]);
     assert_eq!(file.routes(), ["done  noop  -"]);
 }
