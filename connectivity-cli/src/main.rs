@@ -203,7 +203,7 @@ fn change(
     for entry in &changes {
         print_change(entry, out)?;
         let route = entry.after.as_ref().and_then(|row| Route::parse(row).ok());
-        warn(route.iter().flat_map(|route| route.config().warnings()));
+        warn(route.iter().flat_map(|route| &route.config().warnings));
     }
     warn(bad);
     Ok(())
@@ -229,7 +229,7 @@ fn routes(source: &SqliteRoutes, out: &mut impl Write) -> Result<(), Box<dyn Err
     for row in &snapshot.rows {
         writeln!(out, "{}", format_row(row))?;
         match Route::parse(row) {
-            Ok(route) => warn(route.config().warnings()),
+            Ok(route) => warn(&route.config().warnings),
             Err(cause) => writeln!(out, "    bad: {cause}")?,
         }
     }

@@ -145,9 +145,8 @@ pub use router::{
 };
 #[cfg(feature = "router")]
 pub use routes::{
-    Added, Breaker, ChangeFn, Field, HeaderValue, MemoryRoutes, Retry, Route, RouteConfig,
-    RouteError, RouteRow, RouteSource, RouteTls, RouteWarning, SecretRef, Snapshot, SourceError,
-    Strategy, WatchGuard,
+    Added, ChangeFn, Field, HeaderValue, MemoryRoutes, Route, RouteConfig, RouteError, RouteRow,
+    RouteSource, RouteTls, RouteWarning, SecretRef, Snapshot, SourceError, Strategy, WatchGuard,
 };
 #[cfg(feature = "sqlite")]
 pub use routes::{

@@ -13,13 +13,13 @@ mod retry;
 pub(crate) mod testing;
 mod timeout;
 
-pub use breaker::{Breaker, BreakerFuture, BreakerLayer, Permit};
+pub use breaker::{Breaker, BreakerConfig, BreakerFuture, BreakerLayer, Permit};
 pub use fallback::{Fallback, FallbackFuture, FallbackLayer};
 pub use limit::{Concurrency, ConcurrencyFuture, ConcurrencyLayer};
 pub use logging::{Logging, LoggingFuture, LoggingLayer};
 pub use observe::{Observe, ObserveFuture, ObserveLayer};
 pub use recovery::{Recovery, RecoveryFuture, RecoveryLayer};
-pub use retry::{Retry, RetryBudget, RetryFuture, RetryLayer};
+pub use retry::{Retry, RetryBudget, RetryConfig, RetryFuture, RetryLayer};
 pub use timeout::{Timeout, TimeoutFuture, TimeoutLayer};
 
 pub(crate) use gate::Gate;

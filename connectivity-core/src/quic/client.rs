@@ -49,7 +49,7 @@ impl QuicTransport {
 
 impl Transport for QuicTransport {
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
-        let row = route.config().tls();
+        let row = &route.config().tls;
         // Before the files are read, so that a change in between is detected.
         let digest = tls::files_digest(row);
         let dialer = self.dialer(route)?;
@@ -83,7 +83,7 @@ impl QuicTransport {
     fn dialer(&self, route: &Route) -> Result<Dialer, RouteError> {
         let text =
             route.endpoint().ok_or_else(|| RouteError::endpoint("strategy quic needs one"))?;
-        let row = route.config().tls();
+        let row = &route.config().tls;
         Dialer::new(
             DialTarget::parse(text, row)?,
             row,

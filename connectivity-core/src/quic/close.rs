@@ -49,7 +49,7 @@ mod tests {
         let strategy = Strategy::parse("quic").unwrap();
         let row = RouteConfig::parse(r#"{"insecure_tls":true}"#, &strategy).unwrap();
         let crypto =
-            QuicClientConfig::try_from(tls::client_config(row.tls(), &[ALPN]).unwrap()).unwrap();
+            QuicClientConfig::try_from(tls::client_config(&row.tls, &[ALPN]).unwrap()).unwrap();
         let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         endpoint.set_default_client_config(ClientConfig::new(Arc::new(crypto)));
         endpoint

@@ -89,7 +89,7 @@ impl ActiveRoute {
 
     /// Returns whether the row asks for a fallback to the local implementation.
     pub(crate) fn falls_back(&self) -> bool {
-        self.remote().is_some() && self.route.config().fallback_to_local()
+        self.remote().is_some() && self.route.config().fallback_to_local
     }
 
     /// Returns the state of the circuit breaker, if the row asks for one.

@@ -172,7 +172,7 @@ impl State {
         previous: Option<&ActiveRoute>,
     ) -> Result<(ActiveRoute, Option<Arc<dyn Transport>>), Cause> {
         let route = Route::parse(row).map_err(Cause::Invalid)?;
-        let home = route.config().home().map(Name::as_str);
+        let home = route.config().home.as_ref().map(Name::as_str);
         let at_home = home.is_some() && home == self.node.as_deref();
         let (destination, transport) = match route.strategy() {
             Strategy::Noop => (Destination::Noop, None),

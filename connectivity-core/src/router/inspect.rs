@@ -170,7 +170,7 @@ fn route(table: &Table, entry: &RouteEntry) -> RouteInfo {
 }
 
 fn warnings(active: &ActiveRoute, has_fallback: bool) -> Vec<String> {
-    let of_row = active.route.config().warnings().iter().map(ToString::to_string);
+    let of_row = active.route.config().warnings.iter().map(ToString::to_string);
     let no_fallback = active.falls_back() && !has_fallback;
     let no_fallback =
         no_fallback.then(|| "config.fallback: nothing of this name is registered here".to_owned());

@@ -34,8 +34,8 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) fn of(config: &RouteConfig, remote: bool) -> Self {
-        let timeout = config.timeout().or(remote.then_some(REMOTE_TIMEOUT));
-        Self { timeout, concurrency: config.concurrency(), drain: config.drain() }
+        let timeout = config.timeout.or(remote.then_some(REMOTE_TIMEOUT));
+        Self { timeout, concurrency: config.concurrency, drain: config.drain }
     }
 
     /// The limits of calls without a row.

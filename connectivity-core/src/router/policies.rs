@@ -4,9 +4,9 @@
 use tower_layer::Layer;
 
 use crate::call::CallService;
-use crate::layer::breaker::{BreakerState, CircuitBreaker, Settings};
+use crate::layer::breaker::{BreakerState, CircuitBreaker};
 use crate::layer::{BreakerLayer, RetryBudget, RetryLayer};
-use crate::routes::{Breaker, Retry, RouteConfig};
+use crate::routes::RouteConfig;
 
 /// The policies of a remote route.
 #[derive(Debug, Default)]
@@ -19,15 +19,15 @@ impl Policies {
     /// Creates the policies of a row and takes over the state of the previous ones: an open circuit
     /// stays open and a spent retry budget stays spent, whatever the new settings are.
     pub(crate) fn of(config: &RouteConfig, previous: Option<&Self>) -> Self {
-        let retry = Some(config.retry()).filter(|retry| retry.max > 0).map(|retry| {
-            let budget =
-                previous.and_then(|old| old.retry.as_ref()).map(|(_, budget)| budget.clone());
-            retry_layer(retry, budget.unwrap_or_default())
+        let retry = Some(config.retry).filter(|retry| retry.max > 0).map(|retry| {
+            let spent = previous.and_then(|old| old.retry.as_ref()).map(|(_, budget)| budget);
+            let budget = spent.cloned().unwrap_or_default();
+            (RetryLayer::from(retry).budget(budget.clone()), budget)
         });
-        let breaker = config.breaker().map(|breaker| {
-            let kept = previous.and_then(|old| old.breaker.clone()).unwrap_or_default();
-            kept.retune(settings(&breaker));
-            kept
+        let breaker = config.breaker.map(|settings| {
+            let breaker = previous.and_then(|old| old.breaker.clone()).unwrap_or_default();
+            breaker.retune(settings);
+            breaker
         });
         Self { retry, breaker }
     }
@@ -48,12 +48,4 @@ impl Policies {
     pub(crate) fn breaker(&self) -> Option<BreakerState> {
         self.breaker.as_ref().map(CircuitBreaker::state)
     }
-}
-
-fn retry_layer(retry: &Retry, budget: RetryBudget) -> (RetryLayer, RetryBudget) {
-    (RetryLayer::new(retry.max).backoff(retry.backoff).budget(budget.clone()), budget)
-}
-
-fn settings(breaker: &Breaker) -> Settings {
-    Settings { failures: breaker.failures, reset: breaker.reset, probes: breaker.probes }
 }

@@ -14,7 +14,7 @@ mod sqlite;
 mod strategy;
 mod wake;
 
-pub use config::{Breaker, HeaderValue, Retry, RouteConfig, RouteTls, RouteWarning, SecretRef};
+pub use config::{HeaderValue, RouteConfig, RouteTls, RouteWarning, SecretRef};
 pub use error::RouteError;
 pub(crate) use error::printable;
 pub use memory::MemoryRoutes;

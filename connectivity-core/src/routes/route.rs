@@ -17,7 +17,7 @@ const MAX_ENDPOINT: usize = 8 << 10;
 /// let row = RouteRow::new("billing", "http", Some("http://10.0.0.5:8080/billing"), r#"{"timeout_ms":500}"#);
 /// let route = Route::parse(&row)?;
 /// assert_eq!(route.strategy().as_str(), "http");
-/// assert_eq!(route.config().timeout().map(|t| t.as_millis()), Some(500));
+/// assert_eq!(route.config().timeout.map(|t| t.as_millis()), Some(500));
 /// # Ok::<(), connectivity_core::RouteError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -120,7 +120,7 @@ mod tests {
         let route = Route::parse(&row).unwrap();
         assert_eq!(route.name().as_str(), "billing.charge");
         assert_eq!(route.endpoint(), Some("10.0.0.5:4433"));
-        assert!(route.config().warnings().is_empty());
+        assert!(route.config().warnings.is_empty());
     }
 
     #[test]

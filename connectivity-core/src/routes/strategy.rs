@@ -32,8 +32,8 @@ pub enum Strategy {
 
 impl Strategy {
     /// Strategy names that every routes table contains from the start.
-    pub const BUILT_IN: [&'static str; 8] =
-        ["local", "noop", "quic", "http", "mcp", "unix", "dbsync", "embed"];
+    pub const BUILT_IN: &'static [&'static str] =
+        &["local", "noop", "quic", "http", "mcp", "unix", "dbsync", "embed"];
 
     /// Parses a value of the column `strategy`. It does not check that a transport with this name
     /// exists; the router does.
@@ -69,7 +69,7 @@ impl Strategy {
     /// Returns the name as a `Cow`, without an allocation for built-in strategies, because a table
     /// stores one per row.
     pub(crate) fn word(&self) -> Cow<'static, str> {
-        let built_in = Self::BUILT_IN.into_iter().find(|built_in| *built_in == self.as_str());
+        let built_in = Self::BUILT_IN.iter().copied().find(|built_in| *built_in == self.as_str());
         built_in.map_or_else(|| self.as_str().to_owned().into(), Cow::Borrowed)
     }
 
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn words_come_back_as_they_went_in() {
-        for word in Strategy::BUILT_IN.into_iter().chain(["my-transport_2", &"a".repeat(64)]) {
+        for word in Strategy::BUILT_IN.iter().copied().chain(["my-transport_2", &"a".repeat(64)]) {
             assert_eq!(Strategy::parse(word).unwrap().to_string(), word);
         }
         assert!(Strategy::parse("quic").unwrap().is_remote());

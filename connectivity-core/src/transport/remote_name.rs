@@ -15,12 +15,13 @@ pub(crate) struct RemoteName {
 
 impl RemoteName {
     pub(crate) fn of(route: &Route) -> Self {
-        Self { row: route.name().clone(), remote: route.config().remote_name().cloned() }
+        Self { row: route.name().clone(), remote: route.config().remote_name.clone() }
     }
 
     /// Checks that every method that is known to go by a row has a name on the other side.
     pub(crate) fn check(route: &Route, context: &BuildContext<'_>) -> Result<(), RouteError> {
-        let (Some(remote), Some(contract)) = (route.config().remote_name(), context.contract())
+        let (Some(remote), Some(contract)) =
+            (route.config().remote_name.as_ref(), context.contract())
         else {
             return Ok(());
         };

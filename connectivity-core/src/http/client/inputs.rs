@@ -19,7 +19,7 @@ impl BuildInputs {
     /// Reads the inputs. Call it before anything else reads the files, so that a later change is
     /// detected.
     pub(crate) fn read(config: &RouteConfig) -> Result<Self, RouteError> {
-        Ok(Self { files: tls::files_digest(config.tls()), headers: row_headers(config)? })
+        Ok(Self { files: tls::files_digest(&config.tls), headers: row_headers(config)? })
     }
 
     /// Returns a digest of the files.
@@ -45,13 +45,13 @@ impl BuildInputs {
 
 /// Returns whether a row refers to files or secrets, which can change while the row does not.
 fn refers(config: &RouteConfig) -> bool {
-    tls::names_files(config.tls()) || config.headers().iter().any(|(_, value)| value.is_reference())
+    tls::names_files(&config.tls) || config.headers.iter().any(|(_, value)| value.is_reference())
 }
 
 /// Returns the headers of a row, with secrets resolved and marked as sensitive.
 pub(crate) fn row_headers(config: &RouteConfig) -> Result<HeaderMap, RouteError> {
     let mut headers = HeaderMap::new();
-    for (name, value) in config.headers() {
+    for (name, value) in &config.headers {
         let invalid = |problem: &dyn fmt::Display| {
             RouteError::config("headers", format_args!("`{name}`: {problem}"))
         };

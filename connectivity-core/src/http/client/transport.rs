@@ -62,7 +62,7 @@ impl HttpTransport {
     fn client(&self, route: &Route) -> Result<(Endpoint, Client), RouteError> {
         let text =
             route.endpoint().ok_or_else(|| RouteError::endpoint("strategy http needs one"))?;
-        let tls = route.config().tls();
+        let tls = &route.config().tls;
         let endpoint = Endpoint::of_row(text, route.name().as_str(), tls, &self.guard)?;
         let client = guarded_client(&self.guard, &endpoint, tls)?;
         Ok((endpoint, client))
@@ -160,17 +160,17 @@ impl Transport for HttpTransport {
             endpoint,
             headers: inputs.headers().clone(),
             content_type: raw_content_type(config)?,
-            codec: config.codec().unwrap_or(Codec::Bincode),
+            codec: config.codec.unwrap_or(Codec::Bincode),
             forwarded_meta: Arc::clone(&self.forwarded_meta),
-            max_request: config.max_request_bytes(),
-            max_reply: config.max_reply_bytes(),
+            max_request: config.max_request_bytes,
+            max_reply: config.max_reply_bytes,
             connections: Semaphore::new(MAX_CONNECTIONS),
             backoff: DialBackoff::default(),
             dial_lock: Arc::default(),
             health: Health::new(),
             contracts: Contracts::default(),
         };
-        let remote = remote.into_remote(tls::warning(config.tls()));
+        let remote = remote.into_remote(tls::warning(&config.tls));
         Ok(inputs.watch(remote, config))
     }
 
@@ -181,6 +181,6 @@ impl Transport for HttpTransport {
 }
 
 fn raw_content_type(config: &RouteConfig) -> Result<HeaderValue, RouteError> {
-    HeaderValue::try_from(config.content_type())
+    HeaderValue::try_from(config.content_type.as_str())
         .map_err(|_| RouteError::config("content_type", "is no content type"))
 }

@@ -53,21 +53,25 @@ const PROBE_TIME: Duration = Duration::from_secs(1);
 type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
 
 struct Guarded {
-    settings: Settings,
+    config: BreakerConfig,
     phase: Phase,
     /// Number of probes so far; identifies each probe.
     probes: u64,
 }
 
-/// Thresholds and timing of a breaker: when it opens, for how long, and what closes it.
+/// Thresholds and timing of a circuit breaker: when it opens, for how long, and what closes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Settings {
-    pub(crate) failures: u32,
-    pub(crate) reset: Duration,
-    pub(crate) probes: u32,
+#[non_exhaustive]
+pub struct BreakerConfig {
+    /// Failures in a row that open the breaker: `breaker_failures` of a row. Default 5.
+    pub failures: u32,
+    /// How long the breaker stays open: `breaker_reset_ms`. Default 30 s.
+    pub reset: Duration,
+    /// Successful probes that close the breaker: `breaker_probes`. Default 2.
+    pub probes: u32,
 }
 
-impl Default for Settings {
+impl Default for BreakerConfig {
     fn default() -> Self {
         Self { failures: 5, reset: Duration::from_secs(30), probes: 2 }
     }
@@ -119,7 +123,7 @@ impl Packed {
 impl CircuitBreaker {
     /// Returns a builder. Defaults: 5 failures, 30 s, 2 probes.
     pub fn builder() -> CircuitBreakerBuilder {
-        CircuitBreakerBuilder { settings: Settings::default(), clock: None }
+        CircuitBreakerBuilder { config: BreakerConfig::default(), clock: None }
     }
 
     /// Admits or rejects a call. Returns `None` while the breaker is open, and while another probe
@@ -135,12 +139,12 @@ impl CircuitBreaker {
         let probe = match guarded.phase {
             Phase::Closed => None,
             Phase::Open { at, .. } => {
-                let pause = guarded.settings.reset;
+                let pause = guarded.config.reset;
                 Some(self.start_probe(&mut guarded, Some((at, pause)), 0)?)
             }
             // A probe may never end: its caller need not set a deadline.
             Phase::HalfOpen { successes, probe } => {
-                let pause = guarded.settings.reset.max(PROBE_TIME);
+                let pause = guarded.config.reset.max(PROBE_TIME);
                 Some(self.start_probe(
                     &mut guarded,
                     probe.map(|probe| (probe.started, pause)),
@@ -195,20 +199,20 @@ impl CircuitBreaker {
             Phase::Closed => BreakerState::Closed { failures: self.packed().failures },
             Phase::HalfOpen { successes, .. } => BreakerState::HalfOpen { successes },
             Phase::Open { at, .. }
-                if self.now().saturating_duration_since(at) >= guarded.settings.reset =>
+                if self.now().saturating_duration_since(at) >= guarded.config.reset =>
             {
                 BreakerState::HalfOpen { successes: 0 }
             }
             Phase::Open { since, .. } => {
-                let until = since.checked_add(guarded.settings.reset).unwrap_or(since);
+                let until = since.checked_add(guarded.config.reset).unwrap_or(since);
                 BreakerState::Open { since, until }
             }
         }
     }
 
-    /// Replaces the settings. An open breaker stays open until the new `reset` has elapsed.
-    pub(crate) fn retune(&self, settings: Settings) {
-        self.lock().settings = settings;
+    /// Replaces the config. An open breaker stays open until the new `reset` has elapsed.
+    pub(crate) fn retune(&self, config: BreakerConfig) {
+        self.lock().config = config;
     }
 
     fn permit(&self, epoch: u32, probe: Option<u64>) -> Permit {
@@ -229,7 +233,7 @@ impl CircuitBreaker {
 
     fn on_failure(&self, epoch: u32) {
         let mut guarded = self.lock();
-        let threshold = guarded.settings.failures;
+        let threshold = guarded.config.failures;
         let updated = self.0.packed.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bits| {
             let packed = Packed::from_bits(bits);
             let failures = packed.failures.saturating_add(1);
@@ -256,7 +260,7 @@ impl CircuitBreaker {
         let probe = probe.filter(|probe| probe.number != number);
         guarded.phase = match success {
             None => Phase::HalfOpen { successes, probe },
-            Some(true) if successes.saturating_add(1) < guarded.settings.probes => {
+            Some(true) if successes.saturating_add(1) < guarded.config.probes => {
                 Phase::HalfOpen { successes: successes + 1, probe }
             }
             Some(true) => {
@@ -307,26 +311,26 @@ impl fmt::Debug for CircuitBreaker {
 /// Settings of a [`CircuitBreaker`].
 #[must_use = "a builder does nothing until it is built"]
 pub struct CircuitBreakerBuilder {
-    settings: Settings,
+    config: BreakerConfig,
     clock: Option<Clock>,
 }
 
 impl CircuitBreakerBuilder {
     /// Sets the failures in a row that open the breaker. Default 5, minimum 1.
     pub fn failures(mut self, failures: u32) -> Self {
-        self.settings.failures = failures.clamp(1, Packed::NOT_CLOSED - 1);
+        self.config.failures = failures.clamp(1, Packed::NOT_CLOSED - 1);
         self
     }
 
     /// Sets how long the breaker stays open before it admits a probe. Default 30 s.
     pub fn reset(mut self, reset: Duration) -> Self {
-        self.settings.reset = reset;
+        self.config.reset = reset;
         self
     }
 
     /// Sets the successful probes that close the breaker. Default 2, minimum 1.
     pub fn probes(mut self, probes: u32) -> Self {
-        self.settings.probes = probes.max(1);
+        self.config.probes = probes.max(1);
         self
     }
 
@@ -339,15 +343,14 @@ impl CircuitBreakerBuilder {
     /// Builds the breaker, in the closed state.
     #[must_use]
     pub fn build(self) -> CircuitBreaker {
-        let guarded =
-            Mutex::new(Guarded { settings: self.settings, phase: Phase::Closed, probes: 0 });
+        let guarded = Mutex::new(Guarded { config: self.config, phase: Phase::Closed, probes: 0 });
         CircuitBreaker(Arc::new(Inner { packed: AtomicU64::new(0), guarded, clock: self.clock }))
     }
 }
 
 impl fmt::Debug for CircuitBreakerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("CircuitBreakerBuilder").field(&self.settings).finish()
+        f.debug_tuple("CircuitBreakerBuilder").field(&self.config).finish()
     }
 }
 

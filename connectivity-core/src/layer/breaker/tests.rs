@@ -156,7 +156,7 @@ fn other_settings_leave_what_is_open_open() {
     let (breaker, clock) = breaker(1);
     trip(&breaker);
     advance(&clock, RESET / 2);
-    breaker.retune(Settings { failures: 1, reset: RESET * 2, probes: 1 });
+    breaker.retune(BreakerConfig { failures: 1, reset: RESET * 2, probes: 1 });
     advance(&clock, RESET);
     assert!(breaker.allow().is_none(), "the new time counts from when it opened");
     advance(&clock, RESET / 2);

@@ -52,10 +52,25 @@ pub struct RetryLayer {
     policy: Policy,
 }
 
+/// How often a call is retried. Whether it may be retried at all, its method decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetryConfig {
+    /// Attempts after the first one: `retry_max` of a row. Default 0.
+    pub max: u32,
+    /// Backoff before the first retry: `retry_backoff_ms`. Default 50 ms.
+    pub backoff: Duration,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self { max: 0, backoff: Duration::from_millis(50) }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Policy {
-    max: u32,
-    backoff: Duration,
+    config: RetryConfig,
     budget: RetryBudget,
 }
 
@@ -63,19 +78,13 @@ impl RetryLayer {
     /// Creates the layer: up to `max` retries, a first backoff of 50 ms, and a budget of its own.
     #[must_use]
     pub fn new(max: u32) -> Self {
-        Self {
-            policy: Policy {
-                max,
-                backoff: Duration::from_millis(50),
-                budget: RetryBudget::default(),
-            },
-        }
+        Self::from(RetryConfig { max, ..RetryConfig::default() })
     }
 
     /// Sets the first backoff.
     #[must_use]
     pub fn backoff(mut self, backoff: Duration) -> Self {
-        self.policy.backoff = backoff;
+        self.policy.config.backoff = backoff;
         self
     }
 
@@ -84,6 +93,12 @@ impl RetryLayer {
     pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.policy.budget = budget;
         self
+    }
+}
+
+impl From<RetryConfig> for RetryLayer {
+    fn from(config: RetryConfig) -> Self {
+        Self { policy: Policy { config, budget: RetryBudget::default() } }
     }
 }
 
@@ -117,7 +132,7 @@ where
 
     fn call(&mut self, call: Call) -> RetryFuture<S> {
         self.policy.budget.deposit();
-        let saved = (self.policy.max > 0).then(|| call.fork());
+        let saved = (self.policy.config.max > 0).then(|| call.fork());
         let retry = self.clone();
         let attempt = Some(self.inner.clone().oneshot(call));
         RetryFuture { attempt, pause: None, saved, retry, failed: 0, earlier: Sent::No }
@@ -174,7 +189,7 @@ where
             let Some(pause) = this.pause else { return Poll::Pending };
             ready!(pause.as_mut().poll(cx));
             *this.pause = None;
-            let last = *this.failed >= this.retry.policy.max;
+            let last = *this.failed >= this.retry.policy.config.max;
             let call = if last { this.saved.take() } else { this.saved.as_ref().map(Call::fork) };
             let Some(call) = call else { return Poll::Pending };
             this.attempt.set(Some(this.retry.inner.clone().oneshot(call)));
@@ -195,10 +210,10 @@ impl Policy {
     /// Returns when to retry after an error, or `None` to give up; `failed` is the number of
     /// attempts that failed before.
     fn retry_at(&self, saved: &Call, error: &Error, failed: u32) -> Option<Instant> {
-        if failed >= self.max || !may_repeat(saved, error, TRANSIENT) {
+        if failed >= self.config.max || !may_repeat(saved, error, TRANSIENT) {
             return None;
         }
-        let at = after(backoff_for(self.backoff, failed, HasherRng::default().next_f64()));
+        let at = after(backoff_for(self.config.backoff, failed, HasherRng::default().next_f64()));
         let in_time = saved.context().deadline().is_none_or(|deadline| at < deadline);
         (in_time && self.budget.withdraw()).then_some(at)
     }

@@ -34,7 +34,7 @@ pub(super) fn check(route: &Route, context: &BuildContext<'_>) -> Result<(), Rou
     RemoteName::check(route, context)?;
     let is_service_row =
         context.contract().is_some_and(|contract| contract.method(route.name().as_str()).is_none());
-    match route.config().tool_name() {
+    match route.config().tool_name.as_deref() {
         None if context.is_raw() => Err(RouteError::config("tool_name", TOOL_NAME_MISSING)),
         Some(_) if is_service_row => Err(RouteError::config("tool_name", TOOL_NAME_FOR_SERVICE)),
         _ => Ok(()),
@@ -60,10 +60,10 @@ impl McpRemote {
             link,
             name: RemoteName::of(route),
             row_name: route.name().to_string(),
-            tool_name: config.tool_name().map(str::to_owned),
+            tool_name: config.tool_name.clone(),
             forms: Forms::default(),
-            max_request: config.max_request_bytes(),
-            max_reply: config.max_reply_bytes(),
+            max_request: config.max_request_bytes,
+            max_reply: config.max_reply_bytes,
         });
         let state = Arc::clone(&caller);
         let service = CallService::from_fn(move |call| Arc::clone(&caller).send(call));

@@ -47,13 +47,13 @@ impl McpDial {
         config: &RouteConfig,
         endpoints: Arc<Endpoints>,
     ) -> Result<Self, RouteError> {
-        if !config.headers().is_empty() {
+        if !config.headers.is_empty() {
             return Err(RouteError::config(
                 "headers",
                 "a host and a port are QUIC, which has none; write a URL",
             ));
         }
-        let (row, max_message) = (config.tls(), max_message(config));
+        let (row, max_message) = (&config.tls, max_message(config));
         let dialer =
             Dialer::new(DialTarget::parse(endpoint, row)?, row, ALPN, transport(), endpoints)?;
         Ok(Self::Quic { dialer, max_message, tools_changed: ToolsChanged::default() })
@@ -82,7 +82,7 @@ impl McpDial {
 /// Returns the size limit of a server's message. A result contains its value twice, the second time
 /// as escaped text.
 fn max_message(config: &RouteConfig) -> usize {
-    config.max_reply_bytes().saturating_mul(3).saturating_add(MESSAGE_OVERHEAD)
+    config.max_reply_bytes.saturating_mul(3).saturating_add(MESSAGE_OVERHEAD)
 }
 
 fn transport() -> Arc<TransportConfig> {

@@ -41,7 +41,7 @@ impl HttpDial {
         max_message: usize,
     ) -> Result<Self, RouteError> {
         // The path is part of the URL: no method name is appended.
-        let endpoint = Endpoint::of_row(endpoint, "mcp", config.tls(), guard)?;
+        let endpoint = Endpoint::of_row(endpoint, "mcp", &config.tls, guard)?;
         let headers = row_headers(config)?;
         if let Some(name) =
             headers.keys().find(|name| **name == ACCEPT || RESERVED.contains(&name.as_str()))
@@ -52,7 +52,7 @@ impl HttpDial {
             ));
         }
         Ok(Self {
-            client: guarded_client(guard, &endpoint, config.tls())?,
+            client: guarded_client(guard, &endpoint, &config.tls)?,
             url: endpoint.url("mcp").as_str().into(),
             headers: headers.into_iter().filter_map(|(name, value)| Some((name?, value))).collect(),
             max_message,

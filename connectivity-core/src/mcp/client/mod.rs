@@ -105,9 +105,9 @@ impl McpTransport {
             .map(|(name, value)| (name.to_string(), value.as_bytes().to_owned()));
         let key = Key {
             endpoint: route.endpoint().unwrap_or_default().to_owned(),
-            tls: format!("{:?} {:?}", config.tls(), inputs.files()),
+            tls: format!("{:?} {:?}", &config.tls, inputs.files()),
             headers: headers.collect(),
-            max_reply: config.max_reply_bytes(),
+            max_reply: config.max_reply_bytes,
         };
         Ok(self.links.get(key, || dial))
     }
@@ -130,7 +130,7 @@ impl Transport for McpTransport {
         let config = route.config();
         let inputs = BuildInputs::read(config)?;
         let link = self.link(route, &inputs)?;
-        let unverified = tls::warning(config.tls());
+        let unverified = tls::warning(&config.tls);
         let remote = McpRemote::remote(route, Arc::clone(&link)).with_warnings(move || {
             unverified.iter().cloned().chain(link.dial().warning()).collect()
         });

@@ -87,12 +87,12 @@ async fn a_session_without_a_handshake_may_wait_for_its_first_call() {
         let ask = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         format!("{ask}\n")
     };
-    client.say(&ask(0, "server/discover", json!({}))).await;
-    assert_eq!(client.next().await["id"], 0);
+    client.send(&ask(0, "server/discover", json!({}))).await;
+    assert_eq!(client.receive().await["id"], 0);
     tokio::time::sleep(Duration::from_secs(600)).await;
     let call = ask(1, "tools/call", json!({ "name": "echo", "arguments": { "data": "aGk=" } }));
-    client.say(&call).await;
-    assert_eq!(client.next().await["id"], 1);
+    client.send(&call).await;
+    assert_eq!(client.receive().await["id"], 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,10 +35,10 @@ impl<D: MuxDial> MuxRemote<D> {
             link,
             contracts: Contracts::default(),
             learned_from: AtomicUsize::new(0),
-            codec: config.codec().unwrap_or(Codec::Bincode),
+            codec: config.codec.unwrap_or(Codec::Bincode),
             name: RemoteName::of(route),
-            max_request: config.max_request_bytes(),
-            max_reply: config.max_reply_bytes(),
+            max_request: config.max_request_bytes,
+            max_reply: config.max_reply_bytes,
         });
         let (codec, state, warnings) = (sender.codec, Arc::clone(&sender), Arc::clone(&sender));
         let service = CallService::from_fn(move |call| Arc::clone(&sender).send(call));

@@ -14,6 +14,7 @@ use super::secret::{HeaderValue, SecretRef};
 use super::tls::digest;
 use super::warning::{RouteWarning, is_likely_typo};
 use crate::codec::Codec;
+use crate::layer::BreakerConfig;
 use crate::name::{Name, shown};
 
 /// Upper bound of the warnings: a hostile row could hold 100,000 unknown keys.
@@ -38,7 +39,7 @@ enum Rule {
     Headers,
 }
 
-const ALL: &[&str] = &Strategy::BUILT_IN;
+const ALL: &[&str] = Strategy::BUILT_IN;
 const FRAMED: &[&str] = &["quic", "unix", "http"];
 const ENCRYPTED: &[&str] = &["quic", "http", "mcp", "dbsync"];
 const HTTP: &[&str] = &["http"];
@@ -51,11 +52,9 @@ pub(super) const KEYS: &[Key] = &[
     number("timeout_ms", ALL, 1, DAY_MS, |c, n| c.timeout = Some(Duration::from_millis(n))),
     number("retry_max", ALL, 0, 5, |c, n| c.retry.max = count(n)),
     number("retry_backoff_ms", ALL, 1, 60_000, |c, n| c.retry.backoff = Duration::from_millis(n)),
-    number("breaker_failures", ALL, 1, 1_000_000, |c, n| c.breaker_failures = Some(count(n))),
-    number("breaker_reset_ms", ALL, 1, DAY_MS, |c, n| {
-        c.breaker_reset = Some(Duration::from_millis(n))
-    }),
-    number("breaker_probes", ALL, 1, 1_000, |c, n| c.breaker_probes = Some(count(n))),
+    number("breaker_failures", ALL, 1, 1_000_000, |c, n| breaker(c).failures = count(n)),
+    number("breaker_reset_ms", ALL, 1, DAY_MS, |c, n| breaker(c).reset = Duration::from_millis(n)),
+    number("breaker_probes", ALL, 1, 1_000, |c, n| breaker(c).probes = count(n)),
     text("fallback", ALL, "`local`", |c, t| {
         c.fallback_to_local = t == "local";
         c.fallback_to_local
@@ -69,7 +68,10 @@ pub(super) const KEYS: &[Key] = &[
         store_valid(&mut c.remote_name, Name::parse(t).ok())
     }),
     text("content_type", HTTP, "a type such as `application/json`", |c, t| {
-        store_valid(&mut c.content_type, printable(t, 256))
+        printable(t, 256).is_some_and(|valid| {
+            c.content_type = valid;
+            true
+        })
     }),
     Key { name: "headers", users: URLS, rule: Rule::Headers },
     Key { name: "insecure_tls", users: ENCRYPTED, rule: Rule::Flag(|c, yes| c.tls.insecure = yes) },
@@ -260,6 +262,10 @@ fn path(text: &str) -> Option<PathBuf> {
 }
 
 /// The ranges above fit into the type, so larger numbers do not occur.
+fn breaker(c: &mut RouteConfig) -> &mut BreakerConfig {
+    c.breaker.get_or_insert_default()
+}
+
 fn count(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::error::RouteError;
 use super::strategy::Strategy;
 use crate::codec::Codec;
+use crate::layer::{BreakerConfig, RetryConfig};
 use crate::name::Name;
 
 pub use secret::{HeaderValue, SecretRef};
@@ -21,31 +22,9 @@ pub use tls::RouteTls;
 pub use warning::RouteWarning;
 
 const DRAIN: Duration = Duration::from_secs(30);
-const RETRY_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BODY: usize = 16 << 20;
 const BATCH_SIZE: usize = 32;
-
-/// Retry policy of a route. The contract of a method decides whether a retry is allowed at all.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Retry {
-    /// Attempts after the first one: `retry_max`, default 0.
-    pub max: u32,
-    /// Backoff before the first retry: `retry_backoff_ms`, default 50 ms.
-    pub backoff: Duration,
-}
-
-/// Circuit breaker settings of a route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Breaker {
-    /// Failures in a row that open the breaker: `breaker_failures`, default 5.
-    pub failures: u32,
-    /// How long the breaker stays open: `breaker_reset_ms`, default 30 s.
-    pub reset: Duration,
-    /// Successful probes that close the breaker: `breaker_probes`, default 2.
-    pub probes: u32,
-}
+const OCTET_STREAM: &str = "application/octet-stream";
 
 /// Parsed column `config`, with defaults filled in.
 ///
@@ -53,30 +32,69 @@ pub struct Breaker {
 /// unknown key, or a key that only other strategies use, causes a warning. On `local` and `noop`
 /// the keys of transports cause no warning, because they are kept for a later change of the
 /// strategy.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use connectivity_core::{RouteConfig, Strategy};
+///
+/// let config = RouteConfig::parse(r#"{"timeout_ms":500}"#, &Strategy::parse("quic")?)?;
+/// assert_eq!(config.timeout, Some(Duration::from_millis(500)));
+/// assert_eq!(config.max_reply_bytes, 16 << 20, "a default");
+/// # Ok::<(), connectivity_core::RouteError>(())
+/// ```
 #[derive(Clone, PartialEq)]
+#[non_exhaustive]
 pub struct RouteConfig {
-    home: Option<Name>,
-    timeout: Option<Duration>,
-    retry: Retry,
-    breaker_failures: Option<u32>,
-    breaker_reset: Option<Duration>,
-    breaker_probes: Option<u32>,
-    fallback_to_local: bool,
-    concurrency: Option<usize>,
-    codec: Option<Codec>,
-    max_request_bytes: usize,
-    max_reply_bytes: usize,
-    drain: Duration,
-    remote_name: Option<Name>,
-    content_type: Option<String>,
-    headers: Vec<(String, HeaderValue)>,
-    tls: RouteTls,
-    tool_name: Option<String>,
-    model: Option<String>,
-    dimension: Option<usize>,
-    batch_size: usize,
-    api_key: Option<SecretRef>,
-    warnings: Vec<RouteWarning>,
+    /// Node that serves this row locally while all others follow its strategy: `home`.
+    pub home: Option<Name>,
+    /// Timeout of one call: `timeout_ms`. `None` if the row has none; a remote route then has 30 s,
+    /// and any other no timeout.
+    pub timeout: Option<Duration>,
+    /// Retries of failed calls: `retry_max`, `retry_backoff_ms`.
+    pub retry: RetryConfig,
+    /// Circuit breaker: enabled if `breaker_failures`, `breaker_reset_ms` or `breaker_probes` is
+    /// set.
+    pub breaker: Option<BreakerConfig>,
+    /// Whether the local implementation serves the call if the transport fails:
+    /// `"fallback":"local"`.
+    pub fallback_to_local: bool,
+    /// Maximum number of calls in flight: `concurrency`. `None` is no limit.
+    ///
+    /// Calls of a typed client that took the fast path to their implementation before the row had
+    /// a limit are not counted.
+    pub concurrency: Option<usize>,
+    /// Encoding: `codec`. `None` leaves it to the transport.
+    pub codec: Option<Codec>,
+    /// Maximum request size: `max_request_bytes`, default 16 MiB.
+    pub max_request_bytes: usize,
+    /// Maximum reply size: `max_reply_bytes`, default 16 MiB.
+    pub max_reply_bytes: usize,
+    /// How long calls in flight may continue after the route was replaced: `drain_ms`, default
+    /// 30 s.
+    pub drain: Duration,
+    /// Name to call on the server if it differs there: `remote_name`.
+    pub remote_name: Option<Name>,
+    /// `Content-Type` of a raw service's requests: `content_type`, default
+    /// `application/octet-stream`.
+    pub content_type: String,
+    /// Headers to add to each request: `headers`. No name occurs twice, in whatever case.
+    pub headers: Vec<(String, HeaderValue)>,
+    /// How the server is verified, and which certificate is presented to it.
+    pub tls: RouteTls,
+    /// MCP tool to call: `tool_name`.
+    pub tool_name: Option<String>,
+    /// Embedding model: `model`.
+    pub model: Option<String>,
+    /// Length of an embedding vector: `dimension`. `None` (or 0 in the row) takes it from the first
+    /// reply.
+    pub dimension: Option<usize>,
+    /// Texts in one embedding request: `batch_size`, default 32.
+    pub batch_size: usize,
+    /// Reference to the key of the embedding server: `api_key`.
+    pub api_key: Option<SecretRef>,
+    /// What is odd but harmless: unknown keys, keys that the strategy does not use.
+    pub warnings: Vec<RouteWarning>,
     json: String,
 }
 
@@ -105,10 +123,8 @@ impl RouteConfig {
         Self {
             home: None,
             timeout: None,
-            retry: Retry { max: 0, backoff: RETRY_BACKOFF },
-            breaker_failures: None,
-            breaker_reset: None,
-            breaker_probes: None,
+            retry: RetryConfig::default(),
+            breaker: None,
             fallback_to_local: false,
             concurrency: None,
             codec: None,
@@ -116,7 +132,7 @@ impl RouteConfig {
             max_reply_bytes: MAX_BODY,
             drain: DRAIN,
             remote_name: None,
-            content_type: None,
+            content_type: OCTET_STREAM.to_owned(),
             headers: Vec::new(),
             tls: RouteTls::default(),
             tool_name: None,
@@ -127,145 +143,6 @@ impl RouteConfig {
             warnings: Vec::new(),
             json: "{}".to_owned(),
         }
-    }
-
-    /// Returns the node that serves this row locally while all other nodes follow its strategy:
-    /// `home`.
-    #[must_use]
-    pub const fn home(&self) -> Option<&Name> {
-        self.home.as_ref()
-    }
-
-    /// Returns the timeout of one call: `timeout_ms`. By default a remote route has 30 s and any
-    /// other route has no timeout.
-    #[must_use]
-    pub const fn timeout(&self) -> Option<Duration> {
-        self.timeout
-    }
-
-    /// Returns the retry policy: `retry_max`, `retry_backoff_ms`.
-    #[must_use]
-    pub const fn retry(&self) -> &Retry {
-        &self.retry
-    }
-
-    /// Returns the breaker settings. The breaker is off unless one of `breaker_failures`,
-    /// `breaker_reset_ms`, `breaker_probes` is set.
-    #[must_use]
-    pub fn breaker(&self) -> Option<Breaker> {
-        if self.breaker_failures.is_none()
-            && self.breaker_reset.is_none()
-            && self.breaker_probes.is_none()
-        {
-            return None;
-        }
-        Some(Breaker {
-            failures: self.breaker_failures.unwrap_or(5),
-            reset: self.breaker_reset.unwrap_or(Duration::from_secs(30)),
-            probes: self.breaker_probes.unwrap_or(2),
-        })
-    }
-
-    /// Returns whether calls fall back to the local implementation if the transport fails:
-    /// `"fallback":"local"`.
-    #[must_use]
-    pub const fn fallback_to_local(&self) -> bool {
-        self.fallback_to_local
-    }
-
-    /// Returns the limit of concurrent calls: `concurrency`, default unlimited.
-    ///
-    /// Calls that a typed client sent straight to the local implementation before the row had a
-    /// limit are not counted.
-    #[must_use]
-    pub const fn concurrency(&self) -> Option<usize> {
-        self.concurrency
-    }
-
-    /// Returns the encoding set by `codec`; `None` leaves the choice to the transport.
-    #[must_use]
-    pub const fn codec(&self) -> Option<Codec> {
-        self.codec
-    }
-
-    /// Returns the maximum request size in bytes: `max_request_bytes`, default 16 MiB.
-    #[must_use]
-    pub const fn max_request_bytes(&self) -> usize {
-        self.max_request_bytes
-    }
-
-    /// Returns the maximum reply size in bytes: `max_reply_bytes`, default 16 MiB.
-    #[must_use]
-    pub const fn max_reply_bytes(&self) -> usize {
-        self.max_reply_bytes
-    }
-
-    /// Returns how long calls in flight may drain after the route changed: `drain_ms`, default 30
-    /// s.
-    #[must_use]
-    pub const fn drain(&self) -> Duration {
-        self.drain
-    }
-
-    /// Returns the name to call on the server, if it differs there: `remote_name`.
-    #[must_use]
-    pub const fn remote_name(&self) -> Option<&Name> {
-        self.remote_name.as_ref()
-    }
-
-    /// Returns the `Content-Type` of requests to a raw service: default `application/octet-stream`.
-    #[must_use]
-    pub fn content_type(&self) -> &str {
-        self.content_type.as_deref().unwrap_or("application/octet-stream")
-    }
-
-    /// Returns the headers to add: `headers`. Names are unique, ignoring case.
-    #[must_use]
-    pub fn headers(&self) -> &[(String, HeaderValue)] {
-        &self.headers
-    }
-
-    /// Returns how the server is verified and which client identity is presented.
-    #[must_use]
-    pub const fn tls(&self) -> &RouteTls {
-        &self.tls
-    }
-
-    /// Returns the MCP tool to call: `tool_name`.
-    #[must_use]
-    pub fn tool_name(&self) -> Option<&str> {
-        self.tool_name.as_deref()
-    }
-
-    /// Returns the embedding model: `model`.
-    #[must_use]
-    pub fn model(&self) -> Option<&str> {
-        self.model.as_deref()
-    }
-
-    /// Returns the length of a vector: `dimension`. `None` (or 0 in the row) takes the length from
-    /// the first reply.
-    #[must_use]
-    pub const fn dimension(&self) -> Option<usize> {
-        self.dimension
-    }
-
-    /// Returns the number of texts per request: `batch_size`, default 32.
-    #[must_use]
-    pub const fn batch_size(&self) -> usize {
-        self.batch_size
-    }
-
-    /// Returns the reference to the API key of the embedding server: `api_key`.
-    #[must_use]
-    pub const fn api_key(&self) -> Option<&SecretRef> {
-        self.api_key.as_ref()
-    }
-
-    /// Returns the warnings: unknown keys, and keys that this strategy does not use.
-    #[must_use]
-    pub fn warnings(&self) -> &[RouteWarning] {
-        &self.warnings
     }
 
     /// Returns the whole JSON text, for keys of a user's own transport. It may contain header
@@ -283,7 +160,7 @@ impl fmt::Debug for RouteConfig {
         f.debug_struct("RouteConfig")
             .field("timeout", &self.timeout)
             .field("retry", &self.retry)
-            .field("breaker", &self.breaker())
+            .field("breaker", &self.breaker)
             .field("headers", &self.headers)
             .field("tls", &self.tls)
             .field("warnings", &self.warnings)

@@ -62,7 +62,7 @@ fn every_key_takes_what_is_allowed_and_refuses_the_rest() {
     for (key, valid, invalid) in VALUES {
         for value in *valid {
             let config = parse_custom(&format!(r#"{{"{key}":{value}}}"#));
-            assert!(config.warnings().is_empty(), "{key}");
+            assert!(config.warnings.is_empty(), "{key}");
         }
         for value in *invalid {
             let error = parse(&format!(r#"{{"{key}":{value}}}"#), "mine").unwrap_err();
@@ -83,12 +83,12 @@ fn the_table_of_values_is_complete() {
 fn what_is_not_given_has_its_default() {
     for text in ["", "{}"] {
         let remote = parse(text, "quic").unwrap();
-        assert_eq!(remote.timeout(), None);
-        assert_eq!((remote.retry().max, remote.retry().backoff), (0, Duration::from_millis(50)));
-        assert_eq!((remote.max_request_bytes(), remote.max_reply_bytes()), (16 << 20, 16 << 20));
-        assert_eq!((remote.drain(), remote.batch_size()), (Duration::from_secs(30), 32));
-        assert_eq!((remote.breaker(), remote.codec(), remote.concurrency()), (None, None, None));
-        assert_eq!(remote.content_type(), "application/octet-stream");
+        assert_eq!(remote.timeout, None);
+        assert_eq!((remote.retry.max, remote.retry.backoff), (0, Duration::from_millis(50)));
+        assert_eq!((remote.max_request_bytes, remote.max_reply_bytes), (16 << 20, 16 << 20));
+        assert_eq!((remote.drain, remote.batch_size), (Duration::from_secs(30), 32));
+        assert_eq!((remote.breaker, remote.codec, remote.concurrency), (None, None, None));
+        assert_eq!(remote.content_type, "application/octet-stream");
     }
 }
 
@@ -100,30 +100,30 @@ fn every_key_lands_in_its_accessor() {
         "headers":{"X-A":"1","Authorization":"env:TOKEN"},"tool_name":"t","model":"m","dimension":3,"batch_size":4,
         "api_key":"file:/k"}"#,
     );
-    assert_eq!(config.home().map(Name::as_str), Some("n1"));
-    assert_eq!(config.timeout(), Some(Duration::from_millis(500)));
-    assert_eq!((config.retry().max, config.retry().backoff), (2, Duration::from_millis(70)));
-    assert_eq!((config.fallback_to_local(), config.concurrency()), (true, Some(8)));
-    assert_eq!(config.codec(), Some(Codec::Json));
-    assert_eq!((config.max_request_bytes(), config.max_reply_bytes()), (10, 20));
-    assert_eq!((config.drain(), config.content_type()), (Duration::ZERO, "a/b"));
-    assert_eq!(config.remote_name().map(Name::as_str), Some("b.c"));
-    assert!(config.headers().contains(&("X-A".to_owned(), HeaderValue::Plain("1".to_owned()))));
-    assert!(config.headers().contains(&(
+    assert_eq!(config.home.as_ref().map(Name::as_str), Some("n1"));
+    assert_eq!(config.timeout, Some(Duration::from_millis(500)));
+    assert_eq!((config.retry.max, config.retry.backoff), (2, Duration::from_millis(70)));
+    assert_eq!((config.fallback_to_local, config.concurrency), (true, Some(8)));
+    assert_eq!(config.codec, Some(Codec::Json));
+    assert_eq!((config.max_request_bytes, config.max_reply_bytes), (10, 20));
+    assert_eq!((config.drain, config.content_type.as_str()), (Duration::ZERO, "a/b"));
+    assert_eq!(config.remote_name.as_ref().map(Name::as_str), Some("b.c"));
+    assert!(config.headers.contains(&("X-A".to_owned(), HeaderValue::Plain("1".to_owned()))));
+    assert!(config.headers.contains(&(
         "Authorization".to_owned(),
         HeaderValue::Secret(SecretRef::Env("TOKEN".into()))
     )));
-    assert_eq!((config.tool_name(), config.model()), (Some("t"), Some("m")));
-    assert_eq!((config.dimension(), config.batch_size()), (Some(3), 4));
-    assert_eq!(config.api_key(), Some(&SecretRef::File("/k".into())));
-    assert_eq!(parse_custom(r#"{"dimension":0}"#).dimension(), None);
+    assert_eq!((config.tool_name.as_deref(), config.model.as_deref()), (Some("t"), Some("m")));
+    assert_eq!((config.dimension, config.batch_size), (Some(3), 4));
+    assert_eq!(config.api_key.as_ref(), Some(&SecretRef::File("/k".into())));
+    assert_eq!(parse_custom(r#"{"dimension":0}"#).dimension, None);
 }
 
 #[test]
 fn one_breaker_key_turns_it_on_with_the_known_defaults() {
-    let breaker = parse_custom(r#"{"breaker_failures":3}"#).breaker().unwrap();
+    let breaker = parse_custom(r#"{"breaker_failures":3}"#).breaker.unwrap();
     assert_eq!((breaker.failures, breaker.reset, breaker.probes), (3, Duration::from_secs(30), 2));
-    let breaker = parse_custom(r#"{"breaker_reset_ms":9,"breaker_probes":1}"#).breaker().unwrap();
+    let breaker = parse_custom(r#"{"breaker_reset_ms":9,"breaker_probes":1}"#).breaker.unwrap();
     assert_eq!((breaker.failures, breaker.reset, breaker.probes), (5, Duration::from_millis(9), 1));
 }
 
@@ -133,7 +133,7 @@ fn tls_keys_land_in_one_place() {
     let config = parse_custom(&format!(
         r#"{{"ca_file":"/ca","pin_sha256":"{pin}","server_name":"s","client_cert_file":"/c","client_key_file":"/k"}}"#
     ));
-    let tls = config.tls();
+    let tls = &config.tls;
     assert_eq!(
         (tls.insecure, tls.pin_sha256, tls.server_name.as_deref()),
         (false, Some([0xab; 32]), Some("s"))
@@ -143,9 +143,9 @@ fn tls_keys_land_in_one_place() {
         (Some("/ca".into()), Some("/c".into()))
     );
     assert_eq!(tls.client_key_file.clone(), Some("/k".into()));
-    assert!(config.warnings().is_empty());
+    assert!(config.warnings.is_empty());
     assert_eq!(
-        parse_custom(r#"{"insecure_tls":true,"ca_file":"/ca"}"#).warnings()[0].key(),
+        parse_custom(r#"{"insecure_tls":true,"ca_file":"/ca"}"#).warnings[0].key(),
         "insecure_tls"
     );
     assert_rejected(r#"{"client_key_file":"/k"}"#, "`client_cert_file` is missing");
@@ -203,7 +203,7 @@ fn no_error_warning_or_debug_text_shows_a_secret() {
 #[test]
 fn an_unknown_key_warns_with_the_nearest_known_one() {
     let text =
-        |json, strategy| parse(json, strategy).unwrap().warnings().first().map(ToString::to_string);
+        |json, strategy| parse(json, strategy).unwrap().warnings.first().map(ToString::to_string);
     assert_eq!(
         text(r#"{"timeout":5}"#, "quic").unwrap(),
         "config.timeout: unknown key, ignored; did you mean `timeout_ms`?"
@@ -217,12 +217,12 @@ fn an_unknown_key_warns_with_the_nearest_known_one() {
 #[test]
 fn warnings_are_bounded() {
     let keys: Vec<_> = (0..5_000).map(|n| format!(r#""z{n}":1"#)).collect();
-    assert_eq!(parse(&format!("{{{}}}", keys.join(",")), "quic").unwrap().warnings().len(), 20);
+    assert_eq!(parse(&format!("{{{}}}", keys.join(",")), "quic").unwrap().warnings.len(), 20);
 }
 
 #[test]
 fn a_key_of_another_strategy_warns_only_where_a_transport_would_read_it() {
-    let warnings = |strategy| parse(r#"{"tool_name":"t"}"#, strategy).unwrap().warnings().to_vec();
+    let warnings = |strategy| parse(r#"{"tool_name":"t"}"#, strategy).unwrap().warnings.to_vec();
     assert_eq!(
         warnings("http")[0].to_string(),
         "config.tool_name: strategy `http` does not use it, only mcp"
@@ -236,7 +236,7 @@ fn a_key_of_another_strategy_warns_only_where_a_transport_would_read_it() {
 fn null_is_an_empty_config() {
     for json in ["null", " null\n"] {
         let config = parse(json, "quic").unwrap();
-        assert_eq!((config.json(), config.warnings()), ("{}", &[][..]));
+        assert_eq!((config.json(), config.warnings.as_slice()), ("{}", &[][..]));
     }
     assert!(parse("[null]", "quic").is_err());
 }

@@ -103,7 +103,7 @@ fn create(
             )?;
             connection.execute_batch(&restrict_strategies(words))
         }
-        None => add_words(connection, &Strategy::BUILT_IN),
+        None => add_words(connection, Strategy::BUILT_IN),
     }
 }
 
@@ -176,7 +176,7 @@ fn has_check(connection: &Connection) -> rusqlite::Result<bool> {
 /// rows already use.
 fn candidates(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut words: Vec<String> =
-        Strategy::BUILT_IN.into_iter().chain(["grpc"]).map(str::to_owned).collect();
+        Strategy::BUILT_IN.iter().copied().chain(["grpc"]).map(str::to_owned).collect();
     let mut used = connection.prepare("SELECT DISTINCT strategy FROM routes")?;
     for word in used.query_map([], |row| Ok(row.get::<_, String>(0).ok()))? {
         words.extend(word?.filter(|word| Strategy::parse(word).is_ok()));

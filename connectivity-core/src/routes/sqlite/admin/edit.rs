@@ -116,7 +116,7 @@ fn write(
     check_strategy(&route).map_err(AdminError::from)?;
     // Only reject unknown keys that this change sets. The router warns about existing ones; an old
     // mistake must not block a change of the strategy.
-    let mut new_warnings = route.config().warnings().iter().filter(|_| spec.config.is_some());
+    let mut new_warnings = route.config().warnings.iter().filter(|_| spec.config.is_some());
     if let Some(error) = new_warnings.find_map(RouteWarning::refusal) {
         return Err(error.into());
     }
