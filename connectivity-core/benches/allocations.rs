@@ -1,7 +1,7 @@
 //! Allocations of a typed local call, compared with a direct call of an `Arc<dyn ..>`.
 //!
-//! Run with `cargo bench -p connectivity-core --bench allocations`. Read the `alloc` rows; the times
-//! include the cost of counting.
+//! Run with `cargo bench -p connectivity-core --bench allocations`. Read the `alloc` rows; the
+//! times include the cost of counting.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use std::future::Future;

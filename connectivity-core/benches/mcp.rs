@@ -1,11 +1,11 @@
-//! Cost of a tool call over a row with strategy `mcp`, compared with bare rmcp over the same kind of
-//! stream.
+//! Cost of a tool call over a row with strategy `mcp`, compared with bare rmcp over the same kind
+//! of stream.
 //!
-//! Run with `cargo bench -p connectivity-core --features mcp --bench mcp`. Both sides use one stream
-//! of one quinn connection to a server with its own runtime. Callers run on the runtime of
+//! Run with `cargo bench -p connectivity-core --features mcp --bench mcp`. Both sides use one
+//! stream of one quinn connection to a server with its own runtime. Callers run on the runtime of
 //! `#[tokio::main]`. Our side has everything that a user has: a typed method, a router, a deadline,
-//! schemas. Bare rmcp uses the default handshake of its client and echoes the arguments. The two run
-//! in alternating rounds, and a ratio is the median of the ratios of the rounds.
+//! schemas. Bare rmcp uses the default handshake of its client and echoes the arguments. The two
+//! run in alternating rounds, and a ratio is the median of the ratios of the rounds.
 #![allow(missing_docs, unreachable_pub, reason = "a program of its own")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints and may panic")]
 

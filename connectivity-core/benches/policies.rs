@@ -1,9 +1,9 @@
 //! Cost of policies for a local call, and the load they put on a server that fails.
 //!
-//! Run with `cargo bench -p connectivity-core --bench policies`. The cost is measured in alternating
-//! rounds with a direct call of an `Arc<dyn ..>`, with futures that are ready at once and a metrics
-//! recorder that only sums. The storms take about 15 seconds: calls at a steady rate to an
-//! unreachable server, with up to three retries, and the number of attempts.
+//! Run with `cargo bench -p connectivity-core --bench policies`. The cost is measured in
+//! alternating rounds with a direct call of an `Arc<dyn ..>`, with futures that are ready at once
+//! and a metrics recorder that only sums. The storms take about 15 seconds: calls at a steady rate
+//! to an unreachable server, with up to three retries, and the number of attempts.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -186,7 +186,8 @@ impl Prices for Relay {
     }
 }
 
-/// Puts a server and a router in front of a router. Calls reach it over a Unix socket, with retries.
+/// Puts a server and a router in front of a router. Calls reach it over a Unix socket, with
+/// retries.
 async fn put_in_front(router: &Router, dir: &std::path::Path, name: &str) -> (Server, Router) {
     let relay = Router::builder().source(MemoryRoutes::new()).build().unwrap();
     register!(relay, Prices => Relay(PricesClient::new(router))).unwrap();

@@ -161,8 +161,8 @@ async fn idle(label: &str, path: &Path, bad: usize) {
     );
 }
 
-/// Returns the CPU time of this process on all cores, in ticks of 10 ms. `None` if the system has no
-/// `/proc`.
+/// Returns the CPU time of this process on all cores, in ticks of 10 ms. `None` if the system has
+/// no `/proc`.
 fn ticks() -> Option<u32> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let (_, fields) = stat.rsplit_once(')')?;

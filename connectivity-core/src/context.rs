@@ -48,8 +48,8 @@ pub fn current() -> Context {
 
 /// Runs a future with `context` as the current context, replacing the outer one.
 ///
-/// The deadline of the context applies to the calls made inside. Use [`timeout`] to bound the future
-/// itself too.
+/// The deadline of the context applies to the calls made inside. Use [`timeout`] to bound the
+/// future itself too.
 ///
 /// # Cancel safety
 /// Dropping the returned future drops the inner one.
@@ -172,7 +172,8 @@ impl Context {
         }
     }
 
-    /// Like [`with_timeout`](Self::with_timeout), in place: layers have the context only by reference.
+    /// Like [`with_timeout`](Self::with_timeout), in place: layers have the context only by
+    /// reference.
     #[cfg(feature = "router")]
     pub(crate) fn limit(&mut self, limit: Duration) {
         if let Some(deadline) = Instant::now().checked_add(limit) {

@@ -81,8 +81,8 @@ impl Error {
         self
     }
 
-    /// Marks an error that an implementation returned, from a nested call or its own. Its `sent` does
-    /// not describe the call of the implementation, which did run, so `No` becomes `Maybe`.
+    /// Marks an error that an implementation returned, from a nested call or its own. Its `sent`
+    /// does not describe the call of the implementation, which did run, so `No` becomes `Maybe`.
     #[cfg(feature = "router")]
     pub(crate) fn relay(mut self) -> Self {
         self.0.relayed = true;

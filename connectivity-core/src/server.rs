@@ -50,7 +50,8 @@ impl Server {
     }
 
     /// Returns the address of a listener by its strategy: `server.address("http")` is
-    /// `127.0.0.1:8080`. If the listener was bound to port 0, this is the port that the system chose.
+    /// `127.0.0.1:8080`. If the listener was bound to port 0, this is the port that the system
+    /// chose.
     #[must_use]
     pub fn address(&self, strategy: &str) -> Option<&str> {
         self.addresses
@@ -59,8 +60,8 @@ impl Server {
             .map(|(_, address)| address.as_str())
     }
 
-    /// Waits until a listener ends without a shutdown, and returns its strategy. A supervised program
-    /// can exit then and be restarted. The event is also logged.
+    /// Waits until a listener ends without a shutdown, and returns its strategy. A supervised
+    /// program can exit then and be restarted. The event is also logged.
     ///
     /// # Cancel safety
     /// Dropping the future only ends the wait.
@@ -73,8 +74,8 @@ impl Server {
         }
     }
 
-    /// Shuts down gracefully: stops accepting calls, gives calls in flight `limit` to complete, then
-    /// ends the rest. Returns one second after `limit` at the latest.
+    /// Shuts down gracefully: stops accepting calls, gives calls in flight `limit` to complete,
+    /// then ends the rest. Returns one second after `limit` at the latest.
     ///
     /// # Cancel safety
     /// From the first poll on, the listeners drain on their own threads even if the future is
@@ -82,7 +83,8 @@ impl Server {
     pub async fn shutdown(mut self, limit: Duration) {
         self.switch.begin(limit);
         let ended = async { while self.listeners.join_next().await.is_some() {} };
-        // Listeners end the remaining calls at the limit. The extra second is for those that do not.
+        // Listeners end the remaining calls at the limit. The extra second is for those that do
+        // not.
         let _ = tokio::time::timeout(limit.saturating_add(Duration::from_secs(1)), ended).await;
         self.listeners.abort_all();
     }

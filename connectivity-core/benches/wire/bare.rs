@@ -17,8 +17,9 @@ use crate::load::Echo;
 
 const HEAD: usize = 8;
 
-/// Whether the writer yields before it writes, as our own does above a number of calls in flight. It
-/// then writes many frames at once, which makes most of the difference on a multi-thread runtime.
+/// Whether the writer yields before it writes, as our own does above a number of calls in flight.
+/// It then writes many frames at once, which makes most of the difference on a multi-thread
+/// runtime.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Batches {
     AsTheyCome,

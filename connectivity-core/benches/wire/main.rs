@@ -1,10 +1,10 @@
 //! Cost of calls over `unix` and `quic`, compared with the same traffic without the framework.
 //!
 //! Run with `cargo bench -p connectivity-core --bench wire`. Callers run on the runtime of
-//! `#[tokio::main]`, as in a user's program. Servers have their own runtimes. Threads are not pinned.
-//! The two sides run in alternating rounds, and a ratio is the median of the ratios of the rounds.
-//! Compare the ratios: the times depend on the machine and its load. The bench `wire-allocations`
-//! counts allocations. Words after `--` select measurements: `-- unix speed`.
+//! `#[tokio::main]`, as in a user's program. Servers have their own runtimes. Threads are not
+//! pinned. The two sides run in alternating rounds, and a ratio is the median of the ratios of the
+//! rounds. Compare the ratios: the times depend on the machine and its load. The bench
+//! `wire-allocations` counts allocations. Words after `--` select measurements: `-- unix speed`.
 #![allow(missing_docs, unreachable_pub, reason = "a program of its own")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints and may panic")]
 
@@ -125,8 +125,8 @@ async fn bodies(client: BillingClient, copied: Arc<AtomicUsize>) {
 }
 
 /// Measures small calls with eight concurrent callers of a method that computes for 1 ms. Also
-/// measures the bare side under the same load, though its server has only its own calls, to show the
-/// part of the machine's scheduler.
+/// measures the bare side under the same load, though its server has only its own calls, to show
+/// the part of the machine's scheduler.
 async fn beside_computing(remote: &RemoteServer, bare: &impl Echo, strategy: &str) {
     let (_router, client) = remote.client(strategy);
     let computed = Arc::new(AtomicUsize::new(0));

@@ -17,8 +17,8 @@ pub fn head() {
     println!("|{:-<64}|{:->14}|{:->14}|{:->8}|{:->10}|------|", "", ":", ":", ":", ":");
 }
 
-/// Prints one row: the medians of both sides, the median of the ratios of the rounds, and whether it
-/// meets the target.
+/// Prints one row: the medians of both sides, the median of the ratios of the rounds, and whether
+/// it meets the target.
 pub fn row(label: &str, unit: &str, rounds: &[(f64, f64)], target: Target) {
     let [ours, reference] = [|round: &(f64, f64)| round.0, |round: &(f64, f64)| round.1];
     let ratio = median(rounds.iter().map(|(ours, reference)| ours / reference));

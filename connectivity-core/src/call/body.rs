@@ -89,8 +89,8 @@ impl fmt::Debug for Body {
 /// A value whose type is erased; only the contract knows it.
 ///
 /// The value can be taken once, however often its call is repeated. Encoding does not take it. The
-/// mutex makes calls `Sync`, so that they can be shared and held across an `.await`, while the types
-/// of a contract only need to be `Send`.
+/// mutex makes calls `Sync`, so that they can be shared and held across an `.await`, while the
+/// types of a contract only need to be `Send`.
 pub struct Payload(Arc<Mutex<dyn Erased>>);
 
 /// The reason why a value cannot be taken.

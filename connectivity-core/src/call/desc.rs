@@ -7,7 +7,8 @@ use super::Reply;
 use crate::codec::{Codec, CodecError, Encoded};
 use crate::shape::{Contract, MethodShape};
 
-/// The maximum number of methods of a service. Each has one bit in the mask that a local call reads.
+/// The maximum number of methods of a service. Each has one bit in the mask that a local call
+/// reads.
 pub(crate) const MAX_METHODS: usize = 256;
 
 /// The description of a service: its name, its docs, its methods.
@@ -53,7 +54,8 @@ impl ServiceDesc {
         self.methods.iter().copied().find(|method| method.full_name == full_name)
     }
 
-    /// Describes how this contract, that of a client, differs from the contract of an implementation.
+    /// Describes how this contract, that of a client, differs from the contract of an
+    /// implementation.
     #[cfg(feature = "router")]
     pub(crate) fn difference(&self, here: &Self) -> String {
         let lacks = |one: &Self, other: &Self| {
@@ -230,9 +232,9 @@ impl MethodDesc {
         (self.types.shape)(Codec::Json)
     }
 
-    /// Returns a digest of the [shape](Self::shape). Two programs with equal fingerprints of a method
-    /// understand each other's bincode. The first call walks the types, later calls use the cached
-    /// result.
+    /// Returns a digest of the [shape](Self::shape). Two programs with equal fingerprints of a
+    /// method understand each other's bincode. The first call walks the types, later calls use the
+    /// cached result.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.contract().fingerprint
@@ -243,8 +245,8 @@ impl MethodDesc {
         Contract::of(self.types.shape)
     }
 
-    /// Returns the codec of a call whose row asks for `requested`: JSON if bincode cannot encode the
-    /// method's types.
+    /// Returns the codec of a call whose row asks for `requested`: JSON if bincode cannot encode
+    /// the method's types.
     pub(crate) fn codec(&self, requested: Codec) -> Codec {
         match requested {
             Codec::Bincode if self.contract().unsupported.is_some() => Codec::Json,

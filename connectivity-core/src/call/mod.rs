@@ -163,8 +163,8 @@ impl Call {
         self.method.is_some_and(MethodDesc::is_no_cancel)
     }
 
-    /// Attaches a permit that is held until the work of the call has ended, even if the caller drops
-    /// the call earlier.
+    /// Attaches a permit that is held until the work of the call has ended, even if the caller
+    /// drops the call earlier.
     #[cfg(feature = "router")]
     pub(crate) fn hold(&mut self, permit: Arc<dyn Send + Sync>) {
         self.permits.push(permit);
@@ -198,8 +198,9 @@ impl Call {
     }
 
     /// Encodes the arguments in `codec` for a transport, and returns them with their actual codec,
-    /// `None` for raw bytes. A raw body stays as it is, and so do arguments in another codec if this
-    /// program does not know the method. Falls back to JSON if bincode cannot encode the arguments.
+    /// `None` for raw bytes. A raw body stays as it is, and so do arguments in another codec if
+    /// this program does not know the method. Falls back to JSON if bincode cannot encode the
+    /// arguments.
     ///
     /// # Errors
     /// [`Encode`](ErrorKind::Encode), with `sent` `No`.

@@ -24,8 +24,8 @@ impl RouteTag {
         &self.name
     }
 
-    /// Returns the strategy that serves the call: `local`, `noop`, or the name of a transport. It is
-    /// `local` for an inbound call, and for a call whose row has this process as its `home`.
+    /// Returns the strategy that serves the call: `local`, `noop`, or the name of a transport. It
+    /// is `local` for an inbound call, and for a call whose row has this process as its `home`.
     #[must_use]
     pub fn strategy(&self) -> &str {
         &self.strategy

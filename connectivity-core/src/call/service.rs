@@ -23,8 +23,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 #[derive(Clone)]
 pub struct CallService(Arc<dyn Erased>);
 
-/// The type-erased service. It is called by `Arc`, so that the future can own the service instead of
-/// reference counts of its parts.
+/// The type-erased service. It is called by `Arc`, so that the future can own the service instead
+/// of reference counts of its parts.
 pub(crate) trait Erased: Send + Sync {
     fn call(self: Arc<Self>, call: Call) -> BoxFuture<'static, Result<Reply, Error>>;
 }
@@ -103,8 +103,8 @@ where
 {
     fn call(self: Arc<Self>, call: Call) -> BoxFuture<'static, Result<Reply, Error>> {
         let mut service = self.0.clone();
-        // Nearly every service is ready, and its future then needs no wrapper. A service that is not
-        // ready is polled again by `oneshot`, so the no-op waker loses no wake-up.
+        // Nearly every service is ready, and its future then needs no wrapper. A service that is
+        // not ready is polled again by `oneshot`, so the no-op waker loses no wake-up.
         match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => Box::pin(service.call(call)),
             Poll::Ready(Err(error)) => Box::pin(std::future::ready(Err(error))),

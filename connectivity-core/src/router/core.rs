@@ -13,17 +13,17 @@
 //! 1. **Notice.** The watcher's thread (`routes/sqlite/watch.rs`) sees the commit and calls the
 //!    function that [`Core::watch`] gave to the source. That function calls [`Core::reload`]. If it
 //!    fails, the watcher backs off and calls it again.
-//! 2. **Read.** `reload` calls [`Core::read`], which reads all rows in one [`Snapshot`]: the new row
-//!    of `billing` and generation `n + 1`. Only then does `reload` lock the [`State`] and store the
-//!    snapshot there. The rows differ from the previous ones, so it calls [`Core::swap`] with
+//! 2. **Read.** `reload` calls [`Core::read`], which reads all rows in one [`Snapshot`]: the new
+//!    row of `billing` and generation `n + 1`. Only then does `reload` lock the [`State`] and store
+//!    the snapshot there. The rows differ from the previous ones, so it calls [`Core::swap`] with
 //!    [`Concerns::Rows`]. (With equal rows it would be [`Concerns::Files`], which rebuilds only
 //!    entries that are stale.)
 //! 3. **Build.** `swap` calls [`State::build`], which builds one [`RouteEntry`] for each row with
 //!    [`State::entry`] (`router/build_entry.rs`). The row of every other service is unchanged, so
 //!    their entries are shared with the old table. The row of `billing` is not, so
 //!    [`State::new_entry`] parses it and asks `UnixTransport::build` for a [`Remote`]. Nothing is
-//!    dialled: the first call dials. If the row were bad, the entry would keep the `local` route and
-//!    record the fault.
+//!    dialled: the first call dials. If the row were bad, the entry would keep the `local` route
+//!    and record the fault.
 //! 4. **Cold, swap, hot.** [`Core::publish`] calls [`ServiceCell::retain_fast`], which clears the
 //!    fast bit of each method of `billing`: from here on its calls go to `Handle::slow` and look at
 //!    the table. Then it stores the new table, and calls resolve to the Unix socket. Then it calls

@@ -45,8 +45,8 @@ fn shape<M: Method>(codec: Codec) -> MethodShape {
     MethodShape::new(M::DESC.name(), [arguments, ok, err])
 }
 
-/// Returns the reply of a `noop` route: the method's `#[noop = ..]` value, or `()` for a method that
-/// returns `()`.
+/// Returns the reply of a `noop` route: the method's `#[noop = ..]` value, or `()` for a method
+/// that returns `()`.
 #[cfg(feature = "router")]
 fn noop<M: Method>() -> Option<Reply> {
     M::noop()

@@ -40,8 +40,9 @@ pub trait Method: Sized + Send + Sync + 'static {
 /// A type that a contract can use: owned, `Send`, `Serialize` and `DeserializeOwned`. Implemented
 /// for every such type.
 ///
-/// The bounds are on [`Form`](Self::Form), not on the trait. The compiler then reports an unsuitable
-/// type with a single error, that it lacks this trait, and not with one error per missing bound.
+/// The bounds are on [`Form`](Self::Form), not on the trait. The compiler then reports an
+/// unsuitable type with a single error, that it lacks this trait, and not with one error per
+/// missing bound.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel in a call of a connectivity service",
     label = "needs Serialize, Deserialize, Send and no borrowed parts",

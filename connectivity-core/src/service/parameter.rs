@@ -1,8 +1,8 @@
 //! The types of arguments and their bounds.
 //!
 //! For each argument type of a contract, the macro generates an uninhabited tag type, and all other
-//! generated code refers to the tag. A missing bound of the user's type then breaks only the impl of
-//! the tag, and the compiler reports it once, at the type that the user wrote.
+//! generated code refers to the tag. A missing bound of the user's type then breaks only the impl
+//! of the tag, and the compiler reports it once, at the type that the user wrote.
 
 use std::marker::PhantomData;
 

@@ -14,8 +14,9 @@ use crate::error::{Error, ErrorKind};
 use crate::name::Name;
 
 pin_project! {
-    /// Work that ends at its deadline. The work is polled before the timer, so work that is ready at
-    /// once creates no timer, and work that completes exactly at its deadline counts as complete.
+    /// Work that ends at its deadline. The work is polled before the timer, so work that is ready
+    /// at once creates no timer, and work that completes exactly at its deadline counts as
+    /// complete.
     #[derive(Debug)]
     pub(crate) struct Within<F> {
         #[pin]
