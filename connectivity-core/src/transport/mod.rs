@@ -26,8 +26,6 @@ pub(crate) mod link;
 mod listener;
 #[cfg(any(feature = "wire", feature = "gateway"))]
 pub(crate) mod origin;
-#[cfg(feature = "wire")]
-pub(crate) mod reconnect;
 mod remote;
 #[cfg(feature = "wire")]
 pub(crate) mod remote_name;

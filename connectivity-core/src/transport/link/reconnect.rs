@@ -8,7 +8,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
-use super::link::{Dial, Link};
+use super::{Dial, Link};
 
 /// The wait before the first dial, which jitter doubles at the most: the clients of a server that
 /// went do not come back in step.

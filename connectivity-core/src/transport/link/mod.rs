@@ -1,6 +1,8 @@
 //! The way to one endpoint: a connection that is dialled when it is first needed, and replaced when
 //! it breaks.
 
+mod reconnect;
+
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,9 +14,9 @@ use tokio::sync::watch;
 use super::TransportState;
 use super::backoff::{DialBackoff, DialFailure};
 use super::health::Health;
-use super::reconnect::keep;
 use crate::call::BoxFuture;
 use crate::error::ErrorKind;
+use reconnect::keep;
 
 /// Why there is no connection.
 #[derive(Clone, Debug)]
@@ -83,8 +85,7 @@ enum DialledFor {
 }
 
 /// The outcome of a dial, once there is one.
-pub(super) type Dialling<D> =
-    watch::Receiver<Option<Result<Arc<<D as Dial>::Connection>, DialError>>>;
+type Dialling<D> = watch::Receiver<Option<Result<Arc<<D as Dial>::Connection>, DialError>>>;
 
 impl<D: Dial> Link<D> {
     pub(crate) fn new(dial: D) -> Self {
@@ -137,12 +138,12 @@ impl<D: Dial> Link<D> {
     }
 
     /// Ends when the connection in use does; `None` if there is none.
-    pub(super) fn ended(&self) -> Option<BoxFuture<'static, ()>> {
+    fn ended(&self) -> Option<BoxFuture<'static, ()>> {
         self.usable().map(|connection| connection.ended())
     }
 
     /// Dials, unless a call has done so.
-    pub(super) fn redial(self: &Arc<Self>) -> Option<Dialling<D>> {
+    fn redial(self: &Arc<Self>) -> Option<Dialling<D>> {
         self.usable().is_none().then(|| self.dialling(DialledFor::Keeper).ok()).flatten()
     }
 
