@@ -10,7 +10,6 @@
 //! the inside of types that ask the data what it is.
 
 mod access;
-mod answers;
 mod contract;
 mod fingerprint;
 mod node;
