@@ -1,5 +1,5 @@
-//! Where small values are encoded: one after the other in a chunk of the thread, so that few of
-//! them cost an allocation.
+//! Thread-local buffer into which values are encoded back to back, so that few small values cost an
+//! allocation.
 
 use std::cell::Cell;
 
@@ -7,30 +7,32 @@ use bytes::{Bytes, BytesMut};
 
 use super::CodecError;
 
-/// Small enough that a body somebody keeps does not hold much beside it, large enough for some
-/// dozens of bodies.
+/// Small enough that a retained body keeps little other memory alive, large enough for some dozens
+/// of bodies.
 const CHUNK: usize = 4 * 1024;
 
-/// With less room than this a new chunk is begun, or the old one if all its bodies are gone.
-const ROOM: usize = 256;
+/// Below this remaining capacity, `reserve` starts a new chunk, or reuses the current one if all
+/// its bodies have been dropped.
+const MIN_CAPACITY: usize = 256;
 
 thread_local! {
-    static NEXT: Cell<BytesMut> = Cell::default();
+    static CURRENT: Cell<BytesMut> = Cell::default();
 }
 
-/// Lets `write` append one value, and cuts it off.
+/// Splits off the bytes of one value that `write` appends to the chunk.
 pub(super) fn cut(
     write: impl FnOnce(&mut BytesMut) -> Result<(), CodecError>,
 ) -> Result<Bytes, CodecError> {
-    // A value that encodes another one while it is encoded finds no chunk and makes one of its own.
-    let mut chunk = NEXT.take();
-    if chunk.capacity() < ROOM {
+    // Re-entrant: a value that encodes another value from its `Serialize` finds an empty chunk here
+    // and allocates its own.
+    let mut chunk = CURRENT.take();
+    if chunk.capacity() < MIN_CAPACITY {
         chunk.reserve(CHUNK);
     }
     let written = write(&mut chunk);
     let bytes = chunk.split().freeze();
     if bytes.len() <= CHUNK {
-        NEXT.set(chunk);
+        CURRENT.set(chunk);
     }
     written.map(|()| bytes)
 }

@@ -1,15 +1,16 @@
-//! Tells of methods whose values go as JSON, as bincode cannot carry them.
+//! Warns about methods whose values are sent as JSON because bincode cannot encode them.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use super::CodecError;
 
-/// The methods that this process has told of. They are those of its own contracts, so they are few.
-static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+/// Methods this process has already warned about. All are methods of its own contracts, so the set
+/// stays small.
+static WARNED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Says it the first time for each method: every such value is encoded twice, and nothing else
-/// shows that.
+/// Logs a warning once per method. Every such value is encoded twice, and nothing else reports that
+/// cost.
 #[cold]
 pub(super) fn warn_once(method: &str, cause: &CodecError) {
     if is_first(method) {
@@ -21,6 +22,6 @@ pub(super) fn warn_once(method: &str, cause: &CodecError) {
 }
 
 fn is_first(method: &str) -> bool {
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    !told.contains(method) && told.insert(method.to_owned())
+    let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
+    !warned.contains(method) && warned.insert(method.to_owned())
 }

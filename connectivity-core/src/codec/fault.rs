@@ -1,66 +1,65 @@
-//! Why a body cannot be decoded, in words that hold nothing of what the sender wrote: kinds, places
-//! and expected types.
+//! Decode errors that never quote the sender's data: only kinds, paths and expected types.
 
 use std::fmt::{self, Write};
 
 use serde::de::{self, Expected, Unexpected};
 
-/// A path longer than this is cut at its inner end.
+/// Longer paths lose their innermost steps.
 const MAX_STEPS: usize = 16;
 
 pub(super) const TOO_DEEP: &str = "values are nested too deeply";
 pub(super) const TOO_MANY: &str = "more elements than a body of its length may hold";
 
-/// What a visitor or a decoder complains of, and where. What a type says of itself
-/// (`de::Error::custom`) is not kept: it may quote.
+/// A decode error and its path. The text of `de::Error::custom` is dropped, because it may quote
+/// the value.
 #[derive(Debug)]
 pub(super) struct Fault(Box<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    what: String,
-    /// From the inside to the outside.
+    message: String,
+    /// Innermost step first.
     steps: Vec<Step>,
-    /// Line and column of JSON.
+    /// Line and column, for JSON only.
     position: Option<(usize, usize)>,
 }
 
-/// One step into a value.
+/// One step of the path into a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A field of a struct, as its own program spells it.
+    /// A field of a struct, as spelled by the decoding program.
     Field(&'static str),
     /// An element of a sequence.
     Element(usize),
-    /// A value of a map, whose key is the sender's.
+    /// A value of a map. The key is left out: it is the sender's data.
     Value,
     /// A key of a map.
     Key,
 }
 
 impl Fault {
-    pub(super) fn new(what: impl Into<String>) -> Self {
-        Self(Box::new(Parts { what: what.into(), steps: Vec::new(), position: None }))
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self(Box::new(Parts { message: message.into(), steps: Vec::new(), position: None }))
     }
 
-    /// Translates what a decoder says of bytes that it cannot read.
-    pub(super) fn of(decoder: &impl fmt::Display) -> Self {
-        let text = decoder.to_string();
+    /// Creates a fault from an error of the decoder itself, removing what it quotes.
+    pub(super) fn from_decoder(error: &impl fmt::Display) -> Self {
+        let text = error.to_string();
         let (text, position) = split_position(&text);
         let mut fault = Self::new(translate(text));
         fault.0.position = position;
         fault
     }
 
-    /// Adds where the decoder stood, if it knows and nobody has said so before.
-    pub(super) fn seen_by(mut self, decoder: &impl fmt::Display) -> Self {
+    /// Adds the line and column of a decoder error, unless the fault has a position already.
+    pub(super) fn with_position_of(mut self, error: &impl fmt::Display) -> Self {
         if self.0.position.is_none() {
-            self.0.position = split_position(&decoder.to_string()).1;
+            self.0.position = split_position(&error.to_string()).1;
         }
         self
     }
 
-    /// Notes a step further out.
+    /// Adds the enclosing step to the path.
     #[cold]
     #[inline(never)]
     pub(super) fn at(mut self, step: Step) -> Self {
@@ -71,12 +70,12 @@ impl Fault {
         self
     }
 
-    /// Takes it apart: what is wrong with its position, and the path to it, which is empty at the
+    /// Returns the message, with line and column if known, and the path, which is empty at the
     /// root.
-    pub(super) fn into_words(self) -> (String, String) {
-        let Parts { mut what, steps, position } = *self.0;
+    pub(super) fn into_message_and_path(self) -> (String, String) {
+        let Parts { mut message, steps, position } = *self.0;
         if let Some((line, column)) = position {
-            let _ = write!(what, " at line {line} column {column}");
+            let _ = write!(message, " at line {line} column {column}");
         }
         let mut path = String::new();
         for step in steps.iter().rev() {
@@ -88,20 +87,20 @@ impl Fault {
                 Step::Key => write!(path, "{{key}}"),
             };
         }
-        (what, path)
+        (message, path)
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.what)
+        f.write_str(&self.0.message)
     }
 }
 
 impl std::error::Error for Fault {}
 
 impl de::Error for Fault {
-    fn custom<T: fmt::Display>(_quotes: T) -> Self {
+    fn custom<T: fmt::Display>(_may_quote: T) -> Self {
         Self::new("its type refuses the value")
     }
 
@@ -134,7 +133,7 @@ impl de::Error for Fault {
     }
 }
 
-/// What a value is, without the value.
+/// Returns the kind of a value, without the value.
 fn kind(found: &Unexpected<'_>) -> &'static str {
     match found {
         Unexpected::Bool(_) => "a boolean",
@@ -157,7 +156,7 @@ fn kind(found: &Unexpected<'_>) -> &'static str {
     }
 }
 
-/// The names that a type knows.
+/// The field or variant names that a type accepts.
 struct Names(&'static [&'static str]);
 
 impl fmt::Display for Names {
@@ -174,21 +173,21 @@ impl fmt::Display for Names {
     }
 }
 
-/// Splits the position off that `serde_json` puts at the end of its texts.
+/// Splits off the position that `serde_json` appends to its messages.
 fn split_position(text: &str) -> (&str, Option<(usize, usize)>) {
     let split = || {
-        let (what, position) = text.rsplit_once(" at line ")?;
+        let (message, position) = text.rsplit_once(" at line ")?;
         let (line, column) = position.split_once(" column ")?;
-        Some((what, (line.parse().ok()?, column.parse().ok()?)))
+        Some((message, (line.parse().ok()?, column.parse().ok()?)))
     };
-    split().map_or((text, None), |(what, position)| (what, Some(position)))
+    split().map_or((text, None), |(message, position)| (message, Some(position)))
 }
 
-/// Says in words of ours what `serde_json` itself has said: it quotes values where a type does not
-/// match, and otherwise speaks of JSON.
+/// Rewrites a message of `serde_json` itself. It quotes values only in `invalid type` errors; its
+/// other messages are about JSON syntax and pass unchanged.
 fn translate(text: &str) -> String {
     if let Some(rest) = text.strip_prefix("invalid type: ") {
-        // What is expected stands last, and is the reader's.
+        // The expected type comes last, and is the decoding program's own text.
         let expected =
             rest.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
         return format!("{}, where {expected} is expected", quoted_kind(rest));
@@ -196,7 +195,8 @@ fn translate(text: &str) -> String {
     text.to_owned()
 }
 
-/// The kind of a value that `serde_json` quotes after its kind.
+/// Returns the kind from an `invalid type` message, in which `serde_json` quotes the value after
+/// its kind.
 fn quoted_kind(text: &str) -> &'static str {
     let kinds = [
         ("string", "a string"),

@@ -1,4 +1,4 @@
-//! JSON, by `serde_json`: nesting stops at 128, and nothing may follow the value.
+//! The JSON codec, on `serde_json`. Nesting is limited to 128, and trailing data is an error.
 
 use bytes::{BufMut, Bytes};
 use serde::Serialize;
@@ -14,26 +14,26 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, CodecErr
     let check = Check::default();
     chunk::cut(|out| {
         serde_json::to_writer(out.writer(), &check.value(value))
-            .map_err(|error| failed(&check, &error))
+            .map_err(|error| encode_error(&check, &error))
     })
 }
 
-fn failed(check: &Check, error: &serde_json::Error) -> CodecError {
-    match (check.found(), error.classify()) {
-        (Some(what), _) => CodecError::uncarried(what),
-        // What a `Serialize` says of itself.
+fn encode_error(check: &Check, error: &serde_json::Error) -> CodecError {
+    match (check.take_reason(), error.classify()) {
+        (Some(reason), _) => CodecError::unencodable(reason),
+        // An error of the `Serialize` implementation.
         (None, Category::Data) => CodecError::refused(error.to_string()),
-        // Of JSON: a key that is no text, say.
-        (None, _) => CodecError::uncarried(error),
+        // A limit of JSON, such as a map key that is not a string.
+        (None, _) => CodecError::unencodable(error),
     }
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], limits: Limits) -> Result<T, CodecError> {
-    // serde_json counts the depth by itself.
+    // serde_json enforces the depth limit itself.
     let guard = Guard::new(limits);
     let mut json = Deserializer::from_slice(bytes);
     let value = guard.seed::<T>().deserialize(&mut json);
     value
         .and_then(|value| json.end().map(|()| value))
-        .map_err(|error| CodecError::undecoded(guard.fault(error)))
+        .map_err(|error| CodecError::undecodable(guard.fault(error)))
 }

@@ -1,4 +1,4 @@
-//! The two codecs: bincode between our own programs, JSON for everybody else.
+//! The two codecs: bincode between programs that share a contract, JSON for all other peers.
 
 mod bincode;
 mod checked;
@@ -20,19 +20,19 @@ use serde::de::DeserializeOwned;
 use fault::Fault;
 use limits::Limits;
 
-/// Names how a body is encoded.
+/// The encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Codec {
-    /// bincode 2, standard configuration (little endian, variable-length integers): positional, for
-    /// programs with the same contract.
+    /// bincode 2, standard configuration (little endian, variable-length integers). It is
+    /// positional, so both programs need the same contract.
     Bincode,
     /// JSON with named arguments.
     Json,
 }
 
 impl Codec {
-    /// Spells the codec as rows do.
+    /// Returns the name of the codec as rows spell it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -44,9 +44,9 @@ impl Codec {
     /// Encodes a value.
     ///
     /// # Errors
-    /// The cause in words, where the codec cannot carry the value: bincode no struct that leaves a
-    /// field out, JSON no infinite number and no `Some(None)`, for example. What is encoded is read
-    /// back as it was.
+    /// Returns an error if the codec cannot represent the value: bincode cannot encode a struct
+    /// that skips a field, and JSON cannot encode infinite numbers or `Some(None)`, for example. A
+    /// value that does encode also decodes to the same value.
     pub fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<Bytes, CodecError> {
         match self {
             Self::Bincode => bincode::encode(value),
@@ -54,14 +54,15 @@ impl Codec {
         }
     }
 
-    /// Encodes a value of a method, as JSON what bincode cannot carry; says which of the two it is.
+    /// Encodes a value of a method, falling back to JSON if bincode cannot represent it. Returns
+    /// the codec used.
     pub(crate) fn encode_or_json<T: Serialize + ?Sized>(
         self,
         value: &T,
         method: &str,
     ) -> Result<Encoded, CodecError> {
         match self.encode(value) {
-            Err(cause) if self != Self::Json && cause.is_uncarried() => {
+            Err(cause) if self != Self::Json && cause.is_unencodable() => {
                 fallback::warn_once(method, &cause);
                 Self::Json.encode(value).map(|bytes| (Self::Json, bytes))
             }
@@ -69,15 +70,14 @@ impl Codec {
         }
     }
 
-    /// Decodes a value that nobody has checked: bounded in memory and depth, and nothing may follow
-    /// the value.
+    /// Decodes an untrusted value, with limits on memory and depth. Trailing bytes are an error.
     ///
-    /// The elements of its sequences and maps may take 16 bytes of memory for each byte of the
-    /// body, and 64 MiB beside.
+    /// The elements of all sequences and maps may take 16 bytes of memory per byte of the body,
+    /// plus 64 MiB.
     ///
     /// # Errors
-    /// The cause in words: what is wrong where, and what is expected. It quotes nothing of the
-    /// body.
+    /// Returns an error that says what is wrong, at which path, and what was expected. It quotes
+    /// nothing of the body.
     pub fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, CodecError> {
         let limits = Limits::of(bytes.len());
         match self {
@@ -86,42 +86,43 @@ impl Codec {
         }
     }
 
-    /// Says whether a value comes back as it was: encoding what was decoded gives the same bytes. A
-    /// value that cannot be encoded at all by the will of its type is no loss.
-    pub(crate) fn returns<T: Serialize + DeserializeOwned>(self, value: &T) -> bool {
+    /// Returns whether a value round-trips: encoding the decoded value gives the same bytes. A
+    /// value whose own `Serialize` fails counts as round-tripping, because it never reaches the
+    /// wire.
+    pub(crate) fn round_trips<T: Serialize + DeserializeOwned>(self, value: &T) -> bool {
         let bytes = match self.encode(value) {
             Ok(bytes) => bytes,
-            Err(cause) => return !cause.is_uncarried(),
+            Err(cause) => return !cause.is_unencodable(),
         };
-        let again = self.decode::<T>(&bytes).and_then(|back| self.encode(&back));
-        again.is_ok_and(|again| again == bytes)
+        let encoded_again = self.decode::<T>(&bytes).and_then(|decoded| self.encode(&decoded));
+        encoded_again.is_ok_and(|again| again == bytes)
     }
 }
 
-/// What was encoded, and by which codec.
+/// An encoded value and the codec that encoded it.
 pub(crate) type Encoded = (Codec, Bytes);
 
-/// Says why a value could not be encoded or decoded.
+/// The error of encoding or decoding a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodecError {
-    what: String,
-    /// The path to it; empty at the root.
-    place: String,
-    why: Blame,
+    message: String,
+    /// Path to the faulty value; empty at the root.
+    path: String,
+    reason: Reason,
 }
 
-/// Whose fault it is.
+/// Why encoding or decoding failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Blame {
-    /// The bytes are not what they should be.
+enum Reason {
+    /// The bytes are malformed, or do not match the type.
     Bytes,
-    /// The codec cannot carry the value; the other one may.
-    Uncarried,
-    /// The type does not let itself be encoded, for a reason that may quote the value.
+    /// This codec cannot represent the value; the other codec may.
+    Unencodable,
+    /// The type's `Serialize` failed. Its message may quote the value.
     Refused(Private),
 }
 
-/// A text for the log of this process.
+/// A message for the log of this process only; `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 struct Private(String);
 
@@ -133,50 +134,54 @@ impl fmt::Debug for Private {
 
 impl CodecError {
     pub(crate) fn new(text: impl fmt::Display) -> Self {
-        Self { what: text.to_string(), place: String::new(), why: Blame::Bytes }
+        Self { message: text.to_string(), path: String::new(), reason: Reason::Bytes }
     }
 
-    fn uncarried(what: impl fmt::Display) -> Self {
-        Self { why: Blame::Uncarried, ..Self::new(what) }
+    fn unencodable(text: impl fmt::Display) -> Self {
+        Self { reason: Reason::Unencodable, ..Self::new(text) }
     }
 
-    fn refused(why: String) -> Self {
-        Self { why: Blame::Refused(Private(why)), ..Self::new("its type refuses to be serialized") }
+    fn refused(cause: String) -> Self {
+        let reason = Reason::Refused(Private(cause));
+        Self { reason, ..Self::new("its type refuses to be serialized") }
     }
 
-    fn undecoded(fault: Fault) -> Self {
-        let (what, place) = fault.into_words();
-        Self { what, place, why: Blame::Bytes }
+    fn undecodable(fault: Fault) -> Self {
+        let (message, path) = fault.into_message_and_path();
+        Self { message, path, reason: Reason::Bytes }
     }
 
-    /// Says whether the codec is what cannot carry the value.
-    pub(crate) fn is_uncarried(&self) -> bool {
-        self.why == Blame::Uncarried
+    /// Returns whether the codec cannot represent the value, so that the other codec is worth a
+    /// try.
+    pub(crate) fn is_unencodable(&self) -> bool {
+        self.reason == Reason::Unencodable
     }
 
-    /// What the type says for itself. It may quote the value, so it is for the log only.
+    /// Returns the message of the type's own `Serialize`. It may quote the value, so it is for the
+    /// log only.
     pub(crate) fn private_cause(&self) -> Option<&str> {
-        match &self.why {
-            Blame::Refused(Private(cause)) => Some(cause),
-            Blame::Bytes | Blame::Uncarried => None,
+        match &self.reason {
+            Reason::Refused(Private(cause)) => Some(cause),
+            Reason::Bytes | Reason::Unencodable => None,
         }
     }
 
-    /// The same of the arguments of a method, which are the first names of all places.
+    /// Formats the error for the arguments of a method: the first step of each path is the name of
+    /// an argument.
     pub(crate) fn of_arguments(&self) -> String {
-        match &*self.place {
-            "" => format!("the arguments: {}", self.what),
-            place => format!("the argument `{place}`: {}", self.what),
+        match &*self.path {
+            "" => format!("the arguments: {}", self.message),
+            path => format!("the argument `{path}`: {}", self.message),
         }
     }
 }
 
 impl fmt::Display for CodecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.place.is_empty() {
-            write!(f, "`{}`: ", self.place)?;
+        if !self.path.is_empty() {
+            write!(f, "`{}`: ", self.path)?;
         }
-        f.write_str(&self.what)
+        f.write_str(&self.message)
     }
 }
 

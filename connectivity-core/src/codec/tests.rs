@@ -72,7 +72,7 @@ fn recursion_stops_before_the_stack_does() {
     round_trip(&deep);
 }
 
-/// A body of 16 MiB in which each byte is an element of this type.
+/// Decodes a body of 16 MiB in which each byte is one element of `T`.
 fn zeros<T: DeserializeOwned>() -> Result<T, CodecError> {
     let mut body = vec![0; 16 << 20];
     body[..5].copy_from_slice(&[252, 0xfb, 0xff, 0xff, 0]);
@@ -139,7 +139,7 @@ fn sparse_values_are_read_as_long_as_they_are_not_many() {
             .encode(&vec![(); 4 << 20])
             .is_ok_and(|bytes| Codec::Bincode.decode::<Vec<()>>(&bytes).is_ok())
     );
-    assert!(Codec::Bincode.encode(&vec![(); 5 << 20]).unwrap_err().is_uncarried(), "JSON can");
+    assert!(Codec::Bincode.encode(&vec![(); 5 << 20]).unwrap_err().is_unencodable(), "JSON can");
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -330,7 +330,7 @@ proptest! {
     fn a_float_is_the_same_in_both(single in any::<f32>(), double in any::<f64>()) {
         prop_assume!(single.is_finite() && double.is_finite());
         round_trip(&(single, double, Some(double)));
-        // What buffers a value before it knows the type.
+        // An untagged enum buffers the value before its type is known.
         let bytes = Codec::Json.encode(&Untagged::Number(double)).unwrap();
         assert_eq!(Codec::Json.decode::<Untagged>(&bytes).unwrap(), Untagged::Number(double));
         assert_eq!(Codec::Json.decode::<serde_json::Value>(&bytes).unwrap(), serde_json::json!(double));

@@ -1,9 +1,9 @@
-//! JSON as a value of `serde_json`, which MCP hands on: an integer beyond 64 bits would silently
-//! become a floating point number there.
+//! Checks JSON before it becomes a `serde_json::Value`, as MCP requires: an integer beyond 64 bits
+//! would silently become a floating point number.
 
 use super::CodecError;
 
-/// Refuses JSON with a number that such a value cannot hold.
+/// Returns an error if `json` has an integer that a `serde_json::Value` cannot represent exactly.
 pub(crate) fn check(json: &[u8]) -> Result<(), CodecError> {
     if numbers(json).any(is_too_wide) {
         return Err(CodecError::new(
@@ -13,7 +13,7 @@ pub(crate) fn check(json: &[u8]) -> Result<(), CodecError> {
     Ok(())
 }
 
-/// The numbers in a text of JSON. What stands within strings is passed over.
+/// Returns the number literals in `json`, skipping strings.
 fn numbers(json: &[u8]) -> impl Iterator<Item = &str> {
     let mut rest = json;
     std::iter::from_fn(move || {

@@ -57,7 +57,7 @@ impl Shape {
     pub(crate) fn of_both<T: Serialize + DeserializeOwned>(codec: Codec) -> (Self, bool) {
         let mut returns = true;
         let nodes = tracer::walk::<T>(codec == Codec::Json, |value| {
-            returns = returns && codec.returns(value)
+            returns = returns && codec.round_trips(value)
         });
         (Self(nodes), returns)
     }

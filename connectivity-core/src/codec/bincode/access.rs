@@ -1,4 +1,4 @@
-//! The elements, entries and variants that a visitor reads.
+//! serde's access traits over the decoder: elements, entries and variants.
 
 use std::marker::PhantomData;
 
@@ -10,20 +10,20 @@ use serde::de::{
 use super::decoder::Decoder;
 use crate::codec::fault::{Fault, Step};
 
-/// Elements of a sequence or a tuple, or the fields of a struct.
+/// The elements of a sequence or a tuple, or the fields of a struct.
 pub(super) struct Elements<'d, 'de> {
     decoder: &'d mut Decoder<'de>,
     count: usize,
     left: usize,
-    /// The sender says how many there are, and they are not paid for yet.
-    is_owed: bool,
+    /// Whether the elements still have to be charged: the sender claimed their number.
+    is_uncharged: bool,
     names: &'static [&'static str],
 }
 
 impl<'d, 'de> Elements<'d, 'de> {
     #[inline]
     pub(super) fn counted(decoder: &'d mut Decoder<'de>, count: usize) -> Self {
-        Self { decoder, count, left: count, is_owed: true, names: &[] }
+        Self { decoder, count, left: count, is_uncharged: true, names: &[] }
     }
 
     #[inline]
@@ -32,12 +32,12 @@ impl<'d, 'de> Elements<'d, 'de> {
         count: usize,
         names: &'static [&'static str],
     ) -> Self {
-        Self { decoder, count, left: count, is_owed: false, names }
+        Self { decoder, count, left: count, is_uncharged: false, names }
     }
 }
 
-/// Adds to a fault which element it is in. By value, so that what a loop reads from can stay in
-/// registers.
+/// Adds the element to the path of a fault. It takes its arguments by value, so that the state of
+/// the decode loop can stay in registers.
 #[cold]
 #[inline(never)]
 fn within(fault: Fault, at: usize, names: &'static [&'static str]) -> Fault {
@@ -47,7 +47,8 @@ fn within(fault: Fault, at: usize, names: &'static [&'static str]) -> Fault {
 impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
     type Error = Fault;
 
-    // This and the next: a loop over numbers must see all of it.
+    // Always inlined, like `next_element` below: otherwise the optimizer cannot see through a loop
+    // over numbers.
     #[inline(always)]
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
@@ -56,10 +57,10 @@ impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
         if self.left == 0 {
             return Ok(None);
         }
-        // All of them before there is one: their number is known.
-        if self.is_owed {
+        // Charge all elements before decoding the first: their number is known.
+        if self.is_uncharged {
             self.decoder.charge(self.left, size_of::<T::Value>())?;
-            self.is_owed = false;
+            self.is_uncharged = false;
         }
         let at = self.count - self.left;
         self.left -= 1;
@@ -122,7 +123,7 @@ impl<'de> MapAccess<'de> for Entries<'_, 'de> {
     }
 }
 
-/// A variant of an enum, by its number.
+/// A variant of an enum, identified by its index.
 pub(super) struct Variant<'d, 'de>(pub(super) &'d mut Decoder<'de>);
 
 impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
@@ -131,8 +132,8 @@ impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
 
     #[inline]
     fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self), Fault> {
-        let number = self.0.reader.u32()?;
-        let variant = seed.deserialize(number.into_deserializer())?;
+        let index = self.0.reader.u32()?;
+        let variant = seed.deserialize(index.into_deserializer())?;
         Ok((variant, self))
     }
 }

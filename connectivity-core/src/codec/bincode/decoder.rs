@@ -1,5 +1,6 @@
-//! A deserializer for what bincode writes. It bounds depth and memory as it reads and tells where
-//! something is wrong, which a wrapper around bincode's own did in half as much time again.
+//! A deserializer for the bincode format. It limits depth and memory while it reads, and reports
+//! the path of a fault. A wrapper around bincode's own deserializer that did the same took 1.5
+//! times as long.
 
 use serde::de::{Deserializer, Visitor};
 
@@ -8,7 +9,7 @@ use super::reader::{Reader, fail};
 use crate::codec::fault::{self, Fault};
 use crate::codec::limits::{self, Limits};
 
-/// What is left of a body and of what it may cost.
+/// The unread bytes of a body and its remaining limits.
 pub(super) struct Decoder<'de> {
     pub(super) reader: Reader<'de>,
     depth: usize,
@@ -22,7 +23,7 @@ impl<'de> Decoder<'de> {
         Self { reader: Reader::new(bytes), depth, options, memory }
     }
 
-    /// Goes one level deeper.
+    /// Runs `inside` one nesting level deeper.
     #[inline]
     fn enter<T>(&mut self, inside: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
         self.depth = self.depth.checked_sub(1).ok_or_else(|| fail(fault::TOO_DEEP))?;
@@ -31,7 +32,7 @@ impl<'de> Decoder<'de> {
         result
     }
 
-    /// Charges `count` elements of a size.
+    /// Charges `count` elements of `size` bytes to the memory budget.
     #[inline]
     pub(super) fn charge(&mut self, count: usize, size: usize) -> Result<(), Fault> {
         let left =
@@ -40,7 +41,7 @@ impl<'de> Decoder<'de> {
         Ok(())
     }
 
-    /// Reads what stands one after the other without a length of its own.
+    /// Reads `count` values that are encoded back to back without a length prefix.
     #[inline]
     pub(super) fn fixed<V>(
         &mut self,

@@ -1,8 +1,9 @@
-//! bincode 2, whose crate writes and is named in this file only, and a decoder of our own.
+//! The bincode 2 codec: the `bincode` crate encodes, and a decoder of this crate decodes. Only this
+//! file names the `bincode` crate.
 //!
-//! The crate is no longer maintained (RUSTSEC-2025-0141) and pinned. It bounds neither depth nor
-//! elements, and its errors show values, so [`decoder`] reads what it writes. What is written is
-//! looked at by [`checked`]: values that cannot be carried by position.
+//! The crate is pinned, because it is no longer maintained (RUSTSEC-2025-0141). It limits neither
+//! depth nor elements, and its errors quote values, so [`decoder`] reads the format instead. While
+//! a value is encoded, [`checked`] rejects values that a positional format cannot represent.
 
 mod access;
 mod decoder;
@@ -25,23 +26,27 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, CodecErr
     let check = Check::default();
     let bytes = chunk::cut(|out| {
         bincode::serde::encode_into_writer(check.value(value), Out(out), CONFIG)
-            .map_err(|error| failed(&check, error))
+            .map_err(|error| encode_error(&check, error))
     })?;
-    if check.is_over(bytes.len()) { Err(CodecError::uncarried(checked::SPARSE)) } else { Ok(bytes) }
+    if check.exceeds_limits(bytes.len()) {
+        Err(CodecError::unencodable(checked::SPARSE))
+    } else {
+        Ok(bytes)
+    }
 }
 
-fn failed(check: &Check, error: EncodeError) -> CodecError {
-    match (check.found(), error) {
-        (Some(what), _) => CodecError::uncarried(what),
+fn encode_error(check: &Check, error: EncodeError) -> CodecError {
+    match (check.take_reason(), error) {
+        (Some(reason), _) => CodecError::unencodable(reason),
         (None, EncodeError::OtherString(text)) => CodecError::refused(text),
         (None, EncodeError::Serde(_)) => {
-            CodecError::uncarried("a sequence or a map that does not tell how long it is")
+            CodecError::unencodable("a sequence or a map that does not tell how long it is")
         }
         (None, error) => CodecError::refused(error.to_string()),
     }
 }
 
-/// Appends what bincode writes.
+/// Appends the output of bincode to a buffer.
 struct Out<'a>(&'a mut BytesMut);
 
 impl Writer for Out<'_> {
@@ -53,10 +58,10 @@ impl Writer for Out<'_> {
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], limits: Limits) -> Result<T, CodecError> {
     let mut decoder = Decoder::new(bytes, limits);
-    let value = T::deserialize(&mut decoder).map_err(CodecError::undecoded)?;
+    let value = T::deserialize(&mut decoder).map_err(CodecError::undecodable)?;
     match decoder.reader.left() {
         0 => Ok(value),
-        left => Err(CodecError::new(format_args!("{left} bytes follow the value"))),
+        trailing => Err(CodecError::new(format_args!("{trailing} bytes follow the value"))),
     }
 }
 

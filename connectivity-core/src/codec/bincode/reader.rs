@@ -1,26 +1,26 @@
-//! The bytes of a body, and the numbers that bincode's standard configuration writes: little
-//! endian, as short as they can be.
+//! Reads the primitives of bincode's standard configuration: little endian, variable-length
+//! integers.
 
 use crate::codec::fault::Fault;
 
-/// What is not read yet.
+/// The unread bytes of a body.
 pub(super) struct Reader<'de> {
     rest: &'de [u8],
 }
 
-/// An unsigned integer is one byte up to 250, or a byte that tells its width and as many bytes. No
-/// width beyond the type is taken.
+/// Defines a reader for each unsigned integer type. An integer is one byte up to 250, or a marker
+/// byte for its width followed by that many bytes. A width beyond the type is an error.
 macro_rules! unsigned {
-    ($($name:ident { $($mark:literal: $width:ident),+ })+) => {$(
+    ($($name:ident { $($marker:literal: $width:ident),+ })+) => {$(
         #[inline]
         pub(super) fn $name(&mut self) -> Result<$name, Fault> {
-            let (&mark, rest) = self.rest.split_first().ok_or_else(ends_early)?;
-            match mark {
+            let (&marker, rest) = self.rest.split_first().ok_or_else(ends_early)?;
+            match marker {
                 ..=250 => {
                     self.rest = rest;
-                    Ok(mark.into())
+                    Ok(marker.into())
                 }
-                $($mark => {
+                $($marker => {
                     let (bytes, rest) = rest.split_first_chunk().ok_or_else(ends_early)?;
                     self.rest = rest;
                     Ok($width::from_le_bytes(*bytes).into())
@@ -31,7 +31,8 @@ macro_rules! unsigned {
     )+};
 }
 
-/// A signed integer is an unsigned one: twice as much, and one less where it is negative.
+/// Defines a reader for each signed integer type. Signed integers are zigzag-encoded as unsigned
+/// ones: `2n` for `n >= 0`, and `-2n - 1` for `n < 0`.
 macro_rules! signed {
     ($($name:ident: $unsigned:ident;)+) => {$(
         #[inline]
@@ -48,7 +49,7 @@ impl<'de> Reader<'de> {
         Self { rest }
     }
 
-    /// How many bytes are left.
+    /// Returns the number of unread bytes.
     pub(super) fn left(&self) -> usize {
         self.rest.len()
     }
@@ -87,13 +88,13 @@ impl<'de> Reader<'de> {
         Ok(taken)
     }
 
-    /// The number of elements, entries or bytes that follow.
+    /// Reads a length prefix: the number of elements, entries or bytes that follow.
     #[inline]
     pub(super) fn count(&mut self) -> Result<usize, Fault> {
         usize::try_from(self.u64()?).map_err(|_| fail("a length that no memory holds"))
     }
 
-    /// Bytes, lent by the body.
+    /// Reads a length prefix and that many bytes, borrowed from the body.
     #[inline]
     pub(super) fn bytes(&mut self) -> Result<&'de [u8], Fault> {
         let count = self.count()?;
@@ -105,7 +106,7 @@ impl<'de> Reader<'de> {
         str::from_utf8(self.bytes()?).map_err(|_| fail("a string that is not UTF-8"))
     }
 
-    /// A byte that is 0 or 1.
+    /// Reads a byte that must be 0 or 1; any other value fails with `otherwise`.
     #[inline]
     pub(super) fn flag(&mut self, otherwise: &'static str) -> Result<bool, Fault> {
         match self.byte()? {
@@ -115,7 +116,7 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// A character in UTF-8, whose first byte tells how many there are.
+    /// Reads one UTF-8 character. Its first byte determines its length.
     pub(super) fn char(&mut self) -> Result<char, Fault> {
         let width = match self.rest.first() {
             Some(0xc2..0xe0) => 2,
@@ -131,8 +132,8 @@ impl<'de> Reader<'de> {
 
 #[cold]
 #[inline(never)]
-pub(super) fn fail(what: &'static str) -> Fault {
-    Fault::new(what)
+pub(super) fn fail(message: &'static str) -> Fault {
+    Fault::new(message)
 }
 
 #[cold]

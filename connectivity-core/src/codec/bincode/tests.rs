@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 
-/// Everything that serde has.
+/// A type with every kind of value in serde's data model.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Everything {
     unsigned: (u8, u16, u32, u64, u128, usize),
@@ -17,7 +17,7 @@ struct Everything {
     nothing: ((), Unit),
 }
 
-/// Numbers that are equal where their bits are.
+/// Floats that are compared bit by bit, so that NaN equals itself.
 #[derive(Debug, Serialize, Deserialize)]
 struct Bits(f32, f64);
 
@@ -38,8 +38,8 @@ enum Variant {
     Struct { left: String, right: Option<u8> },
 }
 
-/// A number of any width: most of all are wide.
-fn wide() -> impl Strategy<Value = u128> {
+/// Numbers of all widths alike: unshifted random numbers would nearly all be wide.
+fn any_width() -> impl Strategy<Value = u128> {
     (any::<u128>(), 0..128u32).prop_map(|(number, shift)| number >> shift)
 }
 
@@ -49,7 +49,7 @@ fn wide() -> impl Strategy<Value = u128> {
 )]
 fn everything() -> impl Strategy<Value = Everything> {
     let map = proptest::collection::btree_map(any::<u16>(), any::<Option<Option<i32>>>(), 0..4);
-    let parts = (wide(), any::<(f32, f64, char, bool)>(), any::<(String, Option<u8>)>(), map);
+    let parts = (any_width(), any::<(f32, f64, char, bool)>(), any::<(String, Option<u8>)>(), map);
     let leaf =
         parts.prop_map(|(number, (single, double, letter, flag), (text, right), map)| Everything {
             unsigned: (
@@ -86,20 +86,21 @@ fn everything() -> impl Strategy<Value = Everything> {
     })
 }
 
-fn by_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+fn decode_by_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let config = CONFIG.with_limit::<{ 1 << 20 }>();
     let (value, read) = bincode::serde::decode_from_slice(bytes, config).ok()?;
     (read == bytes.len()).then_some(value)
 }
 
-fn by_us<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+fn decode_by_us<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     decode(bytes, Limits::of(bytes.len())).ok()
 }
 
-/// Each type for itself, so that random bytes have a chance to be read.
-fn is_read_alike(bytes: &[u8]) {
+/// Asserts that both decoders agree on `bytes`, type by type: random bytes rarely decode as a large
+/// type.
+fn assert_decoders_agree(bytes: &[u8]) {
     macro_rules! alike {
-        ($($ty:ty),+) => {$( assert_eq!(by_us::<$ty>(bytes), by_bincode::<$ty>(bytes), "{} {bytes:?}", stringify!($ty)); )+};
+        ($($ty:ty),+) => {$( assert_eq!(decode_by_us::<$ty>(bytes), decode_by_bincode::<$ty>(bytes), "{} {bytes:?}", stringify!($ty)); )+};
     }
     alike!(
         u8,
@@ -131,21 +132,21 @@ proptest! {
         other in any::<u8>(),
     ) {
         let mut bytes = encode(&value).unwrap().to_vec();
-        prop_assert_eq!(by_us::<Everything>(&bytes), Some(value));
+        prop_assert_eq!(decode_by_us::<Everything>(&bytes), Some(value));
 
         let at = at.index(bytes.len());
-        prop_assert_eq!(by_us::<Everything>(&bytes[..at]), None);
+        prop_assert_eq!(decode_by_us::<Everything>(&bytes[..at]), None);
         bytes[at] = other;
-        prop_assert_eq!(by_us::<Everything>(&bytes), by_bincode::<Everything>(&bytes));
+        prop_assert_eq!(decode_by_us::<Everything>(&bytes), decode_by_bincode::<Everything>(&bytes));
     }
 
     #[test]
     fn any_bytes_are_read_as_bincode_reads_them(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
-        is_read_alike(&bytes);
+        assert_decoders_agree(&bytes);
     }
 
     #[test]
-    fn a_number_is_read_as_bincode_reads_it(mark in 245u8.., number in wide(), length in 0usize..18) {
-        is_read_alike(&[&[mark][..], &number.to_le_bytes()].concat()[..length.min(17)]);
+    fn a_number_is_read_as_bincode_reads_it(mark in 245u8.., number in any_width(), length in 0usize..18) {
+        assert_decoders_agree(&[&[mark][..], &number.to_le_bytes()].concat()[..length.min(17)]);
     }
 }

@@ -1,4 +1,4 @@
-//! What consists of several values: that there are as many as was said.
+//! Checks that compound values write as many parts as they announced.
 
 use serde::ser::{
     Error, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
@@ -10,58 +10,58 @@ use super::Check;
 const SKIPPED: &str = "a field that is left out, as by `#[serde(skip_serializing_if)]`";
 const MISCOUNTED: &str = "a `Serialize` that announces another number of values than it writes";
 
-/// How the parts of a value are written.
+/// How the parts of a compound value are encoded.
 #[derive(Clone, Copy)]
-pub(in crate::codec) struct Writing<'c> {
+pub(in crate::codec) struct Layout<'c> {
     check: &'c Check,
-    /// By position, so that a part that is missing moves the others.
+    /// Whether parts are identified by position only, so that a missing part shifts the others.
     is_positional: bool,
 }
 
-impl<'c> Writing<'c> {
+impl<'c> Layout<'c> {
     pub(super) fn of<S: Serializer>(serializer: &S, check: &'c Check) -> Self {
         Self { check, is_positional: !serializer.is_human_readable() }
     }
 }
 
-/// A value with several parts.
+/// Wraps serde's serializer for a value with several parts.
 pub(in crate::codec) struct Compound<'c, S> {
     inner: S,
-    way: Writing<'c>,
-    /// How many parts are still to come, where they are counted.
+    layout: Layout<'c>,
+    /// Parts still to be written; `None` where they are not counted.
     left: Option<usize>,
 }
 
 impl<'c, S> Compound<'c, S> {
-    pub(super) fn new(inner: S, way: Writing<'c>, announced: Option<usize>) -> Self {
-        Self { inner, way, left: announced.filter(|_| way.is_positional) }
+    pub(super) fn new(inner: S, layout: Layout<'c>, announced: Option<usize>) -> Self {
+        Self { inner, layout, left: announced.filter(|_| layout.is_positional) }
     }
 
     fn count<E: Error>(&mut self) -> Result<(), E> {
         if let Some(left) = &mut self.left {
-            *left = left.checked_sub(1).ok_or_else(|| self.way.check.fail(MISCOUNTED))?;
+            *left = left.checked_sub(1).ok_or_else(|| self.layout.check.fail(MISCOUNTED))?;
         }
         Ok(())
     }
 
-    /// Counts an element, which the reader charges for.
-    fn element(&self) {
-        let elements = &self.way.check.elements;
+    /// Counts an element of a sequence or a map, for which the decoder will charge memory.
+    fn count_element(&self) {
+        let elements = &self.layout.check.elements;
         elements.set(elements.get() + 1);
     }
 
-    fn ended<E: Error>(&self) -> Result<(), E> {
+    fn check_complete<E: Error>(&self) -> Result<(), E> {
         if self.left.is_some_and(|left| left > 0) {
-            Err(self.way.check.fail(MISCOUNTED))
+            Err(self.layout.check.fail(MISCOUNTED))
         } else {
             Ok(())
         }
     }
 
     fn skip<E: Error>(&self, key: &'static str) -> Result<(), E> {
-        if self.way.is_positional {
-            self.way.check.field.set(Some(key));
-            return Err(self.way.check.fail(SKIPPED));
+        if self.layout.is_positional {
+            self.layout.check.field.set(Some(key));
+            return Err(self.layout.check.fail(SKIPPED));
         }
         Ok(())
     }
@@ -73,12 +73,12 @@ impl<S: SerializeSeq> SerializeSeq for Compound<'_, S> {
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
         self.count()?;
-        self.element();
-        self.inner.serialize_element(&self.way.check.value(value))
+        self.count_element();
+        self.inner.serialize_element(&self.layout.check.value(value))
     }
 
     fn end(self) -> Result<S::Ok, S::Error> {
-        self.ended()?;
+        self.check_complete()?;
         self.inner.end()
     }
 }
@@ -91,11 +91,11 @@ macro_rules! tuples {
 
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
                 self.count()?;
-                self.inner.$method(&self.way.check.value(value))
+                self.inner.$method(&self.layout.check.value(value))
             }
 
             fn end(self) -> Result<S::Ok, S::Error> {
-                self.ended()?;
+                self.check_complete()?;
                 self.inner.end()
             }
         }
@@ -116,7 +116,7 @@ macro_rules! structs {
 
             fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), S::Error> {
                 self.count()?;
-                self.inner.serialize_field(key, &self.way.check.value(value))
+                self.inner.serialize_field(key, &self.layout.check.value(value))
             }
 
             fn skip_field(&mut self, key: &'static str) -> Result<(), S::Error> {
@@ -125,7 +125,7 @@ macro_rules! structs {
             }
 
             fn end(self) -> Result<S::Ok, S::Error> {
-                self.ended()?;
+                self.check_complete()?;
                 self.inner.end()
             }
         }
@@ -137,7 +137,7 @@ structs! {
     SerializeStructVariant;
 }
 
-/// A map, which counts its keys.
+/// Wraps serde's serializer for a map; its keys are counted as parts.
 pub(in crate::codec) struct Entries<'c, S>(pub(super) Compound<'c, S>);
 
 impl<S: SerializeMap> SerializeMap for Entries<'_, S> {
@@ -146,17 +146,17 @@ impl<S: SerializeMap> SerializeMap for Entries<'_, S> {
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), S::Error> {
         self.0.count()?;
-        self.0.element();
-        self.0.inner.serialize_key(&self.0.way.check.value(key))
+        self.0.count_element();
+        self.0.inner.serialize_key(&self.0.layout.check.value(key))
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
-        self.0.element();
-        self.0.inner.serialize_value(&self.0.way.check.value(value))
+        self.0.count_element();
+        self.0.inner.serialize_value(&self.0.layout.check.value(value))
     }
 
     fn end(self) -> Result<S::Ok, S::Error> {
-        self.0.ended()?;
+        self.0.check_complete()?;
         self.0.inner.end()
     }
 }

@@ -1,9 +1,9 @@
-//! What stands between a type and its encoder: it refuses what could not be read back as it was.
+//! A serializer wrapper that rejects values which would not decode to the same value.
 //!
-//! bincode writes values one after the other, so a field that is left out moves all that follow.
-//! JSON writes `null` for a number that is none, and for `Some(None)`. Neither tells. Each value is
-//! wrapped in [`Checked`], which hands the wrapper on; what it finds waits in the [`Check`] while
-//! an error of the encoder passes through the encoder.
+//! bincode writes values back to back, so a skipped field shifts all that follow. JSON writes
+//! `null` for NaN and infinity, and for `Some(None)`. Neither encoder reports it. [`Checked`] wraps
+//! a value and its serializer, and wraps nested values in turn. The reason for a rejection is kept
+//! in [`Check`] while an empty error of the encoder's own type unwinds through the encoder.
 
 mod compound;
 
@@ -12,52 +12,52 @@ use std::fmt;
 
 use serde::ser::{Error, Serialize, Serializer};
 
-use compound::{Compound, Entries, Writing};
+use compound::{Compound, Entries, Layout};
 
 use super::limits::{self, Limits};
 
-/// What is found while one value is encoded.
+/// The state of checking one value while it is encoded.
 #[derive(Default)]
 pub(super) struct Check {
-    found: Cell<Option<&'static str>>,
-    /// The field that it was found at, as its program spells it.
+    /// Why the value was rejected.
+    reason: Cell<Option<&'static str>>,
+    /// The field at which it was rejected, as spelled by the encoding program.
     field: Cell<Option<&'static str>>,
-    /// The elements of all sequences and maps.
+    /// Number of elements in all sequences and maps.
     elements: Cell<usize>,
 }
 
 impl Check {
-    /// Wraps the value to be encoded.
+    /// Wraps a value to be encoded.
     pub(super) fn value<'c, T: ?Sized>(&'c self, value: &'c T) -> Checked<'c, &'c T> {
         Checked { inner: value, check: self, is_some: false }
     }
 
-    /// Takes what was found.
-    pub(super) fn found(&self) -> Option<String> {
-        let what = self.found.take()?;
-        Some(
-            self.field.take().map_or_else(|| what.to_owned(), |field| format!("{what}: `{field}`")),
-        )
+    /// Takes the reason why the value was rejected, if it was.
+    pub(super) fn take_reason(&self) -> Option<String> {
+        let reason = self.reason.take()?;
+        let field = self.field.take();
+        Some(field.map_or_else(|| reason.to_owned(), |field| format!("{reason}: `{field}`")))
     }
 
-    /// Says whether a reader would refuse a body of this length, whatever the elements are: most of
-    /// them take no bytes.
-    pub(super) fn is_over(&self, length: usize) -> bool {
+    /// Returns whether a decoder would reject a body of `length` bytes with this many elements,
+    /// whatever their types. This happens when most elements take no bytes.
+    pub(super) fn exceeds_limits(&self, length: usize) -> bool {
         self.elements.get().saturating_mul(limits::cost(0)) > Limits::of(length).memory
     }
 
     #[cold]
-    fn fail<E: Error>(&self, what: &'static str) -> E {
-        self.found.set(Some(what));
+    fn fail<E: Error>(&self, reason: &'static str) -> E {
+        self.reason.set(Some(reason));
         E::custom("")
     }
 }
 
-/// A value, or the serializer that it is written to.
+/// A checked value, or the serializer to which it is written.
 pub(super) struct Checked<'c, T> {
     inner: T,
     check: &'c Check,
-    /// It is the value of an option.
+    /// Whether the value is the content of a `Some`.
     is_some: bool,
 }
 
@@ -71,7 +71,7 @@ impl<T: Serialize + ?Sized> Serialize for Checked<'_, &T> {
     }
 }
 
-/// See [`Limits`].
+/// Rejects what [`Limits`] would reject at the decoder.
 pub(super) const SPARSE: &str =
     "so many elements in so few bytes that the reader would refuse them";
 
@@ -79,8 +79,8 @@ const NOTHING: &str = "`Some` of nothing: JSON writes it as it writes `None`";
 const NO_NUMBER: &str = "a number that is infinite or none: JSON has no word for it";
 
 impl<S: Serializer> Checked<'_, S> {
-    /// Refuses what JSON would write as `null`, which an option then reads as `None`.
-    fn nothing(&self) -> Result<(), S::Error> {
+    /// Rejects a `Some` whose content JSON writes as `null`, because it would decode as `None`.
+    fn check_null(&self) -> Result<(), S::Error> {
         if self.is_some && self.inner.is_human_readable() {
             Err(self.check.fail(NOTHING))
         } else {
@@ -88,7 +88,7 @@ impl<S: Serializer> Checked<'_, S> {
         }
     }
 
-    fn number(&self, is_finite: bool) -> Result<(), S::Error> {
+    fn check_number(&self, is_finite: bool) -> Result<(), S::Error> {
         if !is_finite && self.inner.is_human_readable() {
             Err(self.check.fail(NO_NUMBER))
         } else {
@@ -123,17 +123,17 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
     }
 
     fn serialize_f32(self, value: f32) -> Result<S::Ok, S::Error> {
-        self.number(value.is_finite())?;
+        self.check_number(value.is_finite())?;
         self.inner.serialize_f32(value)
     }
 
     fn serialize_f64(self, value: f64) -> Result<S::Ok, S::Error> {
-        self.number(value.is_finite())?;
+        self.check_number(value.is_finite())?;
         self.inner.serialize_f64(value)
     }
 
     fn serialize_none(self) -> Result<S::Ok, S::Error> {
-        self.nothing()?;
+        self.check_null()?;
         self.inner.serialize_none()
     }
 
@@ -142,12 +142,12 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
     }
 
     fn serialize_unit(self) -> Result<S::Ok, S::Error> {
-        self.nothing()?;
+        self.check_null()?;
         self.inner.serialize_unit()
     }
 
     fn serialize_unit_struct(self, name: &'static str) -> Result<S::Ok, S::Error> {
-        self.nothing()?;
+        self.check_null()?;
         self.inner.serialize_unit_struct(name)
     }
 
@@ -181,13 +181,13 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
-        let way = Writing::of(&self.inner, self.check);
-        Ok(Compound::new(self.inner.serialize_seq(len)?, way, len))
+        let layout = Layout::of(&self.inner, self.check);
+        Ok(Compound::new(self.inner.serialize_seq(len)?, layout, len))
     }
 
     fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, S::Error> {
-        let way = Writing::of(&self.inner, self.check);
-        Ok(Compound::new(self.inner.serialize_tuple(len)?, way, Some(len)))
+        let layout = Layout::of(&self.inner, self.check);
+        Ok(Compound::new(self.inner.serialize_tuple(len)?, layout, Some(len)))
     }
 
     fn serialize_tuple_struct(
@@ -195,8 +195,8 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
         name: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleStruct, S::Error> {
-        let way = Writing::of(&self.inner, self.check);
-        Ok(Compound::new(self.inner.serialize_tuple_struct(name, len)?, way, Some(len)))
+        let layout = Layout::of(&self.inner, self.check);
+        Ok(Compound::new(self.inner.serialize_tuple_struct(name, len)?, layout, Some(len)))
     }
 
     fn serialize_tuple_variant(
@@ -206,17 +206,17 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleVariant, S::Error> {
-        let way = Writing::of(&self.inner, self.check);
+        let layout = Layout::of(&self.inner, self.check);
         Ok(Compound::new(
             self.inner.serialize_tuple_variant(name, at, variant, len)?,
-            way,
+            layout,
             Some(len),
         ))
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
-        let way = Writing::of(&self.inner, self.check);
-        Ok(Entries(Compound::new(self.inner.serialize_map(len)?, way, len)))
+        let layout = Layout::of(&self.inner, self.check);
+        Ok(Entries(Compound::new(self.inner.serialize_map(len)?, layout, len)))
     }
 
     fn serialize_struct(
@@ -224,8 +224,8 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
         name: &'static str,
         len: usize,
     ) -> Result<Self::SerializeStruct, S::Error> {
-        let way = Writing::of(&self.inner, self.check);
-        Ok(Compound::new(self.inner.serialize_struct(name, len)?, way, Some(len)))
+        let layout = Layout::of(&self.inner, self.check);
+        Ok(Compound::new(self.inner.serialize_struct(name, len)?, layout, Some(len)))
     }
 
     fn serialize_struct_variant(
@@ -235,10 +235,10 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeStructVariant, S::Error> {
-        let way = Writing::of(&self.inner, self.check);
+        let layout = Layout::of(&self.inner, self.check);
         Ok(Compound::new(
             self.inner.serialize_struct_variant(name, at, variant, len)?,
-            way,
+            layout,
             Some(len),
         ))
     }

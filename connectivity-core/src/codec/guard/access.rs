@@ -1,4 +1,4 @@
-//! The elements, entries and variants that a guarded visitor reads.
+//! serde's access traits under a guard: elements, entries and variants.
 
 use std::marker::PhantomData;
 
@@ -9,22 +9,22 @@ use serde::de::{
 use super::{Guarded, Role};
 use crate::codec::fault::{Fault, Step};
 
-/// Elements of a sequence or a tuple, or the fields of a struct by position.
+/// The elements of a sequence or a tuple, or the fields of a struct by position.
 pub(super) struct Elements<'g, 'de, A> {
-    of: Guarded<'g, 'de, A>,
+    access: Guarded<'g, 'de, A>,
     read: usize,
 }
 
 impl<'g, 'de, A> Elements<'g, 'de, A> {
-    pub(super) fn new(of: Guarded<'g, 'de, A>) -> Self {
-        Self { of, read: 0 }
+    pub(super) fn new(access: Guarded<'g, 'de, A>) -> Self {
+        Self { access, read: 0 }
     }
 }
 
-/// Where an element is.
+/// Returns the path step of the element at index `at`.
 #[cold]
 #[inline(never)]
-fn nth(role: Role, at: usize) -> Step {
+fn element_step(role: Role, at: usize) -> Step {
     match role {
         Role::Fields(names) => names.get(at).map_or(Step::Element(at), |name| Step::Field(name)),
         _ => Step::Element(at),
@@ -39,12 +39,13 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, 'de, A> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Fault> {
-        let seed = self.of.plain(seed);
-        let element = self.of.inner.next_element_seed(seed);
-        let element =
-            element.map_err(|error| self.of.guard.fault(error).at(nth(self.of.role, self.read)))?;
-        if matches!(self.of.role, Role::Counted) && element.is_some() {
-            self.of.guard.charge(size_of::<T::Value>())?;
+        let seed = self.access.plain(seed);
+        let element = self.access.inner.next_element_seed(seed);
+        let element = element.map_err(|error| {
+            self.access.guard.fault(error).at(element_step(self.access.role, self.read))
+        })?;
+        if matches!(self.access.role, Role::Counted) && element.is_some() {
+            self.access.guard.charge(size_of::<T::Value>())?;
         }
         self.read += 1;
         Ok(element)
@@ -58,23 +59,24 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, 'de, A> {
 
 /// The entries of a map, or the fields of a struct by name.
 pub(super) struct Entries<'g, 'de, A> {
-    of: Guarded<'g, 'de, A>,
+    access: Guarded<'g, 'de, A>,
     name: Option<&'de str>,
 }
 
 impl<'g, 'de, A> Entries<'g, 'de, A> {
-    pub(super) fn new(of: Guarded<'g, 'de, A>) -> Self {
-        Self { of, name: None }
+    pub(super) fn new(access: Guarded<'g, 'de, A>) -> Self {
+        Self { access, name: None }
     }
 
-    /// Where the value is: the name of its field is told as the struct spells it, and no other is.
+    /// Returns the path step of the current value. Only names that the struct declares appear in
+    /// it: other keys are the sender's data.
     #[inline]
     fn step(&self) -> Step {
-        let known = match self.of.role {
+        let field = match self.access.role {
             Role::Fields(names) => names.iter().find(|name| self.name == Some(**name)),
             _ => None,
         };
-        known.map_or(Step::Value, |name| Step::Field(name))
+        field.map_or(Step::Value, |name| Step::Field(name))
     }
 }
 
@@ -86,29 +88,29 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, 'de, A> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Fault> {
-        let is_counted = matches!(self.of.role, Role::Counted);
-        self.of.guard.name.set(None);
-        let seed = self.of.with(seed, Role::Key);
-        let key = self.of.inner.next_key_seed(seed);
-        self.name = self.of.guard.name.take();
+        let is_counted = matches!(self.access.role, Role::Counted);
+        self.access.guard.name.set(None);
+        let seed = self.access.with(seed, Role::Key);
+        let key = self.access.inner.next_key_seed(seed);
+        self.name = self.access.guard.name.take();
         let key = key.map_err(|error| {
-            let fault = self.of.guard.fault(error);
+            let fault = self.access.guard.fault(error);
             if is_counted { fault.at(Step::Key) } else { fault }
         })?;
         if is_counted && key.is_some() {
-            self.of.guard.charge(size_of::<K::Value>())?;
+            self.access.guard.charge(size_of::<K::Value>())?;
         }
         Ok(key)
     }
 
     #[inline(always)]
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
-        if matches!(self.of.role, Role::Counted) {
-            self.of.guard.charge(size_of::<T::Value>())?;
+        if matches!(self.access.role, Role::Counted) {
+            self.access.guard.charge(size_of::<T::Value>())?;
         }
-        let seed = self.of.plain(seed);
-        let value = self.of.inner.next_value_seed(seed);
-        value.map_err(|error| self.of.guard.fault(error).at(self.step()))
+        let seed = self.access.plain(seed);
+        let value = self.access.inner.next_value_seed(seed);
+        value.map_err(|error| self.access.guard.fault(error).at(self.step()))
     }
 }
 

@@ -1,10 +1,10 @@
-//! What stands between `serde_json` and the types it decodes: it bounds memory, refuses what does
-//! not fit, and tells where something is wrong in words that quote nothing.
+//! A wrapper around the `serde_json` deserializer: it limits memory, rejects numbers that do not
+//! fit, and reports the path of a fault without quoting the input.
 //!
-//! serde drives a decoder through nested deserializers, visitors and accesses. Each of them is
-//! wrapped in [`Guarded`], which hands the wrapper on. Types see errors of ours ([`Fault`]),
-//! decoders errors of their own: a fault waits in the [`Guard`] while the decoder's error passes
-//! through the decoder.
+//! serde drives a decoder through nested deserializers, visitors and accesses. [`Guarded`] wraps
+//! each of them, and wraps what they pass on in turn. The decoded types see errors of this crate
+//! ([`Fault`]), the decoder sees errors of its own type: the fault is kept in [`Guard`] while an
+//! empty decoder error unwinds through the decoder.
 
 mod access;
 mod text;
@@ -21,19 +21,19 @@ use serde_json::value::RawValue;
 use super::fault::{self, Fault};
 use super::limits::{self, Limits};
 
-/// What is left of the budget of one body.
+/// The remaining limits of one body, and its pending fault.
 pub(super) struct Guard<'de> {
     memory: Cell<usize>,
-    /// Options that may still be nested in one another: each asks the same bytes again, so that a
-    /// type which is an option of itself has no end.
+    /// Options that may still be nested. An option of JSON takes no bytes of its own, so a type
+    /// that is an option of itself would recurse without end.
     options: Cell<usize>,
     fault: Cell<Option<Fault>>,
-    /// The name that was read last.
+    /// The last field or variant name that was read.
     name: Cell<Option<&'de str>>,
 }
 
 impl<'de> Guard<'de> {
-    /// `serde_json` bounds the depth itself.
+    /// Creates a guard without a depth limit: `serde_json` has one itself.
     pub(super) fn new(limits: Limits) -> Self {
         let Limits { options, memory, .. } = limits;
         Self {
@@ -44,13 +44,13 @@ impl<'de> Guard<'de> {
         }
     }
 
-    /// A seed that decodes a `T` under this guard.
+    /// Returns a seed that decodes a `T` under this guard.
     #[inline]
     pub(super) fn seed<T>(&self) -> Guarded<'_, 'de, PhantomData<T>> {
         Guarded { inner: PhantomData, guard: self, role: Role::Plain }
     }
 
-    /// Charges an element of a size.
+    /// Charges an element of `size` bytes to the memory budget.
     #[inline]
     fn charge(&self, size: usize) -> Result<(), Fault> {
         let left = self.memory.get().checked_sub(limits::cost(size));
@@ -58,45 +58,45 @@ impl<'de> Guard<'de> {
         Ok(())
     }
 
-    /// Keeps a fault while an error of the decoder stands for it.
+    /// Stores a fault and returns an empty decoder error in its place.
     #[cold]
     #[inline(never)]
-    fn pass<E: de::Error>(&self, fault: Fault) -> E {
+    fn store<E: de::Error>(&self, fault: Fault) -> E {
         self.fault.set(Some(fault));
         E::custom("")
     }
 
-    /// Takes the fault back for which an error of the decoder stands, or makes one of what the
-    /// decoder says.
+    /// Takes the stored fault that a decoder error stands for, or converts the decoder error
+    /// itself.
     #[cold]
     #[inline(never)]
-    // By value, so that the error is dropped here, out of the way of what goes well.
+    // By value, so that the error is dropped here, outside of the hot path.
     pub(super) fn fault<E: fmt::Display>(&self, error: E) -> Fault {
         match self.fault.take() {
-            Some(fault) => fault.seen_by(&error),
-            None => Fault::of(&error),
+            Some(fault) => fault.with_position_of(&error),
+            None => Fault::from_decoder(&error),
         }
     }
 }
 
-/// A part of the serde machinery under a [`Guard`].
+/// A deserializer, visitor, seed or access under a [`Guard`].
 pub(super) struct Guarded<'g, 'de, T> {
     inner: T,
     guard: &'g Guard<'de>,
     role: Role,
 }
 
-/// What a visitor or an access is there for.
+/// The purpose of a visitor or an access.
 #[derive(Clone, Copy)]
 enum Role {
     Plain,
-    /// Elements or entries, as many as the sender says.
+    /// Elements or entries whose number the sender decides, so each is charged.
     Counted,
     /// The fields of a struct.
     Fields(&'static [&'static str]),
     /// The name of a field or a variant.
     Name,
-    /// The key of a map, which JSON writes as text.
+    /// The key of a map, which JSON writes as a string.
     Key,
 }
 
@@ -119,7 +119,7 @@ impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Guarded<'_, 'de, T> 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T::Value, D::Error> {
         let deserializer = self.with(deserializer, self.role);
         let guard = self.guard;
-        self.inner.deserialize(deserializer).map_err(|fault| guard.pass(fault))
+        self.inner.deserialize(deserializer).map_err(|fault| guard.store(fault))
     }
 }
 
@@ -152,7 +152,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, 'de, D> {
         deserialize_f64() => deserialize_f64 as Role::Plain;
         deserialize_char() => deserialize_char as Role::Plain;
         deserialize_str() => deserialize_str as Role::Plain;
-        // Lent by the body, not made at the length that the sender claims.
+        // Borrowed from the body, not allocated at the length that the sender claims.
         deserialize_string() => deserialize_str as Role::Plain;
         deserialize_bytes() => deserialize_bytes as Role::Counted;
         deserialize_byte_buf() => deserialize_bytes as Role::Counted;
@@ -187,7 +187,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, 'de, D> {
 }
 
 impl<'de, D: Deserializer<'de>> Guarded<'_, 'de, D> {
-    /// Reads a value of JSON as it is written; a key without its quotes.
+    /// Returns the raw JSON text of a value; a map key without its quotes.
     fn text(self) -> Result<&'de str, Fault> {
         let text =
             <&RawValue>::deserialize(self.inner).map_err(|error| self.guard.fault(error))?.get();
@@ -200,7 +200,7 @@ macro_rules! visit {
         #[inline]
         fn $method<E: de::Error>(self, value: $ty) -> Result<V::Value, E> {
             let guard = self.guard;
-            self.inner.$method(value).map_err(|fault| guard.pass(fault))
+            self.inner.$method(value).map_err(|fault| guard.store(fault))
         }
     )+};
 }
@@ -225,19 +225,19 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, 'de, V> {
         if matches!(self.role, Role::Name) {
             guard.name.set(Some(value));
         }
-        self.inner.visit_borrowed_str(value).map_err(|fault| guard.pass(fault))
+        self.inner.visit_borrowed_str(value).map_err(|fault| guard.store(fault))
     }
 
     #[inline]
     fn visit_none<E: de::Error>(self) -> Result<V::Value, E> {
         let guard = self.guard;
-        self.inner.visit_none().map_err(|fault| guard.pass(fault))
+        self.inner.visit_none().map_err(|fault| guard.store(fault))
     }
 
     #[inline]
     fn visit_unit<E: de::Error>(self) -> Result<V::Value, E> {
         let guard = self.guard;
-        self.inner.visit_unit().map_err(|fault| guard.pass(fault))
+        self.inner.visit_unit().map_err(|fault| guard.store(fault))
     }
 
     #[inline]
@@ -247,9 +247,9 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, 'de, V> {
             .options
             .get()
             .checked_sub(1)
-            .ok_or_else(|| guard.pass(Fault::new(fault::TOO_DEEP)))?;
+            .ok_or_else(|| guard.store(Fault::new(fault::TOO_DEEP)))?;
         guard.options.set(left);
-        let some = self.inner.visit_some(deserializer).map_err(|fault| guard.pass(fault));
+        let some = self.inner.visit_some(deserializer).map_err(|fault| guard.store(fault));
         guard.options.set(left + 1);
         some
     }
@@ -260,24 +260,24 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, 'de, V> {
         deserializer: D,
     ) -> Result<V::Value, D::Error> {
         let (guard, deserializer) = (self.guard, self.plain(deserializer));
-        self.inner.visit_newtype_struct(deserializer).map_err(|fault| guard.pass(fault))
+        self.inner.visit_newtype_struct(deserializer).map_err(|fault| guard.store(fault))
     }
 
     #[inline]
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<V::Value, A::Error> {
         let (guard, seq) = (self.guard, access::Elements::new(self.with(seq, self.role)));
-        self.inner.visit_seq(seq).map_err(|fault| guard.pass(fault))
+        self.inner.visit_seq(seq).map_err(|fault| guard.store(fault))
     }
 
     #[inline]
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
         let (guard, map) = (self.guard, access::Entries::new(self.with(map, self.role)));
-        self.inner.visit_map(map).map_err(|fault| guard.pass(fault))
+        self.inner.visit_map(map).map_err(|fault| guard.store(fault))
     }
 
     #[inline]
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<V::Value, A::Error> {
         let (guard, data) = (self.guard, self.plain(data));
-        self.inner.visit_enum(data).map_err(|fault| guard.pass(fault))
+        self.inner.visit_enum(data).map_err(|fault| guard.store(fault))
     }
 }

@@ -1,16 +1,16 @@
-//! Numbers of 32 bits with a fraction, from their text: what `serde_json` says of one that 32 bits
-//! cannot hold names no place.
+//! Decodes `f32` from JSON text, so that a number beyond its range is reported with its path; the
+//! error of `serde_json` has none.
 
 use serde::de::{Error, Expected, Unexpected, Visitor};
 
 use crate::codec::fault::Fault;
 
-/// Shows a visitor the number that stands in a text.
+/// Parses `text` as a number and passes it to the visitor.
 pub(super) fn visit<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::Value, Fault> {
     if let Ok(whole) = text.parse() {
         return visitor.visit_u64(whole);
     }
-    // Not of zero, which has a sign here.
+    // Not for zero: `-0` has to stay a float to keep its sign.
     if let Some(whole) = text.parse().ok().filter(|whole| *whole != 0) {
         return visitor.visit_i64(whole);
     }
@@ -25,7 +25,7 @@ pub(super) fn visit<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::V
     }
 }
 
-/// What a text of JSON is, that is no number.
+/// Returns the kind of a JSON value that is not a number.
 fn kind(text: &str) -> Unexpected<'static> {
     match text.as_bytes().first() {
         Some(b'"') => Unexpected::Str(""),
