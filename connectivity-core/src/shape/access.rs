@@ -1,4 +1,4 @@
-//! What a visitor reads from while a type is walked: elements, entries, fields and variants.
+//! serde's access traits during a walk: elements, entries, fields and variants.
 
 use serde::de::{DeserializeSeed, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
 
@@ -6,20 +6,20 @@ use super::node::{Id, Member};
 use super::tracer::{self, Stop, Tracer};
 use super::walk::Key;
 
-/// The elements of a sequence, a tuple, or a struct that is read by position.
+/// The elements of a sequence or a tuple, or the fields of a struct by position.
 pub(super) struct Elements<'w> {
-    own: Tracer<'w>,
-    places: std::vec::IntoIter<Id>,
-    avoidable: bool,
+    parent: Tracer<'w>,
+    nodes: std::vec::IntoIter<Id>,
+    skippable: bool,
 }
 
 impl<'w> Elements<'w> {
-    pub(super) fn new(own: Tracer<'w>, places: Vec<Id>, avoidable: bool) -> Self {
-        Self { own, places: places.into_iter(), avoidable }
+    pub(super) fn new(parent: Tracer<'w>, nodes: Vec<Id>, skippable: bool) -> Self {
+        Self { parent, nodes: nodes.into_iter(), skippable }
     }
 
-    pub(super) fn none(own: Tracer<'w>) -> Self {
-        Self::new(own, Vec::new(), false)
+    pub(super) fn none(parent: Tracer<'w>) -> Self {
+        Self::new(parent, Vec::new(), false)
     }
 }
 
@@ -30,23 +30,23 @@ impl<'de> SeqAccess<'de> for Elements<'_> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, Stop> {
-        self.places.next().map(|at| self.own.seed(at, self.avoidable, seed)).transpose()
+        self.nodes.next().map(|at| self.parent.seed(at, self.skippable, seed)).transpose()
     }
 }
 
-/// The one entry of a map, or none.
+/// The entries of a map: one or none.
 pub(super) struct Entries<'w> {
-    own: Tracer<'w>,
-    places: std::vec::IntoIter<Id>,
+    parent: Tracer<'w>,
+    nodes: std::vec::IntoIter<Id>,
 }
 
 impl<'w> Entries<'w> {
-    pub(super) fn new(own: Tracer<'w>, places: Vec<Id>) -> Self {
-        Self { own, places: places.into_iter() }
+    pub(super) fn new(parent: Tracer<'w>, nodes: Vec<Id>) -> Self {
+        Self { parent, nodes: nodes.into_iter() }
     }
 
-    pub(super) fn none(own: Tracer<'w>) -> Self {
-        Self::new(own, Vec::new())
+    pub(super) fn none(parent: Tracer<'w>) -> Self {
+        Self::new(parent, Vec::new())
     }
 }
 
@@ -57,32 +57,32 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, Stop> {
-        self.places.next().map(|at| self.own.seed(at, true, seed)).transpose()
+        self.nodes.next().map(|at| self.parent.seed(at, true, seed)).transpose()
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Stop> {
-        let at = self.places.next().ok_or(Stop::PLAIN)?;
-        self.own.seed(at, true, seed)
+        let at = self.nodes.next().ok_or(Stop::PLAIN)?;
+        self.parent.seed(at, true, seed)
     }
 }
 
-/// The fields of a struct under their names, so that one that takes no answer can be left out and
-/// hides no other.
+/// The fields of a struct by name. A field that rejects all samples can be left out, so that it
+/// does not hide the others.
 pub(super) struct NamedFields<'w, 'g> {
-    own: Tracer<'w>,
+    parent: Tracer<'w>,
     fields: std::vec::IntoIter<Member>,
-    place: Option<Id>,
-    given: &'g mut Option<&'static str>,
+    current: Option<Id>,
+    last_name: &'g mut Option<&'static str>,
 }
 
 impl<'w, 'g> NamedFields<'w, 'g> {
-    /// Notes in `given` which name was read last.
+    /// Stores the name that was read last in `last_name`.
     pub(super) fn new(
-        own: Tracer<'w>,
+        parent: Tracer<'w>,
         fields: Vec<Member>,
-        given: &'g mut Option<&'static str>,
+        last_name: &'g mut Option<&'static str>,
     ) -> Self {
-        Self { own, fields: fields.into_iter(), place: None, given }
+        Self { parent, fields: fields.into_iter(), current: None, last_name }
     }
 }
 
@@ -94,25 +94,25 @@ impl<'de> MapAccess<'de> for NamedFields<'_, '_> {
         seed: S,
     ) -> Result<Option<S::Value>, Stop> {
         let Some(Member { name, at }) = self.fields.next() else {
-            // A struct without fields takes no name, and is none the worse for it.
-            self.given.get_or_insert("");
+            // A struct without fields reads no names; it must not be switched to positional.
+            self.last_name.get_or_insert("");
             return Ok(None);
         };
-        *self.given = Some(name);
-        self.place = Some(at);
+        *self.last_name = Some(name);
+        self.current = Some(at);
         tracer::name(seed, name).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Stop> {
-        let at = self.place.take().ok_or(Stop::PLAIN)?;
-        self.own.seed(at, true, seed)
+        let at = self.current.take().ok_or(Stop::PLAIN)?;
+        self.parent.seed(at, true, seed)
     }
 }
 
-/// One variant of an enum.
+/// The picked variant of an enum.
 pub(super) struct Chosen<'w> {
     pub(super) name: &'static str,
-    pub(super) place: Tracer<'w>,
+    pub(super) content: Tracer<'w>,
 }
 
 impl<'de, 'w> EnumAccess<'de> for Chosen<'w> {
@@ -123,7 +123,7 @@ impl<'de, 'w> EnumAccess<'de> for Chosen<'w> {
         self,
         seed: S,
     ) -> Result<(S::Value, Tracer<'w>), Stop> {
-        Ok((tracer::name(seed, self.name)?, self.place))
+        Ok((tracer::name(seed, self.name)?, self.content))
     }
 }
 

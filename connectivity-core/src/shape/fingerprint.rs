@@ -1,26 +1,31 @@
-//! One number for a shape: the same in every program and build, different where the wire is.
+//! The fingerprint of a shape: a 64-bit digest that is equal in every program and build, and
+//! differs where the wire format differs.
 //!
-//! The form. Each place is a string of bytes: the word of what stands there (`u64`, `option`,
-//! `struct`, ..) and a zero byte; for each field or variant its name and a zero byte; after each
-//! name, or for each place within, the digest of that place as eight bytes, little endian; at last,
-//! for each alternative, the word `or`, a zero byte and its digest. A digest is the FNV-1a 64 of
-//! that string. Names of types, newtypes and boxes are not in it.
+//! The digest of a node is the FNV-1a 64 of these bytes:
 //!
-//! A type that contains itself is unrolled: the digest of a place is made in rounds, of the digests
-//! of the round before, which begin as zero. So after as many rounds as there are levels it tells
-//! of the whole type, and of one without an end it tells of the first [`LEVELS`] levels, however
-//! the types are cut into named ones.
+//! 1. The name of its kind (`u64`, `option`, `struct` and so on) and a zero byte.
+//! 2. For each field or variant: its name, a zero byte, and the digest of its node. For other
+//!    kinds: the digest of each child node. A digest is written as eight bytes, little endian.
+//! 3. For each alternative: `or`, a zero byte, and the digest of its node.
+//!
+//! Type names, newtypes and boxes are not part of it. The [module docs](super) have an example.
+//!
+//! Recursive types are unrolled: digests are computed in rounds, each from the digests of the
+//! previous round, and start as zero. After as many rounds as the type has levels, the digest
+//! covers the whole type. The digest of an infinite type covers its first [`LEVELS`] levels,
+//! however the levels are distributed over named types.
 
 use super::node::{Id, Kind, Member, Node, resolve};
 
-/// Two types that differ only below this depth have one fingerprint.
+/// Number of levels that a fingerprint covers. Two types that differ only below it have equal
+/// fingerprints.
 const LEVELS: usize = 64;
 
-/// Digests the shape whose root is the first place.
+/// Returns the digest of the shape whose root is the first node.
 pub(super) fn digest(nodes: &[Node]) -> u64 {
     let mut digests = vec![0; nodes.len()];
     for _ in 0..LEVELS {
-        let next: Vec<_> = (0..nodes.len()).map(|at| digest_place(nodes, at, &digests)).collect();
+        let next: Vec<_> = (0..nodes.len()).map(|at| digest_node(nodes, at, &digests)).collect();
         if next == digests {
             break;
         }
@@ -29,35 +34,35 @@ pub(super) fn digest(nodes: &[Node]) -> u64 {
     digests.first().copied().unwrap_or_default()
 }
 
-fn digest_place(nodes: &[Node], at: Id, digests: &[u64]) -> u64 {
+fn digest_node(nodes: &[Node], at: Id, digests: &[u64]) -> u64 {
     let node = &nodes[resolve(nodes, at)];
     let mut fnv = Fnv::new();
-    fnv.word(word(node));
+    fnv.string(kind_name(node));
     match &node.kind {
         Some(Kind::Struct(members) | Kind::Enum(members)) => {
             for Member { name, at } in members {
-                fnv.word(name);
+                fnv.string(name);
                 fnv.number(digests[*at]);
             }
         }
         _ => node.children().iter().for_each(|&child| fnv.number(digests[child])),
     }
     for &other in &node.others {
-        fnv.word("or");
+        fnv.string("or");
         fnv.number(digests[other]);
     }
     fnv.0
 }
 
-/// The word of what stands at a place.
-pub(super) fn word(node: &Node) -> &'static str {
+/// Returns the name of a node's kind.
+pub(super) fn kind_name(node: &Node) -> &'static str {
     match &node.kind {
         None => "unknown",
-        Some(Kind::Scalar(word)) => word,
+        Some(Kind::Scalar(name)) => name,
         Some(Kind::Error) => "error",
         Some(Kind::Any(_)) => "any",
         Some(Kind::Identifier) => "field",
-        // Of alternatives, or a circle that leads nowhere.
+        // A node with alternatives, or a cycle of references.
         Some(Kind::Is(_) | Kind::Newtype(_)) => "same",
         Some(Kind::Option(_)) => "option",
         Some(Kind::Seq(_)) => "seq",
@@ -68,7 +73,7 @@ pub(super) fn word(node: &Node) -> &'static str {
     }
 }
 
-/// FNV-1a with 64 bits: specified byte by byte, unlike the hasher of std.
+/// FNV-1a with 64 bits. It is specified byte by byte, unlike the hasher of std.
 pub(super) struct Fnv(pub(super) u64);
 
 impl Fnv {
@@ -82,8 +87,9 @@ impl Fnv {
         }
     }
 
-    pub(super) fn word(&mut self, word: &str) {
-        self.bytes(word.as_bytes());
+    /// Hashes a string and a zero byte.
+    pub(super) fn string(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
         self.bytes(&[0]);
     }
 

@@ -1,23 +1,24 @@
-//! What a walk has found: a graph of places, each with what a type asks for there.
+//! The result of a walk: a graph of nodes, one for each value that a type requests.
 
-/// The number of a place in the graph.
+/// The index of a node in the graph.
 pub(super) type Id = usize;
 
-/// What stands at a place. A type that contains itself leads back to a place before it.
+/// The kind of a node. A recursive type refers back to an earlier node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A number, a text, bytes or nothing, by the word that [`text`](super::MethodShape::text)
+    /// A number, a string, bytes or unit, by the name that [`text`](super::MethodShape::text)
     /// shows.
     Scalar(&'static str),
-    /// The error of this crate: one leaf, so that a new kind of error breaks no contract.
+    /// The error of this crate. It is a single leaf, so that a new kind of error breaks no
+    /// contract.
     Error,
-    /// The type asks the data what it is.
+    /// A type that is read with `deserialize_any`: the data has to describe itself.
     Any(SelfDescribing),
-    /// The key of a map that is a field's name.
+    /// A map key that is a field name.
     Identifier,
-    /// A use of the type that stands elsewhere in the graph.
+    /// A use of the type at another node.
     Is(Id),
-    /// A newtype: what it wraps, on every wire.
+    /// A newtype, which is its content in every wire format.
     Newtype(Id),
     Option(Id),
     Seq(Id),
@@ -34,7 +35,7 @@ pub(super) struct Member {
     pub(super) at: Id,
 }
 
-/// Why a type asks the data what it is, as far as the name of its visitor tells.
+/// Why a type needs self-describing data, guessed from the name of its visitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SelfDescribing {
     Untagged,
@@ -44,8 +45,8 @@ pub(super) enum SelfDescribing {
 }
 
 impl SelfDescribing {
-    /// Guesses by the visitor's type name. It is a hint for people only, so a guess that goes wrong
-    /// does no harm.
+    /// Guesses from the type name of the visitor. The result is only a hint in messages, so a wrong
+    /// guess does no harm.
     pub(super) fn of(visitor: &str) -> Self {
         if visitor.contains("TaggedContentVisitor") {
             Self::InternallyTagged
@@ -59,21 +60,21 @@ impl SelfDescribing {
     }
 }
 
-/// A place; nothing is known of it until a walk came by.
+/// A node of the graph. Its kind is unknown until a walk reaches it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
     pub(super) kind: Option<Kind>,
-    /// What else can stand here: the content of an adjacently tagged enum depends on its tag.
+    /// Alternatives to `kind`: the content of an adjacently tagged enum depends on its tag.
     pub(super) others: Vec<Id>,
 }
 
 impl Node {
-    /// The places within this one, in order, without the alternatives.
+    /// Returns the child nodes in order, without the alternatives.
     pub(super) fn children(&self) -> Vec<Id> {
         match &self.kind {
             Some(Kind::Is(at) | Kind::Newtype(at) | Kind::Option(at) | Kind::Seq(at)) => vec![*at],
             Some(Kind::Map(key, value)) => vec![*key, *value],
-            Some(Kind::Tuple(places)) => places.clone(),
+            Some(Kind::Tuple(elements)) => elements.clone(),
             Some(Kind::Struct(members) | Kind::Enum(members)) => {
                 members.iter().map(|member| member.at).collect()
             }
@@ -83,8 +84,8 @@ impl Node {
         }
     }
 
-    /// The place that says what this one is, for a place that only points on.
-    pub(super) fn points_to(&self) -> Option<Id> {
+    /// Returns the node that this one refers to, if it is a mere reference or newtype.
+    pub(super) fn target(&self) -> Option<Id> {
         match self.kind {
             Some(Kind::Is(at) | Kind::Newtype(at)) if self.others.is_empty() => Some(at),
             _ => None,
@@ -92,15 +93,15 @@ impl Node {
     }
 }
 
-/// Follows places that only point on. A newtype of nothing but itself points in a circle; it ends
-/// wherever it is by then.
+/// Follows references and newtypes to the node they refer to. A newtype of only itself is a cycle;
+/// for it, the result is any node of the cycle.
 pub(super) fn resolve(nodes: &[Node], at: Id) -> Id {
-    let mut place = at;
+    let mut node = at;
     for _ in 0..nodes.len() {
-        match nodes[place].points_to() {
-            Some(next) => place = next,
+        match nodes[node].target() {
+            Some(next) => node = next,
             None => break,
         }
     }
-    place
+    node
 }

@@ -14,11 +14,11 @@ fn text<T: DeserializeOwned>() -> String {
     Shape::of::<T>(Codec::Bincode).text()
 }
 
-fn print<T: DeserializeOwned>() -> u64 {
+fn digest<T: DeserializeOwned>() -> u64 {
     Shape::of::<T>(Codec::Bincode).fingerprint()
 }
 
-fn refused<T: DeserializeOwned>() -> String {
+fn unsupported<T: DeserializeOwned>() -> String {
     Shape::of::<T>(Codec::Bincode)
         .unsupported_by_bincode()
         .map(|found| found.to_string())
@@ -112,7 +112,7 @@ fn recursion_ends() {
     assert!(term.contains("Call{callee: recursive, arguments: seq<recursive>}"), "{term}");
     assert!(term.contains("Block{label: option<recursive>, last: recursive}"), "{term}");
     assert!(term.ends_with("Neg(recursive), Number(f64)}"), "{term}");
-    assert!(text::<Endless>().is_empty() || print::<Endless>() != print::<u8>());
+    assert!(text::<Endless>().is_empty() || digest::<Endless>() != digest::<u8>());
 }
 
 #[test]
@@ -179,19 +179,19 @@ struct Holds<T> {
 
 #[test]
 fn what_asks_the_data_is_found_and_named() {
-    assert_eq!(refused::<Holds<Untagged>>(), "before[]: an enum with `#[serde(untagged)]`");
-    assert_eq!(refused::<Holds<Flat>>(), "before[]: a struct with `#[serde(flatten)]`");
-    assert_eq!(refused::<Holds<Tagged>>(), "before[]: an enum with `#[serde(tag = \"..\")]`");
-    assert_eq!(refused::<Holds<serde_json::Value>>(), "before[]: a value of `serde_json`");
-    assert_eq!(refused::<BTreeMap<u8, serde_json::Value>>(), "{}: a value of `serde_json`");
-    assert!(refused::<AdjacentStruct>().starts_with("value: a type that asks the data"));
+    assert_eq!(unsupported::<Holds<Untagged>>(), "before[]: an enum with `#[serde(untagged)]`");
+    assert_eq!(unsupported::<Holds<Flat>>(), "before[]: a struct with `#[serde(flatten)]`");
+    assert_eq!(unsupported::<Holds<Tagged>>(), "before[]: an enum with `#[serde(tag = \"..\")]`");
+    assert_eq!(unsupported::<Holds<serde_json::Value>>(), "before[]: a value of `serde_json`");
+    assert_eq!(unsupported::<BTreeMap<u8, serde_json::Value>>(), "{}: a value of `serde_json`");
+    assert!(unsupported::<AdjacentStruct>().starts_with("value: a type that asks the data"));
     let bytes = Codec::Bincode.encode(&AdjacentStruct::Struct { x: 1 }).unwrap();
     assert!(Codec::Bincode.decode::<AdjacentStruct>(&bytes).is_err(), "it is as the shape says");
     for fine in [
-        refused::<Receipt>(),
-        refused::<Term>(),
-        refused::<Adjacent>(),
-        refused::<BTreeMap<String, u8>>(),
+        unsupported::<Receipt>(),
+        unsupported::<Term>(),
+        unsupported::<Adjacent>(),
+        unsupported::<BTreeMap<String, u8>>(),
     ] {
         assert_eq!(fine, "");
     }
@@ -206,7 +206,7 @@ fn adjacently_tagged_contents_are_alternatives() {
     assert_eq!(text::<Adjacent>(), "{kind: enum{A, B}, value: seq<u8> | string}");
 }
 
-/// Takes texts of one kind only.
+/// Accepts one string only, which is not among the samples.
 struct Picky;
 
 impl<'de> Deserialize<'de> for Picky {
@@ -277,7 +277,7 @@ enum ShopError {
 #[test]
 fn our_error_is_one_leaf() {
     assert_eq!(text::<ShopError>(), "enum{Declined, Connectivity(error)}");
-    assert_eq!(print::<crate::Error>(), 0xc7f5_ff4f_3972_2a43, "whatever kinds there are");
+    assert_eq!(digest::<crate::Error>(), 0xc7f5_ff4f_3972_2a43, "whatever kinds there are");
 }
 
 macro_rules! order {
@@ -312,19 +312,19 @@ pub(super) struct Count64(u64);
 
 #[test]
 fn a_fingerprint_changes_with_the_wire_and_with_nothing_else() {
-    let base = print::<base::Order>();
-    assert_eq!(print::<same::Order>(), base);
+    let base = digest::<base::Order>();
+    assert_eq!(digest::<same::Order>(), base);
     let changed = [
-        print::<nested_type::Order>(),
-        print::<reordered::Order>(),
-        print::<renamed::Order>(),
-        print::<new_variant::Order>(),
-        print::<changed_variant::Order>(),
+        digest::<nested_type::Order>(),
+        digest::<reordered::Order>(),
+        digest::<renamed::Order>(),
+        digest::<new_variant::Order>(),
+        digest::<changed_variant::Order>(),
     ];
     for (at, print) in changed.iter().enumerate() {
         assert!(*print != base && !changed[..at].contains(print), "{at}");
     }
-    assert_eq!(print::<Vec<base::Line>>(), print::<VecDeque<Box<base::Line>>>());
+    assert_eq!(digest::<Vec<base::Line>>(), digest::<VecDeque<Box<base::Line>>>());
     assert_eq!(
         base, 0x7850_8d10_7d16_36f6,
         "the form is the same in every build; change `FORM` if it must change"
@@ -351,7 +351,7 @@ fn an_alias_of_a_field_is_not_a_field() {
         text::<WithAliases>(),
         "{name: string, count: enum{Unit, Tuple(u8, char), New(u64)}}"
     );
-    assert_eq!(print::<WithAliases>(), print::<WithoutAliases>());
+    assert_eq!(digest::<WithAliases>(), digest::<WithoutAliases>());
 }
 
 #[derive(Deserialize)]
@@ -368,11 +368,11 @@ struct LongList {
 
 #[test]
 fn recursive_types_are_compared_as_the_wire_sees_them() {
-    assert_eq!(print::<List>(), print::<Unrolled>());
-    assert_ne!(print::<List>(), print::<LongList>());
+    assert_eq!(digest::<List>(), digest::<Unrolled>());
+    assert_ne!(digest::<List>(), digest::<LongList>());
 }
 
-/// Structs that double with each level: a walk must not.
+/// Structs whose unfolded size doubles with each level; the work of a walk must not.
 macro_rules! doubling {
     ($name:ident of $inner:ty; $($rest:tt)*) => {
         #[derive(Deserialize)]
@@ -390,6 +390,6 @@ doubling!(D1 of u8; D2 of D1; D3 of D2; D4 of D3; D5 of D4; D6 of D5; D7 of D6; 
 fn texts_and_walks_are_bounded() {
     let text = text::<D28>();
     assert!(text.len() <= MAX_TEXT && text.ends_with('…'), "{text}");
-    assert_ne!(print::<D28>(), print::<D27>());
-    assert_eq!(refused::<D28>(), "");
+    assert_ne!(digest::<D28>(), digest::<D27>());
+    assert_eq!(unsupported::<D28>(), "");
 }

@@ -1,9 +1,9 @@
-//! A shape as people read it: `{id: string, cents: u64}`.
+//! The readable text of a shape: `{id: string, cents: u64}`.
 
-use super::fingerprint::word;
+use super::fingerprint::kind_name;
 use super::node::{Id, Kind, Member, Node, resolve};
 
-/// Writes up to a number of bytes; what is longer ends with `…`.
+/// Writes text of limited length; a longer text is truncated and ends with `…`.
 pub(super) struct Writer {
     out: String,
     limit: usize,
@@ -21,8 +21,8 @@ impl Writer {
         self
     }
 
-    /// Everything after this would be cut: a shape can be much larger than its text, so nobody goes
-    /// on.
+    /// Returns whether all further text would be cut. A shape can be much larger than its text, so
+    /// writing stops then.
     fn is_full(&self) -> bool {
         self.out.len() > self.limit
     }
@@ -36,17 +36,18 @@ impl Writer {
         self.out
     }
 
-    /// Writes what stands at a place.
-    pub(super) fn place(&mut self, nodes: &[Node], at: Id) {
-        Text { nodes, writer: self, inside: Vec::new() }.place(at);
+    /// Writes the node at `at`.
+    pub(super) fn node(&mut self, nodes: &[Node], at: Id) {
+        Text { nodes, writer: self, inside: Vec::new() }.node(at);
     }
 
-    /// Writes the fields of the struct at a place, without the braces: the arguments of a method.
+    /// Writes the fields of the struct at node `at`, without the braces, as for the arguments of a
+    /// method.
     pub(super) fn fields(&mut self, nodes: &[Node], at: Id) {
         let mut text = Text { nodes, writer: self, inside: Vec::new() };
         match &nodes[resolve(nodes, at)].kind {
             Some(Kind::Struct(fields)) => text.fields(fields),
-            _ => text.place(at),
+            _ => text.node(at),
         }
     }
 }
@@ -54,29 +55,29 @@ impl Writer {
 struct Text<'a> {
     nodes: &'a [Node],
     writer: &'a mut Writer,
-    /// The places being written: one that comes again within itself is not written again.
+    /// The nodes being written. A node inside itself is written as `recursive`.
     inside: Vec<Id>,
 }
 
 impl Text<'_> {
-    fn place(&mut self, at: Id) {
+    fn node(&mut self, at: Id) {
         let at = resolve(self.nodes, at);
         if self.inside.contains(&at) {
             self.writer.push("recursive");
         } else if !self.writer.is_full() {
             self.inside.push(at);
-            self.node(&self.nodes[at]);
+            self.kind(&self.nodes[at]);
             self.inside.pop();
         }
     }
 
-    fn node(&mut self, node: &Node) {
+    fn kind(&mut self, node: &Node) {
         match &node.kind {
-            Some(Kind::Is(at) | Kind::Newtype(at)) => self.place(*at),
+            Some(Kind::Is(at) | Kind::Newtype(at)) => self.node(*at),
             Some(Kind::Option(at)) => self.around("option<", &[*at], ">"),
             Some(Kind::Seq(at)) => self.around("seq<", &[*at], ">"),
             Some(Kind::Map(key, value)) => self.around("map<", &[*key, *value], ">"),
-            Some(Kind::Tuple(places)) => self.tuple(places),
+            Some(Kind::Tuple(nodes)) => self.tuple(nodes),
             Some(Kind::Struct(fields)) => {
                 self.writer.push("{");
                 self.fields(fields);
@@ -84,18 +85,18 @@ impl Text<'_> {
             }
             Some(Kind::Enum(variants)) => self.variants(variants),
             _ => {
-                self.writer.push(word(node));
+                self.writer.push(kind_name(node));
             }
         }
         for &other in &node.others {
             self.writer.push(" | ");
-            self.place(other);
+            self.node(other);
         }
     }
 
-    fn around(&mut self, open: &str, places: &[Id], close: &str) {
+    fn around(&mut self, open: &str, nodes: &[Id], close: &str) {
         self.writer.push(open);
-        self.list(places, |text, &at| text.place(at));
+        self.list(nodes, |text, &at| text.node(at));
         self.writer.push(close);
     }
 
@@ -111,25 +112,25 @@ impl Text<'_> {
         }
     }
 
-    /// `(u8, string)`, or `[u8; 32]`.
-    fn tuple(&mut self, places: &[Id]) {
+    /// Writes a tuple: `(u8, string)`, or `[u8; 32]` if all elements are equal.
+    fn tuple(&mut self, nodes: &[Id]) {
         let kind = |at: &Id| &self.nodes[resolve(self.nodes, *at)].kind;
-        let first = places.first().map(kind);
-        let array = places.len() > 3
-            && first.is_some_and(|first| places.iter().all(|at| kind(at) == first));
-        match places.first() {
+        let first = nodes.first().map(kind);
+        let array =
+            nodes.len() > 3 && first.is_some_and(|first| nodes.iter().all(|at| kind(at) == first));
+        match nodes.first() {
             Some(&first) if array => {
-                let close = format!("; {}]", places.len());
+                let close = format!("; {}]", nodes.len());
                 self.around("[", &[first], &close);
             }
-            _ => self.around("(", places, ")"),
+            _ => self.around("(", nodes, ")"),
         }
     }
 
     fn fields(&mut self, fields: &[Member]) {
         self.list(fields, |text, field| {
             text.writer.push(field.name).push(": ");
-            text.place(field.at);
+            text.node(field.at);
         });
     }
 
@@ -142,11 +143,12 @@ impl Text<'_> {
         self.writer.push("}");
     }
 
-    /// The content of a variant: nothing, `{x: u8}`, `(u8, u8)`, or one value in parentheses.
+    /// Writes the content of a variant: nothing, `{x: u8}`, `(u8, u8)`, or one value in
+    /// parentheses.
     fn content(&mut self, at: Id) {
         match &self.nodes[resolve(self.nodes, at)].kind {
             Some(Kind::Scalar("unit")) => {}
-            Some(Kind::Tuple(_) | Kind::Struct(_)) => self.place(at),
+            Some(Kind::Tuple(_) | Kind::Struct(_)) => self.node(at),
             _ => self.around("(", &[at], ")"),
         }
     }

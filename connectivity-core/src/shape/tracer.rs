@@ -1,4 +1,4 @@
-//! A deserializer without data: it notes what a type asks for, and answers something.
+//! A deserializer without input: it records what a type requests, and returns sample values.
 
 use std::any::type_name;
 use std::cell::RefCell;
@@ -11,7 +11,8 @@ use super::node::{Id, Kind, Member, Node, SelfDescribing};
 use super::walk::{Key, Walk};
 use crate::error;
 
-/// Texts, from what everything takes to what common checked types take.
+/// Sample strings, from those that every type accepts to those that common validated types accept.
+/// Types that validate reject most samples, so there are several.
 const SAMPLE_TEXTS: &[&str] = &[
     "",
     "a",
@@ -32,31 +33,32 @@ const SAMPLE_TEXTS: &[&str] = &[
     "A",
 ];
 
-/// Lengths of byte strings: empty, a UUID, keys and hashes, addresses, a time.
+/// Lengths of the sample byte strings: empty, a UUID, keys and hashes, addresses, a timestamp.
 const SAMPLE_LENGTHS: &[usize] = &[0, 16, 32, 4, 12, 20, 24, 64, 8];
 
-/// Walks a type from the root until nothing is left to learn; shows the values that its passes
-/// make.
+/// Walks a type from the root until there is nothing left to learn. Passes each value that a pass
+/// produces to `observe`.
 pub(super) fn walk<T: de::DeserializeOwned>(
     human_readable: bool,
-    mut made: impl FnMut(&T),
+    mut observe: impl FnMut(&T),
 ) -> Vec<Node> {
     let walk = RefCell::new(Walk::new());
     Walk::run(|| {
-        let value = T::deserialize(Tracer { walk: &walk, at: 0, lazy: false, human_readable });
-        let changes = walk.borrow_mut().end_pass(value.is_ok());
+        let value = T::deserialize(Tracer { walk: &walk, at: 0, minimal: false, human_readable });
+        let discoveries = walk.borrow_mut().end_pass(value.is_ok());
         if let Ok(value) = &value {
-            made(value);
+            observe(value);
         }
-        changes
+        discoveries
     });
     walk.into_inner().into_nodes()
 }
 
-/// Ends a pass; why is in the [`Walk`], because a type may make an error of its own from this one.
+/// The error that ends a pass. The reason is kept in [`Walk`], because a type may replace this
+/// error by its own.
 #[derive(Debug)]
 pub(super) struct Stop {
-    /// The name of a field that came twice.
+    /// The name of a duplicate field.
     pub(super) duplicate: Option<&'static str>,
 }
 
@@ -82,23 +84,23 @@ impl de::Error for Stop {
     }
 }
 
-/// The deserializer at one place.
+/// The deserializer at one node.
 #[derive(Clone, Copy)]
 pub(super) struct Tracer<'w> {
     pub(super) walk: &'w RefCell<Walk>,
     pub(super) at: Id,
-    /// Within a type that contains itself: the shortest value will do.
-    pub(super) lazy: bool,
+    /// Whether to produce the shortest value: the pass is inside a type that contains itself.
+    pub(super) minimal: bool,
     human_readable: bool,
 }
 
 impl Tracer<'_> {
-    fn leaf(self, kind: Kind, answers: usize) -> usize {
-        self.walk.borrow_mut().leaf(self.at, kind, answers)
+    fn leaf(self, kind: Kind, samples: usize) -> usize {
+        self.walk.borrow_mut().leaf(self.at, kind, samples)
     }
 
-    fn scalar<T: Copy, const N: usize>(self, word: &'static str, answers: [T; N]) -> T {
-        answers[self.leaf(Kind::Scalar(word), N) % N]
+    fn scalar<T: Copy, const N: usize>(self, word: &'static str, samples: [T; N]) -> T {
+        samples[self.leaf(Kind::Scalar(word), N) % N]
     }
 
     fn text(self, kind: Kind) -> &'static str {
@@ -111,50 +113,52 @@ impl Tracer<'_> {
         &ZEROS[..SAMPLE_LENGTHS[choice % SAMPLE_LENGTHS.len()]]
     }
 
-    /// Runs `visit` inside the type that is used here; it gets the tracer of the type's own place.
-    fn within<T>(
+    /// Runs `visit` inside the type used at this node. `visit` receives a tracer at the node of the
+    /// type itself.
+    fn enter_type<T>(
         self,
         key: Key,
         make: impl FnOnce(&mut Walk) -> Kind,
         visit: impl FnOnce(Self) -> Result<T, Stop>,
     ) -> Result<T, Stop> {
         let entered = self.walk.borrow_mut().enter(self.at, key, make);
-        let (own, within) = entered.ok_or(Stop::PLAIN)?;
-        let lazy = self.lazy || within;
-        let result = visit(Self { at: own, lazy, ..self });
-        self.walk.borrow_mut().leave(own, within, lazy, result.is_ok());
+        let (type_id, was_active) = entered.ok_or(Stop::PLAIN)?;
+        let minimal = self.minimal || was_active;
+        let result = visit(Self { at: type_id, minimal, ..self });
+        self.walk.borrow_mut().leave(type_id, was_active, minimal, result.is_ok());
         result
     }
 
-    /// Runs `visit` at a place of this type. With `avoidable` the type can do without that place.
+    /// Runs `visit` at a child node of this type. `skippable` says whether the type can do without
+    /// it.
     pub(super) fn child<T>(
         self,
         at: Id,
-        avoidable: bool,
+        skippable: bool,
         visit: impl FnOnce(Self) -> Result<T, Stop>,
     ) -> Result<T, Stop> {
         let result = visit(Self { at, ..self });
-        self.walk.borrow_mut().leave_child(at, result.is_ok(), avoidable && !self.lazy);
+        self.walk.borrow_mut().leave_child(at, result.is_ok(), skippable && !self.minimal);
         result
     }
 
     pub(super) fn seed<'de, S: DeserializeSeed<'de>>(
         self,
         at: Id,
-        avoidable: bool,
+        skippable: bool,
         seed: S,
     ) -> Result<S::Value, Stop> {
-        self.child(at, avoidable, |place| seed.deserialize(place))
+        self.child(at, skippable, |child| seed.deserialize(child))
     }
 
     fn children(self) -> Vec<Id> {
         self.walk.borrow().children(self.at)
     }
 
-    /// The places of an element, if there is to be one.
+    /// Returns the nodes of an element, or none if this pass produces no element.
     fn element(self) -> Vec<Id> {
-        let wanted = self.walk.borrow_mut().wants(self.at, self.lazy);
-        if wanted { self.children() } else { Vec::new() }
+        let fill = self.walk.borrow_mut().should_fill(self.at, self.minimal);
+        if fill { self.children() } else { Vec::new() }
     }
 
     pub(super) fn tuple<'de, V: Visitor<'de>>(
@@ -164,7 +168,9 @@ impl Tracer<'_> {
         visitor: V,
     ) -> Result<V::Value, Stop> {
         let tuple = |walk: &mut Walk| walk.tuple(len);
-        self.within(key, tuple, |own| visitor.visit_seq(Elements::new(own, own.children(), false)))
+        self.enter_type(key, tuple, |tracer| {
+            visitor.visit_seq(Elements::new(tracer, tracer.children(), false))
+        })
     }
 
     pub(super) fn fields<'de, V: Visitor<'de>>(
@@ -174,60 +180,60 @@ impl Tracer<'_> {
         visitor: V,
     ) -> Result<V::Value, Stop> {
         let fields = |walk: &mut Walk| walk.fields(names);
-        self.within(key, fields, |own| {
-            let positional = own.walk.borrow().is_positional(own.at);
+        self.enter_type(key, fields, |tracer| {
+            let positional = tracer.walk.borrow().is_positional(tracer.at);
             if positional {
-                visitor.visit_seq(Elements::new(own, own.children(), false))
+                visitor.visit_seq(Elements::new(tracer, tracer.children(), false))
             } else {
-                own.named(visitor)
+                tracer.named(visitor)
             }
         })
     }
 
     fn named<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        let fields = self.walk.borrow().taken(self.at);
-        let mut given = None;
-        let result = visitor.visit_map(NamedFields::new(self, fields, &mut given));
+        let fields = self.walk.borrow().usable_fields(self.at);
+        let mut last_name = None;
+        let result = visitor.visit_map(NamedFields::new(self, fields, &mut last_name));
         let Err(stop) = &result else { return result };
-        match (given, stop.duplicate) {
+        match (last_name, stop.duplicate) {
             (Some(given), Some(canonical)) => {
-                self.walk.borrow_mut().same_field(self.at, given, canonical)
+                self.walk.borrow_mut().remove_alias(self.at, given, canonical)
             }
-            (None, _) => self.walk.borrow_mut().took_no_name(self.at),
+            (None, _) => self.walk.borrow_mut().switch_to_positional(self.at),
             (Some(_), None) => {}
         }
         result
     }
 
     fn variant<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        let picked = self.walk.borrow_mut().pick(self.at, self.lazy);
+        let picked = self.walk.borrow_mut().pick_variant(self.at, self.minimal);
         let (variant, Member { name, at }) = picked.ok_or(Stop::PLAIN)?;
-        let value = self.child(at, true, |place| visitor.visit_enum(Chosen { name, place }))?;
-        if !self.lazy {
-            self.walk.borrow_mut().made(self.at, variant, at);
+        let value = self.child(at, true, |content| visitor.visit_enum(Chosen { name, content }))?;
+        if !self.minimal {
+            self.walk.borrow_mut().record_variant(self.at, variant, at);
         }
         Ok(value)
     }
 }
 
 macro_rules! scalars {
-    ($($method:ident($word:literal) => $visit:ident($($answer:expr),+);)+) => {$(
+    ($($method:ident($word:literal) => $visit:ident($($sample:expr),+);)+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-            visitor.$visit(self.scalar($word, [$($answer),+]))
+            visitor.$visit(self.scalar($word, [$($sample),+]))
         }
     )+};
 }
 
-/// The key of a type by its visitor; the lifetimes in it do not count, and a generic visitor names
-/// what it is for.
-fn key<V>(asks_for: &'static str, names: &'static [&'static str]) -> Key {
-    Key::Type(type_name::<V>(), asks_for, names)
+/// Returns the key of a type by its visitor. Lifetimes are not part of it; the type parameters of a
+/// generic visitor are.
+fn key<V>(request: &'static str, names: &'static [&'static str]) -> Key {
+    Key::Type(type_name::<V>(), request, names)
 }
 
 impl<'de> Deserializer<'de> for Tracer<'_> {
     type Error = Stop;
 
-    // 1 comes before 0, for the types that are not zero.
+    // 1 comes before 0 for the sake of non-zero types.
     scalars! {
         deserialize_bool("bool") => visit_bool(false, true);
         deserialize_i8("i8") => visit_i8(1, 0);
@@ -295,9 +301,11 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        self.within(key::<V>("option", &[]), Walk::option, |own| match own.element().first() {
-            Some(&value) => own.child(value, true, |place| visitor.visit_some(place)),
-            None => visitor.visit_none(),
+        self.enter_type(key::<V>("option", &[]), Walk::option, |tracer| {
+            match tracer.element().first() {
+                Some(&value) => tracer.child(value, true, |child| visitor.visit_some(child)),
+                None => visitor.visit_none(),
+            }
         })
     }
 
@@ -306,21 +314,25 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         _name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        self.within(key::<V>("newtype", &[]), Walk::newtype, |own| match own.children().first() {
-            Some(&inner) => own.child(inner, false, |place| visitor.visit_newtype_struct(place)),
-            None => Err(Stop::PLAIN),
+        self.enter_type(key::<V>("newtype", &[]), Walk::newtype, |tracer| {
+            match tracer.children().first() {
+                Some(&inner) => {
+                    tracer.child(inner, false, |child| visitor.visit_newtype_struct(child))
+                }
+                None => Err(Stop::PLAIN),
+            }
         })
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        self.within(key::<V>("seq", &[]), Walk::seq, |own| {
-            visitor.visit_seq(Elements::new(own, own.element(), true))
+        self.enter_type(key::<V>("seq", &[]), Walk::seq, |tracer| {
+            visitor.visit_seq(Elements::new(tracer, tracer.element(), true))
         })
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        self.within(key::<V>("map", &[]), Walk::map, |own| {
-            visitor.visit_map(Entries::new(own, own.element()))
+        self.enter_type(key::<V>("map", &[]), Walk::map, |tracer| {
+            visitor.visit_map(Entries::new(tracer, tracer.element()))
         })
     }
 
@@ -357,7 +369,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         visitor: V,
     ) -> Result<V::Value, Stop> {
         let variants = |walk: &mut Walk| walk.variants(names);
-        self.within(key::<V>("enum", names), variants, |own| own.variant(visitor))
+        self.enter_type(key::<V>("enum", names), variants, |tracer| tracer.variant(visitor))
     }
 
     fn is_human_readable(&self) -> bool {
@@ -365,7 +377,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     }
 }
 
-/// Lets a visitor read a name.
+/// Deserializes a field or variant name with `seed`.
 pub(super) fn name<'de, S: DeserializeSeed<'de>>(
     seed: S,
     name: &'static str,

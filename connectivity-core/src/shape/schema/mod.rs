@@ -1,35 +1,36 @@
-//! A shape as JSON Schema, dialect 2020-12: what JSON a type reads, or writes.
+//! The JSON Schema (dialect 2020-12) of the JSON that a type reads or writes.
 //!
-//! What a type does only when it is serialized cannot be seen, so a schema of what is written calls
-//! no field required: the type may leave it out. What asks the data what it is (an untagged enum, a
-//! flattened struct) has a schema that says little, and nothing false.
+//! A shape does not show what a type does only in `Serialize`, so an output schema makes no field
+//! required: the type may skip it. A type that needs self-describing data (an untagged enum, a
+//! flattened struct) gets a permissive schema that is never wrong.
 
 use serde_json::{Map, Value, json};
 
 use super::Shape;
 use super::node::{Id, Kind, Member, Node, SelfDescribing, resolve};
 
-/// Types deeper than this within each other are written beside the schema, so that its own nesting
-/// stays far below what parsers bear.
+/// Types nested deeper than this move to `$defs`, so that the nesting of the schema stays far below
+/// the limits of parsers.
 const MAX_INLINE: usize = 16;
 
 impl Shape {
-    /// Writes the JSON Schema (2020-12) of what the type reads; it is meant for a shape that was
-    /// walked as JSON.
+    /// Returns the JSON Schema (2020-12) of the JSON that the type reads. The shape should have
+    /// been walked as JSON.
     ///
-    /// Every field is required that is no `Option`, `#[serde(default)]` or not: who sends it all is
-    /// understood. Types that are used more than once stand under `$defs`.
+    /// Every field that is not an `Option` is required, even one with `#[serde(default)]`: a sender
+    /// that sends all fields is always understood. Types that are used more than once are defined
+    /// under `$defs`.
     #[must_use]
     pub fn json_schema(&self) -> Value {
         Writer::new(&self.0, true).finish()
     }
 
-    /// The same of what the type writes: no field is required.
+    /// Returns the JSON Schema of the JSON that the type writes; no field is required.
     pub(crate) fn json_schema_of_output(&self) -> Value {
         Writer::new(&self.0, false).finish()
     }
 
-    /// Says whether the type is an object in JSON, whatever its value.
+    /// Returns whether every value of the type is a JSON object.
     pub(crate) fn is_object(&self) -> bool {
         let node = &self.0[resolve(&self.0, 0)];
         let object =
@@ -37,7 +38,7 @@ impl Shape {
         object && node.others.is_empty()
     }
 
-    /// Says whether the type is a text in JSON, whatever its value.
+    /// Returns whether every value of the type is a JSON string.
     pub(crate) fn is_text(&self) -> bool {
         let node = &self.0[resolve(&self.0, 0)];
         node.kind == Some(Kind::Scalar("string")) && node.others.is_empty()
@@ -49,7 +50,7 @@ const TAGGED: Kind = Kind::Any(SelfDescribing::InternallyTagged);
 struct Writer<'a> {
     nodes: &'a [Node],
     required: bool,
-    /// Places that stand under `$defs`: used more than once, or within themselves.
+    /// Whether a node is defined under `$defs`: it is used more than once, or recursive.
     shared: Vec<bool>,
     definitions: Map<String, Value>,
     depth: usize,
@@ -61,7 +62,7 @@ impl<'a> Writer<'a> {
     }
 
     fn finish(mut self) -> Value {
-        let mut root = self.place(0);
+        let mut root = self.node(0);
         if let Value::Object(root) = &mut root
             && !self.definitions.is_empty()
         {
@@ -70,7 +71,7 @@ impl<'a> Writer<'a> {
         root
     }
 
-    fn place(&mut self, at: Id) -> Value {
+    fn node(&mut self, at: Id) -> Value {
         let at = resolve(self.nodes, at);
         let deep = self.depth >= MAX_INLINE && !self.nodes[at].children().is_empty();
         if !self.shared[at] && !deep {
@@ -78,7 +79,7 @@ impl<'a> Writer<'a> {
         }
         let name = format!("T{at}");
         if !self.definitions.contains_key(&name) {
-            // Here before its content, which may come by again.
+            // Inserted before its content, which may refer to it.
             self.definitions.insert(name.clone(), Value::Bool(true));
             let depth = std::mem::take(&mut self.depth);
             let definition = self.inline(at);
@@ -96,7 +97,7 @@ impl<'a> Writer<'a> {
         let schema = match node.others.as_slice() {
             [] => schema,
             others => {
-                let others: Vec<_> = others.iter().map(|&other| self.place(other)).collect();
+                let others: Vec<_> = others.iter().map(|&other| self.node(other)).collect();
                 any_of(std::iter::once(schema).chain(others).collect())
             }
         };
@@ -110,38 +111,39 @@ impl<'a> Writer<'a> {
             Some(Kind::Error) => error(),
             Some(Kind::Any(SelfDescribing::InternallyTagged)) => json!({ "type": "object" }),
             Some(Kind::Identifier) => json!({ "type": "string" }),
-            // A place that others stand beside, or a newtype of nothing but itself.
-            Some(Kind::Is(at) | Kind::Newtype(at)) if !node.others.is_empty() => self.place(*at),
+            // A node with alternatives, or a newtype of only itself.
+            Some(Kind::Is(at) | Kind::Newtype(at)) if !node.others.is_empty() => self.node(*at),
             Some(Kind::Is(_) | Kind::Newtype(_) | Kind::Any(_)) | None => json!({}),
-            Some(Kind::Option(at)) => nullable(self.place(*at)),
-            Some(Kind::Seq(at)) => json!({ "type": "array", "items": self.place(*at) }),
+            Some(Kind::Option(at)) => nullable(self.node(*at)),
+            Some(Kind::Seq(at)) => json!({ "type": "array", "items": self.node(*at) }),
             Some(Kind::Map(key, value)) => self.map(*key, *value),
-            Some(Kind::Tuple(places)) => self.tuple(places),
+            Some(Kind::Tuple(elements)) => self.tuple(elements),
             Some(Kind::Struct(fields)) => self.fields(fields),
             Some(Kind::Enum(variants)) => self.variants(variants),
         }
     }
 
-    /// A map; one whose keys are names of fields is a struct with `#[serde(flatten)]`.
+    /// Returns the schema of a map. A map whose keys are field names is a struct with
+    /// `#[serde(flatten)]`.
     fn map(&mut self, key: Id, value: Id) -> Value {
         match self.nodes[key].kind {
             Some(Kind::Identifier) => json!({ "type": "object" }),
-            _ => json!({ "type": "object", "additionalProperties": self.place(value) }),
+            _ => json!({ "type": "object", "additionalProperties": self.node(value) }),
         }
     }
 
-    fn tuple(&mut self, places: &[Id]) -> Value {
-        let len = places.len();
-        let first = places.first().map(|&at| resolve(self.nodes, at));
+    fn tuple(&mut self, elements: &[Id]) -> Value {
+        let len = elements.len();
+        let first = elements.first().map(|&at| resolve(self.nodes, at));
         let same = |at: &Id| {
             Some(&self.nodes[resolve(self.nodes, *at)].kind) == first.map(|at| &self.nodes[at].kind)
         };
-        match places.first() {
-            Some(&first) if len > 3 && places.iter().all(same) => {
-                json!({ "type": "array", "items": self.place(first), "minItems": len, "maxItems": len })
+        match elements.first() {
+            Some(&first) if len > 3 && elements.iter().all(same) => {
+                json!({ "type": "array", "items": self.node(first), "minItems": len, "maxItems": len })
             }
             Some(_) => {
-                let items: Vec<_> = places.iter().map(|&at| self.place(at)).collect();
+                let items: Vec<_> = elements.iter().map(|&at| self.node(at)).collect();
                 json!({ "type": "array", "prefixItems": items, "minItems": len, "maxItems": len })
             }
             None => json!({ "type": "array", "maxItems": 0 }),
@@ -150,7 +152,7 @@ impl<'a> Writer<'a> {
 
     fn fields(&mut self, fields: &[Member]) -> Value {
         let properties: Map<_, _> =
-            fields.iter().map(|field| (field.name.to_owned(), self.place(field.at))).collect();
+            fields.iter().map(|field| (field.name.to_owned(), self.node(field.at))).collect();
         let required: Vec<_> = fields
             .iter()
             .filter(|field| self.is_required(field.at))
@@ -163,7 +165,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// An option may be missing, but not a newtype of one: that is how serde reads them.
+    /// Returns whether a field is required. An option may be missing, but a newtype of an option
+    /// may not: that is how serde reads them.
     fn is_required(&self, field: Id) -> bool {
         let mut at = field;
         for _ in 0..self.nodes.len() {
@@ -176,7 +179,8 @@ impl<'a> Writer<'a> {
         self.required
     }
 
-    /// Variants without content are texts, the others objects of one key.
+    /// Returns the schema of an enum: variants without content are strings, the others are objects
+    /// with one key.
     fn variants(&mut self, variants: &[Member]) -> Value {
         let is_result = matches!(variants, [ok, err] if ok.name == "Ok" && err.name == "Err");
         let unit = |at: Id| {
@@ -190,7 +194,7 @@ impl<'a> Writer<'a> {
             forms.push(json!({ "type": "string", "enum": names }));
         }
         for Member { name, at } in others {
-            let content = self.place(*at);
+            let content = self.node(*at);
             let properties = Map::from_iter([((*name).to_owned(), content)]);
             forms.push(json!({
                 "type": "object", "properties": properties, "required": [name], "additionalProperties": false
@@ -206,7 +210,7 @@ fn scalar(word: &str) -> Value {
         "u8" => json!({ "type": "integer", "minimum": 0, "maximum": u8::MAX }),
         "u16" => json!({ "type": "integer", "minimum": 0, "maximum": u16::MAX }),
         "u32" => json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
-        // The bounds of wider numbers are none that every reader of JSON knows exactly.
+        // No bounds for wider integers: not every JSON reader represents them exactly.
         "u64" | "u128" => json!({ "type": "integer", "minimum": 0 }),
         "i8" => json!({ "type": "integer", "minimum": i8::MIN, "maximum": i8::MAX }),
         "i16" => json!({ "type": "integer", "minimum": i16::MIN, "maximum": i16::MAX }),
@@ -221,7 +225,7 @@ fn scalar(word: &str) -> Value {
     }
 }
 
-/// The error of this crate.
+/// Returns the schema of the error of this crate.
 fn error() -> Value {
     let text = scalar("string");
     json!({ "type": "object", "properties": { "kind": text, "name": text, "message": text }, "required": ["kind"] })
@@ -237,13 +241,13 @@ fn nullable(schema: Value) -> Value {
 fn any_of(mut forms: Vec<Value>) -> Value {
     match forms.len() {
         1 => forms.remove(0),
-        // A type without a variant has no value.
+        // An enum without variants has no values.
         0 => json!({ "not": {} }),
         _ => json!({ "anyOf": forms }),
     }
 }
 
-/// Finds the places that are written once and referred to.
+/// Finds the nodes that are defined once under `$defs` and referred to.
 struct Uses<'a> {
     nodes: &'a [Node],
     seen: Vec<bool>,
@@ -262,11 +266,13 @@ impl<'a> Uses<'a> {
     fn visit(&mut self, at: Id) {
         let at = resolve(self.nodes, at);
         if std::mem::replace(&mut self.seen[at], true) {
-            // Lists of numbers and the like are as short as a reference.
-            let short = |&child: &Id| self.nodes[resolve(self.nodes, child)].children().is_empty();
-            let named = matches!(self.nodes[at].kind, Some(Kind::Struct(_) | Kind::Enum(_)));
-            let long = named || !self.nodes[at].children().iter().all(short);
-            self.shared[at] |= self.inside[at] || long;
+            // The schema of a leaf, or of a list of numbers and the like, is as short as a
+            // reference.
+            let is_leaf =
+                |&child: &Id| self.nodes[resolve(self.nodes, child)].children().is_empty();
+            let is_named = matches!(self.nodes[at].kind, Some(Kind::Struct(_) | Kind::Enum(_)));
+            let is_long = is_named || !self.nodes[at].children().iter().all(is_leaf);
+            self.shared[at] |= self.inside[at] || is_long;
             return;
         }
         self.inside[at] = true;

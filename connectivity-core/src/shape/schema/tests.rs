@@ -19,21 +19,21 @@ fn is_valid(schema: &Value, value: &Value) -> bool {
     jsonschema::draft202012::new(schema).unwrap().is_valid(value)
 }
 
-/// Holds that what `T` writes satisfies both schemas, is read back, and that each wrong value
-/// satisfies neither the schema of what is read nor the type.
+/// Asserts that the JSON of each value satisfies both schemas and round-trips, and that each wrong
+/// value satisfies neither the input schema nor the type.
 fn check<T: Serialize + DeserializeOwned>(values: &[T], wrong: &[Value]) {
     let shape = shape::<T>();
-    let (read, written) = (shape.json_schema(), shape.json_schema_of_output());
+    let (input, output) = (shape.json_schema(), shape.json_schema_of_output());
     for value in values {
         let value = serde_json::to_value(value).unwrap();
-        assert!(is_valid(&read, &value), "{value} by {read}");
-        assert!(is_valid(&written, &value), "{value} by {written}");
-        let back: T = serde_json::from_value(value.clone()).unwrap();
-        assert_eq!(serde_json::to_value(back).unwrap(), value);
+        assert!(is_valid(&input, &value), "{value} by {input}");
+        assert!(is_valid(&output, &value), "{value} by {output}");
+        let decoded: T = serde_json::from_value(value.clone()).unwrap();
+        assert_eq!(serde_json::to_value(decoded).unwrap(), value);
         assert!(!shape.is_object() || value.is_object(), "{value}");
     }
     for value in wrong {
-        assert!(!is_valid(&read, value), "{value} by {read}");
+        assert!(!is_valid(&input, value), "{value} by {input}");
         assert!(serde_json::from_value::<T>(value.clone()).is_err(), "{value}");
     }
 }
