@@ -1,4 +1,4 @@
-//! What a client needs, from the keys of its row.
+//! The TLS configuration of a client, from the keys of its row.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -12,25 +12,25 @@ use super::verify::RowVerifier;
 use super::{pem, provider, sha256};
 use crate::routes::{RouteError, RouteTls};
 
-/// How many sessions a row with keys of its own remembers: it leads to one server, and the default
-/// makes room for 32.
+/// Size of the session cache of a row with TLS keys. Such a row connects to one server; the default
+/// cache is sized for 32.
 const SESSIONS: usize = 8;
 
-/// Makes the configuration of a client that speaks these protocols. Reads the files of the row,
+/// Returns the configuration of a client that speaks these protocols. Reads the files of the row,
 /// each at most 1 MiB.
 ///
-/// With a pin alone the certificate of the server need not come from a known issuer, be for the
-/// name or be valid now: the pin is the identity. That the server has the key is verified whatever
-/// the row says, unless it says `insecure_tls`.
+/// With a pin alone, the issuer, name and validity period of the server's certificate are not
+/// checked: the pin is the identity. The server must always prove possession of the key, unless the
+/// row sets `insecure_tls`.
 pub(crate) fn client_config(tls: &RouteTls, alpn: &[&[u8]]) -> Result<ClientConfig, RouteError> {
-    // What a server is called is said at each connection, not here.
+    // The server name is set per connection, not in the configuration.
     let has_keys = RouteTls { server_name: None, ..tls.clone() } != RouteTls::default();
     let mut config = if has_keys { own_config(tls)? } else { shared_config()? };
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(config)
 }
 
-/// The configuration of rows that ask for nothing; they share its sessions.
+/// Returns the configuration of all rows without TLS keys; they share its session cache.
 fn shared_config() -> Result<ClientConfig, RouteError> {
     static SHARED: OnceLock<ClientConfig> = OnceLock::new();
     if let Some(config) = SHARED.get() {
@@ -55,7 +55,7 @@ fn own_config(tls: &RouteTls) -> Result<ClientConfig, RouteError> {
     Ok(config)
 }
 
-/// A configuration that trusts nobody, for a client that makes no handshake.
+/// Returns a configuration without trusted roots, for a client that makes no handshakes.
 pub(crate) fn no_tls() -> Result<ClientConfig, RouteError> {
     let mut config =
         builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
@@ -70,7 +70,7 @@ fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, RouteError> {
 }
 
 fn identity(tls: &RouteTls) -> Result<Option<CertifiedKey>, RouteError> {
-    // A row has both or neither.
+    // A row has both files or neither.
     let (Some(cert), Some(key)) = (&tls.client_cert_file, &tls.client_key_file) else {
         return Ok(None);
     };
@@ -83,7 +83,8 @@ fn identity(tls: &RouteTls) -> Result<Option<CertifiedKey>, RouteError> {
     identity.map(Some).map_err(|cause| RouteError::config("client_key_file", cause))
 }
 
-/// Says under which name the server is asked for: what the row says, or the host of its endpoint.
+/// Returns the name that the server's certificate must be for: `server_name` of the row, else the
+/// host of its endpoint.
 pub(crate) fn server_name(tls: &RouteTls, host: &str) -> Result<ServerName<'static>, RouteError> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let (name, error) = match tls.server_name.as_deref() {
@@ -95,9 +96,9 @@ pub(crate) fn server_name(tls: &RouteTls, host: &str) -> Result<ServerName<'stat
     ServerName::try_from(name.to_owned()).map_err(|_| error)
 }
 
-/// Digests what the files of a row hold now, or that they cannot be read: while it is the same, so
-/// is what [`client_config`] makes. Take it first: a file that changes between the two then counts
-/// as changed.
+/// Returns a digest of the current contents of the row's files; an unreadable file has a digest
+/// too. While the digest stays the same, so does the result of [`client_config`]. Compute it before
+/// the configuration: a file that changes between the two then counts as changed.
 pub(crate) fn files_digest(tls: &RouteTls) -> [u8; 32] {
     if !names_files(tls) {
         return [0; 32];
@@ -109,7 +110,7 @@ pub(crate) fn files_digest(tls: &RouteTls) -> [u8; 32] {
     sha256(&all)
 }
 
-/// Says whether a row names files at all.
+/// Returns whether a row names any files.
 pub(crate) fn names_files(tls: &RouteTls) -> bool {
     files(tls).iter().any(|file| file.is_some())
 }
@@ -118,7 +119,7 @@ fn files(tls: &RouteTls) -> [&Option<PathBuf>; 3] {
     [&tls.ca_file, &tls.client_cert_file, &tls.client_key_file]
 }
 
-/// What `inspect` must say of a row that verifies nothing.
+/// Returns the warning of `inspect` for a row that disables certificate checks.
 pub(crate) fn warning(tls: &RouteTls) -> Option<String> {
     tls.insecure.then(|| {
         "config.insecure_tls: certificate checks are off; anybody on the way can read and answer the calls".to_owned()

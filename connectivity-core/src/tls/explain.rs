@@ -1,4 +1,4 @@
-//! Why a handshake failed, in words for whoever can repair it.
+//! Explains handshake failures to the operator who has to fix them.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -12,13 +12,13 @@ use rustls::{
 
 use crate::name::shown;
 
-/// More names than these tell nothing more.
+/// Maximum number of certificate names in a message.
 const NAMES_SHOWN: usize = 3;
 
-/// A certificate that was refused, with the reason in words.
+/// The reason why a certificate was rejected.
 ///
-/// It travels inside the error of rustls, whose text is all that is left of it behind QUIC: so both
-/// texts are the reason alone.
+/// It is wrapped in an error of rustls, of which QUIC keeps only the text. So both `Display` and
+/// `Debug` are the plain reason.
 pub(super) struct Refused(String);
 
 impl Refused {
@@ -43,41 +43,41 @@ impl fmt::Debug for Refused {
 
 impl StdError for Refused {}
 
-/// Tells why a handshake failed, and what to do about it.
+/// Explains why a handshake failed, and how to fix it.
 pub(crate) fn explain(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(cause) => explain_certificate(cause),
-        Error::AlertReceived(alert) => of_alert(*alert),
-        Error::NoApplicationProtocol => of_alert(AlertDescription::NoApplicationProtocol),
+        Error::AlertReceived(alert) => describe_alert(*alert),
+        Error::NoApplicationProtocol => describe_alert(AlertDescription::NoApplicationProtocol),
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "the other side does not speak TLS; is it plain http, or another port?".to_owned()
         }
         Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
-            of_alert(AlertDescription::ProtocolVersion)
+            describe_alert(AlertDescription::ProtocolVersion)
         }
         other => format!("the TLS handshake failed: {other}"),
     }
 }
 
-/// Tells what an alert of the other side means: on QUIC, the code of a close less 0x100.
+/// Explains an alert sent by the peer. On QUIC, its code is the connection close code minus 0x100.
 pub(crate) fn explain_alert(code: u8) -> String {
-    of_alert(AlertDescription::from(code))
+    describe_alert(AlertDescription::from(code))
 }
 
-/// Finds the reason in the text of an error of rustls, for wires that keep only the text.
+/// Extracts the reason from the text of a rustls error, for transports that keep only the text.
 pub(crate) fn explain_reason(text: &str) -> &str {
     let text = text.strip_prefix("invalid peer certificate: ").unwrap_or(text);
     text.strip_prefix("Other(OtherError(").and_then(|text| text.strip_suffix("))")).unwrap_or(text)
 }
 
-/// Finds the error of rustls that another one was made of.
+/// Returns the rustls error in the source chain of `error`, if any.
 pub(crate) fn cause_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        // The source of an I/O error is the source of what it wraps, not what it wraps.
+        // `source()` of an I/O error skips the wrapped error itself.
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         next =
             wrapped.map(|wrapped| wrapped as &(dyn StdError + 'static)).or_else(|| error.source());
@@ -85,8 +85,8 @@ pub(crate) fn cause_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Er
     None
 }
 
-/// Says whether the other side closed the door because of who we are. Under TLS 1.3 a client hears
-/// of it only after its first bytes, which were not read then.
+/// Returns whether the peer rejected our certificate. With TLS 1.3, a client learns of it only
+/// after it has sent its first bytes, which the server has not read in this case.
 pub(crate) fn refuses_us(error: &Error) -> bool {
     use AlertDescription as Alert;
     matches!(
@@ -105,9 +105,9 @@ pub(crate) fn refuses_us(error: &Error) -> bool {
     )
 }
 
-fn of_alert(alert: AlertDescription) -> String {
+fn describe_alert(alert: AlertDescription) -> String {
     use AlertDescription as Alert;
-    let why = match alert {
+    let reason = match alert {
         Alert::CertificateRequired | Alert::NoCertificate => {
             return "the server wants a client certificate: set `client_cert_file` and `client_key_file`".to_owned();
         }
@@ -130,7 +130,7 @@ fn of_alert(alert: AlertDescription) -> String {
         | Alert::AccessDenied => "it gives no reason",
         other => return format!("the other side ended the TLS handshake: {other:?}"),
     };
-    format!("the other side refuses our certificate: {why}")
+    format!("the other side refuses our certificate: {reason}")
 }
 
 pub(super) fn explain_certificate(cause: &CertificateError) -> String {
@@ -173,8 +173,8 @@ fn wrong_name(expected: &str, presented: &[String]) -> String {
     )
 }
 
-/// Takes the name out of `DnsName("example.org")` or `IpAddress(10.0.0.1)`. It may be anything: the
-/// certificate is refused.
+/// Extracts the name from `DnsName("example.org")` or `IpAddress(10.0.0.1)`. The name is untrusted:
+/// it comes from a rejected certificate.
 fn plain(presented: &str) -> String {
     let inner =
         presented.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(presented);

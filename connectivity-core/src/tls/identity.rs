@@ -1,4 +1,4 @@
-//! Who a process is to those that connect to it.
+//! The TLS identity of a server.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,12 +20,13 @@ use rustls::{
 use super::watched::Watched;
 use super::{TlsError, hex, pem, provider, sha256};
 
-/// The identity of a server: a certificate with its key, and whom it lets in.
+/// The TLS identity of a server: its certificate and key, and the authorities of client
+/// certificates it accepts.
 ///
 /// ```no_run
 /// use connectivity_core::Tls;
 ///
-/// // In production, with certificates that another tool renews; callers show one of their own.
+/// // In production, with certificates that another tool renews; clients need one too.
 /// let tls = Tls::from_pem("/etc/billing/cert.pem", "/etc/billing/key.pem")?.client_ca("/etc/billing/ca.pem")?;
 ///
 /// // In development: rows get `{"pin_sha256":".."}`.
@@ -34,10 +35,10 @@ use super::{TlsError, hex, pem, provider, sha256};
 /// # Ok::<(), connectivity_core::TlsError>(())
 /// ```
 ///
-/// Files are looked at again when somebody connects, at most once a second. New ones are used from
-/// then on, by new connections; while they are not good, the last good ones stay in use, and
-/// [`warnings`](Self::warnings) says so. Replace a certificate and its key in whatever order:
-/// nothing is shown before the two belong together.
+/// Files are checked for changes when a client connects, at most once a second. Changed files apply
+/// to new connections. While the files are invalid, the last good certificate stays in use, and
+/// [`warnings`](Self::warnings) reports it. A certificate and its key can be replaced in any order:
+/// the new certificate is used only once its key matches.
 #[derive(Clone)]
 pub struct Tls {
     certificate: Arc<Watched<Identity>>,
@@ -45,11 +46,11 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads a certificate chain, the server's own first, and its key; both PEM, each at most 1
-    /// MiB.
+    /// Reads a certificate chain, with the server's own certificate first, and its key. Both files
+    /// are PEM, each at most 1 MiB.
     ///
     /// # Errors
-    /// Names the file that cannot be used, and what is wrong with it.
+    /// Returns an error that names the unusable file and what is wrong with it.
     pub fn from_pem(
         cert_file: impl Into<PathBuf>,
         key_file: impl Into<PathBuf>,
@@ -63,14 +64,14 @@ impl Tls {
         Ok(Self { certificate: Arc::new(certificate), clients: None })
     }
 
-    /// Makes a certificate for these host names or addresses, with a new key at each start: for
-    /// development.
+    /// Creates a self-signed certificate for these host names or addresses, with a new key at each
+    /// start. It is meant for development.
     ///
-    /// Nobody else vouches for it, so rows that lead here need its
+    /// No authority vouches for it, so rows that connect here need its
     /// [`pin_sha256`](Self::pin_sha256).
     ///
     /// # Errors
-    /// When a name is none.
+    /// Returns an error if `names` is empty or contains an invalid name.
     pub fn self_signed<I: IntoIterator<Item: Into<String>>>(names: I) -> Result<Self, TlsError> {
         let names: Vec<String> = names.into_iter().map(Into::into).collect();
         let cannot = |cause: &dyn fmt::Display| {
@@ -80,26 +81,28 @@ impl Tls {
             names.first().ok_or_else(|| cannot(&"name the host, for example `localhost`"))?;
         let mut params = CertificateParams::new(names.clone()).map_err(|cause| cannot(&cause))?;
         params.distinguished_name = DistinguishedName::new();
-        // Not the bare name: an authority of that name may be known, and be taken for the issuer.
+        // Not the bare name: a known authority may have it, and would be taken for the issuer.
         params.distinguished_name.push(DnType::CommonName, format!("{first} (self-signed)"));
         let key = KeyPair::generate().map_err(|cause| cannot(&cause))?;
         let certificate = params.self_signed(&key).map_err(|cause| cannot(&cause))?;
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
         let secret = key.secret_pkcs8_der().to_vec();
-        let made = CertifiedKey::from_der(vec![certificate.der().clone()], key.into(), &provider());
+        let certified =
+            CertifiedKey::from_der(vec![certificate.der().clone()], key.into(), &provider());
         let certificate =
-            Watched::fixed(Identity::new(made.map_err(|cause| cannot(&cause))?, &secret));
+            Watched::fixed(Identity::new(certified.map_err(|cause| cannot(&cause))?, &secret));
         Ok(Self { certificate: Arc::new(certificate), clients: None })
     }
 
-    /// Lets in only clients with a certificate from one of the authorities in this file (PEM, at
+    /// Accepts only clients with a certificate from one of the authorities in this file (PEM, at
     /// most 1 MiB).
     ///
-    /// An implementation sees the name in it as [`peer`](crate::context::Context::peer). A changed
-    /// file holds for connections to come, which never resume an older one; those that exist stay.
+    /// An implementation sees the name in the certificate as
+    /// [`peer`](crate::context::Context::peer). A changed file applies to new connections, which
+    /// never resume an older session; existing connections stay open.
     ///
     /// # Errors
-    /// Names the file, and what is wrong with it.
+    /// Returns an error that names the file and what is wrong with it.
     pub fn client_ca(self, file: impl AsRef<Path>) -> Result<Self, TlsError> {
         let file = file.as_ref().to_owned();
         let roots = Watched::new(vec![file.clone()], move |contents| {
@@ -108,39 +111,39 @@ impl Tls {
         Ok(Self { clients: Some(Arc::new(Clients(roots))), ..self })
     }
 
-    /// Tells the SHA-256 of the certificate in use, as `pin_sha256` of a row takes it. A renewed
-    /// certificate has another one.
+    /// Returns the SHA-256 of the certificate in use, in the format of `pin_sha256` in a row. A
+    /// renewed certificate has a different one.
     #[must_use]
     pub fn pin_sha256(&self) -> String {
         self.certificate
             .current()
-            .shown
+            .certified
             .cert
             .first()
             .map(|certificate| hex(&sha256(certificate)))
             .unwrap_or_default()
     }
 
-    /// Tells which files have changed into something that cannot be used, so that older ones are
+    /// Returns a warning for each changed file that is unusable, so that its last good version is
     /// still in use.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let of_clients = self.clients.as_ref().and_then(|clients| clients.0.trouble());
-        let troubles = self.certificate.trouble().into_iter().chain(of_clients);
-        troubles.map(|cause| format!("the last good certificate stays in use: {cause}")).collect()
+        let client_ca_fault = self.clients.as_ref().and_then(|clients| clients.0.fault());
+        let faults = self.certificate.fault().into_iter().chain(client_ca_fault);
+        faults.map(|cause| format!("the last good certificate stays in use: {cause}")).collect()
     }
 
-    /// Says whether clients need a certificate.
+    /// Returns whether clients need a certificate.
     pub(crate) fn is_closed_to_strangers(&self) -> bool {
         self.clients.is_some()
     }
 
-    /// What nobody knows who has not the key, and who has it knows again after a restart.
+    /// Returns a secret derived from the private key. It stays the same over restarts.
     pub(crate) fn secret(&self) -> [u8; 32] {
         self.certificate.current().secret
     }
 
-    /// What a listener that speaks these protocols needs: TLS 1.3, no early data.
+    /// Returns the configuration of a listener that speaks these protocols: TLS 1.3, no early data.
     pub(crate) fn server_config(&self, alpn: &[&[u8]]) -> Result<ServerConfig, TlsError> {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -150,11 +153,12 @@ impl Tls {
                 .with_client_cert_verifier(Arc::clone(clients) as Arc<dyn ClientCertVerifier>),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(Shown(Arc::clone(&self.certificate))));
+        let resolver = CurrentCertificate(Arc::clone(&self.certificate));
+        let mut config = builder.with_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         config.max_early_data_size = 0;
         if self.clients.is_some() {
-            // A resumed session would keep an identity that has been revoked since.
+            // A resumed session would keep a client identity that has since been revoked.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
@@ -172,7 +176,7 @@ impl Tls {
     }
 }
 
-/// Shows which certificate it is and where it comes from, never the key.
+/// Formats the pin and the files of the certificate, never the key.
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls")
@@ -183,35 +187,36 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// The contents of one of the watched files; it is there, since all are read or none.
+/// Returns the contents of one of the watched files. It exists, because either all files are read
+/// or none.
 fn part(contents: &[Vec<u8>], at: usize) -> &[u8] {
     contents.get(at).map(Vec::as_slice).unwrap_or_default()
 }
 
-/// A certificate with its key.
+/// A certificate with its key, and a secret derived from the key.
 struct Identity {
-    shown: Arc<CertifiedKey>,
+    certified: Arc<CertifiedKey>,
     secret: [u8; 32],
 }
 
 impl Identity {
-    fn new(shown: CertifiedKey, key: &[u8]) -> Self {
+    fn new(certified: CertifiedKey, key: &[u8]) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
         let mut secret = [0; 32];
         secret.copy_from_slice(
             hmac::sign(&key, b"connectivity: known again after a restart").as_ref(),
         );
-        Self { shown: Arc::new(shown), secret }
+        Self { certified: Arc::new(certified), secret }
     }
 }
 
-/// Shows the certificate of the moment to every client, whatever name it asks for.
+/// Resolves every client hello to the current certificate, whatever name the client asks for.
 #[derive(Debug)]
-struct Shown(Arc<Watched<Identity>>);
+struct CurrentCertificate(Arc<Watched<Identity>>);
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for CurrentCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.current().shown))
+        Some(Arc::clone(&self.0.current().certified))
     }
 }
 
@@ -221,13 +226,13 @@ fn client_verifier(file: &Path, pem: &[u8]) -> Result<Arc<dyn ClientCertVerifier
     built.map_err(|cause| TlsError::of_file(file, cause))
 }
 
-/// Verifies clients by the authorities of the moment.
+/// Verifies client certificates against the current authorities.
 #[derive(Debug)]
 struct Clients(Watched<Arc<dyn ClientCertVerifier>>);
 
 impl ClientCertVerifier for Clients {
-    /// Gives no hints: they would be borrowed from authorities that can be replaced, and clients
-    /// have one certificate to show.
+    /// Returns no hints: they would be borrowed from authorities that can be replaced, and clients
+    /// have only one certificate to present.
     fn root_hint_subjects(&self) -> &[Hint] {
         &[]
     }

@@ -1,8 +1,8 @@
-//! TLS: who we are to others, and how a row says that the other side is verified.
+//! TLS: the identity of servers, and the verification of servers by the keys of a row.
 //!
-//! One provider of cryptography, *ring*, handed to every configuration; nothing is installed for
-//! the whole process, so a program may use another one beside it. What a server shows is [`Tls`];
-//! what a client checks comes from the keys of its row.
+//! Every configuration gets the same crypto provider, *ring*. No process-wide default is installed,
+//! so the program may use another provider elsewhere. [`Tls`] is the identity of a server; the
+//! checks of a client come from the keys of its row.
 
 mod client;
 mod explain;
@@ -24,8 +24,8 @@ pub(crate) use client::{client_config, files_digest, names_files, no_tls, server
 pub(crate) use explain::{cause_of, explain, explain_alert, explain_reason, refuses_us};
 pub(crate) use peer::peer_of;
 
-/// Says what is wrong with a certificate, a key or a file of them; it names the file and never
-/// shows what it holds.
+/// The error of a certificate, a key, or a file of them. It names the file and never quotes its
+/// contents.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct TlsError {
@@ -37,12 +37,12 @@ impl TlsError {
         Self { message: message.into() }
     }
 
-    fn of_file(file: &std::path::Path, what: impl std::fmt::Display) -> Self {
-        Self::new(format!("{}: {what}", file.display()))
+    fn of_file(file: &std::path::Path, reason: impl std::fmt::Display) -> Self {
+        Self::new(format!("{}: {reason}", file.display()))
     }
 }
 
-/// The one provider of cryptography.
+/// Returns the crypto provider of all configurations.
 fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())))

@@ -6,13 +6,13 @@ use webpki::EndEntityCert;
 use super::{hex, sha256};
 use crate::context::Peer;
 
-/// A longer name goes into no log.
-const LONGEST: usize = 256;
+/// Maximum length of a name in bytes; longer names would bloat the logs.
+const MAX_NAME: usize = 256;
 
-/// Names the client that showed these certificates and was verified: by the first URI in its
-/// certificate (`uri:spiffe://shop/orders`), else the first host name (`dns:orders.internal`), else
-/// the digest of the certificate (`sha256:..`). The common name of its subject is none (RFC 9525):
-/// it can be any text, also one that looks like a name of the other kinds.
+/// Returns the name of a verified client: the first URI in its certificate
+/// (`uri:spiffe://shop/orders`), else the first host name (`dns:orders.internal`), else the digest
+/// of the certificate (`sha256:..`). The common name of the subject is not used (RFC 9525): it can
+/// be any text, even one that looks like a name of another kind.
 pub(crate) fn peer_of(certificates: &[CertificateDer<'_>]) -> Option<Peer> {
     let certificate = certificates.first()?;
     let name =
@@ -30,5 +30,5 @@ fn named(certificate: &CertificateDer<'_>) -> Option<String> {
 }
 
 fn is_plain(name: &str) -> bool {
-    (1..=LONGEST).contains(&name.len()) && !name.contains(char::is_control)
+    (1..=MAX_NAME).contains(&name.len()) && !name.contains(char::is_control)
 }

@@ -1,4 +1,4 @@
-//! Files of certificates and keys, read whole and bounded.
+//! Reads PEM files of certificates and keys, with a size limit.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,10 +11,11 @@ use rustls::{Error, RootCertStore};
 
 use super::{TlsError, provider};
 
-/// A longer file holds no certificates: the bundle of all public roots has a quarter of it.
-const LONGEST: u64 = 1 << 20;
+/// Maximum size of a file in bytes. The bundle of all public roots takes a quarter of it.
+const MAX_FILE: u64 = 1 << 20;
 
-/// Reads a file of at most 1 MiB; what would never end, such as a pipe, is not read at all.
+/// Reads a regular file of at most 1 MiB. Anything else, such as a pipe, is not read at all: it
+/// might never end.
 pub(super) fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
     let cannot =
         |cause: io::Error| TlsError::of_file(file, format_args!("it cannot be read: {cause}"));
@@ -23,33 +24,33 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
     }
     let mut bytes = Vec::new();
     File::open(file)
-        .and_then(|open| open.take(LONGEST + 1).read_to_end(&mut bytes))
+        .and_then(|open| open.take(MAX_FILE + 1).read_to_end(&mut bytes))
         .map_err(cannot)?;
-    if bytes.len() as u64 > LONGEST {
+    if bytes.len() as u64 > MAX_FILE {
         return Err(TlsError::of_file(file, "it is longer than 1 MiB"));
     }
     Ok(bytes)
 }
 
-/// All certificates of a file, in their order; at least one.
+/// Parses all certificates of a file, in order; there is at least one.
 pub(super) fn certificates(
     file: &Path,
     pem: &[u8],
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    // The cause stays out of the text: it quotes lines, and this may be the wrong file.
+    // The cause is left out of the error: it quotes lines, and the file may be the wrong one.
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let certificates =
         read.map_err(|_| TlsError::of_file(file, "it is damaged: not every section is good PEM"))?;
     if certificates.is_empty() {
         return Err(TlsError::of_file(
             file,
-            format_args!("it holds no certificate; {}", instead(pem, "CERTIFICATE")),
+            format_args!("it holds no certificate; {}", describe_contents(pem, "CERTIFICATE")),
         ));
     }
     Ok(certificates)
 }
 
-/// The roots that a bundle holds.
+/// Parses the roots of a bundle.
 pub(super) fn roots(file: &Path, pem: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for (at, certificate) in certificates(file, pem)?.into_iter().enumerate() {
@@ -62,7 +63,7 @@ pub(super) fn roots(file: &Path, pem: &[u8]) -> Result<RootCertStore, TlsError> 
     Ok(roots)
 }
 
-/// A certificate chain with its key.
+/// Parses a certificate chain and its key, and checks that they match.
 pub(super) fn identity(
     cert: (&Path, &[u8]),
     key: (&Path, &[u8]),
@@ -91,20 +92,20 @@ pub(super) fn identity(
 
 fn private_key(file: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
-        let what = if contains(pem, b"BEGIN ENCRYPTED PRIVATE KEY")
+        let reason = if contains(pem, b"BEGIN ENCRYPTED PRIVATE KEY")
             || contains(pem, b"Proc-Type: 4,ENCRYPTED")
         {
             "its key is encrypted; decrypt it with `openssl pkey`".to_owned()
         } else {
-            format!("it holds no private key; {}", instead(pem, "PRIVATE KEY"))
+            format!("it holds no private key; {}", describe_contents(pem, "PRIVATE KEY"))
         };
-        TlsError::of_file(file, what)
+        TlsError::of_file(file, reason)
     })
 }
 
-/// Says what a file without a section of the wanted kind seems to hold.
-fn instead(pem: &[u8], wanted: &str) -> String {
-    let holds = if contains(pem, b"-----BEGIN CERTIFICATE-----") {
+/// Describes the apparent contents of a file that lacks a section labeled `expected`.
+fn describe_contents(pem: &[u8], expected: &str) -> String {
+    let contents = if contains(pem, b"-----BEGIN CERTIFICATE-----") {
         "it holds a certificate"
     } else if contains(pem, b"PRIVATE KEY-----") {
         "it holds a key"
@@ -113,7 +114,7 @@ fn instead(pem: &[u8], wanted: &str) -> String {
     } else {
         "it is no PEM"
     };
-    format!("{holds}, and `-----BEGIN {wanted}-----` is wanted")
+    format!("{contents}, and `-----BEGIN {expected}-----` is wanted")
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

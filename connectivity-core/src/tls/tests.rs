@@ -1,4 +1,4 @@
-//! Handshakes in memory: what a server shows against what a row asks for.
+//! In-memory handshakes between server identities and the TLS keys of rows.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ fn ca(name: &str) -> Ca {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// Files of one test.
+/// A temporary directory with the files of one test.
 struct Files(tempfile::TempDir);
 
 impl Files {
@@ -70,49 +70,53 @@ fn certificate(file: &Path) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(file).unwrap()
 }
 
-/// What both ends saw of a handshake, and of the first byte after it.
+/// The outcome of a handshake at both ends, including alerts sent after it.
 #[derive(Debug)]
-struct Ends {
+struct HandshakeResult {
     client: Result<CertificateDer<'static>, Error>,
     server: Result<Option<Vec<CertificateDer<'static>>>, Error>,
     resumed: bool,
 }
 
-fn handshake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, host: &str) -> Ends {
+fn handshake(
+    server: &Arc<ServerConfig>,
+    client: &Arc<ClientConfig>,
+    host: &str,
+) -> HandshakeResult {
     let name = server_name(&RouteTls::default(), host).unwrap();
     let mut client = ClientConnection::new(Arc::clone(client), name).unwrap();
     let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
     let (mut client_end, mut server_end) = (Ok(()), Ok(()));
     while client.wants_write() || server.wants_write() {
-        let (mut there, mut back) = (Vec::new(), Vec::new());
+        let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
         while client.wants_write() {
-            client.write_tls(&mut there).unwrap();
+            client.write_tls(&mut to_server).unwrap();
         }
-        server.read_tls(&mut there.as_slice()).unwrap();
+        server.read_tls(&mut to_server.as_slice()).unwrap();
         server_end = server_end.and_then(|()| server.process_new_packets().map(drop));
         while server.wants_write() {
-            server.write_tls(&mut back).unwrap();
+            server.write_tls(&mut to_client).unwrap();
         }
-        client.read_tls(&mut back.as_slice()).unwrap();
+        client.read_tls(&mut to_client.as_slice()).unwrap();
         client_end = client_end.and_then(|()| client.process_new_packets().map(drop));
     }
-    Ends {
+    HandshakeResult {
         client: client_end.map(|()| client.peer_certificates().unwrap()[0].clone().into_owned()),
         server: server_end.map(|()| server.peer_certificates().map(<[_]>::to_vec)),
         resumed: client.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
     }
 }
 
-fn meet(server: &Tls, client: &RouteTls) -> Ends {
+fn connect(server: &Tls, client: &RouteTls) -> HandshakeResult {
     let server = Arc::new(server.server_config(&[b"connectivity/1"]).unwrap());
     handshake(&server, &Arc::new(client_config(client, &[b"connectivity/1"]).unwrap()), "localhost")
 }
 
-fn refused(server: &Tls, client: &RouteTls, wanted: &str) {
-    let ends = meet(server, client);
-    let text = explain(&ends.client.unwrap_err());
-    assert!(text.contains(wanted), "{text}");
-    assert!(ends.server.is_err());
+fn assert_refused(server: &Tls, client: &RouteTls, expected: &str) {
+    let result = connect(server, client);
+    let text = explain(&result.client.unwrap_err());
+    assert!(text.contains(expected), "{text}");
+    assert!(result.server.is_err());
 }
 
 #[test]
@@ -120,20 +124,20 @@ fn a_self_signed_certificate_needs_its_pin() {
     let server = Tls::self_signed(["localhost", "127.0.0.1"]).unwrap();
     let pin = server.pin_sha256();
     assert_eq!((pin.len(), pin.to_lowercase() == pin), (64, true));
-    let shown = meet(&server, &pinned(&pin)).client.unwrap();
-    assert_eq!(hex(&sha256(&shown)), pin);
-    refused(
+    let presented = connect(&server, &pinned(&pin)).client.unwrap();
+    assert_eq!(hex(&sha256(&presented)), pin);
+    assert_refused(
         &server,
         &Files::new().trusting(&ca("another")),
         "unknown issuer; set `ca_file` or `pin_sha256`",
     );
-    refused(
+    assert_refused(
         &server,
         &pinned(&"ab".repeat(32)),
         &format!("wrong pin: the certificate's `pin_sha256` is {pin}"),
     );
     let insecure = RouteTls { insecure: true, ..pinned(&"ab".repeat(32)) };
-    assert!(meet(&server, &insecure).client.is_ok());
+    assert!(connect(&server, &insecure).client.is_ok());
     assert!(warning(&insecure).unwrap().contains("certificate checks are off"));
     assert_eq!(warning(&pinned(&pin)), None);
 }
@@ -143,27 +147,27 @@ fn a_pin_beside_an_authority_must_hold_too() {
     let (files, authority) = (Files::new(), ca("ours"));
     let server = files.server(&authority);
     let both = |pin: &str| RouteTls { ca_file: files.trusting(&authority).ca_file, ..pinned(pin) };
-    assert!(meet(&server, &both(&server.pin_sha256())).client.is_ok());
-    refused(&server, &both(&"ab".repeat(32)), "wrong pin");
+    assert!(connect(&server, &both(&server.pin_sha256())).client.is_ok());
+    assert_refused(&server, &both(&"ab".repeat(32)), "wrong pin");
     let other = RouteTls {
         ca_file: files.trusting(&ca("another")).ca_file,
         ..pinned(&server.pin_sha256())
     };
-    refused(&server, &other, "unknown issuer");
+    assert_refused(&server, &other, "unknown issuer");
 }
 
 #[test]
 fn a_pin_is_no_proof_without_the_key() {
     let (real, thief) = (Tls::self_signed(["localhost"]).unwrap(), KeyPair::generate().unwrap());
     let (stolen, client) =
-        (meet(&real, &pinned(&real.pin_sha256())).client.unwrap(), pinned(&real.pin_sha256()));
+        (connect(&real, &pinned(&real.pin_sha256())).client.unwrap(), pinned(&real.pin_sha256()));
     let key = provider().key_provider.load_private_key(thief.into()).unwrap();
-    let shown =
+    let presented =
         rustls::sign::SingleCertAndKey::from(rustls::sign::CertifiedKey::new(vec![stolen], key));
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap();
-    let server = Arc::new(builder.with_no_client_auth().with_cert_resolver(Arc::new(shown)));
+    let server = Arc::new(builder.with_no_client_auth().with_cert_resolver(Arc::new(presented)));
     let client = Arc::new(client_config(&client, &[]).unwrap());
     let text = explain(&handshake(&server, &client, "localhost").client.unwrap_err());
     assert!(text.contains("does not prove that it has the key"), "{text}");
@@ -178,7 +182,7 @@ fn a_refusal_says_why_even_where_only_a_text_is_left() {
         change(&mut params);
         let (cert, key) = files.issue(&authority, "bad", &params);
         let server = Tls::from_pem(cert, key).unwrap();
-        let error = meet(&server, &trusting).client.unwrap_err();
+        let error = connect(&server, &trusting).client.unwrap_err();
         assert_eq!(explain(&error), explain_reason(&error.to_string()));
         explain(&error)
     };
@@ -220,29 +224,31 @@ fn a_client_needs_a_certificate_where_one_is_asked_for() {
     let server = open.client_ca(files.write("clients.pem", clients.pem())).unwrap();
     assert!(server.is_closed_to_strangers());
     let stranger = files.trusting(&authority);
-    refused(
+    assert_refused(
         &server,
         &stranger,
         "the server wants a client certificate: set `client_cert_file` and `client_key_file`",
     );
 
-    let known_as = |issuer: &Ca| {
+    let with_client_cert = |issuer: &Ca| {
         let params = CertificateParams::new(vec!["orders.internal".to_owned()]).unwrap();
         let (cert, key) = files.issue(issuer, "client", &params);
         RouteTls { client_cert_file: Some(cert), client_key_file: Some(key), ..stranger.clone() }
     };
-    let peer = meet(&server, &known_as(&clients)).server.unwrap().unwrap();
+    let peer = connect(&server, &with_client_cert(&clients)).server.unwrap().unwrap();
     assert_eq!(format!("{:?}", peer_of(&peer).unwrap()), r#"tls:"dns:orders.internal""#);
-    let ends = meet(&server, &known_as(&authority));
-    let error = ends.client.unwrap_err();
+    let result = connect(&server, &with_client_cert(&authority));
+    let error = result.client.unwrap_err();
     assert!(refuses_us(&error) && explain(&error).contains("refuses our certificate"), "{error}");
 
-    // Nobody resumes a session here: it would outlive a certificate that is revoked.
-    let (there, here) =
-        (server.server_config(&[]).unwrap(), client_config(&known_as(&clients), &[]).unwrap());
-    let (there, here) = (Arc::new(there), Arc::new(here));
-    assert!(!handshake(&there, &here, "localhost").resumed);
-    assert!(!handshake(&there, &here, "localhost").resumed);
+    // No session is resumed here: it would outlive a revoked certificate.
+    let (server, client) = (
+        server.server_config(&[]).unwrap(),
+        client_config(&with_client_cert(&clients), &[]).unwrap(),
+    );
+    let (server, client) = (Arc::new(server), Arc::new(client));
+    assert!(!handshake(&server, &client, "localhost").resumed);
+    assert!(!handshake(&server, &client, "localhost").resumed);
 }
 
 #[test]
@@ -253,14 +259,14 @@ fn new_files_are_used_by_the_next_handshake_and_bad_ones_never() {
     let server = Tls::from_pem(&cert, &key).unwrap().checked_always();
     let config = Arc::new(server.server_config(&[]).unwrap());
     let client = || Arc::new(client_config(&files.trusting(&authority), &[]).unwrap());
-    let shown = || handshake(&config, &client(), "localhost").client.unwrap();
+    let presented = || handshake(&config, &client(), "localhost").client.unwrap();
     let first = certificate(&cert);
-    assert_eq!(shown(), first);
+    assert_eq!(presented(), first);
 
     files.issue(&authority, "server", &params);
     let second = certificate(&cert);
     assert_ne!(first, second);
-    assert_eq!(shown(), second);
+    assert_eq!(presented(), second);
     assert_eq!(server.warnings(), [""; 0]);
 
     let good = (fs::read(&cert).unwrap(), fs::read(&key).unwrap());
@@ -276,7 +282,7 @@ fn new_files_are_used_by_the_next_handshake_and_bad_ones_never() {
         (&key, fs::read(&third.1).unwrap(), "server.key: the key does not belong"),
     ] {
         fs::write(file, bad).unwrap();
-        assert_eq!(shown(), second, "{says}");
+        assert_eq!(presented(), second, "{says}");
         let warnings = server.warnings();
         assert!(warnings.len() == 1 && warnings[0].contains(says), "{warnings:?}");
         fs::write(&cert, &good.0).unwrap();
@@ -284,18 +290,18 @@ fn new_files_are_used_by_the_next_handshake_and_bad_ones_never() {
         assert_eq!(server.warnings(), [""; 0], "{says}");
     }
     fs::remove_file(&key).unwrap();
-    assert_eq!(shown(), second);
+    assert_eq!(presented(), second);
     assert!(
         server.warnings()[0].contains("server.key: it cannot be read"),
         "{:?}",
         server.warnings()
     );
 
-    // One file after the other, as tools that renew certificates write them.
+    // The files are replaced one after the other, as certificate renewal tools do.
     fs::copy(&third.0, &cert).unwrap();
-    assert_eq!(shown(), second);
+    assert_eq!(presented(), second);
     fs::copy(&third.1, &key).unwrap();
-    assert_eq!(shown(), certificate(&third.0));
+    assert_eq!(presented(), certificate(&third.0));
     assert_eq!(server.pin_sha256(), hex(&sha256(&certificate(&third.0))));
 }
 
@@ -311,12 +317,12 @@ fn a_new_authority_for_clients_holds_from_the_next_handshake() {
         client_key_file: Some(key),
         ..files.trusting(&authority)
     };
-    assert!(meet(&server, &client).server.is_ok());
+    assert!(connect(&server, &client).server.is_ok());
     fs::write(&clients, "nonsense").unwrap();
-    assert!(meet(&server, &client).server.is_ok());
+    assert!(connect(&server, &client).server.is_ok());
     assert!(server.warnings()[0].contains("clients.pem: it holds no certificate; it is no PEM"));
     fs::write(&clients, after.pem()).unwrap();
-    assert!(meet(&server, &client).server.is_err());
+    assert!(connect(&server, &client).server.is_err());
 }
 
 #[test]

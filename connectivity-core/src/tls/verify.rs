@@ -1,4 +1,4 @@
-//! How a row verifies the server it leads to.
+//! Verification of a server's certificate by the keys of a row.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,15 +12,16 @@ use super::explain::{Refused, explain};
 use super::{hex, pem, provider, sha256};
 use crate::routes::{RouteError, RouteTls};
 
-/// What the certificate of a server must satisfy.
+/// The requirements on a server's certificate.
 #[derive(Debug)]
 pub(super) enum RowVerifier {
-    /// Chain to one of the roots, be valid now and for the name; be the pinned one, too, if there
-    /// is a pin.
+    /// It must chain to one of the roots, and be valid now and for the name. If there is a pin, it
+    /// must match too.
     Chain { roots: Arc<dyn ServerCertVerifier>, pin: Option<[u8; 32]> },
-    /// Be this very certificate, whatever its issuer, name and dates say: the pin is the identity.
+    /// It must be exactly this certificate, whatever its issuer, name and dates: the pin is the
+    /// identity.
     Pin([u8; 32]),
-    /// Nothing.
+    /// No requirements.
     Insecure,
 }
 
@@ -31,20 +32,20 @@ impl RowVerifier {
             (false, None, Some(pin)) => Ok(Self::Pin(pin)),
             (false, None, None) => Ok(Self::Chain { roots: platform()?, pin: None }),
             (false, Some(file), pin) => {
-                let wrong = |cause: &dyn std::fmt::Display| RouteError::config("ca_file", cause);
+                let invalid = |cause: &dyn std::fmt::Display| RouteError::config("ca_file", cause);
                 let roots = pem::read(file)
                     .and_then(|bytes| pem::roots(file, &bytes))
-                    .map_err(|cause| wrong(&cause))?;
+                    .map_err(|cause| invalid(&cause))?;
                 let built =
                     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
                         .build();
-                Ok(Self::Chain { roots: built.map_err(|cause| wrong(&cause))?, pin })
+                Ok(Self::Chain { roots: built.map_err(|cause| invalid(&cause))?, pin })
             }
         }
     }
 
-    /// Takes the proof that the server has the key of its certificate.
-    fn proven(
+    /// Verifies the server's proof of possession of its certificate's key, unless checks are off.
+    fn verify_possession(
         &self,
         verify: impl FnOnce() -> Result<HandshakeSignatureValid, Error>,
     ) -> Result<HandshakeSignatureValid, Error> {
@@ -59,8 +60,8 @@ impl RowVerifier {
     }
 }
 
-/// Verifies as the platform does. Reading its roots takes milliseconds, so the process does it
-/// once; a failure is not kept.
+/// Returns the platform's verifier. Loading its roots takes milliseconds, so the process does it
+/// once; a failure is not cached.
 fn platform() -> Result<Arc<dyn ServerCertVerifier>, RouteError> {
     static PLATFORM: OnceLock<Arc<dyn ServerCertVerifier>> = OnceLock::new();
     if let Some(verifier) = PLATFORM.get() {
@@ -107,7 +108,7 @@ impl ServerCertVerifier for RowVerifier {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.proven(|| {
+        self.verify_possession(|| {
             verify_tls12_signature(
                 message,
                 cert,
@@ -123,7 +124,7 @@ impl ServerCertVerifier for RowVerifier {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.proven(|| {
+        self.verify_possession(|| {
             verify_tls13_signature(
                 message,
                 cert,

@@ -1,4 +1,4 @@
-//! Something made of files that is made anew when they change.
+//! A value built from files and rebuilt when they change.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,83 +9,88 @@ use arc_swap::ArcSwap;
 
 use super::{TlsError, pem, sha256};
 
-/// How often the files are looked at, at most. They are looked at when a handshake comes, so an
-/// idle process does nothing.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Minimum interval between checks of the files. A handshake triggers the check, so an idle process
+/// does nothing.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-type Make<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, TlsError> + Send + Sync>;
+type Build<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, TlsError> + Send + Sync>;
 
-/// A value and the files it was made of. What a file holds decides, not its time or size: those can
-/// stay the same under a new certificate, and reading a few kilobytes once a second costs nothing.
+/// A value and the files it is built from. Changes are detected by content, not by modification
+/// time or size: those can stay the same with a new certificate, and reading a few kilobytes once a
+/// second costs nothing.
 pub(super) struct Watched<T> {
     current: ArcSwap<T>,
     files: Vec<PathBuf>,
-    make: Make<T>,
-    check_every: Duration,
-    last: Mutex<Look>,
+    build: Build<T>,
+    check_interval: Duration,
+    last: Mutex<LastCheck>,
 }
 
-/// The last look at the files.
-struct Look {
+/// The result of the last check of the files.
+struct LastCheck {
     at: Instant,
-    /// What they held; `None` if they could not be read.
+    /// Digest of the contents; `None` if a file could not be read.
     digest: Option<[u8; 32]>,
-    trouble: Option<TlsError>,
+    fault: Option<TlsError>,
 }
 
 impl<T> Watched<T> {
-    /// Reads the files and makes the first value.
+    /// Reads the files and builds the first value.
     pub(super) fn new(
         files: Vec<PathBuf>,
-        make: impl Fn(&[Vec<u8>]) -> Result<T, TlsError> + Send + Sync + 'static,
+        build: impl Fn(&[Vec<u8>]) -> Result<T, TlsError> + Send + Sync + 'static,
     ) -> Result<Self, TlsError> {
         let contents = read(&files)?;
-        let current = ArcSwap::from_pointee(make(&contents)?);
-        let last =
-            Mutex::new(Look { at: Instant::now(), digest: Some(digest(&contents)), trouble: None });
-        Ok(Self { current, files, make: Box::new(make), check_every: CHECK_EVERY, last })
+        let current = ArcSwap::from_pointee(build(&contents)?);
+        let last = Mutex::new(LastCheck {
+            at: Instant::now(),
+            digest: Some(digest(&contents)),
+            fault: None,
+        });
+        Ok(Self { current, files, build: Box::new(build), check_interval: CHECK_INTERVAL, last })
     }
 
-    /// Keeps a value that stands in no file.
+    /// Wraps a constant value without files.
     pub(super) fn fixed(value: T) -> Self {
         Self {
             current: ArcSwap::from_pointee(value),
             files: Vec::new(),
-            make: Box::new(|_| Err(TlsError::new("it stands in no file"))),
-            check_every: CHECK_EVERY,
-            last: Mutex::new(Look { at: Instant::now(), digest: None, trouble: None }),
+            build: Box::new(|_| Err(TlsError::new("it stands in no file"))),
+            check_interval: CHECK_INTERVAL,
+            last: Mutex::new(LastCheck { at: Instant::now(), digest: None, fault: None }),
         }
     }
 
     #[cfg(test)]
     pub(super) fn checked_always(mut self) -> Self {
-        self.check_every = Duration::ZERO;
+        self.check_interval = Duration::ZERO;
         self
     }
 
-    /// The value of the last good files.
+    /// Returns the value of the last good files. Checks the files first if a check is due.
     pub(super) fn current(&self) -> Arc<T> {
-        // Whoever comes while another one looks takes what is there.
-        let look = match self.last.try_lock() {
-            Ok(look) => Some(look),
+        // While another thread checks the files, use the present value.
+        let last = match self.last.try_lock() {
+            Ok(last) => Some(last),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         };
-        if let Some(mut look) =
-            look.filter(|look| !self.files.is_empty() && look.at.elapsed() >= self.check_every)
+        if let Some(mut last) =
+            last.filter(|last| !self.files.is_empty() && last.at.elapsed() >= self.check_interval)
         {
-            self.look(&mut look);
+            self.check(&mut last);
         }
         self.current.load_full()
     }
 
-    /// What is wrong with the files now, while the last good value stays in use.
-    pub(super) fn trouble(&self) -> Option<TlsError> {
+    /// Returns what is wrong with the files now, if the last good value is still in use because of
+    /// it.
+    pub(super) fn fault(&self) -> Option<TlsError> {
         self.current();
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).trouble.clone()
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).fault.clone()
     }
 
-    fn look(&self, last: &mut Look) {
+    fn check(&self, last: &mut LastCheck) {
         let read = read(&self.files);
         let digest = read.as_deref().ok().map(digest);
         last.at = Instant::now();
@@ -93,16 +98,16 @@ impl<T> Watched<T> {
             return;
         }
         last.digest = digest;
-        match read.and_then(|contents| (self.make)(&contents)) {
+        match read.and_then(|contents| (self.build)(&contents)) {
             Ok(value) => {
                 self.current.store(Arc::new(value));
-                last.trouble = None;
+                last.fault = None;
                 tracing::info!(files = ?self.files, "certificates were read anew");
             }
-            Err(cause) if last.trouble.as_ref() == Some(&cause) => {}
+            Err(cause) if last.fault.as_ref() == Some(&cause) => {}
             Err(cause) => {
                 tracing::warn!(%cause, "the files of a certificate are not good; the last good one stays in use");
-                last.trouble = Some(cause);
+                last.fault = Some(cause);
             }
         }
     }
