@@ -32,13 +32,13 @@ static CONTRACTS: Mutex<BTreeMap<usize, &'static Contract>> = Mutex::new(BTreeMa
 
 thread_local! {
     /// The contracts that this thread has looked up. It avoids contention of all calls on one lock.
-    static THREAD_CACHE: RefCell<BTreeMap<usize, &'static Contract>> = const { RefCell::new(BTreeMap::new()) };
+    static CACHE: RefCell<BTreeMap<usize, &'static Contract>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 impl Contract {
     pub(crate) fn of(shape: fn(Codec) -> MethodShape) -> &'static Self {
         let key = shape as usize;
-        if let Some(contract) = THREAD_CACHE.with_borrow(|cache| cache.get(&key).copied()) {
+        if let Some(contract) = CACHE.with_borrow(|cache| cache.get(&key).copied()) {
             return contract;
         }
         let contract = Self::cached(key).unwrap_or_else(|| {
@@ -46,7 +46,7 @@ impl Contract {
             let contract = Self::new(&shape(Codec::Bincode));
             Self::lock().entry(key).or_insert_with(|| Box::leak(Box::new(contract)))
         });
-        THREAD_CACHE.with_borrow_mut(|cache| cache.insert(key, contract));
+        CACHE.with_borrow_mut(|cache| cache.insert(key, contract));
         contract
     }
 

@@ -1,4 +1,4 @@
-//! When an endpoint that could not be reached may be dialled again.
+//! Backoff between dials of an endpoint that could not be reached.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,37 +7,37 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
-/// Failures in a row after which calls still dial at once: a server that was just restarted is
-/// found by the next call.
-const FREE: u32 = 5;
+/// Number of consecutive broken connections before calls back off. Below it, the next call after a
+/// server restart connects at once.
+const FREE_FAILURES: u32 = 5;
 
-/// The waits before calls dial again where connections break. Jitter doubles them at the most, so a
-/// server that has been mended is found within a second.
+/// Backoff after broken connections. Jitter at most doubles it, so calls find a repaired server
+/// within a second.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// Refusals in a row after which calls still dial at once, and the wait of a call from then on.
-/// Being refused costs next to nothing, and a server that is back is to be found by the next call.
+/// Number of consecutive refused dials before calls back off, and the constant backoff from then
+/// on. A refused dial costs next to nothing, and the next call should find a server that is back.
 const FREE_REFUSALS: u32 = 8;
 const REFUSAL_WAIT: Duration = Duration::from_millis(10);
 
 /// How a dial failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum DialFailure {
-    /// Nobody was there, or wanted a connection.
+    /// The endpoint refused the connection or could not be reached.
     #[default]
     Refused,
-    /// A connection was made and ended before its first answer.
+    /// The connection was established, but closed before its first reply.
     Broken,
 }
 
-/// Bounds the dials of one endpoint, however many calls ask for them.
+/// Limits the rate of dials to one endpoint, however many calls need a connection.
 ///
-/// A connection counts as reached only after its first answer: one that is accepted and closed at
-/// once is a failure.
+/// A dial counts as a success only after the first reply: a connection that is accepted and closed
+/// at once is a failure.
 #[derive(Debug, Default)]
 pub(crate) struct DialBackoff {
-    /// Whether `state` has failures; most calls ask while all is well.
+    /// Whether `state` has failures. Most calls take the fast path without any.
     failing: AtomicBool,
     state: Mutex<State>,
 }
@@ -46,31 +46,30 @@ pub(crate) struct DialBackoff {
 struct State {
     refused: u32,
     broken: u32,
-    how: DialFailure,
+    failure: DialFailure,
     cause: String,
-    waits: Option<ExponentialBackoff>,
+    backoff: Option<ExponentialBackoff>,
     /// When the next dial is due.
     due: Option<Instant>,
-    /// The last failure that was counted.
+    /// When the last counted failure ended.
     last: Option<Instant>,
 }
 
 impl DialBackoff {
-    /// Returns when a call may dial, if not at once.
+    /// Returns when a call may dial; `None` means at once.
     ///
     /// # Errors
-    /// The last cause, where connections break and the next dial is not due.
+    /// Returns the cause of the last failure if connections break and the next dial is not due yet.
     pub(crate) fn check(&self) -> Result<Option<Instant>, String> {
         if !self.failing.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let mut state = self.state();
         let due = state.due.filter(|due| Instant::now() < *due);
-        match (state.how, due) {
+        match (state.failure, due) {
             (DialFailure::Broken, Some(_)) => Err(state.cause.clone()),
             (DialFailure::Broken, None) if state.due.is_some() => {
-                // One call looks whether connections last by now; the others wait for what it
-                // finds.
+                // This call probes whether connections last again; the others wait for the outcome.
                 state.due = Some(Instant::now() + LONGEST_WAIT);
                 Ok(None)
             }
@@ -78,50 +77,55 @@ impl DialBackoff {
         }
     }
 
-    /// Returns whether nobody was there when an endpoint was dialled last. Where each call makes a
-    /// connection of its own, one dials at a time then.
+    /// Returns whether the last dial was refused. Where each call has its own connection, only one
+    /// call dials at a time then.
     #[cfg(feature = "http")]
     pub(crate) fn is_refused(&self) -> bool {
-        self.failing.load(Ordering::Relaxed) && self.state().how == DialFailure::Refused
+        self.failing.load(Ordering::Relaxed) && self.state().failure == DialFailure::Refused
     }
 
-    /// Says why a dial failed that has ended since `asked`, if one has.
+    /// Returns the cause of a dial failure since `start`, if any.
     #[cfg(feature = "http")]
-    pub(crate) fn failed_after(&self, asked: Instant) -> Option<String> {
+    pub(crate) fn failed_after(&self, start: Instant) -> Option<String> {
         let state = self.state();
-        state.last.is_some_and(|last| last >= asked).then(|| state.cause.clone())
+        state.last.is_some_and(|last| last >= start).then(|| state.cause.clone())
     }
 
-    /// Records a dial without success.
-    pub(crate) fn failed(&self, how: DialFailure, cause: impl Into<String>) {
-        self.failed_since(Instant::now(), how, cause);
+    /// Records a failed dial.
+    pub(crate) fn failed(&self, failure: DialFailure, cause: impl Into<String>) {
+        self.failed_since(Instant::now(), failure, cause);
     }
 
-    /// Records a dial, begun at `began`, without success. Of those that were under way together one
-    /// counts.
-    pub(crate) fn failed_since(&self, began: Instant, how: DialFailure, cause: impl Into<String>) {
+    /// Records a failed dial that started at `began`. Of several concurrent dials, only one counts.
+    pub(crate) fn failed_since(
+        &self,
+        began: Instant,
+        failure: DialFailure,
+        cause: impl Into<String>,
+    ) {
         let mut state = self.state();
         if state.last.is_some_and(|last| began < last) {
             return;
         }
-        (state.how, state.cause, state.last) = (how, cause.into(), Some(Instant::now()));
-        let wait = match how {
+        (state.failure, state.cause, state.last) = (failure, cause.into(), Some(Instant::now()));
+        let wait = match failure {
             DialFailure::Refused => {
                 state.refused = state.refused.saturating_add(1);
                 (state.refused >= FREE_REFUSALS).then_some(REFUSAL_WAIT)
             }
             DialFailure::Broken => {
                 state.broken = state.broken.saturating_add(1);
-                let is_free = state.broken < FREE;
-                (!is_free)
-                    .then(|| state.waits.get_or_insert_with(waits).next().unwrap_or(LONGEST_WAIT))
+                let is_free = state.broken < FREE_FAILURES;
+                (!is_free).then(|| {
+                    state.backoff.get_or_insert_with(exponential).next().unwrap_or(LONGEST_WAIT)
+                })
             }
         };
         state.due = wait.map(|wait| Instant::now() + wait);
         self.failing.store(true, Ordering::Relaxed);
     }
 
-    /// Records an answer.
+    /// Records a reply, which resets the backoff.
     pub(crate) fn reached(&self) {
         if self.failing.swap(false, Ordering::Relaxed) {
             *self.state() = State::default();
@@ -133,25 +137,25 @@ impl DialBackoff {
     }
 }
 
-fn waits() -> ExponentialBackoff {
-    let waits = ExponentialBuilder::new()
+fn exponential() -> ExponentialBackoff {
+    let builder = ExponentialBuilder::new()
         .with_min_delay(FIRST_WAIT)
         .with_max_delay(LONGEST_WAIT)
         .with_factor(2.0);
-    waits.with_jitter().without_max_times().build()
+    builder.with_jitter().without_max_times().build()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Counts the dials in ten seconds of calls that dial whenever they may.
-    async fn dials(backoff: &DialBackoff, how: DialFailure) -> usize {
+    /// Returns how many times calls dial in ten seconds if they dial as soon as the backoff allows.
+    async fn dials(backoff: &DialBackoff, failure: DialFailure) -> usize {
         let (end, mut dials) = (Instant::now() + Duration::from_secs(10), 0);
         while Instant::now() < end {
             if let Ok(due) = backoff.check() {
                 tokio::time::sleep_until(due.unwrap_or_else(Instant::now)).await;
-                backoff.failed(how, "a cause");
+                backoff.failed(failure, "a cause");
                 dials += 1;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -184,8 +188,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_forgets_the_failures() {
         let backoff = DialBackoff::default();
-        for how in [DialFailure::Refused, DialFailure::Broken].repeat(10) {
-            (0..FREE - 1).for_each(|_| backoff.failed(how, "a cause"));
+        for failure in [DialFailure::Refused, DialFailure::Broken].repeat(10) {
+            (0..FREE_FAILURES - 1).for_each(|_| backoff.failed(failure, "a cause"));
             assert_eq!(backoff.check(), Ok(None));
             backoff.reached();
         }

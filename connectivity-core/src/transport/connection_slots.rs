@@ -1,4 +1,5 @@
-//! Connections of one listener, shared out by origin, so that no client keeps the others out.
+//! Connection limits of one listener, in total and per origin, so that no client can starve the
+//! others.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,17 +13,18 @@ use tokio::sync::{Notify, oneshot};
 
 use super::Origin;
 
-/// Connections that have not said anything yet: of one origin, and of all.
+/// Maximum number of opening connections, per origin and in total.
 #[cfg(feature = "wire")]
 const OPENING_OF_ORIGIN: usize = 256;
 #[cfg(feature = "wire")]
 const OPENING: usize = 512;
 
-/// The connections of one listener.
+/// The connection slots of one listener.
 ///
-/// A connection is *opening* until its client has shown who it is and what it wants. Whoever comes
-/// next takes the place of the oldest that is still opening, of the same origin or of the one that
-/// has the most. An *established* connection keeps its place; one origin does not get all of them.
+/// A connection is *opening* until its client has identified itself and begun to use it. If there
+/// are too many, a new connection evicts the oldest opening one of the same origin, or of the
+/// origin with the most. An *established* connection keeps its slot until it ends, and one origin
+/// cannot take all slots.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionSlots(Arc<Inner>);
 
@@ -33,15 +35,15 @@ struct Inner {
     freed: Notify,
 }
 
-/// The most connections of each kind.
+/// The maximum number of connections of each kind.
 #[derive(Debug)]
 struct Limits {
     established: usize,
     established_of_origin: usize,
     opening: usize,
     opening_of_origin: usize,
-    /// Both kinds together.
-    all: usize,
+    /// Opening and established connections together.
+    total: usize,
 }
 
 #[derive(Debug, Default)]
@@ -51,13 +53,14 @@ struct State {
     opening_count: usize,
     established: HashMap<Origin, usize>,
     established_count: usize,
-    /// Whose connections are refused now, as the log knows; `None` is everybody.
-    refused: HashSet<Option<Origin>>,
+    /// Origins whose refusal was logged; `None` stands for all origins. An entry is removed when
+    /// the flood is over.
+    logged_refusals: HashSet<Option<Origin>>,
 }
 
 impl ConnectionSlots {
-    /// For connections that are established until they end: `limit` of them, half of those for one
-    /// origin.
+    /// Creates slots for connections that stay established until they end: `limit` in total, half
+    /// of them per origin.
     #[cfg(feature = "wire")]
     pub(crate) fn new(limit: usize) -> Self {
         Self::with(Limits {
@@ -65,12 +68,13 @@ impl ConnectionSlots {
             established_of_origin: limit.div_ceil(2),
             opening: OPENING,
             opening_of_origin: OPENING_OF_ORIGIN,
-            all: usize::MAX,
+            total: usize::MAX,
         })
     }
 
-    /// For connections that are established while a request runs, and open anew after it: `limit`
-    /// of both kinds. One origin, which may be a proxy, leaves an eighth of them to others.
+    /// Creates slots for connections that are established while a request runs, and opening again
+    /// after it: `limit` of both kinds together. One origin, which may be a proxy, leaves one
+    /// eighth to the others.
     #[cfg(feature = "gateway")]
     pub(crate) fn of_requests(limit: usize) -> Self {
         Self::with(Limits {
@@ -78,7 +82,7 @@ impl ConnectionSlots {
             established_of_origin: limit - limit / 8,
             opening: limit,
             opening_of_origin: limit,
-            all: limit,
+            total: limit,
         })
     }
 
@@ -86,13 +90,16 @@ impl ConnectionSlots {
         Self(Arc::new(Inner { limits, state: Mutex::default(), freed: Notify::new() }))
     }
 
-    /// Returns whether no connection can be established, whoever asks.
+    /// Returns whether all slots of established connections are taken.
     #[cfg(any(feature = "quic", feature = "gateway"))]
     pub(crate) fn are_taken(&self) -> bool {
         self.0.state().established_count >= self.0.limits.established
     }
 
-    /// Waits until a connection may open.
+    /// Waits until a slot for an established connection is free.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect; the caller can wait again.
     #[cfg(feature = "gateway")]
     pub(crate) async fn room(&self) {
         while self.are_taken() {
@@ -100,12 +107,12 @@ impl ConnectionSlots {
         }
     }
 
-    /// Takes a place for a new connection, if need be from an older one.
+    /// Takes a slot for a new connection, evicting an older opening connection if necessary.
     pub(crate) fn open(&self, origin: Origin) -> Opening {
         let mut state = self.0.state();
         let limits = &self.0.limits;
         let is_full = state.opening_count >= limits.opening
-            || state.opening_count + state.established_count >= limits.all;
+            || state.opening_count + state.established_count >= limits.total;
         if state.opening.get(&origin).is_some_and(|own| own.len() >= limits.opening_of_origin) {
             state.evict(&origin);
         } else if is_full
@@ -133,7 +140,7 @@ impl Inner {
 }
 
 impl State {
-    /// Takes its place from the oldest connection of an origin.
+    /// Evicts the oldest opening connection of an origin.
     fn evict(&mut self, origin: &Origin) {
         if let Some((number, evict)) = self.opening.get_mut(origin).and_then(VecDeque::pop_front) {
             tracing::debug!(
@@ -146,25 +153,26 @@ impl State {
         }
     }
 
-    /// Tells once that connections are refused: a flood of them must not fill the log too.
-    fn refuse(&mut self, of: Option<Origin>, limit: usize) {
-        if !self.refused.contains(&of) {
-            let origin = of.as_ref();
+    /// Logs once that connections of an origin, or of all origins, are refused: a flood of
+    /// connections must not flood the log.
+    fn log_refusal(&mut self, refused: Option<Origin>, limit: usize) {
+        if !self.logged_refusals.contains(&refused) {
+            let origin = refused.as_ref();
             tracing::warn!(
                 ?origin,
                 limit,
                 "too many connections: further ones are refused until some end"
             );
-            self.refused.insert(of);
+            self.logged_refusals.insert(refused);
         }
     }
 
-    /// A connection of this origin has ended. What comes when half of the places are free is
-    /// another flood.
+    /// Releases the slot of an established connection. Once half of the slots are free, further
+    /// refusals count as a new flood, and are logged again.
     fn end(&mut self, origin: &Origin, limits: &Limits) {
         self.established_count -= 1;
         if self.established_count <= limits.established / 2 {
-            self.refused.remove(&None);
+            self.logged_refusals.remove(&None);
         }
         let Some(own) = self.established.get_mut(origin) else { return };
         *own -= 1;
@@ -172,8 +180,8 @@ impl State {
         if own == 0 {
             self.established.remove(origin);
         }
-        if own <= limits.established_of_origin / 2 && !self.refused.is_empty() {
-            self.refused.remove(&Some(origin.clone()));
+        if own <= limits.established_of_origin / 2 && !self.logged_refusals.is_empty() {
+            self.logged_refusals.remove(&Some(origin.clone()));
         }
     }
 
@@ -188,7 +196,7 @@ impl State {
     }
 }
 
-/// A connection that is opening.
+/// The slot of an opening connection.
 #[derive(Debug)]
 pub(crate) struct Opening {
     connection_slots: Arc<Inner>,
@@ -198,39 +206,43 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    /// Waits for what opens the connection; `None` if a newer one takes its place meanwhile.
+    /// Runs the future that opens the connection. Returns `None` if a newer connection evicts this
+    /// one first.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops `opening`, and keeps the slot.
     #[cfg(feature = "wire")]
-    pub(crate) async fn wait<T>(&mut self, opens: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn wait<T>(&mut self, opening: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
-            opened = opens => Some(opened),
+            opened = opening => Some(opened),
             _ = &mut self.evicted => None,
         }
     }
 
-    /// Waits until a newer connection takes the place of this one.
+    /// Polls for the eviction of this connection by a newer one.
     #[cfg(feature = "gateway")]
     pub(crate) fn poll_evicted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         Pin::new(&mut self.evicted).poll(cx).map(drop)
     }
 
-    /// Returns whether a newer connection has taken the place of this one.
+    /// Returns whether a newer connection has evicted this one.
     #[cfg(feature = "gateway")]
     pub(crate) fn is_evicted(&mut self) -> bool {
         self.evicted.try_recv().is_ok()
     }
 
-    /// Gives the connection a lasting place; `None` if there is none for clients of this origin.
+    /// Makes the connection established. Returns `None` if there is no slot left for this origin.
     pub(crate) fn establish(self, origin: Origin) -> Option<ConnectionSlot> {
         let mut state = self.connection_slots.state();
         let (limits, own) =
             (&self.connection_slots.limits, state.established.get(&origin).copied().unwrap_or(0));
         if state.established_count >= limits.established {
-            state.refuse(None, limits.established);
+            state.log_refusal(None, limits.established);
             return None;
         }
         if own >= limits.established_of_origin {
-            state.refuse(Some(origin), limits.established_of_origin);
+            state.log_refusal(Some(origin), limits.established_of_origin);
             return None;
         }
         state.established_count += 1;
@@ -246,7 +258,7 @@ impl Drop for Opening {
     }
 }
 
-/// The place of an established connection, until this is dropped.
+/// The slot of an established connection; dropping it frees the slot.
 #[derive(Debug)]
 pub(crate) struct ConnectionSlot {
     connection_slots: Arc<Inner>,
@@ -305,8 +317,8 @@ mod tests {
         drop(crowd);
     }
 
-    /// Counts what the log has of refusals while this is done.
-    fn told(work: impl FnOnce()) -> usize {
+    /// Returns how many refusals are logged while `work` runs.
+    fn count_logged(work: impl FnOnce()) -> usize {
         let events = Events::default();
         let collecting = events.collect();
         work();
@@ -320,17 +332,21 @@ mod tests {
         let establish = |n| connection_slots.open(origin(n)).establish(origin(n));
         let mut held: Vec<_> = (0..4).map(|_| establish(1)).collect();
         let flood = |n| (0..100).for_each(|_| assert!(establish(n).is_none()));
-        assert_eq!(told(|| flood(1)), 1);
+        assert_eq!(count_logged(|| flood(1)), 1);
         drop(held.pop());
-        assert_eq!(told(|| held.push(establish(1))), 0);
-        assert_eq!(told(|| flood(1)), 0, "the same flood");
+        assert_eq!(count_logged(|| held.push(establish(1))), 0);
+        assert_eq!(count_logged(|| flood(1)), 0, "the same flood");
         let others: Vec<_> = (2..6).map(establish).collect();
         let crowd = || (10..100).for_each(|n| assert!(establish(n).is_none()));
-        assert_eq!(told(crowd), 1, "another cause: all connection_slots are taken, whoever asks");
-        assert_eq!(told(crowd), 0);
+        assert_eq!(
+            count_logged(crowd),
+            1,
+            "another cause: all connection_slots are taken, whoever asks"
+        );
+        assert_eq!(count_logged(crowd), 0);
         drop((held, others));
         let _held: Vec<_> = (0..4).map(|_| establish(1)).collect();
-        assert_eq!(told(|| flood(1)), 1, "the next flood");
+        assert_eq!(count_logged(|| flood(1)), 1, "the next flood");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Methods whose two contracts differ, or that bincode cannot carry: they go as JSON, as long as it
-//! is so.
+//! Falls back to JSON per method while the two contracts differ, or if bincode cannot encode the
+//! method.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,49 +11,50 @@ use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::shape::Unsupported;
 
-/// How many answers in a row must say that the contracts agree, before bincode is tried again.
-/// During a rollout old and new programs answer in turns behind one address, and each wrong guess
-/// costs a round trip.
+/// Number of consecutive replies with an equal fingerprint before bincode is tried again. During a
+/// rollout, old and new servers alternate behind one address, and each wrong guess costs a round
+/// trip.
 const AGREEMENTS: u32 = 100;
 
-/// What one route knows of the contracts at its far end.
+/// The state of contract negotiation of one route.
 #[derive(Debug, Default)]
 pub(crate) struct Contracts {
-    /// Whether `as_json` has anything to say; every call asks, and most find nothing.
+    /// Whether `as_json` has entries. Every call checks it, and most take the fast path without
+    /// any.
     any: AtomicBool,
     as_json: RwLock<BTreeMap<&'static str, Reason>>,
 }
 
-/// Why a method goes as JSON.
+/// Why a method is sent as JSON.
 #[derive(Debug)]
 enum Reason {
     Differs(Arc<Difference>),
     Unsupported(Unsupported),
 }
 
-/// The two contracts of one method.
+/// The two different contracts of one method.
 #[derive(Debug)]
 pub(crate) struct Difference {
-    here: String,
-    there: String,
+    client: String,
+    server: String,
     agreements: AtomicU32,
 }
 
-/// How one attempt of a call is sent.
+/// How one attempt of a call is encoded.
 #[derive(Debug)]
 pub(crate) struct Encoding {
     pub(crate) codec: Codec,
-    /// The fingerprint that goes with it.
+    /// The fingerprint that is sent with it.
     pub(crate) contract: Option<u64>,
     difference: Option<Arc<Difference>>,
 }
 
 impl Contracts {
-    /// Says how a call is sent on a row with this codec.
-    pub(crate) fn way(&self, call: &Call, wanted: Codec) -> Encoding {
+    /// Returns the encoding of a call for a row with this codec.
+    pub(crate) fn way(&self, call: &Call, row_codec: Codec) -> Encoding {
         let plain = |codec| Encoding { codec, contract: None, difference: None };
-        let Some(method) = call.method().filter(|_| wanted == Codec::Bincode) else {
-            return plain(wanted);
+        let Some(method) = call.method().filter(|_| row_codec == Codec::Bincode) else {
+            return plain(row_codec);
         };
         let contract = method.contract();
         if let Some(unsupported) = &contract.unsupported {
@@ -65,15 +66,16 @@ impl Contracts {
         Encoding { codec, contract: Some(contract.fingerprint), difference }
     }
 
-    /// Takes note of an answer: says whether the same call should go again, another way.
-    pub(crate) fn refused(&self, call: &Call, way: &Encoding, error: &Error) -> bool {
-        let (Some(method), Codec::Bincode) = (call.method(), way.codec) else { return false };
+    /// Records an error if the server rejected the contract. Returns whether to retry the call with
+    /// another encoding.
+    pub(crate) fn refused(&self, call: &Call, encoding: &Encoding, error: &Error) -> bool {
+        let (Some(method), Codec::Bincode) = (call.method(), encoding.codec) else { return false };
         if (error.kind(), error.sent()) != (ErrorKind::Contract, Sent::No) {
             return false;
         }
         let difference = Difference {
-            here: method.contract().text.clone(),
-            there: quoted(error.message()).to_owned(),
+            client: method.contract().text.clone(),
+            server: quoted_shape(error.message()).to_owned(),
             agreements: AtomicU32::new(0),
         };
         tracing::warn!(method = method.full_name(), "goes as JSON: {difference}");
@@ -83,23 +85,25 @@ impl Contracts {
         true
     }
 
-    /// Takes note of the fingerprint at the far end.
-    pub(crate) fn answered(&self, call: &Call, way: &Encoding, there: u64) {
-        let (Some(method), Some(difference)) = (call.method(), &way.difference) else { return };
-        if way.contract != Some(there) {
+    /// Records the fingerprint of the server's contract.
+    pub(crate) fn answered(&self, call: &Call, encoding: &Encoding, fingerprint: u64) {
+        let (Some(method), Some(difference)) = (call.method(), &encoding.difference) else {
+            return;
+        };
+        if encoding.contract != Some(fingerprint) {
             difference.agreements.store(0, Ordering::Relaxed);
         } else if difference.agreements.fetch_add(1, Ordering::Relaxed) + 1 == AGREEMENTS {
             self.write(|as_json| as_json.remove(method.full_name()));
         }
     }
 
-    /// Forgets what differs: the far end may be another program now.
+    /// Forgets all differences: the server may be another program now.
     #[cfg(feature = "wire")]
     pub(crate) fn forget_differences(&self) {
         self.write(|as_json| as_json.retain(|_, reason| matches!(reason, Reason::Unsupported(_))));
     }
 
-    /// Tells which methods go as JSON, and why.
+    /// Returns a warning for each method that is sent as JSON, with the reason.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.read().iter().map(|(name, reason)| format!("{name} goes as JSON: {reason}")).collect()
     }
@@ -134,8 +138,8 @@ impl Contracts {
 }
 
 impl Encoding {
-    /// Tells what comes of a difference: arguments that the far end cannot read as JSON either, or
-    /// a reply that this end cannot.
+    /// Adds the contract difference, if there is one, to the result: the server may fail to decode
+    /// the arguments as JSON too, and the client the reply.
     pub(crate) fn judge(&self, call: &Call, result: Result<Reply, Error>) -> Result<Reply, Error> {
         let Some(difference) = &self.difference else { return result };
         match result {
@@ -160,12 +164,12 @@ impl fmt::Display for Reason {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the contracts differ; here `{}`, there `{}`", self.here, self.there)
+        write!(f, "the contracts differ; here `{}`, there `{}`", self.client, self.server)
     }
 }
 
-/// The shape in the message of a gateway.
-fn quoted(message: &str) -> &str {
+/// Extracts the shape that the server quotes in its message.
+fn quoted_shape(message: &str) -> &str {
     message
         .split_once('`')
         .and_then(|(_, rest)| rest.rsplit_once('`'))

@@ -1,4 +1,4 @@
-//! How the connection of a route stands, for `inspect`.
+//! The connection state of a route, for `inspect`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,47 +6,48 @@ use std::time::SystemTime;
 
 use crate::transport::TransportState;
 
-/// The state that a transport reports. Noting a success while all is well costs one load.
+/// The connection state that a transport reports. Recording a success while the state is healthy
+/// costs one atomic load.
 #[derive(Debug)]
 pub(crate) struct Health {
-    well: AtomicBool,
+    healthy: AtomicBool,
     state: Mutex<TransportState>,
 }
 
 impl Health {
     pub(crate) fn new() -> Self {
-        Self { well: AtomicBool::new(false), state: Mutex::new(TransportState::Idle) }
+        Self { healthy: AtomicBool::new(false), state: Mutex::new(TransportState::Idle) }
     }
 
     pub(crate) fn state(&self) -> TransportState {
         self.lock().clone()
     }
 
-    /// Says whether the last attempt reached the other side.
+    /// Returns whether the last attempt reached the peer.
     #[cfg(feature = "wire")]
-    pub(crate) fn is_well(&self) -> bool {
-        self.well.load(Ordering::Relaxed)
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Relaxed)
     }
 
-    /// The other side is being dialled; a failure that stands is kept until the outcome is known.
+    /// Records that a dial has started. A recorded failure is kept until the outcome is known.
     #[cfg(feature = "wire")]
     pub(crate) fn connecting(&self) {
         let mut state = self.lock();
         if !matches!(*state, TransportState::Failed { .. }) {
             *state = TransportState::Connecting;
-            self.well.store(false, Ordering::Relaxed);
+            self.healthy.store(false, Ordering::Relaxed);
         }
     }
 
-    /// The other side was reached.
+    /// Records that the peer was reached.
     pub(crate) fn reached(&self) {
-        if !self.well.load(Ordering::Relaxed) {
+        if !self.healthy.load(Ordering::Relaxed) {
             *self.lock() = TransportState::Connected;
-            self.well.store(true, Ordering::Relaxed);
+            self.healthy.store(true, Ordering::Relaxed);
         }
     }
 
-    /// The other side was not reached; an unbroken series of failures keeps the time of the first.
+    /// Records that the peer was not reached. A series of failures keeps the time of the first.
     pub(crate) fn failed(&self, why: String) {
         let mut state = self.lock();
         let since = match &*state {
@@ -54,7 +55,7 @@ impl Health {
             _ => SystemTime::now(),
         };
         *state = TransportState::Failed { why, since };
-        self.well.store(false, Ordering::Relaxed);
+        self.healthy.store(false, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, TransportState> {

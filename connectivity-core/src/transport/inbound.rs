@@ -1,4 +1,4 @@
-//! The way in: calls from outside, for the implementations of this process.
+//! Inbound calls: dispatch from listeners to the implementations of this process.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,12 +15,12 @@ use crate::fast_hash::FastHasher;
 use crate::layer::RecoveryLayer;
 use crate::name::parent;
 
-/// Which services others may call. Nothing is exposed that is not named.
+/// The services that peers may call. A service is exposed only if it is named.
 #[derive(Clone, Debug)]
 pub struct Exposure(Option<HashSet<String, BuildHasherDefault<FastHasher>>>);
 
 impl Exposure {
-    /// Exposes these services, with all their methods; a name with a dot exposes that method alone.
+    /// Exposes these services with all their methods. A name with a dot exposes only that method.
     pub fn services<I: IntoIterator<Item: Into<String>>>(names: I) -> Self {
         Self(Some(names.into_iter().map(Into::into).collect()))
     }
@@ -31,14 +31,14 @@ impl Exposure {
         Self(None)
     }
 
-    /// Says whether calls of this name may come in.
+    /// Returns whether peers may call this name.
     #[must_use]
     pub fn covers(&self, name: &str) -> bool {
         let Some(names) = &self.0 else { return true };
         names.contains(name) || parent(name).is_some_and(|service| names.contains(service))
     }
 
-    /// Shows the names, in order; `None` when everything is exposed.
+    /// Returns the exposed names, sorted; `None` if everything is exposed.
     #[must_use]
     pub fn names(&self) -> Option<Vec<&str>> {
         let mut names: Vec<_> = self.0.as_ref()?.iter().map(String::as_str).collect();
@@ -47,17 +47,17 @@ impl Exposure {
     }
 }
 
-/// The exposed implementations of a router, as its [`Inbound`] needs them. As a service it answers
-/// one call.
+/// The exposed implementations of a router, as [`Inbound`] needs them. As a service, it serves one
+/// call.
 pub(crate) trait ExposedServices: Erased {
-    /// Returns which they are.
+    /// Returns the names that are exposed.
     fn exposure(&self) -> &Exposure;
 
     /// See [`Inbound::method`].
     fn method(&self, name: &str) -> Result<Option<&'static MethodDesc>, Error>;
 
-    /// Tells the layers what is called, where it is something that is exposed; they see other calls
-    /// as well.
+    /// Tags a call of an exposed name with its target for the layers. Layers also see other calls,
+    /// without a tag.
     fn tagged(&self, call: Call) -> Call;
 
     /// See [`Inbound::listed`].
@@ -69,11 +69,11 @@ pub(crate) trait ExposedServices: Erased {
     fn tables(&self) -> tokio::sync::watch::Receiver<u64>;
 }
 
-/// A service over the exposed implementations of a router: what a listener hands its calls to.
+/// A tower service over the exposed implementations of a router. Listeners send their calls to it.
 ///
-/// It knows implementations of this process only and forwards nothing. The `noop` and `concurrency`
-/// of a row bind its calls as well; panics come out as typed errors; the deadline in a call's
-/// context is kept.
+/// It serves only implementations of this process and forwards nothing. The `noop` and
+/// `concurrency` of a row apply to its calls too. Panics become typed errors, and the deadline in a
+/// call's context is enforced.
 #[derive(Clone)]
 pub struct Inbound {
     exposed: Arc<dyn ExposedServices>,
@@ -87,8 +87,8 @@ impl Inbound {
         Self { exposed, service: CallService::shared(service), layered: false }
     }
 
-    /// Puts a tower layer around all calls coming in, outside of those that are there. A layer that
-    /// panics fails the call.
+    /// Adds a tower layer around all inbound calls, outside of the existing layers. A panic in a
+    /// layer fails the call.
     #[must_use]
     pub fn layer<L>(self, layer: &L) -> Self
     where
@@ -99,35 +99,38 @@ impl Inbound {
             + Sync
             + 'static,
     {
-        // Implementations are caught where they run; listeners rely on an answer to every call.
+        // Panics of implementations are caught where they run. This catches those of layers:
+        // listeners rely on a reply to every call.
         let service = CallService::new(RecoveryLayer::new().layer(layer.layer(self.service)));
         Self { service, layered: true, ..self }
     }
 
-    /// Describes the method of an exposed service, so that a listener can decode its arguments;
-    /// `None` for a raw service.
+    /// Returns the description of a method of an exposed service, with which a listener can decode
+    /// its arguments; `None` for a raw service.
     ///
     /// # Errors
-    /// As for a call of that name: [`NotRoutable`](crate::ErrorKind::NotRoutable),
+    /// Returns the same errors as a call of that name:
+    /// [`NotRoutable`](crate::ErrorKind::NotRoutable),
     /// [`Unimplemented`](crate::ErrorKind::Unimplemented) or [`Closed`](crate::ErrorKind::Closed).
     pub fn method(&self, name: &str) -> Result<Option<&'static MethodDesc>, Error> {
         self.exposed.method(name)
     }
 
-    /// Lists what can be called: the methods of typed services and the names of raw ones, by name.
-    /// What a row switches off, and has no answer of its own for, is left out.
+    /// Returns what peers can call, sorted by name: the methods of typed services and the names of
+    /// raw ones. Methods that a `noop` row turns off are left out unless they have a noop value.
     #[cfg(feature = "mcp")]
     pub(crate) fn listed(&self) -> Vec<Listed> {
         self.exposed.listed()
     }
 
-    /// Counts the tables that were put in force: what is listed may be another after each.
+    /// Returns a counter of table swaps. The result of [`listed`](Self::listed) may change with
+    /// each swap.
     #[cfg(feature = "mcp")]
     pub(crate) fn tables(&self) -> tokio::sync::watch::Receiver<u64> {
         self.exposed.tables()
     }
 
-    /// Answers one call.
+    /// Dispatches one call to its implementation and returns the reply.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the implementation's work, unless the method is `#[no_cancel]`.
@@ -159,7 +162,7 @@ impl fmt::Debug for Inbound {
     }
 }
 
-/// Something that can be called from outside.
+/// A method or raw service that peers can call.
 #[cfg(feature = "mcp")]
 #[derive(Clone, Debug)]
 pub(crate) enum Listed {

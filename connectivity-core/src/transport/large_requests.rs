@@ -1,5 +1,5 @@
-//! Admission control for large requests: by the memory that their bodies take, for each origin and
-//! for the listener.
+//! Admission control for large requests: limits the memory of their bodies, per origin and per
+//! listener.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,47 +11,49 @@ use tokio::time::{Instant, timeout};
 
 use crate::transport::Origin;
 
-/// The memory of all large requests of a listener, and of one origin's.
-const OF_LISTENER: usize = 512 << 20;
-const OF_ORIGIN: usize = 128 << 20;
+/// Memory budget for the large requests of a listener, and of one origin.
+const PER_LISTENER: usize = 512 << 20;
+const PER_ORIGIN: usize = 128 << 20;
 
-/// Memory is counted in pieces of this size.
-const PIECE: usize = 64 * 1024;
+/// Unit in which memory is acquired.
+const UNIT: usize = 64 * 1024;
 
-/// How long a large request may wait for memory.
+/// How long a large request may wait for admission.
 pub(crate) const WAIT: Duration = Duration::from_secs(30);
 
-/// How often the progress of a body is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval between progress checks of a body.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Bytes that a body must have grown by between two looks while others wait for its memory, and in
-/// ten looks in any case.
-const LEAST: usize = 64 * 1024;
-const LOOKS: u32 = 10;
+/// Bytes of a body that must arrive between two checks while other requests wait for memory, and in
+/// any case within `LONG_CHECK` checks.
+const MIN_PROGRESS: usize = 64 * 1024;
+const LONG_CHECK: u32 = 10;
 
-/// The large requests of one listener.
+/// The memory budget for large requests of one listener.
 #[derive(Clone, Debug)]
 pub(crate) struct LargeRequests(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    all: Arc<Semaphore>,
+    total: Arc<Semaphore>,
     origins: Mutex<HashMap<Origin, Weak<Semaphore>>>,
+    /// Number of requests that wait for admission.
     waiting: AtomicUsize,
 }
 
 impl LargeRequests {
     pub(crate) fn new() -> Self {
-        let all = Arc::new(Semaphore::new(OF_LISTENER / PIECE));
-        Self(Arc::new(Inner { all, origins: Mutex::default(), waiting: AtomicUsize::new(0) }))
+        let total = Arc::new(Semaphore::new(PER_LISTENER / UNIT));
+        Self(Arc::new(Inner { total, origins: Mutex::default(), waiting: AtomicUsize::new(0) }))
     }
 
-    /// The share of an origin: the one that it has, while any of its connections is open.
+    /// Returns the share of an origin. All connections of the origin use the same share as long as
+    /// any of them is open.
     pub(crate) fn share_of(&self, origin: &Origin) -> LargeShare {
         let mut origins = self.0.origins.lock().unwrap_or_else(PoisonError::into_inner);
         let own = origins.get(origin).and_then(Weak::upgrade).unwrap_or_else(|| {
             origins.retain(|_, share| share.strong_count() > 0);
-            let own = Arc::new(Semaphore::new(OF_ORIGIN / PIECE));
+            let own = Arc::new(Semaphore::new(PER_ORIGIN / UNIT));
             origins.insert(origin.clone(), Arc::downgrade(&own));
             own
         });
@@ -59,29 +61,32 @@ impl LargeRequests {
     }
 }
 
-/// What one origin may take.
+/// The memory budget of one origin.
 #[derive(Clone, Debug)]
 pub(crate) struct LargeShare {
     listener: Arc<Inner>,
     own: Arc<Semaphore>,
 }
 
-/// The memory of one large request, until this is dropped.
+/// The admitted memory of one large request; dropping it releases the memory.
 #[derive(Debug)]
 pub(crate) struct LargePermit {
     _memory: [OwnedSemaphorePermit; 2],
 }
 
 impl LargeShare {
-    /// Waits for the memory of a body; `None` if there was none in time.
+    /// Waits for the memory of a body of `bytes` bytes. Returns `None` after [`WAIT`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the place in the queue and acquires nothing.
     pub(crate) async fn acquire(&self, bytes: usize) -> Option<LargePermit> {
-        // No request is larger than a share, so none waits for ever.
-        let pieces = u32::try_from(bytes.min(OF_ORIGIN).div_ceil(PIECE)).unwrap_or(u32::MAX);
+        // Capped at the share of an origin: a larger request would wait in vain.
+        let units = u32::try_from(bytes.min(PER_ORIGIN).div_ceil(UNIT)).unwrap_or(u32::MAX);
         let _waiting = Waiting::new(&self.listener);
         let both = async {
-            let own = Arc::clone(&self.own).acquire_many_owned(pieces).await.ok()?;
-            let all = Arc::clone(&self.listener.all).acquire_many_owned(pieces).await.ok()?;
-            Some(LargePermit { _memory: [own, all] })
+            let own = Arc::clone(&self.own).acquire_many_owned(units).await.ok()?;
+            let total = Arc::clone(&self.listener.total).acquire_many_owned(units).await.ok()?;
+            Some(LargePermit { _memory: [own, total] })
         };
         timeout(WAIT, both).await.ok()?
     }
@@ -106,44 +111,51 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Watches that a body arrives at least so fast.
+/// Enforces a minimum rate at which a body arrives.
 #[derive(Debug)]
 pub(crate) struct Progress {
     share: LargeShare,
-    look: Instant,
-    looks: u32,
-    /// Bytes at the last look, and ten looks ago.
+    next_check: Instant,
+    checks: u32,
+    /// Bytes received at the last check, and at the last long check.
     last: usize,
-    earlier: usize,
+    last_long: usize,
 }
 
 impl Progress {
     pub(crate) fn new(share: LargeShare) -> Self {
-        Self { share, look: Instant::now() + LOOK, looks: 0, last: 0, earlier: 0 }
+        Self {
+            share,
+            next_check: Instant::now() + CHECK_INTERVAL,
+            checks: 0,
+            last: 0,
+            last_long: 0,
+        }
     }
 
-    /// The time that was spent waiting for memory does not count.
+    /// Restarts the check interval after a wait for memory, which does not count.
     pub(crate) fn resume(&mut self) {
-        self.look = Instant::now() + LOOK;
+        self.next_check = Instant::now() + CHECK_INTERVAL;
     }
 
-    /// Completes when the body, of which `received` bytes are there, has come too slowly.
+    /// Completes when the body, of which `received` bytes have arrived, is too slow.
     ///
     /// # Cancel safety
-    /// It goes on where it was.
+    /// The state is kept in `self`: dropping the future and calling again continues the checks.
     pub(crate) async fn too_slow(&mut self, received: usize) {
         loop {
-            tokio::time::sleep_until(self.look).await;
-            self.look = Instant::now() + LOOK;
-            self.looks += 1;
-            let stalls = received.saturating_sub(self.last) < LEAST && self.share.is_contended();
+            tokio::time::sleep_until(self.next_check).await;
+            self.next_check = Instant::now() + CHECK_INTERVAL;
+            self.checks += 1;
+            let stalls =
+                received.saturating_sub(self.last) < MIN_PROGRESS && self.share.is_contended();
             self.last = received;
             if stalls {
                 return;
             }
-            if self.looks == LOOKS {
-                let creeps = received.saturating_sub(self.earlier) < LEAST;
-                (self.looks, self.earlier) = (0, received);
+            if self.checks == LONG_CHECK {
+                let creeps = received.saturating_sub(self.last_long) < MIN_PROGRESS;
+                (self.checks, self.last_long) = (0, received);
                 if creeps {
                     return;
                 }
@@ -167,7 +179,7 @@ mod tests {
         let requests = LargeRequests::new();
         let (greedy, other) = (requests.share_of(&origin(1)), requests.share_of(&origin(2)));
         let mut held = Vec::new();
-        for _ in 0..OF_ORIGIN / LARGEST {
+        for _ in 0..PER_ORIGIN / LARGEST {
             held.push(greedy.acquire(LARGEST).await.unwrap());
         }
         assert!(
@@ -184,10 +196,10 @@ mod tests {
     async fn all_origins_together_have_a_limit_and_many_small_bodies_fit() {
         let requests = LargeRequests::new();
         let mut held = Vec::new();
-        for n in 0..OF_LISTENER / OF_ORIGIN {
+        for n in 0..PER_LISTENER / PER_ORIGIN {
             let share = requests.share_of(&origin(i32::try_from(n).unwrap()));
-            for _ in 0..OF_ORIGIN / (2 * PIECE) {
-                held.push(share.acquire(2 * PIECE - 1).await.unwrap());
+            for _ in 0..PER_ORIGIN / (2 * UNIT) {
+                held.push(share.acquire(2 * UNIT - 1).await.unwrap());
             }
         }
         assert!(requests.share_of(&origin(-1)).acquire(LARGEST).await.is_none());
@@ -200,14 +212,14 @@ mod tests {
         let began = Instant::now();
         let mut progress = Progress::new(share.clone());
         progress.too_slow(100).await;
-        assert_eq!(began.elapsed(), LOOK * LOOKS);
+        assert_eq!(began.elapsed(), CHECK_INTERVAL * LONG_CHECK);
         let mut progress = Progress::new(share.clone());
-        for n in 1..=3 * LOOKS as usize {
-            let slow = timeout(LOOK, progress.too_slow(n * LEAST / 4)).await;
+        for n in 1..=3 * LONG_CHECK as usize {
+            let slow = timeout(CHECK_INTERVAL, progress.too_slow(n * MIN_PROGRESS / 4)).await;
             assert!(slow.is_err(), "it comes, if slowly");
         }
         let _waiting = Waiting::new(&share.listener);
-        assert!(timeout(2 * LOOK, progress.too_slow(8 * LEAST)).await.is_ok());
+        assert!(timeout(2 * CHECK_INTERVAL, progress.too_slow(8 * MIN_PROGRESS)).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
@@ -215,9 +227,9 @@ mod tests {
         let share = LargeRequests::new().share_of(&origin(1));
         let _waiting = Waiting::new(&share.listener);
         let mut progress = Progress::new(share.clone());
-        assert!(timeout(LOOK, progress.too_slow(2 * LEAST)).await.is_err());
+        assert!(timeout(CHECK_INTERVAL, progress.too_slow(2 * MIN_PROGRESS)).await.is_err());
         assert!(
-            timeout(2 * LOOK, progress.too_slow(0)).await.is_ok(),
+            timeout(2 * CHECK_INTERVAL, progress.too_slow(0)).await.is_ok(),
             "what was there has been taken"
         );
     }

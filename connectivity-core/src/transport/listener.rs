@@ -1,4 +1,4 @@
-//! The way in: the counterpart of a transport.
+//! Listeners: the server side of a transport.
 
 use std::fmt;
 use std::future::Future;
@@ -11,13 +11,18 @@ use crate::call::BoxFuture;
 use crate::context::after;
 use crate::transport::Inbound;
 
-/// Takes calls from outside for an [`Inbound`], on the runtime that starts it: HTTP is one, and
-/// yours can be another.
+/// Accepts calls from peers for an [`Inbound`], on the runtime that starts it. HTTP is one
+/// implementation; users can write others.
 pub trait Listener: Send + 'static {
-    /// Binds, and returns once calls can come in.
+    /// Binds the address, and returns once peers can call.
     ///
-    /// The listener serves until the [`Drain`] begins; then it takes no more calls, lets those in
-    /// flight end, and is over when the future in [`Listening`] is.
+    /// The listener serves until the [`Drain`] begins. Then it accepts no more calls and lets those
+    /// in flight finish. It has ended when the future in [`Listening`] completes.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it completes should release the address, as it does for the
+    /// listeners of this crate. Dropping the [`Listening`] does not stop a listener; only the drain
+    /// does.
     fn listen(
         self: Box<Self>,
         inbound: Inbound,
@@ -25,14 +30,14 @@ pub trait Listener: Send + 'static {
     ) -> BoxFuture<'static, Result<Listening, ServeError>>;
 }
 
-/// A listener at work.
+/// A running listener.
 pub struct Listening {
     address: String,
     done: BoxFuture<'static, ()>,
 }
 
 impl Listening {
-    /// States where the listener can be reached, and what ends when it is over.
+    /// Creates a running listener from its address and a future that completes when it has ended.
     pub fn new(
         address: impl fmt::Display,
         done: impl Future<Output = ()> + Send + 'static,
@@ -40,7 +45,7 @@ impl Listening {
         Self { address: address.to_string(), done: Box::pin(done) }
     }
 
-    /// Says where the listener can be reached, as its strategy spells endpoints' hosts:
+    /// Returns the address of the listener, as its strategy spells hosts of endpoints:
     /// `127.0.0.1:8080`.
     #[must_use]
     pub fn address(&self) -> &str {
@@ -58,18 +63,24 @@ impl fmt::Debug for Listening {
     }
 }
 
-/// Tells listeners when to stop taking calls, and when to cut those that are left.
+/// The signal for graceful shutdown: tells listeners when to stop accepting calls, and when to
+/// abort those still in flight.
 #[derive(Clone, Debug)]
 pub struct Drain(watch::Receiver<Option<Instant>>);
 
 impl Drain {
-    /// Makes a drain and the switch that begins it.
+    /// Creates a drain and the switch that begins it.
     pub(crate) fn new() -> (DrainSwitch, Self) {
         let (sender, receiver) = watch::channel(None);
         (DrainSwitch(sender), Self(receiver))
     }
 
-    /// Waits until no more calls are to be taken. It also begins when the server was dropped.
+    /// Waits until listeners must stop accepting calls. A drain also begins when the server is
+    /// dropped.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect. Once the drain has begun, every further call returns at
+    /// once.
     pub async fn begun(&mut self) {
         let _ = self.0.wait_for(Option::is_some).await;
     }
@@ -78,7 +89,11 @@ impl Drain {
         self.0.borrow().is_some() || self.0.has_changed().is_err()
     }
 
-    /// Waits until calls in flight are to be cut.
+    /// Waits until calls in flight must be aborted: the deadline of the drain, or the drop of the
+    /// server.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect. The next call waits for the same deadline.
     pub async fn over(&mut self) {
         let end = match self.0.wait_for(Option::is_some).await {
             Ok(end) => end.unwrap_or_else(Instant::now),
@@ -99,17 +114,17 @@ impl DrainSwitch {
     }
 }
 
-/// Says why a server could not start.
+/// The error of starting a server.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
     /// Nothing was exposed.
     #[error("nothing is exposed: name services with `expose([..])`, or say `expose_all()`")]
     NothingExposed,
-    /// No listener was asked for.
+    /// No listener was configured.
     #[error("no listener: say where to listen, for example `http(\"127.0.0.1:8080\")`")]
     NoListener,
-    /// A name that is exposed is none.
+    /// A name to expose is invalid.
     #[error("a name in `expose`")]
     Name(#[from] crate::NameError),
     /// The address cannot be bound.
@@ -117,11 +132,11 @@ pub enum ServeError {
     Bind {
         /// The address.
         address: String,
-        /// Why not.
+        /// The cause.
         #[source]
         cause: std::io::Error,
     },
-    /// Others could reach the listener, and nothing says who may call.
+    /// Other machines can reach the listener, and no rule says who may call.
     #[error(
         "{address} can be reached from other machines: say who may call with `bearer(name, token)` over HTTP, `Tls::client_ca(file)` over QUIC, or `open_to_everyone()`"
     )]

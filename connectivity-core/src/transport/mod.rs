@@ -1,4 +1,4 @@
-//! The way out: what turns a remote route into a service of calls.
+//! Transports and listeners: the parts that all remote strategies share.
 
 #[cfg(any(feature = "http", feature = "wire"))]
 #[cfg_attr(
@@ -48,20 +48,21 @@ pub(crate) use listener::DrainSwitch;
 #[cfg(any(feature = "wire", feature = "gateway"))]
 pub(crate) use origin::Origin;
 
-/// Turns routes of one strategy into services: `http` is one, and yours can be another.
+/// Turns routes of one strategy into tower services. `http` is one implementation; users can write
+/// others.
 ///
 /// ```
 /// use connectivity_core::{BuildContext, CallService, Remote, Reply, Route, RouteError, Transport};
 ///
-/// /// Answers every call with the endpoint of its row.
+/// /// Replies to every call with the endpoint of its row.
 /// struct Echo;
 ///
 /// impl Transport for Echo {
 ///     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
 ///         let endpoint = route.endpoint().ok_or_else(|| RouteError::endpoint("`echo` needs one"))?.to_owned();
 ///         Ok(Remote::new(CallService::from_fn(move |_call| {
-///             let answer = Reply::raw(endpoint.clone());
-///             async move { Ok(answer) }
+///             let reply = Reply::raw(endpoint.clone());
+///             async move { Ok(reply) }
 ///         })))
 ///     }
 /// }
@@ -71,57 +72,59 @@ pub(crate) use origin::Origin;
     note = "implement `connectivity_core::Transport`: `fn build(&self, route: &Route, context: &BuildContext<'_>) -> Result<Remote, RouteError>`"
 )]
 pub trait Transport: Send + Sync + 'static {
-    /// Checks everything about a route that can be checked without a network, and returns at once.
+    /// Builds the service of a route. Checks everything that can be checked without a network, and
+    /// returns at once.
     ///
-    /// It runs while a table is built, on a thread that may have no runtime. What it returns
-    /// connects when it is first used, or in the background, and reconnects by itself.
-    /// Registrations, reloads and new clients of the router wait for it; calls do not. So it must
-    /// not register or reload there itself: that panics, and makes the row bad.
+    /// It runs while a table is built, on a thread that may have no runtime. The returned service
+    /// connects on first use or in the background, and reconnects by itself. Registrations, reloads
+    /// and new clients of the router wait for this function; calls do not. So it must not register
+    /// or reload on that router: that panics, and makes the row bad.
     ///
     /// # Errors
-    /// What is wrong with the row; the last good route of that name stays in force.
+    /// Returns what is wrong with the row. The last good route of that name stays in force.
     fn build(&self, route: &Route, context: &BuildContext<'_>) -> Result<Remote, RouteError>;
 
-    /// Checks what a row says, before anybody writes it: its endpoint, the keys of its config that
-    /// are this transport's, and the files that they name. Secrets are not read, which may be there
-    /// only for the process that calls.
+    /// Checks a row before it is written: its endpoint, the config keys of this transport, and the
+    /// files that they name. Secrets are not read: they may exist only for the calling process.
     ///
-    /// [`Admin`](crate::Admin) asks this, and with it the command line and the tools for agents.
-    /// Everything passes by default.
+    /// [`Admin`](crate::Admin) calls this, and so do the command line and the tools for agents. By
+    /// default, every row passes.
     ///
     /// # Errors
-    /// What [`build`](Self::build) would say.
+    /// Returns the error that [`build`](Self::build) would return.
     fn check(&self, route: &Route) -> Result<(), RouteError> {
         let _ = route;
         Ok(())
     }
 
-    /// Checks a row against what this process knows of its calls, so that a row which none of them
-    /// can go by is bad before the first one fails. It is asked before [`build`](Self::build), by
-    /// the [`Admin`](crate::Admin) of a router, and again when more has become known of the calls
-    /// of a row in force; it has to be quick, and looks at no files. Everything passes by default.
+    /// Checks a row against what this process knows of its calls, so that a row that cannot serve
+    /// them is bad before the first call fails.
+    ///
+    /// It is called before [`build`](Self::build), by the [`Admin`](crate::Admin) of a router, and
+    /// again when more becomes known about the calls of a row in force. It must be quick and must
+    /// not read files. By default, every row passes.
     ///
     /// # Errors
-    /// Why calls cannot go by the row.
+    /// Returns why the row cannot serve the calls.
     fn check_calls(&self, route: &Route, context: &BuildContext<'_>) -> Result<(), RouteError> {
         let _ = (route, context);
         Ok(())
     }
 }
 
-/// What a transport may know about the router it builds for.
+/// Information about the router for which a transport builds a route.
 #[derive(Debug)]
 pub struct BuildContext<'a> {
     node: Option<&'a str>,
     calls: Calls,
 }
 
-/// What a process knows of the calls of a row.
+/// This process's knowledge about the calls of a row.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Calls {
     /// The contract of the service or method.
     pub(crate) contract: Option<&'static ServiceDesc>,
-    /// They were bytes, or will be.
+    /// Whether the calls are raw bytes: a raw service is registered, or raw calls were made.
     pub(crate) raw: bool,
 }
 
@@ -137,22 +140,22 @@ impl<'a> BuildContext<'a> {
         Self { node, calls }
     }
 
-    /// Shows the contract that the row's calls go by, if this process has clients or an
-    /// implementation of it: that of the service of this name, or of the service that has a method
-    /// of this name.
+    /// Returns the contract of the row's calls, if this process has clients or an implementation of
+    /// it. It is the contract of the service with the row's name, or of the service that has a
+    /// method of that name.
     #[must_use]
     pub fn contract(&self) -> Option<&'static ServiceDesc> {
         self.calls.contract
     }
 
-    /// Says whether the row's calls are those of a raw service: one is registered under this name,
-    /// or has been called through the row, and no contract is known.
+    /// Returns whether the row's calls are those of a raw service: no contract is known, and a raw
+    /// service is registered under this name or has been called through the row.
     #[must_use]
     pub fn is_raw(&self) -> bool {
         self.calls.raw && self.calls.contract.is_none()
     }
 
-    /// Names this process, if the router was given a name.
+    /// Returns the node name of this process, if the router has one.
     #[must_use]
     pub fn node(&self) -> Option<&str> {
         self.node

@@ -1,8 +1,8 @@
-//! Whom a listener shares its limits out by.
+//! The origin of a connection, by which a listener divides its limits.
 
 use std::net::IpAddr;
 
-/// Where a connection comes from: who was authenticated, else the address, else the process.
+/// The origin of a connection: the authenticated identity, else the address, else the process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
     not(all(feature = "quic", feature = "unix")),
@@ -11,6 +11,6 @@ use std::net::IpAddr;
 pub(crate) enum Origin {
     Identity(String),
     Address(IpAddr),
-    /// As the system numbers it; nobody knows those of other machines' containers.
+    /// The process id; `None` if the system cannot tell it, as for a process in another container.
     Process(Option<i32>),
 }

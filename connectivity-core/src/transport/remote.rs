@@ -1,4 +1,4 @@
-//! What a transport makes of a route.
+//! The service that a transport builds for a route.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use crate::codec::Codec;
 use crate::error::Error;
 use crate::layer::breaker::serialize_utc;
 
-/// The service at the far end of a route. Its connection ends when the last clone is gone, calls in
-/// flight first.
+/// Client of one route: a tower service with its connection state. The connection closes when the
+/// last clone is dropped and all calls in flight have ended.
 #[derive(Clone)]
 pub struct Remote {
     service: CallService,
     codec: Codec,
     state: Arc<dyn Fn() -> TransportState + Send + Sync>,
     warnings: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
-    /// None where nothing beside the row can change.
+    /// `None` if the route depends on nothing but its row.
     unchanged: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
 }
 
@@ -43,42 +43,43 @@ impl Remote {
         }
     }
 
-    /// Says in which codec the arguments of typed calls should arrive; bincode unless said. They
-    /// can still arrive as a value, when a layer stands before the transport: [`Call::encode`]
-    /// takes both.
+    /// Sets the codec in which the arguments of typed calls should arrive; the default is bincode.
+    /// Behind a layer, they can still arrive as a value: [`Call::encode`] takes both.
     #[must_use]
     pub fn with_codec(self, codec: Codec) -> Self {
         Self { codec, ..self }
     }
 
-    /// Says how to look at the connection for `inspect`; it must not block.
+    /// Sets the function that returns the connection state for `inspect`. It must not block.
     #[must_use]
     pub fn with_state(self, state: impl Fn() -> TransportState + Send + Sync + 'static) -> Self {
         Self { state: Arc::new(state), ..self }
     }
 
-    /// Says what is odd about the far end but harmless, for `inspect`; it must not block.
+    /// Sets the function that returns warnings about harmless oddities of the server, for
+    /// `inspect`. It must not block.
     #[must_use]
     pub fn with_warnings(self, warnings: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Self {
         Self { warnings: Arc::new(warnings), ..self }
     }
 
-    /// Says how to tell that what the route was built from beside its row, such as files that the
-    /// row names, is still the same. It is asked at each reload and every two seconds; where it is
-    /// not, the route is built anew although its row stays. Keep it short, and leave it out where a
-    /// row names nothing that can change: it is asked for each route.
+    /// Sets the function that returns whether the inputs of the route beside its row, such as files
+    /// that the row names, are still the same. It is called at each reload and every two seconds.
+    /// If it returns false, the route is rebuilt although its row has not changed. It should be
+    /// quick, because it is called for each route; leave it unset if the row names nothing that can
+    /// change.
     #[must_use]
     pub fn with_unchanged(self, unchanged: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { unchanged: Some(Arc::new(unchanged)), ..self }
     }
 
-    /// Shows what is odd about the far end.
+    /// Returns the warnings about the server.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         (self.warnings)()
     }
 
-    /// Looks at the connection.
+    /// Returns the connection state.
     #[must_use]
     pub fn state(&self) -> TransportState {
         (self.state)()
@@ -88,7 +89,7 @@ impl Remote {
         self.unchanged.as_ref().is_none_or(|unchanged| unchanged())
     }
 
-    /// Says whether what the route was built from beside its row can change at all.
+    /// Returns whether the route has inputs beside its row that can change.
     pub(crate) fn can_change(&self) -> bool {
         self.unchanged.is_some()
     }
@@ -108,23 +109,23 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// How the connection of a route stands. Serialized, a time is a text such as
+/// The connection state of a route. A time is serialized as a string such as
 /// `2026-08-02T10:11:12Z`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TransportState {
-    /// It has not been used yet.
+    /// The connection has not been used yet.
     Idle,
-    /// It is being set up.
+    /// The connection is being established.
     Connecting,
-    /// The last call reached the other side.
+    /// The last attempt reached the peer.
     Connected,
-    /// The last attempt did not reach the other side.
+    /// The last attempt did not reach the peer.
     Failed {
-        /// The cause, in words.
+        /// The cause of the last failure.
         why: String,
-        /// When it began.
+        /// When the series of failures began.
         #[serde(serialize_with = "serialize_utc")]
         since: SystemTime,
     },

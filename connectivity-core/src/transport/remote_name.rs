@@ -1,4 +1,4 @@
-//! What the calls of a row are named on the other side.
+//! The names of a row's calls at the server, if they differ from the local names.
 
 use crate::call::Call;
 use crate::error::{Error, ErrorKind};
@@ -6,7 +6,7 @@ use crate::name::Name;
 use crate::routes::{Route, RouteError};
 use crate::transport::BuildContext;
 
-/// The name in a row, and what stands for it on the other side.
+/// The name of a row and the name that replaces it at the server.
 #[derive(Debug)]
 pub(crate) struct RemoteName {
     row: Name,
@@ -18,29 +18,29 @@ impl RemoteName {
         Self { row: route.name().clone(), remote: route.config().remote_name.clone() }
     }
 
-    /// Checks that every method that is known to go by a row has a name on the other side.
+    /// Checks that every known method of a row has a valid name at the server.
     pub(crate) fn check(route: &Route, context: &BuildContext<'_>) -> Result<(), RouteError> {
         let (Some(remote), Some(contract)) =
             (route.config().remote_name.as_ref(), context.contract())
         else {
             return Ok(());
         };
-        let mut ends = contract
+        let mut suffixes = contract
             .methods()
             .iter()
             .filter_map(|method| method.full_name().strip_prefix(route.name().as_str()));
-        let name = |end| Name::parse(&format!("{remote}{end}")).map(drop);
-        ends.try_for_each(name).map_err(|cause| RouteError::config("remote_name", cause))
+        let check = |suffix| Name::parse(&format!("{remote}{suffix}")).map(drop);
+        suffixes.try_for_each(check).map_err(|cause| RouteError::config("remote_name", cause))
     }
 
-    /// The name of a call on the other side.
+    /// Returns the name of a call at the server.
     pub(crate) fn of_call(&self, call: &Call) -> Result<Name, Error> {
-        let (Some(remote), Some(rest)) =
+        let (Some(remote), Some(suffix)) =
             (&self.remote, call.name().strip_prefix(self.row.as_str()))
         else {
             return Ok(call.full_name().clone());
         };
-        let name = Name::parse(&format!("{remote}{rest}"));
+        let name = Name::parse(&format!("{remote}{suffix}"));
         name.map_err(|cause| {
             call.failed(ErrorKind::RouteInvalid, format_args!("remote_name: {cause}"))
         })

@@ -1,28 +1,29 @@
-//! How many bytes wait to be sent by this process, on all connections of its listeners.
+//! Process-wide limit on unsent bytes, over all connections of all listeners.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// While this many bytes are unsent, only connections with little of their own go on: those that
-/// read.
-const PROCESS: usize = 256 << 20;
+/// Backpressure: while the process has this many unsent bytes, only connections with few unsent
+/// bytes of their own continue, whose clients read their replies.
+const PROCESS_LIMIT: usize = 256 << 20;
 
-/// What a connection may always have unsent.
-const OWN: usize = 64 * 1024;
+/// Unsent bytes that a connection may always have.
+const CONNECTION_ALLOWANCE: usize = 64 * 1024;
 
-/// A connection's count is in steps of this size, so that small replies do not touch what all
+/// Granularity of a connection's count, so that small replies do not touch the counter that all
 /// threads share.
 const STEP: usize = 64 * 1024;
 
 static TOTAL: AtomicUsize = AtomicUsize::new(0);
 
-/// The unsent bytes of one connection, counted among those of the process until this is dropped.
+/// The unsent bytes of one connection. They count toward those of the process until this is
+/// dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Unsent {
     counted: usize,
 }
 
 impl Unsent {
-    /// States how many bytes of the connection are unsent.
+    /// Sets the number of unsent bytes of the connection.
     pub(crate) fn set(&mut self, bytes: usize) {
         let steps = bytes / STEP * STEP;
         if steps > self.counted {
@@ -33,9 +34,9 @@ impl Unsent {
         self.counted = steps;
     }
 
-    /// Returns whether the connection may make more bytes.
+    /// Returns whether the connection may produce more bytes.
     pub(crate) fn has_room(&self) -> bool {
-        self.counted <= OWN || TOTAL.load(Ordering::Relaxed) < PROCESS
+        self.counted <= CONNECTION_ALLOWANCE || TOTAL.load(Ordering::Relaxed) < PROCESS_LIMIT
     }
 }
 
@@ -52,13 +53,13 @@ mod tests {
     #[test]
     fn a_full_process_leaves_room_to_who_reads() {
         let (mut greedy, mut modest) = (Unsent::default(), Unsent::default());
-        greedy.set(PROCESS - STEP);
-        modest.set(2 * OWN);
+        greedy.set(PROCESS_LIMIT - STEP);
+        modest.set(2 * CONNECTION_ALLOWANCE);
         assert!(!greedy.has_room() && !modest.has_room());
-        modest.set(OWN - 1);
+        modest.set(CONNECTION_ALLOWANCE - 1);
         assert!(modest.has_room(), "it has nothing to wait for");
         drop(greedy);
-        modest.set(2 * OWN);
+        modest.set(2 * CONNECTION_ALLOWANCE);
         assert!(modest.has_room());
     }
 }

@@ -1,28 +1,28 @@
-//! The thread that drives a runtime, as the watchdog sees it: whether it is blocked, computes, or
-//! lacks a processor.
+//! The thread that drives a runtime, as the watchdog sees it: blocked, computing, or waiting for a
+//! CPU.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-/// Names a thread to the system. Where the system is not Linux, nothing is known of it.
+/// The OS thread that drives a runtime. Its state is known on Linux only.
 #[derive(Debug, Default)]
 pub(super) struct Driver {
-    /// Its thread id; 0 until it is known.
+    /// The thread id; 0 until it is set.
     thread: AtomicI32,
 }
 
 impl Driver {
-    /// Makes this the calling thread.
+    /// Sets the driver to the calling thread.
     pub(super) fn set_current(&self) {
         self.thread.store(current(), Ordering::Release);
     }
 
-    /// Returns the processor time that the thread has used.
+    /// Returns the CPU time that the thread has used.
     pub(super) fn cpu_time(&self) -> Option<Duration> {
         cpu_time(self.thread.load(Ordering::Acquire))
     }
 
-    /// Returns whether the thread waits for nothing but a processor, or has one.
+    /// Returns whether the thread is running, or waits only for a CPU.
     pub(super) fn is_runnable(&self) -> bool {
         is_runnable(self.thread.load(Ordering::Acquire))
     }
@@ -33,17 +33,17 @@ fn current() -> i32 {
     nix::unistd::gettid().as_raw()
 }
 
-/// A thread's clock has the number that `pthread_getcpuclockid` of the C libraries makes: the
-/// complement of the thread id, and the kernel's bits for the scheduler's clock of one thread
-/// (`CPUCLOCK_SCHED` and `CPUCLOCK_PERTHREAD_MASK`).
+/// Returns the CPU time of a thread. The clock id is computed as in `pthread_getcpuclockid` of the
+/// C libraries: the complement of the thread id, and the kernel's bits for the scheduler clock of a
+/// single thread (`CPUCLOCK_SCHED` and `CPUCLOCK_PERTHREAD_MASK`).
 #[cfg(target_os = "linux")]
 fn cpu_time(thread: i32) -> Option<Duration> {
     let clock = nix::time::ClockId::from_raw((!thread << 3) | 0b110);
     (thread > 0).then(|| clock.now().ok().map(Duration::from))?
 }
 
-/// The state of a thread is a letter behind its name, which is in parentheses and may contain some:
-/// proc_pid_stat(5).
+/// Returns whether a thread is in state `R`. The state follows the thread name, which is in
+/// parentheses and may itself contain parentheses: proc_pid_stat(5).
 #[cfg(target_os = "linux")]
 fn is_runnable(thread: i32) -> bool {
     let stat = std::fs::read(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();

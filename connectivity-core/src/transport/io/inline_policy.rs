@@ -5,25 +5,24 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A first poll that takes longer holds up every other call of its thread.
+/// A first poll that takes longer is slow: it delays every other call of its thread.
 const SLOW: Duration = Duration::from_micros(100);
 
-/// Quick first polls in a row, on the user's runtime, that a method needs before it is polled
-/// inline.
+/// Number of consecutive quick first polls on the user's runtime before a method is polled inline.
 const PROOF: u32 = 16;
 
-/// The longest proof: a method that has blocked its thread again and again is hardly ever polled
+/// Maximum length of a proof: a method that repeatedly blocks its thread is hardly ever polled
 /// inline.
 const LONGEST_PROOF: u32 = PROOF << 16;
 
-/// What is known of one method: whether its first poll is quick.
+/// Decides for one method whether its first poll runs inline.
 ///
-/// A method starts on the user's runtime until it has proven quick. Two slow inline polls in a row
-/// send it back; one alone may be the system's, which took the processor away. A poll that
-/// [overran](Self::overran) sends it back at once, and its next proof is sixteen times as long.
+/// A method runs on the user's runtime until it has proven quick. Two consecutive slow inline polls
+/// send it back; a single one may be due to preemption. A poll that [overran](Self::overran) sends
+/// it back at once, and the next proof is sixteen times as long.
 #[derive(Debug)]
 pub(crate) struct InlinePolicy {
-    /// Quick polls that are still missing; 0 while the method is polled inline.
+    /// Quick polls still required; 0 while the method is polled inline.
     unproven: AtomicU32,
     /// Whether the last inline poll was slow.
     was_slow: AtomicBool,
@@ -46,7 +45,7 @@ impl InlinePolicy {
         self.unproven.load(Ordering::Relaxed) == 0
     }
 
-    /// Records how long a first poll on the user's runtime took.
+    /// Records the duration of a first poll on the user's runtime.
     pub(crate) fn record_spawned(&self, took: Duration) {
         if took > SLOW {
             self.unproven.store(self.proof(), Ordering::Relaxed);
@@ -56,7 +55,7 @@ impl InlinePolicy {
         }
     }
 
-    /// Records how long an inline poll took.
+    /// Records the duration of an inline poll.
     pub(crate) fn record_inline(&self, took: Duration) {
         let (slow, was_slow) = (took > SLOW, self.was_slow.load(Ordering::Relaxed));
         if slow != was_slow {
@@ -67,7 +66,7 @@ impl InlinePolicy {
         }
     }
 
-    /// Records that an inline poll has blocked its thread, and still does.
+    /// Records that an inline poll is blocking its thread.
     pub(crate) fn overran(&self) {
         self.overruns.fetch_add(1, Ordering::Relaxed);
         self.unproven.store(self.proof(), Ordering::Relaxed);
@@ -105,7 +104,7 @@ mod tests {
     const QUICK: Duration = Duration::from_micros(99);
     const LATE: Duration = Duration::from_millis(1);
 
-    /// Counts the quick polls that a method needs to be polled inline.
+    /// Returns how many quick polls a method needs before it is polled inline.
     fn proof(policy: &InlinePolicy) -> u32 {
         let mut polls = 0;
         while !policy.allows_inline() {

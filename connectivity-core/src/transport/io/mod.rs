@@ -1,20 +1,22 @@
-//! Threads that run the sockets of a listener, and go on when an implementation blocks one of them.
+//! Threads that run the sockets of a listener, and keep them running when an implementation blocks
+//! one of the threads.
 //!
-//! Every listener has some: [`IoThreads`]. A call that came in on one of them runs on the user's
-//! runtime, until its method has [proven quick](inline_policy); then it is polled inline, on the
-//! thread that has read its request:
+//! Every listener has its own [`IoThreads`]. A call that arrives on one of them runs on the user's
+//! runtime until its method has [proven quick](inline_policy). Then it is polled inline, on the
+//! thread that read its request:
 //!
 //! ```text
-//! runtime: read requests -> queue calls ─┐                          ┌─> write replies, read requests -> ..
-//! thread:                                └─> poll a call, and another ┘
-//! watchdog:      .    .    .    .    .   the same poll as at the last look? another thread takes the runtime over
+//! runtime:  read requests -> queue calls -+                       +-> write replies, read requests
+//! thread:                                 +-> poll queued calls --+
+//! watchdog:    .     .     .     .     .     same poll as at the last check?
+//!                                            then another thread takes over the runtime
 //! ```
 //!
-//! A thread that only lacks a processor keeps the runtime: on a busy machine another would wait for
-//! one as well.
+//! A thread that merely waits for a CPU keeps the runtime: on a busy machine, another thread would
+//! have to wait for one too.
 //!
-//! The calls of `mux` streams are [`InlineCall`]s of their own kind; those of HTTP and MCP are
-//! futures, which a [`Workplace`] runs.
+//! Calls of `mux` streams implement [`InlineCall`] themselves. Those of HTTP and MCP are futures,
+//! which a [`Workplace`] runs.
 
 mod driver;
 mod inline_policy;

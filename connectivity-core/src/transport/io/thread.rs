@@ -1,12 +1,12 @@
-//! One runtime for sockets, and whichever thread drives it.
+//! A runtime for sockets, and the thread that currently drives it.
 //!
-//! An [`IoThread`] is a current-thread runtime and the thread that drives it. Measured beside the
-//! user's multi-thread runtime: implementations that compute there leave the sockets alone, and a
-//! call that is answered at once costs no wake-up across threads.
+//! An [`IoThread`] is a current-thread runtime and the thread that drives it. Measurements against
+//! the user's multi-thread runtime show two benefits: implementations that compute there do not
+//! delay the sockets, and a call that replies at once needs no wakeup across threads.
 //!
-//! Inline calls are polled *between* two turns of the runtime, when nobody drives it. So a poll
-//! that lasts holds up the sockets for two looks of the [`Watchdog`](super::watchdog). The blocked
-//! thread ends when the implementation returns; its answer is still delivered.
+//! Inline calls are polled *between* two turns of the runtime, when no thread drives it. So a long
+//! poll delays the sockets for two checks of the [`Watchdog`](super::watchdog) at most. The blocked
+//! thread exits when the implementation returns; its reply is still delivered.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -24,54 +24,54 @@ use super::driver::Driver;
 use super::inline_policy::InlinePolicy;
 use super::watchdog::{RUNNING, Watchdog, Watched};
 
-/// Calls that are polled before replies are flushed: clients go on with the first while the last
-/// are computed.
+/// Flush replies after this many inline calls, so that clients can process the first replies while
+/// the last are computed.
 const BATCH: usize = 16;
 
-/// A call that waits for its inline poll.
+/// A queued call that is polled inline.
 pub(crate) trait InlineCall: Send + 'static {
-    /// Who is told of the poll.
+    /// The observer of the poll.
     type Waiter: Waiter;
 
-    /// Returns who is told of the poll.
+    /// Returns the observer of the poll.
     fn waiter(&self) -> &Self::Waiter;
 
-    /// Returns what is known of the method.
+    /// Returns the inline policy of the method.
     fn policy(&self) -> &Arc<InlinePolicy>;
 
-    /// Polls the call once, within the user's runtime. `clock` is the time of a moment ago, and
-    /// then of the end.
+    /// Polls the call once, in the context of the user's runtime. `clock` holds the start time, and
+    /// is set to the end time.
     fn poll(self, clock: &mut Instant);
 
-    /// Begins the call on the user's runtime instead: its method has blocked a thread since it was
-    /// queued.
+    /// Spawns the call on the user's runtime instead, because its method has blocked a thread since
+    /// the call was queued.
     fn spawn(self);
 }
 
-/// Who waits for calls to be polled.
+/// The observer of inline polls, such as a stream that flushes the replies.
 pub(crate) trait Waiter: Clone + Send + 'static {
-    /// Returns whether both are the same.
+    /// Returns whether both are the same observer.
     fn is(&self, other: &Self) -> bool;
 
-    /// So many calls were polled, or are still being polled and must not be waited for. Called
-    /// inside the runtime: waking its tasks costs no system call there.
+    /// Handles that `calls` calls were polled, or are still being polled and must not be waited
+    /// for. It is called inside the runtime, where waking a task costs no system call.
     fn polled(&self, calls: usize);
 
-    /// A poll that overran has ended after all.
+    /// Handles that a poll that overran has returned.
     fn overran(&self);
 }
 
-/// The IO threads of one listener. They end when this is dropped.
+/// The IO threads of one listener. They exit when this is dropped.
 pub(crate) struct IoThreads<C: InlineCall> {
     threads: Vec<IoThread<C>>,
 }
 
-/// Completes when all threads of a listener have ended, and with them their sockets.
+/// Completes when all threads of a listener have exited and their sockets are closed.
 pub(crate) struct Ended(mpsc::Receiver<()>);
 
 impl Ended {
     pub(crate) async fn wait(mut self) {
-        // Nothing is ever sent: this ends when every thread has dropped its sender.
+        // No message is ever sent: `recv` returns when every thread has dropped its sender.
         let _ = self.0.recv().await;
     }
 }
@@ -103,7 +103,7 @@ impl<C: InlineCall> fmt::Debug for IoThreads<C> {
     }
 }
 
-/// One runtime and whichever thread drives it.
+/// A runtime and the thread that currently drives it.
 pub(crate) struct IoThread<C: InlineCall> {
     handle: Handle,
     shared: Arc<Shared<C>>,
@@ -127,12 +127,12 @@ impl<C: InlineCall> IoThread<C> {
         Ok(Self { handle, shared })
     }
 
-    /// The runtime of the sockets.
+    /// Returns the handle of the socket runtime.
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Where calls of connections on this thread wait to be polled inline.
+    /// Returns the queue of inline calls from connections on this thread.
     pub(crate) fn queue(&self) -> InlineQueue<C> {
         InlineQueue(Arc::clone(&self.shared))
     }
@@ -151,11 +151,11 @@ impl<C: InlineCall> Drop for IoThread<C> {
     }
 }
 
-/// Queues calls for the thread that drives a runtime.
+/// A queue of inline calls for the thread that drives a runtime.
 pub(crate) struct InlineQueue<C: InlineCall>(Arc<Shared<C>>);
 
 impl<C: InlineCall> InlineQueue<C> {
-    /// Queues a batch of calls.
+    /// Queues a batch of calls and wakes the thread.
     pub(crate) fn append(&self, calls: &mut VecDeque<C>) {
         let waker = {
             let mut queue = self.0.queue();
@@ -180,16 +180,16 @@ impl<C: InlineCall> fmt::Debug for InlineQueue<C> {
     }
 }
 
-/// What the threads that drive one runtime, one after the other, share with the watchdog.
+/// The state shared by the watchdog and the threads that drive a runtime in succession.
 struct Shared<C: InlineCall> {
     name: String,
-    /// Taken when the listener ends. Who polls a call does not hold it: sockets must not live as
-    /// long as user code blocks.
+    /// Taken when the listener ends. A thread that polls a call holds no reference to it, so that
+    /// blocked user code does not keep the sockets open.
     runtime: Mutex<Option<Arc<Runtime>>>,
     queue: Mutex<Queue<C>>,
-    /// The number of the last inline poll, and whether it runs.
+    /// The number of the last inline poll, with the [`RUNNING`] bit.
     poll: AtomicU64,
-    /// The thread that drives the runtime now.
+    /// The thread that currently drives the runtime.
     driver: Driver,
     ended: AtomicBool,
     alive: Mutex<Option<mpsc::Sender<()>>>,
@@ -198,11 +198,13 @@ struct Shared<C: InlineCall> {
 
 struct Queue<C: InlineCall> {
     calls: VecDeque<C>,
-    /// The method that was polled last: when the poll overran, another thread marks it.
+    /// The policy of the last polled method. If the poll overruns, the next thread records it
+    /// there.
     running: Option<Arc<InlinePolicy>>,
-    /// Whose calls were polled, and how many. They are told from inside the runtime.
+    /// Observers of polled calls, with the number of calls. They are notified from inside the
+    /// runtime.
     polled: Vec<(C::Waiter, usize)>,
-    /// Wakes the runtime's turn.
+    /// Wakes the current turn of the runtime.
     waker: Option<Waker>,
     stopped: bool,
 }
@@ -221,7 +223,7 @@ impl<C: InlineCall> Default for Queue<C> {
 
 /// Why a turn of the runtime ended.
 enum Turn {
-    CallsWait,
+    CallsQueued,
     Stopped,
 }
 
@@ -231,17 +233,17 @@ impl<C: InlineCall> Shared<C> {
         while let Some(runtime) = self.runtime() {
             let turn = runtime.block_on(self.turn());
             drop(runtime);
-            let go_on = match turn {
-                Turn::CallsWait => self.poll_batch(),
+            let still_driving = match turn {
+                Turn::CallsQueued => self.poll_batch(),
                 Turn::Stopped => return self.end(),
             };
-            if !go_on {
+            if !still_driving {
                 return;
             }
         }
     }
 
-    /// Polls a batch of calls; false if another thread drives the runtime by now.
+    /// Polls a batch of calls. Returns false if another thread has taken over the runtime.
     fn poll_batch(&self) -> bool {
         let mut poll = (self.poll.load(Ordering::Relaxed) + 2) | RUNNING;
         self.poll.store(poll, Ordering::SeqCst);
@@ -258,7 +260,7 @@ impl<C: InlineCall> Shared<C> {
             let next = poll + 2;
             if self.poll.compare_exchange(poll, next, Ordering::AcqRel, Ordering::Relaxed).is_err()
             {
-                // Another thread has told of the poll already, before its reply was there.
+                // The next thread has already notified the observer, before there was a reply.
                 waiter.overran();
                 return false;
             }
@@ -267,7 +269,7 @@ impl<C: InlineCall> Shared<C> {
         self.give_up(poll)
     }
 
-    /// Runs the sockets until calls wait to be polled.
+    /// Notifies the observers of polled calls, and runs the sockets until calls are queued.
     async fn turn(&self) -> Turn {
         let polled = std::mem::take(&mut self.queue().polled);
         for (waiter, calls) in polled {
@@ -280,9 +282,9 @@ impl<C: InlineCall> Shared<C> {
                 return Poll::Ready(Turn::Stopped);
             }
             if !queue.calls.is_empty() && flushed {
-                return Poll::Ready(Turn::CallsWait);
+                return Poll::Ready(Turn::CallsQueued);
             }
-            // Who was told has its turn before the next batch.
+            // Let the notified tasks run before the next batch.
             flushed = true;
             queue.waker = Some(cx.waker().clone());
             if !queue.calls.is_empty() {
@@ -293,7 +295,7 @@ impl<C: InlineCall> Shared<C> {
         .await
     }
 
-    /// Takes the next call off the queue, and notes that it is polled.
+    /// Takes the next call from the queue, and records that it is polled.
     fn next_call(&self) -> Option<C> {
         let mut queue = self.queue();
         let call = queue.calls.pop_front()?;
@@ -307,11 +309,11 @@ impl<C: InlineCall> Shared<C> {
         Some(call)
     }
 
-    /// Drops the runtime, with all tasks and sockets in it.
+    /// Drops the runtime with all its tasks and sockets.
     fn end(&self) {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(runtime);
-        // What is dropped is the user's, and not under the lock.
+        // Drop the calls outside of the lock: their drop runs user code.
         drop(std::mem::take(&mut self.queue().calls));
         self.ended.store(true, Ordering::Release);
         self.watchdog.wake();

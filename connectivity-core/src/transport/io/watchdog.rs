@@ -1,4 +1,4 @@
-//! Notices from outside that an implementation blocks the thread that polls it.
+//! A watchdog thread that detects implementations which block their IO thread.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,22 +8,22 @@ use std::time::Duration;
 
 use super::driver::Driver;
 
-/// How often the watchdog looks while calls come in. A poll that spans two looks has overrun,
-/// unless its thread lacked a processor.
-const LOOK: Duration = Duration::from_micros(500);
+/// Interval between checks while calls arrive. A poll that spans two checks has overrun, unless its
+/// thread was waiting for a CPU.
+const CHECK_INTERVAL: Duration = Duration::from_micros(500);
 
-/// After this many looks without an inline poll the watchdog sleeps until there is one.
-const QUIET: u32 = 20;
+/// The watchdog sleeps after this many checks without an inline poll, until the next one begins.
+const IDLE_CHECKS: u32 = 20;
 
-/// A thread that has used this much processor time between two looks computes.
+/// A thread that has used this much CPU time between two checks is computing.
 const COMPUTES: Duration = Duration::from_micros(200);
 
-/// The lowest bit of the number of a poll: it runs.
+/// The lowest bit of a poll number: set while the poll is running.
 pub(super) const RUNNING: u64 = 1;
 
-/// A runtime of sockets, as the watchdog sees it.
+/// A socket runtime, as the watchdog sees it.
 pub(super) trait Watched: Send + Sync {
-    /// Starts a thread that drives the runtime from here on.
+    /// Starts a new thread that drives the runtime from now on.
     fn take_over(self: Arc<Self>) -> io::Result<()>;
 
     /// Returns the number of the last inline poll.
@@ -32,15 +32,15 @@ pub(super) trait Watched: Send + Sync {
     /// Returns the thread that drives the runtime.
     fn driver(&self) -> &Driver;
 
-    /// Takes the runtime from the thread whose poll this is; false if the poll does not run any
-    /// more.
+    /// Takes the runtime from the thread that runs this poll. Returns false if the poll is no
+    /// longer running.
     fn give_up(&self, poll: u64) -> bool;
 
     /// Returns whether the runtime was dropped.
     fn has_ended(&self) -> bool;
 }
 
-/// Watches the IO threads of one listener. Its thread ends with the last of them.
+/// Watches the IO threads of one listener. The watchdog thread exits with the last of them.
 #[derive(Default)]
 pub(super) struct Watchdog {
     threads: Mutex<Vec<Weak<dyn Watched>>>,
@@ -62,14 +62,14 @@ impl Watchdog {
 
     /// Wakes the watchdog for an inline poll that has just begun.
     pub(super) fn notice(&self) {
-        // In one order with the store in `doze`: either this sees it, or the watchdog sees the
-        // poll.
+        // Sequentially consistent with the store in `doze`: either this load sees it, or the
+        // watchdog sees the poll.
         if self.asleep.load(Ordering::SeqCst) {
             self.wake();
         }
     }
 
-    /// Wakes the watchdog, to look whether it is still needed.
+    /// Wakes the watchdog, so that it checks whether it is still needed.
     pub(super) fn wake(&self) {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
@@ -79,11 +79,11 @@ impl Watchdog {
     fn run(&self) {
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut watched: Vec<_> = threads.into_iter().map(Sight::new).collect();
-        let mut quiet = 0;
+        let mut watched: Vec<_> = threads.into_iter().map(WatchedThread::new).collect();
+        let mut idle_checks = 0;
         loop {
             let mut is_busy = false;
-            watched.retain_mut(|thread| match thread.look() {
+            watched.retain_mut(|thread| match thread.check() {
                 Some(busy) => {
                     is_busy |= busy;
                     true
@@ -93,52 +93,52 @@ impl Watchdog {
             if watched.is_empty() {
                 return;
             }
-            quiet = if is_busy { 0 } else { quiet + 1 };
-            if quiet < QUIET {
-                thread::sleep(LOOK);
+            idle_checks = if is_busy { 0 } else { idle_checks + 1 };
+            if idle_checks < IDLE_CHECKS {
+                thread::sleep(CHECK_INTERVAL);
             } else {
                 self.doze(&mut watched);
-                quiet = 0;
+                idle_checks = 0;
             }
         }
     }
 
-    /// Sleeps until an inline poll begins, or a thread ends.
-    fn doze(&self, watched: &mut [Sight]) {
+    /// Sleeps until an inline poll begins or a thread exits.
+    fn doze(&self, watched: &mut [WatchedThread]) {
         self.asleep.store(true, Ordering::SeqCst);
-        if !watched.iter_mut().any(|thread| thread.look() != Some(false)) {
+        if !watched.iter_mut().any(|thread| thread.check() != Some(false)) {
             thread::park();
         }
         self.asleep.store(false, Ordering::SeqCst);
     }
 }
 
-/// One thread, and what the last look saw of it.
-struct Sight {
+/// One thread, and its state at the last check.
+struct WatchedThread {
     thread: Weak<dyn Watched>,
     poll: u64,
-    /// The processor time of whoever drove the runtime.
+    /// CPU time of the thread that drove the runtime.
     cpu_time: Option<Duration>,
-    /// Nobody drives the runtime, because no thread could be started.
+    /// Whether no thread drives the runtime, because none could be started.
     orphaned: bool,
 }
 
-impl Sight {
+impl WatchedThread {
     fn new(thread: Weak<dyn Watched>) -> Self {
         Self { thread, poll: 0, cpu_time: None, orphaned: false }
     }
 
-    /// Looks at the thread, and has another one take over if a poll overran. Returns whether it has
-    /// polled since the last look; `None` once it has ended.
-    fn look(&mut self) -> Option<bool> {
+    /// Checks the thread, and lets another one take over if a poll overran. Returns whether it has
+    /// polled since the last check; `None` once it has exited.
+    fn check(&mut self) -> Option<bool> {
         let thread = self.thread.upgrade().filter(|thread| !thread.has_ended())?;
         let poll = thread.poll();
-        let lasts = self.lasts(poll, thread.driver());
-        let overran = lasts && thread.give_up(poll);
+        let is_stuck = self.is_stuck(poll, thread.driver());
+        let overran = is_stuck && thread.give_up(poll);
         if overran || self.orphaned {
-            let driven = Arc::clone(&thread).take_over();
-            self.orphaned = driven.is_err();
-            if let Err(cause) = driven {
+            let started = Arc::clone(&thread).take_over();
+            self.orphaned = started.is_err();
+            if let Err(cause) = started {
                 tracing::error!(%cause, "no thread for sockets whose own an implementation blocks");
             }
         }
@@ -147,8 +147,8 @@ impl Sight {
         Some(busy)
     }
 
-    /// Returns whether a poll has lasted since the last look, blocked or computing.
-    fn lasts(&mut self, poll: u64, driver: &Driver) -> bool {
+    /// Returns whether the same poll has been blocked or computing since the last check.
+    fn is_stuck(&mut self, poll: u64, driver: &Driver) -> bool {
         let is_running = poll & RUNNING != 0;
         let cpu_time = if is_running { driver.cpu_time() } else { None };
         let before = std::mem::replace(&mut self.cpu_time, cpu_time);
@@ -159,8 +159,8 @@ impl Sight {
     }
 }
 
-/// Returns whether a thread that has used so much processor time, then and now, computes or is
-/// blocked. Otherwise it lacks a processor, which says nothing of the method that it polls.
+/// Returns whether a thread is computing or blocked, from its CPU time at the last check and now.
+/// Otherwise it waits for a CPU, which says nothing about the method that it polls.
 fn is_busy(
     before: Option<Duration>,
     now: Option<Duration>,

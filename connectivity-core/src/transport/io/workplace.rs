@@ -1,4 +1,5 @@
-//! Where the work of a call is done that came in as a request of HTTP or MCP.
+//! Runs the work of calls that arrive over HTTP or MCP: inline on the IO thread, or on the user's
+//! runtime.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,55 +15,56 @@ use tokio::sync::oneshot;
 
 use super::{InlineCall, InlinePolicies, InlinePolicy, InlineQueue, IoThread, Waiter};
 
-/// The longest request whose work may be polled inline, in bytes: decoding a longer one takes a
-/// while.
+/// Maximum size in bytes of a request whose work may be polled inline: decoding a longer one takes
+/// too long.
 const INLINE_BYTES: usize = 16 * 1024;
 
-/// Runs the work of calls: where they came in, or, for those of an IO thread, where it holds up no
-/// socket.
+/// Runs the work of calls: on the caller's task, or, for calls of an IO thread, where it does not
+/// delay the sockets.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Workplace(Option<Apart>);
+pub(crate) struct Workplace(Option<OffThread>);
 
 #[derive(Clone, Debug)]
-struct Apart {
+struct OffThread {
     user: Handle,
     policies: InlinePolicies,
     queue: InlineQueue<Work>,
 }
 
 impl Workplace {
-    /// For the connections of an IO thread, whose implementations belong to the runtime `user`.
+    /// Creates a workplace for the connections of an IO thread. The implementations run on the
+    /// runtime `user`.
     pub(crate) fn apart(thread: &IoThread<Work>, user: Handle, policies: InlinePolicies) -> Self {
-        Self(Some(Apart { user, policies, queue: thread.queue() }))
+        Self(Some(OffThread { user, policies, queue: thread.queue() }))
     }
 
-    /// Returns the runtime that implementations belong to, where that is another than the caller's.
+    /// Returns the runtime of the implementations, if it differs from the caller's.
     #[cfg(feature = "mcp")]
     pub(crate) fn user(&self) -> Option<&Handle> {
-        self.0.as_ref().map(|apart| &apart.user)
+        self.0.as_ref().map(|off_thread| &off_thread.user)
     }
 
-    /// Runs the work of a call of `name`, which must be served here, and whose request was so many
-    /// bytes long. `None` if the work ended without a result: the user's runtime is shut down, or a
-    /// layer of the user's panicked.
+    /// Runs the work of a call of `name`, which must be served here. `bytes` is the size of its
+    /// request. Returns `None` if the work ended without a result: the user's runtime was shut
+    /// down, or a layer of the user panicked.
     ///
     /// # Cancel safety
-    /// The work ends when the future is dropped.
+    /// Dropping the future cancels the work.
     pub(crate) async fn run<T, F>(&self, name: &str, bytes: usize, work: F) -> Option<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let Some(apart) = &self.0 else { return Some(work.await) };
+        let Some(off_thread) = &self.0 else { return Some(work.await) };
         let (sender, result) = oneshot::channel();
         let job = Job {
             work: Box::pin(work),
             sender,
-            policy: apart.policies.of(name),
-            user: apart.user.clone(),
+            policy: off_thread.policies.of(name),
+            user: off_thread.user.clone(),
         };
         if bytes <= INLINE_BYTES && job.policy.allows_inline() {
-            apart.queue.append(&mut VecDeque::from([Work::new(job)]));
+            off_thread.queue.append(&mut VecDeque::from([Work::new(job)]));
         } else {
             job.spawn();
         }
@@ -70,7 +72,7 @@ impl Workplace {
     }
 }
 
-/// The work of one call, and who waits for it.
+/// The work of one call, and the channel for its result.
 struct Job<T, F> {
     work: Pin<Box<F>>,
     sender: oneshot::Sender<T>,
@@ -87,7 +89,7 @@ where
         self.user.clone().spawn(self.run());
     }
 
-    /// Runs on the user's runtime, and records how long the first poll takes.
+    /// Runs the work on the user's runtime, and records the duration of the first poll.
     async fn run(mut self) {
         if self.sender.is_closed() {
             return;
@@ -97,11 +99,11 @@ where
         self.policy.record_spawned(began.elapsed());
         match first {
             Poll::Ready(value) => drop(self.sender.send(value)),
-            Poll::Pending => self.go_on().await,
+            Poll::Pending => self.finish().await,
         }
     }
 
-    async fn go_on(mut self) {
+    async fn finish(mut self) {
         tokio::select! {
             biased;
             () = self.sender.closed() => {}
@@ -109,9 +111,9 @@ where
         }
     }
 
-    /// Polls once. What is ready at once is left for whoever is told of the poll; the user's
-    /// runtime goes on with what is pending.
-    fn poll_inline(mut self, made: &Made<T>, clock: &mut Instant) {
+    /// Polls the work once. A result is stored for the observer of the poll; pending work continues
+    /// on the user's runtime.
+    fn poll_inline(mut self, slot: &ResultSlot<T>, clock: &mut Instant) {
         if self.sender.is_closed() {
             return;
         }
@@ -121,24 +123,24 @@ where
         let began = std::mem::replace(clock, Instant::now());
         self.policy.record_inline(*clock - began);
         match first {
-            Ok(Poll::Ready(value)) => made.put(value, self.sender),
+            Ok(Poll::Ready(value)) => slot.put(value, self.sender),
             Ok(Poll::Pending) => {
                 let user = self.user.clone();
-                user.spawn(self.go_on());
-                // Waking the runtime may have taken a while; that is not the next call's.
+                user.spawn(self.finish());
+                // Waking the runtime may take a while, which must not count for the next call.
                 *clock = Instant::now();
             }
-            // Implementations are caught where they run. Whoever waits hears that there is no
-            // result.
+            // Panics of implementations are caught where they run, so this is one of a layer. The
+            // dropped sender tells the caller that there is no result.
             Err(_panic) => {}
         }
     }
 }
 
-/// Work that waits for its inline poll.
+/// Queued work that is polled inline.
 pub(crate) struct Work {
     job: Box<dyn Begin>,
-    made: Arc<dyn Deliver>,
+    result: Arc<dyn Deliver>,
     policy: Arc<InlinePolicy>,
 }
 
@@ -148,30 +150,30 @@ impl Work {
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let (made, policy) = (Arc::new(Made(Mutex::new(None))), Arc::clone(&job.policy));
-        let there = Arc::clone(&made);
-        Self { job: Box::new((job, there)), made, policy }
+        let (slot, policy) = (Arc::new(ResultSlot(Mutex::new(None))), Arc::clone(&job.policy));
+        let result = Arc::clone(&slot);
+        Self { job: Box::new((job, slot)), result, policy }
     }
 }
 
-/// The two ways in which work begins.
+/// The two ways to start work.
 trait Begin: Send {
     fn poll_inline(self: Box<Self>, clock: &mut Instant);
     fn spawn(self: Box<Self>);
 }
 
-impl<T, F> Begin for (Job<T, F>, Arc<Made<T>>)
+impl<T, F> Begin for (Job<T, F>, Arc<ResultSlot<T>>)
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
     fn poll_inline(self: Box<Self>, clock: &mut Instant) {
-        let (job, made) = *self;
-        job.poll_inline(&made, clock);
+        let (job, slot) = *self;
+        job.poll_inline(&slot, clock);
     }
 
     fn spawn(self: Box<Self>) {
-        let (job, _made) = *self;
+        let (job, _slot) = *self;
         job.spawn();
     }
 }
@@ -186,7 +188,7 @@ impl InlineCall for Work {
     type Waiter = Arc<dyn Deliver>;
 
     fn waiter(&self) -> &Self::Waiter {
-        &self.made
+        &self.result
     }
 
     fn policy(&self) -> &Arc<InlinePolicy> {
@@ -202,24 +204,24 @@ impl InlineCall for Work {
     }
 }
 
-/// A result that was made between two turns of the runtime, and is sent inside of one.
-struct Made<T>(Mutex<Option<(T, oneshot::Sender<T>)>>);
+/// A result that is stored between two turns of the runtime, and sent inside of a turn.
+struct ResultSlot<T>(Mutex<Option<(T, oneshot::Sender<T>)>>);
 
-impl<T> Made<T> {
+impl<T> ResultSlot<T> {
     fn put(&self, value: T, sender: oneshot::Sender<T>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((value, sender));
     }
 }
 
-/// Sends a result, once it was made.
+/// Sends a stored result, if there is one.
 pub(crate) trait Deliver: Send + Sync {
     fn deliver(&self);
 }
 
-impl<T: Send> Deliver for Made<T> {
+impl<T: Send> Deliver for ResultSlot<T> {
     fn deliver(&self) {
-        let made = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((value, sender)) = made {
+        let stored = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((value, sender)) = stored {
             drop(sender.send(value));
         }
     }

@@ -1,5 +1,4 @@
-//! The way to one endpoint: a connection that is dialled when it is first needed, and replaced when
-//! it breaks.
+//! A shared connection to one endpoint: dialled on first use, and replaced when it breaks.
 
 mod reconnect;
 
@@ -16,75 +15,79 @@ use super::backoff::{DialBackoff, DialFailure};
 use super::health::Health;
 use crate::call::BoxFuture;
 use crate::error::ErrorKind;
-use reconnect::keep;
 
-/// Why there is no connection.
+/// The error of a dial.
 #[derive(Clone, Debug)]
 pub(crate) struct DialError {
     pub(crate) kind: ErrorKind,
     pub(crate) message: String,
-    pub(crate) how: DialFailure,
+    pub(crate) failure: DialFailure,
 }
 
 impl DialError {
     pub(crate) fn connect(cause: impl std::fmt::Display) -> Self {
-        Self { kind: ErrorKind::Connect, message: cause.to_string(), how: DialFailure::Refused }
+        Self { kind: ErrorKind::Connect, message: cause.to_string(), failure: DialFailure::Refused }
     }
 
-    /// A connection was made, and ended before its first answer.
+    /// Marks the error as that of a connection that was established, but closed before its first
+    /// reply.
     pub(crate) fn broken(self) -> Self {
-        Self { how: DialFailure::Broken, ..self }
+        Self { failure: DialFailure::Broken, ..self }
     }
 }
 
-/// Makes connections to one endpoint.
+/// Establishes connections to one endpoint.
 pub(crate) trait Dial: Send + Sync + 'static {
     type Connection: Connected;
 
-    /// Connects, for all calls of a link.
+    /// Establishes a connection, which all calls of a link share.
+    ///
+    /// # Cancel safety
+    /// [`Link`] runs the future in a task of its own, so it is dropped only with its runtime.
     fn dial(&self) -> BoxFuture<'_, Result<Self::Connection, DialError>>;
 }
 
-/// A connection that calls share.
+/// An established connection that calls share.
 pub(crate) trait Connected: Send + Sync + 'static {
-    /// Says whether a new call may go on this connection.
+    /// Returns whether the connection accepts new calls.
     fn is_usable(&self) -> bool;
 
-    /// Says why the connection broke, if it did.
+    /// Returns why the connection broke, if it did.
     fn closed(&self) -> Option<String>;
 
-    /// Ends when no new call may go on this connection; the future does not keep it open.
+    /// Returns a future that completes when the connection accepts no new calls. It does not keep
+    /// the connection open.
     fn ended(&self) -> BoxFuture<'static, ()>;
 }
 
-/// The way to one endpoint.
+/// A shared connection to one endpoint, with its dials and its state.
 pub(crate) struct Link<D: Dial> {
     dial: D,
     current: ArcSwapOption<D::Connection>,
-    /// The dial that is under way, for all who need a connection. It is a task of its own: a caller
-    /// whose time is over must not take the dial with it, or under load none would ever be
-    /// finished.
+    /// The dial in progress, shared by all calls that need a connection. It runs in its own task,
+    /// so that a call which times out does not cancel it: under load, no dial would ever finish
+    /// otherwise.
     dialling: Mutex<Option<Dialling<D>>>,
     health: Health,
     backoff: DialBackoff,
-    /// Whether a call was answered on the connection in use. One that ends without that counts as a
-    /// failed dial.
+    /// Whether the current connection has carried a reply. A connection that closes without one
+    /// counts as a failed dial.
     answered: AtomicBool,
-    /// Counts connections, so that what was learned of the program at the far end is not believed
-    /// of the next one.
+    /// Number of connections so far. It lets a caller discard what it learned about the server when
+    /// the connection is replaced.
     dialled: AtomicUsize,
-    /// Whether a task keeps the link open.
-    kept: Arc<AtomicBool>,
+    /// Whether a reconnect task is running.
+    reconnecting: Arc<AtomicBool>,
 }
 
-/// Who asks for a dial: the keeper of a link has waits of its own.
+/// The origin of a dial. The reconnect task has its own backoff.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DialledFor {
     Call,
-    Keeper,
+    Reconnect,
 }
 
-/// The outcome of a dial, once there is one.
+/// The outcome of a dial; `None` while it is in progress.
 type Dialling<D> = watch::Receiver<Option<Result<Arc<<D as Dial>::Connection>, DialError>>>;
 
 impl<D: Dial> Link<D> {
@@ -97,7 +100,7 @@ impl<D: Dial> Link<D> {
             backoff: DialBackoff::default(),
             answered: AtomicBool::new(true),
             dialled: AtomicUsize::new(0),
-            kept: Arc::default(),
+            reconnecting: Arc::default(),
         }
     }
 
@@ -105,30 +108,35 @@ impl<D: Dial> Link<D> {
         &self.dial
     }
 
-    /// Says which connection is in use, by counting.
+    /// Returns the number of connections so far, which identifies the current one.
     pub(crate) fn dialled(&self) -> usize {
         self.dialled.load(Ordering::Relaxed)
     }
 
     pub(crate) fn state(&self) -> TransportState {
         if let Some(connection) = &*self.current.load()
-            && let Some(why) = connection.closed()
-            && self.health.is_well()
+            && let Some(cause) = connection.closed()
+            && self.health.is_healthy()
         {
-            self.health.failed(why);
+            self.health.failed(cause);
         }
         self.health.state()
     }
 
-    /// The connection of all calls.
+    /// Returns the shared connection, dialling if there is none.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not cancel a dial in progress; other calls can still use its
+    /// connection.
     pub(crate) async fn connection(self: &Arc<Self>) -> Result<Arc<D::Connection>, DialError> {
         loop {
             if let Some(connection) = self.usable() {
                 return Ok(connection);
             }
-            keep(self, &self.kept);
+            reconnect::start(self, &self.reconnecting);
             let mut dialling = self.dialling(DialledFor::Call)?;
-            // Without an outcome the task's runtime was shut down; the next dial is on ours.
+            // Without an outcome, the runtime of the dial was shut down. The next dial runs on this
+            // one.
             if let Ok(outcome) = dialling.wait_for(Option::is_some).await
                 && let Some(outcome) = &*outcome
             {
@@ -137,17 +145,17 @@ impl<D: Dial> Link<D> {
         }
     }
 
-    /// Ends when the connection in use does; `None` if there is none.
+    /// Returns a future that completes when the current connection ends; `None` if there is none.
     fn ended(&self) -> Option<BoxFuture<'static, ()>> {
         self.usable().map(|connection| connection.ended())
     }
 
-    /// Dials, unless a call has done so.
+    /// Starts a dial for the reconnect task, unless there is a usable connection already.
     fn redial(self: &Arc<Self>) -> Option<Dialling<D>> {
-        self.usable().is_none().then(|| self.dialling(DialledFor::Keeper).ok()).flatten()
+        self.usable().is_none().then(|| self.dialling(DialledFor::Reconnect).ok()).flatten()
     }
 
-    /// Records that a call was answered.
+    /// Records a reply on the current connection.
     pub(crate) fn answered(&self) {
         if !self.answered.load(Ordering::Relaxed) {
             self.answered.store(true, Ordering::Relaxed);
@@ -155,10 +163,10 @@ impl<D: Dial> Link<D> {
         }
     }
 
-    /// Joins the dial that is under way, or begins one if it is due.
-    fn dialling(self: &Arc<Self>, whose: DialledFor) -> Result<Dialling<D>, DialError> {
+    /// Joins the dial in progress, or starts one if the backoff allows it.
+    fn dialling(self: &Arc<Self>, purpose: DialledFor) -> Result<Dialling<D>, DialError> {
         let mut current = self.dialling.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(dialling) = current.as_ref().filter(|dialling| is_under_way::<D>(dialling)) {
+        if let Some(dialling) = current.as_ref().filter(|dialling| is_in_progress::<D>(dialling)) {
             return Ok(dialling.clone());
         }
         if !self.answered.swap(true, Ordering::Relaxed) {
@@ -166,9 +174,9 @@ impl<D: Dial> Link<D> {
             let cause = closed.unwrap_or_else(|| "the other side takes no calls".to_owned());
             self.backoff.failed(DialFailure::Broken, cause);
         }
-        let due = match whose {
+        let due = match purpose {
             DialledFor::Call => self.backoff.check().map_err(DialError::connect)?,
-            DialledFor::Keeper => None,
+            DialledFor::Reconnect => None,
         };
         self.health.connecting();
         let (outcome, dialling) = watch::channel(None);
@@ -185,8 +193,10 @@ impl<D: Dial> Link<D> {
                     link.current.store(Some(Arc::clone(connection)));
                     link.dialled.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(cause) if whose == DialledFor::Call || cause.how == DialFailure::Broken => {
-                    link.backoff.failed(cause.how, &cause.message);
+                Err(cause)
+                    if purpose == DialledFor::Call || cause.failure == DialFailure::Broken =>
+                {
+                    link.backoff.failed(cause.failure, &cause.message);
                 }
                 Err(_) => {}
             }
@@ -195,12 +205,12 @@ impl<D: Dial> Link<D> {
         Ok(dialling)
     }
 
-    /// The connection in use, if a new call may go on it.
+    /// Returns the current connection, if it accepts new calls.
     pub(crate) fn usable(&self) -> Option<Arc<D::Connection>> {
         self.current.load_full().filter(|connection| connection.is_usable())
     }
 
-    /// Takes note of whether the other side was reached.
+    /// Records whether the peer was reached, and returns the result unchanged.
     pub(crate) fn noted<T>(&self, reached: Result<T, DialError>) -> Result<T, DialError> {
         match &reached {
             Ok(_) => self.health.reached(),
@@ -210,8 +220,8 @@ impl<D: Dial> Link<D> {
     }
 }
 
-/// Says whether a dial will still have an outcome.
-fn is_under_way<D: Dial>(dialling: &Dialling<D>) -> bool {
+/// Returns whether a dial is still in progress. It is not if its runtime was shut down.
+fn is_in_progress<D: Dial>(dialling: &Dialling<D>) -> bool {
     dialling.has_changed().is_ok() && dialling.borrow().is_none()
 }
 
@@ -221,11 +231,12 @@ impl<D: Dial> std::fmt::Debug for Link<D> {
     }
 }
 
-/// The links of a transport, which routes to the same end share. One lives as long as its routes.
+/// The links of a transport by key. Routes to the same endpoint share a link, which lives as long
+/// as any of them.
 pub(crate) struct Links<K, D: Dial>(Mutex<HashMap<K, Weak<Link<D>>>>);
 
 impl<K: Eq + Hash, D: Dial> Links<K, D> {
-    /// Finds the link of a key, or makes it.
+    /// Returns the link of a key, creating it if there is none.
     pub(crate) fn get(&self, key: K, dial: impl FnOnce() -> D) -> Arc<Link<D>> {
         let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         links.retain(|_, link| link.strong_count() > 0);

@@ -1,5 +1,5 @@
-//! Keeps the way to an endpoint open: what broke is dialled again without waiting for a call, with
-//! growing waits.
+//! The reconnect task of a link: dials again when the connection breaks, with exponential backoff,
+//! without waiting for a call.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -10,42 +10,43 @@ use tokio::time::Instant;
 
 use super::{Dial, Link};
 
-/// The wait before the first dial, which jitter doubles at the most: the clients of a server that
-/// went do not come back in step.
+/// Wait before the first dial; jitter at most doubles it. The jitter keeps the clients of a stopped
+/// server from reconnecting all at once.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
-/// The longest wait, before its jitter.
+/// Maximum wait between dials, before jitter.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Begins to keep a link, unless that is done already. The task is this runtime's, and holds the
-/// link only while it dials.
-pub(super) fn keep<D: Dial>(link: &Arc<Link<D>>, kept: &Arc<AtomicBool>) {
-    if !kept.swap(true, Ordering::AcqRel) {
-        let end = End(Arc::clone(kept));
-        tokio::spawn(run(Arc::downgrade(link), end));
+/// Spawns the reconnect task on the current runtime, unless it is running already. The task holds
+/// the link only while it dials.
+pub(super) fn start<D: Dial>(link: &Arc<Link<D>>, running: &Arc<AtomicBool>) {
+    if !running.swap(true, Ordering::AcqRel) {
+        let guard = RunningGuard(Arc::clone(running));
+        tokio::spawn(run(Arc::downgrade(link), guard));
     }
 }
 
-/// Lets the next dial begin to keep the link anew, when the runtime of the task has taken it away.
-struct End(Arc<AtomicBool>);
+/// Clears the running flag when the task ends, also when its runtime is shut down. The next dial
+/// then starts a new task.
+struct RunningGuard(Arc<AtomicBool>);
 
-impl Drop for End {
+impl Drop for RunningGuard {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }
 }
 
-async fn run<D: Dial>(link: Weak<Link<D>>, _end: End) {
-    let mut waits = waits();
+async fn run<D: Dial>(link: Weak<Link<D>>, _guard: RunningGuard) {
+    let mut waits = backoff();
     loop {
         match link.upgrade().map(|link| link.ended()) {
             Some(Some(ended)) => {
                 let since = Instant::now();
                 ended.await;
-                // A server that lets clients in and throws them out at once is asked ever more
-                // seldom.
+                // The backoff is kept after a short connection, so that it also applies to a server
+                // that accepts clients and disconnects them at once.
                 if since.elapsed() > LONGEST_WAIT {
-                    waits = self::waits();
+                    waits = backoff();
                 }
             }
             Some(None) => {}
@@ -59,9 +60,9 @@ async fn run<D: Dial>(link: Weak<Link<D>>, _end: End) {
     }
 }
 
-fn waits() -> ExponentialBackoff {
-    let waits = ExponentialBuilder::new().with_min_delay(FIRST_WAIT).with_max_delay(LONGEST_WAIT);
-    waits.with_factor(2.0).with_jitter().without_max_times().build()
+fn backoff() -> ExponentialBackoff {
+    let builder = ExponentialBuilder::new().with_min_delay(FIRST_WAIT).with_max_delay(LONGEST_WAIT);
+    builder.with_factor(2.0).with_jitter().without_max_times().build()
 }
 
 #[cfg(test)]
@@ -70,7 +71,7 @@ mod tests {
 
     #[test]
     fn waits_grow_to_a_limit_and_differ() {
-        let series: Vec<Vec<_>> = (0..50).map(|_| waits().take(12).collect()).collect();
+        let series: Vec<Vec<_>> = (0..50).map(|_| backoff().take(12).collect()).collect();
         for waits in &series {
             assert!(waits[0] >= FIRST_WAIT && waits[0] <= 2 * FIRST_WAIT, "{waits:?}");
             assert!(waits[11] >= LONGEST_WAIT && waits[11] <= 2 * LONGEST_WAIT, "{waits:?}");
