@@ -59,7 +59,7 @@ impl Search<'_> {
         let nodes = self.nodes;
         let node = &nodes[at];
         match &node.kind {
-            Some(Kind::Any(why)) => return Some(Unsupported { path, reason: describe(*why) }),
+            Some(Kind::Any(kind)) => return Some(Unsupported { path, reason: describe(*kind) }),
             Some(Kind::Map(key, _)) if nodes[*key].kind == Some(Kind::Identifier) => {
                 return Some(Unsupported { path, reason: FLATTEN });
             }

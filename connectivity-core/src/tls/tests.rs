@@ -467,16 +467,16 @@ fn early_data_is_off_and_old_versions_too() {
 
 #[test]
 fn the_name_to_ask_for_is_the_rows_or_the_hosts() {
-    let asked =
+    let name_for =
         |tls: &RouteTls, host: &str| server_name(tls, host).map(|name| name.to_str().into_owned());
     let plain = RouteTls::default();
-    assert_eq!(asked(&plain, "billing.internal").unwrap(), "billing.internal");
-    assert_eq!(asked(&plain, "[::1]").unwrap(), "::1");
-    assert!(asked(&plain, "a b").unwrap_err().to_string().starts_with("endpoint: "));
+    assert_eq!(name_for(&plain, "billing.internal").unwrap(), "billing.internal");
+    assert_eq!(name_for(&plain, "[::1]").unwrap(), "::1");
+    assert!(name_for(&plain, "a b").unwrap_err().to_string().starts_with("endpoint: "));
     let named = |name: &str| RouteTls { server_name: Some(name.to_owned()), ..RouteTls::default() };
-    assert_eq!(asked(&named("10.0.0.5"), "billing.internal").unwrap(), "10.0.0.5");
+    assert_eq!(name_for(&named("10.0.0.5"), "billing.internal").unwrap(), "10.0.0.5");
     assert!(
-        asked(&named("a b"), "billing.internal")
+        name_for(&named("a b"), "billing.internal")
             .unwrap_err()
             .to_string()
             .starts_with("config.server_name: ")

@@ -48,13 +48,13 @@ impl Health {
     }
 
     /// Records that the peer was not reached. A series of failures keeps the time of the first.
-    pub(crate) fn failed(&self, why: String) {
+    pub(crate) fn failed(&self, cause: String) {
         let mut state = self.lock();
         let since = match &*state {
             TransportState::Failed { since, .. } => *since,
             _ => SystemTime::now(),
         };
-        *state = TransportState::Failed { why, since };
+        *state = TransportState::Failed { why: cause, since };
         self.healthy.store(false, Ordering::Relaxed);
     }
 

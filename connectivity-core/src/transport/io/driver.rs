@@ -78,10 +78,10 @@ mod tests {
         let driver = Arc::new(Driver::default());
         assert!(driver.cpu_time().is_none() && !driver.is_runnable(), "no thread yet");
         let (stop, stopped) = mpsc::channel::<()>();
-        let there = Arc::clone(&driver);
+        let thread_driver = Arc::clone(&driver);
         let (began, begins) = mpsc::channel();
         let thread = thread::Builder::new().name("a) S (b".to_owned()).spawn(move || {
-            there.set_current();
+            thread_driver.set_current();
             began.send(()).unwrap();
             while stopped.try_recv().is_err() {}
             began.send(()).unwrap();
