@@ -86,7 +86,7 @@ impl Admission {
                 let _ = incoming.retry();
                 continue;
             }
-            if self.connection_slots.are_taken() {
+            if self.connection_slots.is_full() {
                 incoming.refuse();
                 continue;
             }

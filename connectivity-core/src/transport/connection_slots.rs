@@ -92,7 +92,7 @@ impl ConnectionSlots {
 
     /// Returns whether all slots of established connections are taken.
     #[cfg(any(feature = "quic", feature = "gateway"))]
-    pub(crate) fn are_taken(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.0.state().established_count >= self.0.limits.established
     }
 
@@ -101,8 +101,8 @@ impl ConnectionSlots {
     /// # Cancel safety
     /// Dropping the future has no effect; the caller can wait again.
     #[cfg(feature = "gateway")]
-    pub(crate) async fn room(&self) {
-        while self.are_taken() {
+    pub(crate) async fn wait_for_slot(&self) {
+        while self.is_full() {
             self.0.freed.notified().await;
         }
     }

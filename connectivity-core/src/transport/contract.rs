@@ -51,7 +51,7 @@ pub(crate) struct Encoding {
 
 impl Contracts {
     /// Returns the encoding of a call for a row with this codec.
-    pub(crate) fn way(&self, call: &Call, row_codec: Codec) -> Encoding {
+    pub(crate) fn encoding(&self, call: &Call, row_codec: Codec) -> Encoding {
         let plain = |codec| Encoding { codec, contract: None, difference: None };
         let Some(method) = call.method().filter(|_| row_codec == Codec::Bincode) else {
             return plain(row_codec);
@@ -68,7 +68,7 @@ impl Contracts {
 
     /// Records an error if the server rejected the contract. Returns whether to retry the call with
     /// another encoding.
-    pub(crate) fn refused(&self, call: &Call, encoding: &Encoding, error: &Error) -> bool {
+    pub(crate) fn record_refusal(&self, call: &Call, encoding: &Encoding, error: &Error) -> bool {
         let (Some(method), Codec::Bincode) = (call.method(), encoding.codec) else { return false };
         if (error.kind(), error.sent()) != (ErrorKind::Contract, Sent::No) {
             return false;
@@ -86,7 +86,7 @@ impl Contracts {
     }
 
     /// Records the fingerprint of the server's contract.
-    pub(crate) fn answered(&self, call: &Call, encoding: &Encoding, fingerprint: u64) {
+    pub(crate) fn record_fingerprint(&self, call: &Call, encoding: &Encoding, fingerprint: u64) {
         let (Some(method), Some(difference)) = (call.method(), &encoding.difference) else {
             return;
         };
@@ -140,7 +140,11 @@ impl Contracts {
 impl Encoding {
     /// Adds the contract difference, if there is one, to the result: the server may fail to decode
     /// the arguments as JSON too, and the client the reply.
-    pub(crate) fn judge(&self, call: &Call, result: Result<Reply, Error>) -> Result<Reply, Error> {
+    pub(crate) fn annotate(
+        &self,
+        call: &Call,
+        result: Result<Reply, Error>,
+    ) -> Result<Reply, Error> {
         let Some(difference) = &self.difference else { return result };
         match result {
             Ok(reply) => Ok(reply.with_drift(difference.to_string())),

@@ -58,10 +58,10 @@ impl HttpRemote {
     }
 
     async fn send(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
-        let encoding = self.contracts.way(&call, self.codec);
+        let encoding = self.contracts.encoding(&call, self.codec);
         match self.attempt(&call, &encoding).await {
-            Err(error) if self.contracts.refused(&call, &encoding, &error) => {
-                self.attempt(&call, &self.contracts.way(&call, self.codec)).await
+            Err(error) if self.contracts.record_refusal(&call, &encoding, &error) => {
+                self.attempt(&call, &self.contracts.encoding(&call, self.codec)).await
             }
             result => result,
         }
@@ -106,9 +106,9 @@ impl HttpRemote {
         if let Some(fingerprint) =
             response.headers().get(headers::CONTRACT).and_then(headers::read_contract)
         {
-            self.contracts.answered(call, encoding, fingerprint);
+            self.contracts.record_fingerprint(call, encoding, fingerprint);
         }
-        encoding.judge(call, reply::read(call, codec, response, self.max_reply).await)
+        encoding.annotate(call, reply::read(call, codec, response, self.max_reply).await)
     }
 
     /// Backoff: waits until a call may dial an endpoint that could not be reached. Fails at once if

@@ -86,7 +86,7 @@ impl Accepting {
 
     /// Waits for a free slot, then for a client. Other clients wait in the backlog of the system.
     async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
-        self.connection_slots.room().await;
+        self.connection_slots.wait_for_slot().await;
         loop {
             match listener.accept().await {
                 Ok(accepted) => return accepted,

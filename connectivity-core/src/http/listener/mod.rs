@@ -170,7 +170,7 @@ struct App {
 impl App {
     /// Returns the axum router for the connections of one IO thread.
     fn router_on(&self, thread: &IoThread<Work>, policies: &InlinePolicies) -> axum::Router {
-        let work = Workplace::apart(thread, Handle::current(), policies.clone());
+        let work = Workplace::off_thread(thread, Handle::current(), policies.clone());
         let app = self.gateway.clone().with_workplace(work).into_router();
         #[cfg(feature = "mcp")]
         let app = match &self.tools {

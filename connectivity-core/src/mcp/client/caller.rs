@@ -151,8 +151,8 @@ impl McpRemote {
     /// Records that the server replied. Over HTTP a request may have failed since the session began
     /// while the session stayed open; this clears that failure.
     fn record_reply(&self) {
-        let _ = self.link.noted(Ok(()));
-        self.link.answered();
+        let _ = self.link.record_outcome(Ok(()));
+        self.link.record_reply();
     }
 
     /// Records a request that failed without ending the session, and returns its error. Over HTTP
@@ -163,7 +163,7 @@ impl McpRemote {
         (kind, message, sent): (ErrorKind, String, Sent),
     ) -> Error {
         if matches!(kind, ErrorKind::Connect | ErrorKind::Closed) {
-            let _ = self.link.noted::<()>(Err(DialError { kind, ..DialError::connect(&message) }));
+            let _ = self.link.record_outcome::<()>(Err(DialError { kind, ..DialError::connect(&message) }));
         }
         call.failed(kind, message).with_sent(sent)
     }

@@ -171,7 +171,7 @@ impl Listener for McpListener {
             // block all other threads.
             let (threads, ended) = IoThreads::start("mcp", 1).map_err(bind_error)?;
             let work =
-                Workplace::apart(threads.get(0), Handle::current(), InlinePolicies::default());
+                Workplace::off_thread(threads.get(0), Handle::current(), InlinePolicies::default());
             let inner = self.build_inner(inbound, work);
             let (endpoint, freed) =
                 self.bind(inner.catalogue.requires_auth(), threads.get(0)).await?;

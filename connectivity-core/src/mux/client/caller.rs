@@ -47,21 +47,21 @@ impl<D: MuxDial> MuxRemote<D> {
     }
 
     async fn send(self: Arc<Self>, call: Call) -> Result<Reply, Error> {
-        let connection = self.link.dialled();
+        let connection = self.link.connection_number();
         // Load first: an unconditional store would make all threads contend for the cache line.
         if self.learned_from.load(Ordering::Relaxed) != connection {
             self.learned_from.store(connection, Ordering::Relaxed);
             self.contracts.forget_differences();
         }
-        let encoding = self.contracts.way(&call, self.codec);
+        let encoding = self.contracts.encoding(&call, self.codec);
         match self.attempt(&call, &encoding).await {
             // The row's codec does not suit both contracts. Now `contracts` knows the difference
             // and selects another encoding.
-            Err(error) if self.contracts.refused(&call, &encoding, &error) => {
-                let encoding = self.contracts.way(&call, self.codec);
-                encoding.judge(&call, self.attempt(&call, &encoding).await)
+            Err(error) if self.contracts.record_refusal(&call, &encoding, &error) => {
+                let encoding = self.contracts.encoding(&call, self.codec);
+                encoding.annotate(&call, self.attempt(&call, &encoding).await)
             }
-            result => encoding.judge(&call, result),
+            result => encoding.annotate(&call, result),
         }
     }
 

@@ -34,7 +34,11 @@ struct OffThread {
 impl Workplace {
     /// Creates a workplace for the connections of an IO thread. The implementations run on the
     /// runtime `user`.
-    pub(crate) fn apart(thread: &IoThread<Work>, user: Handle, policies: InlinePolicies) -> Self {
+    pub(crate) fn off_thread(
+        thread: &IoThread<Work>,
+        user: Handle,
+        policies: InlinePolicies,
+    ) -> Self {
         Self(Some(OffThread { user, policies, queue: thread.queue() }))
     }
 

@@ -109,7 +109,7 @@ impl<D: Dial> Link<D> {
     }
 
     /// Returns the number of connections so far, which identifies the current one.
-    pub(crate) fn dialled(&self) -> usize {
+    pub(crate) fn connection_number(&self) -> usize {
         self.dialled.load(Ordering::Relaxed)
     }
 
@@ -156,7 +156,7 @@ impl<D: Dial> Link<D> {
     }
 
     /// Records a reply on the current connection.
-    pub(crate) fn answered(&self) {
+    pub(crate) fn record_reply(&self) {
         if !self.answered.load(Ordering::Relaxed) {
             self.answered.store(true, Ordering::Relaxed);
             self.backoff.reached();
@@ -186,7 +186,7 @@ impl<D: Dial> Link<D> {
             if let Some(due) = due {
                 tokio::time::sleep_until(due).await;
             }
-            let dialled = link.noted(link.dial.dial().await).map(Arc::new);
+            let dialled = link.record_outcome(link.dial.dial().await).map(Arc::new);
             match &dialled {
                 Ok(connection) => {
                     link.answered.store(false, Ordering::Relaxed);
@@ -211,12 +211,12 @@ impl<D: Dial> Link<D> {
     }
 
     /// Records whether the peer was reached, and returns the result unchanged.
-    pub(crate) fn noted<T>(&self, reached: Result<T, DialError>) -> Result<T, DialError> {
-        match &reached {
+    pub(crate) fn record_outcome<T>(&self, outcome: Result<T, DialError>) -> Result<T, DialError> {
+        match &outcome {
             Ok(_) => self.health.reached(),
             Err(cause) => self.health.failed(cause.message.clone()),
         }
-        reached
+        outcome
     }
 }
 
