@@ -163,7 +163,9 @@ impl McpRemote {
         (kind, message, sent): (ErrorKind, String, Sent),
     ) -> Error {
         if matches!(kind, ErrorKind::Connect | ErrorKind::Closed) {
-            let _ = self.link.record_outcome::<()>(Err(DialError { kind, ..DialError::connect(&message) }));
+            let _ = self
+                .link
+                .record_outcome::<()>(Err(DialError { kind, ..DialError::connect(&message) }));
         }
         call.failed(kind, message).with_sent(sent)
     }

@@ -74,7 +74,7 @@ impl<D: MuxDial> Link<D> {
                 }
                 CallOutcome::CallFailure(failure) => Ok(LinkReply::CallFailure(failure)),
             };
-            self.answered();
+            self.record_reply();
             return result;
         }
         Err(fail(ErrorKind::Closed, "connections break as soon as they are made", Sent::No))
@@ -95,7 +95,11 @@ impl<D: MuxDial> Link<D> {
             // Needed for a large body too: on the connection of small calls the server announces
             // its shutdown.
             let shared = self.connection().await?;
-            if is_small { Ok(shared) } else { self.record_outcome(self.dial().single().await).map(Arc::new) }
+            if is_small {
+                Ok(shared)
+            } else {
+                self.record_outcome(self.dial().single().await).map(Arc::new)
+            }
         };
         let dialled = match call.context().deadline() {
             Some(deadline) => tokio::time::timeout_at(deadline, dialled).await,
