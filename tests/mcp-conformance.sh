@@ -13,7 +13,7 @@ npm install --prefix "$tools" --no-fund --no-audit --silent \
 conformance() { "$tools/node_modules/.bin/node" "$tools/node_modules/@modelcontextprotocol/conformance/dist/index.js" "$@"; }
 inspector() { "$tools/node_modules/.bin/mcp-inspector" --cli "$target/debug/examples/mcp-tools" "$@"; }
 
-cargo build -q --locked -p tests --bin tools
+cargo build -q --locked -p tests --bin mcp-server
 cargo build -q --locked -p examples --example mcp-tools
 
 passes="server-initialize ping tools-list tools-call-simple-text tools-call-error dns-rebinding-protection"
@@ -35,7 +35,7 @@ known=$(tr -s ' \n' '\n' <<<"$passes ${left_out[*]}" | sort)
 [ "$listed" = "$known" ] || { echo "scenarios that are neither run nor left out:"; comm -3 <(echo "$listed") <(echo "$known"); exit 1; }
 
 urls=$(mktemp)
-"$target/debug/tools" >"$urls" &
+"$target/debug/mcp-server" >"$urls" &
 server=$!
 trap 'kill "$server"; rm -f "$urls"' EXIT
 until [ -s "$urls" ]; do kill -0 "$server"; sleep 0.1; done

@@ -11,7 +11,7 @@ use tests::shop::*;
 /// Two routers on one file, and what changes it.
 struct World {
     _dir: tempfile::TempDir,
-    near: Router,
+    router: Router,
     other: Router,
     billing: BillingClient,
     admin: Admin,
@@ -21,11 +21,11 @@ impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("routes.db");
-        let near = Router::open_or_create(&path).await.unwrap();
-        register!(near, Billing => Shop::at("here")).unwrap();
+        let router = Router::open_or_create(&path).await.unwrap();
+        register!(router, Billing => Shop::at("here")).unwrap();
         let other = Router::open(&path).await.unwrap();
-        let (billing, admin) = (BillingClient::new(&near), Admin::open(&path).await.unwrap());
-        Self { _dir: dir, near, other, billing, admin }
+        let (billing, admin) = (BillingClient::new(&router), Admin::open(&path).await.unwrap());
+        Self { _dir: dir, router, other, billing, admin }
     }
 }
 
@@ -42,25 +42,25 @@ async fn seen(router: &Router, generation: u64) {
 #[tokio::test]
 async fn a_change_by_a_routers_admin_is_in_force_when_it_returns() {
     let world = World::new().await;
-    let World { near, other, billing, .. } = &world;
-    let admin = near.admin().unwrap();
+    let World { router, other, billing, .. } = &world;
+    let admin = router.admin().unwrap();
     for _ in 0..20 {
         admin.set_strategy("billing", "noop").await.unwrap();
         assert_eq!(billing.quote("abc").await, Ok(7));
         let change = admin.set_strategy("billing", "local").await.unwrap().unwrap();
-        assert_eq!((billing.quote("abc").await, near.generation()), (Ok(3), change.generation));
+        assert_eq!((billing.quote("abc").await, router.generation()), (Ok(3), change.generation));
     }
     let change = admin.set_strategy("billing", "noop").await.unwrap().unwrap();
     seen(other, change.generation).await;
     assert_eq!(other.inspect().route("billing").unwrap().strategy.as_deref(), Some("noop"));
     assert!(admin.dry_run().set_strategy("billing", "local").await.unwrap().is_some());
-    assert_eq!((billing.quote("abc").await, near.generation()), (Ok(7), change.generation));
+    assert_eq!((billing.quote("abc").await, router.generation()), (Ok(7), change.generation));
 }
 
 #[tokio::test]
 async fn a_row_that_its_strategy_would_refuse_is_not_written() {
     let world = World::new().await;
-    let of_router = world.near.admin().unwrap();
+    let of_router = world.router.admin().unwrap();
     let tls = r#"{"ca_file":"/nowhere/ca.pem"}"#;
     let http = [" ", "example.com", "ftp://example.com/", "http://169.254.169.254/"]
         .map(|endpoint| ("http", endpoint, "{}"));
@@ -92,11 +92,11 @@ async fn a_row_that_its_strategy_would_refuse_is_not_written() {
 #[tokio::test]
 async fn a_change_made_in_this_process_is_seen_by_every_router_of_it() {
     let world = World::new().await;
-    let World { near, other, billing, admin, .. } = &world;
+    let World { router, other, billing, admin, .. } = &world;
     for _ in 0..10 {
         for (strategy, answer) in [("noop", 7), ("local", 3)] {
             let change = admin.set_strategy("billing", strategy).await.unwrap().unwrap();
-            seen(near, change.generation).await;
+            seen(router, change.generation).await;
             assert_eq!(billing.quote("abc").await, Ok(answer));
             seen(other, change.generation).await;
         }
@@ -106,25 +106,25 @@ async fn a_change_made_in_this_process_is_seen_by_every_router_of_it() {
 #[tokio::test]
 async fn a_rollback_moves_calls_back() {
     let world = World::new().await;
-    let World { near, billing, .. } = &world;
-    let admin = near.admin().unwrap();
-    let before = near.generation();
+    let World { router, billing, .. } = &world;
+    let admin = router.admin().unwrap();
+    let before = router.generation();
     admin.upsert(RouteSpec::new("billing.quote", "noop")).await.unwrap();
     admin.set_strategy("billing", "noop").await.unwrap();
     assert_eq!(billing.quote("abc").await, Ok(7));
     admin.rollback(before, None).await.unwrap();
     assert_eq!(billing.quote("abc").await, Ok(3));
-    assert!(near.inspect().route("billing.quote").is_none());
+    assert!(router.inspect().route("billing.quote").is_none());
 }
 
 #[tokio::test]
 async fn the_words_of_a_routers_own_transports_are_known() {
     let world = World::new().await;
-    let World { near, admin, .. } = &world;
+    let World { router, admin, .. } = &world;
     let spec = || RouteSpec::new("thumbnail", "mark").endpoint("there").config(r#"{"any key":1}"#);
     assert!(matches!(admin.upsert(spec()).await, Err(AdminError::UnknownStrategy { .. })));
     let echo = CallService::from_fn(async |_call| Ok(Reply::raw("")));
-    near.add_transport("mark", Mark(echo)).unwrap();
+    router.add_transport("mark", Mark(echo)).unwrap();
     admin.upsert(spec()).await.unwrap();
 }
 

@@ -94,9 +94,9 @@ async fn large_requests_that_stop_hold_up_no_other() {
         stopped.push(stream);
     }
     for strategy in ["unix", "quic", "http", "mcp"] {
-        let near = world.client(strategy, r#""timeout_ms":20000"#);
+        let client = world.client(strategy, r#""timeout_ms":20000"#);
         let body = format!("{{\"a\":\"{}\"}}", "x".repeat(300_000));
-        assert_eq!(near.call("echo", body.clone()).await.unwrap(), body, "{strategy}");
+        assert_eq!(client.call("echo", body.clone()).await.unwrap(), body, "{strategy}");
     }
     // One that is given up is told so: it did not run.
     let mut answer = Vec::new();
@@ -111,13 +111,13 @@ async fn large_requests_that_stop_hold_up_no_other() {
 async fn many_large_requests_of_one_client_are_all_served() {
     let world = World::new().await;
     for strategy in ["unix", "quic", "http", "mcp"] {
-        let near = world.client(strategy, r#""timeout_ms":240000"#);
+        let client = world.client(strategy, r#""timeout_ms":240000"#);
         let body = Bytes::from(format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20)));
         let calls: Vec<_> = (0..64)
             .map(|_| {
-                let (near, body) = (near.clone(), body.clone());
+                let (client, body) = (client.clone(), body.clone());
                 tokio::spawn(async move {
-                    near.call("echo", body.clone()).await.map(|answer| answer == body)
+                    client.call("echo", body.clone()).await.map(|answer| answer == body)
                 })
             })
             .collect();
@@ -134,11 +134,11 @@ async fn a_large_request_that_runs_keeps_no_other_from_beginning() {
     let world = World::new().await;
     for strategy in ["unix", "quic", "http"] {
         world.release.send_replace(false);
-        let near = world.client(strategy, r#""timeout_ms":60000"#);
+        let client = world.client(strategy, r#""timeout_ms":60000"#);
         let call = |name| {
-            let near = near.clone();
+            let client = client.clone();
             tokio::spawn(async move {
-                near.call(name, vec![7; 100_000]).await.map(|answer| answer.len())
+                client.call(name, vec![7; 100_000]).await.map(|answer| answer.len())
             })
         };
         world.held.store(0, Ordering::SeqCst);
@@ -163,14 +163,14 @@ async fn a_large_request_that_runs_keeps_no_other_from_beginning() {
 async fn a_body_over_the_servers_limit_is_refused_unsent() {
     let world = World::new().await;
     for strategy in ["unix", "quic", "http"] {
-        let near = world.client(strategy, r#""max_request_bytes":67108864"#);
-        let error = near.call("echo", vec![7; 17 << 20]).await.unwrap_err();
+        let client = world.client(strategy, r#""max_request_bytes":67108864"#);
+        let error = client.call("echo", vec![7; 17 << 20]).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.sent()),
             (ErrorKind::TooLarge, Sent::No),
             "{strategy}: {error}"
         );
-        assert_eq!(near.call("echo", "x").await.unwrap(), "x", "{strategy}");
+        assert_eq!(client.call("echo", "x").await.unwrap(), "x", "{strategy}");
     }
 }
 
@@ -184,8 +184,8 @@ async fn connections_that_do_not_begin_keep_nobody_out() {
             tokio::task::yield_now().await;
         }
     }
-    let near = world.client("unix", r#""timeout_ms":20000"#);
-    assert_eq!(near.call("echo", "x").await.unwrap(), "x");
+    let client = world.client("unix", r#""timeout_ms":20000"#);
+    assert_eq!(client.call("echo", "x").await.unwrap(), "x");
     // The oldest had to go.
     let mut oldest = silent.swap_remove(0);
     let gone = tokio::time::timeout(Duration::from_secs(5), oldest.read(&mut [0; 1])).await;

@@ -109,10 +109,10 @@ async fn an_error_that_cannot_be_sent_is_internal_and_its_cause_is_logged() {
 
 #[tokio::test]
 async fn the_caller_over_a_wire_sees_internal() {
-    let there = router(&MemoryRoutes::new());
-    register!(there, Stock => Here).unwrap();
+    let server_router = router(&MemoryRoutes::new());
+    register!(server_router, Stock => Here).unwrap();
     let unix = format!("@connectivity-causes-{}", std::process::id());
-    let server = Server::builder(&there)
+    let server = Server::builder(&server_router)
         .expose(["stock"])
         .unix(&unix)
         .http("127.0.0.1:0")
@@ -124,8 +124,9 @@ async fn the_caller_over_a_wire_sees_internal() {
         let routes = MemoryRoutes::new();
         routes.set("stock", strategy, Some(endpoint), "{}");
         let http = HttpTransport::new().allow_internal();
-        let near = Router::builder().source(routes).transport("http", http).build().unwrap();
-        let client = StockClient::new(&near);
+        let client_router =
+            Router::builder().source(routes).transport("http", http).build().unwrap();
+        let client = StockClient::new(&client_router);
         assert!(matches!(client.count("none").await, Err(StockError::Unknown)));
         match client.count("some").await {
             Err(StockError::Connectivity(error)) => is_internal(&error),

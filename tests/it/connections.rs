@@ -13,16 +13,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// A router with a raw service `echo` at an endpoint.
-fn near(endpoint: &str, config: &str) -> Router {
+fn client(endpoint: &str, config: &str) -> Router {
     let routes = MemoryRoutes::new();
     routes.set("echo", "http", Some(endpoint), config);
     let builder = Router::builder().source(routes);
     builder.transport("http", HttpTransport::new().allow_internal()).build().unwrap()
 }
 
-async fn within(ms: u64, near: &Router, body: &'static str) -> Result<bytes::Bytes, Error> {
+async fn within(ms: u64, client: &Router, body: &'static str) -> Result<bytes::Bytes, Error> {
     let context = Context::new().with_timeout(Duration::from_millis(ms));
-    context::scope(context, near.call("echo", body)).await
+    context::scope(context, client.call("echo", body)).await
 }
 
 async fn until(reached: impl Fn() -> bool) {
@@ -68,22 +68,22 @@ async fn slow() -> (String, Arc<AtomicUsize>) {
 #[tokio::test]
 async fn a_call_waits_for_a_connection_until_its_deadline_and_those_that_go_make_room() {
     let (endpoint, requests) = slow().await;
-    let near = near(&endpoint, r#"{"timeout_ms":600000}"#);
+    let client = client(&endpoint, r#"{"timeout_ms":600000}"#);
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..256 {
-        let near = near.clone();
-        calls.spawn(async move { near.call("echo", "slow").await.map(drop) });
+        let client = client.clone();
+        calls.spawn(async move { client.call("echo", "slow").await.map(drop) });
     }
     until(|| requests.load(Ordering::SeqCst) == 256).await;
-    let error = within(300, &near, "quick").await.unwrap_err();
+    let error = within(300, &client, "quick").await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No));
     assert_eq!(requests.load(Ordering::SeqCst), 256, "it waited");
     let waiting = tokio::spawn({
-        let near = near.clone();
-        async move { near.call("echo", "quick").await }
+        let client = client.clone();
+        async move { client.call("echo", "quick").await }
     });
     // One that waits and is given up is not in the way of the others.
-    drop(within(10, &near, "quick").await);
+    drop(within(10, &client, "quick").await);
     calls.abort_all();
     assert_eq!(waiting.await.unwrap().unwrap(), "ok");
 }
@@ -92,12 +92,12 @@ async fn a_call_waits_for_a_connection_until_its_deadline_and_those_that_go_make
 async fn a_call_that_ends_during_the_handshake_has_sent_nothing_whatever_its_body() {
     // It lets clients in and never says a word.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let near = near(
+    let client = client(
         &format!("https://{}/echo", listener.local_addr().unwrap()),
         r#"{"insecure_tls":true}"#,
     );
     for body in ["", "some"] {
-        let error = within(500, &near, body).await.unwrap_err();
+        let error = within(500, &client, body).await.unwrap_err();
         assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No), "{body:?}");
     }
 }
@@ -108,9 +108,9 @@ async fn a_connection_that_ends_before_the_request_has_sent_nothing() {
     let endpoint = format!("http://{}/echo", listener.local_addr().unwrap());
     let (mut unsent, rounds) = (0, 20);
     for _ in 0..rounds {
-        let near = near(&endpoint, "{}");
+        let client = client(&endpoint, "{}");
         let body = if unsent % 2 == 0 { "some" } else { "" };
-        let mut call = Box::pin(near.call("echo", body));
+        let mut call = Box::pin(client.call("echo", body));
         tokio::select! {
             biased;
             reply = &mut call => panic!("nobody has answered: {reply:?}"),
@@ -145,8 +145,8 @@ async fn a_call_that_ends_while_its_head_leaves_may_have_run() {
         (0..64).map(|n| format!(r#""x-{n}":"file:{}""#, large.display())).collect();
     let config = format!(r#"{{"headers":{{{}}}}}"#, headers.join(","));
     for body in ["", "some"] {
-        let near = near(&format!("http://{}/echo", listener.local_addr().unwrap()), &config);
-        let mut call = Box::pin(within(3000, &near, body));
+        let client = client(&format!("http://{}/echo", listener.local_addr().unwrap()), &config);
+        let mut call = Box::pin(within(3000, &client, body));
         let error = (&mut call).await.unwrap_err();
         let (mut server, _) = listener.accept().unwrap();
         let began = server.read(&mut [0; 4]).unwrap() > 0;
@@ -180,12 +180,12 @@ fn answers_once(listener: std::net::TcpListener, closed: std::sync::mpsc::Sender
 #[tokio::test]
 async fn a_request_on_a_connection_that_was_closed_before_goes_out_on_the_next() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let near = near(&format!("http://{}/echo", listener.local_addr().unwrap()), "{}");
+    let client = client(&format!("http://{}/echo", listener.local_addr().unwrap()), "{}");
     let (closed, is_closed) = std::sync::mpsc::channel();
     answers_once(listener, closed);
     let mut answered = 0;
     for _ in 0..50 {
-        match near.call("echo", "some").await {
+        match client.call("echo", "some").await {
             Ok(_) => answered += 1,
             // It left before the end of the connection was seen: only what has not left goes out
             // once more.

@@ -172,8 +172,8 @@ pub mod v2 {
 const STRATEGIES: [&str; 3] = ["http", "quic", "unix"];
 
 /// The far program, with either contract.
-struct Far {
-    server: Server,
+struct TestServer {
+    handle: Server,
     strategy: &'static str,
     address: String,
     config: String,
@@ -193,7 +193,7 @@ fn anywhere(strategy: &str) -> String {
     }
 }
 
-async fn serve(router: &Router, strategy: &'static str, address: &str, ran: Ran) -> Far {
+async fn serve(router: &Router, strategy: &'static str, address: &str, ran: Ran) -> TestServer {
     let tls = Tls::self_signed(["localhost"]).unwrap();
     let (builder, pin) = (Server::builder(router).expose(["orders"]), tls.pin_sha256());
     let (builder, config) = match strategy {
@@ -201,31 +201,31 @@ async fn serve(router: &Router, strategy: &'static str, address: &str, ran: Ran)
         "unix" => (builder.unix(address), "{}".to_owned()),
         _ => (builder.quic(address, tls), format!(r#"{{"pin_sha256":"{pin}"}}"#)),
     };
-    let server = builder.start().await.unwrap();
-    let address = server.address(strategy).unwrap().to_owned();
-    Far { server, strategy, address, config, ran }
+    let handle = builder.start().await.unwrap();
+    let address = handle.address(strategy).unwrap().to_owned();
+    TestServer { handle, strategy, address, config, ran }
 }
 
-async fn old_far(strategy: &'static str, address: &str) -> Far {
+async fn old_server(strategy: &'static str, address: &str) -> TestServer {
     let (router, ran) = (router(&MemoryRoutes::new()), Ran::default());
     register!(router, v1::Orders => ran.clone()).unwrap();
     serve(&router, strategy, address, ran).await
 }
 
-async fn new_far(strategy: &'static str, address: &str) -> Far {
+async fn new_server(strategy: &'static str, address: &str) -> TestServer {
     let (router, ran) = (router(&MemoryRoutes::new()), Ran::default());
     register!(router, v2::Orders => ran.clone()).unwrap();
     serve(&router, strategy, address, ran).await
 }
 
 /// The near program's router.
-fn near(far: &Far) -> Router {
+fn client_router(server: &TestServer) -> Router {
     let routes = MemoryRoutes::new();
-    let endpoint = match far.strategy {
-        "http" => format!("http://{}/orders", far.address),
-        _ => far.address.clone(),
+    let endpoint = match server.strategy {
+        "http" => format!("http://{}/orders", server.address),
+        _ => server.address.clone(),
     };
-    routes.set("orders", far.strategy, Some(&endpoint), &far.config);
+    routes.set("orders", server.strategy, Some(&endpoint), &server.config);
     let http = HttpTransport::new().allow_internal();
     Router::builder().source(routes).transport("http", http).build().unwrap()
 }
@@ -255,8 +255,8 @@ async fn an_implementation_of_another_contract_than_that_of_a_client_is_refused_
 #[tokio::test]
 async fn equal_contracts_go_as_bincode_without_a_word() {
     for strategy in STRATEGIES {
-        let far = new_far(strategy, &anywhere(strategy)).await;
-        let router = near(&far);
+        let server = new_server(strategy, &anywhere(strategy)).await;
+        let router = client_router(&server);
         let orders = v2::OrdersClient::new(&router);
         let order = v2::Order {
             id: "17".into(),
@@ -272,25 +272,25 @@ async fn equal_contracts_go_as_bincode_without_a_word() {
 #[tokio::test]
 async fn one_more_optional_field_works_in_both_directions() {
     for strategy in STRATEGIES {
-        let far = new_far(strategy, &anywhere(strategy)).await;
-        let router = near(&far);
+        let server = new_server(strategy, &anywhere(strategy)).await;
+        let router = client_router(&server);
         let old = v1::OrdersClient::new(&router);
         let order = v1::Order { id: "17".into(), lines: vec![("pen".into(), 2)] };
         for _ in 0..3 {
             assert_eq!(old.place(order.clone()).await, Ok(order.clone()));
             assert_eq!(old.list(5).await, Ok(5));
         }
-        assert_eq!(far.ran.count(), 6);
+        assert_eq!(server.ran.count(), 6);
 
-        let far = old_far(strategy, &anywhere(strategy)).await;
-        let router = near(&far);
+        let server = old_server(strategy, &anywhere(strategy)).await;
+        let router = client_router(&server);
         let new = v2::OrdersClient::new(&router);
         let order = v2::Order { id: "17".into(), note: None, lines: vec![] };
         for _ in 0..3 {
             assert_eq!(new.place(order.clone()).await, Ok(order.clone()));
             assert_eq!(new.list(5, None).await, Ok(5));
         }
-        assert_eq!(far.ran.count(), 6);
+        assert_eq!(server.ran.count(), 6);
         let error = new.list(5, Some("17".into())).await.unwrap_err().inner();
         assert_eq!(
             (error.kind(), error.sent()),
@@ -312,8 +312,8 @@ async fn one_more_optional_field_works_in_both_directions() {
 #[tokio::test]
 async fn one_more_variant_works_unless_it_is_sent() {
     for strategy in STRATEGIES {
-        let far = old_far(strategy, &anywhere(strategy)).await;
-        let new = v2::OrdersClient::new(&near(&far));
+        let server = old_server(strategy, &anywhere(strategy)).await;
+        let new = v2::OrdersClient::new(&client_router(&server));
         // As bincode, `Open` of the one is `Paid` of the other.
         assert_eq!(new.mark(v2::State::Open).await, Ok(v2::State::Open));
         assert_eq!(new.mark(v2::State::Paid(5)).await, Ok(v2::State::Paid(5)));
@@ -325,28 +325,28 @@ async fn one_more_variant_works_unless_it_is_sent() {
                 .contains("the argument `state`: unknown variant, expected `Open` or `Paid`"),
             "{error}"
         );
-        assert_eq!(far.ran.count(), 2);
+        assert_eq!(server.ran.count(), 2);
 
-        let far = new_far(strategy, &anywhere(strategy)).await;
-        let old = v1::OrdersClient::new(&near(&far));
+        let server = new_server(strategy, &anywhere(strategy)).await;
+        let old = v1::OrdersClient::new(&client_router(&server));
         let error = old.mark(v1::State::Open).await.unwrap_err().inner();
         assert_eq!(
             (error.kind(), error.sent()),
             (ErrorKind::Contract, Sent::Yes),
             "the reply is the new variant"
         );
-        assert_eq!(far.ran.count(), 1);
+        assert_eq!(server.ran.count(), 1);
     }
 }
 
 #[tokio::test]
 async fn one_more_method_is_unimplemented_at_the_old_end_only() {
     for strategy in STRATEGIES {
-        let far = new_far(strategy, &anywhere(strategy)).await;
-        assert_eq!(v1::OrdersClient::new(&near(&far)).ping().await, Ok(1));
+        let server = new_server(strategy, &anywhere(strategy)).await;
+        assert_eq!(v1::OrdersClient::new(&client_router(&server)).ping().await, Ok(1));
 
-        let far = old_far(strategy, &anywhere(strategy)).await;
-        let new = v2::OrdersClient::new(&near(&far));
+        let server = old_server(strategy, &anywhere(strategy)).await;
+        let new = v2::OrdersClient::new(&client_router(&server));
         let error = new.track("17".into()).await.unwrap_err().inner();
         assert_eq!((error.kind(), error.sent()), (ErrorKind::Unimplemented, Sent::No));
         assert_eq!(new.ping().await, Ok(1));
@@ -356,8 +356,8 @@ async fn one_more_method_is_unimplemented_at_the_old_end_only() {
 #[tokio::test]
 async fn an_incompatible_change_is_told_before_anything_runs() {
     for strategy in STRATEGIES {
-        let far = old_far(strategy, &anywhere(strategy)).await;
-        let new = v2::OrdersClient::new(&near(&far));
+        let server = old_server(strategy, &anywhere(strategy)).await;
+        let new = v2::OrdersClient::new(&client_router(&server));
         for _ in 0..2 {
             let error = new.cancel("17".into()).await.unwrap_err().inner();
             assert_eq!(
@@ -369,7 +369,7 @@ async fn an_incompatible_change_is_told_before_anything_runs() {
                 ("here `cancel(id: string) -> unit", "there `cancel(id: u64) -> unit");
             assert!(error.message().contains(here) && error.message().contains(there), "{error}");
         }
-        assert_eq!(far.ran.count(), 0);
+        assert_eq!(server.ran.count(), 0);
 
         let error = new.total().await.unwrap_err().inner();
         assert_eq!(
@@ -378,15 +378,15 @@ async fn an_incompatible_change_is_told_before_anything_runs() {
             "it ran, and its reply is another"
         );
         assert!(error.message().contains("there `total() -> u64"), "{error}");
-        assert_eq!(far.ran.count(), 1);
+        assert_eq!(server.ran.count(), 1);
     }
 }
 
 #[tokio::test]
 async fn what_bincode_cannot_carry_goes_as_json_from_the_start() {
     for strategy in STRATEGIES {
-        let far = old_far(strategy, &anywhere(strategy)).await;
-        let router = near(&far);
+        let server = old_server(strategy, &anywhere(strategy)).await;
+        let router = client_router(&server);
         let orders = v1::OrdersClient::new(&router);
         assert_eq!(orders.annotate(serde_json::json!({"a": [1, null, "b"]})).await, Ok(()));
         assert_eq!(
@@ -399,50 +399,50 @@ async fn what_bincode_cannot_carry_goes_as_json_from_the_start() {
 #[tokio::test]
 async fn bincode_without_a_fingerprint_is_refused_unread() {
     for strategy in STRATEGIES {
-        let far = old_far(strategy, &anywhere(strategy)).await;
+        let server = old_server(strategy, &anywhere(strategy)).await;
         // A name of the same service without a contract in this program: nothing to compare,
         // nothing to encode anew.
-        let router = near(&far);
+        let router = client_router(&server);
         let call = Call::encoded(Name::parse("orders.cancel").unwrap(), Codec::Bincode, vec![7u8]);
         let error = router.send(call).await.unwrap_err();
         assert_eq!((error.kind(), error.sent()), (ErrorKind::Contract, Sent::No));
         assert!(error.message().contains("`cancel(id: u64) -> unit"), "{error}");
         let call = Call::encoded(Name::parse("orders.cancel").unwrap(), Codec::Json, r#"{"id":7}"#);
         assert!(!router.send(call).await.unwrap().is_app_error());
-        assert_eq!(far.ran.count(), 1);
+        assert_eq!(server.ran.count(), 1);
     }
 }
 
 #[tokio::test]
 async fn a_far_end_that_catches_up_gets_bincode_again() {
-    let far = old_far("http", &anywhere("http")).await;
-    let address = far.address.clone();
-    let router = near(&far);
+    let server = old_server("http", &anywhere("http")).await;
+    let address = server.address.clone();
+    let router = client_router(&server);
     let new = v2::OrdersClient::new(&router);
     assert_eq!(new.list(5, None).await, Ok(5));
     assert_eq!(warnings(&router).len(), 1);
-    far.server.shutdown(Duration::from_secs(5)).await;
+    server.handle.shutdown(Duration::from_secs(5)).await;
 
-    let far = new_far("http", &address).await;
+    let server = new_server("http", &address).await;
     for _ in 0..100 {
         assert_eq!(warnings(&router).len(), 1, "one answer is no proof");
         assert_eq!(new.list(5, None).await, Ok(5));
     }
     assert_eq!(warnings(&router), [""; 0]);
     assert_eq!(new.list(5, None).await, Ok(5));
-    assert_eq!(far.ran.count(), 101);
+    assert_eq!(server.ran.count(), 101);
 }
 
 #[tokio::test]
 async fn a_new_connection_asks_anew_what_the_far_end_is() {
-    let far = old_far("unix", &anywhere("unix")).await;
-    let (router, address) = (near(&far), far.address.clone());
+    let server = old_server("unix", &anywhere("unix")).await;
+    let (router, address) = (client_router(&server), server.address.clone());
     let new = v2::OrdersClient::new(&router);
     assert_eq!(new.list(5, None).await, Ok(5));
     assert_eq!(warnings(&router).len(), 1);
-    far.server.shutdown(Duration::from_secs(5)).await;
+    server.handle.shutdown(Duration::from_secs(5)).await;
 
-    let _far = new_far("unix", &address).await;
+    let _server = new_server("unix", &address).await;
     for _ in 0..2 {
         assert_eq!(new.list(5, None).await, Ok(5));
     }

@@ -74,25 +74,33 @@ async fn serve(router: &Router, strategy: &str, address: &str) -> Result<Server,
 /// A server that can be stopped and started again at its port, and a client that knows it by name.
 struct World {
     strategy: &'static str,
-    far: Router,
+    server_router: Router,
     server: Option<Server>,
     port: u16,
-    _near: Router,
+    _client_router: Router,
     billing: BillingClient,
 }
 
 impl World {
     async fn new(strategy: &'static str, endpoint: impl Fn(u16) -> String, config: &str) -> Self {
-        let far = router(&MemoryRoutes::new());
-        register!(far, Billing => Shop::at("far")).unwrap();
-        let server = serve(&far, strategy, "127.0.0.1:0").await.unwrap();
+        let server_router = router(&MemoryRoutes::new());
+        register!(server_router, Billing => Shop::at("far")).unwrap();
+        let server = serve(&server_router, strategy, "127.0.0.1:0").await.unwrap();
         let port = server.address(strategy).unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
         let routes = MemoryRoutes::new();
         routes.set("billing", strategy, Some(&endpoint(port)), config);
         let http = HttpTransport::new().allow_internal();
-        let near = Router::builder().source(routes).transport("http", http).build().unwrap();
-        let billing = BillingClient::new(&near);
-        Self { strategy, far, server: Some(server), port, _near: near, billing }
+        let client_router =
+            Router::builder().source(routes).transport("http", http).build().unwrap();
+        let billing = BillingClient::new(&client_router);
+        Self {
+            strategy,
+            server_router,
+            server: Some(server),
+            port,
+            _client_router: client_router,
+            billing,
+        }
     }
 
     /// Breaks all connections. Nothing is drained: a client that dials meanwhile would be refused,
@@ -100,7 +108,7 @@ impl World {
     async fn restart(&mut self) {
         self.server.take().unwrap().shutdown(Duration::ZERO).await;
         let address = format!("127.0.0.1:{}", self.port);
-        self.server = Some(serve(&self.far, self.strategy, &address).await.unwrap());
+        self.server = Some(serve(&self.server_router, self.strategy, &address).await.unwrap());
     }
 
     async fn calls(&self) {

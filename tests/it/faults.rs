@@ -228,9 +228,10 @@ async fn a_far_end_that_is_not_there_yet_is_found_once_it_is() {
         let error = router.call(name, "x").await.unwrap_err();
         assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{name}");
     }
-    let far = tests::shop::router(&MemoryRoutes::new());
-    far.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
-    let builder = Server::builder(&far).expose(["echo"]).http(port.to_string()).unix(socket);
+    let server_router = tests::shop::router(&MemoryRoutes::new());
+    server_router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+    let builder =
+        Server::builder(&server_router).expose(["echo"]).http(port.to_string()).unix(socket);
     let _server = builder.start().await.unwrap();
     let generation = router.generation();
     for name in ["http", "unix"] {
@@ -441,19 +442,22 @@ async fn a_far_end_cannot_choose_how_long_or_what_an_error_text_is() {
 
 #[tokio::test]
 async fn what_an_implementation_says_of_its_failure_stays_in_its_process() {
-    let far = router(&MemoryRoutes::new());
+    let server_router = router(&MemoryRoutes::new());
     let leaky = async |_bytes| {
         Err(std::io::Error::other("secret: postgres://root:hunter2@db")).or_internal()
     };
-    far.register_raw("leaky", leaky).unwrap();
-    far.register_raw("panicky", async |_bytes| -> Result<bytes::Bytes, Error> {
-        panic!("secret: hunter2")
-    })
-    .unwrap();
+    server_router.register_raw("leaky", leaky).unwrap();
+    server_router
+        .register_raw("panicky", async |_bytes| -> Result<bytes::Bytes, Error> {
+            panic!("secret: hunter2")
+        })
+        .unwrap();
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("far.sock").display().to_string();
-    let builder =
-        Server::builder(&far).expose(["leaky", "panicky"]).http("127.0.0.1:0").unix(socket.clone());
+    let builder = Server::builder(&server_router)
+        .expose(["leaky", "panicky"])
+        .http("127.0.0.1:0")
+        .unix(socket.clone());
     let server = builder.start().await.unwrap();
     let http = server.address("http").unwrap().to_owned();
     let (routes, router, _) = world();

@@ -35,7 +35,7 @@ impl Canaries {
     }
 }
 
-fn near(http: HttpTransport, endpoint: &str) -> Router {
+fn client_router(http: HttpTransport, endpoint: &str) -> Router {
     let routes = MemoryRoutes::new();
     routes.set("thumb", "http", Some(endpoint), "{}");
     Router::builder().source(routes).transport("http", http).build().unwrap()
@@ -88,7 +88,8 @@ async fn no_spelling_of_this_machine_is_reached_and_each_says_why() {
         "127.0.0.1\t",
         "\r\n127.0.0.1",
     ] {
-        let router = near(HttpTransport::new(), &format!("http://{host}:{}/thumb", canaries.port));
+        let router =
+            client_router(HttpTransport::new(), &format!("http://{host}:{}/thumb", canaries.port));
         let state = router.inspect().route("thumb").unwrap().state.clone();
         assert!(
             matches!(state, RouteState::Bad { ref why, .. } if why.starts_with("endpoint: ")),
@@ -98,8 +99,10 @@ async fn no_spelling_of_this_machine_is_reached_and_each_says_why() {
         assert_eq!((error.kind(), error.sent()), (ErrorKind::RouteInvalid, Sent::No), "{host}");
     }
     for scheme in ["file", "ftp", "gopher", "ws", "unix", "data", "javascript"] {
-        let router =
-            near(HttpTransport::new(), &format!("{scheme}://127.0.0.1:{}/thumb", canaries.port));
+        let router = client_router(
+            HttpTransport::new(),
+            &format!("{scheme}://127.0.0.1:{}/thumb", canaries.port),
+        );
         assert_eq!(
             router.call("thumb", "x").await.unwrap_err().kind(),
             ErrorKind::RouteInvalid,
@@ -111,7 +114,7 @@ async fn no_spelling_of_this_machine_is_reached_and_each_says_why() {
 
 #[tokio::test]
 async fn a_name_that_cannot_be_looked_up_is_an_error_of_the_call() {
-    let router = near(HttpTransport::new(), "http://nobody.invalid/thumb");
+    let router = client_router(HttpTransport::new(), "http://nobody.invalid/thumb");
     assert_eq!(
         router.inspect().route("thumb").unwrap().state,
         RouteState::InForce,
@@ -138,8 +141,10 @@ async fn no_redirect_is_followed() {
     tokio::spawn(async move { axum::serve(socket, app).await });
     for status in [301, 302, 303, 307, 308] {
         // Even where the guard would let it through.
-        let router =
-            near(HttpTransport::new().allow_internal(), &format!("http://{address}/{status}"));
+        let router = client_router(
+            HttpTransport::new().allow_internal(),
+            &format!("http://{address}/{status}"),
+        );
         let error = router.call("thumb", "x").await.unwrap_err();
         assert!(
             error.kind() == ErrorKind::Remote && error.message().contains(&status.to_string()),
@@ -155,7 +160,7 @@ const PROXY_TEST: &str = "CONNECTIVITY_TEST_ENDPOINT";
 #[tokio::test]
 async fn a_proxy_in_the_environment_is_ignored() {
     if let Ok(endpoint) = std::env::var(PROXY_TEST) {
-        let router = near(HttpTransport::new().allow_internal(), &endpoint);
+        let router = client_router(HttpTransport::new().allow_internal(), &endpoint);
         assert_eq!(router.call("thumb", "x").await.unwrap(), "direct");
         return;
     }

@@ -41,12 +41,12 @@ const RETRY: u8 = 3;
 /// only the beginnings get through to the server, of what the server says only the question whether
 /// the address is right. Returns once the server has answered to all.
 async fn leave_unfinished(server: &str, alpn: &[u8]) -> impl Sized + use<> {
-    let (near, far) = (
+    let (client_side, server_side) = (
         UdpSocket::bind("127.0.0.1:0").await.unwrap(),
         UdpSocket::bind("127.0.0.1:0").await.unwrap(),
     );
-    far.connect(server).await.unwrap();
-    let address = near.local_addr().unwrap();
+    server_side.connect(server).await.unwrap();
+    let address = client_side.local_addr().unwrap();
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let client = endpoint.local_addr().unwrap();
     let (answered, mut answers) = tokio::sync::watch::channel(0);
@@ -54,17 +54,17 @@ async fn leave_unfinished(server: &str, alpn: &[u8]) -> impl Sized + use<> {
         let (mut begins, mut answer, mut ids) = ([0; 2048], [0; 2048], HashSet::new());
         loop {
             tokio::select! {
-                read = near.recv(&mut begins) => {
+                read = client_side.recv(&mut begins) => {
                     let datagram = &begins[..read.unwrap()];
                     if packet_type(datagram) == Some(INITIAL) {
-                        let _ = far.send(datagram).await;
+                        let _ = server_side.send(datagram).await;
                     }
                 }
-                read = far.recv(&mut answer) => {
+                read = server_side.recv(&mut answer) => {
                     let Ok(read) = read else { continue };
                     let datagram = &answer[..read];
                     match packet_type(datagram) {
-                        Some(RETRY) => drop(near.send_to(datagram, client).await),
+                        Some(RETRY) => drop(client_side.send_to(datagram, client).await),
                         Some(_) => {
                             let length = usize::from(datagram[5]);
                             if ids.insert(datagram[6..6 + length].to_vec()) {
@@ -101,11 +101,11 @@ async fn handshakes_that_are_left_unfinished_keep_no_good_client_out() {
         .unwrap()
         .client_ca(files.write("ca.pem", &authority.pem()))
         .unwrap();
-    let far = Router::builder().source(MemoryRoutes::new()).build().unwrap();
-    far.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+    let server_router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
+    server_router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
     let mcp =
         McpListener::new("127.0.0.1:0", tls.clone()).mcp(|mcp| mcp.raw("echo", RawForm::Json));
-    let builder = Server::builder(&far).expose(["echo"]).listener("mcp", mcp);
+    let builder = Server::builder(&server_router).expose(["echo"]).listener("mcp", mcp);
     let server =
         builder.listener("quic", QuicListener::new("127.0.0.1:0", tls)).start().await.unwrap();
     let shows = files.shows(&Identity::new(Some(&authority), "orders.internal", |_| {}));
@@ -119,7 +119,7 @@ async fn handshakes_that_are_left_unfinished_keep_no_good_client_out() {
         let config = format!(r#"{{"timeout_ms":2000,"ca_file":{ca_file:?},{shows}{keys}}}"#);
         routes.set("echo", strategy, Some(address), &config);
         let builder = Router::builder().source(routes).transport("mcp", McpTransport::new());
-        let near = builder.build().unwrap();
-        assert_eq!(near.call("echo", r#"{"a":1}"#).await.unwrap(), r#"{"a":1}"#, "{strategy}");
+        let client = builder.build().unwrap();
+        assert_eq!(client.call("echo", r#"{"a":1}"#).await.unwrap(), r#"{"a":1}"#, "{strategy}");
     }
 }

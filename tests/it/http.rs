@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tests::shop::*;
 
 /// A second process in all but name: a router of its own behind a real port.
-struct Far {
+struct TestServer {
     /// Serves until it is dropped.
     _server: Server,
     router: Router,
@@ -22,7 +22,7 @@ struct Far {
     address: String,
 }
 
-async fn far() -> Far {
+async fn start_server() -> TestServer {
     let (router, shop) = (router(&MemoryRoutes::new()), Shop::at("far"));
     register!(router, Billing => shop.clone()).unwrap();
     router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
@@ -34,11 +34,11 @@ async fn far() -> Far {
         .await
         .unwrap();
     let address = server.address("http").unwrap().to_owned();
-    Far { _server: server, router, shop, address }
+    TestServer { _server: server, router, shop, address }
 }
 
 /// A router that reaches loopback, with a row for billing.
-async fn near(endpoint: &str, config: &str) -> (Router, BillingClient) {
+async fn client(endpoint: &str, config: &str) -> (Router, BillingClient) {
     let routes = MemoryRoutes::new();
     routes.set("billing", "http", Some(endpoint), config);
     let http = HttpTransport::new().allow_internal();
@@ -49,9 +49,9 @@ async fn near(endpoint: &str, config: &str) -> (Router, BillingClient) {
 
 #[tokio::test]
 async fn a_method_row_addresses_the_method_itself() {
-    let far = far().await;
+    let server = start_server().await;
     let routes = MemoryRoutes::new();
-    let endpoint = format!("http://{}/billing.quote", far.address);
+    let endpoint = format!("http://{}/billing.quote", server.address);
     routes.set("billing.quote", "http", Some(&endpoint), "{}");
     let http = HttpTransport::new().allow_internal();
     let router = Router::builder().source(routes).transport("http", http).build().unwrap();
@@ -72,8 +72,8 @@ async fn the_guard_refuses_loopback_unless_it_is_opened() {
 
 #[tokio::test]
 async fn raw_services_speak_to_go_peers_in_both_directions() {
-    let far = far().await;
-    let (status, text) = raw(&far.address, &post("/echo", "", "a\0b")).await;
+    let server = start_server().await;
+    let (status, text) = raw(&server.address, &post("/echo", "", "a\0b")).await;
     assert_eq!(status, 200);
     assert!(
         text.contains("content-type: application/octet-stream\r\n")
@@ -106,16 +106,16 @@ async fn raw_services_speak_to_go_peers_in_both_directions() {
 
 #[tokio::test]
 async fn an_error_tells_which_server_it_is_about() {
-    let far = far().await;
-    let (_router, billing) = near(&format!("http://{}/biling", far.address), "{}").await;
+    let server = start_server().await;
+    let (_router, billing) = client(&format!("http://{}/biling", server.address), "{}").await;
     let BillingError::Connectivity(error) = billing.quote("abc").await.unwrap_err() else {
         panic!("declined")
     };
     assert_eq!((error.kind(), error.sent()), (ErrorKind::NotRoutable, Sent::No));
-    assert!(error.message().starts_with(&format!("{} says: ", far.address)), "{error}");
+    assert!(error.message().starts_with(&format!("{} says: ", server.address)), "{error}");
 
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (_router, billing) = near(&format!("http://{nobody}/billing"), "{}").await;
+    let (_router, billing) = client(&format!("http://{nobody}/billing"), "{}").await;
     let BillingError::Connectivity(error) = billing.quote("abc").await.unwrap_err() else {
         panic!("declined")
     };
@@ -165,9 +165,9 @@ const JSON: &str = "content-type: application/json\r\n";
 
 #[tokio::test]
 async fn curl_gets_values_errors_and_hints() {
-    let far = far().await;
+    let server = start_server().await;
     let ask = |path: &'static str, headers: &'static str, body: &'static str| {
-        let (address, request) = (far.address.clone(), post(path, headers, body));
+        let (address, request) = (server.address.clone(), post(path, headers, body));
         async move { raw(&address, &request).await }
     };
     let (status, text) = ask("/billing.quote", JSON, r#"{"order":"17"}"#).await;
@@ -217,28 +217,29 @@ async fn curl_gets_values_errors_and_hints() {
             "{path}: {text}"
         );
     }
-    let (status, text) = raw(&far.address, "GET /billing.quote HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let (status, text) =
+        raw(&server.address, "GET /billing.quote HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert_eq!(status, 405);
     assert!(text.contains("allow: POST"), "{text}");
-    assert!(far.shop.journal.orders.lock().unwrap().is_empty());
+    assert!(server.shop.journal.orders.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_413_before_anything_runs() {
-    let far = far().await;
+    let server = start_server().await;
     let announced = "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 1099511627776\r\n\r\n";
-    let (status, text) = raw(&far.address, announced).await;
+    let (status, text) = raw(&server.address, announced).await;
     assert_eq!(status, 413, "{text}");
     for (size, status) in [(16 << 20, 200), ((16 << 20) + 1, 413)] {
         assert_eq!(
-            raw(&far.address, &post("/echo", "", &"x".repeat(size))).await.0,
+            raw(&server.address, &post("/echo", "", &"x".repeat(size))).await.0,
             status,
             "{size} bytes"
         );
     }
     let chunks = "POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
     let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
-    let mut stream = TcpStream::connect(&far.address).await.unwrap();
+    let mut stream = TcpStream::connect(&server.address).await.unwrap();
     stream.write_all(chunks.as_bytes()).await.unwrap();
     for _ in 0..17 {
         if stream.write_all(chunk.as_bytes()).await.is_err() {
@@ -267,9 +268,9 @@ async fn a_slow_body_is_cut_off() {
 
 #[tokio::test]
 async fn an_address_that_others_reach_needs_a_rule() {
-    let far = far().await;
+    let server = start_server().await;
     let open = |listener: HttpListener| {
-        Server::builder(&far.router).expose_all().listener("http", listener).start()
+        Server::builder(&server.router).expose_all().listener("http", listener).start()
     };
     let error = open(HttpListener::new("0.0.0.0:0")).await.unwrap_err().to_string();
     assert!(error.contains("open_to_everyone"), "{error}");
@@ -309,11 +310,12 @@ async fn nothing_is_exposed_that_is_not_named() {
 #[tokio::test]
 async fn a_noop_row_binds_calls_from_outside_too() {
     let routes = MemoryRoutes::new();
-    let (there, shop) = (router(&routes), Shop::at("far"));
-    register!(there, Billing => shop.clone()).unwrap();
+    let (server_router, shop) = (router(&routes), Shop::at("far"));
+    register!(server_router, Billing => shop.clone()).unwrap();
     routes.set("billing", "noop", None, "{}");
-    there.reload().await.unwrap();
-    let server = Server::builder(&there).expose_all().http("127.0.0.1:0").start().await.unwrap();
+    server_router.reload().await.unwrap();
+    let server =
+        Server::builder(&server_router).expose_all().http("127.0.0.1:0").start().await.unwrap();
     let address = server.address("http").unwrap();
     let (status, text) = raw(address, &post("/billing.quote", JSON, r#"{"order":"1"}"#)).await;
     assert_eq!(status, 200);
@@ -333,7 +335,7 @@ async fn a_gateway_mounts_into_an_axum_application() {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(socket, app).await });
-    let (_near, billing) = near(&format!("http://{address}/rpc/billing"), "{}").await;
+    let (_client, billing) = client(&format!("http://{address}/rpc/billing"), "{}").await;
     assert_eq!(billing.charge("17", 1).await.unwrap().served_by, "far");
 }
 

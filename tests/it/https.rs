@@ -24,13 +24,13 @@ use tests::certificates::*;
 use tests::shop::*;
 
 /// An https server in front of a gateway, which counts the requests that reach it.
-struct Far {
+struct TestServer {
     endpoint: String,
     requests: Arc<AtomicUsize>,
     hosts: Arc<Mutex<Vec<String>>>,
 }
 
-impl Far {
+impl TestServer {
     async fn new(identity: &Identity, clients: Option<&Ca>) -> Self {
         let (requests, hosts) =
             (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default());
@@ -61,7 +61,7 @@ impl Far {
     /// Calls it once, by a row with this config.
     async fn quote(&self, config: &str) -> Result<u64, Error> {
         let routes = MemoryRoutes::new();
-        near(&routes, &self.endpoint, config).quote().await
+        client(&routes, &self.endpoint, config).quote().await
     }
 }
 
@@ -105,19 +105,19 @@ async fn serve(acceptor: TlsAcceptor, stream: TcpStream, app: axum::Router) {
 }
 
 /// A router with one row, and a client.
-struct Near {
+struct TestClient {
     router: Router,
     billing: BillingClient,
 }
 
-fn near(routes: &MemoryRoutes, endpoint: &str, config: &str) -> Near {
+fn client(routes: &MemoryRoutes, endpoint: &str, config: &str) -> TestClient {
     routes.set("billing", "http", Some(endpoint), config);
     let http = HttpTransport::new().allow_internal();
     let router = Router::builder().source(routes.clone()).transport("http", http).build().unwrap();
-    Near { billing: BillingClient::new(&router), router }
+    TestClient { billing: BillingClient::new(&router), router }
 }
 
-impl Near {
+impl TestClient {
     async fn quote(&self) -> Result<u64, Error> {
         match self.billing.quote("abc").await {
             Ok(price) => Ok(price),
@@ -164,9 +164,9 @@ async fn a_certificate_that_satisfies_the_row_is_let_through() {
         ("nothing is verified", &own, None, r#"{"insecure_tls":true}"#.to_owned()),
         ("both sides", &good, Some(&clients), format!(r#"{{"ca_file":{ca_file:?},{shows}}}"#)),
     ] {
-        let far = Far::new(identity, clients).await;
-        assert_eq!(far.quote(&config).await, Ok(3), "{label}");
-        assert_eq!(far.requests(), 1, "{label}");
+        let server = TestServer::new(identity, clients).await;
+        assert_eq!(server.quote(&config).await, Ok(3), "{label}");
+        assert_eq!(server.requests(), 1, "{label}");
     }
 }
 
@@ -210,45 +210,45 @@ async fn a_certificate_that_does_not_is_refused_with_its_cause_before_a_request(
         ),
         (&good, Some(&other), &*stranger, "the other side refuses our certificate"),
     ] {
-        let far = Far::new(identity, clients).await;
-        let error = far.quote(config).await.unwrap_err();
+        let server = TestServer::new(identity, clients).await;
+        let error = server.quote(config).await.unwrap_err();
         assert!(error.message().contains(cause), "{cause}: {error}");
         assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
-        assert_eq!(far.requests(), 0, "{cause}");
+        assert_eq!(server.requests(), 0, "{cause}");
     }
 }
 
 #[tokio::test]
 async fn what_says_insecure_in_another_way_verifies_all_the_same() {
-    let far = Far::new(&Identity::new(None, "127.0.0.1", |_| {}), None).await;
+    let server = TestServer::new(&Identity::new(None, "127.0.0.1", |_| {}), None).await;
     for config in
         ["\"true\"", "1", "null", "[true]"].map(|value| format!(r#"{{"insecure_tls":{value}}}"#))
     {
         assert_eq!(
-            far.quote(&config).await.unwrap_err().kind(),
+            server.quote(&config).await.unwrap_err().kind(),
             ErrorKind::RouteInvalid,
             "{config}"
         );
     }
     for config in [r#"{"insecure_tl":true}"#, r#"{"Insecure_tls":true}"#, r#"{"insecure":true}"#] {
-        assert_eq!(far.quote(config).await.unwrap_err().kind(), ErrorKind::Connect, "{config}");
+        assert_eq!(server.quote(config).await.unwrap_err().kind(), ErrorKind::Connect, "{config}");
     }
-    assert_eq!(far.requests(), 0);
+    assert_eq!(server.requests(), 0);
 }
 
 #[tokio::test]
 async fn inspect_tells_that_nothing_is_verified_and_why_a_handshake_failed() {
-    let far = Far::new(&Identity::new(None, "127.0.0.1", |_| {}), None).await;
+    let server = TestServer::new(&Identity::new(None, "127.0.0.1", |_| {}), None).await;
     let routes = MemoryRoutes::new();
-    let near = near(&routes, &far.endpoint, r#"{"insecure_tls":true}"#);
-    assert_eq!(near.quote().await, Ok(3));
-    assert!(near.warnings()[0].contains("certificate checks are off"), "{:?}", near.warnings());
+    let client = client(&routes, &server.endpoint, r#"{"insecure_tls":true}"#);
+    assert_eq!(client.quote().await, Ok(3));
+    assert!(client.warnings()[0].contains("certificate checks are off"), "{:?}", client.warnings());
 
-    routes.set("billing", "http", Some(&far.endpoint), "{}");
-    near.router.reload().await.unwrap();
-    assert_eq!(near.warnings(), [""; 0]);
-    near.quote().await.unwrap_err();
-    let shown = format!("{:?}", near.router.inspect().route("billing").unwrap().transport);
+    routes.set("billing", "http", Some(&server.endpoint), "{}");
+    client.router.reload().await.unwrap();
+    assert_eq!(client.warnings(), [""; 0]);
+    client.quote().await.unwrap_err();
+    let shown = format!("{:?}", client.router.inspect().route("billing").unwrap().transport);
     assert!(shown.contains("unknown issuer"), "{shown}");
 }
 
@@ -256,37 +256,38 @@ async fn inspect_tells_that_nothing_is_verified_and_why_a_handshake_failed() {
 async fn a_server_is_asked_for_by_the_name_in_the_row() {
     let (files, ours) = (Files::new(), ca("ours"));
     let ca_file = files.write("ca.pem", &ours.pem());
-    let far = Far::new(&Identity::new(Some(&ours), "billing.internal", |_| {}), None).await;
+    let server =
+        TestServer::new(&Identity::new(Some(&ours), "billing.internal", |_| {}), None).await;
     let config = format!(r#"{{"ca_file":{ca_file:?},"server_name":"billing.internal"}}"#);
-    assert_eq!(far.quote(&config).await, Ok(3));
-    assert!(far.hosts.lock().unwrap()[0].starts_with("billing.internal:"), "{:?}", far.hosts);
+    assert_eq!(server.quote(&config).await, Ok(3));
+    assert!(server.hosts.lock().unwrap()[0].starts_with("billing.internal:"), "{:?}", server.hosts);
     let config = format!(r#"{{"ca_file":{ca_file:?},"server_name":"10.0.0.5"}}"#);
-    let error = far.quote(&config).await.unwrap_err();
+    let error = server.quote(&config).await.unwrap_err();
     assert!(error.message().starts_with("config.server_name: "), "{error}");
 }
 
 #[tokio::test]
 async fn a_row_whose_files_changed_is_built_anew_by_a_reload() {
     let (files, ours) = (Files::new(), ca("ours"));
-    let far = Far::new(&Identity::new(Some(&ours), "127.0.0.1", |_| {}), None).await;
+    let server = TestServer::new(&Identity::new(Some(&ours), "127.0.0.1", |_| {}), None).await;
     let ca_file = files.write("ca.pem", &ca("another").pem());
     let routes = MemoryRoutes::new();
-    let near = near(&routes, &far.endpoint, &format!(r#"{{"ca_file":{ca_file:?}}}"#));
-    assert_eq!(near.quote().await.unwrap_err().kind(), ErrorKind::Connect);
+    let client = client(&routes, &server.endpoint, &format!(r#"{{"ca_file":{ca_file:?}}}"#));
+    assert_eq!(client.quote().await.unwrap_err().kind(), ErrorKind::Connect);
 
     files.write("ca.pem", &ours.pem());
-    near.router.reload().await.unwrap();
-    assert_eq!(near.quote().await, Ok(3));
+    client.router.reload().await.unwrap();
+    assert_eq!(client.quote().await, Ok(3));
 
     files.write("ca.pem", "nonsense");
-    near.router.reload().await.unwrap();
-    assert_eq!(near.quote().await, Ok(3), "the last good one stays");
-    let state = near.router.inspect().route("billing").unwrap().state.clone();
+    client.router.reload().await.unwrap();
+    assert_eq!(client.quote().await, Ok(3), "the last good one stays");
+    let state = client.router.inspect().route("billing").unwrap().state.clone();
     let RouteState::Bad { why, meanwhile, .. } = state else { panic!("{state:?}") };
     assert!(why.starts_with("config.ca_file: ") && why.contains("it is no PEM"), "{why}");
     assert_eq!(meanwhile.as_deref(), Some("http"));
 
     files.write("ca.pem", &ours.pem());
-    near.router.reload().await.unwrap();
-    assert_eq!(near.router.inspect().route("billing").unwrap().state, RouteState::InForce);
+    client.router.reload().await.unwrap();
+    assert_eq!(client.router.inspect().route("billing").unwrap().state, RouteState::InForce);
 }

@@ -263,18 +263,18 @@ async fn sockets_go_on_while_all_threads_of_the_runtime_are_blocked() {
 async fn a_call_that_is_cancelled_while_it_blocks_its_thread_ends_when_it_stops_to() {
     let world = World::apart(12);
     for (strategy, gate) in [("unix", 201), ("quic", 202)] {
-        let near = world.client(strategy);
+        let client = world.client(strategy);
         // So that it is polled where its request is read.
         for _ in 0..1000 {
-            near.call("linger", "0").await.unwrap();
+            client.call("linger", "0").await.unwrap();
         }
-        let (caller, text) = (near.clone(), gate.to_string());
+        let (caller, text) = (client.clone(), gate.to_string());
         let call = tokio::spawn(async move { caller.call("linger", text).await });
         until(|| LINGERING.load(Ordering::SeqCst) == 1).await;
         call.abort();
         assert!(call.await.unwrap_err().is_cancelled());
         // What was said before this has arrived.
-        near.call("echo", "x").await.unwrap();
+        client.call("echo", "x").await.unwrap();
         GATES.open(gate);
         until(|| LINGERING.load(Ordering::SeqCst) == 0).await;
     }
@@ -285,16 +285,16 @@ async fn calls_that_wait_behind_one_that_blocks_take_no_further_io_threads() {
     const CALLS: usize = 24;
     let world = World::apart(2 * CALLS);
     for (strategy, gate) in [("unix", 301), ("quic", 302), ("http", 303), ("mcp", 304)] {
-        let near = world.client(strategy);
+        let client = world.client(strategy);
         // So that they are polled where their requests are read.
         for _ in 0..1000 {
-            near.call("block", r#"{"gate":0}"#).await.unwrap();
+            client.call("block", r#"{"gate":0}"#).await.unwrap();
         }
         let calls: Vec<_> = (0..CALLS)
             .map(|_| {
-                let near = near.clone();
+                let client = client.clone();
                 tokio::spawn(
-                    async move { near.call("block", format!(r#"{{"gate":{gate}}}"#)).await },
+                    async move { client.call("block", format!(r#"{{"gate":{gate}}}"#)).await },
                 )
             })
             .collect();
@@ -319,14 +319,15 @@ async fn a_layer_that_panics_fails_its_call_and_no_other() {
     });
     let world = World::with(|builder| builder.layer(panics)).await;
     for strategy in ["unix", "quic", "http", "mcp", "mcp over http"] {
-        let near = world.client(strategy);
+        let client = world.client(strategy);
         for call in 0..40 {
-            let failed = near.call("panics", "{}").await.unwrap_err();
+            let failed = client.call("panics", "{}").await.unwrap_err();
             assert!(
                 failed.kind() == ErrorKind::Panicked && failed.sent() != Sent::No,
                 "{strategy}, call {call}: {failed}"
             );
-            near.call("echo", "{}")
+            client
+                .call("echo", "{}")
                 .await
                 .unwrap_or_else(|error| panic!("{strategy}, call {call}: {error}"));
         }
@@ -347,22 +348,23 @@ async fn limited(
 ) -> (Shop, Server, MemoryRoutes, Router, BillingClient) {
     let (there, shop) = (MemoryRoutes::new(), Shop::at("far"));
     there.set("billing", "local", None, &format!(r#"{{"concurrency":{concurrency}}}"#));
-    let far = router(&there);
-    register!(far, Billing => shop.clone()).unwrap();
+    let server_router = router(&there);
+    register!(server_router, Billing => shop.clone()).unwrap();
     let path = dir.path().join("far.sock").display().to_string();
-    let server = Server::builder(&far).expose(["billing"]).unix(&path).start().await.unwrap();
+    let server =
+        Server::builder(&server_router).expose(["billing"]).unix(&path).start().await.unwrap();
     let here = MemoryRoutes::new();
     here.set("billing", "unix", Some(&path), "{}");
-    let near = router(&here);
-    let billing = BillingClient::new(&near);
-    (shop, server, there, far, billing)
+    let client = router(&here);
+    let billing = BillingClient::new(&client);
+    (shop, server, there, server_router, billing)
 }
 
 #[tokio::test]
 async fn work_that_goes_on_when_its_call_has_gone_keeps_its_place() {
     let dir = tempfile::tempdir().unwrap();
-    let (shop, _server, _, far, billing) = limited(&dir, 4).await;
-    let local = BillingClient::new(&far);
+    let (shop, _server, _, server_router, billing) = limited(&dir, 4).await;
+    let local = BillingClient::new(&server_router);
     for client in [&billing, &local] {
         let before = shop.journal.began();
         for _ in 0..200 {
@@ -377,7 +379,7 @@ async fn work_that_goes_on_when_its_call_has_gone_keeps_its_place() {
         }
         assert!(shop.journal.began() <= 4, "{} run at once, {before} before", shop.journal.began());
         assert_eq!(connectivity(client.audit(0).await.unwrap_err()).kind(), ErrorKind::Overloaded);
-        assert_eq!(far.inspect().route("billing").unwrap().in_flight, 4);
+        assert_eq!(server_router.inspect().route("billing").unwrap().in_flight, 4);
     }
 }
 
@@ -398,13 +400,13 @@ async fn a_layer_around_calls(case: &str) {
     if case == "fallback" {
         routes.set("billing", "unix", nobody.to_str(), r#"{"fallback":"local"}"#);
     }
-    let far = router(&routes);
-    register!(far, Billing => shop.clone()).unwrap();
+    let server_router = router(&routes);
+    register!(server_router, Billing => shop.clone()).unwrap();
     if case != "outside" {
-        far.layer_for("billing", layer.clone());
-        return goes_on(case, &BillingClient::new(&far), &layer, &shop).await;
+        server_router.layer_for("billing", layer.clone());
+        return goes_on(case, &BillingClient::new(&server_router), &layer, &shop).await;
     }
-    let builder = Server::builder(&far).expose(["billing"]).layer(layer.clone());
+    let builder = Server::builder(&server_router).expose(["billing"]).layer(layer.clone());
     let _server = builder.unix(path.display().to_string()).start().await.unwrap();
     let here = MemoryRoutes::new();
     here.set("billing", "unix", path.to_str(), "{}");
@@ -439,7 +441,7 @@ async fn until(reached: impl Fn() -> bool) {
 #[tokio::test]
 async fn an_edit_of_a_row_forgets_no_call_that_runs() {
     let dir = tempfile::tempdir().unwrap();
-    let (shop, _server, there, far, billing) = limited(&dir, 1).await;
+    let (shop, _server, there, server_router, billing) = limited(&dir, 1).await;
     let running = tokio::spawn({
         let billing = billing.clone();
         async move { billing.sleep(3_600_000).await }
@@ -459,7 +461,7 @@ async fn an_edit_of_a_row_forgets_no_call_that_runs() {
                 &format!(r#"{{"concurrency":1,"timeout_ms":{edit}00000}}"#),
             ),
         }
-        far.reload().await.unwrap();
+        server_router.reload().await.unwrap();
         if edit > 2 {
             let error = connectivity(billing.quote("abc").await.unwrap_err());
             assert_eq!(
@@ -467,7 +469,11 @@ async fn an_edit_of_a_row_forgets_no_call_that_runs() {
                 (ErrorKind::Overloaded, Sent::No),
                 "after edit {edit}"
             );
-            assert_eq!(far.inspect().route("billing").unwrap().in_flight, 1, "after edit {edit}");
+            assert_eq!(
+                server_router.inspect().route("billing").unwrap().in_flight,
+                1,
+                "after edit {edit}"
+            );
         }
     }
     running.abort();

@@ -49,17 +49,18 @@ impl Layer<CallService> for Seen {
 #[tokio::test]
 async fn a_layer_is_told_by_which_row_a_call_goes() {
     let dir = tempfile::tempdir().unwrap();
-    let there = router(&MemoryRoutes::new());
-    register!(there, Billing => Shop::at("far")).unwrap();
+    let server_router = router(&MemoryRoutes::new());
+    register!(server_router, Billing => Shop::at("far")).unwrap();
     let path = dir.path().join("billing.sock").display().to_string();
-    let server = Server::builder(&there).expose(["billing"]).unix(&path).start().await.unwrap();
+    let server =
+        Server::builder(&server_router).expose(["billing"]).unix(&path).start().await.unwrap();
     let (seen, routes) = (Seen::default(), MemoryRoutes::new());
-    let near =
+    let client =
         Router::builder().source(routes.clone()).node("near").layer(seen.clone()).build().unwrap();
-    let billing = BillingClient::new(&near);
-    register!(near, Billing => Shop::at("near")).unwrap();
+    let billing = BillingClient::new(&client);
+    register!(client, Billing => Shop::at("near")).unwrap();
     routes.remove("billing");
-    near.reload().await.unwrap();
+    client.reload().await.unwrap();
     billing.quote("17").await.unwrap();
     for (name, strategy, config) in [
         ("billing", "unix", "{}"),
@@ -68,7 +69,7 @@ async fn a_layer_is_told_by_which_row_a_call_goes() {
         ("billing.quote", "unix", r#"{"home":"near"}"#),
     ] {
         routes.set(name, strategy, Some(&path), config);
-        near.reload().await.unwrap();
+        client.reload().await.unwrap();
         billing.quote("17").await.unwrap();
     }
     billing.charge("17", 1).await.unwrap();
@@ -255,11 +256,11 @@ impl Service<Call> for Bomb {
 
 #[tokio::test]
 async fn a_panic_in_a_layer_of_a_server_is_one_callers_error() {
-    let there = router(&MemoryRoutes::new());
-    register!(there, Billing => Shop::at("far")).unwrap();
+    let server_router = router(&MemoryRoutes::new());
+    register!(server_router, Billing => Shop::at("far")).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("billing.sock").display().to_string();
-    let server = Server::builder(&there)
+    let server = Server::builder(&server_router)
         .expose(["billing"])
         .layer(tower::layer::layer_fn(|_inner: CallService| Bomb))
         .layer(RecoveryLayer::new())
@@ -269,9 +270,9 @@ async fn a_panic_in_a_layer_of_a_server_is_one_callers_error() {
         .unwrap();
     let routes = MemoryRoutes::new();
     routes.set("billing", "unix", Some(&path), "{}");
-    let near = router(&routes);
+    let client = router(&routes);
     for _ in 0..2 {
-        let error = failed(BillingClient::new(&near).sleep(0)).await;
+        let error = failed(BillingClient::new(&client).sleep(0)).await;
         assert_eq!((error.kind(), error.message()), (ErrorKind::Panicked, ""));
     }
     server.shutdown(Duration::ZERO).await;

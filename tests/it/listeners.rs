@@ -69,13 +69,13 @@ async fn a_limit_can_be_as_long_as_can_be() {
         Some(&format!("http://{}/echo", server.address("http").unwrap())),
         "{}",
     );
-    let near =
+    let client =
         Router::builder().source(routes).transport("http", HttpTransport::new().allow_internal());
-    let near = near
+    let client = client
         .layer(connectivity_core::layer::RetryLayer::new(1).backoff(Duration::MAX))
         .build()
         .unwrap();
-    let call = connectivity_core::context::timeout(Duration::MAX, near.call("echo", "x"));
+    let call = connectivity_core::context::timeout(Duration::MAX, client.call("echo", "x"));
     assert_eq!(call.await.unwrap().unwrap(), "x");
     server.shutdown(Duration::MAX).await;
 }

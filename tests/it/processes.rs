@@ -17,8 +17,8 @@ struct World {
     strategy: &'static str,
     dir: tempfile::TempDir,
     address: String,
-    far: Option<Child>,
-    near: Router,
+    server: Option<Child>,
+    client: Router,
     routes: MemoryRoutes,
     billing: BillingClient,
     config: String,
@@ -39,12 +39,21 @@ impl World {
         };
         let routes = MemoryRoutes::new();
         let http = HttpTransport::new().allow_internal();
-        let near =
+        let client =
             Router::builder().source(routes.clone()).transport("http", http).build().unwrap();
-        let billing = BillingClient::new(&near);
+        let billing = BillingClient::new(&client);
         let config = config.to_owned();
-        let mut world =
-            Self { strategy, dir, address, far: None, near, routes, billing, config, identity };
+        let mut world = Self {
+            strategy,
+            dir,
+            address,
+            server: None,
+            client,
+            routes,
+            billing,
+            config,
+            identity,
+        };
         world.start().await;
         world
     }
@@ -55,7 +64,7 @@ impl World {
 
     /// Starts the process where it was before, and lets the row follow what it says of itself.
     async fn start(&mut self) {
-        let mut far = Command::new(env!("CARGO_BIN_EXE_far"))
+        let mut server = Command::new(env!("CARGO_BIN_EXE_billing-server"))
             .args([self.strategy, &self.address])
             .arg(self.journal())
             .args(&self.identity)
@@ -64,10 +73,10 @@ impl World {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(far.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let (address, pin) = line.trim_end_matches('\n').split_once(' ').unwrap();
         self.address = address.to_owned();
-        self.far = Some(far);
+        self.server = Some(server);
         let endpoint = if self.strategy == "http" {
             format!("http://{address}/billing")
         } else {
@@ -76,25 +85,25 @@ impl World {
         let pin = if pin.is_empty() { String::new() } else { format!(r#","pin_sha256":"{pin}""#) };
         let config = format!("{{{}{pin}}}", self.config);
         self.routes.set("billing", self.strategy, Some(&endpoint), &config);
-        self.near.reload().await.unwrap();
+        self.client.reload().await.unwrap();
     }
 
     fn kill(&mut self) {
-        if let Some(mut far) = self.far.take() {
-            far.kill().unwrap();
-            far.wait().unwrap();
+        if let Some(mut server) = self.server.take() {
+            server.kill().unwrap();
+            server.wait().unwrap();
         }
     }
 
     fn signal(&self, signal: &str) {
-        let pid = self.far.as_ref().unwrap().id().to_string();
+        let pid = self.server.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     /// Stops the process, and waits until each of its threads stands still.
     async fn stop(&self) {
         self.signal("-STOP");
-        let tasks = format!("/proc/{}/task", self.far.as_ref().unwrap().id());
+        let tasks = format!("/proc/{}/task", self.server.as_ref().unwrap().id());
         let stands = |task: std::io::Result<std::fs::DirEntry>| {
             let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
             stat.rsplit_once(") ").unwrap().1.starts_with('T')
@@ -258,7 +267,7 @@ async fn an_idempotent_call_goes_on_with_the_next_process() {
         }
         world.signal("-STOP");
         // The successor takes the socket over before the old process dies.
-        let mut old = world.far.take().unwrap();
+        let mut old = world.server.take().unwrap();
         std::fs::remove_file(&world.address).unwrap();
         world.start().await;
         old.kill().unwrap();

@@ -245,15 +245,17 @@ impl Relay for Nested {
 #[tokio::test]
 async fn the_error_of_a_nested_call_is_an_answer_on_every_strategy() {
     let (dir, runs) = (tempfile::tempdir().unwrap(), Arc::<AtomicUsize>::default());
-    let far = router(&MemoryRoutes::new());
-    register!(far, Relay => Nested(Arc::clone(&runs))).unwrap();
+    let server_router = router(&MemoryRoutes::new());
+    register!(server_router, Relay => Nested(Arc::clone(&runs))).unwrap();
     let (tls, path) = (
         Tls::self_signed(["localhost"]).unwrap(),
         dir.path().join("far.sock").display().to_string(),
     );
     let http = HttpListener::new("127.0.0.1:0").mcp(|mcp| mcp);
-    let builder =
-        Server::builder(&far).expose(["relay"]).unix(&path).quic("127.0.0.1:0", tls.clone());
+    let builder = Server::builder(&server_router)
+        .expose(["relay"])
+        .unix(&path)
+        .quic("127.0.0.1:0", tls.clone());
     let server =
         builder.listener("http", http).mcp("127.0.0.1:0", tls.clone()).start().await.unwrap();
     let address = |strategy| server.address(strategy).unwrap().to_owned();
@@ -293,14 +295,16 @@ async fn the_error_of_a_nested_call_is_an_answer_on_every_strategy() {
 /// A server of tools with room for messages of 1 MiB, and a router with a row for its `echo`.
 #[tokio::test]
 async fn a_request_that_a_server_of_tools_refuses_for_its_size_is_answered_at_once() {
-    let far = router(&MemoryRoutes::new());
-    far.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+    let server_router = router(&MemoryRoutes::new());
+    server_router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
     let tls = Tls::self_signed(["localhost"]).unwrap();
     let raw = |mcp: Mcp| mcp.raw("echo", RawForm::Json).max_message_bytes(1 << 20);
     let quic = McpListener::new("127.0.0.1:0", tls.clone()).mcp(raw);
     let http = HttpListener::new("127.0.0.1:0").mcp(raw);
-    let builder =
-        Server::builder(&far).expose(["echo"]).listener("mcp", quic).listener("http", http);
+    let builder = Server::builder(&server_router)
+        .expose(["echo"])
+        .listener("mcp", quic)
+        .listener("http", http);
     let server = builder.start().await.unwrap();
     let crowd = format!(r#"{{"a":[{}0]}}"#, "0,".repeat(263_000));
     let long = format!(r#"{{"a":"{}"}}"#, "x".repeat((1 << 20) + 1000));
@@ -331,12 +335,16 @@ async fn a_request_that_a_server_of_tools_refuses_for_its_size_is_answered_at_on
 
 #[tokio::test]
 async fn a_request_over_the_limit_of_a_server_of_http_is_refused_at_once() {
-    let far = router(&MemoryRoutes::new());
-    far.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+    let server_router = router(&MemoryRoutes::new());
+    server_router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
     let http = HttpListener::new("127.0.0.1:0").gateway(|gateway| gateway.max_body_bytes(10 << 20));
     let http = http.mcp(|mcp| mcp.raw("echo", RawForm::Json).max_message_bytes(10 << 20));
-    let server =
-        Server::builder(&far).expose(["echo"]).listener("http", http).start().await.unwrap();
+    let server = Server::builder(&server_router)
+        .expose(["echo"])
+        .listener("http", http)
+        .start()
+        .await
+        .unwrap();
     let address = server.address("http").unwrap();
     let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(11 << 20));
     for (strategy, endpoint, config) in [

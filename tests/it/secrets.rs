@@ -15,17 +15,17 @@ use tests::shop::*;
 struct World {
     _server: Server,
     secret: PathBuf,
-    near: Router,
+    router: Router,
     billing: BillingClient,
     _dir: tempfile::TempDir,
 }
 
 impl World {
     async fn new(token: &str, secret: Option<&str>) -> Self {
-        let there = router(&MemoryRoutes::new());
-        register!(there, Billing => Shop::at("far")).unwrap();
+        let server_router = router(&MemoryRoutes::new());
+        register!(server_router, Billing => Shop::at("far")).unwrap();
         let listener = HttpListener::new("127.0.0.1:0").bearer("orders", token);
-        let server = Server::builder(&there)
+        let server = Server::builder(&server_router)
             .expose(["billing"])
             .listener("http", listener)
             .start()
@@ -41,9 +41,9 @@ impl World {
         let config = format!(r#"{{"headers":{{"authorization":"file:{}"}}}}"#, path.display());
         routes.set("billing", "http", Some(&endpoint), &config);
         let http = HttpTransport::new().allow_internal();
-        let near = Router::builder().source(routes).transport("http", http).build().unwrap();
-        let billing = BillingClient::new(&near);
-        Self { _server: server, secret: path, near, billing, _dir: dir }
+        let router = Router::builder().source(routes).transport("http", http).build().unwrap();
+        let billing = BillingClient::new(&router);
+        Self { _server: server, secret: path, router, billing, _dir: dir }
     }
 
     /// Waits until calls are answered; nobody reloads.
@@ -66,11 +66,11 @@ async fn a_secret_that_is_renewed_in_its_file_is_used_without_a_reload() {
     world.until_answered().await;
 
     std::fs::remove_file(&world.secret).unwrap();
-    world.near.reload().await.unwrap();
+    world.router.reload().await.unwrap();
     assert_eq!(world.billing.quote("abc").await, Ok(3), "the last good route stays");
-    let why = bad(&world.near.inspect());
+    let why = bad(&world.router.inspect());
     assert!(why.contains("authorization") && why.contains("cannot be read"), "{why}");
-    assert!(!format!("{:?}", world.near.inspect()).contains("new-token"));
+    assert!(!format!("{:?}", world.router.inspect()).contains("new-token"));
 }
 
 #[tokio::test]
@@ -78,10 +78,10 @@ async fn a_row_whose_secret_is_not_there_is_bad_until_the_file_comes() {
     let world = World::new("token", None).await;
     let refused = connectivity(world.billing.quote("abc").await.unwrap_err());
     assert_eq!(refused.kind(), ErrorKind::RouteInvalid);
-    assert!(bad(&world.near.inspect()).contains("cannot be read"));
+    assert!(bad(&world.router.inspect()).contains("cannot be read"));
     std::fs::write(&world.secret, "Bearer token").unwrap();
     world.until_answered().await;
-    assert_eq!(world.near.inspect().route("billing").unwrap().state, RouteState::InForce);
+    assert_eq!(world.router.inspect().route("billing").unwrap().state, RouteState::InForce);
 }
 
 fn bad(inspection: &Inspection) -> String {

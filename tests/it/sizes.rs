@@ -20,13 +20,13 @@ const STRATEGIES: [&str; 5] = ["http", "unix", "quic", "mcp by quic", "mcp by ht
 
 /// A server on every strategy: `count` answers how long its request was, `fill` answers as much as
 /// it is asked for.
-struct Far {
+struct TestServer {
     server: Server,
     pin: String,
     _dir: tempfile::TempDir,
 }
 
-impl Far {
+impl TestServer {
     async fn start() -> Self {
         let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
         router
@@ -48,7 +48,7 @@ impl Far {
     }
 
     /// A router whose rows lead there by one strategy.
-    fn near(&self, strategy: &str, config: &str) -> Router {
+    fn client(&self, strategy: &str, config: &str) -> Router {
         let (routes, word) = (MemoryRoutes::new(), strategy.split(' ').next().unwrap());
         for name in ["count", "fill"] {
             let address = |word| self.server.address(word).unwrap();
@@ -97,14 +97,14 @@ fn asked(bytes: &[u8]) -> usize {
         .unwrap()
 }
 
-async fn count(near: &Router, length: usize) -> Result<(), Error> {
-    let counted = near.call("count", object(length)).await?;
+async fn count(client: &Router, length: usize) -> Result<(), Error> {
+    let counted = client.call("count", object(length)).await?;
     assert_eq!(counted, length.to_string());
     Ok(())
 }
 
-async fn fill(near: &Router, length: usize) -> Result<(), Error> {
-    let filled = near.call("fill", format!(r#"{{"length":{length}}}"#)).await?;
+async fn fill(client: &Router, length: usize) -> Result<(), Error> {
+    let filled = client.call("fill", format!(r#"{{"length":{length}}}"#)).await?;
     assert!(filled == object(length), "{} bytes", filled.len());
     Ok(())
 }
@@ -112,7 +112,7 @@ async fn fill(near: &Router, length: usize) -> Result<(), Error> {
 /// Expects a refusal that names the limit, after which calls go on.
 async fn refused(
     strategy: &str,
-    near: &Router,
+    client: &Router,
     result: Result<(), Error>,
     sent: Sent,
     limit: usize,
@@ -120,7 +120,7 @@ async fn refused(
     let error = result.expect_err(strategy);
     assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, sent), "{strategy}: {error}");
     assert!(error.message().contains(&limit.to_string()), "{strategy}: {error}");
-    assert_eq!(count(near, 100).await, Ok(()), "{strategy}: the next call goes through");
+    assert_eq!(count(client, 100).await, Ok(()), "{strategy}: the next call goes through");
 }
 
 /// The largest request that the server of a strategy takes whatever the row allows, and the
@@ -134,59 +134,59 @@ fn requests(strategy: &str) -> (usize, usize, usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_over_the_limit_of_its_row_does_not_leave() {
-    let far = Far::start().await;
+    let server = TestServer::start().await;
     for strategy in STRATEGIES {
-        let near = far.near(strategy, "");
+        let client = server.client(strategy, "");
         let (passes, _, _) = requests(strategy);
-        assert_eq!(count(&near, passes).await, Ok(()), "{strategy}");
-        refused(strategy, &near, count(&near, LIMIT + 1).await, Sent::No, LIMIT).await;
+        assert_eq!(count(&client, passes).await, Ok(()), "{strategy}");
+        refused(strategy, &client, count(&client, LIMIT + 1).await, Sent::No, LIMIT).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_over_the_limit_of_the_server_does_not_run() {
-    let far = Far::start().await;
+    let server = TestServer::start().await;
     for strategy in STRATEGIES {
-        let near = far.near(strategy, r#","max_request_bytes":67108864"#);
+        let client = server.client(strategy, r#","max_request_bytes":67108864"#);
         let (passes, over, limit) = requests(strategy);
-        assert_eq!(count(&near, passes).await, Ok(()), "{strategy}");
-        refused(strategy, &near, count(&near, over).await, Sent::No, limit).await;
-        refused(strategy, &near, count(&near, LIMIT + (1 << 20)).await, Sent::No, limit).await;
+        assert_eq!(count(&client, passes).await, Ok(()), "{strategy}");
+        refused(strategy, &client, count(&client, over).await, Sent::No, limit).await;
+        refused(strategy, &client, count(&client, LIMIT + (1 << 20)).await, Sent::No, limit).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reply_over_the_limit_is_refused_where_it_is_read() {
-    let far = Far::start().await;
+    let server = TestServer::start().await;
     for strategy in ["http", "unix", "quic"] {
-        let near = far.near(strategy, "");
-        assert_eq!(fill(&near, LIMIT).await, Ok(()), "{strategy}");
-        refused(strategy, &near, fill(&near, LIMIT + 1).await, Sent::Yes, LIMIT).await;
-        refused(strategy, &near, fill(&near, 2 * LIMIT).await, Sent::Yes, LIMIT).await;
+        let client = server.client(strategy, "");
+        assert_eq!(fill(&client, LIMIT).await, Ok(()), "{strategy}");
+        refused(strategy, &client, fill(&client, LIMIT + 1).await, Sent::Yes, LIMIT).await;
+        refused(strategy, &client, fill(&client, 2 * LIMIT).await, Sent::Yes, LIMIT).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_says_how_large_a_reply_may_be() {
-    let far = Far::start().await;
+    let server = TestServer::start().await;
     for strategy in STRATEGIES {
         // Larger than without a word, where that is quick.
         let limit = if strategy.starts_with("mcp") { 1 << 20 } else { LIMIT + 1 };
-        let near = far.near(strategy, &format!(r#","max_reply_bytes":{limit}"#));
-        assert_eq!(fill(&near, limit).await, Ok(()), "{strategy}");
-        refused(strategy, &near, fill(&near, limit + 1).await, Sent::Yes, limit).await;
+        let client = server.client(strategy, &format!(r#","max_reply_bytes":{limit}"#));
+        assert_eq!(fill(&client, limit).await, Ok(()), "{strategy}");
+        refused(strategy, &client, fill(&client, limit + 1).await, Sent::Yes, limit).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_of_mcp_that_is_far_over_the_limit_of_its_reply_is_not_read() {
-    let far = Far::start().await;
+    let server = TestServer::start().await;
     for strategy in ["mcp by quic", "mcp by http"] {
-        let near = far.near(strategy, r#","max_reply_bytes":1048576"#);
+        let client = server.client(strategy, r#","max_reply_bytes":1048576"#);
         // A result stands in a message twice. One of three times the limit is passed over, and
         // nobody knows whose it is.
-        let refused = fill(&near, 2 << 20).await.expect_err(strategy);
+        let refused = fill(&client, 2 << 20).await.expect_err(strategy);
         assert_eq!(refused.kind(), ErrorKind::TooLarge, "{strategy}: {refused}");
-        assert_eq!(count(&near, 100).await, Ok(()), "{strategy}: the next call goes through");
+        assert_eq!(count(&client, 100).await, Ok(()), "{strategy}: the next call goes through");
     }
 }

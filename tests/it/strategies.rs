@@ -15,10 +15,10 @@ use tests::shop::*;
 struct World {
     strategy: &'static str,
     server: Option<Server>,
-    there: Router,
+    server_router: Router,
     shop: Shop,
     endpoint: String,
-    near: Router,
+    client: Router,
     routes: MemoryRoutes,
     billing: BillingClient,
     tls: Tls,
@@ -30,17 +30,17 @@ const STRATEGIES: [&str; 4] = ["http", "unix", "unix abstract", "quic"];
 impl World {
     async fn new(strategy: &'static str, config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let there = router(&MemoryRoutes::new());
+        let server_router = router(&MemoryRoutes::new());
         let shop = Shop::at("far");
-        register!(there, Billing => shop.clone()).unwrap();
-        there.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
+        register!(server_router, Billing => shop.clone()).unwrap();
+        server_router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
         let tls = Tls::self_signed(["localhost"]).unwrap();
         let address = match strategy {
             "http" | "quic" => "127.0.0.1:0".to_owned(),
             "unix" => dir.path().join("billing.sock").display().to_string(),
             _ => format!("@connectivity-test-{}", dir.path().display()),
         };
-        let server = serve(&there, strategy, &address, &tls).await;
+        let server = serve(&server_router, strategy, &address, &tls).await;
         let config = match strategy {
             "quic" => pinned(config, &tls.pin_sha256()),
             _ => config.to_owned(),
@@ -55,16 +55,16 @@ impl World {
             if word == "http" { endpoint.replace("/billing", "/echo") } else { endpoint.clone() };
         routes.set("echo", word, Some(&echo), &config);
         let http = HttpTransport::new().allow_internal();
-        let near =
+        let client =
             Router::builder().source(routes.clone()).transport("http", http).build().unwrap();
-        let billing = BillingClient::new(&near);
+        let billing = BillingClient::new(&client);
         Self {
             strategy,
             server: Some(server),
-            there,
+            server_router,
             shop,
             endpoint,
-            near,
+            client,
             routes,
             billing,
             tls,
@@ -99,8 +99,8 @@ impl World {
     }
 }
 
-async fn serve(there: &Router, strategy: &str, address: &str, tls: &Tls) -> Server {
-    let builder = Server::builder(there).expose(["billing", "echo"]);
+async fn serve(server_router: &Router, strategy: &str, address: &str, tls: &Tls) -> Server {
+    let builder = Server::builder(server_router).expose(["billing", "echo"]);
     let builder = match strategy {
         "http" => builder.http(address),
         "quic" => builder.quic(address, tls.clone()),
@@ -156,7 +156,7 @@ async fn values_and_errors_of_the_contract_in_both_codecs() {
             );
             assert!(!error.to_string().contains("secret"), "{error}");
             assert_eq!(
-                world.near.call("echo", "a\0b").await.unwrap(),
+                world.client.call("echo", "a\0b").await.unwrap(),
                 "a\0b",
                 "{}",
                 world.strategy
@@ -168,7 +168,7 @@ async fn values_and_errors_of_the_contract_in_both_codecs() {
 #[tokio::test]
 async fn what_is_not_exposed_is_not_there() {
     for world in World::each("{}").await {
-        world.there.register_raw("hidden", async |bytes| Ok(bytes)).unwrap();
+        world.server_router.register_raw("hidden", async |bytes| Ok(bytes)).unwrap();
         let word = world.strategy.split(' ').next().unwrap();
         let hidden = if word == "http" {
             world.endpoint.replace("/billing", "/hidden")
@@ -176,8 +176,8 @@ async fn what_is_not_exposed_is_not_there() {
             world.endpoint.clone()
         };
         world.routes.set("hidden", word, Some(&hidden), &world.config("{}"));
-        world.near.reload().await.unwrap();
-        let error = world.near.call("hidden", "x").await.unwrap_err();
+        world.client.reload().await.unwrap();
+        let error = world.client.call("hidden", "x").await.unwrap_err();
         assert_eq!(
             (error.kind(), error.sent()),
             (ErrorKind::NotRoutable, Sent::No),
@@ -193,8 +193,8 @@ async fn a_name_can_be_another_one_on_the_other_side() {
         let word = world.strategy.split(' ').next().unwrap();
         let config = world.config(r#"{"remote_name":"echo"}"#);
         world.routes.set("reverb", word, Some(&world.endpoint), &config);
-        world.near.reload().await.unwrap();
-        assert_eq!(world.near.call("reverb", "x").await.unwrap(), "x", "{}", world.strategy);
+        world.client.reload().await.unwrap();
+        assert_eq!(world.client.call("reverb", "x").await.unwrap(), "x", "{}", world.strategy);
     }
 }
 
@@ -299,10 +299,10 @@ async fn a_server_that_comes_back_is_found_without_a_manual_step() {
         assert!(world.billing.quote("x").await.is_ok());
         world.stop(Duration::from_secs(1)).await;
         assert!(world.billing.quote("x").await.is_err(), "{}", world.strategy);
-        let shown = format!("{:?}", world.near.inspect().route("billing").unwrap().transport);
+        let shown = format!("{:?}", world.client.inspect().route("billing").unwrap().transport);
         assert!(shown.contains("Failed"), "{}: {shown}", world.strategy);
         let word = world.strategy.split(' ').next().unwrap();
-        world.server = Some(serve(&world.there, word, &world.address(), &world.tls).await);
+        world.server = Some(serve(&world.server_router, word, &world.address(), &world.tls).await);
         assert_eq!(world.billing.quote("abc").await, Ok(3), "{}", world.strategy);
     }
 }
@@ -316,12 +316,12 @@ async fn a_connection_that_broke_comes_back_without_a_call() {
         }
         assert!(world.billing.quote("x").await.is_ok());
         let state = |world: &World| {
-            format!("{:?}", world.near.inspect().route("billing").unwrap().transport)
+            format!("{:?}", world.client.inspect().route("billing").unwrap().transport)
         };
         world.stop(Duration::from_secs(1)).await;
         until(|| state(&world).contains("Failed")).await;
         let word = world.strategy.split(' ').next().unwrap();
-        world.server = Some(serve(&world.there, word, &world.address(), &world.tls).await);
+        world.server = Some(serve(&world.server_router, word, &world.address(), &world.tls).await);
         until(|| state(&world) == "Some(Connected)").await;
     }
 }
@@ -336,23 +336,24 @@ async fn a_drain_serves_large_calls_or_refuses_them_unsent() {
         }
         for _ in 0..3 {
             let callers: Vec<_> =
-                (0..4).map(|_| tokio::spawn(large_calls(world.near.clone()))).collect();
-            until(|| world.near.inspect().route("echo").unwrap().in_flight > 0).await;
+                (0..4).map(|_| tokio::spawn(large_calls(world.client.clone()))).collect();
+            until(|| world.client.inspect().route("echo").unwrap().in_flight > 0).await;
             world.stop(Duration::from_secs(30)).await;
             for caller in callers {
                 let error = caller.await.unwrap();
                 assert_eq!(error.sent(), Sent::No, "{}: {error}", world.strategy);
             }
             let word = world.strategy.split(' ').next().unwrap();
-            world.server = Some(serve(&world.there, word, &world.address(), &world.tls).await);
+            world.server =
+                Some(serve(&world.server_router, word, &world.address(), &world.tls).await);
         }
     }
 }
 
 /// Sends one large call after the other, until one fails.
-async fn large_calls(near: Router) -> Error {
+async fn large_calls(client: Router) -> Error {
     loop {
-        if let Err(error) = near.call("echo", vec![7u8; 100_000]).await {
+        if let Err(error) = client.call("echo", vec![7u8; 100_000]).await {
             return error;
         }
     }
@@ -363,10 +364,10 @@ async fn bodies_up_to_the_limit_go_through_and_larger_ones_do_not() {
     for world in World::each("{}").await {
         for size in [0, 1, 64 << 10, (64 << 10) + 1, 1 << 20, 16 << 20] {
             let body = vec![7u8; size];
-            let back = world.near.call("echo", body.clone()).await.unwrap();
+            let back = world.client.call("echo", body.clone()).await.unwrap();
             assert!(back == body, "{}: {size} bytes", world.strategy);
         }
-        let error = world.near.call("echo", vec![7u8; (16 << 20) + 1]).await.unwrap_err();
+        let error = world.client.call("echo", vec![7u8; (16 << 20) + 1]).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.sent()),
             (ErrorKind::TooLarge, Sent::No),
@@ -379,15 +380,15 @@ async fn bodies_up_to_the_limit_go_through_and_larger_ones_do_not() {
 #[tokio::test]
 async fn a_reply_over_the_limit_of_the_row_is_refused() {
     for world in World::each(r#"{"max_reply_bytes":100000}"#).await {
-        assert!(world.near.call("echo", vec![7u8; 100_000]).await.is_ok(), "{}", world.strategy);
-        let error = world.near.call("echo", vec![7u8; 100_001]).await.unwrap_err();
+        assert!(world.client.call("echo", vec![7u8; 100_000]).await.is_ok(), "{}", world.strategy);
+        let error = world.client.call("echo", vec![7u8; 100_001]).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.sent()),
             (ErrorKind::TooLarge, Sent::Yes),
             "{}",
             world.strategy
         );
-        assert!(world.near.call("echo", "x").await.is_ok(), "the connection goes on");
+        assert!(world.client.call("echo", "x").await.is_ok(), "the connection goes on");
     }
 }
 
@@ -396,11 +397,11 @@ async fn every_call_gets_its_own_answer() {
     for world in World::each("{}").await {
         let calls: Vec<_> = (0..2000)
             .map(|n| {
-                let near = world.near.clone();
+                let client = world.client.clone();
                 let body = format!("{n}").repeat(1 + n % 50);
-                tokio::spawn(
-                    async move { (near.call("echo", body.clone()).await.unwrap() == body, n) },
-                )
+                tokio::spawn(async move {
+                    (client.call("echo", body.clone()).await.unwrap() == body, n)
+                })
             })
             .collect();
         for call in calls {
@@ -419,7 +420,7 @@ async fn calls_that_are_dropped_leave_nothing_behind() {
             drop_two_of_three(&world).await;
         }
         assert!(world.billing.quote("x").await.is_ok());
-        until(|| world.near.inspect().route("billing").unwrap().in_flight == 0).await;
+        until(|| world.client.inspect().route("billing").unwrap().in_flight == 0).await;
         let start = std::time::Instant::now();
         world.stop(Duration::from_secs(60)).await;
         assert!(start.elapsed() < Duration::from_secs(30), "{}: work was left", world.strategy);

@@ -119,22 +119,22 @@ async fn a_row_counts_calls_of_a_raw_service_that_began_before_it_was_there() {
 async fn a_row_counts_calls_from_outside_and_of_no_cancel_methods_that_began_before_it_was_there() {
     let (world, dir) = (World::new().await, tempfile::tempdir().unwrap());
     let (_server, outside) = world.outside(&dir).await;
-    let (near, far) = (BillingClient::new(&world.here), BillingClient::new(&outside));
-    let own = near.clone();
+    let (local, remote) = (BillingClient::new(&world.here), BillingClient::new(&outside));
+    let own = local.clone();
     let audit = tokio::spawn(async move { own.audit(3_600_000).await });
     world.began(1).await;
     // Its work goes on without it.
     audit.abort();
-    let sleep = tokio::spawn(async move { far.sleep(3_600_000).await });
+    let sleep = tokio::spawn(async move { remote.sleep(3_600_000).await });
     world.began(2).await;
     world.row("billing").await;
     assert_eq!(world.in_flight("billing"), 2);
-    assert!(is_over(&connectivity(near.quote("abc").await.unwrap_err())));
+    assert!(is_over(&connectivity(local.quote("abc").await.unwrap_err())));
     sleep.abort();
     while world.in_flight("billing") > 1 {
         tokio::task::yield_now().await;
     }
-    assert!(is_over(&connectivity(near.quote("abc").await.unwrap_err())), "the audit runs");
+    assert!(is_over(&connectivity(local.quote("abc").await.unwrap_err())), "the audit runs");
 }
 
 /// The fast path counts nothing, and `docs/configuration.md` says so.

@@ -236,7 +236,7 @@ enum Way {
 
 const STRATEGIES: [&str; 3] = ["unix", "http", "quic"];
 
-struct Far {
+struct TestServer {
     _server: Server,
     given: Given,
     strategy: &'static str,
@@ -244,7 +244,7 @@ struct Far {
     pin: String,
 }
 
-impl Far {
+impl TestServer {
     async fn new(strategy: &'static str) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let (router, given) = (router(&MemoryRoutes::new()), Given::default());
@@ -268,10 +268,10 @@ impl Far {
     }
 
     fn client(&self, codec: Option<&str>) -> ValuesClient {
-        ValuesClient::new(&self.near(codec))
+        ValuesClient::new(&self.router(codec))
     }
 
-    fn near(&self, codec: Option<&str>) -> Router {
+    fn router(&self, codec: Option<&str>) -> Router {
         let codec = codec.map(|codec| format!(r#""codec":"{codec}""#));
         let (endpoint, config) = match self.strategy {
             "http" => (format!("http://{}/values", self.address), codec),
@@ -297,12 +297,18 @@ impl Far {
 }
 
 /// Holds one value against what came of it: at the far end, and here.
-fn judge<T>(far: &Far, what: &str, value: &T, way: Way, json: bool, result: Result<T, Error>)
-where
+fn judge<T>(
+    server: &TestServer,
+    what: &str,
+    value: &T,
+    way: Way,
+    json: bool,
+    result: Result<T, Error>,
+) where
     T: Debug + Serialize + DeserializeOwned,
 {
-    let what = format!("{what}, {}, json {json}: {value:?}", far.strategy);
-    let given = far.given.last();
+    let what = format!("{what}, {}, json {json}: {value:?}", server.strategy);
+    let given = server.given.last();
     let may_fail = way == Way::Neither || json && way == Way::NotJson;
     match result {
         Ok(back) => {
@@ -361,13 +367,13 @@ macro_rules! table {
         #[tokio::test]
         async fn a_value_arrives_equal_or_its_call_fails() {
             for strategy in STRATEGIES {
-                let far = Far::new(strategy).await;
+                let server = TestServer::new(strategy).await;
                 for json in [false, true] {
-                    let client = far.client(json.then_some("json"));
+                    let client = server.client(json.then_some("json"));
                     $($({
                         let value: $type = $value;
                         let result = client.$name(value.clone(), 77).await;
-                        judge(&far, stringify!($name), &value, Way::$way, json, result);
+                        judge(&server, stringify!($name), &value, Way::$way, json, result);
                     })+)+
                 }
             }
@@ -423,21 +429,21 @@ const COUNT: u32 = 70_000;
 #[tokio::test]
 async fn many_small_elements_arrive() {
     for strategy in STRATEGIES {
-        let far = Far::new(strategy).await;
+        let server = TestServer::new(strategy).await;
         for codec in [None, Some("json")] {
-            let (near, local) = (far.client(codec), ValuesClient::direct(Given::default()));
+            let (remote, local) = (server.client(codec), ValuesClient::direct(Given::default()));
             let what = format!("{COUNT} over {strategy}, {codec:?}");
             // Not `assert_eq!`, which would show them all.
             assert!(
-                near.seats(COUNT).await.unwrap() == local.seats(COUNT).await.unwrap(),
+                remote.seats(COUNT).await.unwrap() == local.seats(COUNT).await.unwrap(),
                 "{what}"
             );
             assert!(
-                near.pairs(COUNT).await.unwrap() == local.pairs(COUNT).await.unwrap(),
+                remote.pairs(COUNT).await.unwrap() == local.pairs(COUNT).await.unwrap(),
                 "{what}"
             );
             assert!(
-                near.lists(COUNT).await.unwrap() == local.lists(COUNT).await.unwrap(),
+                remote.lists(COUNT).await.unwrap() == local.lists(COUNT).await.unwrap(),
                 "{what}"
             );
         }
@@ -446,8 +452,8 @@ async fn many_small_elements_arrive() {
 
 #[tokio::test]
 async fn mcp_refuses_integers_that_its_json_would_round() {
-    let far = Far::new("mcp").await;
-    let client = far.client(None);
+    let server = TestServer::new("mcp").await;
+    let client = server.client(None);
     assert_eq!(
         client.wide(vec![i128::from(u64::MAX), i128::from(i64::MIN)], 77).await.unwrap().len(),
         2

@@ -48,8 +48,8 @@ async fn answers_that_nobody_reads_hold_up_the_calls_that_would_make_more() {
         Server::builder(&router).expose(["echo", "large"]).unix(&path).start().await.unwrap();
     let routes = MemoryRoutes::new();
     routes.set("echo", "unix", Some(&path), "{}");
-    let near = Router::builder().source(routes).build().unwrap();
-    near.call("echo", "x").await.unwrap();
+    let client = Router::builder().source(routes).build().unwrap();
+    client.call("echo", "x").await.unwrap();
 
     let mut greedy = UnixStream::connect(&path).await.unwrap();
     let mut requests = PREAMBLE.to_vec();
@@ -62,7 +62,7 @@ async fn answers_that_nobody_reads_hold_up_the_calls_that_would_make_more() {
     // on.
     let mut seen = 0;
     for _ in 0..50 {
-        near.call("echo", "x").await.unwrap();
+        client.call("echo", "x").await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
         let now = began.load(Ordering::SeqCst);
         if now > 0 && now == seen {
@@ -98,9 +98,9 @@ async fn a_server_that_pings_without_end_and_does_not_read_fills_nobodys_memory(
     });
     let routes = MemoryRoutes::new();
     routes.set("echo", "unix", path.to_str(), r#"{"timeout_ms":2000}"#);
-    let near = Router::builder().source(routes).build().unwrap();
+    let client = Router::builder().source(routes).build().unwrap();
     let before = resident();
-    assert!(near.call("echo", "x").await.is_err());
+    assert!(client.call("echo", "x").await.is_err());
     assert!(resident() < before + 50, "{} MiB, {before} before", resident());
 }
 

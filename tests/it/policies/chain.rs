@@ -39,11 +39,11 @@ async fn retries_do_not_multiply_along_a_chain_of_routers() {
     let [first, second, third] = [World::new(), World::new(), World::new()];
     third.row("count", &closed_port(), RETRY).await;
     let mut servers = Vec::new();
-    for (near, far, socket) in [(&second, &third, "third"), (&first, &second, "second")] {
+    for (client, server, socket) in [(&second, &third, "third"), (&first, &second, "second")] {
         let served = router(&MemoryRoutes::new());
-        register!(served, Billing => Relay(far.billing.clone())).unwrap();
-        servers.push(far_end(&served, &dir.path().join(socket)).await);
-        near.row("unix", &dir.path().join(socket).display().to_string(), RETRY).await;
+        register!(served, Billing => Relay(server.billing.clone())).unwrap();
+        servers.push(start_server(&served, &dir.path().join(socket)).await);
+        client.row("unix", &dir.path().join(socket).display().to_string(), RETRY).await;
     }
     for _ in 0..500 {
         assert_eq!(kind(first.quote().await), Some(ErrorKind::Connect), "what the last one met");

@@ -116,7 +116,7 @@ fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
     result.err().map(|error| error.kind())
 }
 
-async fn far_end(router: &Router, socket: &Path) -> Server {
+async fn start_server(router: &Router, socket: &Path) -> Server {
     Server::builder(router)
         .expose(["billing"])
         .unix(socket.display().to_string())
@@ -125,10 +125,10 @@ async fn far_end(router: &Router, socket: &Path) -> Server {
         .unwrap()
 }
 
-fn far_router() -> (Router, Shop) {
-    let (there, shop) = (router(&MemoryRoutes::new()), Shop::at("far"));
-    register!(there, Billing => shop.clone()).unwrap();
-    (there, shop)
+fn router_with_shop() -> (Router, Shop) {
+    let (server_router, shop) = (router(&MemoryRoutes::new()), Shop::at("far"));
+    register!(server_router, Billing => shop.clone()).unwrap();
+    (server_router, shop)
 }
 
 /// A server that reads a request and hangs up: nobody can tell whether it ran.
@@ -190,8 +190,8 @@ async fn a_call_is_not_repeated_when_its_wait_would_pass_its_deadline() {
 #[tokio::test]
 async fn the_contracts_error_and_a_panic_are_answers_that_nobody_repeats_or_replaces() {
     let (world, _here) = World::with_shop();
-    let ((there, _shop), dir) = (far_router(), tempfile::tempdir().unwrap());
-    let _server = far_end(&there, &dir.path().join("billing")).await;
+    let ((server_router, _shop), dir) = (router_with_shop(), tempfile::tempdir().unwrap());
+    let _server = start_server(&server_router, &dir.path().join("billing")).await;
     let socket = dir.path().join("billing").display().to_string();
     world.row("unix", &socket, r#"{"retry_max":3,"breaker_failures":1,"fallback":"local"}"#).await;
     assert_eq!(world.billing.fail(Failure::Declined).await, Err(BillingError::Declined));
@@ -204,9 +204,9 @@ async fn the_contracts_error_and_a_panic_are_answers_that_nobody_repeats_or_repl
 #[tokio::test]
 async fn a_breaker_opens_while_the_far_end_is_down_and_closes_when_it_is_back() {
     let world = World::new();
-    let ((there, _shop), dir) = (far_router(), tempfile::tempdir().unwrap());
+    let ((server_router, _shop), dir) = (router_with_shop(), tempfile::tempdir().unwrap());
     let socket = dir.path().join("billing");
-    let server = far_end(&there, &socket).await;
+    let server = start_server(&server_router, &socket).await;
     let config = |reset| {
         format!(r#"{{"breaker_failures":3,"breaker_reset_ms":{reset},"breaker_probes":2}}"#)
     };
@@ -220,7 +220,7 @@ async fn a_breaker_opens_while_the_far_end_is_down_and_closes_when_it_is_back() 
     assert_eq!(kind(world.quote().await), Some(ErrorKind::Connect));
     let refused = world.quote().await.unwrap_err();
     assert_eq!((refused.kind(), refused.sent()), (ErrorKind::CircuitOpen, Sent::No));
-    let _server = far_end(&there, &socket).await;
+    let _server = start_server(&server_router, &socket).await;
     assert_eq!(kind(world.quote().await), Some(ErrorKind::CircuitOpen), "an hour has not passed");
     world.row("unix", &socket.display().to_string(), &config(1)).await;
     while matches!(world.route().breaker, Some(BreakerState::Open { .. })) {

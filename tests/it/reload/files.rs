@@ -92,20 +92,21 @@ struct Flips {
 async fn a_thousand_flips_lose_no_call_and_send_none_astray() {
     const TASKS: usize = 32;
     const FLIPS: usize = 1000;
-    let far = router(&MemoryRoutes::new());
+    let server_router = router(&MemoryRoutes::new());
     let there = Shop::at("far");
-    register!(far, Billing => there.clone()).unwrap();
-    let server = Server::builder(&far).expose_all().http("127.0.0.1:0").start().await.unwrap();
+    register!(server_router, Billing => there.clone()).unwrap();
+    let server =
+        Server::builder(&server_router).expose_all().http("127.0.0.1:0").start().await.unwrap();
     let endpoint = format!("http://{}/billing", server.address("http").unwrap());
 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("routes.db");
     let http = HttpTransport::new().allow_internal();
-    let near = Router::builder().transport("http", http).open_or_create(&path).await.unwrap();
-    register!(near, Billing => Shop::at("here")).unwrap();
-    let billing = BillingClient::new(&near);
+    let client = Router::builder().transport("http", http).open_or_create(&path).await.unwrap();
+    register!(client, Billing => Shop::at("here")).unwrap();
+    let billing = BillingClient::new(&client);
     let flips = Arc::new(Flips { strategy: Mutex::new("local"), ..Flips::default() });
-    let (stop, calls, at_far) = (
+    let (stop, calls, at_server) = (
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicUsize::new(0)),
         Arc::new(AtomicUsize::new(0)),
@@ -114,7 +115,7 @@ async fn a_thousand_flips_lose_no_call_and_send_none_astray() {
     let callers: Vec<_> = (0..TASKS)
         .map(|_| {
             let (billing, flips, stop) = (billing.clone(), Arc::clone(&flips), Arc::clone(&stop));
-            let (calls, at_far) = (Arc::clone(&calls), Arc::clone(&at_far));
+            let (calls, at_server) = (Arc::clone(&calls), Arc::clone(&at_server));
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     let epoch = flips.epoch.load(Ordering::SeqCst);
@@ -130,7 +131,7 @@ async fn a_thousand_flips_lose_no_call_and_send_none_astray() {
                         Err(error) => panic!("a call failed: {error}"),
                     };
                     calls.fetch_add(1, Ordering::Relaxed);
-                    at_far.fetch_add(usize::from(served == "far"), Ordering::Relaxed);
+                    at_server.fetch_add(usize::from(served == "far"), Ordering::Relaxed);
                     let settled = epoch % 2 == 0 && flips.epoch.load(Ordering::SeqCst) == epoch;
                     let right = match says {
                         "local" => "here",
@@ -154,7 +155,7 @@ async fn a_thousand_flips_lose_no_call_and_send_none_astray() {
         flips.epoch.fetch_add(1, Ordering::SeqCst);
         let sql = "UPDATE routes SET strategy = ?1, endpoint = ?2 WHERE service_name = 'billing'";
         assert_eq!(shell.execute(sql, (strategy, &endpoint)).unwrap(), 1);
-        seen(&near, generation(&shell)).await;
+        seen(&client, generation(&shell)).await;
         *flips.strategy.lock().unwrap() = strategy;
         flips.epoch.fetch_add(1, Ordering::SeqCst);
         // Let calls begin and end under this row, on every path.
@@ -169,6 +170,6 @@ async fn a_thousand_flips_lose_no_call_and_send_none_astray() {
         caller.await.unwrap();
     }
     let ran = there.journal.orders.lock().unwrap().len();
-    assert_eq!(ran, at_far.load(Ordering::Relaxed), "the far end ran each call once");
+    assert_eq!(ran, at_server.load(Ordering::Relaxed), "the far end ran each call once");
     assert!(ran > FLIPS, "{ran} calls over http");
 }

@@ -1,10 +1,10 @@
 //! Strategy `mcp`: calls of services as calls of tools, over QUIC and Streamable HTTP.
 
 mod calls;
-mod doors;
+mod harness;
 mod hostile;
-mod near;
 mod rows;
-mod scripted;
+mod scripted_server;
 mod sessions;
+mod tls;
 mod transcripts;

@@ -4,7 +4,7 @@
 use connectivity_core::{AdminError, MemoryRoutes, RouteSpec, RouteState, Router, Tls};
 use tests::shop::*;
 
-use super::near::*;
+use super::harness::*;
 
 /// Why the row of a name is not in force; nothing, if it is.
 fn refused(router: &Router, name: &str) -> Option<String> {
@@ -24,58 +24,66 @@ const NO_TOOL: &str = "config.tool_name: a raw service needs the name of its too
 
 #[tokio::test]
 async fn a_raw_service_that_is_registered_here_needs_the_name_of_its_tool() {
-    let far = Far::start().await;
-    let (endpoint, config) = far.row(Door::Quic);
-    let near = Near::to(&endpoint, &config).await;
-    near.router.register_raw("echo", async |_| Ok("near".into())).unwrap();
-    assert_eq!(near.router.call("echo", "{}").await.unwrap(), "near");
-    near.set("echo", &endpoint, &config).await;
-    assert_refused(&near.router, "echo", NO_TOOL);
-    assert_eq!(near.router.call("echo", "{}").await.unwrap(), "near", "the route before it stays");
-    near.set("echo", &endpoint, &format!(r#"{config},"tool_name":"echo""#)).await;
-    assert_eq!(refused(&near.router, "echo"), None);
-    assert_eq!(near.router.call("echo", r#"{"x":1}"#).await.unwrap(), r#"{"x":1}"#);
+    let server = TestServer::start().await;
+    let (endpoint, config) = server.row(Transport::Quic);
+    let client = TestClient::to(&endpoint, &config).await;
+    client.router.register_raw("echo", async |_| Ok("near".into())).unwrap();
+    assert_eq!(client.router.call("echo", "{}").await.unwrap(), "near");
+    client.set("echo", &endpoint, &config).await;
+    assert_refused(&client.router, "echo", NO_TOOL);
+    assert_eq!(
+        client.router.call("echo", "{}").await.unwrap(),
+        "near",
+        "the route before it stays"
+    );
+    client.set("echo", &endpoint, &format!(r#"{config},"tool_name":"echo""#)).await;
+    assert_eq!(refused(&client.router, "echo"), None);
+    assert_eq!(client.router.call("echo", r#"{"x":1}"#).await.unwrap(), r#"{"x":1}"#);
 }
 
 #[tokio::test]
 async fn a_raw_service_that_is_only_called_here_needs_it_too() {
-    let far = Far::start().await;
-    let (endpoint, config) = far.row(Door::Quic);
-    let near = Near::of(&far, Door::Quic).await;
-    near.set("hold", &endpoint, &config).await;
-    assert_eq!(refused(&near.router, "hold"), None, "nothing says yet what is called by this name");
-    assert!(near.router.call("echo", "{}").await.is_ok());
-    near.set("echo", &endpoint, &config).await;
-    assert_refused(&near.router, "echo", NO_TOOL);
-    assert!(near.router.call("echo", "{}").await.is_ok(), "the route before it stays");
+    let server = TestServer::start().await;
+    let (endpoint, config) = server.row(Transport::Quic);
+    let client = TestClient::of(&server, Transport::Quic).await;
+    client.set("hold", &endpoint, &config).await;
+    assert_eq!(
+        refused(&client.router, "hold"),
+        None,
+        "nothing says yet what is called by this name"
+    );
+    assert!(client.router.call("echo", "{}").await.is_ok());
+    client.set("echo", &endpoint, &config).await;
+    assert_refused(&client.router, "echo", NO_TOOL);
+    assert!(client.router.call("echo", "{}").await.is_ok(), "the route before it stays");
 }
 
 #[tokio::test]
 async fn a_row_is_looked_at_again_when_its_service_is_registered() {
-    let near = Near::to("localhost:1", "").await;
-    near.set("till", "localhost:1", "").await;
-    assert_eq!(refused(&near.router, "till"), None);
-    near.router.register_raw("till", async |bytes| Ok(bytes)).unwrap();
-    assert_refused(&near.router, "till", NO_TOOL);
-    near.router.reload().await.unwrap();
-    assert_refused(&near.router, "till", NO_TOOL);
+    let client = TestClient::to("localhost:1", "").await;
+    client.set("till", "localhost:1", "").await;
+    assert_eq!(refused(&client.router, "till"), None);
+    client.router.register_raw("till", async |bytes| Ok(bytes)).unwrap();
+    assert_refused(&client.router, "till", NO_TOOL);
+    client.router.reload().await.unwrap();
+    assert_refused(&client.router, "till", NO_TOOL);
 }
 
 #[tokio::test]
 async fn a_row_of_a_service_names_no_tool() {
-    let far = Far::start().await;
-    for door in DOORS {
-        let (endpoint, config) = far.row(door);
-        let near = Near::of(&far, door).await;
-        near.set("billing", &endpoint, &format!(r#"{config},"tool_name":"echo""#)).await;
-        assert_refused(&near.router, "billing", "config.tool_name: it names one tool");
+    let server = TestServer::start().await;
+    for transport in TRANSPORTS {
+        let (endpoint, config) = server.row(transport);
+        let client = TestClient::of(&server, transport).await;
+        client.set("billing", &endpoint, &format!(r#"{config},"tool_name":"echo""#)).await;
+        assert_refused(&client.router, "billing", "config.tool_name: it names one tool");
         assert_eq!(
-            near.billing.quote("abcd").await.unwrap(),
+            client.billing.quote("abcd").await.unwrap(),
             4,
-            "{door:?}: the route before it stays"
+            "{transport:?}: the route before it stays"
         );
-        near.set("billing.charge", &endpoint, &format!(r#"{config},"tool_name":"echo""#)).await;
-        assert_eq!(refused(&near.router, "billing.charge"), None, "a method has one tool");
+        client.set("billing.charge", &endpoint, &format!(r#"{config},"tool_name":"echo""#)).await;
+        assert_eq!(refused(&client.router, "billing.charge"), None, "a method has one tool");
     }
 }
 

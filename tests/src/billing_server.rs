@@ -1,7 +1,7 @@
 //! A second process for the tests: serves `billing` on one strategy, until it is killed or its
 //! standard input ends.
 //!
-//! `far STRATEGY ADDRESS JOURNAL [CERTIFICATE KEY]` prints the address it listens on, and for
+//! `billing-server STRATEGY ADDRESS JOURNAL [CERTIFICATE KEY]` prints the address it listens on, and for
 //! `quic` the pin of its certificate, which is a new one at each start unless two files say
 //! otherwise.
 #![allow(clippy::print_stdout, reason = "the tests read what it prints")]
@@ -17,7 +17,7 @@ use tests::shop::{Billing, Shop};
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let [strategy, address, journal, identity @ ..] = &arguments[..] else {
-        return Err("far STRATEGY ADDRESS JOURNAL [CERTIFICATE KEY]".into());
+        return Err("billing-server STRATEGY ADDRESS JOURNAL [CERTIFICATE KEY]".into());
     };
     let router = Router::builder().source(MemoryRoutes::new()).build()?;
     register!(router, Billing => Shop::at("far").with_file(Path::new(journal)))?;

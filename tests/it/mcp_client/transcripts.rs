@@ -4,12 +4,12 @@ use connectivity_core::{ErrorKind, Sent};
 use serde_json::{Value, json};
 use tests::shop::*;
 
-use super::near::*;
-use super::scripted::*;
+use super::harness::*;
+use super::scripted_server::*;
 
 #[tokio::test]
 async fn what_the_original_is_sent() {
-    let server = Scripted::start(|mut wire| {
+    let server = ScriptedServer::start(|mut wire| {
         Box::pin(async move {
             wire.greet().await;
             let line = wire.line().await.unwrap();
@@ -38,8 +38,8 @@ async fn what_the_original_is_sent() {
             wire.hold().await;
         })
     });
-    let near = Near::to(&server.address(), &server.trust()).await;
-    let receipt = near.billing.charge("a<b", 4200).await.unwrap();
+    let client = TestClient::to(&server.address(), &server.trust()).await;
+    let receipt = client.billing.charge("a<b", 4200).await.unwrap();
     assert_eq!(receipt, Receipt { id: "a<b".into(), cents: 4200, served_by: "far".into() });
 }
 
@@ -62,9 +62,9 @@ async fn odd_forms_that_the_original_writes() {
         }),
     ];
     for (label, script) in scripts {
-        let server = Scripted::start(*script);
-        let near = Near::to(&server.address(), &server.trust()).await;
-        assert_eq!(near.billing.quote("abc").await.unwrap(), 3, "{label}");
+        let server = ScriptedServer::start(*script);
+        let client = TestClient::to(&server.address(), &server.trust()).await;
+        assert_eq!(client.billing.quote("abc").await.unwrap(), 3, "{label}");
     }
 }
 
@@ -86,9 +86,9 @@ fn pretty(answer: &str) -> String {
 #[tokio::test]
 async fn what_results_mean() {
     let quote = |answer: &'static str| async move {
-        let near = answering(answer).await;
-        let typed = near.billing.quote("abc").await;
-        (typed.map_err(connectivity), near.router.call("tool", "{}").await)
+        let client = answering(answer).await;
+        let typed = client.billing.quote("abc").await;
+        (typed.map_err(connectivity), client.router.call("tool", "{}").await)
     };
     for (label, answer, typed, raw) in [
         (
@@ -153,9 +153,9 @@ async fn what_results_mean() {
 }
 
 /// A client of a server that answers each call with this result.
-async fn answering(result: &'static str) -> Near {
+async fn answering(result: &'static str) -> TestClient {
     // A script is no closure that could hold the result, so it travels in the names of two tools.
-    let server = Scripted::start(|mut wire| {
+    let server = ScriptedServer::start(|mut wire| {
         Box::pin(async move {
             wire.greet().await;
             loop {
@@ -166,18 +166,18 @@ async fn answering(result: &'static str) -> Near {
         })
     });
     let named = format!(r#"{},"tool_name":{}"#, server.trust(), Value::from(result));
-    let near = Near::to(&server.address(), &server.trust()).await;
+    let client = TestClient::to(&server.address(), &server.trust()).await;
     for name in ["billing.quote", "tool"] {
-        near.set(name, &server.address(), &named).await;
+        client.set(name, &server.address(), &named).await;
     }
-    near
+    client
 }
 
 #[tokio::test]
 async fn an_error_of_the_contract_is_the_callers_own() {
-    let near =
+    let client =
         answering(r#"{"content":[{"type":"text","text":"\"Declined\""}],"isError":true}"#).await;
-    assert_eq!(near.billing.quote("abc").await.unwrap_err(), BillingError::Declined);
+    assert_eq!(client.billing.quote("abc").await.unwrap_err(), BillingError::Declined);
 }
 
 #[tokio::test]
@@ -224,19 +224,19 @@ async fn errors_of_the_protocol() {
         ),
     ];
     for (label, script, kind, sent) in scripts {
-        let server = Scripted::start(*script);
-        let near = Near::to(&server.address(), &server.trust()).await;
+        let server = ScriptedServer::start(*script);
+        let client = TestClient::to(&server.address(), &server.trust()).await;
         // It is not idempotent; a second call would meet a session that has nothing to say.
-        let error = connectivity(near.billing.charge("abc", 1).await.unwrap_err());
+        let error = connectivity(client.billing.charge("abc", 1).await.unwrap_err());
         assert_eq!((error.kind(), error.sent()), (*kind, *sent), "{label}: {error}");
         assert!(error.message().contains("code"), "{label}: {error}");
     }
-    let server = Scripted::start(|wire| {
+    let server = ScriptedServer::start(|wire| {
         let leaves = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/connectivity/leaving\"}\n";
         refuse_as_ours(wire, CLOSED, leaves)
     });
-    let near = Near::to(&server.address(), &server.trust()).await;
-    let error = connectivity(near.billing.charge("abc", 1).await.unwrap_err());
+    let client = TestClient::to(&server.address(), &server.trust()).await;
+    let error = connectivity(client.billing.charge("abc", 1).await.unwrap_err());
     assert_eq!(error.sent(), Sent::No, "each session has left: {error}");
 }
 
@@ -272,7 +272,7 @@ async fn refuse_call(mut wire: Wire, call: &Value, error: &str) {
 
 #[tokio::test]
 async fn the_newest_version_needs_no_handshake() {
-    let server = Scripted::start(|mut wire| {
+    let server = ScriptedServer::start(|mut wire| {
         Box::pin(async move {
             let discovered = r#""result":{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"serverInfo":{"name":"x","version":"1"},"ttlMs":0,"cacheScope":"private"}}"#;
             assert_eq!(wire.answer(discovered).await["method"], "server/discover");
@@ -288,13 +288,13 @@ async fn the_newest_version_needs_no_handshake() {
             wire.hold().await;
         })
     });
-    let near = Near::to(&server.address(), &server.trust()).await;
-    assert_eq!(near.billing.quote("abc").await.unwrap(), 3);
+    let client = TestClient::to(&server.address(), &server.trust()).await;
+    assert_eq!(client.billing.quote("abc").await.unwrap(), 3);
 }
 
 #[tokio::test]
 async fn a_call_that_nobody_waits_for_is_cancelled_by_its_id() {
-    let server = Scripted::start(|mut wire| {
+    let server = ScriptedServer::start(|mut wire| {
         Box::pin(async move {
             let call = wire.called().await;
             // The next call may overtake it.
@@ -314,16 +314,16 @@ async fn a_call_that_nobody_waits_for_is_cancelled_by_its_id() {
             wire.hold().await;
         })
     });
-    let near =
-        Near::to(&server.address(), &format!(r#"{},"timeout_ms":700"#, server.trust())).await;
-    let error = connectivity(near.billing.charge("abc", 1).await.unwrap_err());
+    let client =
+        TestClient::to(&server.address(), &format!(r#"{},"timeout_ms":700"#, server.trust())).await;
+    let error = connectivity(client.billing.charge("abc", 1).await.unwrap_err());
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    assert_eq!(near.billing.quote("abc").await.unwrap(), 3);
+    assert_eq!(client.billing.quote("abc").await.unwrap(), 3);
 }
 
 #[tokio::test]
 async fn tools_that_change_are_flagged_until_the_next_session() {
-    let server = Scripted::start(|mut wire| {
+    let server = ScriptedServer::start(|mut wire| {
         Box::pin(async move {
             wire.greet().await;
             let answer = r#""result":{"content":[{"type":"text","text":"3"}]}}"#;
@@ -336,9 +336,11 @@ async fn tools_that_change_are_flagged_until_the_next_session() {
             wire.next().await;
         })
     });
-    let near = Near::to(&server.address(), &format!(r#"{},"retry_max":1"#, server.trust())).await;
+    let client =
+        TestClient::to(&server.address(), &format!(r#"{},"retry_max":1"#, server.trust())).await;
     let flagged = || {
-        near.router
+        client
+            .router
             .inspect()
             .route("billing")
             .unwrap()
@@ -348,7 +350,7 @@ async fn tools_that_change_are_flagged_until_the_next_session() {
     };
     let mut seen = Vec::new();
     for _ in 0..3 {
-        near.billing.quote("abc").await.unwrap();
+        client.billing.quote("abc").await.unwrap();
         seen.push(flagged());
     }
     assert_eq!(seen, [false, true, false], "the third call was on a session of its own");
@@ -375,8 +377,8 @@ async fn every_version_with_a_handshake_is_understood() {
         |wire| speaks(wire, "2024-11-05"),
     ];
     for (n, script) in scripts.iter().enumerate() {
-        let server = Scripted::start(*script);
-        let near = Near::to(&server.address(), &server.trust()).await;
-        assert_eq!(near.billing.quote("abc").await.unwrap(), 3, "script {n}");
+        let server = ScriptedServer::start(*script);
+        let client = TestClient::to(&server.address(), &server.trust()).await;
+        assert_eq!(client.billing.quote("abc").await.unwrap(), 3, "script {n}");
     }
 }

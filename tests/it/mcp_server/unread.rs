@@ -15,14 +15,14 @@ use super::client::*;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Registers `late` with answers of 1 MiB, and returns how many of its calls have begun.
-fn with_large_answers(far: &Far) -> Arc<AtomicUsize> {
+fn with_large_answers(server: &TestServer) -> Arc<AtomicUsize> {
     let began = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&began);
     let large = move |_| {
         count.fetch_add(1, Ordering::SeqCst);
         async { Ok(Bytes::from(vec![b'x'; 1 << 20])) }
     };
-    far.router.register_raw("late", large).unwrap();
+    server.router.register_raw("late", large).unwrap();
     began
 }
 
@@ -63,9 +63,9 @@ async fn until_held_up(began: &AtomicUsize, witness: &mut Client) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_nobody_reads_hold_up_the_next_calls_of_their_session() {
-    let far = far().await;
-    let began = with_large_answers(&far);
-    let (mut greedy, mut witness) = (Client::open(&far).await, Client::open(&far).await);
+    let server = start_server().await;
+    let began = with_large_answers(&server);
+    let (mut greedy, mut witness) = (Client::open(&server).await, Client::open(&server).await);
     for id in 100..228 {
         greedy.say(call(id, "")).await;
     }
@@ -80,9 +80,9 @@ async fn answers_that_nobody_reads_hold_up_the_next_calls_of_their_session() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_answers_are_unread_no_further_request_is_read() {
-    let far = far().await;
-    let began = with_large_answers(&far);
-    let (mut greedy, mut witness) = (Client::open(&far).await, Client::open(&far).await);
+    let server = start_server().await;
+    let began = with_large_answers(&server);
+    let (mut greedy, mut witness) = (Client::open(&server).await, Client::open(&server).await);
     for id in 100..108 {
         greedy.say(call(id, "")).await;
     }
@@ -131,9 +131,9 @@ async fn until_one_began(began: &AtomicUsize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_method_that_blocks_its_thread_keeps_no_call_of_its_session_from_beginning() {
-    let far = far().await;
-    let (began, release) = with_blocking(&far.router, "late");
-    let mut client = Client::open(&far).await;
+    let server = start_server().await;
+    let (began, release) = with_blocking(&server.router, "late");
+    let mut client = Client::open(&server).await;
     client.say(call(100, "")).await;
     until_one_began(&began).await;
     client.is_alive("a call that blocks").await;
@@ -159,14 +159,15 @@ async fn a_method_that_blocks_its_thread_keeps_no_call_over_http_from_beginning(
         let endpoint = format!("http://{}/mcp", server.address("http").unwrap());
         routes.set(name, "mcp", Some(&endpoint), &format!(r#"{{"tool_name":"{name}"}}"#));
     }
-    let near = Router::builder().transport("mcp", McpTransport::new().allow_internal());
-    let near = near.source(routes).build().unwrap();
+    let client = Router::builder().transport("mcp", McpTransport::new().allow_internal());
+    let client = client.source(routes).build().unwrap();
     let blocked = tokio::spawn({
-        let near = near.clone();
-        async move { near.call("block", "{}").await }
+        let client = client.clone();
+        async move { client.call("block", "{}").await }
     });
     until_one_began(&began).await;
-    let answer = tokio::time::timeout(PATIENCE, near.call("echo", "{}")).await.expect("it begins");
+    let answer =
+        tokio::time::timeout(PATIENCE, client.call("echo", "{}")).await.expect("it begins");
     assert_eq!(answer.unwrap(), "{}");
     release.send(()).unwrap();
     assert_eq!(blocked.await.unwrap().unwrap(), "{}");

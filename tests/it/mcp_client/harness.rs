@@ -12,14 +12,14 @@ use tokio::sync::watch;
 
 /// A server of tools on two doors: `billing`, `echo`, and `hold`, which counts the calls that are
 /// in it and never answers.
-pub(super) struct Far {
-    pub(super) server: Server,
+pub(super) struct TestServer {
+    pub(super) handle: Server,
     pub(super) shop: Shop,
     held: watch::Receiver<usize>,
     pin: String,
 }
 
-impl Far {
+impl TestServer {
     pub(super) async fn start() -> Self {
         Self::start_on("127.0.0.1:0", Tls::self_signed(["localhost"]).unwrap()).await
     }
@@ -48,19 +48,19 @@ impl Far {
         let quic = McpListener::new(quic, tls).max_sessions(1).mcp(raw);
         let http = HttpListener::new("127.0.0.1:0").mcp(raw);
         let builder = Server::builder(&router).expose(["billing", "echo", "hold"]);
-        let server = builder.listener("mcp", quic).listener("http", http).start().await?;
-        Ok(Self { server, shop, held, pin })
+        let handle = builder.listener("mcp", quic).listener("http", http).start().await?;
+        Ok(Self { handle, shop, held, pin })
     }
 
     /// The endpoint and the config of a row that leads to one of the doors.
-    pub(super) fn row(&self, door: Door) -> (String, String) {
-        match door {
-            Door::Quic => (
-                self.server.address("mcp").unwrap().to_owned(),
+    pub(super) fn row(&self, transport: Transport) -> (String, String) {
+        match transport {
+            Transport::Quic => (
+                self.handle.address("mcp").unwrap().to_owned(),
                 format!(r#""pin_sha256":"{}""#, self.pin),
             ),
-            Door::Http => (
-                format!("http://{}/mcp", self.server.address("http").unwrap()),
+            Transport::Http => (
+                format!("http://{}/mcp", self.handle.address("http").unwrap()),
                 r#""drain_ms":30000"#.to_owned(),
             ),
         }
@@ -85,50 +85,50 @@ impl Drop for Held {
 
 /// How the server is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
+pub(super) enum Transport {
     Quic,
     Http,
 }
 
-pub(super) const DOORS: [Door; 2] = [Door::Quic, Door::Http];
+pub(super) const TRANSPORTS: [Transport; 2] = [Transport::Quic, Transport::Http];
 
 /// Waits until so many calls are held.
-pub(super) async fn until_held(far: &Far, count: usize) {
-    let mut held = far.held.clone();
+pub(super) async fn until_held(server: &TestServer, count: usize) {
+    let mut held = server.held.clone();
     let held =
         tokio::time::timeout(Duration::from_secs(20), held.wait_for(|held| *held == count)).await;
-    assert!(held.is_ok(), "{} are held, not {count}", *far.held.borrow());
+    assert!(held.is_ok(), "{} are held, not {count}", *server.held.borrow());
 }
 
 /// A router that may reach this machine.
-fn near(routes: &MemoryRoutes) -> Router {
+fn client_router(routes: &MemoryRoutes) -> Router {
     let builder = Router::builder().transport("mcp", McpTransport::new().allow_internal());
     builder.source(routes.clone()).build().unwrap()
 }
 
 /// A client whose row leads to a server's door.
-pub(super) struct Near {
+pub(super) struct TestClient {
     pub(super) routes: MemoryRoutes,
     pub(super) router: Router,
     pub(super) billing: BillingClient,
 }
 
-impl Near {
-    pub(super) async fn of(far: &Far, door: Door) -> Self {
-        let (endpoint, config) = far.row(door);
-        let near = Self::to(&endpoint, &config).await;
+impl TestClient {
+    pub(super) async fn of(server: &TestServer, transport: Transport) -> Self {
+        let (endpoint, config) = server.row(transport);
+        let client = Self::to(&endpoint, &config).await;
         for raw in ["echo", "hold"] {
-            near.set(raw, &endpoint, &format!(r#"{config},"tool_name":"{raw}""#)).await;
+            client.set(raw, &endpoint, &format!(r#"{config},"tool_name":"{raw}""#)).await;
         }
-        near
+        client
     }
 
     pub(super) async fn to(endpoint: &str, config: &str) -> Self {
         let routes = MemoryRoutes::new();
-        let router = near(&routes);
-        let near = Self { billing: BillingClient::new(&router), routes, router };
-        near.set("billing", endpoint, config).await;
-        near
+        let router = client_router(&routes);
+        let client = Self { billing: BillingClient::new(&router), routes, router };
+        client.set("billing", endpoint, config).await;
+        client
     }
 
     /// Writes a row, which is in force when this returns.

@@ -10,16 +10,16 @@ use super::client::*;
 #[tokio::test]
 async fn the_name_in_a_client_certificate_is_the_peer() {
     let (files, clients, strangers) = (Files::new(), ca("clients"), ca("strangers"));
-    let far = far_with(&files, Some(&clients), |listener| listener).await;
+    let server = start_server_with(&files, Some(&clients), |listener| listener).await;
     let agent = Identity::new(Some(&clients), "agent.internal", |_| {});
-    let mut client = Client::begin_as(&far, &format!("MCP1{HELLO}"), Some(&agent)).await;
+    let mut client = Client::begin_as(&server, &format!("MCP1{HELLO}"), Some(&agent)).await;
     client.next().await;
     let seen = client.call("billing.seen", json!({})).await;
     assert_eq!(seen["result"]["structuredContent"]["peer"], "dns:agent.internal", "{seen}");
     let stranger = Identity::new(Some(&strangers), "agent.internal", |_| {});
     for shows in [None, Some(&stranger)] {
         // The handshake of TLS 1.3 is over for the client before the server has looked.
-        let Ok(connection) = Client::dial(&far, "mcp-quic-v1", shows).await else { continue };
+        let Ok(connection) = Client::dial(&server, "mcp-quic-v1", shows).await else { continue };
         assert!(connection.closed().await.to_string().contains("certificate"));
     }
 }

@@ -22,12 +22,12 @@ pub(super) const HELLO: &str = concat!(
 pub(super) type Script = fn(Wire) -> BoxFuture<'static, ()>;
 
 /// A server that is listening.
-pub(super) struct Scripted {
+pub(super) struct ScriptedServer {
     endpoint: Endpoint,
     pin: String,
 }
 
-impl Scripted {
+impl ScriptedServer {
     pub(super) fn start(script: Script) -> Self {
         let identity = Identity::new(None, "localhost", |_| {});
         let endpoint = listen(&identity, b"mcp-quic-v1");

@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 use tests::certificates::*;
 use tests::shop::*;
 
-use super::near::*;
+use super::harness::*;
 
 /// A server of tools with this identity, for everybody or for the clients of an authority.
-async fn far(files: &Files, identity: &Identity, clients: Option<&Ca>) -> (Server, Shop) {
+async fn server(files: &Files, identity: &Identity, clients: Option<&Ca>) -> (Server, Shop) {
     let (cert, key) =
         (files.write("server.pem", &identity.cert), files.write("server.key", &identity.key));
     let tls = Tls::from_pem(cert, key).unwrap();
@@ -77,9 +77,9 @@ async fn a_certificate_that_satisfies_the_row_is_let_through() {
             Some("dns:orders.internal"),
         ),
     ] {
-        let (server, _shop) = far(&files, identity, clients).await;
-        let near = Near::to(server.address("mcp").unwrap(), &keys).await;
-        assert_eq!(near.billing.seen().await.unwrap().peer.as_deref(), peer, "{label}");
+        let (server, _shop) = server(&files, identity, clients).await;
+        let client = TestClient::to(server.address("mcp").unwrap(), &keys).await;
+        assert_eq!(client.billing.seen().await.unwrap().peer.as_deref(), peer, "{label}");
     }
 }
 
@@ -118,13 +118,13 @@ async fn a_certificate_that_does_not_is_refused_with_its_cause_before_a_call() {
         ),
         (&good, Some(&other), &*stranger, "the other side refuses our certificate"),
     ] {
-        let (server, shop) = far(&files, identity, clients).await;
-        let near = Near::to(server.address("mcp").unwrap(), keys).await;
-        let error = connectivity(near.billing.charge("17", 1).await.unwrap_err());
+        let (server, shop) = server(&files, identity, clients).await;
+        let client = TestClient::to(server.address("mcp").unwrap(), keys).await;
+        let error = connectivity(client.billing.charge("17", 1).await.unwrap_err());
         assert!(error.message().contains(cause), "{cause}: {error}");
         assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
         assert!(shop.journal.orders.lock().unwrap().is_empty(), "{cause}");
-        let shown = format!("{:?}", near.router.inspect().route("billing").unwrap().transport);
+        let shown = format!("{:?}", client.router.inspect().route("billing").unwrap().transport);
         assert!(shown.contains(cause.split('`').next().unwrap()), "{shown}");
     }
 }
@@ -132,7 +132,7 @@ async fn a_certificate_that_does_not_is_refused_with_its_cause_before_a_call() {
 #[tokio::test]
 async fn another_protocol_on_the_port_is_said_to_be_one() {
     let identity = Identity::new(None, "localhost", |_| {});
-    let server = super::scripted::listen(&identity, b"connectivity/1");
+    let server = super::scripted_server::listen(&identity, b"connectivity/1");
     let accepting = server.clone();
     tokio::spawn(async move {
         while let Some(incoming) = accepting.accept().await {
@@ -140,8 +140,9 @@ async fn another_protocol_on_the_port_is_said_to_be_one() {
         }
     });
     let address = server.local_addr().unwrap().to_string();
-    let near = Near::to(&address, &format!(r#""pin_sha256":"{}""#, pin_of(&identity))).await;
-    let error = connectivity(near.billing.quote("a").await.unwrap_err());
+    let client =
+        TestClient::to(&address, &format!(r#""pin_sha256":"{}""#, pin_of(&identity))).await;
+    let error = connectivity(client.billing.quote("a").await.unwrap_err());
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
     assert!(error.message().contains("protocol"), "{error}");
 }
@@ -187,12 +188,12 @@ async fn a_token_in_the_row_opens_the_door() {
         .await
         .unwrap();
     let url = format!("http://{}/mcp", server.address("http").unwrap());
-    let near = Near::to(&url, r#""headers":{"Authorization":"Bearer opensesame"}"#).await;
-    assert_eq!(near.billing.seen().await.unwrap().peer.as_deref(), Some("agent"));
-    assert_eq!(near.router.inspect().route("billing").unwrap().warnings, Vec::<String>::new());
+    let client = TestClient::to(&url, r#""headers":{"Authorization":"Bearer opensesame"}"#).await;
+    assert_eq!(client.billing.seen().await.unwrap().peer.as_deref(), Some("agent"));
+    assert_eq!(client.router.inspect().route("billing").unwrap().warnings, Vec::<String>::new());
     for keys in [r#""headers":{"Authorization":"Bearer hunter2"}"#, r#""headers":{}"#] {
-        near.set("billing", &url, keys).await;
-        let error = connectivity(near.billing.quote("a").await.unwrap_err());
+        client.set("billing", &url, keys).await;
+        let error = connectivity(client.billing.quote("a").await.unwrap_err());
         assert_eq!((error.kind(), error.sent()), (ErrorKind::Unauthenticated, Sent::No), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
@@ -341,9 +342,10 @@ async fn what_web_servers_answer_in_place_of_tools() {
     for (label, answer, kind, words) in answers {
         let (url, canary) = serve(*answer).await;
         let call = async move {
-            let near = Near::to(&url, r#""timeout_ms":3000,"max_reply_bytes":100000"#).await;
+            let client =
+                TestClient::to(&url, r#""timeout_ms":3000,"max_reply_bytes":100000"#).await;
             let end =
-                tokio::time::timeout(Duration::from_secs(20), near.billing.charge("a", 1)).await;
+                tokio::time::timeout(Duration::from_secs(20), client.billing.charge("a", 1)).await;
             (end.unwrap_or_else(|_| panic!("{label}: the call does not end")), canary)
         };
         calls.push((label, kind, words, tokio::spawn(call)));

@@ -23,8 +23,8 @@ pub(super) const INITIALIZED: &str =
     "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\",\"params\":{}}\n";
 
 /// A server of tools behind a real port.
-pub(super) struct Far {
-    pub(super) server: Server,
+pub(super) struct TestServer {
+    pub(super) handle: Server,
     pub(super) router: Router,
     pub(super) routes: MemoryRoutes,
     pub(super) shop: Shop,
@@ -32,15 +32,15 @@ pub(super) struct Far {
     pub(super) identity: Identity,
 }
 
-pub(super) async fn far() -> Far {
-    far_with(&Files::new(), None, |listener| listener).await
+pub(super) async fn start_server() -> TestServer {
+    start_server_with(&Files::new(), None, |listener| listener).await
 }
 
-pub(super) async fn far_with(
+pub(super) async fn start_server_with(
     files: &Files,
     clients: Option<&Ca>,
     configure: impl FnOnce(McpListener) -> McpListener,
-) -> Far {
+) -> TestServer {
     let identity = Identity::new(None, "localhost", |_| {});
     let (cert, key) =
         (files.write("server.pem", &identity.cert), files.write("server.key", &identity.key));
@@ -62,9 +62,9 @@ pub(super) async fn far_with(
             .max_message_bytes(1 << 20)
     });
     let builder = Server::builder(&router).expose(["billing", "echo", "bytes", "unlisted", "late"]);
-    let server = builder.listener("mcp", configure(listener)).start().await.unwrap();
-    let address = server.address("mcp").unwrap().parse().unwrap();
-    Far { server, router, routes, shop, address, identity }
+    let handle = builder.listener("mcp", configure(listener)).start().await.unwrap();
+    let address = handle.address("mcp").unwrap().parse().unwrap();
+    TestServer { handle, router, routes, shop, address, identity }
 }
 
 /// One connection with one stream.
@@ -78,29 +78,33 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) async fn dial(
-        far: &Far,
+        server: &TestServer,
         alpn: &str,
         shows: Option<&Identity>,
     ) -> Result<Connection, String> {
-        let (_endpoint, connection) = dial(far, alpn, shows).await?;
+        let (_endpoint, connection) = dial(server, alpn, shows).await?;
         Ok(connection)
     }
 
     /// Begins a stream with these bytes.
-    pub(super) async fn begin(far: &Far, bytes: &str) -> Self {
-        Self::begin_as(far, bytes, None).await
+    pub(super) async fn begin(server: &TestServer, bytes: &str) -> Self {
+        Self::begin_as(server, bytes, None).await
     }
 
-    pub(super) async fn begin_as(far: &Far, bytes: &str, shows: Option<&Identity>) -> Self {
-        let (endpoint, connection) = dial(far, "mcp-quic-v1", shows).await.unwrap();
+    pub(super) async fn begin_as(
+        server: &TestServer,
+        bytes: &str,
+        shows: Option<&Identity>,
+    ) -> Self {
+        let (endpoint, connection) = dial(server, "mcp-quic-v1", shows).await.unwrap();
         let (mut send, receive) = connection.open_bi().await.unwrap();
         send.write_all(bytes.as_bytes()).await.unwrap();
         Self { _endpoint: endpoint, connection, send, receive, buffer: Vec::new() }
     }
 
     /// A session that has begun as the original's do.
-    pub(super) async fn open(far: &Far) -> Self {
-        let mut client = Self::begin(far, &format!("MCP1{HELLO}{INITIALIZED}")).await;
+    pub(super) async fn open(server: &TestServer) -> Self {
+        let mut client = Self::begin(server, &format!("MCP1{HELLO}{INITIALIZED}")).await;
         let hello = client.next().await;
         assert_eq!(hello["result"]["protocolVersion"], "2025-06-18", "{hello}");
         client
@@ -163,12 +167,12 @@ impl Client {
 }
 
 async fn dial(
-    far: &Far,
+    server: &TestServer,
     alpn: &str,
     shows: Option<&Identity>,
 ) -> Result<(Endpoint, Connection), String> {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(far.identity.cert.as_bytes()).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_slice(server.identity.cert.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider);
     let config = config
@@ -192,7 +196,7 @@ async fn dial(
     endpoint.set_default_client_config(ClientConfig::new(Arc::new(
         QuicClientConfig::try_from(config).unwrap(),
     )));
-    let connecting = endpoint.connect(far.address, "localhost").unwrap();
+    let connecting = endpoint.connect(server.address, "localhost").unwrap();
     let connection = connecting.await.map_err(|cause| cause.to_string())?;
     Ok((endpoint, connection))
 }

@@ -24,9 +24,9 @@ async fn reason(client: &Client) -> (u64, String) {
 
 #[tokio::test]
 async fn what_is_no_request_gets_an_error_and_the_session_lives() {
-    let far = far().await;
-    let mut client = Client::open(&far).await;
-    let mut witness = Client::open(&far).await;
+    let server = start_server().await;
+    let mut client = Client::open(&server).await;
+    let mut witness = Client::open(&server).await;
     let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
     let deep_arguments = format!(
         r#"{{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{{"name":"billing.quote","arguments":{{"order":{deep}}}}}}}"#
@@ -82,8 +82,8 @@ async fn what_is_no_request_gets_an_error_and_the_session_lives() {
 
 #[tokio::test]
 async fn names_and_arguments_are_data() {
-    let far = far().await;
-    let mut client = Client::open(&far).await;
+    let server = start_server().await;
+    let mut client = Client::open(&server).await;
     for name in [
         "'; DROP TABLE routes; --",
         "--help",
@@ -110,8 +110,8 @@ async fn names_and_arguments_are_data() {
 
 #[tokio::test]
 async fn one_id_twice_is_refused_the_second_time() {
-    let far = far().await;
-    let mut client = Client::open(&far).await;
+    let server = start_server().await;
+    let mut client = Client::open(&server).await;
     let sleep = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/call",
         "params": { "name": "billing.sleep", "arguments": { "ms": 3_600_000 } } });
     client.say(format!("{sleep}\n{sleep}\n")).await;
@@ -122,8 +122,8 @@ async fn one_id_twice_is_refused_the_second_time() {
 
 #[tokio::test]
 async fn a_flood_is_refused_and_what_was_there_goes_on() {
-    let far = far().await;
-    let mut client = Client::open(&far).await;
+    let server = start_server().await;
+    let mut client = Client::open(&server).await;
     for id in 0..200 {
         let sleep = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call",
             "params": { "name": "billing.sleep", "arguments": { "ms": 3_600_000 } } });
@@ -137,7 +137,7 @@ async fn a_flood_is_refused_and_what_was_there_goes_on() {
             "{answer}"
         );
     }
-    Client::open(&far).await.is_alive("the flood of another").await;
+    Client::open(&server).await.is_alive("the flood of another").await;
     let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 0 } });
     client.say(format!("{cancel}\n")).await;
     client.is_alive("a flood").await;
@@ -145,10 +145,10 @@ async fn a_flood_is_refused_and_what_was_there_goes_on() {
 
 #[tokio::test]
 async fn an_endless_line_ends_its_session_with_a_reason() {
-    let far = far().await;
-    let mut witness = Client::open(&far).await;
+    let server = start_server().await;
+    let mut witness = Client::open(&server).await;
     for start in ["{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"", "x"] {
-        let mut client = Client::open(&far).await;
+        let mut client = Client::open(&server).await;
         let mut sent = 0;
         client.say(start).await;
         // Windows bound what is sent beyond what is read, so this ends whether or not it is read.
@@ -164,28 +164,28 @@ async fn an_endless_line_ends_its_session_with_a_reason() {
 
 #[tokio::test]
 async fn who_begins_otherwise_is_closed_with_a_reason() {
-    let far = far().await;
+    let server = start_server().await;
     for beginning in ["MCP2", "GET / HTTP/1.1\r\n", "\0\0\0\0"] {
-        let client = Client::begin(&far, beginning).await;
+        let client = Client::begin(&server, beginning).await;
         assert_eq!(reason(&client).await, (3, "invalid magic bytes".to_owned()));
     }
-    let mut short = Client::begin(&far, "MC").await;
+    let mut short = Client::begin(&server, "MC").await;
     short.send.finish().unwrap();
     assert_eq!(reason(&short).await.0, 3);
-    let error = Client::dial(&far, "mcp/0", None).await.err().unwrap();
+    let error = Client::dial(&server, "mcp/0", None).await.err().unwrap();
     assert!(
         error.contains("no_application_protocol")
             || error.contains("known application protocol")
             || error.contains("120"),
         "{error}"
     );
-    Client::open(&far).await.is_alive("all that").await;
+    Client::open(&server).await.is_alive("all that").await;
 }
 
 #[tokio::test]
 async fn before_the_first_request_nothing_but_a_request_is_heard() {
-    let far = far().await;
-    let mut client = Client::begin(&far, &format!("MCP1{INITIALIZED}")).await;
+    let server = start_server().await;
+    let mut client = Client::begin(&server, &format!("MCP1{INITIALIZED}")).await;
     let early = client.call("billing.quote", json!({ "order": "abc" })).await;
     assert_eq!(early["error"]["code"], -32602, "{early}");
     client.say(HELLO).await;
@@ -195,32 +195,32 @@ async fn before_the_first_request_nothing_but_a_request_is_heard() {
 
 #[tokio::test]
 async fn a_client_that_goes_ends_its_calls() {
-    let far = far().await;
-    let mut client = Client::open(&far).await;
+    let server = start_server().await;
+    let mut client = Client::open(&server).await;
     let work = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/call",
         "params": { "name": "billing.work", "arguments": { "order": "17", "ms": 3_600_000 } } });
     client.say(format!("{work}\n")).await;
-    while far.shop.journal.began() == 0 {
+    while server.shop.journal.began() == 0 {
         tokio::task::yield_now().await;
     }
     client.connection.close(VarInt::from_u32(0), b"client closing");
     // It would wait for the call, an hour.
-    far.server.shutdown(Duration::from_secs(3600)).await;
-    assert_eq!(far.shop.journal.ended(), 0);
+    server.handle.shutdown(Duration::from_secs(3600)).await;
+    assert_eq!(server.shop.journal.ended(), 0);
 }
 
 #[tokio::test]
 async fn a_drain_lets_calls_end_and_takes_no_more() {
-    let far = far().await;
-    let mut client = Client::open(&far).await;
+    let server = start_server().await;
+    let mut client = Client::open(&server).await;
     let work = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/call",
         "params": { "name": "billing.work", "arguments": { "order": "17", "ms": 1500 } } });
     client.say(format!("{work}\n")).await;
-    while far.shop.journal.began() == 0 {
+    while server.shop.journal.began() == 0 {
         tokio::task::yield_now().await;
     }
     let (address, shutdown) =
-        (far.address, tokio::spawn(far.server.shutdown(Duration::from_secs(20))));
+        (server.address, tokio::spawn(server.handle.shutdown(Duration::from_secs(20))));
     assert_eq!(client.next().await["method"], "notifications/connectivity/leaving");
     let late = client.call("billing.quote", json!({ "order": "18" })).await;
     assert_eq!(
@@ -233,15 +233,17 @@ async fn a_drain_lets_calls_end_and_takes_no_more() {
     assert_eq!(client.line().await, None);
     client.connection.close(VarInt::from_u32(0), b"client closing");
     shutdown.await.unwrap();
-    assert_eq!(far.shop.journal.ended(), 1);
+    assert_eq!(server.shop.journal.ended(), 1);
     assert!(std::net::UdpSocket::bind(address).is_ok(), "the address is free");
 }
 
 #[tokio::test]
 async fn sessions_are_bounded() {
-    let far = far_with(&Files::new(), None, |listener: McpListener| listener.max_sessions(1)).await;
-    let mut first = Client::open(&far).await;
-    assert!(Client::dial(&far, "mcp-quic-v1", None).await.is_err());
+    let server =
+        start_server_with(&Files::new(), None, |listener: McpListener| listener.max_sessions(1))
+            .await;
+    let mut first = Client::open(&server).await;
+    assert!(Client::dial(&server, "mcp-quic-v1", None).await.is_err());
     first.is_alive("one too many").await;
     let answer: Value = first.ask(1, "ping", json!({})).await;
     assert_eq!(answer["result"], json!({}));

@@ -15,9 +15,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
-use super::doors::{discovered, typed};
-use super::near::{Near, connectivity};
-use super::scripted::Scripted;
+use super::harness::{TestClient, connectivity};
+use super::scripted_server::ScriptedServer;
+use super::tls::{discovered, typed};
 
 /// Long enough for anything that works.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,7 +43,7 @@ impl Forgetful {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", socket.local_addr().unwrap());
         tokio::spawn(axum::serve(socket, app).into_future());
-        (server, near(&url, ""))
+        (server, client_router(&url, ""))
     }
 
     fn refused(&self, asked: &Value) -> Response {
@@ -99,7 +99,7 @@ impl Forgetful {
 }
 
 /// A router whose rows `fine` and `odd` lead to the tools of these names.
-fn near(url: &str, keys: &str) -> Router {
+fn client_router(url: &str, keys: &str) -> Router {
     let routes = MemoryRoutes::new();
     for tool in ["fine", "odd"] {
         routes.set(tool, "mcp", Some(url), &format!(r#"{{"tool_name":"{tool}"{keys}}}"#));
@@ -250,7 +250,7 @@ async fn a_time_limit_that_ends_while_a_request_of_a_session_connects_has_sent_n
         Some(json!({ "jsonrpc": "2.0", "id": asked["id"], "result": result }))
     };
     tokio::spawn(web(listener, stopped, fine));
-    let router = near(&format!("http://{address}/mcp"), r#","timeout_ms":3000"#);
+    let router = client_router(&format!("http://{address}/mcp"), r#","timeout_ms":3000"#);
     assert_eq!(call(&router, "fine").await.unwrap(), r#"{"fine":true}"#);
     stop.send_replace(true);
     let mut waiting = Vec::new();
@@ -268,7 +268,7 @@ static POISONS: AtomicUsize = AtomicUsize::new(0);
 
 #[tokio::test]
 async fn a_call_that_ends_its_session_arrives_as_often_as_its_row_says() {
-    let quic = Scripted::start(|mut wire| {
+    let quic = ScriptedServer::start(|mut wire| {
         Box::pin(async move {
             wire.called().await;
             POISONS.fetch_add(1, Ordering::SeqCst);
@@ -288,8 +288,8 @@ async fn a_call_that_ends_its_session_arrives_as_often_as_its_row_says() {
         for (retries, arrives) in [(0, 1), (2, 3)] {
             POISONS.store(0, Ordering::SeqCst);
             let keys = format!(r#"{keys},"retry_max":{retries},"retry_backoff_ms":1"#);
-            let near = Near::to(&endpoint, &keys).await;
-            let error = connectivity(near.billing.quote("abc").await.unwrap_err());
+            let client = TestClient::to(&endpoint, &keys).await;
+            let error = connectivity(client.billing.quote("abc").await.unwrap_err());
             assert_eq!(
                 (error.kind(), error.sent()),
                 (ErrorKind::Closed, Sent::Maybe),

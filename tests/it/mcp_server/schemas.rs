@@ -189,9 +189,9 @@ async fn every_form_comes_back_to_a_typed_client() {
     for (endpoint, config) in [(server.address("mcp").unwrap(), &*pinned), (&url, "{}")] {
         let routes = MemoryRoutes::new();
         routes.set("shapes", "mcp", Some(endpoint), config);
-        let near =
+        let client_router =
             Router::builder().source(routes).transport("mcp", McpTransport::new().allow_internal());
-        let client = ShapesClient::new(&near.build().unwrap());
+        let client = ShapesClient::new(&client_router.build().unwrap());
         let leaf = Tree { value: 2, children: Vec::new() };
         let tree = Tree { value: 1, children: vec![leaf.clone(), leaf] };
         let by_day = BTreeMap::from([(-1, Line('"', 2))]);

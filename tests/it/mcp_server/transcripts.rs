@@ -6,8 +6,8 @@ use super::client::*;
 use tests::certificates::Files;
 
 /// Reads as many answers as a transcript has.
-async fn answers(far: &Far, sent: &str, count: usize) -> Vec<Value> {
-    let mut client = Client::begin(far, sent).await;
+async fn answers(server: &TestServer, sent: &str, count: usize) -> Vec<Value> {
+    let mut client = Client::begin(server, sent).await;
     let mut answers = Vec::new();
     for _ in 0..count {
         answers.push(client.next().await);
@@ -26,10 +26,10 @@ fn newest() -> Value {
 
 #[tokio::test]
 async fn the_session_of_the_original() {
-    let far = far().await;
+    let server = start_server().await;
     let call = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"arguments":{"cents":4200,"order":"a\u003cb"},"name":"billing.charge"}}"#;
     let sent = format!("MCP1{HELLO}{INITIALIZED}{call}\n");
-    let mut client = Client::begin(&far, &sent).await;
+    let mut client = Client::begin(&server, &sent).await;
     let hello = concat!(
         r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{"experimental":{"connectivity":{}},"#,
         r#""tools":{"listChanged":true}},"serverInfo":{"name":"connectivity","version":"0.1.0"}}}"#,
@@ -42,12 +42,12 @@ async fn the_session_of_the_original() {
         Value::from(receipt)
     );
     assert_eq!(client.line().await.unwrap(), answer + "\n");
-    assert_eq!(*far.shop.journal.orders.lock().unwrap(), ["a<b"]);
+    assert_eq!(*server.shop.journal.orders.lock().unwrap(), ["a<b"]);
 }
 
 #[tokio::test]
 async fn odd_forms_that_the_original_reads() {
-    let far = far().await;
+    let server = start_server().await;
     let quote = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"billing.quote","arguments":{"order":"abc"}}}"#;
     let pretty =
         serde_json::to_string_pretty(&serde_json::from_str::<Value>(quote).unwrap()).unwrap();
@@ -73,7 +73,7 @@ async fn odd_forms_that_the_original_reads() {
             format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/odd\"}}\n{quote}\n"),
         ),
     ] {
-        let answers = answers(&far, &format!("MCP1{HELLO}{INITIALIZED}{text}"), 2).await;
+        let answers = answers(&server, &format!("MCP1{HELLO}{INITIALIZED}{text}"), 2).await;
         assert_eq!(
             answers[1]["result"]["structuredContent"],
             json!({ "result": 3 }),
@@ -84,8 +84,8 @@ async fn odd_forms_that_the_original_reads() {
 
 #[tokio::test]
 async fn arguments_may_be_null_or_missing_where_there_are_none() {
-    let far = far().await;
-    let mut client = Client::open(&far).await;
+    let server = start_server().await;
+    let mut client = Client::open(&server).await;
     for params in
         [json!({ "name": "billing.seen", "arguments": null }), json!({ "name": "billing.seen" })]
     {
@@ -113,7 +113,7 @@ async fn arguments_may_be_null_or_missing_where_there_are_none() {
 
 #[tokio::test]
 async fn every_version_with_a_handshake_is_echoed_and_any_other_answered() {
-    let far = far().await;
+    let server = start_server().await;
     for (offered, answered) in [
         ("2025-11-25", "2025-11-25"),
         ("2025-06-18", "2025-06-18"),
@@ -123,15 +123,15 @@ async fn every_version_with_a_handshake_is_echoed_and_any_other_answered() {
         ("", "2025-06-18"),
     ] {
         let hello = HELLO.replace("2025-06-18", offered);
-        let answers = answers(&far, &format!("MCP1{hello}"), 1).await;
+        let answers = answers(&server, &format!("MCP1{hello}"), 1).await;
         assert_eq!(answers[0]["result"]["protocolVersion"], answered, "{offered}: {answers:?}");
     }
 }
 
 #[tokio::test]
 async fn the_newest_version_needs_no_handshake() {
-    let far = far().await;
-    let mut client = Client::begin(&far, "MCP1").await;
+    let server = start_server().await;
+    let mut client = Client::begin(&server, "MCP1").await;
     let meta = newest();
     let discovered = client.ask(1, "server/discover", json!({ "_meta": meta })).await;
     assert!(
@@ -158,16 +158,17 @@ async fn the_newest_version_needs_no_handshake() {
         ))
         .await;
     assert_eq!(client.next().await["method"], "notifications/subscriptions/acknowledged");
-    far.routes.set("billing.charge", "noop", None, "{}");
+    server.routes.set("billing.charge", "noop", None, "{}");
     assert_eq!(client.next().await["method"], "notifications/tools/list_changed");
 }
 
 #[tokio::test]
 async fn plain_names_are_for_hosts_that_take_no_dots() {
-    let far =
-        far_with(&Files::new(), None, |listener| listener.mcp(connectivity_core::Mcp::plain_names))
-            .await;
-    let mut client = Client::open(&far).await;
+    let server = start_server_with(&Files::new(), None, |listener| {
+        listener.mcp(connectivity_core::Mcp::plain_names)
+    })
+    .await;
+    let mut client = Client::open(&server).await;
     let listed = client.ask(2, "tools/list", json!({})).await;
     let names: Vec<_> = listed["result"]["tools"]
         .as_array()
@@ -190,12 +191,12 @@ async fn plain_names_are_for_hosts_that_take_no_dots() {
 
 #[tokio::test]
 async fn who_listens_hears_of_what_has_changed_since_the_list_was_told() {
-    let far = far().await;
-    let mut client = Client::begin(&far, "MCP1").await;
+    let server = start_server().await;
+    let mut client = Client::begin(&server, "MCP1").await;
     let meta = newest();
     let told = client.ask(1, "tools/list", json!({ "_meta": meta })).await;
     assert!(told.to_string().contains("billing.charge"), "{told}");
-    far.routes.set("billing.charge", "noop", None, "{}");
+    server.routes.set("billing.charge", "noop", None, "{}");
     let listen = json!({ "_meta": meta, "notifications": { "toolsListChanged": true } });
     let listen =
         json!({ "jsonrpc": "2.0", "id": 2, "method": "subscriptions/listen", "params": listen });
@@ -206,8 +207,8 @@ async fn who_listens_hears_of_what_has_changed_since_the_list_was_told() {
 
 #[tokio::test]
 async fn errors_of_a_contract_and_of_ours_are_results_and_unknown_names_errors() {
-    let far = far().await;
-    let mut client = Client::open(&far).await;
+    let server = start_server().await;
+    let mut client = Client::open(&server).await;
     let declined = client.call("billing.fail", json!({ "how": "Declined" })).await;
     assert_eq!(
         declined["result"],
@@ -233,9 +234,9 @@ async fn errors_of_a_contract_and_of_ours_are_results_and_unknown_names_errors()
 
 #[tokio::test]
 async fn a_cancelled_call_ends_its_work_and_gets_no_answer() {
-    let far = far().await;
-    let mut client = Client::open(&far).await;
-    let journal = &far.shop.journal;
+    let server = start_server().await;
+    let mut client = Client::open(&server).await;
+    let journal = &server.shop.journal;
     let work = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/call",
         "params": { "name": "billing.work", "arguments": { "order": "17", "ms": 3_600_000 } } });
     client.say(format!("{work}\n")).await;
@@ -254,14 +255,14 @@ async fn a_cancelled_call_ends_its_work_and_gets_no_answer() {
 
 #[tokio::test]
 async fn calls_of_a_session_run_at_the_same_time() {
-    let far = far().await;
-    let mut client = Client::open(&far).await;
+    let server = start_server().await;
+    let mut client = Client::open(&server).await;
     for id in 0..32 {
         let work = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call",
             "params": { "name": "billing.sleep", "arguments": { "ms": 3_600_000 } } });
         client.say(format!("{work}\n")).await;
     }
-    while far.shop.journal.began() < 32 {
+    while server.shop.journal.began() < 32 {
         tokio::task::yield_now().await;
     }
     client.is_alive("32 calls").await;
@@ -269,8 +270,8 @@ async fn calls_of_a_session_run_at_the_same_time() {
 
 #[tokio::test]
 async fn what_is_listed() {
-    let far = far().await;
-    let mut client = Client::open(&far).await;
+    let server = start_server().await;
+    let mut client = Client::open(&server).await;
     let listed = client.ask(2, "tools/list", json!({})).await;
     let tools = listed["result"]["tools"].as_array().unwrap();
     let names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
@@ -314,24 +315,24 @@ async fn what_is_listed() {
 
 #[tokio::test]
 async fn a_client_hears_of_tools_that_come_and_go() {
-    let far = far().await;
-    let mut client = Client::open(&far).await;
+    let server = start_server().await;
+    let mut client = Client::open(&server).await;
     assert!(client.ask(2, "tools/list", json!({})).await["result"]["tools"].is_array());
     // A row that changes no tool is not told, so the next message is about the second.
-    far.routes.set("billing.charge", "local", None, r#"{"timeout_ms":1000}"#);
-    far.router.reload().await.unwrap();
-    far.routes.set("billing.charge", "noop", None, "{}");
-    far.router.reload().await.unwrap();
+    server.routes.set("billing.charge", "local", None, r#"{"timeout_ms":1000}"#);
+    server.router.reload().await.unwrap();
+    server.routes.set("billing.charge", "noop", None, "{}");
+    server.router.reload().await.unwrap();
     assert_eq!(client.next().await["method"], "notifications/tools/list_changed");
     assert_eq!(client.call("billing.charge", json!({})).await["error"]["code"], -32602);
-    far.router.register_raw("late", async |bytes| Ok(bytes)).unwrap();
+    server.router.register_raw("late", async |bytes| Ok(bytes)).unwrap();
     assert_eq!(client.next().await["method"], "notifications/tools/list_changed");
     assert_eq!(
         client.call("late", json!({ "text": "a" })).await["result"]["structuredContent"],
         json!({ "text": "a" })
     );
-    far.routes.set("billing.quote", "noop", None, "{}");
-    far.router.reload().await.unwrap();
+    server.routes.set("billing.quote", "noop", None, "{}");
+    server.router.reload().await.unwrap();
     let switched_off = client.call("billing.quote", json!({ "order": "abc" })).await;
     assert_eq!(
         switched_off["result"]["structuredContent"],
@@ -342,8 +343,8 @@ async fn a_client_hears_of_tools_that_come_and_go() {
 
 #[tokio::test]
 async fn raw_services_in_both_forms() {
-    let far = far().await;
-    let mut client = Client::open(&far).await;
+    let server = start_server().await;
+    let mut client = Client::open(&server).await;
     let payload = json!({ "b": 1, "a": [null] });
     assert_eq!(client.call("echo", payload.clone()).await["result"]["structuredContent"], payload);
     for bytes in [json!({ "text": "grüß" }), json!({ "base64": "/wA=" })] {

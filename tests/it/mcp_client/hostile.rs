@@ -6,8 +6,8 @@ use std::time::Duration;
 use connectivity_core::{BoxFuture, ErrorKind};
 use serde_json::Value;
 
-use super::near::*;
-use super::scripted::*;
+use super::harness::*;
+use super::scripted_server::*;
 
 /// How the first call of a session ends: with this text, or with an error of this kind whose
 /// message has these words.
@@ -304,24 +304,24 @@ fn refuses(mut wire: Wire) -> BoxFuture<'static, ()> {
 
 #[tokio::test]
 async fn every_call_ends_in_time_and_others_go_on() {
-    let far = Far::start().await;
-    let near = Near::of(&far, Door::Quic).await;
+    let server = TestServer::start().await;
+    let client = TestClient::of(&server, Transport::Quic).await;
     let mut ends = Vec::new();
     for (n, (label, script, expected)) in SCRIPTS.iter().enumerate() {
-        let server = Scripted::start(*script);
+        let hostile = ScriptedServer::start(*script);
         let name = format!("tool{n}");
         // Those that end by themselves have as long as a busy machine takes.
         let limit = if *expected == TIMEOUT { 5_000 } else { 20_000 };
         let keys = format!(
             r#"{},"tool_name":"t","timeout_ms":{limit},"max_reply_bytes":100000"#,
-            server.trust()
+            hostile.trust()
         );
-        near.set(&name, &server.address(), &keys).await;
-        let router = near.router.clone();
+        client.set(&name, &hostile.address(), &keys).await;
+        let router = client.router.clone();
         ends.push((
             label,
             expected,
-            server,
+            hostile,
             tokio::spawn(async move { router.call(&name, "{}").await }),
         ));
     }
@@ -340,6 +340,6 @@ async fn every_call_ends_in_time_and_others_go_on() {
             }
             _ => panic!("{label}: {end:?}"),
         }
-        assert_eq!(near.billing.quote("abc").await.unwrap(), 3, "after {label}");
+        assert_eq!(client.billing.quote("abc").await.unwrap(), 3, "after {label}");
     }
 }
