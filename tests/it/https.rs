@@ -1,16 +1,15 @@
-//! Strategy `http` against real https servers with good and bad certificates.
+//! Strategy `http` against real https servers: the TLS keys of a row. `certificates.rs` has the table
+//! of good and bad certificates.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use connectivity_core::{
-    Error, ErrorKind, Exposure, Gateway, HttpTransport, MemoryRoutes, RouteState, Router, Sent,
-    register,
+    Error, ErrorKind, Exposure, Gateway, HttpTransport, MemoryRoutes, RouteState, Router, register,
 };
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use rcgen::date_time_ymd;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -24,18 +23,19 @@ use tests::certificates::*;
 use tests::shop::*;
 
 /// An https server in front of a gateway, which counts the requests that reach it.
-struct TestServer {
-    endpoint: String,
-    requests: Arc<AtomicUsize>,
+pub(super) struct TestServer {
+    pub(super) shop: Shop,
+    pub(super) endpoint: String,
+    pub(super) requests: Arc<AtomicUsize>,
     hosts: Arc<Mutex<Vec<String>>>,
 }
 
 impl TestServer {
-    async fn new(identity: &Identity, clients: Option<&Ca>) -> Self {
+    pub(super) async fn new(identity: &Identity, client_ca: Option<&Ca>) -> Self {
         let (requests, hosts) =
             (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default());
-        let router = router(&MemoryRoutes::new());
-        register!(router, Billing => Shop::at("far")).unwrap();
+        let (router, shop) = (router(&MemoryRoutes::new()), Shop::at("far"));
+        register!(router, Billing => shop.clone()).unwrap();
         let (count, seen) = (Arc::clone(&requests), Arc::clone(&hosts));
         let counted = MapRequestLayer::new(move |request: axum::extract::Request| {
             count.fetch_add(1, Ordering::SeqCst);
@@ -45,13 +45,13 @@ impl TestServer {
         let app = Gateway::new(router.inbound(Exposure::all())).into_router().layer(counted);
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("https://{}/billing", socket.local_addr().unwrap());
-        let acceptor = TlsAcceptor::from(Arc::new(server_config(identity, clients)));
+        let acceptor = TlsAcceptor::from(Arc::new(server_config(identity, client_ca)));
         tokio::spawn(async move {
             while let Ok((stream, _)) = socket.accept().await {
                 tokio::spawn(serve(acceptor.clone(), stream, app.clone()));
             }
         });
-        Self { endpoint, requests, hosts }
+        Self { shop, endpoint, requests, hosts }
     }
 
     fn requests(&self) -> usize {
@@ -65,15 +65,15 @@ impl TestServer {
     }
 }
 
-fn server_config(identity: &Identity, clients: Option<&Ca>) -> ServerConfig {
+fn server_config(identity: &Identity, client_ca: Option<&Ca>) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions();
-    let builder = match clients {
+    let builder = match client_ca {
         None => builder.unwrap().with_no_client_auth(),
-        Some(clients) => {
+        Some(client_ca) => {
             let mut roots = RootCertStore::empty();
-            roots.add(clients.der().clone()).unwrap();
+            roots.add(client_ca.der().clone()).unwrap();
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                 .build()
                 .unwrap();
@@ -128,93 +128,6 @@ impl TestClient {
 
     fn warnings(&self) -> Vec<String> {
         self.router.inspect().route("billing").unwrap().warnings.clone()
-    }
-}
-
-#[tokio::test]
-async fn a_certificate_that_satisfies_the_row_is_let_through() {
-    let (files, ours, clients) = (Files::new(), ca("ours"), ca("of the clients"));
-    let ca_file = files.write("ca.pem", &format!("{}{}", ca("another").pem(), ours.pem()));
-    let good = Identity::new(Some(&ours), "127.0.0.1", |_| {});
-    let own = Identity::new(None, "elsewhere.example", |_| {});
-    let old = Identity::new(Some(&ours), "127.0.0.1", |params| {
-        params.not_after = date_time_ymd(2020, 1, 1)
-    });
-    let shows = files.shows(&Identity::new(Some(&clients), "orders.internal", |_| {}));
-    for (label, identity, clients, config) in [
-        ("its authority", &good, None, format!(r#"{{"ca_file":{ca_file:?}}}"#)),
-        (
-            "authority and pin",
-            &good,
-            None,
-            format!(r#"{{"ca_file":{ca_file:?},"pin_sha256":"{}"}}"#, pin_of(&good)),
-        ),
-        (
-            "the pin of a self-signed one",
-            &own,
-            None,
-            format!(r#"{{"pin_sha256":"{}"}}"#, pin_of(&own)),
-        ),
-        (
-            "the pin of an old one",
-            &old,
-            None,
-            format!(r#"{{"pin_sha256":"{}"}}"#, pin_of(&old).to_uppercase()),
-        ),
-        ("nothing is verified", &own, None, r#"{"insecure_tls":true}"#.to_owned()),
-        ("both sides", &good, Some(&clients), format!(r#"{{"ca_file":{ca_file:?},{shows}}}"#)),
-    ] {
-        let server = TestServer::new(identity, clients).await;
-        assert_eq!(server.quote(&config).await, Ok(3), "{label}");
-        assert_eq!(server.requests(), 1, "{label}");
-    }
-}
-
-#[tokio::test]
-async fn a_certificate_that_does_not_is_refused_with_its_cause_before_a_request() {
-    let (files, ours, other) = (Files::new(), ca("ours"), ca("another"));
-    let ca_file = files.write("ca.pem", &ours.pem());
-    let trusting = format!(r#"{{"ca_file":{ca_file:?}}}"#);
-    let pinned = format!(r#"{{"pin_sha256":"{}"}}"#, "ab".repeat(32));
-    let stranger = format!(
-        r#"{{"ca_file":{ca_file:?},{}}}"#,
-        files.shows(&Identity::new(Some(&ours), "x", |_| {}))
-    );
-    let named = format!(r#"{{"ca_file":{ca_file:?},"server_name":"billing.internal"}}"#);
-
-    let good = Identity::new(Some(&ours), "127.0.0.1", |_| {});
-    let foreign = Identity::new(Some(&other), "127.0.0.1", |_| {});
-    let renamed = Identity::new(Some(&ours), "b.example", |_| {});
-    let expired = Identity::new(Some(&ours), "127.0.0.1", |params| {
-        params.not_after = date_time_ymd(2020, 1, 1)
-    });
-    let early = Identity::new(Some(&ours), "127.0.0.1", |params| {
-        params.not_before = date_time_ymd(4000, 1, 1)
-    });
-    let own = Identity::new(None, "127.0.0.1", |_| {});
-    for (identity, clients, config, cause) in [
-        (&foreign, None, &*trusting, "unknown issuer; set `ca_file` or `pin_sha256`"),
-        (&renamed, None, &*trusting, "the certificate is for `b.example`, not for `127.0.0.1`"),
-        (&good, None, &*named, "the certificate is for `127.0.0.1`, not for `billing.internal`"),
-        (&expired, None, &*trusting, "the certificate expired "),
-        (&early, None, &*trusting, "the certificate is not valid yet"),
-        (&good, None, &*pinned, "wrong pin: the certificate's `pin_sha256` is "),
-        (&own, None, &*trusting, "unknown issuer"),
-        (&own, None, "{}", "unknown issuer; set `ca_file` or `pin_sha256`"),
-        (&own, None, r#"{"insecure_tls":false}"#, "unknown issuer"),
-        (
-            &good,
-            Some(&other),
-            &*trusting,
-            "the server wants a client certificate: set `client_cert_file`",
-        ),
-        (&good, Some(&other), &*stranger, "the other side refuses our certificate"),
-    ] {
-        let server = TestServer::new(identity, clients).await;
-        let error = server.quote(config).await.unwrap_err();
-        assert!(error.message().contains(cause), "{cause}: {error}");
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
-        assert_eq!(server.requests(), 0, "{cause}");
     }
 }
 

@@ -10,6 +10,7 @@ mod admin;
 mod bounds;
 mod calls;
 mod causes;
+mod certificates;
 mod connections;
 mod contract;
 mod eyeballs;

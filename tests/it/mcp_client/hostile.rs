@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use connectivity_core::{BoxFuture, ErrorKind};
+use connectivity_core::{BoxFuture, ErrorKind, Sent};
 use serde_json::Value;
+use tests::certificates::*;
 
 use super::harness::*;
 use super::scripted_server::*;
@@ -300,6 +301,24 @@ fn refuses(mut wire: Wire) -> BoxFuture<'static, ()> {
         }
         wire.hold().await;
     })
+}
+
+#[tokio::test]
+async fn another_protocol_on_the_port_is_said_to_be_one() {
+    let identity = Identity::new(None, "localhost", |_| {});
+    let server = listen(&identity, b"connectivity/1");
+    let accepting = server.clone();
+    tokio::spawn(async move {
+        while let Some(incoming) = accepting.accept().await {
+            tokio::spawn(incoming.into_future());
+        }
+    });
+    let address = server.local_addr().unwrap().to_string();
+    let client =
+        TestClient::to(&address, &format!(r#""pin_sha256":"{}""#, pin_of(&identity))).await;
+    let error = connectivity(client.billing.quote("a").await.unwrap_err());
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::No), "{error}");
+    assert!(error.message().contains("protocol"), "{error}");
 }
 
 #[tokio::test]

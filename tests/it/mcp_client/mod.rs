@@ -6,5 +6,5 @@ mod hostile;
 mod rows;
 mod scripted_server;
 mod sessions;
-mod tls;
 mod transcripts;
+mod web_servers;

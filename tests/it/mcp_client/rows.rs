@@ -130,3 +130,32 @@ async fn the_admin_of_a_router_refuses_what_its_calls_cannot_go_by() {
     assert!(admin.upsert(spec.config(r#"{"tool_name":"till"}"#)).await.is_ok());
     assert_eq!(refused(&router, "till"), None);
 }
+
+#[tokio::test]
+async fn a_row_that_cannot_be_right_is_bad() {
+    let routes = MemoryRoutes::new();
+    let router = Router::builder().source(routes.clone()).build().unwrap();
+    for (endpoint, config, says) in [
+        (None, "{}", "needs one"),
+        (Some("10.0.0.5"), "{}", "10.0.0.5:4433"),
+        (Some("http://127.0.0.1:8080/mcp"), "{}", "address guard refuses 127.0.0.1"),
+        (Some("https://10.0.0.1/mcp"), "{}", "address guard refuses 10.0.0.1"),
+        (Some("ftp://example.com/mcp"), "{}", "neither http nor https"),
+        (Some("http://example.com/mcp"), r#"{"insecure_tls":true}"#, "plain http"),
+        (
+            Some("https://example.com/mcp"),
+            r#"{"headers":{"Mcp-Session-Id":"x"}}"#,
+            "the protocol's own",
+        ),
+        (Some("example.com:4434"), r#"{"headers":{"authorization":"x"}}"#, "write a URL"),
+        (Some("example.com:4434"), r#"{"ca_file":"/no/such/file"}"#, "/no/such/file"),
+    ] {
+        routes.set("billing", "mcp", endpoint, config);
+        router.reload().await.unwrap();
+        let route = router.inspect().route("billing").cloned().unwrap();
+        assert!(
+            matches!(&route.state, RouteState::Bad { .. }) && format!("{route:?}").contains(says),
+            "{says}: {route:?}"
+        );
+    }
+}

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::harness::{TestClient, connectivity};
 use super::scripted_server::ScriptedServer;
-use super::tls::{discovered, typed};
+use super::web_servers::{discovered, typed};
 
 /// Long enough for anything that works.
 const PATIENCE: Duration = Duration::from_secs(20);
