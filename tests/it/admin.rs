@@ -1,4 +1,4 @@
-//! Rows changed in code, and routers that follow.
+//! Changes rows through `Admin` and checks that routers follow.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use connectivity_core::{
 };
 use tests::shop::*;
 
-/// Two routers on one file, and what changes it.
+/// Two routers on one routes file, and an `Admin` of that file.
 struct World {
     _dir: tempfile::TempDir,
     router: Router,
@@ -82,13 +82,13 @@ async fn a_row_that_its_strategy_would_refuse_is_not_written() {
     }
     let billing = world.admin.get("billing").await.unwrap().unwrap();
     assert_eq!(serde_json::to_value(&billing).unwrap()["strategy"], "local");
-    // What another process has, this one cannot know.
+    // `SET_ELSEWHERE_ONLY` may be set in another process; this process cannot know.
     let secret = r#"{"headers":{"authorization":"env:SET_ELSEWHERE_ONLY"}}"#;
     let spec = RouteSpec::new("billing", "http").endpoint("https://example.com/").config(secret);
     world.admin.upsert(spec).await.unwrap();
 }
 
-/// Fault 11 of the original: changes made by the same process were not seen.
+/// Fault 11 of the original: a router did not see changes made in its own process.
 #[tokio::test]
 async fn a_change_made_in_this_process_is_seen_by_every_router_of_it() {
     let world = World::new().await;
@@ -128,7 +128,7 @@ async fn the_words_of_a_routers_own_transports_are_known() {
     admin.upsert(spec()).await.unwrap();
 }
 
-/// A transport that takes any row.
+/// A transport that accepts any row.
 struct Mark(CallService);
 
 impl Transport for Mark {

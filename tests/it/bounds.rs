@@ -1,5 +1,5 @@
-//! What one peer can take: large bodies, connections. Others go on. What it can take of memory is
-//! in the binary `memory`.
+//! Limits on one peer: large bodies and connections. Other peers are not affected. The binary
+//! `memory` tests the limits on memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,15 +15,15 @@ use tokio::net::UnixStream;
 
 use super::frames::bytes::{PREAMBLE, request};
 
-/// Long enough for anything that works.
+/// Timeout for anything that is expected to succeed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A server with `echo` and `hold`, which goes on until it is told.
+/// A server with `echo` and `hold`. Calls of `hold` stay in flight until `release`.
 struct World {
     server: Server,
     path: String,
     pin: String,
-    /// Calls that have begun to hold.
+    /// Number of calls of `hold` that have started.
     held: Arc<AtomicUsize>,
     release: tokio::sync::watch::Sender<bool>,
     _dir: tempfile::TempDir,
@@ -98,7 +98,7 @@ async fn large_requests_that_stop_hold_up_no_other() {
         let body = format!("{{\"a\":\"{}\"}}", "x".repeat(300_000));
         assert_eq!(client.call("echo", body.clone()).await.unwrap(), body, "{strategy}");
     }
-    // One that is given up is told so: it did not run.
+    // A request that the server gives up on gets an error reply, which says that it did not run.
     let mut answer = Vec::new();
     tokio::time::timeout(PATIENCE, stopped[3].read_to_end(&mut answer))
         .await
@@ -186,7 +186,7 @@ async fn connections_that_do_not_begin_keep_nobody_out() {
     }
     let client = world.client("unix", r#""timeout_ms":20000"#);
     assert_eq!(client.call("echo", "x").await.unwrap(), "x");
-    // The oldest had to go.
+    // The server closed the oldest connection.
     let mut oldest = silent.swap_remove(0);
     let gone = tokio::time::timeout(Duration::from_secs(5), oldest.read(&mut [0; 1])).await;
     assert!(matches!(gone, Ok(Ok(0) | Err(_))), "{gone:?}");

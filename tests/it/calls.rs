@@ -1,4 +1,4 @@
-//! A call takes the way its row says, and looks the same on each.
+//! Calls follow the strategy of their row and behave the same on each local strategy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use connectivity_core::{Error, ErrorKind, MemoryRoutes, Router, Sent, context, r
 
 use tests::shop::*;
 
-/// A process with the service in it, and the rows that say where its calls go.
+/// A router with a local implementation, and its rows.
 struct World {
     router: Router,
     routes: MemoryRoutes,

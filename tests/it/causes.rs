@@ -1,5 +1,5 @@
-//! Errors that are not for the wire: their cause stands in the log of their process, and nowhere
-//! else.
+//! Errors that cannot be sent: their cause is logged by the process where they occur, and never
+//! leaves it.
 #![allow(unnameable_types, reason = "a contract that nobody else uses")]
 
 use std::fmt::{self, Write};
@@ -46,7 +46,7 @@ impl Stock for Here {
     }
 }
 
-/// What is logged, as text.
+/// Collects log events as text.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<String>>);
 

@@ -1,5 +1,5 @@
-//! What the http client makes of connections: how many there are, and what is said of calls that
-//! end before one is there.
+//! Connections of the HTTP client: how many it opens, and what `sent` says of calls that end before
+//! their connection is established.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -12,7 +12,7 @@ use connectivity_core::{Error, ErrorKind, HttpTransport, MemoryRoutes, Router, S
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// A router with a raw service `echo` at an endpoint.
+/// Returns a router with one row: the raw service `echo` at `endpoint`.
 fn client(endpoint: &str, config: &str) -> Router {
     let routes = MemoryRoutes::new();
     routes.set("echo", "http", Some(endpoint), config);
@@ -34,8 +34,8 @@ async fn until(reached: impl Fn() -> bool) {
     tokio::time::timeout(Duration::from_secs(20), reaching).await.expect("within 20 s");
 }
 
-/// A server that reads requests, and answers those whose body is `quick`. Returns its address and
-/// how many connections have a request.
+/// A server that reads requests and answers only those whose body ends with `quick`. Returns its
+/// endpoint and the number of requests received.
 async fn slow() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -57,7 +57,7 @@ async fn slow() -> (String, Arc<AtomicUsize>) {
                     let _ =
                         client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
                 }
-                // Until the client goes.
+                // Keep the connection open until the client closes it.
                 let _ = client.read(&mut piece).await;
             });
         }
@@ -82,7 +82,7 @@ async fn a_call_waits_for_a_connection_until_its_deadline_and_those_that_go_make
         let client = client.clone();
         async move { client.call("echo", "quick").await }
     });
-    // One that waits and is given up is not in the way of the others.
+    // A call that is dropped while it waits for a connection does not block the calls behind it.
     drop(within(10, &client, "quick").await);
     calls.abort_all();
     assert_eq!(waiting.await.unwrap().unwrap(), "ok");
@@ -90,7 +90,7 @@ async fn a_call_waits_for_a_connection_until_its_deadline_and_those_that_go_make
 
 #[tokio::test]
 async fn a_call_that_ends_during_the_handshake_has_sent_nothing_whatever_its_body() {
-    // It lets clients in and never says a word.
+    // Accepts connections but never answers the TLS handshake.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let client = client(
         &format!("https://{}/echo", listener.local_addr().unwrap()),
@@ -116,7 +116,8 @@ async fn a_connection_that_ends_before_the_request_has_sent_nothing() {
             reply = &mut call => panic!("nobody has answered: {reply:?}"),
             () = tokio::task::yield_now() => {}
         }
-        // This thread is the client's: it finds the connection made and ended.
+        // The client runs on this thread, so it polls its connection only after the server has
+        // closed it.
         let (mut server, _) = listener.accept().unwrap();
         server.shutdown(Shutdown::Write).unwrap();
         let error = call.await.unwrap_err();
@@ -140,7 +141,7 @@ async fn a_call_that_ends_while_its_head_leaves_may_have_run() {
     let dir = tempfile::tempdir().unwrap();
     let large = dir.path().join("large");
     std::fs::write(&large, "x".repeat(64 << 10)).unwrap();
-    // As much as a row can ask for, so that it does not fit into the buffers on the way.
+    // The largest headers that a row allows, so that they do not fit into the socket buffers.
     let headers: Vec<_> =
         (0..64).map(|n| format!(r#""x-{n}":"file:{}""#, large.display())).collect();
     let config = format!(r#"{{"headers":{{{}}}}}"#, headers.join(","));
@@ -155,7 +156,8 @@ async fn a_call_that_ends_while_its_head_leaves_may_have_run() {
     }
 }
 
-/// Answers one request of each connection as if more could follow, closes it, and says so.
+/// Answers one request per connection without `connection: close`, then closes the connection and
+/// reports on `closed`.
 fn answers_once(listener: std::net::TcpListener, closed: std::sync::mpsc::Sender<()>) {
     std::thread::spawn(move || {
         while let Ok((mut client, _)) = listener.accept() {
@@ -187,15 +189,16 @@ async fn a_request_on_a_connection_that_was_closed_before_goes_out_on_the_next()
     for _ in 0..50 {
         match client.call("echo", "some").await {
             Ok(_) => answered += 1,
-            // It left before the end of the connection was seen: only what has not left goes out
-            // once more.
+            // The request left before the client noticed that the connection was closed. Only a
+            // request that has not left is sent again.
             Err(error) => assert_eq!(
                 (error.kind(), error.sent()),
                 (ErrorKind::Closed, Sent::Maybe),
                 "{error}"
             ),
         }
-        // This thread is the client's: it finds the connection closed only during the next call.
+        // The client runs on this thread, so it notices the closed connection only during the next
+        // call.
         is_closed.recv_timeout(Duration::from_secs(20)).unwrap();
     }
     assert!(answered > 1, "no request has gone out on a second connection");

@@ -1,5 +1,5 @@
-//! Two programs whose contracts have drifted apart: what still fits goes on, what does not is told
-//! before it runs.
+//! Two programs with different versions of a contract: compatible methods keep working,
+//! incompatible ones are refused before they run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -171,7 +171,7 @@ pub mod v2 {
 
 const STRATEGIES: [&str; 3] = ["http", "quic", "unix"];
 
-/// The far program, with either contract.
+/// A server with either version of the contract.
 struct TestServer {
     handle: Server,
     strategy: &'static str,
@@ -180,7 +180,7 @@ struct TestServer {
     ran: Ran,
 }
 
-/// Somewhere to listen that nobody else listens on.
+/// Returns an unused address to listen on.
 fn anywhere(strategy: &str) -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     match strategy {
@@ -218,7 +218,7 @@ async fn new_server(strategy: &'static str, address: &str) -> TestServer {
     serve(&router, strategy, address, ran).await
 }
 
-/// The near program's router.
+/// Returns a router with one row, which points to `server`.
 fn client_router(server: &TestServer) -> Router {
     let routes = MemoryRoutes::new();
     let endpoint = match server.strategy {
@@ -314,7 +314,7 @@ async fn one_more_variant_works_unless_it_is_sent() {
     for strategy in STRATEGIES {
         let server = old_server(strategy, &anywhere(strategy)).await;
         let new = v2::OrdersClient::new(&client_router(&server));
-        // As bincode, `Open` of the one is `Paid` of the other.
+        // As bincode, `Open` of one version is `Paid` of the other.
         assert_eq!(new.mark(v2::State::Open).await, Ok(v2::State::Open));
         assert_eq!(new.mark(v2::State::Paid(5)).await, Ok(v2::State::Paid(5)));
         let error = new.mark(v2::State::Lost).await.unwrap_err().inner();
@@ -400,8 +400,8 @@ async fn what_bincode_cannot_carry_goes_as_json_from_the_start() {
 async fn bincode_without_a_fingerprint_is_refused_unread() {
     for strategy in STRATEGIES {
         let server = old_server(strategy, &anywhere(strategy)).await;
-        // A name of the same service without a contract in this program: nothing to compare,
-        // nothing to encode anew.
+        // This program has no contract for the name: there is nothing to compare, and nothing to
+        // encode again.
         let router = client_router(&server);
         let call = Call::encoded(Name::parse("orders.cancel").unwrap(), Codec::Bincode, vec![7u8]);
         let error = router.send(call).await.unwrap_err();

@@ -1,8 +1,7 @@
-//! A name with two addresses, at the first of which nobody answers: the next is dialled soon, and
-//! first from then on.
+//! A host name with two addresses, the first of which never answers: the client tries the second
+//! address after a short delay, and dials it first from then on (Happy Eyeballs).
 //!
-//! The name stands in a `hosts` file that only a child process sees, in a mount namespace of its
-//! own.
+//! The name is in a `hosts` file that only a child process sees, in its own mount namespace.
 
 use std::io::ErrorKind::{AddrInUse, WouldBlock};
 use std::io::Write;
@@ -17,11 +16,12 @@ use tests::shop::*;
 
 const NAME: &str = "silent-first.test";
 
-/// Set in the child, where the name is known.
+/// Set in the child process, where the host name resolves.
 const INSIDE: &str = "CONNECTIVITY_TESTS_INSIDE";
 
-/// Redials of a busy machine can take long enough for the next address to be tried as well; a
-/// client that forgets which address was reached begins each of them with the silent one.
+/// Maximum number of redials. On a busy machine a redial can be slow enough for the second address
+/// to be tried as well. A client that forgets which address it reached starts every redial with the
+/// silent one.
 const REDIALS: usize = 20;
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn a_silent_first_address_of_a_name_is_passed_by_and_what_was_reached_is_d
     over_http().await;
 }
 
-/// Runs the test again where the name stands in `/etc/hosts`.
+/// Runs the test in a child process with its own `/etc/hosts`.
 fn in_a_child() {
     let unshared = |command: &str| {
         let mut unshare = Command::new("unshare");
@@ -71,7 +71,7 @@ async fn serve(router: &Router, strategy: &str, address: &str) -> Result<Server,
     builder.start().await
 }
 
-/// A server that can be stopped and started again at its port, and a client that knows it by name.
+/// A server that can be restarted on its port, and a client that reaches it by host name.
 struct World {
     strategy: &'static str,
     server_router: Router,
@@ -103,8 +103,8 @@ impl World {
         }
     }
 
-    /// Breaks all connections. Nothing is drained: a client that dials meanwhile would be refused,
-    /// and try the other address.
+    /// Breaks all connections. Does not drain: a client that dials meanwhile would be refused, and
+    /// would try the other address.
     async fn restart(&mut self) {
         self.server.take().unwrap().shutdown(Duration::ZERO).await;
         let address = format!("127.0.0.1:{}", self.port);
@@ -116,7 +116,7 @@ impl World {
     }
 }
 
-/// A socket at the first address that never answers; `None` where its port is taken.
+/// Binds a socket at the first address that never answers. Returns `None` if the port is taken.
 fn silence(port: u16) -> Option<UdpSocket> {
     let socket = match UdpSocket::bind((Ipv6Addr::LOCALHOST, port)) {
         Err(cause) if cause.kind() == AddrInUse => return None,
@@ -126,7 +126,7 @@ fn silence(port: u16) -> Option<UdpSocket> {
     Some(socket)
 }
 
-/// Counts the packets that have come, and forgets them.
+/// Drains the socket and returns the number of packets received.
 fn heard(silence: &UdpSocket) -> usize {
     let mut heard = 0;
     loop {
@@ -161,7 +161,7 @@ async fn over_datagrams(strategy: &'static str) {
     panic!("{strategy}: each redial waits for the address where nobody answers");
 }
 
-/// Here a refusal is heard at once, so there is nothing to remember.
+/// Over TCP the first address refuses at once, so the client has nothing to remember.
 async fn over_http() {
     let mut world = World::new("http", |port| format!("http://{NAME}:{port}/billing"), "{}").await;
     for _ in 0..3 {

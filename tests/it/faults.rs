@@ -1,5 +1,5 @@
-//! Faults that routers of this kind are known for, each with a test that shows it is not there: far
-//! ends that never answer, reloads that overlap, rows that look alike, texts of others.
+//! Known faults of routers like this one, each with a test that shows its absence: servers that
+//! never answer, overlapping reloads, rows that look alike, error texts from elsewhere.
 //! `docs/from-go.md` has the whole list.
 
 use std::io::ErrorKind::WouldBlock;
@@ -20,10 +20,10 @@ use tokio::task::JoinHandle;
 
 use tests::shop::*;
 
-/// Long enough for anything that works.
+/// Timeout for anything that is expected to succeed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Three far ends that take what is sent to them and never say a word.
+/// Three servers that accept data and never answer.
 struct BlackHoles {
     quic: UdpSocket,
     http: TcpListener,
@@ -50,7 +50,7 @@ impl BlackHoles {
         Self { quic, http, unix, rows, _dir: dir }
     }
 
-    /// Writes a row for each, named as its strategy.
+    /// Writes one row per server. The name of each row is its strategy.
     async fn route(&self, routes: &MemoryRoutes, router: &Router, config: &str) {
         for (strategy, endpoint) in &self.rows {
             routes.set(strategy, strategy, Some(endpoint), config);
@@ -58,7 +58,7 @@ impl BlackHoles {
         router.reload().await.unwrap();
     }
 
-    /// Says whether nobody came. A connection that did come is hung up by looking.
+    /// Returns whether no client has connected. Checking closes a connection that it finds.
     fn untouched(&self) -> bool {
         self.quic.peek(&mut [0; 64]).is_err_and(|error| error.kind() == WouldBlock)
             && self.http.accept().is_err_and(|error| error.kind() == WouldBlock)
@@ -66,7 +66,7 @@ impl BlackHoles {
     }
 }
 
-/// A process with an implementation of its own, that reaches this machine.
+/// Returns rows, a router with a local implementation that may dial this machine, and a client.
 fn world() -> (MemoryRoutes, Router, BillingClient) {
     let routes = MemoryRoutes::new();
     let http = HttpTransport::new().allow_internal();
@@ -122,7 +122,8 @@ async fn calls_into_black_holes_hold_up_no_other_call_no_reload_and_no_registrat
     assert_eq!(billing.quote("abc").await, Ok(3), "a local call");
     router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
     assert_eq!(router.call("echo", "x").await.unwrap(), "x");
-    // Moved while a call is in flight: nobody waits for the old route.
+    // Replace the routes while their calls are in flight: the reload does not wait for the old
+    // routes.
     for (name, _) in &holes.rows {
         routes.set(name, "noop", None, "{}");
     }
@@ -160,7 +161,7 @@ async fn a_route_that_is_replaced_ends_its_stuck_calls_after_its_drain_time() {
     }
 }
 
-/// A transport whose routes are built when the test says so, and whose far end is a word.
+/// A transport whose `build` blocks until the test lets it go on. Its routes reply `far`.
 struct Slow {
     building: SyncSender<()>,
     go_on: Mutex<Receiver<()>>,
@@ -257,11 +258,11 @@ async fn rows_that_look_alike_when_joined_are_told_apart() {
     assert_eq!(set("http://10.0.0.1/x|1", "{}").await, RouteState::InForce);
 }
 
-/// Tells that somebody has come to it, and lets them through when it is told.
+/// Signals that a read has arrived, and blocks it until released.
 type Gate = (SyncSender<()>, Mutex<Receiver<()>>);
 
-/// A source whose next read can be held up when it has its rows but has not handed them over. It
-/// never tells of changes.
+/// A source whose next read can be held after it has read its rows and before it returns them. It
+/// never reports changes.
 #[derive(Clone, Default)]
 struct Held {
     rows: MemoryRoutes,
@@ -314,7 +315,7 @@ async fn of_two_reloads_at_once_the_older_rows_never_win() {
     tokio::task::spawn_blocking(move || read.recv_timeout(PATIENCE)).await.unwrap().unwrap();
     source.rows.set("echo", "noop", None, "{}");
     let mut newer = reload();
-    // Where reloads overlap, the newer one ends now. Where they do not, it waits for the older one.
+    // If reloads overlap, the newer one ends now. If not, it waits for the older one.
     let overlaps = tokio::time::timeout(Duration::from_millis(100), &mut newer).await;
     go_on.send(()).unwrap();
     older.await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! The list of faults in `docs/from-go.md` names tests that are there.
+//! Checks that the tests named in `docs/from-go.md` exist.
 
 use std::collections::HashSet;
 use std::fs;
@@ -21,7 +21,8 @@ fn tests_in(folder: &Path, names: &mut HashSet<String>) {
     }
 }
 
-/// The name of the function that follows the rest of an attribute: `]`, `(start_paused = true)]`.
+/// Returns the name of the function after the rest of a test attribute: `]` or `(start_paused =
+/// true)]`.
 fn test_after(rest: &str) -> Option<&str> {
     let (arguments, after) = rest.split_once(']')?;
     let attribute = arguments.is_empty() || arguments.starts_with('(') && !arguments.contains('\n');
@@ -33,7 +34,7 @@ fn test_after(rest: &str) -> Option<&str> {
     function.split_once("()").map(|(name, _)| name)
 }
 
-/// The rows of the tables of faults: number and names of tests.
+/// Parses the rows of the tables of faults into numbers and names of tests.
 fn faults(text: &str) -> Vec<(String, Vec<String>)> {
     let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
     let rows = text.lines().map(cells).filter(|cells| cells.len() == 6 && cells[1].contains('.'));

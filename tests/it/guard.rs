@@ -1,5 +1,5 @@
-//! What the rows of strategy `http` can reach: canaries on this machine count who came, an error
-//! text alone proves nothing.
+//! The address guard of strategy `http`. Canary listeners on this machine count connections,
+//! because an error text alone proves nothing.
 
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use connectivity_core::{ErrorKind, HttpTransport, MemoryRoutes, RouteState, Router, Sent};
 
-/// Listeners on the loopback addresses, on one port; nobody may come.
+/// Listeners on both loopback addresses, on one port. No client may connect.
 struct Canaries {
     listeners: Vec<TcpListener>,
     port: u16,
@@ -140,7 +140,7 @@ async fn no_redirect_is_followed() {
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(socket, app).await });
     for status in [301, 302, 303, 307, 308] {
-        // Even where the guard would let it through.
+        // A redirect is not followed even if the guard allows its target.
         let router = client_router(
             HttpTransport::new().allow_internal(),
             &format!("http://{address}/{status}"),
@@ -156,7 +156,7 @@ async fn no_redirect_is_followed() {
 
 const PROXY_TEST: &str = "CONNECTIVITY_TEST_ENDPOINT";
 
-/// Runs itself once more, in a process whose environment names a proxy.
+/// Runs this test again in a child process whose environment names a proxy.
 #[tokio::test]
 async fn a_proxy_in_the_environment_is_ignored() {
     if let Ok(endpoint) = std::env::var(PROXY_TEST) {

@@ -1,4 +1,4 @@
-//! Handshakes that are begun over QUIC and left there.
+//! QUIC handshakes that clients start and never finish.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use quinn::{ClientConfig, Endpoint};
 use tests::certificates::*;
 use tokio::net::UdpSocket;
 
-/// Long enough for anything that works.
+/// Timeout for anything that is expected to succeed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// More than a server lets begin at once.
+/// More handshakes than a server allows in progress.
 const HANDSHAKES: usize = 1100;
 
-/// A client that shows no certificate, and would trust nobody.
+/// Returns the config of a client without a certificate and without trusted roots.
 fn stranger(alpn: &[u8]) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider);
@@ -29,7 +29,7 @@ fn stranger(alpn: &[u8]) -> ClientConfig {
     ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()))
 }
 
-/// The type of a packet with a long header (RFC 9000, 17.2).
+/// Returns the type of a packet with a long header (RFC 9000, 17.2).
 fn packet_type(datagram: &[u8]) -> Option<u8> {
     datagram.first().filter(|byte| **byte & 0x80 != 0).map(|byte| (byte >> 4) & 3)
 }
@@ -37,9 +37,9 @@ fn packet_type(datagram: &[u8]) -> Option<u8> {
 const INITIAL: u8 = 0;
 const RETRY: u8 = 3;
 
-/// Begins so many handshakes, all from one address, and leaves them there: of what a client says
-/// only the beginnings get through to the server, of what the server says only the question whether
-/// the address is right. Returns once the server has answered to all.
+/// Starts `HANDSHAKES` handshakes from one address and leaves them unfinished. A relay forwards
+/// only Initial packets to the server and only Retry packets (address validation) to the client.
+/// Returns once the server has answered all of them.
 async fn leave_unfinished(server: &str, alpn: &[u8]) -> impl Sized + use<> {
     let (client_side, server_side) = (
         UdpSocket::bind("127.0.0.1:0").await.unwrap(),
@@ -80,7 +80,7 @@ async fn leave_unfinished(server: &str, alpn: &[u8]) -> impl Sized + use<> {
     let mut begun = Vec::new();
     for count in 1..=HANDSHAKES {
         begun.push(endpoint.connect_with(stranger(alpn), address, "localhost").unwrap());
-        // No more under way than a socket's buffer holds.
+        // Limit the handshakes in flight to what a socket buffer holds.
         let keeps_up = answers.wait_for(|answered| *answered + 32 >= count);
         tokio::time::timeout(PATIENCE, keeps_up).await.expect("the server answers").unwrap();
     }

@@ -1,5 +1,4 @@
-//! Strategy `http` between two routers over a real socket, and the gateway under clients of every
-//! kind.
+//! Strategy `http` between two routers over a real socket, and the gateway with other HTTP clients.
 
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use tests::shop::*;
 
-/// A second process in all but name: a router of its own behind a real port.
+/// A router of its own behind a real port, as a second process would have.
 struct TestServer {
     /// Serves until it is dropped.
     _server: Server,
@@ -37,7 +36,7 @@ async fn start_server() -> TestServer {
     TestServer { _server: server, router, shop, address }
 }
 
-/// A router that reaches loopback, with a row for billing.
+/// Returns a router that may dial loopback addresses, with one row for `billing`, and its client.
 async fn client(endpoint: &str, config: &str) -> (Router, BillingClient) {
     let routes = MemoryRoutes::new();
     routes.set("billing", "http", Some(endpoint), config);
@@ -81,7 +80,8 @@ async fn raw_services_speak_to_go_peers_in_both_directions() {
         "{text}"
     );
 
-    // The original's gateway: bytes in 200, an error as plain text in 500.
+    // The original's gateway replies with status 200 and bytes, or with status 500 and a plain text
+    // error.
     let go = axum::Router::new()
         .route("/thumb", axum::routing::post(|body: bytes::Bytes| async move { body }))
         .route(
@@ -123,11 +123,11 @@ async fn an_error_tells_which_server_it_is_about() {
     assert!(error.message().starts_with(&format!("{nobody}: ")), "{error}");
 }
 
-/// Sends one request as written and returns the status line and the rest.
+/// Sends one request verbatim. Returns the status code and the whole response.
 async fn raw(address: &str, request: &str) -> (u16, String) {
     let (mut stream, mut sending) = TcpStream::connect(address).await.unwrap().into_split();
     let request = request.as_bytes().to_vec();
-    // A refusal can come before the request was sent whole.
+    // The server can refuse before the request is completely sent.
     let sending = tokio::spawn(async move { sending.write_all(&request).await.map(|()| sending) });
     let mut answer = Vec::new();
     let mut buf = vec![0; 1 << 16];

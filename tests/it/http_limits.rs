@@ -1,4 +1,5 @@
-//! What one address can take of an HTTP listener: connections, requests, memory. Others go on.
+//! Limits on one client address of an HTTP listener: connections, requests, memory. Other addresses
+//! are not affected.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,10 +8,11 @@ use connectivity_core::{HttpListener, MemoryRoutes, Router, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// Long enough for anything that works; what is cut off for its silence takes 15 s.
+/// Timeout for anything that is expected to succeed. The server closes silent connections only
+/// after 15 s.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A listener with so many connections, and an `echo`.
+/// Starts a server with `echo` and this connection limit.
 async fn world(max_connections: usize) -> (Server, SocketAddr) {
     let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
     router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
@@ -21,7 +23,7 @@ async fn world(max_connections: usize) -> (Server, SocketAddr) {
     (server, address)
 }
 
-/// Connects from an address of this machine.
+/// Connects from a local address.
 async fn connect(from: &str, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
@@ -32,7 +34,7 @@ fn head(length: usize) -> String {
     format!("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n")
 }
 
-/// Sends a whole request, and reads the status of its answer.
+/// Sends a complete request. Returns the status code of the response.
 async fn ask(stream: &mut TcpStream) -> Option<String> {
     stream.write_all(format!("{}x", head(1)).as_bytes()).await.ok()?;
     let mut answer = vec![0; 4096];
@@ -89,7 +91,7 @@ async fn requests_of_one_address_leave_room_for_others() {
         let mut other = connect("127.0.0.2", address).await;
         assert_eq!(ask(&mut other).await.as_deref(), Some("200"));
     }
-    // A request that ends makes room.
+    // A request that ends frees its share.
     let mut first = unfinished.swap_remove(0);
     first.write_all(b"0123456789").await.unwrap();
     assert!(!is_closed(&mut first).await, "it has an answer");
@@ -124,7 +126,7 @@ async fn a_request_names_one_host() {
 async fn large_bodies_that_stop_hold_up_no_other() {
     let (_server, address) = world(1024).await;
     let mut stopped = Vec::new();
-    // Twice the memory that one address has for large requests.
+    // Twice the memory that one address may use for large requests.
     for _ in 0..16 {
         let mut stream = connect("127.0.0.1", address).await;
         stream.write_all(head(16 << 20).as_bytes()).await.unwrap();

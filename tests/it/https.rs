@@ -22,7 +22,7 @@ use tower::util::MapRequestLayer;
 use tests::certificates::*;
 use tests::shop::*;
 
-/// An https server in front of a gateway, which counts the requests that reach it.
+/// An HTTPS server in front of a gateway. Counts the requests that reach it.
 pub(super) struct TestServer {
     pub(super) shop: Shop,
     pub(super) endpoint: String,
@@ -58,7 +58,7 @@ impl TestServer {
         self.requests.load(Ordering::SeqCst)
     }
 
-    /// Calls it once, by a row with this config.
+    /// Calls the server once, through a row with this config.
     async fn quote(&self, config: &str) -> Result<u64, Error> {
         let routes = MemoryRoutes::new();
         client(&routes, &self.endpoint, config).quote().await
@@ -95,7 +95,7 @@ async fn serve(acceptor: TlsAcceptor, stream: TcpStream, app: axum::Router) {
                 .await;
         }
         Err((_, mut stream)) => {
-            // A close with unread bytes is a reset, which would outrun the alert.
+            // Closing a socket with unread bytes sends a reset, which would overtake the alert.
             stream.shutdown().await.unwrap();
             let mut rest = Vec::new();
             let _ =
@@ -104,7 +104,7 @@ async fn serve(acceptor: TlsAcceptor, stream: TcpStream, app: axum::Router) {
     }
 }
 
-/// A router with one row, and a client.
+/// A router with one row, and its client.
 struct TestClient {
     router: Router,
     billing: BillingClient,

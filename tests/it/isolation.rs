@@ -1,5 +1,5 @@
-//! One bad call is nobody else's: implementations that block their thread, peers that send without
-//! end or never read.
+//! Isolation of calls: implementations that block their thread, layers that panic, and work that
+//! outlives its call affect no other call.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use tests::shop::*;
 use tower::layer::layer_fn;
 use tower::util::MapRequest;
 
-/// Gates that threads wait at; the first is always open.
+/// Gates that block threads. Gate 0 is always open.
 static GATES: Gates = Gates {
     state: Mutex::new(Waiting { open: BTreeSet::new(), came: BTreeMap::new() }),
     changed: Condvar::new(),
@@ -30,7 +30,7 @@ struct Gates {
 
 struct Waiting {
     open: BTreeSet<usize>,
-    /// The threads that have come to each gate, by name.
+    /// Names of the threads that have arrived at each gate.
     came: BTreeMap<usize, Vec<String>>,
 }
 
@@ -46,7 +46,7 @@ impl Gates {
         drop(self.changed.wait_while(state, |state| !state.open.contains(&gate)).unwrap());
     }
 
-    /// Waits until so many threads have come to a gate, and returns their names.
+    /// Waits until `count` threads have arrived at a gate. Returns their names.
     fn reached(&self, gate: usize, count: usize) -> Vec<String> {
         let state = self.state.lock().unwrap();
         let missing =
@@ -64,11 +64,11 @@ impl Gates {
     }
 }
 
-/// Calls that linger.
+/// Number of calls of `linger` in progress.
 static LINGERING: AtomicUsize = AtomicUsize::new(0);
 
-/// Waits at the gate that it is told, on its thread, and never ends after that; without a gate it
-/// ends at once.
+/// Blocks its thread at the gate named in the body, then stays pending forever. Returns at once for
+/// gate 0.
 async fn linger(gate: Bytes) -> Result<Bytes, Error> {
     struct Lingers;
     impl Drop for Lingers {
@@ -86,8 +86,8 @@ async fn linger(gate: Bytes) -> Result<Bytes, Error> {
     std::future::pending().await
 }
 
-/// A server on every strategy, with an `echo` and a `block` that blocks its thread at the gate that
-/// it is told.
+/// A server on every strategy, with `echo` and with `block`, which blocks its thread at the gate
+/// named in the body.
 struct World {
     server: Server,
     pin: String,
@@ -95,8 +95,8 @@ struct World {
 }
 
 impl World {
-    /// Starts on a runtime of its own, as another process would have: what blocks there blocks no
-    /// client.
+    /// Starts the server on a runtime of its own, like a separate process, so that blocked threads
+    /// there do not block the clients.
     fn apart(threads: usize) -> Self {
         let (started, starts) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -152,7 +152,7 @@ impl World {
         Self { server: change(builder).start().await.unwrap(), pin, dir }
     }
 
-    /// A client of its own, with connections of its own.
+    /// Returns a new client with its own connections.
     fn client(&self, strategy: &str) -> Router {
         let routes = MemoryRoutes::new();
         for name in ["echo", "block", "linger", "panics", "nobody"] {
@@ -197,7 +197,8 @@ async fn a_method_that_blocks_its_thread_holds_up_nobody_and_is_answered_itself(
     cases.join_all().await;
 }
 
-/// One client calls a method that blocks, after it was quick so many times; another client goes on.
+/// Calls a method that blocks, after `quick_before` quick calls, while another client keeps
+/// calling.
 async fn blocks(world: &World, strategy: &str, gate: usize, quick_before: usize) {
     let (bad, good) = (world.client(strategy), world.client(strategy));
     for _ in 0..quick_before {
@@ -208,7 +209,7 @@ async fn blocks(world: &World, strategy: &str, gate: usize, quick_before: usize)
     }
     let blocked =
         tokio::spawn(async move { bad.call("block", format!(r#"{{"gate":{gate}}}"#)).await });
-    // Longer than a peer is silent before it is given up.
+    // Longer than the timeout for a silent peer.
     let enough = tokio::time::Instant::now() + Duration::from_secs(6);
     for call in 0.. {
         let echo = good.call("echo", "{}").await;
@@ -228,7 +229,7 @@ async fn blocks(world: &World, strategy: &str, gate: usize, quick_before: usize)
         .unwrap_or_else(|error| panic!("{strategy}, after {quick_before}: {error}"));
 }
 
-/// The first gate of the test below: the cases above have those before it.
+/// First gate of the next test. The gates below it belong to the cases above.
 const FIRST: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -245,7 +246,7 @@ async fn sockets_go_on_while_all_threads_of_the_runtime_are_blocked() {
         for gate in gates {
             tokio::task::block_in_place(|| GATES.reached(gate, 1));
         }
-        // What needs no implementation is answered.
+        // A call that needs no implementation is still answered.
         let refused = good.call("nobody", "{}").await.unwrap_err();
         assert_eq!(
             (refused.kind(), refused.sent()),
@@ -264,7 +265,7 @@ async fn a_call_that_is_cancelled_while_it_blocks_its_thread_ends_when_it_stops_
     let world = World::apart(12);
     for (strategy, gate) in [("unix", 201), ("quic", 202)] {
         let client = world.client(strategy);
-        // So that it is polled where its request is read.
+        // After many quick calls, the server polls the method on its read task.
         for _ in 0..1000 {
             client.call("linger", "0").await.unwrap();
         }
@@ -273,7 +274,7 @@ async fn a_call_that_is_cancelled_while_it_blocks_its_thread_ends_when_it_stops_
         until(|| LINGERING.load(Ordering::SeqCst) == 1).await;
         call.abort();
         assert!(call.await.unwrap_err().is_cancelled());
-        // What was said before this has arrived.
+        // The reply shows that the server has read the cancellation.
         client.call("echo", "x").await.unwrap();
         GATES.open(gate);
         until(|| LINGERING.load(Ordering::SeqCst) == 0).await;
@@ -286,7 +287,7 @@ async fn calls_that_wait_behind_one_that_blocks_take_no_further_io_threads() {
     let world = World::apart(2 * CALLS);
     for (strategy, gate) in [("unix", 301), ("quic", 302), ("http", 303), ("mcp", 304)] {
         let client = world.client(strategy);
-        // So that they are polled where their requests are read.
+        // After many quick calls, the server polls the method on its read task.
         for _ in 0..1000 {
             client.call("block", r#"{"gate":0}"#).await.unwrap();
         }
@@ -304,7 +305,7 @@ async fn calls_that_wait_behind_one_that_blocks_take_no_further_io_threads() {
         for call in calls {
             call.await.unwrap().unwrap_or_else(|error| panic!("{strategy}: {error}"));
         }
-        // QUIC has two, and each may have begun a poll.
+        // QUIC has two IO threads, and each may have started a poll.
         assert!(io_threads <= 2, "{strategy}: {io_threads} IO threads are blocked");
     }
 }
@@ -341,7 +342,8 @@ fn connectivity(error: BillingError) -> Error {
     }
 }
 
-/// A `billing` whose row allows `concurrency` calls at once, behind a Unix socket; and a client.
+/// Starts `billing` with a row that limits it to `concurrency` calls, behind a Unix socket. Returns
+/// it with a client.
 async fn limited(
     dir: &tempfile::TempDir,
     concurrency: usize,
@@ -392,7 +394,7 @@ async fn work_that_goes_on_keeps_its_place_in_a_layer_until_it_has_ended() {
     );
 }
 
-/// Under a fallback the second attempt of a call is the one that runs.
+/// With `fallback`, the second attempt of a call is the one that runs.
 async fn a_layer_around_calls(case: &str) {
     let dir = tempfile::tempdir().unwrap();
     let (layer, routes, shop) = (ConcurrencyLayer::new(2), MemoryRoutes::new(), Shop::at("far"));
@@ -413,7 +415,7 @@ async fn a_layer_around_calls(case: &str) {
     goes_on(case, &BillingClient::new(&router(&here)), &layer, &shop).await;
 }
 
-/// Gives up two calls whose work goes on, under a layer that allows two.
+/// Drops two calls whose work continues, under a layer that allows two.
 async fn goes_on(case: &str, billing: &BillingClient, layer: &ConcurrencyLayer, shop: &Shop) {
     for more in 1..=2 {
         let mut call = Box::pin(billing.audit(5000));

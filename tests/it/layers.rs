@@ -1,4 +1,4 @@
-//! Layers on real routers and servers: what they are told of a call, and what they do to it.
+//! Layers on real routers and servers: which route and method they see, and how they affect calls.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -17,7 +17,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 use tests::shop::*;
 use tower::{Layer, Service, ServiceBuilder};
 
-/// Notes of each call what its tag says, and the method.
+/// Records the name, the route and the method of each call.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Vec<String>>>);
 
@@ -94,7 +94,7 @@ async fn a_layer_of_calls_from_outside_is_told_what_is_called_if_it_is_exposed()
     register!(router, Billing => Shop::at("here")).unwrap();
     router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
     router.register_raw("hidden", async |bytes| Ok(bytes)).unwrap();
-    // A row says where calls of this process go, not who answers those that come in.
+    // A row routes the calls of this process. It does not affect inbound calls.
     routes.set("billing", "unix", Some("/nowhere"), "{}");
     router.reload().await.unwrap();
     let inbound = router.inbound(Exposure::services(["billing", "echo"])).layer(&seen);
@@ -123,7 +123,7 @@ async fn a_layer_of_calls_from_outside_is_told_what_is_called_if_it_is_exposed()
     );
 }
 
-/// Lists which series there are; what is recorded goes nowhere.
+/// Records which metric series exist. Discards their values.
 #[derive(Clone, Default)]
 struct Series(Arc<Mutex<BTreeSet<String>>>);
 
@@ -224,7 +224,7 @@ async fn a_limit_for_one_service_counts_over_its_routes_and_binds_no_other() {
     };
     let (one, other) = (slow(1000), slow(2000));
     tokio::time::sleep(Duration::from_millis(500)).await;
-    // Built anew meanwhile: by a row of its own, and by one more layer.
+    // The service is rebuilt meanwhile: for a new row, and for a new layer.
     routes.set("billing.sleep", "local", None, "{}");
     router.reload().await.unwrap();
     router.layer(RecoveryLayer::new());
@@ -236,7 +236,7 @@ async fn a_limit_for_one_service_counts_over_its_routes_and_binds_no_other() {
     other.await.unwrap().unwrap();
 }
 
-/// Panics instead of handing a call on.
+/// Panics instead of forwarding a call.
 #[derive(Clone)]
 struct Bomb;
 

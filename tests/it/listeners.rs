@@ -1,4 +1,4 @@
-//! Listeners of one's own beside those of the crate.
+//! User-defined listeners beside the built-in ones, and extreme limits.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use connectivity_core::{
     Drain, HttpTransport, Inbound, Listener, Listening, MemoryRoutes, Router, ServeError, Server,
 };
 
-/// A listener that ends as soon as it has begun.
+/// A listener that ends as soon as it has started.
 struct Short {
     panics: bool,
 }

@@ -1,4 +1,4 @@
-//! One binary for all integration tests: they share the contracts and build once.
+//! All integration tests in one binary: they share the contracts and compile once.
 #![allow(
     missing_docs,
     unreachable_pub,

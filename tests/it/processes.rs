@@ -1,4 +1,4 @@
-//! A real second process: killed, stopped, started again.
+//! A real second process that is killed, stopped and restarted.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -22,7 +22,7 @@ struct World {
     routes: MemoryRoutes,
     billing: BillingClient,
     config: String,
-    /// The certificate and its key, of a process that keeps them.
+    /// Paths of the certificate and its key, if the process keeps them across restarts.
     identity: Vec<PathBuf>,
 }
 
@@ -62,7 +62,8 @@ impl World {
         self.dir.path().join("journal")
     }
 
-    /// Starts the process where it was before, and lets the row follow what it says of itself.
+    /// Starts the process at its previous address, and updates the row with the address and pin
+    /// that it prints.
     async fn start(&mut self) {
         let mut server = Command::new(env!("CARGO_BIN_EXE_billing-server"))
             .args([self.strategy, &self.address])
@@ -100,7 +101,7 @@ impl World {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
-    /// Stops the process, and waits until each of its threads stands still.
+    /// Stops the process with SIGSTOP and waits until all its threads have stopped.
     async fn stop(&self) {
         self.signal("-STOP");
         let tasks = format!("/proc/{}/task", self.server.as_ref().unwrap().id());
@@ -115,7 +116,7 @@ impl World {
         }
     }
 
-    /// How often the journal of the other process holds each order.
+    /// Counts how often each order is in the journal of the other process.
     fn ran(&self) -> HashMap<String, usize> {
         let mut ran = HashMap::new();
         for order in std::fs::read_to_string(self.journal()).unwrap_or_default().lines() {
@@ -138,8 +139,8 @@ fn connectivity(error: BillingError) -> Error {
     }
 }
 
-/// Twenty kills with 200 calls in flight, five each of four processes: every call ends in time, and
-/// none has run twice.
+/// Kills four processes five times each, with 200 calls in flight per kill: every call ends in
+/// time, and none runs twice.
 async fn kills(strategy: &'static str) {
     let processes: Vec<_> = (0..4).map(|_| tokio::spawn(kills_of_one(strategy))).collect();
     for process in processes {
@@ -266,7 +267,7 @@ async fn an_idempotent_call_goes_on_with_the_next_process() {
             tokio::task::yield_now().await;
         }
         world.signal("-STOP");
-        // The successor takes the socket over before the old process dies.
+        // The new process takes over the socket before the old one dies.
         let mut old = world.server.take().unwrap();
         std::fs::remove_file(&world.address).unwrap();
         world.start().await;
@@ -277,9 +278,8 @@ async fn an_idempotent_call_goes_on_with_the_next_process() {
     }
 }
 
-/// A restarted process that has kept its certificate tells those who still talk to the one before
-/// it that it knows nothing of them: they need not wait until their connection has been silent for
-/// too long.
+/// A restarted process that has kept its certificate sends stateless resets to clients of the
+/// previous process, so that they do not wait for the idle timeout of their connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_quic_process_is_noticed_at_once() {
     let (files, identity) = (Files::new(), Identity::new(None, "localhost", |_| {}));

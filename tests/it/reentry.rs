@@ -1,4 +1,4 @@
-//! Code of the user's that calls back into the router which called it.
+//! User code that calls back into the router that called it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,10 +9,10 @@ use connectivity_core::{
     Transport, TransportState,
 };
 
-/// Long enough for anything that works.
+/// Timeout for anything that is expected to succeed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A transport whose far end says how it is by asking the router, and registers something.
+/// A transport whose state callback queries the router and registers a service.
 #[derive(Clone, Default)]
 struct Nosy {
     router: Arc<OnceLock<Router>>,
@@ -51,7 +51,7 @@ async fn whoever_inspects_may_register_meanwhile_and_the_other_way_round() {
         let router = router.clone();
         move || {
             for n in 0..20 {
-                // What a caller does between the entries of a list is its own business.
+                // A caller may register while it iterates over the inspection.
                 for route in router.inspect().routes.iter().filter(|route| route.name == "thumb") {
                     router
                         .register_raw(&format!("{}-{n}", route.name), async |bytes| Ok(bytes))
@@ -74,7 +74,7 @@ async fn whoever_inspects_may_register_meanwhile_and_the_other_way_round() {
     assert!(!why.contains('\u{1b}'), "what a transport says is escaped too: {why}");
 }
 
-/// A transport that registers with its router while it builds a route.
+/// A transport that registers a service with its router while it builds a route.
 #[derive(Clone, Default)]
 struct Meddler(Arc<OnceLock<Router>>);
 

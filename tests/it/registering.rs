@@ -1,4 +1,4 @@
-//! What a registration does to the routes file.
+//! Rows that a registration adds to the routes file.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What is sent, how often, and what is said of it: poisons, servers that close at once, time
-//! limits that end before a connection is there, errors of nested calls.
+//! How often a request is sent and what its error says: poisoned requests, servers that hang up at
+//! once, timeouts before a connection is established, errors of nested calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,10 +14,10 @@ use tests::shop::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket, UnixListener};
 
-/// Long enough for anything that works.
+/// Timeout for anything that is expected to succeed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A process with an implementation of its own, that reaches this machine.
+/// Returns rows, a router with a local implementation that may dial this machine, and a client.
 fn here() -> (MemoryRoutes, Router, BillingClient) {
     let routes = MemoryRoutes::new();
     let builder = Router::builder()
@@ -36,11 +36,11 @@ fn connectivity(error: BillingError) -> Error {
     }
 }
 
-/// The reply of `docs/wire.md` to the ping that begins a connection.
+/// The reply to the ping that opens a connection, as specified in `docs/wire.md`.
 const PONG: [u8; 16] = [0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// A Unix server that lets clients in, answers their first ping, and hangs up when a call comes. It
-/// counts both.
+/// Starts a Unix server that accepts connections, answers the first ping, and hangs up on a call.
+/// Returns the counts of both.
 fn poisoned(path: &std::path::Path) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let (connections, calls) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
     let (counted, called, listener) =
@@ -142,12 +142,13 @@ async fn a_server_that_closes_at_once_is_dialled_now_and_then() {
             () = calling => {}
         }
         let dials = dials.load(Ordering::SeqCst);
-        // The first few at once, and of sixteen callers of http each may have had one under way.
+        // The first few dials happen at once, and each of the sixteen callers over HTTP may have
+        // one in flight.
         assert!(dials < 150 && dials < failed, "{strategy}: {dials} dials for {failed} calls");
     }
 }
 
-/// A TCP listener that accepts nobody, and whose backlog is full.
+/// Returns a TCP listener that never accepts, with a full backlog.
 async fn full() -> (tokio::net::TcpListener, Vec<tokio::task::JoinHandle<()>>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -207,7 +208,7 @@ async fn a_time_limit_that_ends_before_a_connection_is_there_has_sent_nothing() 
     }
 }
 
-/// A contract whose errors can be those of a call further away.
+/// A contract whose errors can come from a nested call.
 #[service]
 trait Relay {
     #[idempotent]
@@ -227,7 +228,7 @@ struct Nested(Arc<AtomicUsize>);
 impl Nested {
     fn fails(&self) -> Error {
         self.0.fetch_add(1, Ordering::SeqCst);
-        // As the error of a call of the same name that did not leave this process.
+        // Looks like the error of a call of the same name that did not leave this process.
         Error::new(ErrorKind::Connect, "relay.plain", "nobody there")
     }
 }
@@ -283,7 +284,7 @@ async fn the_error_of_a_nested_call_is_an_answer_on_every_strategy() {
         let plain = relay.plain().await.unwrap_err();
         let RelayError::Connectivity(wrapped) = relay.wrapped().await.unwrap_err();
         for error in [plain, wrapped] {
-            // Without a wire in between it is the very error that the implementation has made.
+            // Locally it is the very error that the implementation returned.
             let is_handed_on = error.is_relayed() && error.sent() != Sent::No;
             assert!(strategy == "local" || is_handed_on, "{strategy} {endpoint:?}: {error:?}");
             assert_eq!(error.kind(), ErrorKind::Connect, "{strategy} {endpoint:?}");
@@ -292,7 +293,6 @@ async fn the_error_of_a_nested_call_is_an_answer_on_every_strategy() {
     }
 }
 
-/// A server of tools with room for messages of 1 MiB, and a router with a row for its `echo`.
 #[tokio::test]
 async fn a_request_that_a_server_of_tools_refuses_for_its_size_is_answered_at_once() {
     let server_router = router(&MemoryRoutes::new());
@@ -385,8 +385,8 @@ async fn a_413_of_a_server_that_is_not_ours_says_nothing_of_the_call() {
     assert_eq!((error.kind(), error.sent()), (ErrorKind::TooLarge, Sent::Maybe), "{error}");
 }
 
-/// A server of tools over HTTP that keeps sessions, forgets them when told, and refuses unknown
-/// ones with `unknown`. It says no more of a call of the tool `odd` than 400 either.
+/// Starts an MCP server over HTTP with sessions, which refuses unknown sessions with status
+/// `unknown`, and calls of the tool `odd` with status 400.
 async fn forgetful(
     unknown: u16,
     sessions: Arc<AtomicUsize>,
@@ -445,7 +445,7 @@ async fn a_session_that_its_server_has_forgotten_is_begun_anew_and_a_refused_cal
         routes.set("odd", "mcp", Some(&endpoint), r#"{"tool_name":"odd"}"#);
         router.reload().await.unwrap();
         assert_eq!(router.call("fine", "{}").await.unwrap(), r#"{"fine":true}"#);
-        // As after a restart: the number of the session is another one.
+        // Like a restart: the current session id changes.
         sessions.fetch_add(10, Ordering::SeqCst);
         assert_eq!(
             router.call("fine", "{}").await.unwrap(),

@@ -1,5 +1,5 @@
-//! Secrets that rows refer to: read when a route is built, again when their file changes, and shown
-//! nowhere.
+//! Secrets that rows refer to: read when a route is built, read again when their file changes, and
+//! never shown.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use connectivity_core::{
 
 use tests::shop::*;
 
-/// A gateway that wants a token, and a router whose row takes the token from a file.
+/// A gateway that requires a token, and a router whose row reads the token from a file.
 struct World {
     _server: Server,
     secret: PathBuf,
@@ -46,7 +46,7 @@ impl World {
         Self { _server: server, secret: path, router, billing, _dir: dir }
     }
 
-    /// Waits until calls are answered; nobody reloads.
+    /// Waits until calls succeed, without a reload.
     async fn until_answered(&self) {
         let answered = async {
             while self.billing.quote("abc").await != Ok(3) {

@@ -1,5 +1,5 @@
-//! One limit of bodies, with one meaning on every strategy: the limit passes, a byte more is
-//! refused, and the refusal names it.
+//! One body limit with the same meaning on every strategy: a body at the limit passes, one more
+//! byte is refused, and the error names the limit.
 
 use bytes::Bytes;
 use connectivity_core::{
@@ -7,19 +7,19 @@ use connectivity_core::{
     RawForm, Router, Sent, Server, Tls,
 };
 
-/// The longest body of a request, and of a reply unless the row says otherwise.
+/// Maximum size of a request body, and of a reply body unless the row overrides it.
 const LIMIT: usize = 16 << 20;
 
-/// The longest message of MCP: a body, and what the protocol puts around it.
+/// Maximum size of an MCP message: a body and its envelope.
 const MCP_MESSAGE: usize = 10 << 20;
 
-/// What the protocol puts around a body at the most.
+/// Maximum size of an MCP envelope.
 const MCP_ENVELOPE: usize = 4096;
 
 const STRATEGIES: [&str; 5] = ["http", "unix", "quic", "mcp by quic", "mcp by http"];
 
-/// A server on every strategy: `count` answers how long its request was, `fill` answers as much as
-/// it is asked for.
+/// A server on every strategy. `count` replies with the size of its request, `fill` with a body of
+/// the requested size.
 struct TestServer {
     server: Server,
     pin: String,
@@ -47,7 +47,7 @@ impl TestServer {
         Self { server: server.start().await.unwrap(), pin, _dir: dir }
     }
 
-    /// A router whose rows lead there by one strategy.
+    /// Returns a router whose rows lead to this server by one strategy.
     fn client(&self, strategy: &str, config: &str) -> Router {
         let (routes, word) = (MemoryRoutes::new(), strategy.split(' ').next().unwrap());
         for name in ["count", "fill"] {
@@ -80,7 +80,7 @@ impl TestServer {
     }
 }
 
-/// A JSON object of so many bytes, which every strategy carries as it is.
+/// Returns a JSON object of `length` bytes, which every strategy carries unchanged.
 fn object(length: usize) -> Bytes {
     let mut object = br#"{"x":""#.to_vec();
     object.resize(length - 2, b'x');
@@ -109,7 +109,7 @@ async fn fill(client: &Router, length: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Expects a refusal that names the limit, after which calls go on.
+/// Asserts that the error names the limit and that later calls succeed.
 async fn refused(
     strategy: &str,
     client: &Router,
@@ -123,8 +123,8 @@ async fn refused(
     assert_eq!(count(client, 100).await, Ok(()), "{strategy}: the next call goes through");
 }
 
-/// The largest request that the server of a strategy takes whatever the row allows, and the
-/// smallest that it refuses.
+/// Returns the largest request that a server accepts whatever the row allows, the smallest that it
+/// refuses, and the limit that its error names.
 fn requests(strategy: &str) -> (usize, usize, usize) {
     match strategy {
         "http" | "unix" | "quic" => (LIMIT, LIMIT + 1, LIMIT),
@@ -170,7 +170,7 @@ async fn a_reply_over_the_limit_is_refused_where_it_is_read() {
 async fn a_row_says_how_large_a_reply_may_be() {
     let server = TestServer::start().await;
     for strategy in STRATEGIES {
-        // Larger than without a word, where that is quick.
+        // Larger than the default, on strategies where that is fast.
         let limit = if strategy.starts_with("mcp") { 1 << 20 } else { LIMIT + 1 };
         let client = server.client(strategy, &format!(r#","max_reply_bytes":{limit}"#));
         assert_eq!(fill(&client, limit).await, Ok(()), "{strategy}");
@@ -183,8 +183,8 @@ async fn a_message_of_mcp_that_is_far_over_the_limit_of_its_reply_is_not_read() 
     let server = TestServer::start().await;
     for strategy in ["mcp by quic", "mcp by http"] {
         let client = server.client(strategy, r#","max_reply_bytes":1048576"#);
-        // A result stands in a message twice. One of three times the limit is passed over, and
-        // nobody knows whose it is.
+        // A message contains its result twice. A message of three times the limit is skipped, so it
+        // cannot be matched to its call.
         let refused = fill(&client, 2 << 20).await.expect_err(strategy);
         assert_eq!(refused.kind(), ErrorKind::TooLarge, "{strategy}: {refused}");
         assert_eq!(count(&client, 100).await, Ok(()), "{strategy}: the next call goes through");

@@ -1,4 +1,4 @@
-//! The same behaviour on every strategy that leaves the process.
+//! The same behavior on every remote strategy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use connectivity_core::{
 
 use tests::shop::*;
 
-/// A second process in all but name, behind a real socket, and a router with a row for its
-/// `billing`.
+/// A server with its own router behind a real socket, as a second process would have, and a client
+/// router with a row for its `billing`.
 struct World {
     strategy: &'static str,
     server: Option<Server>,
@@ -220,8 +220,8 @@ async fn claims_and_deadlines_travel() {
 async fn a_call_ends_at_its_deadline_and_its_work_with_it() {
     for mut world in World::each(r#"{"timeout_ms":100}"#).await {
         let journal = Arc::clone(&world.shop.journal);
-        // The limit counts from the caller's side: on a busy machine it may pass before the work
-        // begins, or a connection is there.
+        // The deadline is the caller's. On a busy machine it may pass before the work starts or a
+        // connection is established.
         for _ in 0..200 {
             let error = connectivity(world.billing.sleep(60_000).await.unwrap_err());
             assert_eq!(error.kind(), ErrorKind::Timeout, "{}", world.strategy);
@@ -311,7 +311,7 @@ async fn a_server_that_comes_back_is_found_without_a_manual_step() {
 async fn a_connection_that_broke_comes_back_without_a_call() {
     for mut world in World::each("{}").await {
         if world.strategy == "http" {
-            // Its connections are made for requests, and given up when they are idle.
+            // HTTP connections are opened on demand and closed when idle.
             continue;
         }
         assert!(world.billing.quote("x").await.is_ok());
@@ -330,8 +330,7 @@ async fn a_connection_that_broke_comes_back_without_a_call() {
 async fn a_drain_serves_large_calls_or_refuses_them_unsent() {
     for mut world in World::each("{}").await {
         if world.strategy == "http" {
-            // HTTP/1.1 has no word for it: a request can meet the end of an idle connection half
-            // way.
+            // HTTP/1.1 has no drain signal: a request can cross the close of an idle connection.
             continue;
         }
         for _ in 0..3 {
@@ -350,7 +349,7 @@ async fn a_drain_serves_large_calls_or_refuses_them_unsent() {
     }
 }
 
-/// Sends one large call after the other, until one fails.
+/// Sends large calls one after the other until one fails.
 async fn large_calls(client: Router) -> Error {
     loop {
         if let Err(error) = client.call("echo", vec![7u8; 100_000]).await {
@@ -414,8 +413,8 @@ async fn every_call_gets_its_own_answer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_are_dropped_leave_nothing_behind() {
     for mut world in World::each("{}").await {
-        // 10,000 are dropped, and never so many at once that HTTP, with a connection for each, has
-        // too few.
+        // Drops 10,000 calls in batches: HTTP opens a connection per call and would run out of
+        // them.
         for _ in 0..100 {
             drop_two_of_three(&world).await;
         }

@@ -1,5 +1,5 @@
-//! Calls of a name without a row, when one comes later: the limit of that row counts those that
-//! still run.
+//! Calls of a name without a row: when a row is added later, its limit counts the calls still in
+//! flight.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tests::shop::*;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-/// A process without rows: `billing`, and `gate`, whose calls wait until they are let go.
+/// A router without rows, with `billing` and with `gate`, whose calls wait for a permit.
 struct World {
     routes: MemoryRoutes,
     here: Router,
@@ -43,7 +43,7 @@ impl World {
         Self { routes, here, shop, gate }
     }
 
-    /// A router whose calls of both come in here over a socket.
+    /// Returns a router whose calls of both services arrive here over a socket.
     async fn outside(&self, dir: &tempfile::TempDir) -> (Server, Router) {
         let path = dir.path().join("here.sock").display().to_string();
         let server = Server::builder(&self.here)
@@ -123,7 +123,7 @@ async fn a_row_counts_calls_from_outside_and_of_no_cancel_methods_that_began_bef
     let own = local.clone();
     let audit = tokio::spawn(async move { own.audit(3_600_000).await });
     world.began(1).await;
-    // Its work goes on without it.
+    // `audit` is `no_cancel`: its work continues.
     audit.abort();
     let sleep = tokio::spawn(async move { remote.sleep(3_600_000).await });
     world.began(2).await;
@@ -137,7 +137,7 @@ async fn a_row_counts_calls_from_outside_and_of_no_cancel_methods_that_began_bef
     assert!(is_over(&connectivity(local.quote("abc").await.unwrap_err())), "the audit runs");
 }
 
-/// The fast path counts nothing, and `docs/configuration.md` says so.
+/// The fast path does not count calls, as `docs/configuration.md` says.
 #[tokio::test]
 async fn a_row_does_not_count_calls_that_went_straight_to_the_implementation() {
     let world = World::new().await;

@@ -1,4 +1,4 @@
-//! What a value is worth after it went over a wire: the same, or the call fails and says why.
+//! Values over the wire: they arrive unchanged, or the call fails and says why.
 #![allow(
     dead_code,
     unnameable_types,
@@ -96,7 +96,7 @@ pub enum Adjacent {
     Three,
 }
 
-/// Written as text, read as a number.
+/// Serialized as text, deserialized as a number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AsText {
     #[serde(serialize_with = "as_text")]
@@ -108,7 +108,7 @@ fn as_text<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error
     serializer.collect_str(number)
 }
 
-/// Refuses to be written, and quotes itself.
+/// Fails to serialize, with an error that quotes its value.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Unwritten(pub u32);
 
@@ -118,7 +118,7 @@ impl Serialize for Unwritten {
     }
 }
 
-/// Refuses to be read, and quotes what it was given.
+/// Fails to deserialize, with an error that quotes its value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "u32")]
 pub struct Unread(pub u32);
@@ -131,7 +131,7 @@ impl TryFrom<u32> for Unread {
     }
 }
 
-/// Written always as text, read as text by JSON alone.
+/// Always serialized as text, but deserialized as text only in human-readable formats.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Readable(pub u32);
 
@@ -151,7 +151,7 @@ impl<'de> Deserialize<'de> for Readable {
     }
 }
 
-/// Announces one more than it writes.
+/// Announces one more element than it serializes.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Liar {
     pub list: Vec<u8>,
@@ -208,7 +208,7 @@ pub enum Other {
     Unknown,
 }
 
-/// What the implementation was given, as it shows itself.
+/// Records the argument that the implementation received, in its `Debug` form.
 #[derive(Clone, Debug, Default)]
 pub struct Given(Arc<Mutex<String>>);
 
@@ -223,14 +223,14 @@ impl Given {
     }
 }
 
-/// How a value may go over a wire.
+/// Which encodings can carry a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
-    /// By both codecs.
+    /// Both codecs.
     Both,
-    /// By a row without a codec, and not as JSON.
+    /// A row without `codec`, but not JSON.
     NotJson,
-    /// By neither.
+    /// Neither codec.
     Neither,
 }
 
@@ -296,7 +296,8 @@ impl TestServer {
     }
 }
 
-/// Holds one value against what came of it: at the far end, and here.
+/// Asserts that the implementation received `value` and the caller got it back, or that the call
+/// failed with a typed error.
 fn judge<T>(
     server: &TestServer,
     what: &str,
@@ -362,8 +363,8 @@ macro_rules! table {
             }
         }
 
-        /// Each value arrives as it was, or its call fails with an error that says why and quotes
-        /// nothing.
+        /// Each value arrives unchanged, or its call fails with an error that says why and does not
+        /// quote the value.
         #[tokio::test]
         async fn a_value_arrives_equal_or_its_call_fails() {
             for strategy in STRATEGIES {
@@ -388,8 +389,7 @@ table! {
     ];
     one_item: Item, Both, [Item { discount: None, quantity: 9 }, Item { discount: Some(3), quantity: 9 }];
     tags: (Tags, Tags), Both, [(Tags { tags: vec![], quantity: 1 }, Tags { tags: vec![1, 2], quantity: 3 })];
-    // What is not written, or not read, is lost as JSON, as its author has asked; nothing else
-    // moves.
+    // Fields that serde skips are lost in JSON, as their author requested. No other field moves.
     write_only: (WriteOnly, u8), Both, [(WriteOnly { password: 0, user: 2 }, 3)];
     read_only: (ReadOnly, u8), Both, [(ReadOnly { made: 0, user: 2 }, 3)];
     skips: Vec<Skips>, Both, [
@@ -423,7 +423,7 @@ table! {
     json: Vec<serde_json::Value>, Both, [vec![serde_json::json!({"a": [1, null, "x"]})]];
 }
 
-/// So many that elements and fields together are more than the bytes of a body and 65,536.
+/// Enough elements and fields to exceed the bytes of a body plus 65,536.
 const COUNT: u32 = 70_000;
 
 #[tokio::test]
@@ -433,7 +433,7 @@ async fn many_small_elements_arrive() {
         for codec in [None, Some("json")] {
             let (remote, local) = (server.client(codec), ValuesClient::direct(Given::default()));
             let what = format!("{COUNT} over {strategy}, {codec:?}");
-            // Not `assert_eq!`, which would show them all.
+            // `assert_eq!` would print all of them.
             assert!(
                 remote.seats(COUNT).await.unwrap() == local.seats(COUNT).await.unwrap(),
                 "{what}"

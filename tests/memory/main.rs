@@ -1,5 +1,5 @@
-//! What one peer can take of this process's memory. A binary of its own: nothing else may run
-//! beside it.
+//! Limits on the memory that one peer can use. This is a separate binary, because no other test may
+//! run at the same time.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -21,10 +21,10 @@ use tokio::sync::Mutex;
 
 use frames::{PREAMBLE, frame, request};
 
-/// One test at a time.
+/// Serializes the tests.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// The memory of this process, in MiB.
+/// Returns the resident memory of this process in MiB.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() / 256
@@ -58,8 +58,8 @@ async fn answers_that_nobody_reads_hold_up_the_calls_that_would_make_more() {
     }
     let before = resident();
     greedy.write_all(&requests).await.unwrap();
-    // Until the server has met its limit: calls that have begun are counted, and those of others go
-    // on.
+    // Wait until the server has reached its limit, which shows as a stable count of started calls.
+    // Calls of other clients still succeed.
     let mut seen = 0;
     for _ in 0..50 {
         client.call("echo", "x").await.unwrap();
@@ -72,7 +72,7 @@ async fn answers_that_nobody_reads_hold_up_the_calls_that_would_make_more() {
     }
     assert!((1..200).contains(&seen), "{seen} calls have made a mebibyte each");
     assert!(resident() < before + 250, "{} MiB, {before} before", resident());
-    // What was held up goes on as it is read.
+    // Calls that were held up start as replies are read.
     let mut read = vec![0; 1 << 20];
     let reading = async {
         while began.load(Ordering::SeqCst) < 1000 {
@@ -104,8 +104,8 @@ async fn a_server_that_pings_without_end_and_does_not_read_fills_nobodys_memory(
     assert!(resident() < before + 50, "{} MiB, {before} before", resident());
 }
 
-/// An HTTP server with `echo`, and `large`, which answers with more than the system buffers and
-/// counts its calls.
+/// Starts an HTTP server with `echo`, and with `large`, whose replies exceed the socket buffers and
+/// whose calls are counted.
 async fn http() -> (Server, String, Arc<AtomicUsize>) {
     let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
     let began = Arc::<AtomicUsize>::default();
@@ -138,7 +138,7 @@ async fn answers_over_http_that_nobody_reads_hold_up_the_calls_that_would_make_m
     let mut greedy = Vec::new();
     for _ in 0..80 {
         let socket = TcpSocket::new_v4().unwrap();
-        // What the system keeps for a connection is not this process's.
+        // Socket buffers of the kernel do not count as memory of this process.
         socket.set_recv_buffer_size(4096).unwrap();
         let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
         stream.write_all(&head("large", 0)).await.unwrap();
@@ -155,11 +155,11 @@ async fn answers_over_http_that_nobody_reads_hold_up_the_calls_that_would_make_m
     }
     assert!((1..30).contains(&seen), "{seen} calls have made 16 MiB each");
     assert!(resident() < before + 400, "{} MiB, {before} before", resident());
-    // What was held up goes on as answers are read.
+    // Calls that were held up start as replies are read.
     for stream in &mut greedy {
         let _ = stream.shutdown().await;
         let mut rest = Vec::new();
-        // What was refused, or cut off for its silence, ends at once.
+        // Requests that were refused or timed out end at once.
         let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest))
             .await
             .expect("it ends");
@@ -180,10 +180,10 @@ async fn bodies_over_http_that_stop_fill_nobodys_memory() {
     for _ in 0..40 {
         let mut stream = TcpStream::connect(&address).await.unwrap();
         stream.write_all(&head("echo", 16 << 20)).await.unwrap();
-        // What is not read fills the buffers of the system, and then waits here.
+        // Unread bytes fill the socket buffers, and then the write blocks.
         let _ = tokio::time::timeout(Duration::from_millis(100), stream.write_all(&piece)).await;
         stopped.push(stream);
     }
-    // Each of them gives up the memory of its body for the next, if it must.
+    // Each request gives up the memory of its body for the next one if needed.
     assert!(resident() < before + 250, "{} MiB, {before} before", resident());
 }

@@ -1,9 +1,9 @@
-//! A second process for the tests: serves `billing` on one strategy, until it is killed or its
+//! A second process for the tests: serves `billing` on one strategy until it is killed or its
 //! standard input ends.
 //!
-//! `billing-server STRATEGY ADDRESS JOURNAL [CERTIFICATE KEY]` prints the address it listens on, and for
-//! `quic` the pin of its certificate, which is a new one at each start unless two files say
-//! otherwise.
+//! `billing-server STRATEGY ADDRESS JOURNAL [CERTIFICATE KEY]` prints its address and, for `quic`,
+//! the pin of its certificate. It generates a new certificate at each start unless it gets two
+//! files.
 #![allow(clippy::print_stdout, reason = "the tests read what it prints")]
 
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! Certificates of every kind, made for one test.
+//! Generates certificates for tests.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ pub fn ca(name: &str) -> Ca {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A certificate with its key, both PEM.
+/// A certificate and its key, both PEM.
 pub struct Identity {
     pub cert: String,
     pub key: String,
@@ -37,7 +37,7 @@ impl Identity {
     }
 }
 
-/// Files that rows name.
+/// A folder of files that rows refer to.
 pub struct Files(tempfile::TempDir);
 
 impl Files {
@@ -51,7 +51,7 @@ impl Files {
         path
     }
 
-    /// The keys of a row that shows a client certificate.
+    /// Returns the config keys of a row that presents a client certificate.
     pub fn shows(&self, client: &Identity) -> String {
         let (cert, key) =
             (self.write("client.pem", &client.cert), self.write("client.key", &client.key));
@@ -60,7 +60,7 @@ impl Files {
 }
 
 pub fn pin_of(identity: &Identity) -> String {
-    // What a person would type: openssl x509 -noout -fingerprint -sha256
+    // An operator would run `openssl x509 -noout -fingerprint -sha256`.
     let tls_file = Files::new();
     let (cert, key) = (tls_file.write("c", &identity.cert), tls_file.write("k", &identity.key));
     connectivity_core::Tls::from_pem(cert, key).unwrap().pin_sha256()

@@ -1,4 +1,4 @@
-//! What the integration tests and the program they start have in common.
+//! Shared code of the integration tests and of the programs that they start.
 #![allow(
     missing_debug_implementations,
     missing_docs,

@@ -1,5 +1,4 @@
-//! The server that the scenarios of `@modelcontextprotocol/conformance` call: see
-//! `mcp-conformance.sh`.
+//! The server for the scenarios of `@modelcontextprotocol/conformance`; see `mcp-conformance.sh`.
 #![allow(clippy::print_stdout, reason = "it says where it listens")]
 
 use std::error::Error;
@@ -12,7 +11,7 @@ use tests::shop::*;
 async fn main() -> Result<(), Box<dyn Error>> {
     let router = router(&MemoryRoutes::new());
     register!(router, Billing => Shop::at("here"))?;
-    // The names are the scenarios' own.
+    // The scenarios prescribe these names.
     let text = "This is a simple text response for testing.";
     router.register_raw("test_simple_text", move |_| async move {
         Ok(Bytes::from_static(text.as_bytes()))

@@ -1,4 +1,4 @@
-//! The contract that the tests call, and an implementation that says where it ran.
+//! The contract that the tests call, and an implementation that reports where it ran.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -29,23 +29,23 @@ pub enum BillingError {
 pub trait Billing {
     /// Charges an order.
     async fn charge(&self, order: &str, cents: u64) -> Result<Receipt, BillingError>;
-    /// Price of an order.
+    /// Returns the price of an order.
     #[idempotent]
     #[noop = 7]
     async fn quote(&self, order: &str) -> Result<u64, BillingError>;
-    /// Does nothing for a while.
+    /// Sleeps.
     async fn sleep(&self, ms: u64) -> Result<(), BillingError>;
-    /// Writes the order into the journal, and takes its time.
+    /// Writes the order to the journal, then sleeps.
     async fn work(&self, order: &str, ms: u64) -> Result<(), BillingError>;
-    /// The same, and it may be repeated.
+    /// Does the same as `work`, but may be retried.
     #[idempotent]
     async fn rework(&self, order: &str, ms: u64) -> Result<(), BillingError>;
-    /// Goes on when its caller has gone.
+    /// Sleeps even if its caller is gone.
     #[no_cancel]
     async fn audit(&self, ms: u64) -> Result<(), BillingError>;
-    /// Fails as told.
+    /// Fails as requested.
     async fn fail(&self, how: Failure) -> Result<(), BillingError>;
-    /// What the implementation sees of its call.
+    /// Returns what the implementation sees of its call.
     #[readonly]
     async fn seen(&self) -> Result<Seen, BillingError>;
 }
@@ -63,7 +63,7 @@ pub struct Seen {
     pub remaining_ms: Option<u64>,
 }
 
-/// Counts what began and what ended in one implementation: the far end's own journal.
+/// Counts the calls that started and ended in one implementation: the server's own journal.
 #[derive(Debug, Default)]
 pub struct Journal {
     pub began: AtomicUsize,
@@ -93,8 +93,8 @@ impl Shop {
         Self { place, journal: Arc::default(), file: None }
     }
 
-    /// Writes each order into a file before anything else happens, so that the journal outlives a
-    /// kill.
+    /// Also appends each order to a file before anything else happens, so that the journal survives
+    /// a kill.
     pub fn with_file(self, path: &Path) -> Self {
         let file = OpenOptions::new().create(true).append(true).open(path).unwrap();
         Self { file: Some(Arc::new(file)), ..self }
@@ -161,7 +161,7 @@ impl Billing for Shop {
     }
 }
 
-/// A router on rows in memory.
+/// Returns a router with rows in memory.
 pub fn router(routes: &MemoryRoutes) -> Router {
     Router::builder().source(routes.clone()).build().unwrap()
 }

@@ -1,8 +1,8 @@
-//! What `#[service]` accepts, and what it says of what it does not.
+//! Compile tests of `#[service]`: what it accepts, and its error messages.
 //!
-//! The texts in `ui/fail/*.stderr` are those of Rust 1.95. `TRYBUILD=overwrite cargo test -p tests
-//! --test ui` writes them anew; read each one: one mistake gives one error, at the smallest token
-//! that is wrong.
+//! The files `ui/fail/*.stderr` hold the messages of Rust 1.95. `TRYBUILD=overwrite cargo test -p
+//! tests --test ui` rewrites them. Review each one: a mistake produces one error, at the smallest
+//! token that is wrong.
 
 #[test]
 fn ui() {

@@ -1,5 +1,5 @@
-//! What `#[service]` writes compiles in edition 2021 too, and no lint of rustc's or clippy's finds
-//! anything in it.
+//! Compiles the code that `#[service]` generates in edition 2021, with the lints of rustc and
+//! clippy denied.
 
 #![deny(
     warnings,
@@ -18,11 +18,11 @@ use serde as _;
 #[cfg(test)]
 use tokio as _;
 
-/// Has the name that a generic parameter usually has.
+/// Takes the name that generic parameters usually have.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct T(pub u64);
 
-/// A contract with what lints like to find.
+/// A contract with the patterns that lints look for.
 #[service(name = "shelf")]
 #[expect(
     clippy::too_many_arguments,
@@ -30,7 +30,7 @@ pub struct T(pub u64);
     reason = "told of the trait, and not again of what is generated"
 )]
 pub trait Shelf {
-    /// As many arguments as there can be.
+    /// Takes the maximum number of arguments.
     #[readonly]
     #[noop = T(0)]
     async fn many(
@@ -49,12 +49,12 @@ pub trait Shelf {
         l: (),
     ) -> Result<T, Error>;
 
-    /// Counts in a default body.
+    /// Has a default body.
     async fn count(&self, directory: &str) -> Result<usize, Error> {
         Ok(directory.len())
     }
 
-    /// Names its lifetimes.
+    /// Has named lifetimes.
     async fn longest<'a>(&self, left: &'a str, right: &'a str) -> Result<String, Error> {
         Ok(if left.len() < right.len() { right.to_owned() } else { left.to_owned() })
     }

@@ -1,14 +1,14 @@
-//! Frames by hand, as `docs/wire.md` has them.
+//! Encodes frames by hand, as specified in `docs/wire.md`.
 
 pub(crate) const PREAMBLE: [u8; 8] = *b"CNW\x01\0\0\0\0";
 
-/// A frame as `docs/wire.md` has it.
+/// Encodes a frame.
 pub(crate) fn frame(kind: u8, call: u64, content: &[u8]) -> Vec<u8> {
     let length = u32::try_from(content.len()).unwrap().to_le_bytes();
     [&length[..], &[kind, 0, 0, 0], &call.to_le_bytes(), content].concat()
 }
 
-/// A request for `name`, as raw bytes, with this body.
+/// Encodes a request with a raw body. `name` declares `number`.
 pub(crate) fn request(call: u64, number: u32, name: Option<&str>, body: &[u8]) -> Vec<u8> {
     let section = name.map_or_else(Vec::new, |name| {
         let length = u16::try_from(8 + name.len()).unwrap().to_le_bytes();

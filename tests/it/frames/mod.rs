@@ -1,4 +1,4 @@
-//! Hostile frames on a real socket: they end their call or their connection, and nobody else's.
+//! Malformed frames on a real socket: they end their own call or connection, and no other.
 
 pub(super) mod bytes;
 
@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 
 use bytes::{PREAMBLE, frame, request};
 
-/// A request of `billing.sleep` in JSON.
+/// Encodes a request of `billing.sleep` with a JSON body.
 fn sleep(call: u64, number: u32, declares: bool, body: &[u8]) -> Vec<u8> {
     let mut request = request(call, number, declares.then_some("billing.sleep"), body);
     request[20] = 2;
@@ -38,7 +38,7 @@ impl World {
         Self { server, shop, path, _dir: dir }
     }
 
-    /// Sends bytes on a connection of its own, and reads what comes until it ends, or ends with
+    /// Sends bytes on a new connection and reads until the server closes it or the reply ends with
     /// `last`.
     async fn send(&self, bytes: &[u8], last: &[u8]) -> Vec<u8> {
         let mut stream = UnixStream::connect(&self.path).await.unwrap();
@@ -123,7 +123,7 @@ async fn a_client_that_reads_nothing_holds_up_neither_the_stop_nor_the_work() {
         .unwrap();
     let mut first = true;
     let body = vec![7; 60_000];
-    // Until the server reads no more, because nobody reads what it has answered.
+    // Send until the server stops reading, because its replies are unread.
     let stuck = async {
         for call in 2..100_000 {
             greedy.write_all(&request(call, 1, first.then_some("echo"), &body)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Calls that a server of ours answers.
+//! Calls of an MCP server of this framework.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,7 +87,7 @@ async fn rows_say_which_tool() {
     let set =
         async |name, keys: &str| client.set(name, &endpoint, &format!("{config}{keys}")).await;
     set("till", r#","remote_name":"billing.quote""#).await;
-    // A row of one method may name any tool.
+    // The row of one method may name any tool.
     set("billing.charge", r#","tool_name":"echo""#).await;
     let error = connectivity(client.billing.charge("a", 1).await.unwrap_err());
     assert_eq!(error.kind(), ErrorKind::Decode, "the echo is no receipt: {error}");
@@ -223,8 +223,8 @@ async fn a_server_that_comes_back_is_called_again() {
     assert_eq!(*again.shop.journal.orders.lock().unwrap(), ["found"]);
 }
 
-/// A call that found nobody did not run; one that a stop overtakes goes to the next server, or is
-/// known not to have run.
+/// A call that cannot connect did not run. A call in flight during a shutdown goes to the next
+/// server, or is known not to have run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_loses_no_call() {
     let (files, identity) = (Files::new(), Identity::new(None, "localhost", |_| {}));
@@ -264,7 +264,7 @@ async fn a_stop_loses_no_call() {
         .collect();
     let mut journal = Vec::new();
     for _ in 0..5 {
-        // Each server has its share before it stops.
+        // Each server gets some calls before it shuts down.
         while server.shop.journal.orders.lock().unwrap().len() < 64 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

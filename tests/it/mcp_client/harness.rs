@@ -1,4 +1,4 @@
-//! The caller's side: a router whose rows lead to servers of tools.
+//! An MCP server of this framework, and a client whose rows lead to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use connectivity_core::{
 use tests::shop::*;
 use tokio::sync::watch;
 
-/// A server of tools on two doors: `billing`, `echo`, and `hold`, which counts the calls that are
-/// in it and never answers.
+/// A server over QUIC and over HTTP with `billing`, `echo` and `hold`. Calls of `hold` are counted
+/// and never answered.
 pub(super) struct TestServer {
     pub(super) handle: Server,
     pub(super) shop: Shop,
@@ -24,7 +24,7 @@ impl TestServer {
         Self::start_on("127.0.0.1:0", Tls::self_signed(["localhost"]).unwrap()).await
     }
 
-    /// Listens on this port, to one session at a time.
+    /// Listens on this address. Allows one session.
     pub(super) async fn start_on(quic: &str, tls: Tls) -> Self {
         Self::try_on(quic, tls).await.unwrap()
     }
@@ -52,7 +52,7 @@ impl TestServer {
         Ok(Self { handle, shop, held, pin })
     }
 
-    /// The endpoint and the config of a row that leads to one of the doors.
+    /// Returns the endpoint and the config of a row that leads to this server.
     pub(super) fn row(&self, transport: Transport) -> (String, String) {
         match transport {
             Transport::Quic => (
@@ -67,7 +67,7 @@ impl TestServer {
     }
 }
 
-/// A call that is in `hold`.
+/// Counts a call of `hold` while it is in flight.
 struct Held(Arc<watch::Sender<usize>>);
 
 impl Held {
@@ -83,7 +83,7 @@ impl Drop for Held {
     }
 }
 
-/// How the server is reached.
+/// The transport of MCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transport {
     Quic,
@@ -92,7 +92,7 @@ pub(super) enum Transport {
 
 pub(super) const TRANSPORTS: [Transport; 2] = [Transport::Quic, Transport::Http];
 
-/// Waits until so many calls are held.
+/// Waits until `count` calls of `hold` are in flight.
 pub(super) async fn until_held(server: &TestServer, count: usize) {
     let mut held = server.held.clone();
     let held =
@@ -100,13 +100,13 @@ pub(super) async fn until_held(server: &TestServer, count: usize) {
     assert!(held.is_ok(), "{} are held, not {count}", *server.held.borrow());
 }
 
-/// A router that may reach this machine.
+/// Returns a router that may dial this machine.
 fn client_router(routes: &MemoryRoutes) -> Router {
     let builder = Router::builder().transport("mcp", McpTransport::new().allow_internal());
     builder.source(routes.clone()).build().unwrap()
 }
 
-/// A client whose row leads to a server's door.
+/// A router with a row that leads to a server, and its client.
 pub(super) struct TestClient {
     pub(super) routes: MemoryRoutes,
     pub(super) router: Router,
@@ -131,14 +131,14 @@ impl TestClient {
         client
     }
 
-    /// Writes a row, which is in force when this returns.
+    /// Writes a row. It is in force when this returns.
     pub(super) async fn set(&self, name: &str, endpoint: &str, config: &str) {
         self.routes.set(name, "mcp", Some(endpoint), &format!("{{{config}}}"));
         self.router.reload().await.unwrap();
     }
 }
 
-/// The error of ours in a contract's.
+/// Unwraps the framework's error.
 pub(super) fn connectivity(error: BillingError) -> Error {
     match error {
         BillingError::Connectivity(error) => error,

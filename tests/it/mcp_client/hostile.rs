@@ -1,5 +1,5 @@
-//! Servers that mean harm, or are broken: each call ends in time with a typed error, and others go
-//! on.
+//! Broken and malicious servers: each call ends in time with a typed error, and other calls are not
+//! affected.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use tests::certificates::*;
 use super::harness::*;
 use super::scripted_server::*;
 
-/// How the first call of a session ends: with this text, or with an error of this kind whose
-/// message has these words.
+/// The expected result of a session's first call: a text, or an error of this kind whose message
+/// contains these words.
 type Expected = Result<&'static str, (ErrorKind, &'static str)>;
 
 const FINE_TEXT: Expected = Ok(r#"{"fine":true}"#);
 const TIMEOUT: Expected = Err((ErrorKind::Timeout, ""));
 
-/// Begins a session, hears the first call, and says this before the right answer.
+/// Starts a session, reads the first call, and sends `noise` before the correct reply.
 fn before(mut wire: Wire, noise: fn(&Value) -> Vec<u8>) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let call = wire.called().await;
@@ -27,7 +27,7 @@ fn before(mut wire: Wire, noise: fn(&Value) -> Vec<u8>) -> BoxFuture<'static, ()
     })
 }
 
-/// The same without the right answer.
+/// Starts a session, reads the first call, and sends `noise` instead of the correct reply.
 fn instead(mut wire: Wire, noise: fn(&Value) -> Vec<u8>) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let call = wire.called().await;
@@ -36,7 +36,7 @@ fn instead(mut wire: Wire, noise: fn(&Value) -> Vec<u8>) -> BoxFuture<'static, (
     })
 }
 
-/// Says this and nothing else, whatever comes.
+/// Sends these bytes and then nothing.
 fn hello(mut wire: Wire, bytes: &'static str) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         wire.say(bytes).await;
@@ -329,7 +329,7 @@ async fn every_call_ends_in_time_and_others_go_on() {
     for (n, (label, script, expected)) in SCRIPTS.iter().enumerate() {
         let hostile = ScriptedServer::start(*script);
         let name = format!("tool{n}");
-        // Those that end by themselves have as long as a busy machine takes.
+        // Calls that do not time out get enough time for a busy machine.
         let limit = if *expected == TIMEOUT { 5_000 } else { 20_000 };
         let keys = format!(
             r#"{},"tool_name":"t","timeout_ms":{limit},"max_reply_bytes":100000"#,

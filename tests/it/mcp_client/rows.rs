@@ -1,12 +1,11 @@
-//! Rows that no call could go by: they are refused like any other bad row, and the route before
-//! them stays.
+//! Rows that no call could use are bad rows, and the previous route stays in force.
 
 use connectivity_core::{AdminError, MemoryRoutes, RouteSpec, RouteState, Router, Tls};
 use tests::shop::*;
 
 use super::harness::*;
 
-/// Why the row of a name is not in force; nothing, if it is.
+/// Returns the reason why a row is bad, or `None` if it is in force.
 fn refused(router: &Router, name: &str) -> Option<String> {
     match router.inspect().route(name).unwrap().state.clone() {
         RouteState::Bad { why, .. } => Some(why),

@@ -1,4 +1,4 @@
-//! A server of tools over QUIC that says what a test says, byte by byte.
+//! An MCP server over QUIC that sends exactly the bytes that a test scripts.
 
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use tests::certificates::*;
 
-/// What the Go original's server answers to what begins a session: it knows of no discovery, and
-/// names no id to a stranger's.
+/// How the Go original's server answers `server/discover`: it does not know the method, and its
+/// error carries no id.
 pub(super) const NO_DISCOVERY: &str = r#""error":{"code":0,"message":"method \"server/discover\" is invalid during session initialization"}}"#;
 pub(super) const HELLO: &str = concat!(
     r#""result":{"capabilities":{"logging":{},"tools":{"listChanged":true}},"protocolVersion":"2025-11-25","#,
     r#""serverInfo":{"name":"horos-mcp","version":"1.0.0"}}}"#
 );
 
-/// What a server does with one session.
+/// The script of one session.
 pub(super) type Script = fn(Wire) -> BoxFuture<'static, ()>;
 
-/// A server that is listening.
+/// A server that runs one script per connection.
 pub(super) struct ScriptedServer {
     endpoint: Endpoint,
     pin: String,
@@ -49,13 +49,13 @@ impl ScriptedServer {
         self.endpoint.local_addr().unwrap().to_string()
     }
 
-    /// The keys of a row that trusts the server.
+    /// Returns the config keys of a row that trusts this server.
     pub(super) fn trust(&self) -> String {
         format!(r#""pin_sha256":"{}""#, self.pin)
     }
 }
 
-/// Listens as a server of this identity.
+/// Listens with this certificate.
 pub(super) fn listen(identity: &Identity, alpn: &[u8]) -> Endpoint {
     let cert = CertificateDer::from_pem_slice(identity.cert.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
@@ -69,7 +69,7 @@ pub(super) fn listen(identity: &Identity, alpn: &[u8]) -> Endpoint {
     Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap()
 }
 
-/// One session from the server's side.
+/// The server side of one session.
 pub(super) struct Wire {
     pub(super) connection: Connection,
     pub(super) send: SendStream,
@@ -86,7 +86,7 @@ impl Wire {
         Some(Self { connection, send, receive, buffer: Vec::new() })
     }
 
-    /// The next line of the client; `None` when it has gone.
+    /// Reads the next line, or `None` if the client has gone.
     pub(super) async fn line(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
@@ -99,29 +99,29 @@ impl Wire {
         }
     }
 
-    /// The next message, or `Null` when the client has gone.
+    /// Reads the next message, or `Null` if the client has gone.
     pub(super) async fn next(&mut self) -> Value {
         self.line().await.map_or(Value::Null, |line| serde_json::from_str(&line).unwrap())
     }
 
-    /// Says bytes; whether the client has gone meanwhile is its own matter.
+    /// Sends bytes. Ignores errors, because the client may have gone.
     pub(super) async fn say(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.send.write_all(bytes.as_ref()).await;
     }
 
-    /// Answers what comes next; `rest` is the message after its id.
+    /// Reads the next request and replies. `rest` is the reply after its id.
     pub(super) async fn answer(&mut self, rest: &str) -> Value {
         let asked = self.next().await;
         self.say(format!("{}\n", reply(&asked, rest))).await;
         asked
     }
 
-    /// Begins a session as the original does.
+    /// Performs the handshake as the original's server does.
     pub(super) async fn greet(&mut self) {
         self.greet_as(HELLO).await;
     }
 
-    /// Begins a session as a server of ours does, and waits for the first call.
+    /// Performs the handshake as a server of this framework does, and reads the first call.
     pub(super) async fn called_ours(&mut self) -> Value {
         self.greet_as(&HELLO.replace(r#""logging":{}"#, r#""experimental":{"connectivity":{}}"#))
             .await;
@@ -134,19 +134,19 @@ impl Wire {
         assert_eq!(self.next().await["method"], "notifications/initialized");
     }
 
-    /// Begins a session, and waits for the first call.
+    /// Performs the handshake and reads the first call.
     pub(super) async fn called(&mut self) -> Value {
         self.greet().await;
         self.next().await
     }
 
-    /// Keeps the session until the client ends it.
+    /// Keeps the session open until the client closes it.
     pub(super) async fn hold(self) {
         self.connection.closed().await;
     }
 }
 
-/// An answer to a message; `rest` is what comes after its id.
+/// Formats a reply. `rest` is what follows the id.
 pub(super) fn reply(asked: &Value, rest: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{},{rest}"#, asked["id"])
 }

@@ -1,4 +1,4 @@
-//! Sessions over HTTP whose server forgets them, hangs up or is not there any more.
+//! Sessions over HTTP whose server forgets them, hangs up or disappears.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,14 +19,14 @@ use super::harness::{TestClient, connectivity};
 use super::scripted_server::ScriptedServer;
 use super::web_servers::{discovered, typed};
 
-/// Long enough for anything that works.
+/// Timeout for anything that is expected to succeed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a server answers with status 400, given the request.
+/// The body of a response with status 400, computed from the request.
 type BadRequest = fn(&Value) -> Option<Value>;
 
-/// A server that keeps sessions, and refuses those that it does not know; the tool `odd` it refuses
-/// in the same words.
+/// A server with sessions. It refuses requests of unknown sessions, and calls of the tool `odd` in
+/// the same words.
 #[derive(Clone)]
 struct Forgetful {
     refuses: BadRequest,
@@ -87,18 +87,18 @@ impl Forgetful {
         }
     }
 
-    /// As after a restart: no session is known.
+    /// Forgets all sessions, like a restart.
     fn forget(&self) {
         self.sessions.fetch_add(10, Ordering::SeqCst);
     }
 
-    /// How many sessions were begun and calls have come.
+    /// Returns the numbers of sessions started and of calls received.
     fn counts(&self) -> (usize, usize) {
         (self.sessions.load(Ordering::SeqCst) % 10, self.calls.load(Ordering::SeqCst))
     }
 }
 
-/// A router whose rows `fine` and `odd` lead to the tools of these names.
+/// Returns a router whose rows `fine` and `odd` lead to the tools of these names.
 fn client_router(url: &str, keys: &str) -> Router {
     let routes = MemoryRoutes::new();
     for tool in ["fine", "odd"] {
@@ -108,7 +108,7 @@ fn client_router(url: &str, keys: &str) -> Router {
     builder.source(routes).build().unwrap()
 }
 
-/// Calls a tool, which is to end in time.
+/// Calls a tool with a timeout.
 async fn call(router: &Router, tool: &'static str) -> Result<Bytes, Error> {
     tokio::time::timeout(PATIENCE, router.call(tool, "{}")).await.expect("the call ends")
 }
@@ -117,7 +117,7 @@ fn error_with(id: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "error": { "code": -32000, "message": "no valid session" }, "id": id })
 }
 
-/// Bodies of a status 400, as servers have them.
+/// Bodies of status 400, as real servers send them.
 const REFUSALS: &[(&str, BadRequest)] = &[
     ("no body", |_| None),
     ("the id null", |_| Some(error_with(&Value::Null))),
@@ -168,7 +168,8 @@ async fn where_every_ping_is_refused_no_call_comes_twice() {
             assert_eq!(server.counts().1, calls, "{label}: it came once");
         }
         server.forget();
-        // Whether this call has run, nobody can tell: such a server says no more of one that has.
+        // Whether this call has run is unknown: such a server answers a call that has run in the
+        // same words.
         let error = call(&router, "fine").await.unwrap_err();
         assert_eq!(error.sent(), Sent::Maybe, "{label}: {error}");
         assert_eq!(
@@ -188,7 +189,7 @@ async fn a_session_that_was_forgotten_before_its_first_call_is_begun_anew() {
     assert_eq!(call(&router, "fine").await.unwrap(), r#"{"fine":true}"#);
 }
 
-/// Reads a request; `None` when the client has gone.
+/// Reads a request, or `None` if the client has gone.
 async fn read(stream: &mut TcpStream) -> Option<Value> {
     let mut bytes = Vec::new();
     loop {
@@ -207,8 +208,8 @@ async fn read(stream: &mut TcpStream) -> Option<Value> {
     }
 }
 
-/// Answers one request on a connection, or hangs up, until it is told to stop: then it accepts
-/// nobody any more.
+/// Answers one request per connection, or hangs up if `answer` returns `None`. Stops accepting once
+/// `stopped` is true.
 async fn web(
     listener: TcpListener,
     mut stopped: watch::Receiver<bool>,
@@ -263,7 +264,7 @@ async fn a_time_limit_that_ends_while_a_request_of_a_session_connects_has_sent_n
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No), "{error}");
 }
 
-/// Calls that have come to the servers below.
+/// Number of calls that the servers below have received.
 static POISONS: AtomicUsize = AtomicUsize::new(0);
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Servers that answer as the Go original does, and others that the protocol lets be.
+//! Sessions with servers that answer like the Go original, and with other servers that the protocol
+//! allows.
 
 use connectivity_core::{ErrorKind, Sent};
 use serde_json::{Value, json};
@@ -13,8 +14,8 @@ async fn what_the_original_is_sent() {
         Box::pin(async move {
             wire.greet().await;
             let line = wire.line().await.unwrap();
-            // What the original reads, whatever the order of the keys; what only says something to
-            // us stands in `_meta`.
+            // Fields that the original reads, in any order. Fields that only this framework
+            // understands are in `_meta`.
             let mut call: Value = serde_json::from_str(&line).unwrap();
             assert!(line.ends_with("}\n") && !line.contains('\r'), "{line}");
             let meta = call["params"].as_object_mut().unwrap().remove("_meta").unwrap();
@@ -81,8 +82,8 @@ fn pretty(answer: &str) -> String {
     serde_json::to_string_pretty(&serde_json::from_str::<Value>(answer).unwrap()).unwrap()
 }
 
-/// What the results of tools mean for the calls of a method and of a raw service. Each session
-/// answers one call of each.
+/// Maps results of tools to results of calls of a method and of a raw service. Each session answers
+/// one call of each.
 #[tokio::test]
 async fn what_results_mean() {
     let quote = |answer: &'static str| async move {
@@ -152,9 +153,9 @@ async fn what_results_mean() {
     }
 }
 
-/// A client of a server that answers each call with this result.
+/// Returns a client of a server that answers each call with `result`.
 async fn answering(result: &'static str) -> TestClient {
-    // A script is no closure that could hold the result, so it travels in the names of two tools.
+    // A script is a plain function and cannot capture `result`, so the tool name carries it.
     let server = ScriptedServer::start(|mut wire| {
         Box::pin(async move {
             wire.greet().await;
@@ -226,7 +227,7 @@ async fn errors_of_the_protocol() {
     for (label, script, kind, sent) in scripts {
         let server = ScriptedServer::start(*script);
         let client = TestClient::to(&server.address(), &server.trust()).await;
-        // It is not idempotent; a second call would meet a session that has nothing to say.
+        // `charge` is not idempotent. A retry would meet a session whose script has ended.
         let error = connectivity(client.billing.charge("abc", 1).await.unwrap_err());
         assert_eq!((error.kind(), error.sent()), (*kind, *sent), "{label}: {error}");
         assert!(error.message().contains("code"), "{label}: {error}");
@@ -252,7 +253,7 @@ fn refuse(mut wire: Wire, error: &'static str) -> connectivity_core::BoxFuture<'
     })
 }
 
-/// Refuses a call as a server of ours, after this notice.
+/// Sends `notice`, then refuses the call as a server of this framework does.
 fn refuse_as_ours(
     mut wire: Wire,
     error: &'static str,
@@ -297,7 +298,7 @@ async fn a_call_that_nobody_waits_for_is_cancelled_by_its_id() {
     let server = ScriptedServer::start(|mut wire| {
         Box::pin(async move {
             let call = wire.called().await;
-            // The next call may overtake it.
+            // The next call may overtake the cancellation.
             let (cancelled, next) = match (wire.next().await, wire.next().await) {
                 (next, cancelled) if next["method"] == "tools/call" => (cancelled, next),
                 (cancelled, next) => (cancelled, next),
@@ -332,7 +333,7 @@ async fn tools_that_change_are_flagged_until_the_next_session() {
             let changed =
                 r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{}}"#;
             wire.say(format!("{changed}\n{}\n", reply(&call, answer))).await;
-            // The third call finds the session's end, and may be repeated.
+            // The third call meets the end of the session, and may be retried.
             wire.next().await;
         })
     });

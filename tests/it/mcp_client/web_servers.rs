@@ -1,5 +1,4 @@
-//! Strategy `mcp` over HTTP: bearer tokens, and web servers that answer with something other than
-//! MCP.
+//! Strategy `mcp` over HTTP: bearer tokens, and web servers whose responses are not MCP.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,7 +38,7 @@ async fn a_token_in_the_row_opens_the_door() {
     }
 }
 
-/// Web servers that discover well and answer a call with this.
+/// Computes the response to a call. Discovery always succeeds.
 type Answer = fn(&Value) -> Response;
 
 async fn web(State((answer, _)): State<(Answer, Arc<AtomicUsize>)>, body: Bytes) -> Response {
@@ -50,14 +49,14 @@ async fn web(State((answer, _)): State<(Answer, Arc<AtomicUsize>)>, body: Bytes)
     typed("application/json", discovered(&asked).to_string())
 }
 
-/// What a server of the newest era answers to the question what it is.
+/// Returns the reply of a server of the newest protocol version to `server/discover`.
 pub(super) fn discovered(asked: &Value) -> Value {
     let found = json!({ "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} },
         "serverInfo": { "name": "x", "version": "1" }, "ttlMs": 0, "cacheScope": "private" });
     json!({ "jsonrpc": "2.0", "id": asked["id"], "result": found })
 }
 
-/// The address of a web server, and how often somebody came where nobody should.
+/// Starts a web server. Returns its URL and the number of requests to `/canary`, which must stay 0.
 async fn serve(answer: Answer) -> (String, Arc<AtomicUsize>) {
     let canary = Arc::<AtomicUsize>::default();
     let touched = |State((_, canary)): State<(Answer, Arc<AtomicUsize>)>| async move {
@@ -76,7 +75,7 @@ pub(super) fn typed(kind: &'static str, body: impl Into<Body>) -> Response {
     ([(header::CONTENT_TYPE, kind)], body.into()).into_response()
 }
 
-/// Bytes without end.
+/// Returns an endless body.
 fn endless() -> Body {
     let piece = Bytes::from_static(&[b'a'; 10_000]);
     Body::from_stream(futures_util::stream::repeat_with(move || {

@@ -1,4 +1,5 @@
-//! The tools of the admin: a catalogue of their own, which only tries unless it is told otherwise.
+//! The admin tools: a catalog of their own, with writes that are dry runs unless requested
+//! otherwise.
 
 use connectivity_core::{Mcp, McpListener, MemoryRoutes, Router, Server, Tls};
 use serde_json::{Value, json};

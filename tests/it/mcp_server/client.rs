@@ -1,4 +1,4 @@
-//! A client that sends what a test says, byte by byte.
+//! An MCP client over QUIC that sends exactly the bytes that a test writes, and a server for it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tests::certificates::*;
 use tests::shop::*;
 
-/// What the Go original's client sends first.
+/// The first message of the Go original's client.
 pub(super) const HELLO: &str = concat!(
     r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{"roots":{"listChanged":true}},"#,
     r#""clientInfo":{"name":"horos-quic-client","version":"1.0.0"},"protocolVersion":"2025-06-18"}}"#,
@@ -22,7 +22,7 @@ pub(super) const HELLO: &str = concat!(
 pub(super) const INITIALIZED: &str =
     "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\",\"params\":{}}\n";
 
-/// A server of tools behind a real port.
+/// An MCP server behind a real port.
 pub(super) struct TestServer {
     pub(super) handle: Server,
     pub(super) router: Router,
@@ -86,7 +86,7 @@ impl Client {
         Ok(connection)
     }
 
-    /// Begins a stream with these bytes.
+    /// Connects and opens a stream with these bytes.
     pub(super) async fn begin(server: &TestServer, bytes: &str) -> Self {
         Self::begin_as(server, bytes, None).await
     }
@@ -102,7 +102,7 @@ impl Client {
         Self { _endpoint: endpoint, connection, send, receive, buffer: Vec::new() }
     }
 
-    /// A session that has begun as the original's do.
+    /// Opens a session with the handshake of the original's client.
     pub(super) async fn open(server: &TestServer) -> Self {
         let mut client = Self::begin(server, &format!("MCP1{HELLO}{INITIALIZED}")).await;
         let hello = client.next().await;
@@ -148,7 +148,7 @@ impl Client {
         self.ask(7, "tools/call", json!({ "name": tool, "arguments": arguments })).await
     }
 
-    /// Holds that the session is as good as ever.
+    /// Asserts that the session still answers calls.
     pub(super) async fn is_alive(&mut self, after: &str) {
         let answer = self
             .ask(

@@ -1,5 +1,5 @@
-//! Clients that mean no good: each gets an error, or its session ends with a reason, and other
-//! sessions go on.
+//! Malicious clients: each gets an error, or its session is closed with a reason. Other sessions
+//! are not affected.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tests::certificates::Files;
 
 use super::client::*;
 
-/// Why the server has closed a connection.
+/// Returns the code and the reason of the server's close.
 async fn reason(client: &Client) -> (u64, String) {
     let closed =
         tokio::time::timeout(Duration::from_secs(20), client.connection.closed()).await.unwrap();
@@ -151,7 +151,8 @@ async fn an_endless_line_ends_its_session_with_a_reason() {
         let mut client = Client::open(&server).await;
         let mut sent = 0;
         client.say(start).await;
-        // Windows bound what is sent beyond what is read, so this ends whether or not it is read.
+        // Flow control limits how much can be sent beyond what the server reads, so this ends
+        // either way.
         while sent < (4 << 20) && client.send.write_all(&[b'x'; 1 << 14]).await.is_ok() {
             sent += 1 << 14;
         }
@@ -204,7 +205,7 @@ async fn a_client_that_goes_ends_its_calls() {
         tokio::task::yield_now().await;
     }
     client.connection.close(VarInt::from_u32(0), b"client closing");
-    // It would wait for the call, an hour.
+    // A drain would wait an hour for the call.
     server.handle.shutdown(Duration::from_secs(3600)).await;
     assert_eq!(server.shop.journal.ended(), 0);
 }

@@ -27,7 +27,7 @@ fn shop() -> (Router, Shop) {
     (router, shop)
 }
 
-/// What a request of the newest version says of itself.
+/// Returns the `_meta` of a request of the newest protocol version.
 fn meta() -> Value {
     json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -179,7 +179,7 @@ async fn a_body_is_bounded() {
     }
 }
 
-/// Tells when the work that holds it has ended.
+/// Reports when the work that holds it ends.
 struct Held(mpsc::UnboundedSender<&'static str>);
 
 impl Drop for Held {
@@ -232,7 +232,7 @@ async fn a_gateway_answers_both() {
     );
     let (status, body) = send(address, "/billing.quote", token, r#"{"order":"abc"}"#).await;
     assert_eq!((status, &*body), (200, "3"));
-    // Who listens for changes does not hold up the end.
+    // A subscription does not delay the shutdown.
     let meta = meta();
     let listen = json!({ "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen",
         "params": { "_meta": meta, "notifications": { "toolsListChanged": true } } })

@@ -1,5 +1,5 @@
-//! Services as tools of MCP: what the Go original's client sends, what hostile ones do, and who may
-//! call.
+//! Services as MCP tools: transcripts of the Go original's client, malicious clients, and access
+//! control.
 
 mod admin;
 mod client;

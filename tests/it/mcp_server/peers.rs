@@ -1,4 +1,4 @@
-//! Who may call, and who an implementation sees.
+//! Which clients may call, and which peer an implementation sees.
 
 use connectivity_core::{McpListener, MemoryRoutes, Server, Tls};
 use serde_json::json;
@@ -18,7 +18,8 @@ async fn the_name_in_a_client_certificate_is_the_peer() {
     assert_eq!(seen["result"]["structuredContent"]["peer"], "dns:agent.internal", "{seen}");
     let stranger = Identity::new(Some(&strangers), "agent.internal", |_| {});
     for shows in [None, Some(&stranger)] {
-        // The handshake of TLS 1.3 is over for the client before the server has looked.
+        // In TLS 1.3 the client completes its handshake before the server has verified its
+        // certificate.
         let Ok(connection) = Client::dial(&server, "mcp-quic-v1", shows).await else { continue };
         assert!(connection.closed().await.to_string().contains("certificate"));
     }

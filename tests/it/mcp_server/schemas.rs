@@ -1,4 +1,4 @@
-//! Types of every form through a tool and back, held against the schemas that the tool shows.
+//! Values of every serde shape through a tool and back, validated against the tool's schemas.
 
 use std::collections::BTreeMap;
 
@@ -166,8 +166,7 @@ async fn every_form_goes_through_a_tool_and_back() {
     }
 }
 
-/// Calls a method of a service that has become tools, by QUIC and by HTTP, with values that must
-/// come back.
+/// Calls methods through a client and asserts that each returns its argument.
 macro_rules! comes_back {
     ($client:expr, $($method:ident: $value:expr;)+) => {$(
         let value = $value;

@@ -1,11 +1,11 @@
-//! Sessions as byte sequences: what the Go original's client sends, and what it gets.
+//! Sessions as byte sequences: what the Go original's client sends, and the replies it gets.
 
 use serde_json::{Value, json};
 
 use super::client::*;
 use tests::certificates::Files;
 
-/// Reads as many answers as a transcript has.
+/// Opens a stream with these bytes and reads `count` replies.
 async fn answers(server: &TestServer, sent: &str, count: usize) -> Vec<Value> {
     let mut client = Client::begin(server, sent).await;
     let mut answers = Vec::new();
@@ -15,7 +15,7 @@ async fn answers(server: &TestServer, sent: &str, count: usize) -> Vec<Value> {
     answers
 }
 
-/// What a request of the newest version says of itself.
+/// Returns the `_meta` of a request of the newest protocol version.
 fn newest() -> Value {
     json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -246,8 +246,7 @@ async fn a_cancelled_call_ends_its_work_and_gets_no_answer() {
     let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 5, "reason": "context canceled" } });
     client.say(format!("{cancel}\n")).await;
     client.is_alive("a cancelled call").await;
-    // The work has been dropped: an hour is not over, and the session could not end so long as it
-    // went on.
+    // The work was dropped: it takes an hour, and the session cannot end while it runs.
     client.send.finish().unwrap();
     assert_eq!(client.line().await, None);
     assert_eq!((journal.began(), journal.ended()), (1, 0));
@@ -318,7 +317,8 @@ async fn a_client_hears_of_tools_that_come_and_go() {
     let server = start_server().await;
     let mut client = Client::open(&server).await;
     assert!(client.ask(2, "tools/list", json!({})).await["result"]["tools"].is_array());
-    // A row that changes no tool is not told, so the next message is about the second.
+    // A change of rows that changes no tool sends no notification, so the next message is about the
+    // second change.
     server.routes.set("billing.charge", "local", None, r#"{"timeout_ms":1000}"#);
     server.router.reload().await.unwrap();
     server.routes.set("billing.charge", "noop", None, "{}");

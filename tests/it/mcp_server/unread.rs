@@ -1,5 +1,5 @@
-//! Clients that do not read their answers, and methods that block their thread: what they hold up
-//! is their own.
+//! Clients that do not read their replies, and methods that block their thread: they hold up only
+//! their own session.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::client::*;
 
-/// Long enough for anything that works.
+/// Timeout for anything that is expected to succeed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Registers `late` with answers of 1 MiB, and returns how many of its calls have begun.
+/// Registers `late` with replies of 1 MiB. Returns the number of its calls that have started.
 fn with_large_answers(server: &TestServer) -> Arc<AtomicUsize> {
     let began = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&began);
@@ -32,7 +32,7 @@ fn call(id: usize, text: &str) -> String {
         + "\n"
 }
 
-/// Reads answers until so many have come, and returns how many of them are results.
+/// Reads `count` replies. Returns how many of them are results.
 async fn read_answers(client: &mut Client, count: usize) -> usize {
     let (mut buffer, mut results) = (Vec::new(), 0);
     for _ in 0..count {
@@ -53,7 +53,7 @@ async fn read_answers(client: &mut Client, count: usize) -> usize {
     results
 }
 
-/// Waits until a call has begun, and others had many turns.
+/// Waits until a call has started and another client has completed many calls.
 async fn until_held_up(began: &AtomicUsize, witness: &mut Client) {
     until_one_began(began).await;
     for _ in 0..50 {
@@ -70,8 +70,8 @@ async fn answers_that_nobody_reads_hold_up_the_next_calls_of_their_session() {
         greedy.say(call(id, "")).await;
     }
     until_held_up(&began, &mut witness).await;
-    // An answer of 1 MiB is 2 MiB on its way. One more may be leaving, and each thread may have
-    // begun one at the same time.
+    // A reply of 1 MiB takes 2 MiB as a message. One more may be in flight, and each thread may
+    // have started one at the same time.
     let held_up = began.load(Ordering::SeqCst);
     assert!(held_up <= 8, "{held_up} began of 128");
     assert_eq!(read_answers(&mut greedy, 12).await, 12, "whoever reads gets its answers");
@@ -90,7 +90,7 @@ async fn while_answers_are_unread_no_further_request_is_read() {
     let large = "x".repeat(900_000);
     let mut sent = 0;
     while sent < 64 {
-        // On a slow machine fewer are sent, and that is what is asserted.
+        // On a slow machine fewer requests are sent, which still satisfies the assertion.
         let send = &mut greedy.send;
         let request = call(200 + sent, &large);
         if tokio::time::timeout(Duration::from_secs(2), send.write_all(request.as_bytes()))
@@ -105,8 +105,8 @@ async fn while_answers_are_unread_no_further_request_is_read() {
     witness.is_alive("requests that wait").await;
 }
 
-/// Registers a method that blocks its thread until it is released, and returns how many of its
-/// calls have begun.
+/// Registers a method that blocks its thread until released. Returns the number of its calls that
+/// have started.
 fn with_blocking(router: &Router, name: &str) -> (Arc<AtomicUsize>, mpsc::Sender<()>) {
     let (release, released) = mpsc::channel::<()>();
     let (began, released) = (Arc::<AtomicUsize>::default(), Arc::new(Mutex::new(released)));

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Hands every call on.
+/// Forwards every call.
 struct Relay(BillingClient);
 
 impl Billing for Relay {

@@ -1,4 +1,4 @@
-//! Retries, circuit breakers and fallbacks, as rows ask for them.
+//! Retries, circuit breakers and fallbacks, as configured by rows.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -18,8 +18,8 @@ use tests::shop::*;
 
 mod chain;
 
-/// Connects to its endpoint for each attempt, and counts them. Nobody there ever answers, and it
-/// does not care for deadlines.
+/// Connects to its endpoint for each attempt and counts the attempts. Never replies, and ignores
+/// deadlines.
 #[derive(Clone, Default)]
 struct Attempts {
     made: Arc<AtomicUsize>,
@@ -49,13 +49,13 @@ impl Transport for Attempts {
     }
 }
 
-/// A port where nobody listens.
+/// Returns the address of a port without a listener.
 fn closed_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }
 
-/// A port where connections are made and nothing is ever said.
+/// Returns a listener that accepts connections and never answers, and its address.
 fn silent_port() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -80,7 +80,7 @@ impl World {
         Self { routes, router, billing, attempts }
     }
 
-    /// One with an implementation in this process too.
+    /// Adds a local implementation.
     fn with_shop() -> (Self, Shop) {
         let (world, shop) = (Self::new(), Shop::at("here"));
         register!(world.router, Billing => shop.clone()).unwrap();
@@ -131,7 +131,7 @@ fn router_with_shop() -> (Router, Shop) {
     (server_router, shop)
 }
 
-/// A server that reads a request and hangs up: nobody can tell whether it ran.
+/// Starts a server that reads a request and hangs up, so that nothing shows whether it ran.
 async fn hangs_up() -> (String, Arc<AtomicUsize>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}/billing", listener.local_addr().unwrap());
@@ -425,7 +425,7 @@ async fn inspect_tells_of_the_breaker_and_the_last_error_in_words() {
     assert!(json(&world.route())["breaker"].is_null());
 }
 
-/// 1,000 calls at a port where nobody listens.
+/// 1,000 calls of a port without a listener.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_failing_calls_is_not_made_much_worse_by_retries() {
     let world = World::new();

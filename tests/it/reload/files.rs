@@ -1,4 +1,4 @@
-//! Changes of rows in a file, from other programs.
+//! Changes of rows in a file by other programs.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ fn execute(connection: &rusqlite::Connection, sql: &str) -> Result<usize, rusqli
     connection.execute(sql, [])
 }
 
-/// Waits until a router has seen what was committed.
+/// Waits until a router has put this generation in force.
 async fn seen(router: &Router, generation: u64) {
     let start = Instant::now();
     while router.generation() < generation {
@@ -79,11 +79,10 @@ async fn a_second_program_opens_the_same_file_and_adds_its_own_strategy() {
     assert_eq!(one.call("thumb", "x").await.unwrap_err().kind(), ErrorKind::NoTransport);
 }
 
-/// What the tasks of the next test know of the flips: which are visible, and whether one is under
-/// way.
+/// State of the flips, shared with the callers of the next test.
 #[derive(Default)]
 struct Flips {
-    /// Odd while a flip is under way.
+    /// Odd while a flip is in progress.
     epoch: AtomicUsize,
     strategy: Mutex<&'static str>,
 }
@@ -158,7 +157,7 @@ async fn a_thousand_flips_lose_no_call_and_send_none_astray() {
         seen(&client, generation(&shell)).await;
         *flips.strategy.lock().unwrap() = strategy;
         flips.epoch.fetch_add(1, Ordering::SeqCst);
-        // Let calls begin and end under this row, on every path.
+        // Let calls start and end under this row, on every path.
         let before = calls.load(Ordering::Relaxed);
         while calls.load(Ordering::Relaxed) < before + TASKS {
             assert!(callers.iter().all(|caller| !caller.is_finished()), "a caller failed");

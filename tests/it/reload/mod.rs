@@ -1,4 +1,4 @@
-//! What a change of the rows does, and what it must not do.
+//! Effects of changed rows on routes, calls and connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use tests::shop::*;
 
 mod files;
 
-/// A transport that counts what it builds and answers with the endpoint of its row.
+/// A transport that counts its builds and replies with the endpoint of its row.
 #[derive(Clone, Default)]
 struct Marks {
     built: Arc<AtomicUsize>,

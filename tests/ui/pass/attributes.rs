@@ -1,13 +1,13 @@
-//! Attributes of both kinds: those of a service, and those of the user.
+//! Attributes of `#[service]` and attributes of the user on the same items.
 #![deny(warnings, missing_docs)]
 
 use connectivity_core::{Error, service};
 
-/// What costs what.
+/// Prices.
 #[service(name = "price-list")]
 #[allow(clippy::too_many_arguments)]
 pub trait Prices {
-    /// Looks a price up.
+    /// Looks up a price.
     #[readonly]
     #[noop = 1 + 1]
     async fn get(&self, item: &str) -> Result<u64, Error>;
@@ -19,17 +19,17 @@ pub trait Prices {
     #[no_cancel]
     #[readonly]
     async fn sale(&self) -> Result<(), Error>;
-    /// Is not there.
+    /// Is compiled out.
     #[cfg(any())]
     #[noop = NoSuchThing]
     async fn absent(&self, value: NoSuchType) -> Result<NoSuchType, NoSuchError>;
-    /// One of two.
+    /// First of two alternatives.
     #[cfg(not(any()))]
     async fn either(&self) -> Result<u8, Error>;
-    /// The other.
+    /// Second of two alternatives.
     #[cfg(any())]
     async fn either(&self) -> Result<u16, Error>;
-    /// Is old.
+    /// Is deprecated.
     #[deprecated]
     async fn old(&self) -> Result<u8, Error>;
 }
@@ -54,11 +54,11 @@ impl Prices for Here {
     }
 }
 
-/// Is absent as a whole.
+/// Is compiled out as a whole.
 #[service]
 #[cfg(any())]
 pub trait Absent {
-    /// Is not there.
+    /// Is compiled out.
     async fn absent(&self) -> Result<NoSuchType, NoSuchError>;
 }
 

@@ -1,4 +1,4 @@
-//! The runtime may be known under another name.
+//! The runtime crate may have another name.
 #![deny(warnings)]
 
 pub extern crate connectivity_core as renamed;

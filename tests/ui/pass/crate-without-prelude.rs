@@ -1,4 +1,4 @@
-//! Generated code relies on nothing that is in scope where the trait stands.
+//! Generated code does not depend on names in scope at the trait.
 #![no_implicit_prelude]
 #![deny(warnings)]
 

@@ -1,4 +1,4 @@
-//! A trait may come out of a macro of the user's.
+//! A user's macro may generate the trait.
 #![deny(warnings)]
 
 use connectivity_core::{Error, service};

@@ -1,4 +1,5 @@
-//! Implementation, client, `Arc` and object are the same to a caller, in a spawned task too.
+//! An implementation, a client, an `Arc` and a trait object are interchangeable to a caller, also
+//! in a spawned task.
 #![deny(warnings)]
 
 use std::sync::Arc;

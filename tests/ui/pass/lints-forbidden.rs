@@ -1,11 +1,11 @@
-//! Generated code allows itself nothing that an application may forbid.
+//! Generated code does not `allow` any lint that an application may forbid.
 #![forbid(deprecated, non_camel_case_types, non_snake_case, unused_imports, unused_variables, dead_code)]
 
 use connectivity_core::{Error, service};
 
 #[service]
 pub trait Prices {
-    /// Is old.
+    /// Is deprecated.
     #[deprecated = "ask `get`"]
     async fn old_price(&self, item: &str) -> Result<u64, Error>;
     async fn get(&self, item: &str, r#type: u8) -> Result<u64, Error>;

@@ -1,4 +1,4 @@
-//! Arguments and methods may be called what generated code calls its own.
+//! Arguments and methods may have names that generated code uses itself.
 #![deny(warnings)]
 
 use connectivity_core::{Error, service};

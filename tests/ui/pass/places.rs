@@ -1,4 +1,4 @@
-//! A trait may stand in a private module and in a function body, and be less visible than `pub`.
+//! A trait may be in a private module or in a function body, and less visible than `pub`.
 #![deny(warnings)]
 
 use connectivity_core::{Error, service};

@@ -1,4 +1,4 @@
-//! Every shape of method that a service may have.
+//! Every method signature that a service may have.
 #![deny(warnings, async_fn_in_trait, refining_impl_trait)]
 
 use std::borrow::Cow;
