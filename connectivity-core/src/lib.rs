@@ -112,6 +112,8 @@ mod tls;
 mod transport;
 #[cfg(feature = "unix")]
 mod unix;
+#[cfg(feature = "router")]
+mod utc;
 
 #[doc(hidden)]
 pub mod __private;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::error::ErrorKind;
-use crate::layer::breaker::utc;
 use crate::name::Name;
 use crate::router::active_route::ActiveRoute;
 use crate::router::table::ResolvedRoute;
 use crate::routes::{Route, RouteError, RouteRow};
 use crate::transport::{Calls, Remote, Transport};
+use crate::utc;
 
 /// One row with its route, or with the last good route and the fault of the row.
 pub(crate) struct RouteEntry {
@@ -98,7 +98,7 @@ impl fmt::Display for RouteFault {
         write!(
             f,
             "its row is bad since {}, so the route before it is in force: {}",
-            utc(self.since),
+            utc::text(self.since),
             self.cause
         )
     }

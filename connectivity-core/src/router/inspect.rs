@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde::{Serialize, Serializer};
 
 use crate::error::ErrorKind;
-use crate::layer::breaker::{BreakerState, serialize_utc};
+use crate::layer::breaker::BreakerState;
 use crate::router::active_route::ActiveRoute;
 use crate::router::core::Core;
 use crate::router::entry::{RouteEntry, RouteFault};
@@ -13,6 +13,7 @@ use crate::router::path::LastFailure;
 use crate::router::table::Table;
 use crate::routes::printable;
 use crate::transport::{Remote, TransportState};
+use crate::utc;
 
 /// A snapshot of a router's routes and services. Hostile texts are escaped. Times serialize as UTC
 /// texts in RFC 3339 format: `2026-08-02T10:11:12Z`.
@@ -76,7 +77,7 @@ pub struct LastError {
     /// The message of the error.
     pub message: String,
     /// When the call failed.
-    #[serde(serialize_with = "serialize_utc")]
+    #[serde(serialize_with = "utc::serialize")]
     pub at: SystemTime,
 }
 
@@ -102,7 +103,7 @@ pub enum RouteState {
         /// The fault, and how to fix it.
         why: String,
         /// When the row became bad.
-        #[serde(serialize_with = "serialize_utc")]
+        #[serde(serialize_with = "utc::serialize")]
         since: SystemTime,
         /// The strategy of the last good row, which serves calls meanwhile, if there is one.
         meanwhile: Option<String>,

@@ -10,7 +10,7 @@ use tower_service::Service;
 use crate::call::{Call, CallService, Reply};
 use crate::codec::Codec;
 use crate::error::Error;
-use crate::layer::breaker::serialize_utc;
+use crate::utc;
 
 /// Client of one route: a tower service with its connection state. The connection closes when the
 /// last clone is dropped and all calls in flight have ended.
@@ -126,7 +126,7 @@ pub enum TransportState {
         /// The cause of the last failure.
         why: String,
         /// When the series of failures began.
-        #[serde(serialize_with = "serialize_utc")]
+        #[serde(serialize_with = "utc::serialize")]
         since: SystemTime,
     },
 }

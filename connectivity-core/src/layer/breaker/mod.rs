@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 pub use service::{Breaker, BreakerFuture, BreakerLayer};
 pub use state::BreakerState;
-pub(crate) use state::{serialize_utc, utc};
 
 /// Circuit breaker: counts the failures of a server and rejects calls while there are too many.
 ///

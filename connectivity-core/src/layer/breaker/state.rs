@@ -1,9 +1,11 @@
 //! State of a circuit breaker, as users see it.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+
+use crate::utc;
 
 /// State of a [`CircuitBreaker`](crate::CircuitBreaker). Serialized, times are strings such as
 /// `2026-08-02T10:11:12Z`; displayed, they are relative to now.
@@ -19,10 +21,10 @@ pub enum BreakerState {
     /// Calls are rejected.
     Open {
         /// When the breaker opened.
-        #[serde(serialize_with = "serialize_utc")]
+        #[serde(serialize_with = "utc::serialize")]
         since: SystemTime,
         /// When it admits a probe.
-        #[serde(serialize_with = "serialize_utc")]
+        #[serde(serialize_with = "utc::serialize")]
         until: SystemTime,
     },
     /// One call at a time is admitted, as a probe.
@@ -59,54 +61,11 @@ fn ceil_seconds(left: Duration) -> u64 {
     left.as_secs() + u64::from(left.subsec_nanos() > 0)
 }
 
-pub(crate) fn serialize_utc<S: Serializer>(
-    time: &SystemTime,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&utc(*time))
-}
-
-/// Formats a time as RFC 3339 UTC. Times before 1970 or after 9999 are clamped.
-pub(crate) fn utc(time: SystemTime) -> String {
-    const LAST: u64 = 253_402_300_799;
-    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().min(LAST);
-    let (mut days, second) = (seconds / 86_400, seconds % 86_400);
-    let leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    let mut year = 1970;
-    while days >= 365 + u64::from(leap(year)) {
-        days -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let mut month = 1;
-    for length in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{:02}Z", days + 1, second % 60)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::UNIX_EPOCH;
 
-    #[test]
-    fn times_are_the_ones_of_date_u() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_709_251_199, "2024-02-29T23:59:59Z"),
-            (1_735_689_599, "2024-12-31T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), text);
-        }
-    }
+    use super::*;
 
     #[test]
     fn an_open_breaker_tells_its_times_in_words() {
