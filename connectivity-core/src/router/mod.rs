@@ -366,6 +366,8 @@ impl Router {
     }
 }
 
+impl crate::service::Sealed for Router {}
+
 impl ServiceRegistry for Router {
     fn service_cell(&self, desc: &'static ServiceDesc) -> (Arc<ServiceCell>, Arc<dyn Host>) {
         (self.0.cell(desc), Arc::clone(&self.0) as Arc<dyn Host>)

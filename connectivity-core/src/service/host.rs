@@ -7,16 +7,25 @@ use crate::call::{CallService, MethodDesc, ServiceDesc};
 use crate::codec::Codec;
 use crate::service::ServiceCell;
 
-/// The registry in which a client finds its service: a router.
+/// The registry in which a client finds its service: a router, or a reference to one. It is sealed.
 #[diagnostic::on_unimplemented(
     message = "a client is made from a router, not from `{Self}`",
     note = "pass `&router`; for a test without a router there is `Client::direct(implementation)`"
 )]
-pub trait ServiceRegistry {
+pub trait ServiceRegistry: sealed::Sealed {
     /// Returns the cell of a service, creating it if needed, and the host that knows its routes.
     #[doc(hidden)]
     fn service_cell(&self, desc: &'static ServiceDesc) -> (Arc<ServiceCell>, Arc<dyn Host>);
 }
+
+pub(crate) mod sealed {
+    #[expect(unnameable_types, reason = "nobody else implements what it seals")]
+    pub trait Sealed {}
+}
+
+impl<T: sealed::Sealed + ?Sized> sealed::Sealed for Arc<T> {}
+
+impl<T: sealed::Sealed + ?Sized> sealed::Sealed for &T {}
 
 impl<T: ServiceRegistry + ?Sized> ServiceRegistry for Arc<T> {
     fn service_cell(&self, desc: &'static ServiceDesc) -> (Arc<ServiceCell>, Arc<dyn Host>) {

@@ -18,6 +18,8 @@ pub use cell::ServiceCell;
 pub(crate) use cell::ImplSlot;
 pub use dispatch::{Dispatch, Registrable, serve, unknown_method};
 pub use handle::{CallFuture, Handle};
+#[cfg(feature = "router")]
+pub(crate) use host::sealed::Sealed;
 pub use host::{Form, Host, Plan, ServiceRegistry};
 pub use method::{Method, MethodOutput, ServiceError, Wire};
 pub use parameter::{Lend, Own, Parameter, Ref, Referent, Value};
