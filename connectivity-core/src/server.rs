@@ -119,7 +119,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Adds a tower layer around all inbound calls, outside the layers added before.
+    /// Adds a tower layer around all inbound calls. The first layer added is the outermost.
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<CallService> + Send + 'static,
@@ -185,6 +185,7 @@ impl ServerBuilder {
         let inbound = self
             .layers
             .into_iter()
+            .rev()
             .fold(self.router.inbound(exposed), |inbound, layer| layer(inbound));
         let (switch, drain) = Drain::new();
         let ended = watch::Sender::new(None);

@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use connectivity_core::context;
 use connectivity_core::layer::{
     ConcurrencyLayer, LoggingLayer, ObserveLayer, RecoveryLayer, TimeoutLayer,
 };
 use connectivity_core::{
-    Call, CallService, Error, ErrorKind, Exposure, MemoryRoutes, Reply, Router, Sent, Server,
-    register,
+    Call, CallService, Error, ErrorKind, Exposure, HttpTransport, MemoryRoutes, Reply, Router,
+    Sent, Server, register,
 };
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tests::shop::*;
-use tower::{Layer, Service, ServiceBuilder};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
 /// Records the name, the route and the method of each call.
 #[derive(Clone, Default)]
@@ -276,4 +277,46 @@ async fn a_panic_in_a_layer_of_a_server_is_one_callers_error() {
         assert_eq!((error.kind(), error.message()), (ErrorKind::Panicked, ""));
     }
     server.shutdown(Duration::ZERO).await;
+}
+
+/// Adds its mark to the metadata of each call that passes.
+fn marks(mark: &'static str) -> impl Layer<CallService, Service = CallService> + Clone {
+    tower::layer::layer_fn(move |inner: CallService| {
+        CallService::from_fn(move |mut call: Call| {
+            let context = call.context().clone();
+            let so_far = context.meta("marks").unwrap_or_default().to_owned();
+            *call.context_mut() = context.with_meta("marks", so_far + mark).unwrap();
+            inner.clone().oneshot(call)
+        })
+    })
+}
+
+#[tokio::test]
+async fn the_first_layer_added_is_the_outermost_of_a_router_and_of_a_server() {
+    let server_router = router(&MemoryRoutes::new());
+    server_router
+        .register_raw("marks", async |_| {
+            Ok(context::current().meta("marks").unwrap_or_default().to_owned().into())
+        })
+        .unwrap();
+    let server = Server::builder(&server_router)
+        .expose(["marks"])
+        .layer(marks("c"))
+        .layer(marks("d"))
+        .http("127.0.0.1:0")
+        .start()
+        .await
+        .unwrap();
+    let routes = MemoryRoutes::new();
+    let endpoint = format!("http://{}/marks", server.address("http").unwrap());
+    routes.set("marks", "http", Some(&endpoint), "{}");
+    let http = HttpTransport::new().allow_internal().forward_meta(["marks"]);
+    let client = Router::builder()
+        .transport("http", http)
+        .source(routes)
+        .layer(marks("a"))
+        .layer(marks("b"))
+        .build()
+        .unwrap();
+    assert_eq!(client.call("marks", "").await.unwrap(), "abcd");
 }
