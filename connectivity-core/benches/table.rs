@@ -12,12 +12,11 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use connectivity_core::{
-    Added, ChangeFn, MemoryRoutes, Name, RouteInfo, RouteRow, RouteSource, RouteState, Router,
-    Snapshot, SourceError, SqliteRoutes, WatchGuard,
+    ChangeFn, MemoryRoutes, RouteInfo, RouteRow, RouteSource, RouteState, Router, Snapshot,
+    SourceError, SqliteRoutes, WatchGuard,
 };
 
 const SERVICES: usize = 2_000;
@@ -52,19 +51,7 @@ impl RouteSource for Rows {
     }
 
     fn watch(&self, _changed: ChangeFn) -> Result<WatchGuard, SourceError> {
-        Ok(WatchGuard::new(|| {}, thread::spawn(|| {})))
-    }
-
-    fn add_missing(&self, _names: &[&Name]) -> Result<Added, SourceError> {
-        Ok(Added::ReadOnly)
-    }
-
-    fn add_strategies(&self, _words: &[&str]) -> Result<(), SourceError> {
-        Ok(())
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        Vec::new()
+        Ok(WatchGuard::on_drop(|| {}))
     }
 }
 

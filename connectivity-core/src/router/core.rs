@@ -318,7 +318,7 @@ impl Core {
     pub(crate) fn watch(self: &Arc<Self>) -> Result<(), SourceError> {
         let core = Arc::downgrade(self);
         let changed = move || core.upgrade().is_none_or(|core| core.reload().is_ok());
-        let guard = self.source.watch(Box::new(changed))?;
+        let guard = self.source.watch(Arc::new(changed))?;
         *lock(&self.watch) = Some(guard);
         let recheck = recheck::start(Arc::downgrade(self));
         let recheck = recheck

@@ -166,7 +166,7 @@ mod tests {
         let (sender, generations) = mpsc::channel();
         let source = routes.clone();
         let changed =
-            Box::new(move || source.read().is_ok_and(|s| sender.send(s.generation).is_ok()));
+            Arc::new(move || source.read().is_ok_and(|s| sender.send(s.generation).is_ok()));
         (routes.watch(changed).unwrap(), generations)
     }
 
@@ -217,8 +217,9 @@ mod tests {
         let routes = MemoryRoutes::new();
         let (guard_sender, guards) = mpsc::channel::<WatchGuard>();
         let (done_sender, done_receiver) = mpsc::channel();
-        let changed = Box::new(move || {
-            drop(guards.recv_timeout(TEST_TIMEOUT));
+        let guards = Mutex::new(guards);
+        let changed = Arc::new(move || {
+            drop(guards.lock().unwrap().recv_timeout(TEST_TIMEOUT));
             done_sender.send(()).is_ok()
         });
         guard_sender.send(routes.watch(changed).unwrap()).unwrap();

@@ -1,21 +1,61 @@
 //! Sources of rows.
 
 use std::fmt;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use super::error::printable;
 use super::row::RouteRow;
 use crate::name::Name;
 
-/// Callback that a source runs after a change. It returns false if the reload failed and must be
-/// retried.
-pub type ChangeFn = Box<dyn Fn() -> bool + Send>;
+/// Callback that a source runs after a change. It reads the source, so it blocks: a task calls it
+/// through `spawn_blocking`. It returns false if the reload failed and must be retried.
+pub type ChangeFn = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Source of rows that also reports changes: SQLite, or any other store through a type of the
 /// user's own.
 ///
 /// All functions block. A router calls all of them except `add_missing` and `read_some` on threads
 /// of its own, never on the threads of its callers.
+///
+/// An asynchronous source keeps its latest snapshot in memory, and reports changes from a task:
+///
+/// ```
+/// use connectivity_core::{ChangeFn, RouteSource, Router, Snapshot, SourceError, WatchGuard};
+/// use tokio::sync::watch;
+/// use tokio::task::spawn_blocking;
+///
+/// struct Feed(watch::Receiver<Snapshot>);
+///
+/// impl RouteSource for Feed {
+///     fn read(&self) -> Result<Snapshot, SourceError> {
+///         Ok(self.0.borrow().clone())
+///     }
+///
+///     fn watch(&self, changed: ChangeFn) -> Result<WatchGuard, SourceError> {
+///         let mut feed = self.0.clone();
+///         let runtime = tokio::runtime::Handle::try_current().map_err(SourceError::new)?;
+///         let task = runtime.spawn(async move {
+///             loop {
+///                 let reload = changed.clone();
+///                 if !matches!(spawn_blocking(move || reload()).await, Ok(true)) {
+///                     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+///                 } else if feed.changed().await.is_err() {
+///                     return;
+///                 }
+///             }
+///         });
+///         Ok(WatchGuard::on_drop(move || task.abort()))
+///     }
+/// }
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (sender, receiver) = watch::channel(Snapshot::new(1, vec![]));
+/// let router = Router::builder().source(Feed(receiver)).build()?;
+/// sender.send(Snapshot::new(2, vec![]))?;
+/// # while router.generation() < 2 { tokio::task::yield_now().await; }
+/// # Ok(()) }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no source of routes",
     note = "use `SqliteRoutes` or `MemoryRoutes`, or implement `RouteSource` for a type of your own"
@@ -39,11 +79,14 @@ pub trait RouteSource: Send + Sync + 'static {
 
     /// Adds a row `name, local` for each name that has none, atomically. It is called when
     /// implementations are registered, on a thread of the runtime, so it must not wait for another
-    /// writer: it returns [`Added::Busy`] instead, and the router retries later.
+    /// writer: it returns [`Added::Busy`] instead, and the router retries later. Unless overridden,
+    /// the source is read-only.
     ///
     /// # Errors
     /// Returns an error if the source is writable but rejected the rows.
-    fn add_missing(&self, names: &[&Name]) -> Result<Added, SourceError>;
+    fn add_missing(&self, _names: &[&Name]) -> Result<Added, SourceError> {
+        Ok(Added::ReadOnly)
+    }
 
     /// Reads the rows of these names in one consistent snapshot, after they were added. It spares a
     /// router that already has all other rows a full `read`. Returns `None` if a source can only
@@ -62,11 +105,15 @@ pub trait RouteSource: Send + Sync + 'static {
     ///
     /// # Errors
     /// Returns an error if the source rejects a name.
-    fn add_strategies(&self, words: &[&str]) -> Result<(), SourceError>;
+    fn add_strategies(&self, _words: &[&str]) -> Result<(), SourceError> {
+        Ok(())
+    }
 
     /// Returns problems of the source itself, for `inspect`: one sentence each, without the name of
-    /// a row.
-    fn warnings(&self) -> Vec<String>;
+    /// a row. None unless overridden.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Returns the admin interface if the rows are in a SQLite file; used by
     /// [`Router::admin`](crate::Router::admin).
@@ -78,12 +125,21 @@ pub trait RouteSource: Send + Sync + 'static {
 
 /// All rows at one point in time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Snapshot {
     /// Counts changes. It is for display and for comparison with the history; an equal generation
     /// does not prove that nothing changed.
     pub generation: u64,
     /// All rows, in no particular order.
     pub rows: Vec<RouteRow>,
+}
+
+impl Snapshot {
+    /// Creates a snapshot of these rows.
+    #[must_use]
+    pub const fn new(generation: u64, rows: Vec<RouteRow>) -> Self {
+        Self { generation, rows }
+    }
 }
 
 /// Result of [`RouteSource::add_missing`].
@@ -115,25 +171,34 @@ impl SourceError {
     }
 }
 
-/// Stops the watcher on drop and waits for its thread, unless it is dropped on that thread.
+/// Stops the watcher on drop. A guard of a thread waits for that thread, unless it is dropped on it.
 ///
-/// Dropping it waits for a running call of `changed`, so do not hold a lock that `changed` needs.
+/// Dropping that one waits for a running call of `changed`, so do not hold a lock that `changed`
+/// needs.
 #[must_use = "dropping the guard ends the watching"]
 pub struct WatchGuard {
-    stop: Box<dyn Fn() + Send + Sync>,
+    stop: Option<Box<dyn FnOnce() + Send + Sync>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl WatchGuard {
     /// Creates a guard for a thread that ends soon after a call of `stop`.
-    pub fn new(stop: impl Fn() + Send + Sync + 'static, thread: JoinHandle<()>) -> Self {
-        Self { stop: Box::new(stop), thread: Some(thread) }
+    pub fn new(stop: impl FnOnce() + Send + Sync + 'static, thread: JoinHandle<()>) -> Self {
+        Self { stop: Some(Box::new(stop)), thread: Some(thread) }
+    }
+
+    /// Creates a guard that calls `stop` and waits for nothing: for a task, or a source that never
+    /// changes.
+    pub fn on_drop(stop: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self { stop: Some(Box::new(stop)), thread: None }
     }
 }
 
 impl Drop for WatchGuard {
     fn drop(&mut self) {
-        (self.stop)();
+        if let Some(stop) = self.stop.take() {
+            stop();
+        }
         if let Some(thread) =
             self.thread.take().filter(|thread| thread.thread().id() != thread::current().id())
         {

@@ -91,7 +91,7 @@ impl ChangeNotifier {
         self.due = None;
         let start = Instant::now();
         // A panic in a reload must not stop the watcher: it counts as a failed reload.
-        if !catch_unwind(AssertUnwindSafe(&self.changed)).unwrap_or(false) {
+        if !catch_unwind(AssertUnwindSafe(&*self.changed)).unwrap_or(false) {
             // Wait at least as long as the attempt took, so that a slow failure does not occupy a
             // core.
             self.due = Some(Instant::now() + self.backoff.max(start.elapsed()));
@@ -127,7 +127,7 @@ mod tests {
     fn what_failed_is_due_again_later_and_later() {
         let calls = Arc::new(AtomicU32::new(0));
         let call_count = Arc::clone(&calls);
-        let mut notifier = ChangeNotifier::new(Box::new(move || {
+        let mut notifier = ChangeNotifier::new(Arc::new(move || {
             match call_count.fetch_add(1, Ordering::Relaxed) {
                 0 => false,
                 1 => panic!("on purpose"),

@@ -359,7 +359,7 @@ async fn a_change_is_seen_by_the_watcher_of_the_same_handle() {
     let (routes, (sender, generations)) = (Arc::new(routes), mpsc::channel());
     let source = Arc::clone(&routes);
     let changed =
-        Box::new(move || source.read().is_ok_and(|read| sender.send(read.generation).is_ok()));
+        Arc::new(move || source.read().is_ok_and(|read| sender.send(read.generation).is_ok()));
     let _watching = routes.watch(changed).unwrap();
     let admin = SqliteRoutes::admin(&routes);
     for generation in 1..=25 {

@@ -36,7 +36,7 @@ impl Watched {
         let (send, seen) = mpsc::channel();
         let source = Arc::clone(&routes);
         let guard = routes
-            .watch(Box::new(move || source.read().is_ok_and(|s| send.send(s).is_ok())))
+            .watch(Arc::new(move || source.read().is_ok_and(|s| send.send(s).is_ok())))
             .unwrap();
         Self { file, routes, guard, seen }
     }
@@ -154,7 +154,7 @@ fn without_events_looking_is_enough_and_told() {
     let no_events =
         |_: &Store, _: &WakeSender| Err(notify::Error::generic("no more inotify instances"));
     let _guard =
-        start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), no_events)
+        start_with(Arc::clone(&routes.store), Arc::new(move || send.send(()).is_ok()), no_events)
             .unwrap();
     changes.recv_timeout(TIMEOUT).unwrap();
     let warnings = routes.warnings();
@@ -176,7 +176,7 @@ fn a_commit_long_after_its_event_is_seen_soon() {
         notify::recommended_watcher(|_| {})
     };
     let _guard =
-        start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), manual)
+        start_with(Arc::clone(&routes.store), Arc::new(move || send.send(()).is_ok()), manual)
             .unwrap();
     changes.recv_timeout(TIMEOUT).unwrap();
     let start = Instant::now();
@@ -199,7 +199,7 @@ fn a_failed_reload_is_tried_again() {
         let works = !is_broken.load(Ordering::Acquire);
         send.send(works).is_ok() && works
     };
-    let _guard = routes.watch(Box::new(changed)).unwrap();
+    let _guard = routes.watch(Arc::new(changed)).unwrap();
     for _ in 0..3 {
         assert_eq!(attempts.recv_timeout(TIMEOUT), Ok(false));
     }
@@ -219,7 +219,7 @@ fn a_panicking_reload_is_tried_again() {
         assert!(!first.swap(false, Ordering::AcqRel), "on purpose");
         true
     };
-    let _guard = routes.watch(Box::new(changed)).unwrap();
+    let _guard = routes.watch(Arc::new(changed)).unwrap();
     calls.recv_timeout(TIMEOUT).unwrap();
     calls.recv_timeout(TIMEOUT).unwrap();
 }
@@ -334,7 +334,7 @@ fn it_is_noticed_by_all_who_have_the_file_open_in_one_process() {
         let (send, seen) = mpsc::channel();
         let source = Arc::clone(&also_watched);
         let _guard = also_watched
-            .watch(Box::new(move || source.read().is_ok_and(|read| send.send(read).is_ok())))
+            .watch(Arc::new(move || source.read().is_ok_and(|read| send.send(read).is_ok())))
             .unwrap();
         only_read.add_missing(&[&name("mail")]).unwrap();
         watched.until_generation(2);
@@ -387,7 +387,7 @@ fn a_file_whose_head_is_overwritten_is_told_and_read_again_when_it_is_back() {
         let works = read.is_ok();
         send.send(read).is_ok() && works
     };
-    let _guard = routes.watch(Box::new(changed)).unwrap();
+    let _guard = routes.watch(Arc::new(changed)).unwrap();
     assert!(reads.recv_timeout(TIMEOUT).unwrap().is_ok());
     let content = fs::read(&file.path).unwrap();
     fs::write(&file.path, [&[0; 100], &content[100..]].concat()).unwrap();
@@ -410,7 +410,7 @@ fn a_commit_just_after_the_start_is_seen_soon() {
     // As if the event of the commit came just before the subscription.
     let late = |_: &Store, _: &WakeSender| notify::recommended_watcher(|_| {});
     let _guard =
-        start_with(Arc::clone(&routes.store), Box::new(move || send.send(()).is_ok()), late)
+        start_with(Arc::clone(&routes.store), Arc::new(move || send.send(()).is_ok()), late)
             .unwrap();
     changes.recv_timeout(TIMEOUT).unwrap();
     let start = Instant::now();
@@ -481,8 +481,9 @@ fn the_guard_may_be_dropped_from_within() {
     let (_file, routes) = File::with_schema();
     let (guard_sender, guards) = mpsc::channel::<WatchGuard>();
     let (done_sender, done_receiver) = mpsc::channel();
-    let changed = Box::new(move || {
-        drop(guards.recv_timeout(TIMEOUT));
+    let guards = std::sync::Mutex::new(guards);
+    let changed = Arc::new(move || {
+        drop(guards.lock().unwrap().recv_timeout(TIMEOUT));
         done_sender.send(()).is_ok()
     });
     guard_sender.send(routes.watch(changed).unwrap()).unwrap();
