@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Holds that our MCP server over HTTP passes the scenarios of @modelcontextprotocol/conformance that are about tools, and that the inspector
-# of the protocol drives the example over stdio. Needs node and npm, and installs the rest beside the build.
+# Checks that our MCP server over HTTP passes the scenarios of @modelcontextprotocol/conformance about tools, and that the
+# protocol's inspector can use the example over stdio. Needs node and npm, and installs the rest in the target directory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +9,7 @@ tools="$target/mcp-conformance"
 mkdir -p "$tools"
 npm install --prefix "$tools" --no-fund --no-audit --silent \
     @modelcontextprotocol/conformance@0.1.16 @modelcontextprotocol/inspector@2.12.0 node@22.23.3
-# It needs a newer node than some machines have.
+# The suite needs a newer node than some machines have.
 conformance() { "$tools/node_modules/.bin/node" "$tools/node_modules/@modelcontextprotocol/conformance/dist/index.js" "$@"; }
 inspector() { "$tools/node_modules/.bin/mcp-inspector" --cli "$target/debug/examples/mcp-tools" "$@"; }
 

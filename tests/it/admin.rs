@@ -30,13 +30,13 @@ impl World {
 }
 
 /// Waits until the watcher of a router has put a generation in force.
-async fn seen(router: &Router, generation: u64) {
-    let look = async {
+async fn wait_for_generation(router: &Router, generation: u64) {
+    let waiting = async {
         while router.generation() < generation {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), look).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap();
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn a_change_by_a_routers_admin_is_in_force_when_it_returns() {
         assert_eq!((billing.quote("abc").await, router.generation()), (Ok(3), change.generation));
     }
     let change = admin.set_strategy("billing", "noop").await.unwrap().unwrap();
-    seen(other, change.generation).await;
+    wait_for_generation(other, change.generation).await;
     assert_eq!(other.inspect().route("billing").unwrap().strategy.as_deref(), Some("noop"));
     assert!(admin.dry_run().set_strategy("billing", "local").await.unwrap().is_some());
     assert_eq!((billing.quote("abc").await, router.generation()), (Ok(7), change.generation));
@@ -60,7 +60,7 @@ async fn a_change_by_a_routers_admin_is_in_force_when_it_returns() {
 #[tokio::test]
 async fn a_row_that_its_strategy_would_refuse_is_not_written() {
     let world = World::new().await;
-    let of_router = world.router.admin().unwrap();
+    let router_admin = world.router.admin().unwrap();
     let tls = r#"{"ca_file":"/nowhere/ca.pem"}"#;
     let http = [" ", "example.com", "ftp://example.com/", "http://169.254.169.254/"]
         .map(|endpoint| ("http", endpoint, "{}"));
@@ -71,7 +71,7 @@ async fn a_row_that_its_strategy_would_refuse_is_not_written() {
     let others =
         [("unix", "", "{}"), ("quic", "host:4433", tls), ("http", "https://example.com/", tls)];
     for (strategy, endpoint, config) in http.into_iter().chain(ports).chain(others) {
-        for admin in [&of_router, &world.admin] {
+        for admin in [&router_admin, &world.admin] {
             let spec = RouteSpec::new("billing", strategy).endpoint(endpoint).config(config);
             let refused = admin.upsert(spec).await;
             assert!(
@@ -94,11 +94,11 @@ async fn a_change_made_in_this_process_is_seen_by_every_router_of_it() {
     let world = World::new().await;
     let World { router, other, billing, admin, .. } = &world;
     for _ in 0..10 {
-        for (strategy, answer) in [("noop", 7), ("local", 3)] {
+        for (strategy, price) in [("noop", 7), ("local", 3)] {
             let change = admin.set_strategy("billing", strategy).await.unwrap().unwrap();
-            seen(router, change.generation).await;
-            assert_eq!(billing.quote("abc").await, Ok(answer));
-            seen(other, change.generation).await;
+            wait_for_generation(router, change.generation).await;
+            assert_eq!(billing.quote("abc").await, Ok(price));
+            wait_for_generation(other, change.generation).await;
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use super::frames::bytes::{PREAMBLE, request};
 
 /// Timeout for anything that is expected to succeed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A server with `echo` and `hold`. Calls of `hold` stay in flight until `release`.
 struct World {
@@ -87,11 +87,11 @@ async fn large_requests_that_stop_hold_up_no_other() {
     let mut single = PREAMBLE;
     single[4] = 1;
     let large = request(1, 0, Some("echo"), &vec![7; 1 << 20]);
-    let mut stopped = Vec::new();
+    let mut stalled = Vec::new();
     for beginning in [4, 16, 1000, 70_000].repeat(8) {
         let mut stream = UnixStream::connect(&world.path).await.unwrap();
         stream.write_all(&[&single[..], &large[..beginning]].concat()).await.unwrap();
-        stopped.push(stream);
+        stalled.push(stream);
     }
     for strategy in ["unix", "quic", "http", "mcp"] {
         let client = world.client(strategy, r#""timeout_ms":20000"#);
@@ -99,12 +99,12 @@ async fn large_requests_that_stop_hold_up_no_other() {
         assert_eq!(client.call("echo", body.clone()).await.unwrap(), body, "{strategy}");
     }
     // A request that the server gives up on gets an error reply, which says that it did not run.
-    let mut answer = Vec::new();
-    tokio::time::timeout(PATIENCE, stopped[3].read_to_end(&mut answer))
+    let mut reply = Vec::new();
+    tokio::time::timeout(TIMEOUT, stalled[3].read_to_end(&mut reply))
         .await
         .expect("it is given up")
         .unwrap();
-    assert!(String::from_utf8_lossy(&answer).contains("timeout"), "{answer:?}");
+    assert!(String::from_utf8_lossy(&reply).contains("timeout"), "{reply:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,13 +117,13 @@ async fn many_large_requests_of_one_client_are_all_served() {
             .map(|_| {
                 let (client, body) = (client.clone(), body.clone());
                 tokio::spawn(async move {
-                    client.call("echo", body.clone()).await.map(|answer| answer == body)
+                    client.call("echo", body.clone()).await.map(|reply| reply == body)
                 })
             })
             .collect();
         for call in calls {
             let call =
-                tokio::time::timeout(8 * PATIENCE, call).await.expect("it is served").unwrap();
+                tokio::time::timeout(8 * TIMEOUT, call).await.expect("it is served").unwrap();
             assert!(call.unwrap_or_else(|error| panic!("{strategy}: {error}")), "{strategy}");
         }
     }
@@ -138,7 +138,7 @@ async fn a_large_request_that_runs_keeps_no_other_from_beginning() {
         let call = |name| {
             let client = client.clone();
             tokio::spawn(async move {
-                client.call(name, vec![7; 100_000]).await.map(|answer| answer.len())
+                client.call(name, vec![7; 100_000]).await.map(|reply| reply.len())
             })
         };
         world.held.store(0, Ordering::SeqCst);
@@ -148,8 +148,8 @@ async fn a_large_request_that_runs_keeps_no_other_from_beginning() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, all_begin).await.expect("they begin");
-        let next = tokio::time::timeout(PATIENCE, call("echo")).await.expect("it begins").unwrap();
+        tokio::time::timeout(TIMEOUT, all_begin).await.expect("they begin");
+        let next = tokio::time::timeout(TIMEOUT, call("echo")).await.expect("it begins").unwrap();
         assert_eq!(next.unwrap(), 100_000, "{strategy}");
         assert!(running.iter().all(|call| !call.is_finished()));
         world.release.send_replace(true);
@@ -188,6 +188,6 @@ async fn connections_that_do_not_begin_keep_nobody_out() {
     assert_eq!(client.call("echo", "x").await.unwrap(), "x");
     // The server closed the oldest connection.
     let mut oldest = silent.swap_remove(0);
-    let gone = tokio::time::timeout(Duration::from_secs(5), oldest.read(&mut [0; 1])).await;
-    assert!(matches!(gone, Ok(Ok(0) | Err(_))), "{gone:?}");
+    let closed = tokio::time::timeout(Duration::from_secs(5), oldest.read(&mut [0; 1])).await;
+    assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?}");
 }

@@ -78,9 +78,9 @@ impl tracing::Subscriber for Log {
 
 fn is_internal(error: &Error) {
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Internal, Sent::Yes), "{error}");
-    let shown = format!("{error} {error:?} {}", serde_json::to_string(error).unwrap());
+    let text = format!("{error} {error:?} {}", serde_json::to_string(error).unwrap());
     for private in ["4111", "password", "OtherString", "variant"] {
-        assert!(!shown.contains(private), "{shown}");
+        assert!(!text.contains(private), "{text}");
     }
 }
 

@@ -59,8 +59,8 @@ async fn check_all(strategy: &str) {
     let bundle = format!(r#""ca_file":{bundle:?}"#);
     let server_name = format!(r#"{ca_file},"server_name":"billing.internal""#);
     let pin = |pin: &str| format!(r#""pin_sha256":"{pin}""#);
-    let orders = files.shows(&Identity::new(Some(&clients), "orders.internal", |_| {}));
-    let stranger = stranger_files.shows(&Identity::new(Some(&ours), "x", |_| {}));
+    let orders = files.client_identity(&Identity::new(Some(&clients), "orders.internal", |_| {}));
+    let stranger = stranger_files.client_identity(&Identity::new(Some(&ours), "x", |_| {}));
 
     let good = Identity::new(Some(&ours), "127.0.0.1", |_| {});
     let named = Identity::new(Some(&ours), "billing.internal", |_| {});

@@ -25,25 +25,25 @@ async fn within(ms: u64, client: &Router, body: &'static str) -> Result<bytes::B
     context::scope(context, client.call("echo", body)).await
 }
 
-async fn until(reached: impl Fn() -> bool) {
-    let reaching = async {
-        while !reached() {
+async fn wait_until(condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), reaching).await.expect("within 20 s");
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("within 20 s");
 }
 
 /// A server that reads requests and answers only those whose body ends with `quick`. Returns its
 /// endpoint and the number of requests received.
-async fn slow() -> (String, Arc<AtomicUsize>) {
+async fn slow_server() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let requests = Arc::<AtomicUsize>::default();
-    let counted = Arc::clone(&requests);
+    let count = Arc::clone(&requests);
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
-            let counted = Arc::clone(&counted);
+            let count = Arc::clone(&count);
             tokio::spawn(async move {
                 let (mut request, mut piece) = (Vec::new(), [0; 4096]);
                 while !request.ends_with(b"slow") && !request.ends_with(b"quick") {
@@ -52,7 +52,7 @@ async fn slow() -> (String, Arc<AtomicUsize>) {
                         _ => return,
                     }
                 }
-                counted.fetch_add(1, Ordering::SeqCst);
+                count.fetch_add(1, Ordering::SeqCst);
                 if request.ends_with(b"quick") {
                     let _ =
                         client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
@@ -67,25 +67,25 @@ async fn slow() -> (String, Arc<AtomicUsize>) {
 
 #[tokio::test]
 async fn a_call_waits_for_a_connection_until_its_deadline_and_those_that_go_make_room() {
-    let (endpoint, requests) = slow().await;
+    let (endpoint, requests) = slow_server().await;
     let client = client(&endpoint, r#"{"timeout_ms":600000}"#);
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..256 {
         let client = client.clone();
         calls.spawn(async move { client.call("echo", "slow").await.map(drop) });
     }
-    until(|| requests.load(Ordering::SeqCst) == 256).await;
+    wait_until(|| requests.load(Ordering::SeqCst) == 256).await;
     let error = within(300, &client, "quick").await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No));
     assert_eq!(requests.load(Ordering::SeqCst), 256, "it waited");
-    let waiting = tokio::spawn({
+    let queued = tokio::spawn({
         let client = client.clone();
         async move { client.call("echo", "quick").await }
     });
     // A call that is dropped while it waits for a connection does not block the calls behind it.
     drop(within(10, &client, "quick").await);
     calls.abort_all();
-    assert_eq!(waiting.await.unwrap().unwrap(), "ok");
+    assert_eq!(queued.await.unwrap().unwrap(), "ok");
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn a_call_that_ends_while_its_head_leaves_may_have_run() {
 
 /// Answers one request per connection without `connection: close`, then closes the connection and
 /// reports on `closed`.
-fn answers_once(listener: std::net::TcpListener, closed: std::sync::mpsc::Sender<()>) {
+fn serve_one_request_each(listener: std::net::TcpListener, closed: std::sync::mpsc::Sender<()>) {
     std::thread::spawn(move || {
         while let Ok((mut client, _)) = listener.accept() {
             let mut request = Vec::new();
@@ -183,8 +183,8 @@ fn answers_once(listener: std::net::TcpListener, closed: std::sync::mpsc::Sender
 async fn a_request_on_a_connection_that_was_closed_before_goes_out_on_the_next() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let client = client(&format!("http://{}/echo", listener.local_addr().unwrap()), "{}");
-    let (closed, is_closed) = std::sync::mpsc::channel();
-    answers_once(listener, closed);
+    let (closed, closed_events) = std::sync::mpsc::channel();
+    serve_one_request_each(listener, closed);
     let mut answered = 0;
     for _ in 0..50 {
         match client.call("echo", "some").await {
@@ -199,7 +199,7 @@ async fn a_request_on_a_connection_that_was_closed_before_goes_out_on_the_next()
         }
         // The client runs on this thread, so it notices the closed connection only during the next
         // call.
-        is_closed.recv_timeout(Duration::from_secs(20)).unwrap();
+        closed_events.recv_timeout(Duration::from_secs(20)).unwrap();
     }
     assert!(answered > 1, "no request has gone out on a second connection");
 }

@@ -181,7 +181,7 @@ struct TestServer {
 }
 
 /// Returns an unused address to listen on.
-fn anywhere(strategy: &str) -> String {
+fn unused_address(strategy: &str) -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     match strategy {
         "unix" => format!(
@@ -255,7 +255,7 @@ async fn an_implementation_of_another_contract_than_that_of_a_client_is_refused_
 #[tokio::test]
 async fn equal_contracts_go_as_bincode_without_a_word() {
     for strategy in STRATEGIES {
-        let server = new_server(strategy, &anywhere(strategy)).await;
+        let server = new_server(strategy, &unused_address(strategy)).await;
         let router = client_router(&server);
         let orders = v2::OrdersClient::new(&router);
         let order = v2::Order {
@@ -272,7 +272,7 @@ async fn equal_contracts_go_as_bincode_without_a_word() {
 #[tokio::test]
 async fn one_more_optional_field_works_in_both_directions() {
     for strategy in STRATEGIES {
-        let server = new_server(strategy, &anywhere(strategy)).await;
+        let server = new_server(strategy, &unused_address(strategy)).await;
         let router = client_router(&server);
         let old = v1::OrdersClient::new(&router);
         let order = v1::Order { id: "17".into(), lines: vec![("pen".into(), 2)] };
@@ -282,7 +282,7 @@ async fn one_more_optional_field_works_in_both_directions() {
         }
         assert_eq!(server.ran.count(), 6);
 
-        let server = old_server(strategy, &anywhere(strategy)).await;
+        let server = old_server(strategy, &unused_address(strategy)).await;
         let router = client_router(&server);
         let new = v2::OrdersClient::new(&router);
         let order = v2::Order { id: "17".into(), note: None, lines: vec![] };
@@ -312,7 +312,7 @@ async fn one_more_optional_field_works_in_both_directions() {
 #[tokio::test]
 async fn one_more_variant_works_unless_it_is_sent() {
     for strategy in STRATEGIES {
-        let server = old_server(strategy, &anywhere(strategy)).await;
+        let server = old_server(strategy, &unused_address(strategy)).await;
         let new = v2::OrdersClient::new(&client_router(&server));
         // As bincode, `Open` of one version is `Paid` of the other.
         assert_eq!(new.mark(v2::State::Open).await, Ok(v2::State::Open));
@@ -327,7 +327,7 @@ async fn one_more_variant_works_unless_it_is_sent() {
         );
         assert_eq!(server.ran.count(), 2);
 
-        let server = new_server(strategy, &anywhere(strategy)).await;
+        let server = new_server(strategy, &unused_address(strategy)).await;
         let old = v1::OrdersClient::new(&client_router(&server));
         let error = old.mark(v1::State::Open).await.unwrap_err().inner();
         assert_eq!(
@@ -342,10 +342,10 @@ async fn one_more_variant_works_unless_it_is_sent() {
 #[tokio::test]
 async fn one_more_method_is_unimplemented_at_the_old_end_only() {
     for strategy in STRATEGIES {
-        let server = new_server(strategy, &anywhere(strategy)).await;
+        let server = new_server(strategy, &unused_address(strategy)).await;
         assert_eq!(v1::OrdersClient::new(&client_router(&server)).ping().await, Ok(1));
 
-        let server = old_server(strategy, &anywhere(strategy)).await;
+        let server = old_server(strategy, &unused_address(strategy)).await;
         let new = v2::OrdersClient::new(&client_router(&server));
         let error = new.track("17".into()).await.unwrap_err().inner();
         assert_eq!((error.kind(), error.sent()), (ErrorKind::Unimplemented, Sent::No));
@@ -356,7 +356,7 @@ async fn one_more_method_is_unimplemented_at_the_old_end_only() {
 #[tokio::test]
 async fn an_incompatible_change_is_told_before_anything_runs() {
     for strategy in STRATEGIES {
-        let server = old_server(strategy, &anywhere(strategy)).await;
+        let server = old_server(strategy, &unused_address(strategy)).await;
         let new = v2::OrdersClient::new(&client_router(&server));
         for _ in 0..2 {
             let error = new.cancel("17".into()).await.unwrap_err().inner();
@@ -385,7 +385,7 @@ async fn an_incompatible_change_is_told_before_anything_runs() {
 #[tokio::test]
 async fn what_bincode_cannot_carry_goes_as_json_from_the_start() {
     for strategy in STRATEGIES {
-        let server = old_server(strategy, &anywhere(strategy)).await;
+        let server = old_server(strategy, &unused_address(strategy)).await;
         let router = client_router(&server);
         let orders = v1::OrdersClient::new(&router);
         assert_eq!(orders.annotate(serde_json::json!({"a": [1, null, "b"]})).await, Ok(()));
@@ -399,7 +399,7 @@ async fn what_bincode_cannot_carry_goes_as_json_from_the_start() {
 #[tokio::test]
 async fn bincode_without_a_fingerprint_is_refused_unread() {
     for strategy in STRATEGIES {
-        let server = old_server(strategy, &anywhere(strategy)).await;
+        let server = old_server(strategy, &unused_address(strategy)).await;
         // This program has no contract for the name: there is nothing to compare, and nothing to
         // encode again.
         let router = client_router(&server);
@@ -415,7 +415,7 @@ async fn bincode_without_a_fingerprint_is_refused_unread() {
 
 #[tokio::test]
 async fn a_far_end_that_catches_up_gets_bincode_again() {
-    let server = old_server("http", &anywhere("http")).await;
+    let server = old_server("http", &unused_address("http")).await;
     let address = server.address.clone();
     let router = client_router(&server);
     let new = v2::OrdersClient::new(&router);
@@ -435,7 +435,7 @@ async fn a_far_end_that_catches_up_gets_bincode_again() {
 
 #[tokio::test]
 async fn a_new_connection_asks_anew_what_the_far_end_is() {
-    let server = old_server("unix", &anywhere("unix")).await;
+    let server = old_server("unix", &unused_address("unix")).await;
     let (router, address) = (client_router(&server), server.address.clone());
     let new = v2::OrdersClient::new(&router);
     assert_eq!(new.list(5, None).await, Ok(5));

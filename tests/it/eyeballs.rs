@@ -27,37 +27,44 @@ const REDIALS: usize = 20;
 #[tokio::test]
 async fn a_silent_first_address_of_a_name_is_passed_by_and_what_was_reached_is_dialled_first() {
     if std::env::var_os(INSIDE).is_none() {
-        return in_a_child();
+        return run_in_child();
     }
     let found: Vec<_> = tokio::net::lookup_host((NAME, 0)).await.unwrap().collect();
     assert!(found.len() == 2 && found[0].is_ipv6() && found[1].is_ipv4(), "{found:?}");
     for strategy in ["quic", "mcp"] {
-        over_datagrams(strategy).await;
+        check_over_udp(strategy).await;
     }
-    over_http().await;
+    check_over_http().await;
 }
 
 /// Runs the test in a child process with its own `/etc/hosts`.
-fn in_a_child() {
-    let unshared = |command: &str| {
+fn run_in_child() {
+    let unshare_command = |command: &str| {
         let mut unshare = Command::new("unshare");
         unshare.args(["--map-root-user", "--mount", "sh", "-ec", command, "sh"]);
         unshare
     };
     let mut hosts = tempfile::NamedTempFile::new().unwrap();
     writeln!(hosts, "::1 {NAME}\n127.0.0.1 {NAME}").unwrap();
-    let mounted = unshared(r#"mount --bind "$1" /etc/hosts"#).arg(hosts.path()).output();
-    if !mounted.is_ok_and(|output| output.status.success()) {
+    let mount_output =
+        unshare_command(r#"mount --bind "$1" /etc/hosts"#).arg(hosts.path()).output();
+    if !mount_output.is_ok_and(|output| output.status.success()) {
         eprintln!("this system lets nobody have a `hosts` file of their own: nothing was tested");
         return;
     }
-    let mut child = unshared(r#"mount --bind "$1" /etc/hosts; exec "$2" --exact --nocapture "$3""#);
+    let mut child =
+        unshare_command(r#"mount --bind "$1" /etc/hosts; exec "$2" --exact --nocapture "$3""#);
     let name = std::thread::current().name().unwrap().to_owned();
     child.arg(hosts.path()).arg(std::env::current_exe().unwrap()).arg(name).env(INSIDE, "1");
     let output = child.output().unwrap();
-    let shown =
+    let output_text =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(output.status.success() && shown[0].contains("1 passed"), "{}{}", shown[0], shown[1]);
+    assert!(
+        output.status.success() && output_text[0].contains("1 passed"),
+        "{}{}",
+        output_text[0],
+        output_text[1]
+    );
 }
 
 async fn serve(router: &Router, strategy: &str, address: &str) -> Result<Server, ServeError> {
@@ -117,7 +124,7 @@ impl World {
 }
 
 /// Binds a socket at the first address that never answers. Returns `None` if the port is taken.
-fn silence(port: u16) -> Option<UdpSocket> {
+fn silent_socket(port: u16) -> Option<UdpSocket> {
     let socket = match UdpSocket::bind((Ipv6Addr::LOCALHOST, port)) {
         Err(cause) if cause.kind() == AddrInUse => return None,
         bound => bound.unwrap(),
@@ -127,34 +134,34 @@ fn silence(port: u16) -> Option<UdpSocket> {
 }
 
 /// Drains the socket and returns the number of packets received.
-fn heard(silence: &UdpSocket) -> usize {
-    let mut heard = 0;
+fn drain_packets(silent_socket: &UdpSocket) -> usize {
+    let mut count = 0;
     loop {
-        match silence.recv_from(&mut [0; 2048]) {
-            Ok(_) => heard += 1,
+        match silent_socket.recv_from(&mut [0; 2048]) {
+            Ok(_) => count += 1,
             Err(cause) => {
                 assert_eq!(cause.kind(), WouldBlock);
-                return heard;
+                return count;
             }
         }
     }
 }
 
-async fn over_datagrams(strategy: &'static str) {
-    let (mut world, silence) = loop {
+async fn check_over_udp(strategy: &'static str) {
+    let (mut world, silent_socket) = loop {
         let config = r#"{"insecure_tls":true}"#;
         let world = World::new(strategy, |port| format!("{NAME}:{port}"), config).await;
-        if let Some(silence) = silence(world.port) {
-            break (world, silence);
+        if let Some(silent_socket) = silent_socket(world.port) {
+            break (world, silent_socket);
         }
     };
     world.calls().await;
-    assert!(heard(&silence) > 0, "{strategy}: the first address is dialled first");
+    assert!(drain_packets(&silent_socket) > 0, "{strategy}: the first address is dialled first");
     for _ in 0..REDIALS {
         world.restart().await;
-        heard(&silence);
+        drain_packets(&silent_socket);
         world.calls().await;
-        if heard(&silence) == 0 {
+        if drain_packets(&silent_socket) == 0 {
             return;
         }
     }
@@ -162,7 +169,7 @@ async fn over_datagrams(strategy: &'static str) {
 }
 
 /// Over TCP the first address refuses at once, so the client has nothing to remember.
-async fn over_http() {
+async fn check_over_http() {
     let mut world = World::new("http", |port| format!("http://{NAME}:{port}/billing"), "{}").await;
     for _ in 0..3 {
         world.calls().await;

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tests::shop::*;
 
 /// Timeout for anything that is expected to succeed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Three servers that accept data and never answer.
 struct BlackHoles {
@@ -59,7 +59,7 @@ impl BlackHoles {
     }
 
     /// Returns whether no client has connected. Checking closes a connection that it finds.
-    fn untouched(&self) -> bool {
+    fn is_untouched(&self) -> bool {
         self.quic.peek(&mut [0; 64]).is_err_and(|error| error.kind() == WouldBlock)
             && self.http.accept().is_err_and(|error| error.kind() == WouldBlock)
             && self.unix.accept().is_err_and(|error| error.kind() == WouldBlock)
@@ -67,7 +67,7 @@ impl BlackHoles {
 }
 
 /// Returns rows, a router with a local implementation that may dial this machine, and a client.
-fn world() -> (MemoryRoutes, Router, BillingClient) {
+fn local_router() -> (MemoryRoutes, Router, BillingClient) {
     let routes = MemoryRoutes::new();
     let http = HttpTransport::new().allow_internal();
     let router = Router::builder().source(routes.clone()).transport("http", http).build().unwrap();
@@ -76,20 +76,20 @@ fn world() -> (MemoryRoutes, Router, BillingClient) {
     (routes, router, billing)
 }
 
-async fn until(mut reached: impl FnMut() -> bool) {
-    let patience = tokio::time::timeout(PATIENCE, async {
-        while !reached() {
+async fn wait_until(mut condition: impl FnMut() -> bool) {
+    let waiting = tokio::time::timeout(TIMEOUT, async {
+        while !condition() {
             tokio::task::yield_now().await;
         }
     });
-    patience.await.expect("within 20 s");
+    waiting.await.expect("within 20 s");
 }
 
 #[tokio::test]
 async fn a_route_to_a_black_hole_is_in_force_at_once_and_nothing_is_dialled_for_it() {
-    let (holes, (routes, router, _)) = (BlackHoles::new(), world());
-    holes.route(&routes, &router, "{}").await;
-    for (name, _) in &holes.rows {
+    let (black_holes, (routes, router, _)) = (BlackHoles::new(), local_router());
+    black_holes.route(&routes, &router, "{}").await;
+    for (name, _) in &black_holes.rows {
         let inspection = router.inspect();
         let route = inspection.route(name).unwrap();
         assert_eq!(
@@ -98,14 +98,14 @@ async fn a_route_to_a_black_hole_is_in_force_at_once_and_nothing_is_dialled_for_
             "{name}"
         );
     }
-    assert!(holes.untouched());
+    assert!(black_holes.is_untouched());
 }
 
 #[tokio::test]
 async fn calls_into_black_holes_hold_up_no_other_call_no_reload_and_no_registration() {
-    let (holes, (routes, router, billing)) = (BlackHoles::new(), world());
-    holes.route(&routes, &router, r#"{"drain_ms":86400000}"#).await;
-    let calls: Vec<JoinHandle<_>> = holes
+    let (black_holes, (routes, router, billing)) = (BlackHoles::new(), local_router());
+    black_holes.route(&routes, &router, r#"{"drain_ms":86400000}"#).await;
+    let calls: Vec<JoinHandle<_>> = black_holes
         .rows
         .iter()
         .map(|(name, _)| {
@@ -114,8 +114,9 @@ async fn calls_into_black_holes_hold_up_no_other_call_no_reload_and_no_registrat
         })
         .collect();
     let in_flight = |name: &str| router.inspect().route(name).unwrap().in_flight == 1;
-    until(|| {
-        holes.rows.iter().all(|(name, _)| in_flight(name)) && holes.quic.peek(&mut [0; 64]).is_ok()
+    wait_until(|| {
+        black_holes.rows.iter().all(|(name, _)| in_flight(name))
+            && black_holes.quic.peek(&mut [0; 64]).is_ok()
     })
     .await;
 
@@ -124,11 +125,11 @@ async fn calls_into_black_holes_hold_up_no_other_call_no_reload_and_no_registrat
     assert_eq!(router.call("echo", "x").await.unwrap(), "x");
     // Replace the routes while their calls are in flight: the reload does not wait for the old
     // routes.
-    for (name, _) in &holes.rows {
+    for (name, _) in &black_holes.rows {
         routes.set(name, "noop", None, "{}");
     }
     router.reload().await.unwrap();
-    for (name, _) in &holes.rows {
+    for (name, _) in &black_holes.rows {
         assert_eq!(router.call(name, "x").await.unwrap(), "", "{name}");
     }
     assert!(calls.iter().all(|call| !call.is_finished()), "the calls go on meanwhile");
@@ -139,24 +140,24 @@ async fn calls_into_black_holes_hold_up_no_other_call_no_reload_and_no_registrat
     );
     for call in calls {
         let error =
-            tokio::time::timeout(PATIENCE, call).await.expect("it was ended").unwrap().unwrap_err();
+            tokio::time::timeout(TIMEOUT, call).await.expect("it was ended").unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Closed);
     }
 }
 
 #[tokio::test]
 async fn a_route_that_is_replaced_ends_its_stuck_calls_after_its_drain_time() {
-    let (holes, (routes, router, _)) = (BlackHoles::new(), world());
+    let (black_holes, (routes, router, _)) = (BlackHoles::new(), local_router());
     for name in ["quic", "http", "unix"] {
-        holes.route(&routes, &router, r#"{"drain_ms":1}"#).await;
+        black_holes.route(&routes, &router, r#"{"drain_ms":1}"#).await;
         let call = tokio::spawn({
             let router = router.clone();
             async move { router.call(name, "x").await }
         });
-        until(|| router.inspect().route(name).unwrap().in_flight == 1).await;
+        wait_until(|| router.inspect().route(name).unwrap().in_flight == 1).await;
         routes.set(name, "noop", None, "{}");
         router.reload().await.unwrap();
-        let ended = tokio::time::timeout(PATIENCE, call).await.unwrap().unwrap();
+        let ended = tokio::time::timeout(TIMEOUT, call).await.unwrap().unwrap();
         assert_eq!(ended.unwrap_err().kind(), ErrorKind::Closed, "{name}");
     }
 }
@@ -171,7 +172,7 @@ impl Transport for Slow {
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
         if route.endpoint() == Some("slow") {
             self.building.send(()).unwrap();
-            let _ = self.go_on.lock().unwrap().recv_timeout(PATIENCE);
+            let _ = self.go_on.lock().unwrap().recv_timeout(TIMEOUT);
         }
         Ok(Remote::new(CallService::from_fn(|_call| std::future::ready(Ok(Reply::raw("far"))))))
     }
@@ -179,13 +180,13 @@ impl Transport for Slow {
 
 #[tokio::test]
 async fn a_transport_that_is_slow_to_build_holds_up_no_call() {
-    let (routes, router, billing) = world();
+    let (routes, router, billing) = local_router();
     let ((building, is_building), (go_on, gate)) = (sync_channel(1), sync_channel(1));
     router.add_transport("slow", Slow { building, go_on: Mutex::new(gate) }).unwrap();
     routes.set("thumb", "slow", Some("quick"), "{}");
     router.reload().await.unwrap();
     routes.set("other", "slow", Some("slow"), "{}");
-    tokio::task::spawn_blocking(move || is_building.recv_timeout(PATIENCE)).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(move || is_building.recv_timeout(TIMEOUT)).await.unwrap().unwrap();
     let reload = tokio::spawn({
         let router = router.clone();
         async move { router.reload().await }
@@ -221,7 +222,7 @@ async fn a_far_end_that_is_not_there_yet_is_found_once_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let socket = dir.path().join("late.sock").display().to_string();
-    let (routes, router, _) = world();
+    let (routes, router, _) = local_router();
     routes.set("http", "http", Some(&format!("http://{port}/echo")), "{}");
     routes.set("unix", "unix", Some(&socket), r#"{"remote_name":"echo"}"#);
     router.reload().await.unwrap();
@@ -243,7 +244,7 @@ async fn a_far_end_that_is_not_there_yet_is_found_once_it_is() {
 
 #[tokio::test]
 async fn rows_that_look_alike_when_joined_are_told_apart() {
-    let (routes, router, _) = world();
+    let (routes, router, _) = local_router();
     let set = async |endpoint: &str, config: &str| {
         routes.set("thumb", "http", Some(endpoint), config);
         router.reload().await.unwrap();
@@ -277,7 +278,7 @@ impl RouteSource for Held {
             self.gate.get().filter(|_| self.hold.swap(false, Ordering::SeqCst))
         {
             has_read.send(()).unwrap();
-            let _ = go_on.lock().unwrap().recv_timeout(PATIENCE);
+            let _ = go_on.lock().unwrap().recv_timeout(TIMEOUT);
         }
         rows
     }
@@ -312,7 +313,7 @@ async fn of_two_reloads_at_once_the_older_rows_never_win() {
     };
     source.hold.store(true, Ordering::SeqCst);
     let older = reload();
-    tokio::task::spawn_blocking(move || read.recv_timeout(PATIENCE)).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(move || read.recv_timeout(TIMEOUT)).await.unwrap().unwrap();
     source.rows.set("echo", "noop", None, "{}");
     let mut newer = reload();
     // If reloads overlap, the newer one ends now. If not, it waits for the older one.
@@ -328,7 +329,7 @@ async fn of_two_reloads_at_once_the_older_rows_never_win() {
 #[tokio::test]
 async fn after_a_close_no_strategy_serves_locally() {
     for strategy in ["noop", "local", "http", "none"] {
-        let (routes, router, billing) = world();
+        let (routes, router, billing) = local_router();
         match strategy {
             "none" => routes.remove("billing"),
             strategy => routes.set("billing", strategy, Some("http://127.0.0.1:9/billing"), "{}"),
@@ -348,7 +349,7 @@ async fn after_a_close_no_strategy_serves_locally() {
 
 #[tokio::test]
 async fn hostile_names_and_texts_are_escaped_on_inspect() {
-    let (routes, router, _) = world();
+    let (routes, router, _) = local_router();
     let hostile = "\u{1b}[2J\r\n'; DROP TABLE routes; --";
     routes.set_row(RouteRow::new(hostile, "noop", None, "{}"));
     routes.set_row(RouteRow::new("a", hostile, None, "{}"));
@@ -377,7 +378,7 @@ async fn hostile_names_and_texts_are_escaped_on_inspect() {
 
 #[tokio::test]
 async fn an_endpoint_that_is_no_url_is_a_bad_row_whatever_the_guard_allows() {
-    let (routes, router, billing) = world();
+    let (routes, router, billing) = local_router();
     for endpoint in [
         "billing",
         "",
@@ -426,7 +427,7 @@ async fn a_far_end_cannot_choose_how_long_or_what_an_error_text_is() {
             }),
         );
     let address = serve(app).await;
-    let (routes, router, _) = world();
+    let (routes, router, _) = local_router();
     for name in ["foreign", "ours", "json"] {
         routes.set(name, "http", Some(&format!("http://{address}/{name}")), "{}");
     }
@@ -461,7 +462,7 @@ async fn what_an_implementation_says_of_its_failure_stays_in_its_process() {
         .unix(socket.clone());
     let server = builder.start().await.unwrap();
     let http = server.address("http").unwrap().to_owned();
-    let (routes, router, _) = world();
+    let (routes, router, _) = local_router();
     for (name, kind) in [("leaky", ErrorKind::Internal), ("panicky", ErrorKind::Panicked)] {
         for (strategy, endpoint) in
             [("http", format!("http://{http}/{name}")), ("unix", socket.clone())]
@@ -476,8 +477,11 @@ async fn what_an_implementation_says_of_its_failure_stays_in_its_process() {
             "POST /{name} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
         );
         tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 500 ") && !answer.contains("secret"), "{answer}");
+        let mut response = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut response).await.unwrap();
+        assert!(
+            response.starts_with("HTTP/1.1 500 ") && !response.contains("secret"),
+            "{response}"
+        );
     }
 }

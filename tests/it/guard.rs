@@ -130,10 +130,10 @@ async fn no_redirect_is_followed() {
     let location = format!("http://127.0.0.1:{}/", canaries.port);
     let mut app = axum::Router::new();
     for status in [301, 302, 303, 307, 308] {
-        let answer = (StatusCode::from_u16(status).unwrap(), [(LOCATION, location.clone())]);
+        let response = (StatusCode::from_u16(status).unwrap(), [(LOCATION, location.clone())]);
         app = app.route(
             &format!("/{status}"),
-            axum::routing::post(move || std::future::ready(answer.clone())),
+            axum::routing::post(move || std::future::ready(response.clone())),
         );
     }
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -182,7 +182,7 @@ async fn a_proxy_in_the_environment_is_ignored() {
     let child = tokio::task::spawn_blocking(move || child.output());
     let output =
         tokio::time::timeout(Duration::from_secs(60), child).await.unwrap().unwrap().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
     assert_eq!(canaries.hits(), 0);
 }

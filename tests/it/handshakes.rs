@@ -13,7 +13,7 @@ use tests::certificates::*;
 use tokio::net::UdpSocket;
 
 /// Timeout for anything that is expected to succeed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// More handshakes than a server allows in progress.
 const HANDSHAKES: usize = 1100;
@@ -49,20 +49,20 @@ async fn leave_unfinished(server: &str, alpn: &[u8]) -> impl Sized + use<> {
     let address = client_side.local_addr().unwrap();
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let client = endpoint.local_addr().unwrap();
-    let (answered, mut answers) = tokio::sync::watch::channel(0);
+    let (answered, mut answered_count) = tokio::sync::watch::channel(0);
     let relay = tokio::spawn(async move {
-        let (mut begins, mut answer, mut ids) = ([0; 2048], [0; 2048], HashSet::new());
+        let (mut outgoing, mut incoming, mut ids) = ([0; 2048], [0; 2048], HashSet::new());
         loop {
             tokio::select! {
-                read = client_side.recv(&mut begins) => {
-                    let datagram = &begins[..read.unwrap()];
+                read = client_side.recv(&mut outgoing) => {
+                    let datagram = &outgoing[..read.unwrap()];
                     if packet_type(datagram) == Some(INITIAL) {
                         let _ = server_side.send(datagram).await;
                     }
                 }
-                read = server_side.recv(&mut answer) => {
+                read = server_side.recv(&mut incoming) => {
                     let Ok(read) = read else { continue };
-                    let datagram = &answer[..read];
+                    let datagram = &incoming[..read];
                     match packet_type(datagram) {
                         Some(RETRY) => drop(client_side.send_to(datagram, client).await),
                         Some(_) => {
@@ -77,18 +77,18 @@ async fn leave_unfinished(server: &str, alpn: &[u8]) -> impl Sized + use<> {
             }
         }
     });
-    let mut begun = Vec::new();
+    let mut connecting = Vec::new();
     for count in 1..=HANDSHAKES {
-        begun.push(endpoint.connect_with(stranger(alpn), address, "localhost").unwrap());
+        connecting.push(endpoint.connect_with(stranger(alpn), address, "localhost").unwrap());
         // Limit the handshakes in flight to what a socket buffer holds.
-        let keeps_up = answers.wait_for(|answered| *answered + 32 >= count);
-        tokio::time::timeout(PATIENCE, keeps_up).await.expect("the server answers").unwrap();
+        let caught_up = answered_count.wait_for(|answered| *answered + 32 >= count);
+        tokio::time::timeout(TIMEOUT, caught_up).await.expect("the server answers").unwrap();
     }
-    tokio::time::timeout(PATIENCE, answers.wait_for(|count| *count == HANDSHAKES))
+    tokio::time::timeout(TIMEOUT, answered_count.wait_for(|count| *count == HANDSHAKES))
         .await
         .unwrap()
         .unwrap();
-    (begun, endpoint, relay)
+    (connecting, endpoint, relay)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,7 +108,8 @@ async fn handshakes_that_are_left_unfinished_keep_no_good_client_out() {
     let builder = Server::builder(&server_router).expose(["echo"]).listener("mcp", mcp);
     let server =
         builder.listener("quic", QuicListener::new("127.0.0.1:0", tls)).start().await.unwrap();
-    let shows = files.shows(&Identity::new(Some(&authority), "orders.internal", |_| {}));
+    let client_identity =
+        files.client_identity(&Identity::new(Some(&authority), "orders.internal", |_| {}));
     let ca_file = files.write("ca.pem", &authority.pem());
     for (strategy, alpn, keys) in
         [("quic", "connectivity/1", ""), ("mcp", "mcp-quic-v1", r#","tool_name":"echo""#)]
@@ -116,7 +117,8 @@ async fn handshakes_that_are_left_unfinished_keep_no_good_client_out() {
         let address = server.address(strategy).unwrap();
         let _unfinished = leave_unfinished(address, alpn.as_bytes()).await;
         let routes = MemoryRoutes::new();
-        let config = format!(r#"{{"timeout_ms":2000,"ca_file":{ca_file:?},{shows}{keys}}}"#);
+        let config =
+            format!(r#"{{"timeout_ms":2000,"ca_file":{ca_file:?},{client_identity}{keys}}}"#);
         routes.set("echo", strategy, Some(address), &config);
         let builder = Router::builder().source(routes).transport("mcp", McpTransport::new());
         let client = builder.build().unwrap();

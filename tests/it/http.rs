@@ -72,7 +72,7 @@ async fn the_guard_refuses_loopback_unless_it_is_opened() {
 #[tokio::test]
 async fn raw_services_speak_to_go_peers_in_both_directions() {
     let server = start_server().await;
-    let (status, text) = raw(&server.address, &post("/echo", "", "a\0b")).await;
+    let (status, text) = send_raw(&server.address, &post("/echo", "", "a\0b")).await;
     assert_eq!(status, 200);
     assert!(
         text.contains("content-type: application/octet-stream\r\n")
@@ -124,32 +124,32 @@ async fn an_error_tells_which_server_it_is_about() {
 }
 
 /// Sends one request verbatim. Returns the status code and the whole response.
-async fn raw(address: &str, request: &str) -> (u16, String) {
+async fn send_raw(address: &str, request: &str) -> (u16, String) {
     let (mut stream, mut sending) = TcpStream::connect(address).await.unwrap().into_split();
     let request = request.as_bytes().to_vec();
     // The server can refuse before the request is completely sent.
     let sending = tokio::spawn(async move { sending.write_all(&request).await.map(|()| sending) });
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     let mut buf = vec![0; 1 << 16];
     loop {
         let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut buf))
             .await
             .unwrap()
             .unwrap();
-        answer.extend_from_slice(&buf[..read]);
-        let complete = answer.windows(4).position(|end| end == b"\r\n\r\n").is_some_and(|head| {
-            let text = String::from_utf8_lossy(&answer[..head]);
+        response.extend_from_slice(&buf[..read]);
+        let complete = response.windows(4).position(|end| end == b"\r\n\r\n").is_some_and(|head| {
+            let text = String::from_utf8_lossy(&response[..head]);
             let length = text
                 .lines()
                 .find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
-            answer.len() - head - 4 >= length.unwrap_or(0)
+            response.len() - head - 4 >= length.unwrap_or(0)
         });
         if read == 0 || complete {
             break;
         }
     }
     sending.abort();
-    let text = String::from_utf8_lossy(&answer).into_owned();
+    let text = String::from_utf8_lossy(&response).into_owned();
     let status = text.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
     (status, text)
 }
@@ -166,19 +166,19 @@ const JSON: &str = "content-type: application/json\r\n";
 #[tokio::test]
 async fn curl_gets_values_errors_and_hints() {
     let server = start_server().await;
-    let ask = |path: &'static str, headers: &'static str, body: &'static str| {
+    let request_to = |path: &'static str, headers: &'static str, body: &'static str| {
         let (address, request) = (server.address.clone(), post(path, headers, body));
-        async move { raw(&address, &request).await }
+        async move { send_raw(&address, &request).await }
     };
-    let (status, text) = ask("/billing.quote", JSON, r#"{"order":"17"}"#).await;
+    let (status, text) = request_to("/billing.quote", JSON, r#"{"order":"17"}"#).await;
     assert_eq!(status, 200);
     assert!(text.ends_with("\r\n\r\n2"), "{text}");
 
-    let (status, text) = ask("/billing.fail", JSON, r#"{"how":"Declined"}"#).await;
+    let (status, text) = request_to("/billing.fail", JSON, r#"{"how":"Declined"}"#).await;
     assert_eq!(status, 422);
     assert!(text.ends_with(r#""Declined""#), "{text}");
 
-    for (path, headers, body, status, kind, says) in [
+    for (path, headers, body, status, kind, expected) in [
         (
             "/billing.quote",
             JSON,
@@ -209,16 +209,16 @@ async fn curl_gets_values_errors_and_hints() {
         ),
         ("/echo", "connectivity-meta: %%\r\n", "x", 400, "decode", "connectivity-meta"),
     ] {
-        let (got, text) = ask(path, headers, body).await;
-        assert_eq!(got, status, "{path}: {text}");
+        let (actual, text) = request_to(path, headers, body).await;
+        assert_eq!(actual, status, "{path}: {text}");
         assert!(text.contains(&format!("connectivity-error: {kind}\r\n")), "{path}: {text}");
         assert!(
-            text.contains("connectivity-sent: no\r\n") && text.contains(says),
+            text.contains("connectivity-sent: no\r\n") && text.contains(expected),
             "{path}: {text}"
         );
     }
     let (status, text) =
-        raw(&server.address, "GET /billing.quote HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        send_raw(&server.address, "GET /billing.quote HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert_eq!(status, 405);
     assert!(text.contains("allow: POST"), "{text}");
     assert!(server.shop.journal.orders.lock().unwrap().is_empty());
@@ -228,11 +228,11 @@ async fn curl_gets_values_errors_and_hints() {
 async fn a_body_over_the_limit_is_413_before_anything_runs() {
     let server = start_server().await;
     let announced = "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 1099511627776\r\n\r\n";
-    let (status, text) = raw(&server.address, announced).await;
+    let (status, text) = send_raw(&server.address, announced).await;
     assert_eq!(status, 413, "{text}");
     for (size, status) in [(16 << 20, 200), ((16 << 20) + 1, 413)] {
         assert_eq!(
-            raw(&server.address, &post("/echo", "", &"x".repeat(size))).await.0,
+            send_raw(&server.address, &post("/echo", "", &"x".repeat(size))).await.0,
             status,
             "{size} bytes"
         );
@@ -261,7 +261,7 @@ async fn a_slow_body_is_cut_off() {
         Server::builder(&router).expose_all().listener("http", hasty).start().await.unwrap();
     let address = server.address("http").unwrap();
     let (status, text) =
-        raw(address, "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
+        send_raw(address, "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
     assert_eq!(status, 408, "{text}");
     assert!(text.contains("connection: close"), "{text}");
 }
@@ -276,24 +276,24 @@ async fn an_address_that_others_reach_needs_a_rule() {
     assert!(error.contains("open_to_everyone"), "{error}");
     let server = open(HttpListener::new("0.0.0.0:0").bearer("orders", "s3cret")).await.unwrap();
     let port = server.address("http").unwrap().rsplit(':').next().unwrap().to_owned();
-    let ask = |headers: &'static str| {
-        raw_to(format!("127.0.0.1:{port}"), post("/billing.seen", headers, "{}"))
+    let request_to = |headers: &'static str| {
+        send_raw_to(format!("127.0.0.1:{port}"), post("/billing.seen", headers, "{}"))
     };
-    let (status, text) = ask("content-type: application/json\r\n").await;
+    let (status, text) = request_to("content-type: application/json\r\n").await;
     assert_eq!(status, 401);
     assert!(text.contains("www-authenticate: Bearer"), "{text}");
     assert_eq!(
-        ask("content-type: application/json\r\nauthorization: Bearer s3creT\r\n").await.0,
+        request_to("content-type: application/json\r\nauthorization: Bearer s3creT\r\n").await.0,
         401
     );
     let (status, text) =
-        ask("content-type: application/json\r\nauthorization: Bearer s3cret\r\n").await;
+        request_to("content-type: application/json\r\nauthorization: Bearer s3cret\r\n").await;
     assert_eq!(status, 200);
     assert!(text.contains(r#""peer":"orders""#), "{text}");
 }
 
-async fn raw_to(address: String, request: String) -> (u16, String) {
-    raw(&address, &request).await
+async fn send_raw_to(address: String, request: String) -> (u16, String) {
+    send_raw(&address, &request).await
 }
 
 #[tokio::test]
@@ -317,11 +317,11 @@ async fn a_noop_row_binds_calls_from_outside_too() {
     let server =
         Server::builder(&server_router).expose_all().http("127.0.0.1:0").start().await.unwrap();
     let address = server.address("http").unwrap();
-    let (status, text) = raw(address, &post("/billing.quote", JSON, r#"{"order":"1"}"#)).await;
+    let (status, text) = send_raw(address, &post("/billing.quote", JSON, r#"{"order":"1"}"#)).await;
     assert_eq!(status, 200);
     assert!(text.ends_with("\r\n\r\n7"), "{text}");
     let (status, text) =
-        raw(address, &post("/billing.charge", JSON, r#"{"order":"1","cents":1}"#)).await;
+        send_raw(address, &post("/billing.charge", JSON, r#"{"order":"1","cents":1}"#)).await;
     assert_eq!(status, 503, "{text}");
     assert!(shop.journal.orders.lock().unwrap().is_empty());
 }
@@ -362,7 +362,7 @@ async fn what_an_application_sets_around_a_gateway_arrives_and_no_header_overrul
     let claim = format!(
         "{JSON}connectivity-meta: tenant=evil&shelf=9\r\nconnectivity-timeout-ms: 60000\r\n"
     );
-    let (status, text) = raw(&address, &post("/billing.seen", &claim, "{}")).await;
+    let (status, text) = send_raw(&address, &post("/billing.seen", &claim, "{}")).await;
     assert_eq!(status, 200, "{text}");
     let seen: Seen = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!((seen.tenant.as_deref(), seen.peer.as_deref()), (Some("acme"), Some("ann")));

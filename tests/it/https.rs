@@ -161,8 +161,8 @@ async fn inspect_tells_that_nothing_is_verified_and_why_a_handshake_failed() {
     client.router.reload().await.unwrap();
     assert_eq!(client.warnings(), [""; 0]);
     client.quote().await.unwrap_err();
-    let shown = format!("{:?}", client.router.inspect().route("billing").unwrap().transport);
-    assert!(shown.contains("unknown issuer"), "{shown}");
+    let state = format!("{:?}", client.router.inspect().route("billing").unwrap().transport);
+    assert!(state.contains("unknown issuer"), "{state}");
 }
 
 #[tokio::test]

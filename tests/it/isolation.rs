@@ -19,7 +19,7 @@ use tower::util::MapRequest;
 
 /// Gates that block threads. Gate 0 is always open.
 static GATES: Gates = Gates {
-    state: Mutex::new(Waiting { open: BTreeSet::new(), came: BTreeMap::new() }),
+    state: Mutex::new(Waiting { open: BTreeSet::new(), arrived: BTreeMap::new() }),
     changed: Condvar::new(),
 };
 
@@ -31,7 +31,7 @@ struct Gates {
 struct Waiting {
     open: BTreeSet<usize>,
     /// Names of the threads that have arrived at each gate.
-    came: BTreeMap<usize, Vec<String>>,
+    arrived: BTreeMap<usize, Vec<String>>,
 }
 
 impl Gates {
@@ -41,7 +41,7 @@ impl Gates {
         }
         let mut state = self.state.lock().unwrap();
         let thread = std::thread::current().name().unwrap_or_default().to_owned();
-        state.came.entry(gate).or_default().push(thread);
+        state.arrived.entry(gate).or_default().push(thread);
         self.changed.notify_all();
         drop(self.changed.wait_while(state, |state| !state.open.contains(&gate)).unwrap());
     }
@@ -49,13 +49,14 @@ impl Gates {
     /// Waits until `count` threads have arrived at a gate. Returns their names.
     fn reached(&self, gate: usize, count: usize) -> Vec<String> {
         let state = self.state.lock().unwrap();
-        let missing =
-            |state: &mut Waiting| state.came.get(&gate).is_none_or(|came| came.len() < count);
+        let missing = |state: &mut Waiting| {
+            state.arrived.get(&gate).is_none_or(|arrived| arrived.len() < count)
+        };
         let (state, waited) =
             self.changed.wait_timeout_while(state, Duration::from_secs(30), missing).unwrap();
-        let came = state.came.get(&gate).cloned().unwrap_or_default();
-        assert!(!waited.timed_out(), "{} of {count} came to gate {gate}", came.len());
-        came
+        let arrived = state.arrived.get(&gate).cloned().unwrap_or_default();
+        assert!(!waited.timed_out(), "{} of {count} came to gate {gate}", arrived.len());
+        arrived
     }
 
     fn open(&self, gate: usize) {
@@ -97,8 +98,8 @@ struct World {
 impl World {
     /// Starts the server on a runtime of its own, like a separate process, so that blocked threads
     /// there do not block the clients.
-    fn apart(threads: usize) -> Self {
-        let (started, starts) = std::sync::mpsc::channel();
+    fn on_own_runtime(threads: usize) -> Self {
+        let (started, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(threads)
@@ -110,7 +111,7 @@ impl World {
                 std::future::pending::<()>().await;
             });
         });
-        starts.recv().unwrap()
+        receiver.recv().unwrap()
     }
 
     async fn new() -> Self {
@@ -185,13 +186,15 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_method_that_blocks_its_thread_holds_up_nobody_and_is_answered_itself() {
-    let world = Arc::new(World::apart(16));
+    let world = Arc::new(World::on_own_runtime(16));
     let mut cases = tokio::task::JoinSet::new();
     for (case, strategy) in ["unix", "quic", "http", "mcp", "mcp over http"].into_iter().enumerate()
     {
         for (gate, quick_before) in [(2 * case + 1, 0), (2 * case + 2, 1000)] {
             let world = Arc::clone(&world);
-            cases.spawn(async move { blocks(&world, strategy, gate, quick_before).await });
+            cases.spawn(
+                async move { check_blocked_call(&world, strategy, gate, quick_before).await },
+            );
         }
     }
     cases.join_all().await;
@@ -199,7 +202,7 @@ async fn a_method_that_blocks_its_thread_holds_up_nobody_and_is_answered_itself(
 
 /// Calls a method that blocks, after `quick_before` quick calls, while another client keeps
 /// calling.
-async fn blocks(world: &World, strategy: &str, gate: usize, quick_before: usize) {
+async fn check_blocked_call(world: &World, strategy: &str, gate: usize, quick_before: usize) {
     let (bad, good) = (world.client(strategy), world.client(strategy));
     for _ in 0..quick_before {
         bad.call("block", r#"{"gate":0}"#).await.unwrap();
@@ -207,7 +210,7 @@ async fn blocks(world: &World, strategy: &str, gate: usize, quick_before: usize)
     for _ in 0..50 {
         good.call("echo", "{}").await.unwrap();
     }
-    let blocked =
+    let blocked_call =
         tokio::spawn(async move { bad.call("block", format!(r#"{{"gate":{gate}}}"#)).await });
     // Longer than the timeout for a silent peer.
     let enough = tokio::time::Instant::now() + Duration::from_secs(6);
@@ -221,9 +224,12 @@ async fn blocks(world: &World, strategy: &str, gate: usize, quick_before: usize)
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(!blocked.is_finished(), "{strategy}, after {quick_before}: nobody has opened its gate");
+    assert!(
+        !blocked_call.is_finished(),
+        "{strategy}, after {quick_before}: nobody has opened its gate"
+    );
     GATES.open(gate);
-    blocked
+    blocked_call
         .await
         .unwrap()
         .unwrap_or_else(|error| panic!("{strategy}, after {quick_before}: {error}"));
@@ -234,12 +240,12 @@ const FIRST: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sockets_go_on_while_all_threads_of_the_runtime_are_blocked() {
-    let world = World::apart(2);
+    let world = World::on_own_runtime(2);
     for (case, strategy) in ["unix", "quic", "http", "mcp"].into_iter().enumerate() {
         let good = world.client(strategy);
         good.call("echo", "{}").await.unwrap();
         let gates = [0, 1].map(|n| FIRST + 2 * case + n);
-        let blocked = gates.map(|gate| {
+        let blocked_calls = gates.map(|gate| {
             let bad = world.client(strategy);
             tokio::spawn(async move { bad.call("block", format!(r#"{{"gate":{gate}}}"#)).await })
         });
@@ -254,15 +260,15 @@ async fn sockets_go_on_while_all_threads_of_the_runtime_are_blocked() {
             "{strategy}: {refused}"
         );
         gates.iter().for_each(|gate| GATES.open(*gate));
-        for blocked in blocked {
-            blocked.await.unwrap().unwrap_or_else(|error| panic!("{strategy}: {error}"));
+        for blocked_call in blocked_calls {
+            blocked_call.await.unwrap().unwrap_or_else(|error| panic!("{strategy}: {error}"));
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_is_cancelled_while_it_blocks_its_thread_ends_when_it_stops_to() {
-    let world = World::apart(12);
+    let world = World::on_own_runtime(12);
     for (strategy, gate) in [("unix", 201), ("quic", 202)] {
         let client = world.client(strategy);
         // After many quick calls, the server polls the method on its read task.
@@ -271,20 +277,20 @@ async fn a_call_that_is_cancelled_while_it_blocks_its_thread_ends_when_it_stops_
         }
         let (caller, text) = (client.clone(), gate.to_string());
         let call = tokio::spawn(async move { caller.call("linger", text).await });
-        until(|| LINGERING.load(Ordering::SeqCst) == 1).await;
+        wait_until(|| LINGERING.load(Ordering::SeqCst) == 1).await;
         call.abort();
         assert!(call.await.unwrap_err().is_cancelled());
         // The reply shows that the server has read the cancellation.
         client.call("echo", "x").await.unwrap();
         GATES.open(gate);
-        until(|| LINGERING.load(Ordering::SeqCst) == 0).await;
+        wait_until(|| LINGERING.load(Ordering::SeqCst) == 0).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_wait_behind_one_that_blocks_take_no_further_io_threads() {
     const CALLS: usize = 24;
-    let world = World::apart(2 * CALLS);
+    let world = World::on_own_runtime(2 * CALLS);
     for (strategy, gate) in [("unix", 301), ("quic", 302), ("http", 303), ("mcp", 304)] {
         let client = world.client(strategy);
         // After many quick calls, the server polls the method on its read task.
@@ -344,28 +350,28 @@ fn connectivity(error: BillingError) -> Error {
 
 /// Starts `billing` with a row that limits it to `concurrency` calls, behind a Unix socket. Returns
 /// it with a client.
-async fn limited(
+async fn limited_server(
     dir: &tempfile::TempDir,
     concurrency: usize,
 ) -> (Shop, Server, MemoryRoutes, Router, BillingClient) {
-    let (there, shop) = (MemoryRoutes::new(), Shop::at("far"));
-    there.set("billing", "local", None, &format!(r#"{{"concurrency":{concurrency}}}"#));
-    let server_router = router(&there);
+    let (server_routes, shop) = (MemoryRoutes::new(), Shop::at("far"));
+    server_routes.set("billing", "local", None, &format!(r#"{{"concurrency":{concurrency}}}"#));
+    let server_router = router(&server_routes);
     register!(server_router, Billing => shop.clone()).unwrap();
     let path = dir.path().join("far.sock").display().to_string();
     let server =
         Server::builder(&server_router).expose(["billing"]).unix(&path).start().await.unwrap();
-    let here = MemoryRoutes::new();
-    here.set("billing", "unix", Some(&path), "{}");
-    let client = router(&here);
+    let client_routes = MemoryRoutes::new();
+    client_routes.set("billing", "unix", Some(&path), "{}");
+    let client = router(&client_routes);
     let billing = BillingClient::new(&client);
-    (shop, server, there, server_router, billing)
+    (shop, server, server_routes, server_router, billing)
 }
 
 #[tokio::test]
 async fn work_that_goes_on_when_its_call_has_gone_keeps_its_place() {
     let dir = tempfile::tempdir().unwrap();
-    let (shop, _server, _, server_router, billing) = limited(&dir, 4).await;
+    let (shop, _server, _, server_router, billing) = limited_server(&dir, 4).await;
     let local = BillingClient::new(&server_router);
     for client in [&billing, &local] {
         let before = shop.journal.began();
@@ -387,15 +393,11 @@ async fn work_that_goes_on_when_its_call_has_gone_keeps_its_place() {
 
 #[tokio::test]
 async fn work_that_goes_on_keeps_its_place_in_a_layer_until_it_has_ended() {
-    tokio::join!(
-        a_layer_around_calls("local"),
-        a_layer_around_calls("fallback"),
-        a_layer_around_calls("outside")
-    );
+    tokio::join!(check_layer("local"), check_layer("fallback"), check_layer("outside"));
 }
 
 /// With `fallback`, the second attempt of a call is the one that runs.
-async fn a_layer_around_calls(case: &str) {
+async fn check_layer(case: &str) {
     let dir = tempfile::tempdir().unwrap();
     let (layer, routes, shop) = (ConcurrencyLayer::new(2), MemoryRoutes::new(), Shop::at("far"));
     let (path, nobody) = (dir.path().join("far.sock"), dir.path().join("nobody.sock"));
@@ -406,44 +408,49 @@ async fn a_layer_around_calls(case: &str) {
     register!(server_router, Billing => shop.clone()).unwrap();
     if case != "outside" {
         server_router.layer_for("billing", layer.clone());
-        return goes_on(case, &BillingClient::new(&server_router), &layer, &shop).await;
+        return check_permits_held(case, &BillingClient::new(&server_router), &layer, &shop).await;
     }
     let builder = Server::builder(&server_router).expose(["billing"]).layer(layer.clone());
     let _server = builder.unix(path.display().to_string()).start().await.unwrap();
-    let here = MemoryRoutes::new();
-    here.set("billing", "unix", path.to_str(), "{}");
-    goes_on(case, &BillingClient::new(&router(&here)), &layer, &shop).await;
+    let client_routes = MemoryRoutes::new();
+    client_routes.set("billing", "unix", path.to_str(), "{}");
+    check_permits_held(case, &BillingClient::new(&router(&client_routes)), &layer, &shop).await;
 }
 
 /// Drops two calls whose work continues, under a layer that allows two.
-async fn goes_on(case: &str, billing: &BillingClient, layer: &ConcurrencyLayer, shop: &Shop) {
+async fn check_permits_held(
+    case: &str,
+    billing: &BillingClient,
+    layer: &ConcurrencyLayer,
+    shop: &Shop,
+) {
     for more in 1..=2 {
         let mut call = Box::pin(billing.audit(5000));
         tokio::select! {
             _ = &mut call => panic!("it takes five seconds"),
-            () = until(|| shop.journal.began() == more) => {}
+            () = wait_until(|| shop.journal.began() == more) => {}
         }
     }
     assert_eq!(layer.in_flight(), 2, "{case}: the callers have gone, the work has not");
     let error = connectivity(billing.audit(0).await.unwrap_err());
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Overloaded, Sent::No), "{case}");
-    until(|| layer.in_flight() == 0).await;
+    wait_until(|| layer.in_flight() == 0).await;
     assert_eq!(shop.journal.ended(), 2, "{case}");
 }
 
-async fn until(reached: impl Fn() -> bool) {
-    let reaching = async {
-        while !reached() {
+async fn wait_until(condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), reaching).await.expect("within 20 s");
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("within 20 s");
 }
 
 #[tokio::test]
 async fn an_edit_of_a_row_forgets_no_call_that_runs() {
     let dir = tempfile::tempdir().unwrap();
-    let (shop, _server, there, server_router, billing) = limited(&dir, 1).await;
+    let (shop, _server, server_routes, server_router, billing) = limited_server(&dir, 1).await;
     let running = tokio::spawn({
         let billing = billing.clone();
         async move { billing.sleep(3_600_000).await }
@@ -453,10 +460,10 @@ async fn an_edit_of_a_row_forgets_no_call_that_runs() {
     }
     for edit in 0..6 {
         match edit {
-            0 => there.remove("billing"),
-            1 => there.set("billing", "local", None, r#"{"concurrency":"one"}"#),
-            2 => there.set("billing", "noop", None, r#"{"concurrency":1}"#),
-            _ => there.set(
+            0 => server_routes.remove("billing"),
+            1 => server_routes.set("billing", "local", None, r#"{"concurrency":"one"}"#),
+            2 => server_routes.set("billing", "noop", None, r#"{"concurrency":1}"#),
+            _ => server_routes.set(
                 "billing",
                 "local",
                 None,

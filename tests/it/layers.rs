@@ -20,23 +20,23 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
 /// Records the name, the route and the method of each call.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<String>>>);
+struct CallLog(Arc<Mutex<Vec<String>>>);
 
-impl Seen {
+impl CallLog {
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 }
 
-impl Layer<CallService> for Seen {
+impl Layer<CallService> for CallLog {
     type Service = CallService;
 
     fn layer(&self, inner: CallService) -> CallService {
-        let seen = self.clone();
+        let log = self.clone();
         CallService::from_fn(move |call| {
             let tag = call.route().map(|route| format!("{} {}", route.name(), route.strategy()));
             let method = call.method().map(|method| method.name());
-            seen.0.lock().unwrap().push(format!(
+            log.0.lock().unwrap().push(format!(
                 "{}: {}, {}",
                 call.name(),
                 tag.unwrap_or_default(),
@@ -55,9 +55,9 @@ async fn a_layer_is_told_by_which_row_a_call_goes() {
     let path = dir.path().join("billing.sock").display().to_string();
     let server =
         Server::builder(&server_router).expose(["billing"]).unix(&path).start().await.unwrap();
-    let (seen, routes) = (Seen::default(), MemoryRoutes::new());
+    let (log, routes) = (CallLog::default(), MemoryRoutes::new());
     let client =
-        Router::builder().source(routes.clone()).node("near").layer(seen.clone()).build().unwrap();
+        Router::builder().source(routes.clone()).node("near").layer(log.clone()).build().unwrap();
     let billing = BillingClient::new(&client);
     register!(client, Billing => Shop::at("near")).unwrap();
     routes.remove("billing");
@@ -75,7 +75,7 @@ async fn a_layer_is_told_by_which_row_a_call_goes() {
     }
     billing.charge("17", 1).await.unwrap();
     assert_eq!(
-        seen.take(),
+        log.take(),
         [
             "billing.quote: billing local, quote",
             "billing.quote: billing unix, quote",
@@ -90,7 +90,7 @@ async fn a_layer_is_told_by_which_row_a_call_goes() {
 
 #[tokio::test]
 async fn a_layer_of_calls_from_outside_is_told_what_is_called_if_it_is_exposed() {
-    let (seen, routes) = (Seen::default(), MemoryRoutes::new());
+    let (log, routes) = (CallLog::default(), MemoryRoutes::new());
     let router = router(&routes);
     register!(router, Billing => Shop::at("here")).unwrap();
     router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
@@ -98,7 +98,7 @@ async fn a_layer_of_calls_from_outside_is_told_what_is_called_if_it_is_exposed()
     // A row routes the calls of this process. It does not affect inbound calls.
     routes.set("billing", "unix", Some("/nowhere"), "{}");
     router.reload().await.unwrap();
-    let inbound = router.inbound(Exposure::services(["billing", "echo"])).layer(&seen);
+    let inbound = router.inbound(Exposure::services(["billing", "echo"])).layer(&log);
     for name in ["billing.quote", "echo", "billing.made-up", "echo.made-up", "hidden", "made-up"] {
         let call = Call::encoded(
             name.parse().unwrap(),
@@ -112,7 +112,7 @@ async fn a_layer_of_calls_from_outside_is_told_what_is_called_if_it_is_exposed()
         );
     }
     assert_eq!(
-        seen.take(),
+        log.take(),
         [
             "billing.quote: billing local, quote",
             "echo: echo local, -",
@@ -179,8 +179,8 @@ async fn the_whole_stack_answers_ends_in_time_and_measures() {
     let billing = BillingClient::new(&router);
     assert_eq!(billing.charge("17", 1).await.unwrap().served_by, "here");
     assert_eq!(billing.fail(Failure::Declined).await, Err(BillingError::Declined));
-    assert_eq!(failed(billing.fail(Failure::Panic)).await.kind(), ErrorKind::Panicked);
-    assert_eq!(failed(billing.sleep(1001)).await.kind(), ErrorKind::Timeout);
+    assert_eq!(unwrap_error(billing.fail(Failure::Panic)).await.kind(), ErrorKind::Panicked);
+    assert_eq!(unwrap_error(billing.sleep(1001)).await.kind(), ErrorKind::Timeout);
     assert_eq!(router.call("echo", "hello").await.unwrap(), "hello");
     let remaining = billing.seen().await.unwrap().remaining_ms;
     assert_eq!(remaining, Some(1000), "implementations see the deadline");
@@ -204,7 +204,7 @@ async fn the_whole_stack_answers_ends_in_time_and_measures() {
     );
 }
 
-async fn failed(call: impl Future<Output = Result<(), BillingError>>) -> Error {
+async fn unwrap_error(call: impl Future<Output = Result<(), BillingError>>) -> Error {
     match call.await {
         Err(BillingError::Connectivity(error)) => error,
         other => panic!("{other:?}"),
@@ -229,7 +229,7 @@ async fn a_limit_for_one_service_counts_over_its_routes_and_binds_no_other() {
     routes.set("billing.sleep", "local", None, "{}");
     router.reload().await.unwrap();
     router.layer(RecoveryLayer::new());
-    let refused = failed(billing.sleep(1)).await;
+    let refused = unwrap_error(billing.sleep(1)).await;
     assert_eq!((refused.kind(), refused.sent()), (ErrorKind::Overloaded, Sent::No));
     assert!(router.call("echo", "").await.is_ok());
     one.await.unwrap().unwrap();
@@ -273,7 +273,7 @@ async fn a_panic_in_a_layer_of_a_server_is_one_callers_error() {
     routes.set("billing", "unix", Some(&path), "{}");
     let client = router(&routes);
     for _ in 0..2 {
-        let error = failed(BillingClient::new(&client).sleep(0)).await;
+        let error = unwrap_error(BillingClient::new(&client).sleep(0)).await;
         assert_eq!((error.kind(), error.message()), (ErrorKind::Panicked, ""));
     }
     server.shutdown(Duration::ZERO).await;

@@ -47,9 +47,9 @@ async fn a_listener_that_is_asked_to_end_is_no_failure() {
     router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
     let server =
         Server::builder(&router).expose(["echo"]).http("127.0.0.1:0").start().await.unwrap();
-    let waits = server.listener_ended();
-    let early = tokio::time::timeout(Duration::ZERO, waits).await;
-    assert!(early.is_err(), "it goes on");
+    let ended = server.listener_ended();
+    let result = tokio::time::timeout(Duration::ZERO, ended).await;
+    assert!(result.is_err(), "it goes on");
     server.shutdown(Duration::from_secs(1)).await;
 }
 

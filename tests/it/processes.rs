@@ -105,24 +105,24 @@ impl World {
     async fn stop(&self) {
         self.signal("-STOP");
         let tasks = format!("/proc/{}/task", self.server.as_ref().unwrap().id());
-        let stands = |task: std::io::Result<std::fs::DirEntry>| {
+        let has_stopped = |task: std::io::Result<std::fs::DirEntry>| {
             let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
             stat.rsplit_once(") ").unwrap().1.starts_with('T')
         };
         let start = Instant::now();
-        while !std::fs::read_dir(&tasks).unwrap().all(stands) {
+        while !std::fs::read_dir(&tasks).unwrap().all(has_stopped) {
             assert!(start.elapsed() < Duration::from_secs(20), "it does not stop");
             tokio::task::yield_now().await;
         }
     }
 
     /// Counts how often each order is in the journal of the other process.
-    fn ran(&self) -> HashMap<String, usize> {
-        let mut ran = HashMap::new();
+    fn run_counts(&self) -> HashMap<String, usize> {
+        let mut run_counts = HashMap::new();
         for order in std::fs::read_to_string(self.journal()).unwrap_or_default().lines() {
-            *ran.entry(order.to_owned()).or_default() += 1;
+            *run_counts.entry(order.to_owned()).or_default() += 1;
         }
-        ran
+        run_counts
     }
 }
 
@@ -141,14 +141,14 @@ fn connectivity(error: BillingError) -> Error {
 
 /// Kills four processes five times each, with 200 calls in flight per kill: every call ends in
 /// time, and none runs twice.
-async fn kills(strategy: &'static str) {
-    let processes: Vec<_> = (0..4).map(|_| tokio::spawn(kills_of_one(strategy))).collect();
+async fn kill_processes(strategy: &'static str) {
+    let processes: Vec<_> = (0..4).map(|_| tokio::spawn(kill_one_process(strategy))).collect();
     for process in processes {
         process.await.unwrap();
     }
 }
 
-async fn kills_of_one(strategy: &'static str) {
+async fn kill_one_process(strategy: &'static str) {
     const KILLS: usize = 5;
     const CALLS: usize = 200;
     let mut world = World::new(strategy, r#""timeout_ms":10000"#).await;
@@ -162,7 +162,11 @@ async fn kills_of_one(strategy: &'static str) {
                 tokio::spawn(async move { (billing.work(&order, n as u64 % 10).await, order) })
             })
             .collect();
-        while world.ran().keys().filter(|order| order.starts_with(&format!("{kill}-"))).count()
+        while world
+            .run_counts()
+            .keys()
+            .filter(|order| order.starts_with(&format!("{kill}-")))
+            .count()
             < CALLS / 2
         {
             assert!(
@@ -180,9 +184,9 @@ async fn kills_of_one(strategy: &'static str) {
             began.elapsed() < Duration::from_secs(15),
             "{strategy}: a call did not end in time"
         );
-        let ran = world.ran();
+        let run_counts = world.run_counts();
         for (outcome, order) in outcomes {
-            let times = ran.get(&order).copied().unwrap_or(0);
+            let times = run_counts.get(&order).copied().unwrap_or(0);
             match outcome.map_err(connectivity) {
                 Ok(()) => {
                     answered += 1;
@@ -208,17 +212,17 @@ async fn kills_of_one(strategy: &'static str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_over_http_account_for_every_call() {
-    kills("http").await;
+    kill_processes("http").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_over_unix_account_for_every_call() {
-    kills("unix").await;
+    kill_processes("unix").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_over_quic_account_for_every_call() {
-    kills("quic").await;
+    kill_processes("quic").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -262,7 +266,7 @@ async fn an_idempotent_call_goes_on_with_the_next_process() {
             async move { billing.rework("again", 300).await }
         });
         let start = Instant::now();
-        while world.ran().is_empty() {
+        while world.run_counts().is_empty() {
             assert!(start.elapsed() < Duration::from_secs(20));
             tokio::task::yield_now().await;
         }
@@ -274,7 +278,7 @@ async fn an_idempotent_call_goes_on_with_the_next_process() {
         old.kill().unwrap();
         old.wait().unwrap();
         assert_eq!(call.await.unwrap(), Ok(()), "{strategy}");
-        assert_eq!(world.ran()["again"], 2, "{strategy}: it may be repeated");
+        assert_eq!(world.run_counts()["again"], 2, "{strategy}: it may be repeated");
     }
 }
 

@@ -10,13 +10,13 @@ use connectivity_core::{
 };
 
 /// Timeout for anything that is expected to succeed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A transport whose state callback queries the router and registers a service.
 #[derive(Clone, Default)]
 struct Nosy {
     router: Arc<OnceLock<Router>>,
-    asked: Arc<AtomicUsize>,
+    queries: Arc<AtomicUsize>,
 }
 
 impl Transport for Nosy {
@@ -25,7 +25,7 @@ impl Transport for Nosy {
         let nosy = self.clone();
         Ok(Remote::new(service).with_state(move || {
             let router = nosy.router.get().unwrap();
-            let name = format!("extra{}", nosy.asked.fetch_add(1, Ordering::SeqCst));
+            let name = format!("extra{}", nosy.queries.fetch_add(1, Ordering::SeqCst));
             router.register_raw(&name, async |bytes| Ok(bytes)).unwrap();
             let why = format!("\u{1b}[2J {} services", router.services().len());
             TransportState::Failed { why, since: std::time::UNIX_EPOCH }
@@ -60,16 +60,16 @@ async fn whoever_inspects_may_register_meanwhile_and_the_other_way_round() {
             }
         }
     });
-    tokio::time::timeout(PATIENCE, registering).await.expect("no deadlock").unwrap();
-    tokio::time::timeout(PATIENCE, inspecting).await.expect("no deadlock").unwrap();
+    tokio::time::timeout(TIMEOUT, registering).await.expect("no deadlock").unwrap();
+    tokio::time::timeout(TIMEOUT, inspecting).await.expect("no deadlock").unwrap();
     let inspection = router.inspect();
     let registered = |name: String| inspection.services.iter().any(|service| service.name == name);
     assert!((0..20).all(|n| registered(format!("more{n}")) && registered(format!("thumb-{n}"))));
-    let shown = format!("{:?}", inspection.route("thumb").unwrap().transport);
-    assert!(shown.contains("[2J") && shown.contains("services"), "{shown}");
+    let state = format!("{:?}", inspection.route("thumb").unwrap().transport);
+    assert!(state.contains("[2J") && state.contains("services"), "{state}");
     let Some(TransportState::Failed { why, .. }) = &inspection.route("thumb").unwrap().transport
     else {
-        panic!("{shown}")
+        panic!("{state}")
     };
     assert!(!why.contains('\u{1b}'), "what a transport says is escaped too: {why}");
 }

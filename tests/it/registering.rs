@@ -18,13 +18,13 @@ async fn open(dir: &Path) -> (Router, Connection) {
     (Router::open_or_create(&path).await.unwrap(), Connection::open(&path).unwrap())
 }
 
-async fn until(mut reached: impl FnMut() -> bool) {
-    let look = async {
-        while !reached() {
+async fn wait_until(mut condition: impl FnMut() -> bool) {
+    let waiting = async {
+        while !condition() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), look).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap();
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn a_row_that_an_operators_transaction_holds_up_comes_when_it_ends() {
     );
     assert_eq!(rows(&shell), [""; 0]);
     shell.execute_batch("COMMIT").unwrap();
-    until(|| router.inspect().warnings.is_empty()).await;
+    wait_until(|| router.inspect().warnings.is_empty()).await;
     assert_eq!(rows(&shell), ["billing local", "thumbnail local"]);
     assert!(
         router.inspect().route("billing").is_some()
@@ -64,9 +64,9 @@ async fn a_row_that_the_operator_writes_meanwhile_is_the_one_that_counts() {
             "INSERT INTO routes(service_name, strategy) VALUES ('billing', 'noop'); COMMIT",
         )
         .unwrap();
-    until(|| router.inspect().warnings.is_empty()).await;
+    wait_until(|| router.inspect().warnings.is_empty()).await;
     assert_eq!(rows(&shell), ["billing noop"]);
-    until(|| {
+    wait_until(|| {
         router.inspect().route("billing").is_some_and(|row| row.strategy.as_deref() == Some("noop"))
     })
     .await;

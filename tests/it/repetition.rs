@@ -15,10 +15,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket, UnixListener};
 
 /// Timeout for anything that is expected to succeed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Returns rows, a router with a local implementation that may dial this machine, and a client.
-fn here() -> (MemoryRoutes, Router, BillingClient) {
+fn local_router() -> (MemoryRoutes, Router, BillingClient) {
     let routes = MemoryRoutes::new();
     let builder = Router::builder()
         .source(routes.clone())
@@ -41,23 +41,23 @@ const PONG: [u8; 16] = [0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// Starts a Unix server that accepts connections, answers the first ping, and hangs up on a call.
 /// Returns the counts of both.
-fn poisoned(path: &std::path::Path) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
+fn start_poisoned_server(path: &std::path::Path) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let (connections, calls) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-    let (counted, called, listener) =
+    let (connection_count, call_count, listener) =
         (Arc::clone(&connections), Arc::clone(&calls), UnixListener::bind(path).unwrap());
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
-            counted.fetch_add(1, Ordering::SeqCst);
+            connection_count.fetch_add(1, Ordering::SeqCst);
             // The preamble and a ping.
             if client.read_exact(&mut [0; 24]).await.is_err()
                 || client.write_all(&PONG).await.is_err()
             {
                 continue;
             }
-            let called = Arc::clone(&called);
+            let call_count = Arc::clone(&call_count);
             tokio::spawn(async move {
                 if client.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {
-                    called.fetch_add(1, Ordering::SeqCst);
+                    call_count.fetch_add(1, Ordering::SeqCst);
                 }
             });
         }
@@ -69,8 +69,8 @@ fn poisoned(path: &std::path::Path) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
 async fn a_call_that_ends_its_connection_arrives_as_often_as_its_row_says() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("poisoned.sock");
-    let (_, calls) = poisoned(&path);
-    let (routes, router, billing) = here();
+    let (_, calls) = start_poisoned_server(&path);
+    let (routes, router, billing) = local_router();
     for (retries, arrives) in [(0, 1), (2, 3)] {
         routes.set(
             "billing",
@@ -99,7 +99,7 @@ async fn a_server_that_closes_at_once_is_dialled_now_and_then() {
     let http = format!("http://{}/billing", tcp.local_addr().unwrap());
     let dials = Arc::<AtomicUsize>::default();
     for strategy in ["unix", "http"] {
-        let (routes, router, billing) = here();
+        let (routes, router, billing) = local_router();
         let endpoint = if strategy == "unix" { path.to_str().unwrap() } else { &http };
         routes.set("billing", strategy, Some(endpoint), "{}");
         router.reload().await.unwrap();
@@ -149,22 +149,22 @@ async fn a_server_that_closes_at_once_is_dialled_now_and_then() {
 }
 
 /// Returns a TCP listener that never accepts, with a full backlog.
-async fn full() -> (tokio::net::TcpListener, Vec<tokio::task::JoinHandle<()>>) {
+async fn full_backlog_listener() -> (tokio::net::TcpListener, Vec<tokio::task::JoinHandle<()>>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
-    let mut waiting = Vec::new();
+    let mut streams = Vec::new();
     loop {
         match tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
             Ok(stream) => {
                 let stream = stream.unwrap();
-                waiting.push(tokio::spawn(async move {
+                streams.push(tokio::spawn(async move {
                     let _held = stream;
                     std::future::pending().await
                 }));
             }
-            Err(_full) => return (listener, waiting),
+            Err(_full) => return (listener, streams),
         }
     }
 }
@@ -174,9 +174,10 @@ async fn a_time_limit_that_ends_before_a_connection_is_there_has_sent_nothing() 
     let dir = tempfile::tempdir().unwrap();
     let unix = dir.path().join("silent.sock");
     let _unix = std::os::unix::net::UnixListener::bind(&unix).unwrap();
-    let (udp, (tcp, _waiting)) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), full().await);
+    let (udp, (tcp, _streams)) =
+        (UdpSocket::bind("127.0.0.1:0").await.unwrap(), full_backlog_listener().await);
     let (quic, tcp) = (udp.local_addr().unwrap().to_string(), tcp.local_addr().unwrap());
-    let (routes, router, billing) = here();
+    let (routes, router, billing) = local_router();
     for (strategy, endpoint) in [
         ("unix", unix.display().to_string()),
         ("quic", quic.clone()),
@@ -226,7 +227,7 @@ enum RelayError {
 struct Nested(Arc<AtomicUsize>);
 
 impl Nested {
-    fn fails(&self) -> Error {
+    fn fail(&self) -> Error {
         self.0.fetch_add(1, Ordering::SeqCst);
         // Looks like the error of a call of the same name that did not leave this process.
         Error::new(ErrorKind::Connect, "relay.plain", "nobody there")
@@ -235,11 +236,11 @@ impl Nested {
 
 impl Relay for Nested {
     async fn plain(&self) -> Result<u64, Error> {
-        Err(self.fails())
+        Err(self.fail())
     }
 
     async fn wrapped(&self) -> Result<u64, RelayError> {
-        Err(self.fails().into())
+        Err(self.fail().into())
     }
 }
 
@@ -269,7 +270,7 @@ async fn the_error_of_a_nested_call_is_an_answer_on_every_strategy() {
         ("mcp", address("mcp"), &pin),
         ("mcp", format!("http://{}/mcp", address("http")), ""),
     ] {
-        let (routes, router, _) = here();
+        let (routes, router, _) = local_router();
         register!(router, Relay => Nested(Arc::clone(&runs))).unwrap();
         let endpoint = Some(&*endpoint).filter(|endpoint| !endpoint.is_empty());
         routes.set(
@@ -313,11 +314,11 @@ async fn a_request_that_a_server_of_tools_refuses_for_its_size_is_answered_at_on
         (server.address("mcp").unwrap().to_owned(), &*pin),
         (format!("http://{}/mcp", server.address("http").unwrap()), r#""tool_name":"echo""#),
     ] {
-        let (routes, router, _) = here();
+        let (routes, router, _) = local_router();
         routes.set("echo", "mcp", Some(&endpoint), &format!("{{{config}}}"));
         router.reload().await.unwrap();
         for large in [&crowd, &long] {
-            let call = tokio::time::timeout(PATIENCE, router.call("echo", large.clone()));
+            let call = tokio::time::timeout(TIMEOUT, router.call("echo", large.clone()));
             let error = call.await.expect("it is answered").unwrap_err();
             assert_eq!(
                 (error.kind(), error.sent()),
@@ -351,11 +352,11 @@ async fn a_request_over_the_limit_of_a_server_of_http_is_refused_at_once() {
         ("http", format!("http://{address}/echo"), "{}"),
         ("mcp", format!("http://{address}/mcp"), r#"{"tool_name":"echo"}"#),
     ] {
-        let (routes, router, _) = here();
+        let (routes, router, _) = local_router();
         routes.set("echo", strategy, Some(&endpoint), config);
         router.reload().await.unwrap();
         for _ in 0..3 {
-            let call = tokio::time::timeout(PATIENCE, router.call("echo", large.clone()));
+            let call = tokio::time::timeout(TIMEOUT, router.call("echo", large.clone()));
             let error = call.await.expect("it is answered").unwrap_err();
             assert_eq!(
                 (error.kind(), error.sent()),
@@ -378,7 +379,7 @@ async fn a_413_of_a_server_that_is_not_ours_says_nothing_of_the_call() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}/echo", listener.local_addr().unwrap());
     tokio::spawn(axum::serve(listener, app).into_future());
-    let (routes, router, _) = here();
+    let (routes, router, _) = local_router();
     routes.set("echo", "http", Some(&endpoint), "{}");
     router.reload().await.unwrap();
     let error = router.call("echo", "x").await.unwrap_err();
@@ -387,7 +388,7 @@ async fn a_413_of_a_server_that_is_not_ours_says_nothing_of_the_call() {
 
 /// Starts an MCP server over HTTP with sessions, which refuses unknown sessions with status
 /// `unknown`, and calls of the tool `odd` with status 400.
-async fn forgetful(
+async fn start_forgetful_server(
     unknown: u16,
     sessions: Arc<AtomicUsize>,
     calls: Arc<AtomicUsize>,
@@ -395,9 +396,9 @@ async fn forgetful(
     use axum::http::{HeaderMap, StatusCode};
     let unknown = StatusCode::from_u16(unknown).unwrap();
     use serde_json::{Value, json};
-    let answer = async move |headers: HeaderMap, body: String| {
+    let handler = async move |headers: HeaderMap, body: String| {
         let message: Value = serde_json::from_str(&body).unwrap();
-        let known = headers
+        let is_known = headers
             .get("mcp-session-id")
             .is_some_and(|id| id == sessions.load(Ordering::SeqCst).to_string().as_str());
         let mut out = HeaderMap::new();
@@ -410,7 +411,7 @@ async fn forgetful(
                 json!({ "protocolVersion": "2025-06-18", "capabilities": { "tools": {} },
                     "serverInfo": { "name": "forgetful", "version": "1" } })
             }
-            _ if !known => return (unknown, out, "unknown session".to_owned()),
+            _ if !is_known => return (unknown, out, "unknown session".to_owned()),
             Some("tools/call") => {
                 calls.fetch_add(1, Ordering::SeqCst);
                 if message["params"]["name"] == "odd" {
@@ -421,10 +422,10 @@ async fn forgetful(
             Some("ping") => json!({}),
             _ => return (StatusCode::ACCEPTED, HeaderMap::new(), String::new()),
         };
-        let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result });
-        (StatusCode::OK, out, answer.to_string())
+        let response = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result });
+        (StatusCode::OK, out, response.to_string())
     };
-    let app = axum::Router::new().route("/mcp", axum::routing::post(answer));
+    let app = axum::Router::new().route("/mcp", axum::routing::post(handler));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -438,9 +439,9 @@ async fn a_session_that_its_server_has_forgotten_is_begun_anew_and_a_refused_cal
         let (sessions, calls) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let endpoint = format!(
             "http://{}/mcp",
-            forgetful(unknown, Arc::clone(&sessions), Arc::clone(&calls)).await
+            start_forgetful_server(unknown, Arc::clone(&sessions), Arc::clone(&calls)).await
         );
-        let (routes, router, _) = here();
+        let (routes, router, _) = local_router();
         routes.set("fine", "mcp", Some(&endpoint), r#"{"tool_name":"fine"}"#);
         routes.set("odd", "mcp", Some(&endpoint), r#"{"tool_name":"odd"}"#);
         router.reload().await.unwrap();

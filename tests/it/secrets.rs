@@ -47,28 +47,28 @@ impl World {
     }
 
     /// Waits until calls succeed, without a reload.
-    async fn until_answered(&self) {
-        let answered = async {
+    async fn wait_until_answered(&self) {
+        let waiting = async {
             while self.billing.quote("abc").await != Ok(3) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), answered).await.expect("within 20 s");
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("within 20 s");
     }
 }
 
 #[tokio::test]
 async fn a_secret_that_is_renewed_in_its_file_is_used_without_a_reload() {
     let world = World::new("new-token", Some("Bearer old-token\n")).await;
-    let refused = connectivity(world.billing.quote("abc").await.unwrap_err());
-    assert_eq!(refused.kind(), ErrorKind::Unauthenticated);
+    let error = connectivity(world.billing.quote("abc").await.unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
     std::fs::write(&world.secret, "Bearer new-token\n").unwrap();
-    world.until_answered().await;
+    world.wait_until_answered().await;
 
     std::fs::remove_file(&world.secret).unwrap();
     world.router.reload().await.unwrap();
     assert_eq!(world.billing.quote("abc").await, Ok(3), "the last good route stays");
-    let why = bad(&world.router.inspect());
+    let why = bad_row_reason(&world.router.inspect());
     assert!(why.contains("authorization") && why.contains("cannot be read"), "{why}");
     assert!(!format!("{:?}", world.router.inspect()).contains("new-token"));
 }
@@ -76,15 +76,15 @@ async fn a_secret_that_is_renewed_in_its_file_is_used_without_a_reload() {
 #[tokio::test]
 async fn a_row_whose_secret_is_not_there_is_bad_until_the_file_comes() {
     let world = World::new("token", None).await;
-    let refused = connectivity(world.billing.quote("abc").await.unwrap_err());
-    assert_eq!(refused.kind(), ErrorKind::RouteInvalid);
-    assert!(bad(&world.router.inspect()).contains("cannot be read"));
+    let error = connectivity(world.billing.quote("abc").await.unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::RouteInvalid);
+    assert!(bad_row_reason(&world.router.inspect()).contains("cannot be read"));
     std::fs::write(&world.secret, "Bearer token").unwrap();
-    world.until_answered().await;
+    world.wait_until_answered().await;
     assert_eq!(world.router.inspect().route("billing").unwrap().state, RouteState::InForce);
 }
 
-fn bad(inspection: &Inspection) -> String {
+fn bad_row_reason(inspection: &Inspection) -> String {
     match &inspection.route("billing").unwrap().state {
         RouteState::Bad { why, .. } => why.clone(),
         state => panic!("{state:?}"),

@@ -32,7 +32,9 @@ impl TestServer {
         router
             .register_raw("count", async |bytes: Bytes| Ok(Bytes::from(bytes.len().to_string())))
             .unwrap();
-        router.register_raw("fill", async |bytes: Bytes| Ok(object(asked(&bytes)))).unwrap();
+        router
+            .register_raw("fill", async |bytes: Bytes| Ok(object(requested_length(&bytes))))
+            .unwrap();
         let tls = Tls::self_signed(["localhost"]).unwrap();
         let (dir, pin) = (tempfile::tempdir().unwrap(), tls.pin_sha256());
         let raw = |mcp: connectivity_core::Mcp| {
@@ -88,7 +90,7 @@ fn object(length: usize) -> Bytes {
     object.into()
 }
 
-fn asked(bytes: &[u8]) -> usize {
+fn requested_length(bytes: &[u8]) -> usize {
     std::str::from_utf8(bytes)
         .unwrap()
         .trim_start_matches(r#"{"length":"#)
@@ -110,7 +112,7 @@ async fn fill(client: &Router, length: usize) -> Result<(), Error> {
 }
 
 /// Asserts that the error names the limit and that later calls succeed.
-async fn refused(
+async fn assert_refused(
     strategy: &str,
     client: &Router,
     result: Result<(), Error>,
@@ -125,7 +127,7 @@ async fn refused(
 
 /// Returns the largest request that a server accepts whatever the row allows, the smallest that it
 /// refuses, and the limit that its error names.
-fn requests(strategy: &str) -> (usize, usize, usize) {
+fn request_limits(strategy: &str) -> (usize, usize, usize) {
     match strategy {
         "http" | "unix" | "quic" => (LIMIT, LIMIT + 1, LIMIT),
         _ => (MCP_MESSAGE - MCP_ENVELOPE, MCP_MESSAGE, MCP_MESSAGE),
@@ -137,9 +139,9 @@ async fn a_request_over_the_limit_of_its_row_does_not_leave() {
     let server = TestServer::start().await;
     for strategy in STRATEGIES {
         let client = server.client(strategy, "");
-        let (passes, _, _) = requests(strategy);
-        assert_eq!(count(&client, passes).await, Ok(()), "{strategy}");
-        refused(strategy, &client, count(&client, LIMIT + 1).await, Sent::No, LIMIT).await;
+        let (accepted, _, _) = request_limits(strategy);
+        assert_eq!(count(&client, accepted).await, Ok(()), "{strategy}");
+        assert_refused(strategy, &client, count(&client, LIMIT + 1).await, Sent::No, LIMIT).await;
     }
 }
 
@@ -148,10 +150,11 @@ async fn a_request_over_the_limit_of_the_server_does_not_run() {
     let server = TestServer::start().await;
     for strategy in STRATEGIES {
         let client = server.client(strategy, r#","max_request_bytes":67108864"#);
-        let (passes, over, limit) = requests(strategy);
-        assert_eq!(count(&client, passes).await, Ok(()), "{strategy}");
-        refused(strategy, &client, count(&client, over).await, Sent::No, limit).await;
-        refused(strategy, &client, count(&client, LIMIT + (1 << 20)).await, Sent::No, limit).await;
+        let (accepted, too_large, limit) = request_limits(strategy);
+        assert_eq!(count(&client, accepted).await, Ok(()), "{strategy}");
+        assert_refused(strategy, &client, count(&client, too_large).await, Sent::No, limit).await;
+        assert_refused(strategy, &client, count(&client, LIMIT + (1 << 20)).await, Sent::No, limit)
+            .await;
     }
 }
 
@@ -161,8 +164,8 @@ async fn a_reply_over_the_limit_is_refused_where_it_is_read() {
     for strategy in ["http", "unix", "quic"] {
         let client = server.client(strategy, "");
         assert_eq!(fill(&client, LIMIT).await, Ok(()), "{strategy}");
-        refused(strategy, &client, fill(&client, LIMIT + 1).await, Sent::Yes, LIMIT).await;
-        refused(strategy, &client, fill(&client, 2 * LIMIT).await, Sent::Yes, LIMIT).await;
+        assert_refused(strategy, &client, fill(&client, LIMIT + 1).await, Sent::Yes, LIMIT).await;
+        assert_refused(strategy, &client, fill(&client, 2 * LIMIT).await, Sent::Yes, LIMIT).await;
     }
 }
 
@@ -174,7 +177,7 @@ async fn a_row_says_how_large_a_reply_may_be() {
         let limit = if strategy.starts_with("mcp") { 1 << 20 } else { LIMIT + 1 };
         let client = server.client(strategy, &format!(r#","max_reply_bytes":{limit}"#));
         assert_eq!(fill(&client, limit).await, Ok(()), "{strategy}");
-        refused(strategy, &client, fill(&client, limit + 1).await, Sent::Yes, limit).await;
+        assert_refused(strategy, &client, fill(&client, limit + 1).await, Sent::Yes, limit).await;
     }
 }
 
@@ -185,8 +188,8 @@ async fn a_message_of_mcp_that_is_far_over_the_limit_of_its_reply_is_not_read() 
         let client = server.client(strategy, r#","max_reply_bytes":1048576"#);
         // A message contains its result twice. A message of three times the limit is skipped, so it
         // cannot be matched to its call.
-        let refused = fill(&client, 2 << 20).await.expect_err(strategy);
-        assert_eq!(refused.kind(), ErrorKind::TooLarge, "{strategy}: {refused}");
+        let error = fill(&client, 2 << 20).await.expect_err(strategy);
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{strategy}: {error}");
         assert_eq!(count(&client, 100).await, Ok(()), "{strategy}: the next call goes through");
     }
 }

@@ -46,9 +46,9 @@ impl World {
             _ => config.to_owned(),
         };
         let word = strategy.split(' ').next().unwrap();
-        let reached = server.address(word).unwrap();
+        let bound = server.address(word).unwrap();
         let endpoint =
-            if word == "http" { format!("http://{reached}/billing") } else { reached.to_owned() };
+            if word == "http" { format!("http://{bound}/billing") } else { bound.to_owned() };
         let routes = MemoryRoutes::new();
         routes.set("billing", word, Some(&endpoint), &config);
         let echo =
@@ -123,13 +123,13 @@ fn connectivity(error: BillingError) -> Error {
     }
 }
 
-async fn until(mut reached: impl FnMut() -> bool) {
-    let patience = tokio::time::timeout(Duration::from_secs(20), async {
-        while !reached() {
+async fn wait_until(mut condition: impl FnMut() -> bool) {
+    let waiting = tokio::time::timeout(Duration::from_secs(20), async {
+        while !condition() {
             tokio::task::yield_now().await;
         }
     });
-    patience.await.expect("within 20 s");
+    waiting.await.expect("within 20 s");
 }
 
 #[tokio::test]
@@ -244,10 +244,10 @@ async fn dropping_the_call_ends_the_work_there_but_not_with_no_cancel() {
         tokio::select! {
             _ = &mut sleeping => panic!("it sleeps an hour"),
             _ = &mut auditing => panic!("not before both began"),
-            () = until(|| journal.began() == 2) => {}
+            () = wait_until(|| journal.began() == 2) => {}
         }
         drop((sleeping, auditing));
-        until(|| journal.ended() == 1).await;
+        wait_until(|| journal.ended() == 1).await;
         let start = std::time::Instant::now();
         world.stop(Duration::from_secs(60)).await;
         assert!(
@@ -270,7 +270,7 @@ async fn a_shutdown_answers_what_is_in_flight_and_always_returns() {
         };
         let calls: Vec<_> = (0..20).map(|_| call(300)).collect();
         let stuck = call(3_600_000);
-        until(|| journal.began() == 21).await;
+        wait_until(|| journal.began() == 21).await;
         world.stop(Duration::from_secs(2)).await;
         for call in calls {
             assert_eq!(call.await.unwrap(), Ok(()), "{}", world.strategy);
@@ -299,8 +299,8 @@ async fn a_server_that_comes_back_is_found_without_a_manual_step() {
         assert!(world.billing.quote("x").await.is_ok());
         world.stop(Duration::from_secs(1)).await;
         assert!(world.billing.quote("x").await.is_err(), "{}", world.strategy);
-        let shown = format!("{:?}", world.client.inspect().route("billing").unwrap().transport);
-        assert!(shown.contains("Failed"), "{}: {shown}", world.strategy);
+        let state = format!("{:?}", world.client.inspect().route("billing").unwrap().transport);
+        assert!(state.contains("Failed"), "{}: {state}", world.strategy);
         let word = world.strategy.split(' ').next().unwrap();
         world.server = Some(serve(&world.server_router, word, &world.address(), &world.tls).await);
         assert_eq!(world.billing.quote("abc").await, Ok(3), "{}", world.strategy);
@@ -319,10 +319,10 @@ async fn a_connection_that_broke_comes_back_without_a_call() {
             format!("{:?}", world.client.inspect().route("billing").unwrap().transport)
         };
         world.stop(Duration::from_secs(1)).await;
-        until(|| state(&world).contains("Failed")).await;
+        wait_until(|| state(&world).contains("Failed")).await;
         let word = world.strategy.split(' ').next().unwrap();
         world.server = Some(serve(&world.server_router, word, &world.address(), &world.tls).await);
-        until(|| state(&world) == "Some(Connected)").await;
+        wait_until(|| state(&world) == "Some(Connected)").await;
     }
 }
 
@@ -336,7 +336,7 @@ async fn a_drain_serves_large_calls_or_refuses_them_unsent() {
         for _ in 0..3 {
             let callers: Vec<_> =
                 (0..4).map(|_| tokio::spawn(large_calls(world.client.clone()))).collect();
-            until(|| world.client.inspect().route("echo").unwrap().in_flight > 0).await;
+            wait_until(|| world.client.inspect().route("echo").unwrap().in_flight > 0).await;
             world.stop(Duration::from_secs(30)).await;
             for caller in callers {
                 let error = caller.await.unwrap();
@@ -404,8 +404,8 @@ async fn every_call_gets_its_own_answer() {
             })
             .collect();
         for call in calls {
-            let (right, n) = call.await.unwrap();
-            assert!(right, "{}: call {n}", world.strategy);
+            let (matches, n) = call.await.unwrap();
+            assert!(matches, "{}: call {n}", world.strategy);
         }
     }
 }
@@ -419,7 +419,7 @@ async fn calls_that_are_dropped_leave_nothing_behind() {
             drop_two_of_three(&world).await;
         }
         assert!(world.billing.quote("x").await.is_ok());
-        until(|| world.client.inspect().route("billing").unwrap().in_flight == 0).await;
+        wait_until(|| world.client.inspect().route("billing").unwrap().in_flight == 0).await;
         let start = std::time::Instant::now();
         world.stop(Duration::from_secs(60)).await;
         assert!(start.elapsed() < Duration::from_secs(30), "{}: work was left", world.strategy);

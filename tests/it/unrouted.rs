@@ -44,7 +44,7 @@ impl World {
     }
 
     /// Returns a router whose calls of both services arrive here over a socket.
-    async fn outside(&self, dir: &tempfile::TempDir) -> (Server, Router) {
+    async fn remote_router(&self, dir: &tempfile::TempDir) -> (Server, Router) {
         let path = dir.path().join("here.sock").display().to_string();
         let server = Server::builder(&self.here)
             .expose(["billing", "gate"])
@@ -58,13 +58,13 @@ impl World {
         (server, router(&routes))
     }
 
-    async fn began(&self, calls: usize) {
-        let began = async {
+    async fn wait_for_calls(&self, calls: usize) {
+        let waiting = async {
             while self.shop.journal.began() < calls {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), began).await.expect("within 20 s");
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("within 20 s");
     }
 
     async fn row(&self, name: &str) {
@@ -77,12 +77,12 @@ impl World {
     }
 }
 
-fn raw(router: &Router) -> JoinHandle<Result<Bytes, Error>> {
+fn call_gate(router: &Router) -> JoinHandle<Result<Bytes, Error>> {
     let router = router.clone();
     tokio::spawn(async move { router.call("gate", "x").await })
 }
 
-fn is_over(error: &Error) -> bool {
+fn is_over_limit(error: &Error) -> bool {
     (error.kind(), error.sent()) == (ErrorKind::Overloaded, Sent::No)
 }
 
@@ -96,14 +96,14 @@ fn connectivity(error: BillingError) -> Error {
 #[tokio::test]
 async fn a_row_counts_calls_of_a_raw_service_that_began_before_it_was_there() {
     let (world, dir) = (World::new().await, tempfile::tempdir().unwrap());
-    let (_server, outside) = world.outside(&dir).await;
-    let calls = [raw(&world.here), raw(&world.here), raw(&outside)];
-    world.began(3).await;
+    let (_server, remote_router) = world.remote_router(&dir).await;
+    let calls = [call_gate(&world.here), call_gate(&world.here), call_gate(&remote_router)];
+    world.wait_for_calls(3).await;
     world.row("gate").await;
     assert_eq!(world.in_flight("gate"), 3);
-    for caller in [&world.here, &outside] {
+    for caller in [&world.here, &remote_router] {
         assert!(
-            is_over(&caller.call("gate", "x").await.unwrap_err()),
+            is_over_limit(&caller.call("gate", "x").await.unwrap_err()),
             "three run, the row allows one"
         );
     }
@@ -118,23 +118,23 @@ async fn a_row_counts_calls_of_a_raw_service_that_began_before_it_was_there() {
 #[tokio::test]
 async fn a_row_counts_calls_from_outside_and_of_no_cancel_methods_that_began_before_it_was_there() {
     let (world, dir) = (World::new().await, tempfile::tempdir().unwrap());
-    let (_server, outside) = world.outside(&dir).await;
-    let (local, remote) = (BillingClient::new(&world.here), BillingClient::new(&outside));
-    let own = local.clone();
-    let audit = tokio::spawn(async move { own.audit(3_600_000).await });
-    world.began(1).await;
+    let (_server, remote_router) = world.remote_router(&dir).await;
+    let (local, remote) = (BillingClient::new(&world.here), BillingClient::new(&remote_router));
+    let billing = local.clone();
+    let audit = tokio::spawn(async move { billing.audit(3_600_000).await });
+    world.wait_for_calls(1).await;
     // `audit` is `no_cancel`: its work continues.
     audit.abort();
     let sleep = tokio::spawn(async move { remote.sleep(3_600_000).await });
-    world.began(2).await;
+    world.wait_for_calls(2).await;
     world.row("billing").await;
     assert_eq!(world.in_flight("billing"), 2);
-    assert!(is_over(&connectivity(local.quote("abc").await.unwrap_err())));
+    assert!(is_over_limit(&connectivity(local.quote("abc").await.unwrap_err())));
     sleep.abort();
     while world.in_flight("billing") > 1 {
         tokio::task::yield_now().await;
     }
-    assert!(is_over(&connectivity(local.quote("abc").await.unwrap_err())), "the audit runs");
+    assert!(is_over_limit(&connectivity(local.quote("abc").await.unwrap_err())), "the audit runs");
 }
 
 /// The fast path does not count calls, as `docs/configuration.md` says.
@@ -142,16 +142,16 @@ async fn a_row_counts_calls_from_outside_and_of_no_cancel_methods_that_began_bef
 async fn a_row_does_not_count_calls_that_went_straight_to_the_implementation() {
     let world = World::new().await;
     let billing = BillingClient::new(&world.here);
-    let own = billing.clone();
-    let straight = tokio::spawn(async move { own.sleep(3_600_000).await });
-    world.began(1).await;
+    let caller = billing.clone();
+    let straight = tokio::spawn(async move { caller.sleep(3_600_000).await });
+    world.wait_for_calls(1).await;
     world.row("billing").await;
     assert_eq!(world.in_flight("billing"), 0);
-    let own = billing.clone();
-    let counted = tokio::spawn(async move { own.sleep(3_600_000).await });
-    world.began(2).await;
+    let caller = billing.clone();
+    let counted = tokio::spawn(async move { caller.sleep(3_600_000).await });
+    world.wait_for_calls(2).await;
     assert_eq!(world.in_flight("billing"), 1);
-    assert!(is_over(&connectivity(billing.quote("abc").await.unwrap_err())));
+    assert!(is_over_limit(&connectivity(billing.quote("abc").await.unwrap_err())));
     straight.abort();
     counted.abort();
 }
@@ -159,8 +159,8 @@ async fn a_row_does_not_count_calls_that_went_straight_to_the_implementation() {
 #[tokio::test]
 async fn closing_a_router_waits_for_calls_without_a_row() {
     let world = World::new().await;
-    let call = raw(&world.here);
-    world.began(1).await;
+    let call = call_gate(&world.here);
+    world.wait_for_calls(1).await;
     assert_eq!(world.here.close(Duration::ZERO).await, 1, "it runs");
     world.gate.add_permits(1);
     assert_eq!(call.await.unwrap().unwrap(), "");

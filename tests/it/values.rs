@@ -210,9 +210,9 @@ pub enum Other {
 
 /// Records the argument that the implementation received, in its `Debug` form.
 #[derive(Clone, Debug, Default)]
-pub struct Given(Arc<Mutex<String>>);
+pub struct Recorder(Arc<Mutex<String>>);
 
-impl Given {
+impl Recorder {
     fn back<T: Debug>(&self, value: T) -> Result<T, Error> {
         *self.0.lock().unwrap() = format!("{value:?}");
         Ok(value)
@@ -225,7 +225,7 @@ impl Given {
 
 /// Which encodings can carry a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Way {
+enum Encodings {
     /// Both codecs.
     Both,
     /// A row without `codec`, but not JSON.
@@ -238,7 +238,7 @@ const STRATEGIES: [&str; 3] = ["unix", "http", "quic"];
 
 struct TestServer {
     _server: Server,
-    given: Given,
+    recorder: Recorder,
     strategy: &'static str,
     address: String,
     pin: String,
@@ -247,8 +247,8 @@ struct TestServer {
 impl TestServer {
     async fn new(strategy: &'static str) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let (router, given) = (router(&MemoryRoutes::new()), Given::default());
-        register!(router, Values => given.clone()).unwrap();
+        let (router, recorder) = (router(&MemoryRoutes::new()), Recorder::default());
+        register!(router, Values => recorder.clone()).unwrap();
         let unix = format!(
             "@connectivity-values-{}-{}",
             std::process::id(),
@@ -264,7 +264,7 @@ impl TestServer {
         };
         let server = builder.start().await.unwrap();
         let address = server.address(strategy).unwrap().to_owned();
-        Self { _server: server, given, strategy, address, pin: pin.to_string() }
+        Self { _server: server, recorder, strategy, address, pin: pin.to_string() }
     }
 
     fn client(&self, codec: Option<&str>) -> ValuesClient {
@@ -298,39 +298,39 @@ impl TestServer {
 
 /// Asserts that the implementation received `value` and the caller got it back, or that the call
 /// failed with a typed error.
-fn judge<T>(
+fn check<T>(
     server: &TestServer,
-    what: &str,
+    label: &str,
     value: &T,
-    way: Way,
+    encodings: Encodings,
     json: bool,
     result: Result<T, Error>,
 ) where
     T: Debug + Serialize + DeserializeOwned,
 {
-    let what = format!("{what}, {}, json {json}: {value:?}", server.strategy);
-    let given = server.given.last();
-    let may_fail = way == Way::Neither || json && way == Way::NotJson;
+    let label = format!("{label}, {}, json {json}: {value:?}", server.strategy);
+    let received = server.recorder.last();
+    let may_fail = encodings == Encodings::Neither || json && encodings == Encodings::NotJson;
     match result {
         Ok(back) => {
-            assert!(!may_fail, "{what} came as {back:?}");
+            assert!(!may_fail, "{label} came as {back:?}");
             assert_eq!(
-                (given, format!("{back:?}")),
+                (received, format!("{back:?}")),
                 (format!("{value:?}"), format!("{value:?}")),
-                "{what}"
+                "{label}"
             );
         }
         Err(error) => {
-            assert!(may_fail, "{what}: {error}");
+            assert!(may_fail, "{label}: {error}");
             let typed = [ErrorKind::Encode, ErrorKind::Decode, ErrorKind::Internal];
-            assert!(typed.contains(&error.kind()), "{what}: {error}");
-            assert!(!error.message().contains("4111"), "{what}: {error}");
+            assert!(typed.contains(&error.kind()), "{label}: {error}");
+            assert!(!error.message().contains("4111"), "{label}: {error}");
         }
     }
 }
 
 macro_rules! table {
-    ($($name:ident: $type:ty, $way:ident, [$($value:expr),+];)+) => {
+    ($($name:ident: $type:ty, $encodings:ident, [$($value:expr),+];)+) => {
         #[service]
         pub trait Values {
             $(async fn $name(&self, value: $type, after: u8) -> Result<$type, Error>;)+
@@ -340,7 +340,7 @@ macro_rules! table {
             async fn power_of_two(&self, exponent: u32) -> Result<u128, Error>;
         }
 
-        impl Values for Given {
+        impl Values for Recorder {
             $(async fn $name(&self, value: $type, after: u8) -> Result<$type, Error> {
                 assert_eq!(after, 77);
                 self.back(value)
@@ -374,7 +374,7 @@ macro_rules! table {
                     $($({
                         let value: $type = $value;
                         let result = client.$name(value.clone(), 77).await;
-                        judge(&server, stringify!($name), &value, Way::$way, json, result);
+                        check(&server, stringify!($name), &value, Encodings::$encodings, json, result);
                     })+)+
                 }
             }
@@ -431,20 +431,20 @@ async fn many_small_elements_arrive() {
     for strategy in STRATEGIES {
         let server = TestServer::new(strategy).await;
         for codec in [None, Some("json")] {
-            let (remote, local) = (server.client(codec), ValuesClient::direct(Given::default()));
-            let what = format!("{COUNT} over {strategy}, {codec:?}");
+            let (remote, local) = (server.client(codec), ValuesClient::direct(Recorder::default()));
+            let label = format!("{COUNT} over {strategy}, {codec:?}");
             // `assert_eq!` would print all of them.
             assert!(
                 remote.seats(COUNT).await.unwrap() == local.seats(COUNT).await.unwrap(),
-                "{what}"
+                "{label}"
             );
             assert!(
                 remote.pairs(COUNT).await.unwrap() == local.pairs(COUNT).await.unwrap(),
-                "{what}"
+                "{label}"
             );
             assert!(
                 remote.lists(COUNT).await.unwrap() == local.lists(COUNT).await.unwrap(),
-                "{what}"
+                "{label}"
             );
         }
     }

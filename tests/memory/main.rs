@@ -36,8 +36,8 @@ async fn answers_that_nobody_reads_hold_up_the_calls_that_would_make_more() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("far.sock").display().to_string();
     let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
-    let began = Arc::<AtomicUsize>::default();
-    let count = Arc::clone(&began);
+    let started = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&started);
     let large = move |_| {
         count.fetch_add(1, Ordering::SeqCst);
         async { Ok(Bytes::from(vec![7; 1 << 20])) }
@@ -64,7 +64,7 @@ async fn answers_that_nobody_reads_hold_up_the_calls_that_would_make_more() {
     for _ in 0..50 {
         client.call("echo", "x").await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let now = began.load(Ordering::SeqCst);
+        let now = started.load(Ordering::SeqCst);
         if now > 0 && now == seen {
             break;
         }
@@ -75,7 +75,7 @@ async fn answers_that_nobody_reads_hold_up_the_calls_that_would_make_more() {
     // Calls that were held up start as replies are read.
     let mut read = vec![0; 1 << 20];
     let reading = async {
-        while began.load(Ordering::SeqCst) < 1000 {
+        while started.load(Ordering::SeqCst) < 1000 {
             greedy.read_exact(&mut read).await.unwrap();
         }
     };
@@ -106,10 +106,10 @@ async fn a_server_that_pings_without_end_and_does_not_read_fills_nobodys_memory(
 
 /// Starts an HTTP server with `echo`, and with `large`, whose replies exceed the socket buffers and
 /// whose calls are counted.
-async fn http() -> (Server, String, Arc<AtomicUsize>) {
+async fn start_http_server() -> (Server, String, Arc<AtomicUsize>) {
     let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
-    let began = Arc::<AtomicUsize>::default();
-    let count = Arc::clone(&began);
+    let started = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&started);
     let large = move |_| {
         count.fetch_add(1, Ordering::SeqCst);
         async { Ok(Bytes::from(vec![7; 16 << 20])) }
@@ -123,7 +123,7 @@ async fn http() -> (Server, String, Arc<AtomicUsize>) {
         .await
         .unwrap();
     let address = server.address("http").unwrap().to_owned();
-    (server, address, began)
+    (server, address, started)
 }
 
 fn head(name: &str, length: usize) -> Vec<u8> {
@@ -133,7 +133,7 @@ fn head(name: &str, length: usize) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_over_http_that_nobody_reads_hold_up_the_calls_that_would_make_more() {
     let _alone = ALONE.lock().await;
-    let (_server, address, began) = http().await;
+    let (_server, address, started) = start_http_server().await;
     let before = resident();
     let mut greedy = Vec::new();
     for _ in 0..80 {
@@ -147,7 +147,7 @@ async fn answers_over_http_that_nobody_reads_hold_up_the_calls_that_would_make_m
     let mut seen = 0;
     for _ in 0..50 {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let now = began.load(Ordering::SeqCst);
+        let now = started.load(Ordering::SeqCst);
         if now > 0 && now == seen {
             break;
         }
@@ -163,17 +163,17 @@ async fn answers_over_http_that_nobody_reads_hold_up_the_calls_that_would_make_m
         let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest))
             .await
             .expect("it ends");
-        if began.load(Ordering::SeqCst) > seen {
+        if started.load(Ordering::SeqCst) > seen {
             break;
         }
     }
-    assert!(began.load(Ordering::SeqCst) > seen, "{seen} began, and no more");
+    assert!(started.load(Ordering::SeqCst) > seen, "{seen} began, and no more");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_over_http_that_stop_fill_nobodys_memory() {
     let _alone = ALONE.lock().await;
-    let (_server, address, _) = http().await;
+    let (_server, address, _) = start_http_server().await;
     let before = resident();
     let piece = vec![7; 15 << 20];
     let mut stopped = Vec::new();

@@ -24,10 +24,10 @@ impl Identity {
     pub fn new(
         issuer: Option<&Ca>,
         name: &str,
-        change: impl FnOnce(&mut CertificateParams),
+        customize: impl FnOnce(&mut CertificateParams),
     ) -> Self {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        change(&mut params);
+        customize(&mut params);
         let key = KeyPair::generate().unwrap();
         let cert = match issuer {
             Some(issuer) => params.signed_by(&key, issuer),
@@ -52,7 +52,7 @@ impl Files {
     }
 
     /// Returns the config keys of a row that presents a client certificate.
-    pub fn shows(&self, client: &Identity) -> String {
+    pub fn client_identity(&self, client: &Identity) -> String {
         let (cert, key) =
             (self.write("client.pem", &client.cert), self.write("client.key", &client.key));
         format!(r#""client_cert_file":{cert:?},"client_key_file":{key:?}"#)
@@ -61,7 +61,7 @@ impl Files {
 
 pub fn pin_of(identity: &Identity) -> String {
     // An operator would run `openssl x509 -noout -fingerprint -sha256`.
-    let tls_file = Files::new();
-    let (cert, key) = (tls_file.write("c", &identity.cert), tls_file.write("k", &identity.key));
+    let files = Files::new();
+    let (cert, key) = (files.write("c", &identity.cert), files.write("k", &identity.key));
     connectivity_core::Tls::from_pem(cert, key).unwrap().pin_sha256()
 }

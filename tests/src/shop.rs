@@ -83,14 +83,14 @@ impl Journal {
 
 #[derive(Clone, Debug)]
 pub struct Shop {
-    pub place: &'static str,
+    pub name: &'static str,
     pub journal: Arc<Journal>,
     file: Option<Arc<File>>,
 }
 
 impl Shop {
-    pub fn at(place: &'static str) -> Self {
-        Self { place, journal: Arc::default(), file: None }
+    pub fn at(name: &'static str) -> Self {
+        Self { name, journal: Arc::default(), file: None }
     }
 
     /// Also appends each order to a file before anything else happens, so that the journal survives
@@ -117,7 +117,7 @@ impl Shop {
 impl Billing for Shop {
     async fn charge(&self, order: &str, cents: u64) -> Result<Receipt, BillingError> {
         self.note(order);
-        Ok(Receipt { id: order.to_owned(), cents, served_by: self.place.to_owned() })
+        Ok(Receipt { id: order.to_owned(), cents, served_by: self.name.to_owned() })
     }
 
     async fn quote(&self, order: &str) -> Result<u64, BillingError> {

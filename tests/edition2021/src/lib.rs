@@ -102,10 +102,10 @@ mod tests {
         for client in [direct.with_timeout(std::time::Duration::from_mins(1)), direct] {
             let path = PathBuf::new();
             let text = String::new();
-            let answer = client
+            let result = client
                 .many(1, None, vec![], &T(2), T(3), "", &[], &path, &path, &text, [0; 4], ())
                 .await;
-            assert_eq!(answer.map(|answer| answer.0), Ok(6));
+            assert_eq!(result.map(|result| result.0), Ok(6));
             assert_eq!(client.count("ab").await, Ok(2));
             assert_eq!(client.longest("a", "bc").await.as_deref(), Ok("bc"));
         }

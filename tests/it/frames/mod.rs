@@ -12,8 +12,8 @@ use tokio::net::UnixStream;
 use bytes::{PREAMBLE, frame, request};
 
 /// Encodes a request of `billing.sleep` with a JSON body.
-fn sleep(call: u64, number: u32, declares: bool, body: &[u8]) -> Vec<u8> {
-    let mut request = request(call, number, declares.then_some("billing.sleep"), body);
+fn sleep(call: u64, number: u32, declare: bool, body: &[u8]) -> Vec<u8> {
+    let mut request = request(call, number, declare.then_some("billing.sleep"), body);
     request[20] = 2;
     request
 }
@@ -43,16 +43,16 @@ impl World {
     async fn send(&self, bytes: &[u8], last: &[u8]) -> Vec<u8> {
         let mut stream = UnixStream::connect(&self.path).await.unwrap();
         let _ = stream.write_all(bytes).await;
-        let mut answer = Vec::new();
-        while !answer.ends_with(last) {
+        let mut reply = Vec::new();
+        while !reply.ends_with(last) {
             let read =
-                tokio::time::timeout(Duration::from_secs(20), stream.read_buf(&mut answer)).await;
+                tokio::time::timeout(Duration::from_secs(20), stream.read_buf(&mut reply)).await;
             match read.expect("the server answers or hangs up") {
                 Ok(read) if read > 0 => {}
                 _ => break,
             }
         }
-        answer
+        reply
     }
 }
 
@@ -61,8 +61,8 @@ async fn a_call_by_hand_is_answered() {
     let world = World::new().await;
     let bytes =
         [&PREAMBLE[..], &request(7, 0, Some("echo"), b"hi"), &request(8, 0, None, b"ho")].concat();
-    let answer = world.send(&bytes, b"\0ho").await;
-    assert_eq!(answer, [frame(2, 7, b"\0hi"), frame(2, 8, b"\0ho")].concat());
+    let reply = world.send(&bytes, b"\0ho").await;
+    assert_eq!(reply, [frame(2, 7, b"\0hi"), frame(2, 8, b"\0ho")].concat());
 }
 
 #[tokio::test]
@@ -86,9 +86,9 @@ async fn what_is_no_protocol_ends_its_connection_and_no_other() {
         assert!(world.send(&hostile, b"never").await.is_empty(), "{hostile:?}");
     }
     neighbour.write_all(&request(1, 0, Some("echo"), b"hi")).await.unwrap();
-    let mut answer = [0; 19];
-    neighbour.read_exact(&mut answer).await.unwrap();
-    assert_eq!(answer[..], frame(2, 1, b"\0hi"));
+    let mut reply = [0; 19];
+    neighbour.read_exact(&mut reply).await.unwrap();
+    assert_eq!(reply[..], frame(2, 1, b"\0hi"));
 }
 
 #[tokio::test]
@@ -103,13 +103,13 @@ async fn what_cannot_be_served_is_an_error_of_its_call_and_the_connection_goes_o
         (frame(9, 1, b"an item"), "unimplemented"),
         (frame(11, 1, b"credit"), "unimplemented"),
     ] {
-        let answer = world.send(&[&PREAMBLE[..], &hostile, &last].concat(), b"\0hi").await;
-        let text = String::from_utf8_lossy(&answer);
+        let reply = world.send(&[&PREAMBLE[..], &hostile, &last].concat(), b"\0hi").await;
+        let text = String::from_utf8_lossy(&reply);
         assert!(text.contains(kind) && text.ends_with("\0hi"), "{kind}: {text}");
     }
     for skipped in [frame(200, 1, b"of a later version"), frame(4, 77, b""), frame(7, 1, b"")] {
-        let answer = world.send(&[&PREAMBLE[..], &skipped, &last].concat(), b"\0hi").await;
-        assert_eq!(answer, frame(2, 99, b"\0hi"));
+        let reply = world.send(&[&PREAMBLE[..], &skipped, &last].concat(), b"\0hi").await;
+        assert_eq!(reply, frame(2, 99, b"\0hi"));
     }
 }
 
@@ -124,14 +124,14 @@ async fn a_client_that_reads_nothing_holds_up_neither_the_stop_nor_the_work() {
     let mut first = true;
     let body = vec![7; 60_000];
     // Send until the server stops reading, because its replies are unread.
-    let stuck = async {
+    let flooding = async {
         for call in 2..100_000 {
             greedy.write_all(&request(call, 1, first.then_some("echo"), &body)).await.unwrap();
             first = false;
         }
     };
     assert!(
-        tokio::time::timeout(Duration::from_secs(3), stuck).await.is_err(),
+        tokio::time::timeout(Duration::from_secs(3), flooding).await.is_err(),
         "unread answers are bounded"
     );
     assert_eq!(world.shop.journal.began(), 1);
@@ -144,8 +144,8 @@ async fn a_client_that_reads_nothing_holds_up_neither_the_stop_nor_the_work() {
 #[tokio::test]
 async fn a_raw_service_is_called_by_its_own_name_only() {
     let world = World::new().await;
-    let answer = world
+    let reply = world
         .send(&[&PREAMBLE[..], &request(1, 0, Some("echo.anything"), b"x")].concat(), b"here")
         .await;
-    assert!(String::from_utf8_lossy(&answer).contains("not_routable"));
+    assert!(String::from_utf8_lossy(&reply).contains("not_routable"));
 }

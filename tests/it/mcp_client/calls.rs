@@ -64,8 +64,8 @@ async fn a_raw_service_calls_the_tool_that_its_row_names() {
     for transport in TRANSPORTS {
         let client = TestClient::of(&server, transport).await;
         for payload in [r#"{"a":[1,{"b":null}],"c":"x"}"#, "{}"] {
-            let answer = client.router.call("echo", payload).await.unwrap();
-            assert_eq!(answer, payload.as_bytes(), "{transport:?}");
+            let response = client.router.call("echo", payload).await.unwrap();
+            assert_eq!(response, payload.as_bytes(), "{transport:?}");
         }
         assert_eq!(client.router.call("echo", "").await.unwrap(), "{}", "no arguments");
         for bad in ["[1]", "17", "x", "{"] {
@@ -270,7 +270,7 @@ async fn a_stop_loses_no_call() {
         }
         let next = async {
             loop {
-                match TestServer::try_on(&address, tls()).await {
+                match TestServer::try_start_on(&address, tls()).await {
                     Ok(server) => break server,
                     Err(_taken) => tokio::time::sleep(Duration::from_millis(5)).await,
                 }

@@ -26,24 +26,24 @@ impl TestServer {
 
     /// Listens on this address. Allows one session.
     pub(super) async fn start_on(quic: &str, tls: Tls) -> Self {
-        Self::try_on(quic, tls).await.unwrap()
+        Self::try_start_on(quic, tls).await.unwrap()
     }
 
-    pub(super) async fn try_on(quic: &str, tls: Tls) -> Result<Self, ServeError> {
+    pub(super) async fn try_start_on(quic: &str, tls: Tls) -> Result<Self, ServeError> {
         let (router, shop) = (router(&MemoryRoutes::new()), Shop::at("far"));
         register!(router, Billing => shop.clone()).unwrap();
         router.register_raw("echo", async |bytes| Ok(bytes)).unwrap();
         let pin = tls.pin_sha256();
         let (hold, held) = watch::channel(0);
         let hold = Arc::new(hold);
-        let in_it = move |_| {
+        let hold_forever = move |_| {
             let held = Held::new(&hold);
             async move {
                 let _held = held;
                 std::future::pending().await
             }
         };
-        router.register_raw("hold", in_it).unwrap();
+        router.register_raw("hold", hold_forever).unwrap();
         let raw = |mcp: Mcp| mcp.raw("echo", RawForm::Json).raw("hold", RawForm::Json);
         let quic = McpListener::new(quic, tls).max_sessions(1).mcp(raw);
         let http = HttpListener::new("127.0.0.1:0").mcp(raw);

@@ -6,7 +6,7 @@ use tests::shop::*;
 use super::harness::*;
 
 /// Returns the reason why a row is bad, or `None` if it is in force.
-fn refused(router: &Router, name: &str) -> Option<String> {
+fn bad_row_reason(router: &Router, name: &str) -> Option<String> {
     match router.inspect().route(name).unwrap().state.clone() {
         RouteState::Bad { why, .. } => Some(why),
         RouteState::InForce => None,
@@ -14,9 +14,9 @@ fn refused(router: &Router, name: &str) -> Option<String> {
     }
 }
 
-fn assert_refused(router: &Router, name: &str, wanted: &str) {
-    let why = refused(router, name);
-    assert!(why.as_ref().is_some_and(|why| why.contains(wanted)), "{name}: {why:?}");
+fn assert_refused(router: &Router, name: &str, expected: &str) {
+    let why = bad_row_reason(router, name);
+    assert!(why.as_ref().is_some_and(|why| why.contains(expected)), "{name}: {why:?}");
 }
 
 const NO_TOOL: &str = "config.tool_name: a raw service needs the name of its tool: set tool_name";
@@ -36,7 +36,7 @@ async fn a_raw_service_that_is_registered_here_needs_the_name_of_its_tool() {
         "the route before it stays"
     );
     client.set("echo", &endpoint, &format!(r#"{config},"tool_name":"echo""#)).await;
-    assert_eq!(refused(&client.router, "echo"), None);
+    assert_eq!(bad_row_reason(&client.router, "echo"), None);
     assert_eq!(client.router.call("echo", r#"{"x":1}"#).await.unwrap(), r#"{"x":1}"#);
 }
 
@@ -47,7 +47,7 @@ async fn a_raw_service_that_is_only_called_here_needs_it_too() {
     let client = TestClient::of(&server, Transport::Quic).await;
     client.set("hold", &endpoint, &config).await;
     assert_eq!(
-        refused(&client.router, "hold"),
+        bad_row_reason(&client.router, "hold"),
         None,
         "nothing says yet what is called by this name"
     );
@@ -61,7 +61,7 @@ async fn a_raw_service_that_is_only_called_here_needs_it_too() {
 async fn a_row_is_looked_at_again_when_its_service_is_registered() {
     let client = TestClient::to("localhost:1", "").await;
     client.set("till", "localhost:1", "").await;
-    assert_eq!(refused(&client.router, "till"), None);
+    assert_eq!(bad_row_reason(&client.router, "till"), None);
     client.router.register_raw("till", async |bytes| Ok(bytes)).unwrap();
     assert_refused(&client.router, "till", NO_TOOL);
     client.router.reload().await.unwrap();
@@ -82,7 +82,7 @@ async fn a_row_of_a_service_names_no_tool() {
             "{transport:?}: the route before it stays"
         );
         client.set("billing.charge", &endpoint, &format!(r#"{config},"tool_name":"echo""#)).await;
-        assert_eq!(refused(&client.router, "billing.charge"), None, "a method has one tool");
+        assert_eq!(bad_row_reason(&client.router, "billing.charge"), None, "a method has one tool");
     }
 }
 
@@ -105,7 +105,7 @@ async fn a_name_on_the_other_side_fits_all_methods() {
             &format!(r#"{{"remote_name":"far"{keys}}}"#),
         );
         router.reload().await.unwrap();
-        assert_eq!(refused(&router, "billing"), None, "{strategy}");
+        assert_eq!(bad_row_reason(&router, "billing"), None, "{strategy}");
         routes.set(
             "billing",
             strategy,
@@ -127,14 +127,14 @@ async fn the_admin_of_a_router_refuses_what_its_calls_cannot_go_by() {
     let error = admin.upsert(spec.clone()).await.unwrap_err();
     assert!(matches!(&error, AdminError::Invalid(_)) && error.to_string() == NO_TOOL, "{error:?}");
     assert!(admin.upsert(spec.config(r#"{"tool_name":"till"}"#)).await.is_ok());
-    assert_eq!(refused(&router, "till"), None);
+    assert_eq!(bad_row_reason(&router, "till"), None);
 }
 
 #[tokio::test]
 async fn a_row_that_cannot_be_right_is_bad() {
     let routes = MemoryRoutes::new();
     let router = Router::builder().source(routes.clone()).build().unwrap();
-    for (endpoint, config, says) in [
+    for (endpoint, config, expected) in [
         (None, "{}", "needs one"),
         (Some("10.0.0.5"), "{}", "10.0.0.5:4433"),
         (Some("http://127.0.0.1:8080/mcp"), "{}", "address guard refuses 127.0.0.1"),
@@ -153,8 +153,9 @@ async fn a_row_that_cannot_be_right_is_bad() {
         router.reload().await.unwrap();
         let route = router.inspect().route("billing").cloned().unwrap();
         assert!(
-            matches!(&route.state, RouteState::Bad { .. }) && format!("{route:?}").contains(says),
-            "{says}: {route:?}"
+            matches!(&route.state, RouteState::Bad { .. })
+                && format!("{route:?}").contains(expected),
+            "{expected}: {route:?}"
         );
     }
 }

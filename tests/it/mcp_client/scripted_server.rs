@@ -13,7 +13,7 @@ use tests::certificates::*;
 /// How the Go original's server answers `server/discover`: it does not know the method, and its
 /// error carries no id.
 pub(super) const NO_DISCOVERY: &str = r#""error":{"code":0,"message":"method \"server/discover\" is invalid during session initialization"}}"#;
-pub(super) const HELLO: &str = concat!(
+pub(super) const INITIALIZE_RESULT: &str = concat!(
     r#""result":{"capabilities":{"logging":{},"tools":{"listChanged":true}},"protocolVersion":"2025-11-25","#,
     r#""serverInfo":{"name":"horos-mcp","version":"1.0.0"}}}"#
 );
@@ -105,50 +105,52 @@ impl Wire {
     }
 
     /// Sends bytes. Ignores errors, because the client may have gone.
-    pub(super) async fn say(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(super) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.send.write_all(bytes.as_ref()).await;
     }
 
     /// Reads the next request and replies. `rest` is the reply after its id.
-    pub(super) async fn answer(&mut self, rest: &str) -> Value {
-        let asked = self.next().await;
-        self.say(format!("{}\n", reply(&asked, rest))).await;
-        asked
+    pub(super) async fn reply_to_next(&mut self, rest: &str) -> Value {
+        let request = self.next().await;
+        self.write(format!("{}\n", reply(&request, rest))).await;
+        request
     }
 
     /// Performs the handshake as the original's server does.
-    pub(super) async fn greet(&mut self) {
-        self.greet_as(HELLO).await;
+    pub(super) async fn handshake(&mut self) {
+        self.handshake_with(INITIALIZE_RESULT).await;
     }
 
     /// Performs the handshake as a server of this framework does, and reads the first call.
-    pub(super) async fn called_ours(&mut self) -> Value {
-        self.greet_as(&HELLO.replace(r#""logging":{}"#, r#""experimental":{"connectivity":{}}"#))
-            .await;
+    pub(super) async fn first_call_as_ours(&mut self) -> Value {
+        self.handshake_with(
+            &INITIALIZE_RESULT.replace(r#""logging":{}"#, r#""experimental":{"connectivity":{}}"#),
+        )
+        .await;
         self.next().await
     }
 
-    async fn greet_as(&mut self, hello: &str) {
-        assert_eq!(self.answer(NO_DISCOVERY).await["method"], "server/discover");
-        assert_eq!(self.answer(hello).await["method"], "initialize");
+    async fn handshake_with(&mut self, hello: &str) {
+        assert_eq!(self.reply_to_next(NO_DISCOVERY).await["method"], "server/discover");
+        assert_eq!(self.reply_to_next(hello).await["method"], "initialize");
         assert_eq!(self.next().await["method"], "notifications/initialized");
     }
 
     /// Performs the handshake and reads the first call.
-    pub(super) async fn called(&mut self) -> Value {
-        self.greet().await;
+    pub(super) async fn first_call(&mut self) -> Value {
+        self.handshake().await;
         self.next().await
     }
 
     /// Keeps the session open until the client closes it.
-    pub(super) async fn hold(self) {
+    pub(super) async fn wait_closed(self) {
         self.connection.closed().await;
     }
 }
 
 /// Formats a reply. `rest` is what follows the id.
-pub(super) fn reply(asked: &Value, rest: &str) -> String {
-    format!(r#"{{"jsonrpc":"2.0","id":{},{rest}"#, asked["id"])
+pub(super) fn reply(request: &Value, rest: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{},{rest}"#, request["id"])
 }
 
 /// A result whose structured content is an object.

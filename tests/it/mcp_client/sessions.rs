@@ -17,10 +17,10 @@ use tokio::sync::watch;
 
 use super::harness::{TestClient, connectivity};
 use super::scripted_server::ScriptedServer;
-use super::web_servers::{discovered, typed};
+use super::web_servers::{discover_reply, with_content_type};
 
 /// Timeout for anything that is expected to succeed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The body of a response with status 400, computed from the request.
 type BadRequest = fn(&Value) -> Option<Value>;
@@ -39,50 +39,52 @@ impl Forgetful {
     async fn start(refuses: BadRequest, refuses_pings: bool) -> (Self, Router) {
         let server =
             Self { refuses, refuses_pings, sessions: Arc::default(), calls: Arc::default() };
-        let app = axum::Router::new().route("/mcp", post(Self::answer)).with_state(server.clone());
+        let app = axum::Router::new().route("/mcp", post(Self::handle)).with_state(server.clone());
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", socket.local_addr().unwrap());
         tokio::spawn(axum::serve(socket, app).into_future());
         (server, client_router(&url, ""))
     }
 
-    fn refused(&self, asked: &Value) -> Response {
-        match (self.refuses)(asked) {
-            Some(body) => (StatusCode::BAD_REQUEST, typed("application/json", body.to_string()))
-                .into_response(),
+    fn refused(&self, request: &Value) -> Response {
+        match (self.refuses)(request) {
+            Some(body) => {
+                (StatusCode::BAD_REQUEST, with_content_type("application/json", body.to_string()))
+                    .into_response()
+            }
             None => StatusCode::BAD_REQUEST.into_response(),
         }
     }
 
-    async fn answer(State(server): State<Self>, headers: HeaderMap, body: Bytes) -> Response {
-        let asked: Value = serde_json::from_slice(&body).unwrap();
+    async fn handle(State(server): State<Self>, headers: HeaderMap, body: Bytes) -> Response {
+        let request: Value = serde_json::from_slice(&body).unwrap();
         let session = server.sessions.load(Ordering::SeqCst).to_string();
         let is_known = headers.get("mcp-session-id").is_some_and(|id| *id == *session);
-        let answer = |result: Value| {
-            let answer = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": result });
-            typed("application/json", answer.to_string())
+        let response = |result: Value| {
+            let response = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
+            with_content_type("application/json", response.to_string())
         };
-        match asked["method"].as_str() {
+        match request["method"].as_str() {
             Some("server/discover") => StatusCode::NOT_FOUND.into_response(),
             Some("initialize") => {
                 let id = server.sessions.fetch_add(1, Ordering::SeqCst) + 1;
-                let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": { "tools": {} },
+                let initialize_result = json!({ "protocolVersion": "2025-06-18", "capabilities": { "tools": {} },
                     "serverInfo": { "name": "forgetful", "version": "1" } });
-                ([("mcp-session-id", id.to_string())], answer(hello)).into_response()
+                ([("mcp-session-id", id.to_string())], response(initialize_result)).into_response()
             }
-            _ if !is_known => server.refused(&asked),
+            _ if !is_known => server.refused(&request),
             Some("tools/call") => {
                 server.calls.fetch_add(1, Ordering::SeqCst);
-                match asked["params"]["name"] == "odd" {
-                    true => server.refused(&asked),
+                match request["params"]["name"] == "odd" {
+                    true => server.refused(&request),
                     false => {
-                        answer(json!({ "content": [], "structuredContent": { "fine": true } }))
+                        response(json!({ "content": [], "structuredContent": { "fine": true } }))
                             .into_response()
                     }
                 }
             }
-            Some("ping") if server.refuses_pings => server.refused(&asked),
-            Some("ping") => answer(json!({})).into_response(),
+            Some("ping") if server.refuses_pings => server.refused(&request),
+            Some("ping") => response(json!({})).into_response(),
             _ => StatusCode::ACCEPTED.into_response(),
         }
     }
@@ -110,7 +112,7 @@ fn client_router(url: &str, keys: &str) -> Router {
 
 /// Calls a tool with a timeout.
 async fn call(router: &Router, tool: &'static str) -> Result<Bytes, Error> {
-    tokio::time::timeout(PATIENCE, router.call(tool, "{}")).await.expect("the call ends")
+    tokio::time::timeout(TIMEOUT, router.call(tool, "{}")).await.expect("the call ends")
 }
 
 fn error_with(id: &Value) -> Value {
@@ -127,7 +129,7 @@ const REFUSALS: &[(&str, BadRequest)] = &[
         )
     }),
     ("an id of its own", |_| Some(error_with(&"server-error".into()))),
-    ("the id", |asked| Some(error_with(&asked["id"]))),
+    ("the id", |request| Some(error_with(&request["id"]))),
 ];
 
 #[tokio::test]
@@ -210,10 +212,10 @@ async fn read(stream: &mut TcpStream) -> Option<Value> {
 
 /// Answers one request per connection, or hangs up if `answer` returns `None`. Stops accepting once
 /// `stopped` is true.
-async fn web(
+async fn serve_web(
     listener: TcpListener,
     mut stopped: watch::Receiver<bool>,
-    answer: fn(&Value) -> Option<Value>,
+    respond: fn(&Value) -> Option<Value>,
 ) {
     loop {
         let stops = async { drop(stopped.wait_for(|stopped| *stopped).await) };
@@ -224,16 +226,16 @@ async fn web(
         };
         let Some(mut client) = client else { return std::future::pending().await };
         tokio::spawn(async move {
-            let Some(asked) = read(&mut client).await else { return };
-            let body = match asked["method"].as_str() {
-                Some("server/discover") => Some(discovered(&asked)),
-                _ => answer(&asked),
+            let Some(request) = read(&mut client).await else { return };
+            let body = match request["method"].as_str() {
+                Some("server/discover") => Some(discover_reply(&request)),
+                _ => respond(&request),
             };
             if let Some(body) = body.map(|body| body.to_string()) {
                 let head =
                     "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
-                let answer = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
-                let _ = client.write_all(answer.as_bytes()).await;
+                let response = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+                let _ = client.write_all(response.as_bytes()).await;
             }
         });
     }
@@ -246,11 +248,11 @@ async fn a_time_limit_that_ends_while_a_request_of_a_session_connects_has_sent_n
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    let fine = |asked: &Value| {
+    let fine = |request: &Value| {
         let result = json!({ "content": [], "structuredContent": { "fine": true } });
-        Some(json!({ "jsonrpc": "2.0", "id": asked["id"], "result": result }))
+        Some(json!({ "jsonrpc": "2.0", "id": request["id"], "result": result }))
     };
-    tokio::spawn(web(listener, stopped, fine));
+    tokio::spawn(serve_web(listener, stopped, fine));
     let router = client_router(&format!("http://{address}/mcp"), r#","timeout_ms":3000"#);
     assert_eq!(call(&router, "fine").await.unwrap(), r#"{"fine":true}"#);
     stop.send_replace(true);
@@ -271,7 +273,7 @@ static POISONS: AtomicUsize = AtomicUsize::new(0);
 async fn a_call_that_ends_its_session_arrives_as_often_as_its_row_says() {
     let quic = ScriptedServer::start(|mut wire| {
         Box::pin(async move {
-            wire.called().await;
+            wire.first_call().await;
             POISONS.fetch_add(1, Ordering::SeqCst);
             wire.connection.close(9_u32.into(), b"poisoned");
         })
@@ -279,11 +281,11 @@ async fn a_call_that_ends_its_session_arrives_as_often_as_its_row_says() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let http = format!("http://{}/mcp", listener.local_addr().unwrap());
     let (_stop, stopped) = watch::channel(false);
-    let hangs_up = |asked: &Value| {
-        POISONS.fetch_add(usize::from(asked["method"] == "tools/call"), Ordering::SeqCst);
+    let hangs_up = |request: &Value| {
+        POISONS.fetch_add(usize::from(request["method"] == "tools/call"), Ordering::SeqCst);
         None
     };
-    tokio::spawn(web(listener, stopped, hangs_up));
+    tokio::spawn(serve_web(listener, stopped, hangs_up));
     let trust = quic.trust();
     for (endpoint, keys) in [(quic.address(), &*trust), (http, r#""drain_ms":30000"#)] {
         for (retries, arrives) in [(0, 1), (2, 3)] {

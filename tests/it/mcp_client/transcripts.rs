@@ -12,7 +12,7 @@ use super::scripted_server::*;
 async fn what_the_original_is_sent() {
     let server = ScriptedServer::start(|mut wire| {
         Box::pin(async move {
-            wire.greet().await;
+            wire.handshake().await;
             let line = wire.line().await.unwrap();
             // Fields that the original reads, in any order. Fields that only this framework
             // understands are in `_meta`.
@@ -27,16 +27,16 @@ async fn what_the_original_is_sent() {
             );
             let params =
                 json!({ "name": "billing.charge", "arguments": { "order": "a<b", "cents": 4200 } });
-            let told = json!({ "jsonrpc": "2.0", "id": call["id"], "method": "tools/call", "params": params });
+            let expected = json!({ "jsonrpc": "2.0", "id": call["id"], "method": "tools/call", "params": params });
             let receipt = r#"{"cents":4200,"id":"a<b","served_by":"far"}"#;
             let content = format!(
                 r#""result":{{"content":[{{"text":{},"type":"text"}}]}}}}"#,
                 Value::from(receipt)
             );
-            let answer =
-                if call == told { reply(&call, &content) } else { reply(&call, NO_DISCOVERY) };
-            wire.say(answer + "\n").await;
-            wire.hold().await;
+            let response =
+                if call == expected { reply(&call, &content) } else { reply(&call, NO_DISCOVERY) };
+            wire.write(response + "\n").await;
+            wire.wait_closed().await;
         })
     });
     let client = TestClient::to(&server.address(), &server.trust()).await;
@@ -47,17 +47,21 @@ async fn what_the_original_is_sent() {
 #[tokio::test]
 async fn odd_forms_that_the_original_writes() {
     let scripts: &[(&str, Script)] = &[
-        ("CRLF", |wire| form(wire, |answer| format!("{answer}\r\n"))),
-        ("pretty-printed", |wire| form(wire, |answer| format!("{}\n", pretty(answer)))),
-        ("pretty-printed with CRLF", |wire| {
-            form(wire, |answer| pretty(answer).replace('\n', "\r\n") + "\r\n")
+        ("CRLF", |wire| reply_formatted_by(wire, |response| format!("{response}\r\n"))),
+        ("pretty-printed", |wire| {
+            reply_formatted_by(wire, |response| format!("{}\n", pretty(response)))
         }),
-        ("blank lines", |wire| form(wire, |answer| format!("\r\n\n  {answer}\n"))),
-        ("no newline yet", |wire| form(wire, str::to_owned)),
+        ("pretty-printed with CRLF", |wire| {
+            reply_formatted_by(wire, |response| pretty(response).replace('\n', "\r\n") + "\r\n")
+        }),
+        ("blank lines", |wire| {
+            reply_formatted_by(wire, |response| format!("\r\n\n  {response}\n"))
+        }),
+        ("no newline yet", |wire| reply_formatted_by(wire, str::to_owned)),
         ("an error for nobody, with code 0", |wire| {
-            form(wire, |answer| {
+            reply_formatted_by(wire, |response| {
                 format!(
-                    "{{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{{\"code\":0,\"message\":\"x\"}}}}\n{answer}\n"
+                    "{{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{{\"code\":0,\"message\":\"x\"}}}}\n{response}\n"
                 )
             })
         }),
@@ -69,29 +73,32 @@ async fn odd_forms_that_the_original_writes() {
     }
 }
 
-fn form(mut wire: Wire, write: fn(&str) -> String) -> connectivity_core::BoxFuture<'static, ()> {
+fn reply_formatted_by(
+    mut wire: Wire,
+    write: fn(&str) -> String,
+) -> connectivity_core::BoxFuture<'static, ()> {
     Box::pin(async move {
-        let call = wire.called().await;
-        wire.say(write(&reply(&call, r#""result":{"content":[{"type":"text","text":"3"}]}}"#)))
+        let call = wire.first_call().await;
+        wire.write(write(&reply(&call, r#""result":{"content":[{"type":"text","text":"3"}]}}"#)))
             .await;
-        wire.hold().await;
+        wire.wait_closed().await;
     })
 }
 
-fn pretty(answer: &str) -> String {
-    serde_json::to_string_pretty(&serde_json::from_str::<Value>(answer).unwrap()).unwrap()
+fn pretty(response: &str) -> String {
+    serde_json::to_string_pretty(&serde_json::from_str::<Value>(response).unwrap()).unwrap()
 }
 
 /// Maps results of tools to results of calls of a method and of a raw service. Each session answers
 /// one call of each.
 #[tokio::test]
 async fn what_results_mean() {
-    let quote = |answer: &'static str| async move {
-        let client = answering(answer).await;
+    let quote = |response: &'static str| async move {
+        let client = client_of_results(response).await;
         let typed = client.billing.quote("abc").await;
         (typed.map_err(connectivity), client.router.call("tool", "{}").await)
     };
-    for (label, answer, typed, raw) in [
+    for (label, response, typed, raw) in [
         (
             "a wrapped value",
             r#"{"structuredContent":{"result":3},"content":[]}"#,
@@ -139,7 +146,7 @@ async fn what_results_mean() {
         ),
         ("no result of a tool", "17", Err(ErrorKind::Remote), Err(ErrorKind::Remote)),
     ] {
-        let (seen_typed, seen_raw) = quote(answer).await;
+        let (seen_typed, seen_raw) = quote(response).await;
         assert_eq!(
             seen_typed.as_ref().map_err(|error| error.kind()),
             typed.as_ref().map_err(|kind| *kind),
@@ -154,15 +161,15 @@ async fn what_results_mean() {
 }
 
 /// Returns a client of a server that answers each call with `result`.
-async fn answering(result: &'static str) -> TestClient {
+async fn client_of_results(result: &'static str) -> TestClient {
     // A script is a plain function and cannot capture `result`, so the tool name carries it.
     let server = ScriptedServer::start(|mut wire| {
         Box::pin(async move {
-            wire.greet().await;
+            wire.handshake().await;
             loop {
                 let call = wire.next().await;
                 let Some(tool) = call["params"]["name"].as_str().map(str::to_owned) else { return };
-                wire.say(reply(&call, &format!("\"result\":{tool}}}\n"))).await;
+                wire.write(reply(&call, &format!("\"result\":{tool}}}\n"))).await;
             }
         })
     });
@@ -177,7 +184,8 @@ async fn answering(result: &'static str) -> TestClient {
 #[tokio::test]
 async fn an_error_of_the_contract_is_the_callers_own() {
     let client =
-        answering(r#"{"content":[{"type":"text","text":"\"Declined\""}],"isError":true}"#).await;
+        client_of_results(r#"{"content":[{"type":"text","text":"\"Declined\""}],"isError":true}"#)
+            .await;
     assert_eq!(client.billing.quote("abc").await.unwrap_err(), BillingError::Declined);
 }
 
@@ -248,7 +256,7 @@ const CLOSED: &str = r#"{"code":-32000,"message":"x","data":{"kind":"closed"}}"#
 
 fn refuse(mut wire: Wire, error: &'static str) -> connectivity_core::BoxFuture<'static, ()> {
     Box::pin(async move {
-        let call = wire.called().await;
+        let call = wire.first_call().await;
         refuse_call(wire, &call, error).await;
     })
 }
@@ -260,15 +268,15 @@ fn refuse_as_ours(
     notice: &'static str,
 ) -> connectivity_core::BoxFuture<'static, ()> {
     Box::pin(async move {
-        let call = wire.called_ours().await;
-        wire.say(notice).await;
+        let call = wire.first_call_as_ours().await;
+        wire.write(notice).await;
         refuse_call(wire, &call, error).await;
     })
 }
 
 async fn refuse_call(mut wire: Wire, call: &Value, error: &str) {
-    wire.say(reply(call, &format!("\"error\":{error}}}\n"))).await;
-    wire.hold().await;
+    wire.write(reply(call, &format!("\"error\":{error}}}\n"))).await;
+    wire.wait_closed().await;
 }
 
 #[tokio::test]
@@ -276,17 +284,17 @@ async fn the_newest_version_needs_no_handshake() {
     let server = ScriptedServer::start(|mut wire| {
         Box::pin(async move {
             let discovered = r#""result":{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"serverInfo":{"name":"x","version":"1"},"ttlMs":0,"cacheScope":"private"}}"#;
-            assert_eq!(wire.answer(discovered).await["method"], "server/discover");
+            assert_eq!(wire.reply_to_next(discovered).await["method"], "server/discover");
             let call = wire.next().await;
             assert_eq!(call["method"], "tools/call", "{call}");
             let version = &call["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"];
-            let answer = if version == "2026-07-28" {
+            let response = if version == "2026-07-28" {
                 r#""result":{"resultType":"complete","content":[],"structuredContent":{"result":3}}}"#
             } else {
                 NO_DISCOVERY
             };
-            wire.say(reply(&call, answer) + "\n").await;
-            wire.hold().await;
+            wire.write(reply(&call, response) + "\n").await;
+            wire.wait_closed().await;
         })
     });
     let client = TestClient::to(&server.address(), &server.trust()).await;
@@ -297,7 +305,7 @@ async fn the_newest_version_needs_no_handshake() {
 async fn a_call_that_nobody_waits_for_is_cancelled_by_its_id() {
     let server = ScriptedServer::start(|mut wire| {
         Box::pin(async move {
-            let call = wire.called().await;
+            let call = wire.first_call().await;
             // The next call may overtake the cancellation.
             let (cancelled, next) = match (wire.next().await, wire.next().await) {
                 (next, cancelled) if next["method"] == "tools/call" => (cancelled, next),
@@ -306,13 +314,13 @@ async fn a_call_that_nobody_waits_for_is_cancelled_by_its_id() {
             let right = cancelled["method"] == "notifications/cancelled"
                 && cancelled["params"]["requestId"] == call["id"]
                 && cancelled["params"]["reason"].is_string();
-            let answer = if right {
+            let response = if right {
                 r#""result":{"structuredContent":{"result":3},"content":[]}}"#
             } else {
                 NO_DISCOVERY
             };
-            wire.say(reply(&next, answer) + "\n").await;
-            wire.hold().await;
+            wire.write(reply(&next, response) + "\n").await;
+            wire.wait_closed().await;
         })
     });
     let client =
@@ -326,20 +334,20 @@ async fn a_call_that_nobody_waits_for_is_cancelled_by_its_id() {
 async fn tools_that_change_are_flagged_until_the_next_session() {
     let server = ScriptedServer::start(|mut wire| {
         Box::pin(async move {
-            wire.greet().await;
-            let answer = r#""result":{"content":[{"type":"text","text":"3"}]}}"#;
-            wire.answer(answer).await;
+            wire.handshake().await;
+            let response = r#""result":{"content":[{"type":"text","text":"3"}]}}"#;
+            wire.reply_to_next(response).await;
             let call = wire.next().await;
             let changed =
                 r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{}}"#;
-            wire.say(format!("{changed}\n{}\n", reply(&call, answer))).await;
+            wire.write(format!("{changed}\n{}\n", reply(&call, response))).await;
             // The third call meets the end of the session, and may be retried.
             wire.next().await;
         })
     });
     let client =
         TestClient::to(&server.address(), &format!(r#"{},"retry_max":1"#, server.trust())).await;
-    let flagged = || {
+    let is_flagged = || {
         client
             .router
             .inspect()
@@ -352,30 +360,34 @@ async fn tools_that_change_are_flagged_until_the_next_session() {
     let mut seen = Vec::new();
     for _ in 0..3 {
         client.billing.quote("abc").await.unwrap();
-        seen.push(flagged());
+        seen.push(is_flagged());
     }
     assert_eq!(seen, [false, true, false], "the third call was on a session of its own");
 }
 
 #[tokio::test]
 async fn every_version_with_a_handshake_is_understood() {
-    fn speaks(mut wire: Wire, version: &'static str) -> connectivity_core::BoxFuture<'static, ()> {
+    fn reply_with_version(
+        mut wire: Wire,
+        version: &'static str,
+    ) -> connectivity_core::BoxFuture<'static, ()> {
         Box::pin(async move {
-            wire.answer(NO_DISCOVERY).await;
+            wire.reply_to_next(NO_DISCOVERY).await;
             assert_eq!(
-                wire.answer(&HELLO.replace("2025-11-25", version)).await["params"]["protocolVersion"],
+                wire.reply_to_next(&INITIALIZE_RESULT.replace("2025-11-25", version)).await["params"]
+                    ["protocolVersion"],
                 "2025-11-25"
             );
             wire.next().await;
-            wire.answer(r#""result":{"content":[{"type":"text","text":"3"}]}}"#).await;
-            wire.hold().await;
+            wire.reply_to_next(r#""result":{"content":[{"type":"text","text":"3"}]}}"#).await;
+            wire.wait_closed().await;
         })
     }
     let scripts: &[Script] = &[
-        |wire| speaks(wire, "2025-11-25"),
-        |wire| speaks(wire, "2025-06-18"),
-        |wire| speaks(wire, "2025-03-26"),
-        |wire| speaks(wire, "2024-11-05"),
+        |wire| reply_with_version(wire, "2025-11-25"),
+        |wire| reply_with_version(wire, "2025-06-18"),
+        |wire| reply_with_version(wire, "2025-03-26"),
+        |wire| reply_with_version(wire, "2024-11-05"),
     ];
     for (n, script) in scripts.iter().enumerate() {
         let server = ScriptedServer::start(*script);

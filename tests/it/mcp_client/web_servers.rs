@@ -39,39 +39,38 @@ async fn a_token_in_the_row_opens_the_door() {
 }
 
 /// Computes the response to a call. Discovery always succeeds.
-type Answer = fn(&Value) -> Response;
+type Respond = fn(&Value) -> Response;
 
-async fn web(State((answer, _)): State<(Answer, Arc<AtomicUsize>)>, body: Bytes) -> Response {
-    let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
-    if asked["method"] != "server/discover" {
-        return answer(&asked);
+async fn handle(State((respond, _)): State<(Respond, Arc<AtomicUsize>)>, body: Bytes) -> Response {
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if request["method"] != "server/discover" {
+        return respond(&request);
     }
-    typed("application/json", discovered(&asked).to_string())
+    with_content_type("application/json", discover_reply(&request).to_string())
 }
 
 /// Returns the reply of a server of the newest protocol version to `server/discover`.
-pub(super) fn discovered(asked: &Value) -> Value {
+pub(super) fn discover_reply(request: &Value) -> Value {
     let found = json!({ "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} },
         "serverInfo": { "name": "x", "version": "1" }, "ttlMs": 0, "cacheScope": "private" });
-    json!({ "jsonrpc": "2.0", "id": asked["id"], "result": found })
+    json!({ "jsonrpc": "2.0", "id": request["id"], "result": found })
 }
 
 /// Starts a web server. Returns its URL and the number of requests to `/canary`, which must stay 0.
-async fn serve(answer: Answer) -> (String, Arc<AtomicUsize>) {
+async fn serve(respond: Respond) -> (String, Arc<AtomicUsize>) {
     let canary = Arc::<AtomicUsize>::default();
-    let touched = |State((_, canary)): State<(Answer, Arc<AtomicUsize>)>| async move {
+    let hit = |State((_, canary)): State<(Respond, Arc<AtomicUsize>)>| async move {
         canary.fetch_add(1, Ordering::SeqCst);
     };
-    let state = (answer, Arc::clone(&canary));
-    let app =
-        axum::Router::new().route("/mcp", post(web)).route("/canary", get(touched).post(touched));
+    let state = (respond, Arc::clone(&canary));
+    let app = axum::Router::new().route("/mcp", post(handle)).route("/canary", get(hit).post(hit));
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/mcp", socket.local_addr().unwrap());
     tokio::spawn(axum::serve(socket, app.with_state(state)).into_future());
     (url, canary)
 }
 
-pub(super) fn typed(kind: &'static str, body: impl Into<Body>) -> Response {
+pub(super) fn with_content_type(kind: &'static str, body: impl Into<Body>) -> Response {
     ([(header::CONTENT_TYPE, kind)], body.into()).into_response()
 }
 
@@ -87,7 +86,7 @@ const SECRET: &str = "<html>hunter2</html>";
 
 #[tokio::test]
 async fn what_web_servers_answer_in_place_of_tools() {
-    let answers: &[(&str, Answer, ErrorKind, &str)] = &[
+    let responses: &[(&str, Respond, ErrorKind, &str)] = &[
         (
             "401",
             |_| (StatusCode::UNAUTHORIZED, SECRET).into_response(),
@@ -136,27 +135,42 @@ async fn what_web_servers_answer_in_place_of_tools() {
             ErrorKind::Remote,
             "status 307",
         ),
-        ("a page", |_| typed("text/html", SECRET), ErrorKind::Decode, "neither JSON nor"),
+        (
+            "a page",
+            |_| with_content_type("text/html", SECRET),
+            ErrorKind::Decode,
+            "neither JSON nor",
+        ),
         (
             "no JSON",
-            |_| typed("application/json", SECRET),
+            |_| with_content_type("application/json", SECRET),
             ErrorKind::Decode,
             "no message of JSON-RPC",
         ),
         ("no type", |_| Body::from(SECRET).into_response(), ErrorKind::Decode, "neither JSON nor"),
-        ("endless JSON", |_| typed("application/json", endless()), ErrorKind::TooLarge, "is over"),
-        ("an endless event", |_| typed("text/event-stream", endless()), ErrorKind::Closed, ""),
-        ("no event", |_| typed("text/event-stream", ""), ErrorKind::Closed, ""),
+        (
+            "endless JSON",
+            |_| with_content_type("application/json", endless()),
+            ErrorKind::TooLarge,
+            "is over",
+        ),
+        (
+            "an endless event",
+            |_| with_content_type("text/event-stream", endless()),
+            ErrorKind::Closed,
+            "",
+        ),
+        ("no event", |_| with_content_type("text/event-stream", ""), ErrorKind::Closed, ""),
         (
             "an event that is none",
-            |_| typed("text/event-stream", "data: hunter2\n\n"),
+            |_| with_content_type("text/event-stream", "data: hunter2\n\n"),
             ErrorKind::Closed,
             "",
         ),
         (
             "the answer to another",
             |_| {
-                typed(
+                with_content_type(
                     "application/json",
                     json!({ "jsonrpc": "2.0", "id": 77, "result": {} }).to_string(),
                 )
@@ -172,26 +186,26 @@ async fn what_web_servers_answer_in_place_of_tools() {
         ),
         (
             "silence",
-            |_| typed("application/json", Body::from_stream(silence())),
+            |_| with_content_type("application/json", Body::from_stream(silence())),
             ErrorKind::Timeout,
             "",
         ),
     ];
     let mut calls = Vec::new();
-    for (label, answer, kind, words) in answers {
-        let (url, canary) = serve(*answer).await;
+    for (label, respond, kind, words) in responses {
+        let (url, canary) = serve(*respond).await;
         let call = async move {
             let client =
                 TestClient::to(&url, r#""timeout_ms":3000,"max_reply_bytes":100000"#).await;
-            let end =
+            let result =
                 tokio::time::timeout(Duration::from_secs(20), client.billing.charge("a", 1)).await;
-            (end.unwrap_or_else(|_| panic!("{label}: the call does not end")), canary)
+            (result.unwrap_or_else(|_| panic!("{label}: the call does not end")), canary)
         };
         calls.push((label, kind, words, tokio::spawn(call)));
     }
     for (label, kind, words, call) in calls {
-        let (end, canary) = call.await.unwrap();
-        let error = connectivity(end.unwrap_err());
+        let (result, canary) = call.await.unwrap();
+        let error = connectivity(result.unwrap_err());
         assert!(error.kind() == *kind && error.message().contains(words), "{label}: {error:?}");
         assert_ne!(error.sent(), Sent::No, "{label}: it may have run");
         assert!(!error.to_string().contains("hunter2"), "{label}: {error}");

@@ -14,7 +14,7 @@ use tests::certificates::*;
 use tests::shop::*;
 
 /// The first message of the Go original's client.
-pub(super) const HELLO: &str = concat!(
+pub(super) const INITIALIZE: &str = concat!(
     r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{"roots":{"listChanged":true}},"#,
     r#""clientInfo":{"name":"horos-quic-client","version":"1.0.0"},"protocolVersion":"2025-06-18"}}"#,
     "\n"
@@ -80,23 +80,23 @@ impl Client {
     pub(super) async fn dial(
         server: &TestServer,
         alpn: &str,
-        shows: Option<&Identity>,
+        identity: Option<&Identity>,
     ) -> Result<Connection, String> {
-        let (_endpoint, connection) = dial(server, alpn, shows).await?;
+        let (_endpoint, connection) = dial(server, alpn, identity).await?;
         Ok(connection)
     }
 
     /// Connects and opens a stream with these bytes.
-    pub(super) async fn begin(server: &TestServer, bytes: &str) -> Self {
-        Self::begin_as(server, bytes, None).await
+    pub(super) async fn connect(server: &TestServer, bytes: &str) -> Self {
+        Self::connect_as(server, bytes, None).await
     }
 
-    pub(super) async fn begin_as(
+    pub(super) async fn connect_as(
         server: &TestServer,
         bytes: &str,
-        shows: Option<&Identity>,
+        identity: Option<&Identity>,
     ) -> Self {
-        let (endpoint, connection) = dial(server, "mcp-quic-v1", shows).await.unwrap();
+        let (endpoint, connection) = dial(server, "mcp-quic-v1", identity).await.unwrap();
         let (mut send, receive) = connection.open_bi().await.unwrap();
         send.write_all(bytes.as_bytes()).await.unwrap();
         Self { _endpoint: endpoint, connection, send, receive, buffer: Vec::new() }
@@ -104,13 +104,13 @@ impl Client {
 
     /// Opens a session with the handshake of the original's client.
     pub(super) async fn open(server: &TestServer) -> Self {
-        let mut client = Self::begin(server, &format!("MCP1{HELLO}{INITIALIZED}")).await;
+        let mut client = Self::connect(server, &format!("MCP1{INITIALIZE}{INITIALIZED}")).await;
         let hello = client.next().await;
         assert_eq!(hello["result"]["protocolVersion"], "2025-06-18", "{hello}");
         client
     }
 
-    pub(super) async fn say(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(super) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         self.send.write_all(bytes.as_ref()).await.unwrap();
     }
 
@@ -137,31 +137,36 @@ impl Client {
         }
     }
 
-    pub(super) async fn ask(&mut self, id: impl Into<Value>, method: &str, params: Value) -> Value {
+    pub(super) async fn request(
+        &mut self,
+        id: impl Into<Value>,
+        method: &str,
+        params: Value,
+    ) -> Value {
         let request =
             json!({ "jsonrpc": "2.0", "id": id.into(), "method": method, "params": params });
-        self.say(format!("{request}\n")).await;
+        self.write(format!("{request}\n")).await;
         self.next().await
     }
 
     pub(super) async fn call(&mut self, tool: &str, arguments: Value) -> Value {
-        self.ask(7, "tools/call", json!({ "name": tool, "arguments": arguments })).await
+        self.request(7, "tools/call", json!({ "name": tool, "arguments": arguments })).await
     }
 
     /// Asserts that the session still answers calls.
-    pub(super) async fn is_alive(&mut self, after: &str) {
-        let answer = self
-            .ask(
+    pub(super) async fn assert_alive(&mut self, after: &str) {
+        let response = self
+            .request(
                 "alive",
                 "tools/call",
                 json!({ "name": "billing.quote", "arguments": { "order": "abc" } }),
             )
             .await;
-        assert_eq!(answer["id"], "alive", "after {after}: {answer}");
+        assert_eq!(response["id"], "alive", "after {after}: {response}");
         assert_eq!(
-            answer["result"]["structuredContent"],
+            response["result"]["structuredContent"],
             json!({ "result": 3 }),
-            "after {after}: {answer}"
+            "after {after}: {response}"
         );
     }
 }
@@ -169,7 +174,7 @@ impl Client {
 async fn dial(
     server: &TestServer,
     alpn: &str,
-    shows: Option<&Identity>,
+    identity: Option<&Identity>,
 ) -> Result<(Endpoint, Connection), String> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(server.identity.cert.as_bytes()).unwrap()).unwrap();
@@ -179,7 +184,7 @@ async fn dial(
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .with_root_certificates(roots);
-    let mut config = match shows {
+    let mut config = match identity {
         Some(Identity { cert, key }) => {
             let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
             config

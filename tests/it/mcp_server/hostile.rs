@@ -69,15 +69,15 @@ async fn what_is_no_request_gets_an_error_and_the_session_lives() {
         ("depth in arguments", &deep_arguments, -32700),
         ("a crowd", &crowd, -32600),
     ] {
-        client.say(format!("{message}\n")).await;
-        let answer = client.next().await;
-        assert_eq!(answer["error"]["code"], code, "{label}: {answer}");
-        client.is_alive(label).await;
+        client.write(format!("{message}\n")).await;
+        let response = client.next().await;
+        assert_eq!(response["error"]["code"], code, "{label}: {response}");
+        client.assert_alive(label).await;
     }
-    client.say(b"{\"a\":\"\xff\"}\n").await;
+    client.write(b"{\"a\":\"\xff\"}\n").await;
     assert_eq!(client.next().await["error"]["code"], -32700);
-    client.is_alive("bytes that are no text").await;
-    witness.is_alive("all that").await;
+    client.assert_alive("bytes that are no text").await;
+    witness.assert_alive("all that").await;
 }
 
 #[tokio::test]
@@ -94,9 +94,9 @@ async fn names_and_arguments_are_data() {
         "\u{1b}[2J",
         "$(id)",
     ] {
-        let answer = client.call(name, json!({})).await;
-        assert_eq!(answer["error"]["code"], -32602, "{answer}");
-        assert!(!answer["error"]["message"].as_str().unwrap().contains('\u{1b}'), "{answer}");
+        let response = client.call(name, json!({})).await;
+        assert_eq!(response["error"]["code"], -32602, "{response}");
+        assert!(!response["error"]["message"].as_str().unwrap().contains('\u{1b}'), "{response}");
     }
     let long = client.call(&"x".repeat(100_000), json!({})).await;
     assert!(
@@ -104,8 +104,8 @@ async fn names_and_arguments_are_data() {
         "what is told of a name is short"
     );
     let sql = "'; DROP TABLE routes; --";
-    let answer = client.call("billing.charge", json!({ "order": sql, "cents": 1 })).await;
-    assert_eq!(answer["result"]["structuredContent"]["id"], sql);
+    let response = client.call("billing.charge", json!({ "order": sql, "cents": 1 })).await;
+    assert_eq!(response["result"]["structuredContent"]["id"], sql);
 }
 
 #[tokio::test]
@@ -114,10 +114,14 @@ async fn one_id_twice_is_refused_the_second_time() {
     let mut client = Client::open(&server).await;
     let sleep = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/call",
         "params": { "name": "billing.sleep", "arguments": { "ms": 3_600_000 } } });
-    client.say(format!("{sleep}\n{sleep}\n")).await;
-    let answer = client.next().await;
-    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(5), &json!(-32600)), "{answer}");
-    client.is_alive("one id twice").await;
+    client.write(format!("{sleep}\n{sleep}\n")).await;
+    let response = client.next().await;
+    assert_eq!(
+        (&response["id"], &response["error"]["code"]),
+        (&json!(5), &json!(-32600)),
+        "{response}"
+    );
+    client.assert_alive("one id twice").await;
 }
 
 #[tokio::test]
@@ -127,20 +131,20 @@ async fn a_flood_is_refused_and_what_was_there_goes_on() {
     for id in 0..200 {
         let sleep = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call",
             "params": { "name": "billing.sleep", "arguments": { "ms": 3_600_000 } } });
-        client.say(format!("{sleep}\n")).await;
+        client.write(format!("{sleep}\n")).await;
     }
     for id in 128..200 {
-        let answer = client.next().await;
+        let response = client.next().await;
         assert_eq!(
-            (&answer["id"], &answer["error"]["code"]),
+            (&response["id"], &response["error"]["code"]),
             (&json!(id), &json!(-32000)),
-            "{answer}"
+            "{response}"
         );
     }
-    Client::open(&server).await.is_alive("the flood of another").await;
+    Client::open(&server).await.assert_alive("the flood of another").await;
     let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 0 } });
-    client.say(format!("{cancel}\n")).await;
-    client.is_alive("a flood").await;
+    client.write(format!("{cancel}\n")).await;
+    client.assert_alive("a flood").await;
 }
 
 #[tokio::test]
@@ -150,27 +154,27 @@ async fn an_endless_line_ends_its_session_with_a_reason() {
     for start in ["{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"", "x"] {
         let mut client = Client::open(&server).await;
         let mut sent = 0;
-        client.say(start).await;
+        client.write(start).await;
         // Flow control limits how much can be sent beyond what the server reads, so this ends
         // either way.
         while sent < (4 << 20) && client.send.write_all(&[b'x'; 1 << 14]).await.is_ok() {
             sent += 1 << 14;
         }
-        let answer = client.next().await;
-        assert_eq!(answer["error"]["code"], -32600, "{answer}");
+        let response = client.next().await;
+        assert_eq!(response["error"]["code"], -32600, "{response}");
         assert_eq!(reason(&client).await, (3, "a message was too long".to_owned()));
     }
-    witness.is_alive("an endless line of another").await;
+    witness.assert_alive("an endless line of another").await;
 }
 
 #[tokio::test]
 async fn who_begins_otherwise_is_closed_with_a_reason() {
     let server = start_server().await;
     for beginning in ["MCP2", "GET / HTTP/1.1\r\n", "\0\0\0\0"] {
-        let client = Client::begin(&server, beginning).await;
+        let client = Client::connect(&server, beginning).await;
         assert_eq!(reason(&client).await, (3, "invalid magic bytes".to_owned()));
     }
-    let mut short = Client::begin(&server, "MC").await;
+    let mut short = Client::connect(&server, "MC").await;
     short.send.finish().unwrap();
     assert_eq!(reason(&short).await.0, 3);
     let error = Client::dial(&server, "mcp/0", None).await.err().unwrap();
@@ -180,18 +184,18 @@ async fn who_begins_otherwise_is_closed_with_a_reason() {
             || error.contains("120"),
         "{error}"
     );
-    Client::open(&server).await.is_alive("all that").await;
+    Client::open(&server).await.assert_alive("all that").await;
 }
 
 #[tokio::test]
 async fn before_the_first_request_nothing_but_a_request_is_heard() {
     let server = start_server().await;
-    let mut client = Client::begin(&server, &format!("MCP1{INITIALIZED}")).await;
+    let mut client = Client::connect(&server, &format!("MCP1{INITIALIZED}")).await;
     let early = client.call("billing.quote", json!({ "order": "abc" })).await;
     assert_eq!(early["error"]["code"], -32602, "{early}");
-    client.say(HELLO).await;
+    client.write(INITIALIZE).await;
     assert_eq!(client.next().await["result"]["protocolVersion"], "2025-06-18");
-    client.is_alive("an early call").await;
+    client.assert_alive("an early call").await;
 }
 
 #[tokio::test]
@@ -200,7 +204,7 @@ async fn a_client_that_goes_ends_its_calls() {
     let mut client = Client::open(&server).await;
     let work = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/call",
         "params": { "name": "billing.work", "arguments": { "order": "17", "ms": 3_600_000 } } });
-    client.say(format!("{work}\n")).await;
+    client.write(format!("{work}\n")).await;
     while server.shop.journal.began() == 0 {
         tokio::task::yield_now().await;
     }
@@ -216,7 +220,7 @@ async fn a_drain_lets_calls_end_and_takes_no_more() {
     let mut client = Client::open(&server).await;
     let work = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/call",
         "params": { "name": "billing.work", "arguments": { "order": "17", "ms": 1500 } } });
-    client.say(format!("{work}\n")).await;
+    client.write(format!("{work}\n")).await;
     while server.shop.journal.began() == 0 {
         tokio::task::yield_now().await;
     }
@@ -229,8 +233,8 @@ async fn a_drain_lets_calls_end_and_takes_no_more() {
         (&(-32000).into(), &"closed".into()),
         "{late}"
     );
-    let answer = client.next().await;
-    assert_eq!(answer["result"]["structuredContent"], json!({ "result": null }), "{answer}");
+    let response = client.next().await;
+    assert_eq!(response["result"]["structuredContent"], json!({ "result": null }), "{response}");
     assert_eq!(client.line().await, None);
     client.connection.close(VarInt::from_u32(0), b"client closing");
     shutdown.await.unwrap();
@@ -245,7 +249,7 @@ async fn sessions_are_bounded() {
             .await;
     let mut first = Client::open(&server).await;
     assert!(Client::dial(&server, "mcp-quic-v1", None).await.is_err());
-    first.is_alive("one too many").await;
-    let answer: Value = first.ask(1, "ping", json!({})).await;
-    assert_eq!(answer["result"], json!({}));
+    first.assert_alive("one too many").await;
+    let response: Value = first.request(1, "ping", json!({})).await;
+    assert_eq!(response["result"], json!({}));
 }

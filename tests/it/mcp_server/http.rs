@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::client::HELLO;
+use super::client::INITIALIZE;
 
 pub(super) async fn serve(mcp: Mcp) -> String {
     let app: axum::Router = axum::Router::new().nest("/mcp", mcp.into_router());
@@ -21,14 +21,14 @@ pub(super) async fn serve(mcp: Mcp) -> String {
     address
 }
 
-fn shop() -> (Router, Shop) {
-    let (router, shop) = (router(&MemoryRoutes::new()), Shop::at("far"));
-    register!(router, Billing => shop.clone()).unwrap();
-    (router, shop)
+fn router_with_shop() -> (Router, Shop) {
+    let (router, router_with_shop) = (router(&MemoryRoutes::new()), Shop::at("far"));
+    register!(router, Billing => router_with_shop.clone()).unwrap();
+    (router, router_with_shop)
 }
 
 /// Returns the `_meta` of a request of the newest protocol version.
-fn meta() -> Value {
+fn newest_meta() -> Value {
     json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
@@ -61,15 +61,15 @@ async fn begin_as(address: &str, host: &str, path: &str, headers: &str, body: &s
 
 async fn send(address: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
     let mut stream = begin(address, path, headers, body).await;
-    let mut answer = String::new();
+    let mut response = String::new();
     let read =
-        tokio::time::timeout(Duration::from_secs(20), stream.read_to_string(&mut answer)).await;
+        tokio::time::timeout(Duration::from_secs(20), stream.read_to_string(&mut response)).await;
     read.unwrap().unwrap();
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+    let status = response.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, response.split_once("\r\n\r\n").unwrap().1.to_owned())
 }
 
-pub(super) async fn ask(address: &str, headers: &str, method: &str, params: Value) -> Value {
+pub(super) async fn request(address: &str, headers: &str, method: &str, params: Value) -> Value {
     let request = json!({ "jsonrpc": "2.0", "id": 2, "method": method, "params": params });
     let (status, body) = post(address, headers, &request.to_string()).await;
     serde_json::from_str(&body).unwrap_or_else(|_| panic!("{status}: {body}"))
@@ -77,22 +77,23 @@ pub(super) async fn ask(address: &str, headers: &str, method: &str, params: Valu
 
 #[tokio::test]
 async fn both_eras_of_the_protocol_are_served() {
-    let (router, _shop) = shop();
+    let (router, _shop) = router_with_shop();
     let address = serve(mcp(&router)).await;
-    let (status, hello) = post(&address, "", HELLO).await;
+    let (status, hello) = post(&address, "", INITIALIZE).await;
     assert!(
         status == 200 && hello.contains(r#""protocolVersion":"2025-06-18""#),
         "{status}: {hello}"
     );
     let quote = json!({ "name": "billing.quote", "arguments": { "order": "abc" } });
     let old =
-        ask(&address, "mcp-protocol-version: 2025-06-18\r\n", "tools/call", quote.clone()).await;
+        request(&address, "mcp-protocol-version: 2025-06-18\r\n", "tools/call", quote.clone())
+            .await;
     assert_eq!(old["result"]["structuredContent"], json!({ "result": 3 }), "{old}");
     let mut new = quote;
-    new["_meta"] = meta();
+    new["_meta"] = newest_meta();
     let headers =
         "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: billing.quote\r\n";
-    let new = ask(&address, headers, "tools/call", new).await;
+    let new = request(&address, headers, "tools/call", new).await;
     assert_eq!(
         (&new["result"]["structuredContent"], &new["result"]["resultType"]),
         (&json!({ "result": 3 }), &json!("complete")),
@@ -102,7 +103,7 @@ async fn both_eras_of_the_protocol_are_served() {
 
 #[tokio::test]
 async fn a_token_is_asked_for_and_its_name_is_the_peer() {
-    let (router, _shop) = shop();
+    let (router, _shop) = router_with_shop();
     let address = serve(mcp(&router).bearer("agent", "s3cret")).await;
     let seen = json!({ "name": "billing.seen" });
     for wrong in ["", "authorization: Bearer wrong\r\n"] {
@@ -115,13 +116,13 @@ async fn a_token_is_asked_for_and_its_name_is_the_peer() {
         .await;
         assert_eq!(status, 401, "{body}");
     }
-    let answer = ask(&address, "authorization: Bearer s3cret\r\n", "tools/call", seen).await;
-    assert_eq!(answer["result"]["structuredContent"]["peer"], "agent", "{answer}");
+    let response = request(&address, "authorization: Bearer s3cret\r\n", "tools/call", seen).await;
+    assert_eq!(response["result"]["structuredContent"]["peer"], "agent", "{response}");
 }
 
 #[tokio::test]
 async fn pages_and_borrowed_names_are_refused() {
-    let (router, _shop) = shop();
+    let (router, _shop) = router_with_shop();
     for mcp in [mcp(&router), mcp(&router).allow_host("*")] {
         let address = serve(mcp).await;
         for origin in [
@@ -131,11 +132,11 @@ async fn pages_and_borrowed_names_are_refused() {
             "https://localhost",
             "http://127.0.0.1.evil.example",
         ] {
-            let (status, body) = post(&address, &format!("origin: {origin}\r\n"), HELLO).await;
+            let (status, body) = post(&address, &format!("origin: {origin}\r\n"), INITIALIZE).await;
             assert_eq!(status, 403, "{origin}: {body}");
         }
         assert_eq!(
-            post(&address, &format!("origin: http://{address}\r\n"), HELLO).await.0,
+            post(&address, &format!("origin: http://{address}\r\n"), INITIALIZE).await.0,
             200,
             "its own page"
         );
@@ -144,28 +145,29 @@ async fn pages_and_borrowed_names_are_refused() {
     for (borrowed, origin) in
         [("evil.example", ""), ("evil.example", "origin: http://evil.example\r\n")]
     {
-        let mut stream = begin_as(&address, borrowed, "/mcp", origin, HELLO).await;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+        let mut stream = begin_as(&address, borrowed, "/mcp", origin, INITIALIZE).await;
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        assert!(response.starts_with("HTTP/1.1 403 "), "{response}");
     }
     let address = serve(mcp(&router).allow_host("*")).await;
     let mut stream =
-        begin_as(&address, "evil.example", "/mcp", "origin: http://evil.example\r\n", HELLO).await;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+        begin_as(&address, "evil.example", "/mcp", "origin: http://evil.example\r\n", INITIALIZE)
+            .await;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
     assert!(
-        answer.starts_with("HTTP/1.1 403 "),
-        "a page that has borrowed this machine's address: {answer}"
+        response.starts_with("HTTP/1.1 403 "),
+        "a page that has borrowed this machine's address: {response}"
     );
 }
 
 #[tokio::test]
 async fn a_body_is_bounded() {
-    let (router, _shop) = shop();
+    let (router, _shop) = router_with_shop();
     let address = serve(mcp(&router).max_message_bytes(1000)).await;
     assert_eq!(post(&address, "", &"x".repeat(1001)).await.0, 413);
-    assert_eq!(post(&address, "", HELLO).await.0, 200);
+    assert_eq!(post(&address, "", INITIALIZE).await.0, 200);
     let address = serve(mcp(&router)).await;
     let crowd = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"a":[{}0]}}}}"#,
@@ -190,10 +192,10 @@ impl Drop for Held {
 
 #[tokio::test]
 async fn a_client_that_goes_ends_its_call() {
-    let (router, _shop) = shop();
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (router, _shop) = router_with_shop();
+    let (sender, mut events) = mpsc::unbounded_channel();
     let hold = move |_bytes| {
-        let held = Held(tell.clone());
+        let held = Held(sender.clone());
         let _ = held.0.send("began");
         async move {
             let _held = held;
@@ -207,14 +209,14 @@ async fn a_client_that_goes_ends_its_call() {
         json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": { "name": "hold" } })
             .to_string();
     let client = tokio::spawn(async move { post(&address, "", &body).await });
-    assert_eq!(told.recv().await, Some("began"));
+    assert_eq!(events.recv().await, Some("began"));
     client.abort();
-    assert_eq!(told.recv().await, Some("ended"));
+    assert_eq!(events.recv().await, Some("ended"));
 }
 
 #[tokio::test]
 async fn a_gateway_answers_both() {
-    let (router, _shop) = shop();
+    let (router, _shop) = router_with_shop();
     let listener = HttpListener::new("127.0.0.1:0").bearer("agent", "s3cret").mcp(|mcp| mcp);
     let server = Server::builder(&router)
         .expose(["billing"])
@@ -223,19 +225,19 @@ async fn a_gateway_answers_both() {
         .await
         .unwrap();
     let address = server.address("http").unwrap();
-    assert_eq!(post(address, "", HELLO).await.0, 401);
+    assert_eq!(post(address, "", INITIALIZE).await.0, 401);
     let token = "authorization: Bearer s3cret\r\n";
     let quote = json!({ "name": "billing.quote", "arguments": { "order": "abc" } });
     assert_eq!(
-        ask(address, token, "tools/call", quote).await["result"]["structuredContent"],
+        request(address, token, "tools/call", quote).await["result"]["structuredContent"],
         json!({ "result": 3 })
     );
     let (status, body) = send(address, "/billing.quote", token, r#"{"order":"abc"}"#).await;
     assert_eq!((status, &*body), (200, "3"));
     // A subscription does not delay the shutdown.
-    let meta = meta();
+    let newest_meta = newest_meta();
     let listen = json!({ "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen",
-        "params": { "_meta": meta, "notifications": { "toolsListChanged": true } } })
+        "params": { "_meta": newest_meta, "notifications": { "toolsListChanged": true } } })
     .to_string();
     let headers =
         format!("{token}mcp-protocol-version: 2026-07-28\r\nmcp-method: subscriptions/listen\r\n");

@@ -12,15 +12,15 @@ async fn the_name_in_a_client_certificate_is_the_peer() {
     let (files, clients, strangers) = (Files::new(), ca("clients"), ca("strangers"));
     let server = start_server_with(&files, Some(&clients), |listener| listener).await;
     let agent = Identity::new(Some(&clients), "agent.internal", |_| {});
-    let mut client = Client::begin_as(&server, &format!("MCP1{HELLO}"), Some(&agent)).await;
+    let mut client = Client::connect_as(&server, &format!("MCP1{INITIALIZE}"), Some(&agent)).await;
     client.next().await;
     let seen = client.call("billing.seen", json!({})).await;
     assert_eq!(seen["result"]["structuredContent"]["peer"], "dns:agent.internal", "{seen}");
     let stranger = Identity::new(Some(&strangers), "agent.internal", |_| {});
-    for shows in [None, Some(&stranger)] {
+    for identity in [None, Some(&stranger)] {
         // In TLS 1.3 the client completes its handshake before the server has verified its
         // certificate.
-        let Ok(connection) = Client::dial(&server, "mcp-quic-v1", shows).await else { continue };
+        let Ok(connection) = Client::dial(&server, "mcp-quic-v1", identity).await else { continue };
         assert!(connection.closed().await.to_string().contains("certificate"));
     }
 }

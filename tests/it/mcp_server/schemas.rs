@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tests::shop::router;
 
-use super::http::{ask, serve};
+use super::http::{request, serve};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Order {
@@ -117,7 +117,7 @@ async fn every_form_goes_through_a_tool_and_back() {
     let router = router(&MemoryRoutes::new());
     register!(router, Shapes => Echo).unwrap();
     let address = serve(Mcp::new(router.inbound(Exposure::all()))).await;
-    let listed = ask(&address, "", "tools/list", json!({})).await;
+    let listed = request(&address, "", "tools/list", json!({})).await;
     let tool = |name: &str| {
         let mut tools = listed["result"]["tools"].as_array().unwrap().iter();
         tools.find(|tool| tool["name"] == name).unwrap_or_else(|| panic!("{name}"))
@@ -149,17 +149,19 @@ async fn every_form_goes_through_a_tool_and_back() {
         let name = format!("shapes.{method}");
         let (tool, arguments) = (tool(&name), json!({ "value": value }));
         assert!(is_valid(&tool["inputSchema"], &arguments), "{tool} {arguments}");
-        let answer =
-            ask(&address, "", "tools/call", json!({ "name": name, "arguments": arguments })).await;
-        let given = &answer["result"]["structuredContent"];
-        assert!(is_valid(&tool["outputSchema"], given), "{tool} {answer}");
-        assert!(*given == value || given["result"] == value, "{answer}");
-        let told: Value =
-            serde_json::from_str(answer["result"]["content"][0]["text"].as_str().unwrap()).unwrap();
-        assert_eq!(told, *given, "the text is the same");
+        let response =
+            request(&address, "", "tools/call", json!({ "name": name, "arguments": arguments }))
+                .await;
+        let content = &response["result"]["structuredContent"];
+        assert!(is_valid(&tool["outputSchema"], content), "{tool} {response}");
+        assert!(*content == value || content["result"] == value, "{response}");
+        let text: Value =
+            serde_json::from_str(response["result"]["content"][0]["text"].as_str().unwrap())
+                .unwrap();
+        assert_eq!(text, *content, "the text is the same");
         let wrong = json!({ "value": wrong });
         let refused =
-            ask(&address, "", "tools/call", json!({ "name": name, "arguments": wrong })).await;
+            request(&address, "", "tools/call", json!({ "name": name, "arguments": wrong })).await;
         assert_eq!(refused["result"]["isError"], true, "{name} {wrong} {refused}");
         let says_nothing = method == "untagged";
         assert!(says_nothing || !is_valid(&tool["inputSchema"], &wrong), "{tool} {wrong}");
@@ -167,7 +169,7 @@ async fn every_form_goes_through_a_tool_and_back() {
 }
 
 /// Calls methods through a client and asserts that each returns its argument.
-macro_rules! comes_back {
+macro_rules! assert_round_trip {
     ($client:expr, $($method:ident: $value:expr;)+) => {$(
         let value = $value;
         assert_eq!($client.$method(value.clone()).await.unwrap(), value, stringify!($method));
@@ -194,7 +196,7 @@ async fn every_form_comes_back_to_a_typed_client() {
         let leaf = Tree { value: 2, children: Vec::new() };
         let tree = Tree { value: 1, children: vec![leaf.clone(), leaf] };
         let by_day = BTreeMap::from([(-1, Line('"', 2))]);
-        comes_back! { client,
+        assert_round_trip! { client,
             order: Order { id: "1".into(), lines: vec![Line('a', 1)], note: None, by_day };
             external: External::Unit;
             external: External::New(1);

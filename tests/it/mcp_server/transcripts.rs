@@ -6,17 +6,17 @@ use super::client::*;
 use tests::certificates::Files;
 
 /// Opens a stream with these bytes and reads `count` replies.
-async fn answers(server: &TestServer, sent: &str, count: usize) -> Vec<Value> {
-    let mut client = Client::begin(server, sent).await;
-    let mut answers = Vec::new();
+async fn responses(server: &TestServer, sent: &str, count: usize) -> Vec<Value> {
+    let mut client = Client::connect(server, sent).await;
+    let mut responses = Vec::new();
     for _ in 0..count {
-        answers.push(client.next().await);
+        responses.push(client.next().await);
     }
-    answers
+    responses
 }
 
 /// Returns the `_meta` of a request of the newest protocol version.
-fn newest() -> Value {
+fn newest_meta() -> Value {
     json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
@@ -28,8 +28,8 @@ fn newest() -> Value {
 async fn the_session_of_the_original() {
     let server = start_server().await;
     let call = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"arguments":{"cents":4200,"order":"a\u003cb"},"name":"billing.charge"}}"#;
-    let sent = format!("MCP1{HELLO}{INITIALIZED}{call}\n");
-    let mut client = Client::begin(&server, &sent).await;
+    let sent = format!("MCP1{INITIALIZE}{INITIALIZED}{call}\n");
+    let mut client = Client::connect(&server, &sent).await;
     let hello = concat!(
         r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{"experimental":{"connectivity":{}},"#,
         r#""tools":{"listChanged":true}},"serverInfo":{"name":"connectivity","version":"0.1.0"}}}"#,
@@ -37,11 +37,11 @@ async fn the_session_of_the_original() {
     );
     assert_eq!(client.line().await.unwrap(), hello);
     let receipt = r#"{"cents":4200,"id":"a<b","served_by":"far"}"#;
-    let answer = format!(
+    let response = format!(
         r#"{{"jsonrpc":"2.0","id":2,"result":{{"content":[{{"type":"text","text":{}}}],"structuredContent":{receipt},"isError":false}}}}"#,
         Value::from(receipt)
     );
-    assert_eq!(client.line().await.unwrap(), answer + "\n");
+    assert_eq!(client.line().await.unwrap(), response + "\n");
     assert_eq!(*server.shop.journal.orders.lock().unwrap(), ["a<b"]);
 }
 
@@ -73,11 +73,12 @@ async fn odd_forms_that_the_original_reads() {
             format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/odd\"}}\n{quote}\n"),
         ),
     ] {
-        let answers = answers(&server, &format!("MCP1{HELLO}{INITIALIZED}{text}"), 2).await;
+        let responses =
+            responses(&server, &format!("MCP1{INITIALIZE}{INITIALIZED}{text}"), 2).await;
         assert_eq!(
-            answers[1]["result"]["structuredContent"],
+            responses[1]["result"]["structuredContent"],
             json!({ "result": 3 }),
-            "{label}: {answers:?}"
+            "{label}: {responses:?}"
         );
     }
 }
@@ -89,22 +90,22 @@ async fn arguments_may_be_null_or_missing_where_there_are_none() {
     for params in
         [json!({ "name": "billing.seen", "arguments": null }), json!({ "name": "billing.seen" })]
     {
-        let answer = client.ask(2, "tools/call", params).await;
-        assert_eq!(answer["result"]["structuredContent"]["peer"], Value::Null, "{answer}");
-        let left = answer["result"]["structuredContent"]["remaining_ms"].as_u64().unwrap();
+        let response = client.request(2, "tools/call", params).await;
+        assert_eq!(response["result"]["structuredContent"]["peer"], Value::Null, "{response}");
+        let left = response["result"]["structuredContent"]["remaining_ms"].as_u64().unwrap();
         assert!((1..=30_000).contains(&left), "calls have 30 s: {left}");
     }
     let asks_for =
         json!({ "name": "billing.seen", "_meta": { "connectivity/timeout-ms": 600_000 } });
     let left =
-        client.ask(3, "tools/call", asks_for).await["result"]["structuredContent"]["remaining_ms"]
+        client.request(3, "tools/call", asks_for).await["result"]["structuredContent"]["remaining_ms"]
             .as_u64()
             .unwrap();
     assert!((30_001..=300_000).contains(&left), "or what they ask for, to a limit: {left}");
-    let answer = client.call("billing.charge", Value::Null).await;
-    assert_eq!(answer["result"]["isError"], true, "{answer}");
+    let response = client.call("billing.charge", Value::Null).await;
+    assert_eq!(response["result"]["isError"], true, "{response}");
     assert!(
-        answer["result"]["content"][0]["text"]
+        response["result"]["content"][0]["text"]
             .as_str()
             .unwrap()
             .starts_with(r#"{"kind":"decode","name":"billing.charge""#)
@@ -122,18 +123,18 @@ async fn every_version_with_a_handshake_is_echoed_and_any_other_answered() {
         ("1999-01-01", "2025-06-18"),
         ("", "2025-06-18"),
     ] {
-        let hello = HELLO.replace("2025-06-18", offered);
-        let answers = answers(&server, &format!("MCP1{hello}"), 1).await;
-        assert_eq!(answers[0]["result"]["protocolVersion"], answered, "{offered}: {answers:?}");
+        let hello = INITIALIZE.replace("2025-06-18", offered);
+        let responses = responses(&server, &format!("MCP1{hello}"), 1).await;
+        assert_eq!(responses[0]["result"]["protocolVersion"], answered, "{offered}: {responses:?}");
     }
 }
 
 #[tokio::test]
 async fn the_newest_version_needs_no_handshake() {
     let server = start_server().await;
-    let mut client = Client::begin(&server, "MCP1").await;
-    let meta = newest();
-    let discovered = client.ask(1, "server/discover", json!({ "_meta": meta })).await;
+    let mut client = Client::connect(&server, "MCP1").await;
+    let meta = newest_meta();
+    let discovered = client.request(1, "server/discover", json!({ "_meta": meta })).await;
     assert!(
         discovered["result"]["supportedVersions"]
             .as_array()
@@ -141,17 +142,17 @@ async fn the_newest_version_needs_no_handshake() {
             .contains(&json!("2026-07-28")),
         "{discovered}"
     );
-    let answer = client
-        .ask(
+    let response = client
+        .request(
             2,
             "tools/call",
             json!({ "_meta": meta, "name": "billing.quote", "arguments": { "order": "ab" } }),
         )
         .await;
-    assert_eq!(answer["result"]["structuredContent"], json!({ "result": 2 }), "{answer}");
-    assert_eq!(answer["result"]["resultType"], "complete", "{answer}");
+    assert_eq!(response["result"]["structuredContent"], json!({ "result": 2 }), "{response}");
+    assert_eq!(response["result"]["resultType"], "complete", "{response}");
     client
-        .say(format!(
+        .write(format!(
             "{}\n",
             json!({ "jsonrpc": "2.0", "id": 3, "method": "subscriptions/listen",
         "params": { "_meta": meta, "notifications": { "toolsListChanged": true } } })
@@ -169,7 +170,7 @@ async fn plain_names_are_for_hosts_that_take_no_dots() {
     })
     .await;
     let mut client = Client::open(&server).await;
-    let listed = client.ask(2, "tools/list", json!({})).await;
+    let listed = client.request(2, "tools/list", json!({})).await;
     let names: Vec<_> = listed["result"]["tools"]
         .as_array()
         .unwrap()
@@ -192,15 +193,15 @@ async fn plain_names_are_for_hosts_that_take_no_dots() {
 #[tokio::test]
 async fn who_listens_hears_of_what_has_changed_since_the_list_was_told() {
     let server = start_server().await;
-    let mut client = Client::begin(&server, "MCP1").await;
-    let meta = newest();
-    let told = client.ask(1, "tools/list", json!({ "_meta": meta })).await;
-    assert!(told.to_string().contains("billing.charge"), "{told}");
+    let mut client = Client::connect(&server, "MCP1").await;
+    let meta = newest_meta();
+    let text = client.request(1, "tools/list", json!({ "_meta": meta })).await;
+    assert!(text.to_string().contains("billing.charge"), "{text}");
     server.routes.set("billing.charge", "noop", None, "{}");
     let listen = json!({ "_meta": meta, "notifications": { "toolsListChanged": true } });
     let listen =
         json!({ "jsonrpc": "2.0", "id": 2, "method": "subscriptions/listen", "params": listen });
-    client.say(format!("{listen}\n")).await;
+    client.write(format!("{listen}\n")).await;
     assert_eq!(client.next().await["method"], "notifications/subscriptions/acknowledged");
     assert_eq!(client.next().await["method"], "notifications/tools/list_changed");
 }
@@ -218,18 +219,18 @@ async fn errors_of_a_contract_and_of_ours_are_results_and_unknown_names_errors()
     let text = panic["result"]["content"][0]["text"].as_str().unwrap();
     assert!(text.contains(r#""kind":"panicked""#) && !text.contains("secret"), "{text}");
     let late = json!({ "name": "billing.sleep", "arguments": { "ms": 60_000 }, "_meta": { "connectivity/timeout-ms": 1 } });
-    let late = client.ask(7, "tools/call", late).await;
+    let late = client.request(7, "tools/call", late).await;
     assert!(
         late["result"]["content"][0]["text"].as_str().unwrap().contains(r#""kind":"timeout""#),
         "{late}"
     );
     for unknown in ["billing.nothing", "billing", "unlisted", "routes.list", ""] {
-        let answer = client.call(unknown, json!({})).await;
-        assert_eq!(answer["error"]["code"], -32602, "{unknown}: {answer}");
+        let response = client.call(unknown, json!({})).await;
+        assert_eq!(response["error"]["code"], -32602, "{unknown}: {response}");
     }
-    let answer = client.ask(7, "no/such/method", json!({})).await;
-    assert_eq!(answer["error"]["code"], -32601, "{answer}");
-    client.is_alive("errors").await;
+    let response = client.request(7, "no/such/method", json!({})).await;
+    assert_eq!(response["error"]["code"], -32601, "{response}");
+    client.assert_alive("errors").await;
 }
 
 #[tokio::test]
@@ -239,13 +240,13 @@ async fn a_cancelled_call_ends_its_work_and_gets_no_answer() {
     let journal = &server.shop.journal;
     let work = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/call",
         "params": { "name": "billing.work", "arguments": { "order": "17", "ms": 3_600_000 } } });
-    client.say(format!("{work}\n")).await;
+    client.write(format!("{work}\n")).await;
     while journal.began() == 0 {
         tokio::task::yield_now().await;
     }
     let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 5, "reason": "context canceled" } });
-    client.say(format!("{cancel}\n")).await;
-    client.is_alive("a cancelled call").await;
+    client.write(format!("{cancel}\n")).await;
+    client.assert_alive("a cancelled call").await;
     // The work was dropped: it takes an hour, and the session cannot end while it runs.
     client.send.finish().unwrap();
     assert_eq!(client.line().await, None);
@@ -259,19 +260,19 @@ async fn calls_of_a_session_run_at_the_same_time() {
     for id in 0..32 {
         let work = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call",
             "params": { "name": "billing.sleep", "arguments": { "ms": 3_600_000 } } });
-        client.say(format!("{work}\n")).await;
+        client.write(format!("{work}\n")).await;
     }
     while server.shop.journal.began() < 32 {
         tokio::task::yield_now().await;
     }
-    client.is_alive("32 calls").await;
+    client.assert_alive("32 calls").await;
 }
 
 #[tokio::test]
 async fn what_is_listed() {
     let server = start_server().await;
     let mut client = Client::open(&server).await;
-    let listed = client.ask(2, "tools/list", json!({})).await;
+    let listed = client.request(2, "tools/list", json!({})).await;
     let tools = listed["result"]["tools"].as_array().unwrap();
     let names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
     let mut sorted = names.clone();
@@ -306,7 +307,7 @@ async fn what_is_listed() {
         json!({ "readOnlyHint": true, "destructiveHint": false, "idempotentHint": true })
     );
     assert_eq!(
-        client.ask(3, "tools/list", json!({})).await["result"],
+        client.request(3, "tools/list", json!({})).await["result"],
         listed["result"],
         "always the same"
     );
@@ -316,7 +317,7 @@ async fn what_is_listed() {
 async fn a_client_hears_of_tools_that_come_and_go() {
     let server = start_server().await;
     let mut client = Client::open(&server).await;
-    assert!(client.ask(2, "tools/list", json!({})).await["result"]["tools"].is_array());
+    assert!(client.request(2, "tools/list", json!({})).await["result"]["tools"].is_array());
     // A change of rows that changes no tool sends no notification, so the next message is about the
     // second change.
     server.routes.set("billing.charge", "local", None, r#"{"timeout_ms":1000}"#);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::client::*;
 
 /// Timeout for anything that is expected to succeed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Registers `late` with replies of 1 MiB. Returns the number of its calls that have started.
 fn with_large_answers(server: &TestServer) -> Arc<AtomicUsize> {
@@ -37,7 +37,7 @@ async fn read_answers(client: &mut Client, count: usize) -> usize {
     let (mut buffer, mut results) = (Vec::new(), 0);
     for _ in 0..count {
         let line = loop {
-            let chunk = tokio::time::timeout(PATIENCE, client.receive.read_chunk(usize::MAX, true))
+            let chunk = tokio::time::timeout(TIMEOUT, client.receive.read_chunk(usize::MAX, true))
                 .await
                 .unwrap();
             let chunk = chunk.unwrap().expect("the session goes on").bytes;
@@ -47,17 +47,17 @@ async fn read_answers(client: &mut Client, count: usize) -> usize {
                 break std::mem::replace(&mut buffer, chunk[end + 1..].to_vec());
             }
         };
-        let answer: Value = serde_json::from_slice(&line).unwrap();
-        results += usize::from(answer["result"]["structuredContent"]["text"].is_string());
+        let response: Value = serde_json::from_slice(&line).unwrap();
+        results += usize::from(response["result"]["structuredContent"]["text"].is_string());
     }
     results
 }
 
 /// Waits until a call has started and another client has completed many calls.
-async fn until_held_up(began: &AtomicUsize, witness: &mut Client) {
-    until_one_began(began).await;
+async fn wait_until_held_up(began: &AtomicUsize, witness: &mut Client) {
+    wait_until_one_began(began).await;
     for _ in 0..50 {
-        witness.is_alive("answers that another client leaves unread").await;
+        witness.assert_alive("answers that another client leaves unread").await;
     }
 }
 
@@ -67,9 +67,9 @@ async fn answers_that_nobody_reads_hold_up_the_next_calls_of_their_session() {
     let began = with_large_answers(&server);
     let (mut greedy, mut witness) = (Client::open(&server).await, Client::open(&server).await);
     for id in 100..228 {
-        greedy.say(call(id, "")).await;
+        greedy.write(call(id, "")).await;
     }
-    until_held_up(&began, &mut witness).await;
+    wait_until_held_up(&began, &mut witness).await;
     // A reply of 1 MiB takes 2 MiB as a message. One more may be in flight, and each thread may
     // have started one at the same time.
     let held_up = began.load(Ordering::SeqCst);
@@ -84,9 +84,9 @@ async fn while_answers_are_unread_no_further_request_is_read() {
     let began = with_large_answers(&server);
     let (mut greedy, mut witness) = (Client::open(&server).await, Client::open(&server).await);
     for id in 100..108 {
-        greedy.say(call(id, "")).await;
+        greedy.write(call(id, "")).await;
     }
-    until_held_up(&began, &mut witness).await;
+    wait_until_held_up(&began, &mut witness).await;
     let large = "x".repeat(900_000);
     let mut sent = 0;
     while sent < 64 {
@@ -102,7 +102,7 @@ async fn while_answers_are_unread_no_further_request_is_read() {
         sent += 1;
     }
     assert!(sent < 16, "{sent} requests of 900 kB were taken");
-    witness.is_alive("requests that wait").await;
+    witness.assert_alive("requests that wait").await;
 }
 
 /// Registers a method that blocks its thread until released. Returns the number of its calls that
@@ -115,7 +115,7 @@ fn with_blocking(router: &Router, name: &str) -> (Arc<AtomicUsize>, mpsc::Sender
         let (count, released) = (Arc::clone(&count), Arc::clone(&released));
         async move {
             count.fetch_add(1, Ordering::SeqCst);
-            let _ = released.lock().unwrap().recv_timeout(4 * PATIENCE);
+            let _ = released.lock().unwrap().recv_timeout(4 * TIMEOUT);
             Ok(bytes)
         }
     };
@@ -123,7 +123,7 @@ fn with_blocking(router: &Router, name: &str) -> (Arc<AtomicUsize>, mpsc::Sender
     (began, release)
 }
 
-async fn until_one_began(began: &AtomicUsize) {
+async fn wait_until_one_began(began: &AtomicUsize) {
     while began.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
@@ -134,9 +134,9 @@ async fn a_method_that_blocks_its_thread_keeps_no_call_of_its_session_from_begin
     let server = start_server().await;
     let (began, release) = with_blocking(&server.router, "late");
     let mut client = Client::open(&server).await;
-    client.say(call(100, "")).await;
-    until_one_began(&began).await;
-    client.is_alive("a call that blocks").await;
+    client.write(call(100, "")).await;
+    wait_until_one_began(&began).await;
+    client.assert_alive("a call that blocks").await;
     release.send(()).unwrap();
     assert_eq!(client.next().await["id"], 100);
 }
@@ -165,10 +165,10 @@ async fn a_method_that_blocks_its_thread_keeps_no_call_over_http_from_beginning(
         let client = client.clone();
         async move { client.call("block", "{}").await }
     });
-    until_one_began(&began).await;
-    let answer =
-        tokio::time::timeout(PATIENCE, client.call("echo", "{}")).await.expect("it begins");
-    assert_eq!(answer.unwrap(), "{}");
+    wait_until_one_began(&began).await;
+    let response =
+        tokio::time::timeout(TIMEOUT, client.call("echo", "{}")).await.expect("it begins");
+    assert_eq!(response.unwrap(), "{}");
     release.send(()).unwrap();
     assert_eq!(blocked.await.unwrap().unwrap(), "{}");
 }

@@ -22,23 +22,23 @@ mod chain;
 /// deadlines.
 #[derive(Clone, Default)]
 struct Attempts {
-    made: Arc<AtomicUsize>,
-    built: Arc<AtomicUsize>,
+    count: Arc<AtomicUsize>,
+    builds: Arc<AtomicUsize>,
 }
 
 impl Attempts {
-    fn made(&self) -> usize {
-        self.made.load(Ordering::SeqCst)
+    fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
     }
 }
 
 impl Transport for Attempts {
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
-        self.built.fetch_add(1, Ordering::SeqCst);
-        let (made, endpoint) =
-            (Arc::clone(&self.made), route.endpoint().unwrap_or_default().to_owned());
+        self.builds.fetch_add(1, Ordering::SeqCst);
+        let (count, endpoint) =
+            (Arc::clone(&self.count), route.endpoint().unwrap_or_default().to_owned());
         Ok(Remote::new(CallService::from_fn(move |call| {
-            made.fetch_add(1, Ordering::SeqCst);
+            count.fetch_add(1, Ordering::SeqCst);
             let connection = TcpStream::connect(endpoint.clone());
             async move {
                 let _connection =
@@ -132,7 +132,7 @@ fn router_with_shop() -> (Router, Shop) {
 }
 
 /// Starts a server that reads a request and hangs up, so that nothing shows whether it ran.
-async fn hangs_up() -> (String, Arc<AtomicUsize>) {
+async fn start_hanging_up_server() -> (String, Arc<AtomicUsize>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}/billing", listener.local_addr().unwrap());
     let requests = Arc::new(AtomicUsize::new(0));
@@ -150,7 +150,7 @@ async fn hangs_up() -> (String, Arc<AtomicUsize>) {
 #[tokio::test]
 async fn what_may_have_run_is_repeated_only_if_it_may_run_twice() {
     let world = World::new();
-    let (endpoint, requests) = hangs_up().await;
+    let (endpoint, requests) = start_hanging_up_server().await;
     world.row("http", &endpoint, r#"{"retry_max":2,"retry_backoff_ms":1}"#).await;
     let error = world.charge().await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Closed, Sent::Maybe));
@@ -169,7 +169,7 @@ async fn what_was_not_sent_is_repeated_as_often_as_the_row_says_and_not_by_defau
     {
         world.row("count", &port, config).await;
         assert_eq!(kind(world.charge().await), Some(ErrorKind::Connect));
-        assert_eq!(world.attempts.made.swap(0, Ordering::SeqCst), attempts, "{config}");
+        assert_eq!(world.attempts.count.swap(0, Ordering::SeqCst), attempts, "{config}");
     }
 }
 
@@ -184,7 +184,7 @@ async fn a_call_is_not_repeated_when_its_wait_would_pass_its_deadline() {
     );
     let context = Context::new().with_timeout(Duration::from_secs(20));
     assert_eq!(kind(context::scope(context, world.quote()).await), Some(ErrorKind::Connect));
-    assert_eq!(world.attempts.made(), 2);
+    assert_eq!(world.attempts.count(), 2);
 }
 
 #[tokio::test]
@@ -240,7 +240,7 @@ async fn a_breaker_and_a_budget_outlive_an_edit_that_leaves_the_endpoint() {
     world.row("count", &port, &config(100)).await;
     assert_eq!(kind(world.quote().await), Some(ErrorKind::Connect));
     world.row("count", &port, &config(200)).await;
-    assert_eq!(world.attempts.built.load(Ordering::SeqCst), 2, "it was built anew");
+    assert_eq!(world.attempts.builds.load(Ordering::SeqCst), 2, "it was built anew");
     assert_eq!(kind(world.quote().await), Some(ErrorKind::CircuitOpen));
     world.row("count", &port, r#"{"timeout_ms":"bad"}"#).await;
     assert_eq!(
@@ -257,9 +257,9 @@ async fn a_breaker_and_a_budget_outlive_an_edit_that_leaves_the_endpoint() {
         assert_eq!(kind(world.quote().await), Some(ErrorKind::Connect));
     }
     world.row("count", &port, &retries(20_000)).await;
-    let before = world.attempts.made();
+    let before = world.attempts.count();
     assert_eq!(kind(world.quote().await), Some(ErrorKind::Connect));
-    assert_eq!(world.attempts.made() - before, 1, "the budget is still spent");
+    assert_eq!(world.attempts.count() - before, 1, "the budget is still spent");
 }
 
 #[tokio::test]
@@ -290,7 +290,7 @@ async fn calls_that_are_given_up_and_the_rows_own_limit_open_no_circuit() {
     }
     assert_eq!(world.route().last_error.unwrap().kind, ErrorKind::Overloaded);
     drop(held);
-    assert_eq!(world.attempts.made(), 1);
+    assert_eq!(world.attempts.count(), 1);
     assert_eq!(world.route().breaker, Some(BreakerState::Closed { failures: 0 }));
 }
 
@@ -300,7 +300,7 @@ async fn the_local_implementation_steps_in_for_a_far_end_that_is_down() {
     world.row("count", &closed_port(), r#"{"fallback":"local","breaker_failures":1}"#).await;
     assert_eq!(world.charge().await, Ok("here".into()), "no connection");
     assert_eq!(world.charge().await, Ok("here".into()), "an open circuit");
-    assert_eq!((world.attempts.made(), here.journal.orders.lock().unwrap().len()), (1, 2));
+    assert_eq!((world.attempts.count(), here.journal.orders.lock().unwrap().len()), (1, 2));
     assert_eq!(world.route().last_error.unwrap().kind, ErrorKind::CircuitOpen, "why it steps in");
 }
 
@@ -329,7 +329,7 @@ async fn a_fallback_steps_in_once_something_is_registered_and_inspect_says_so_be
     register!(world.router, Billing => Shop::at("here")).unwrap();
     assert_eq!(world.charge().await, Ok("here".into()));
     assert!(world.route().warnings.is_empty());
-    assert_eq!(world.attempts.built.load(Ordering::SeqCst), 1, "the connection stays what it is");
+    assert_eq!(world.attempts.builds.load(Ordering::SeqCst), 1, "the connection stays what it is");
 }
 
 #[tokio::test]
@@ -350,7 +350,7 @@ async fn nothing_steps_in_when_the_router_is_closed() {
         let billing = world.billing.clone();
         async move { billing.rework("17", 0).await.map_err(connectivity) }
     });
-    while world.attempts.made() == 0 {
+    while world.attempts.count() == 0 {
         tokio::task::yield_now().await;
     }
     world.router.close(Duration::ZERO).await;
@@ -374,7 +374,7 @@ async fn policies_are_parked_on_rows_that_are_served_here() {
         assert_eq!((route.state, route.breaker), (RouteState::InForce, None), "{strategy}");
         assert!(route.warnings.is_empty(), "{strategy}: {:?}", route.warnings);
     }
-    assert_eq!(world.attempts.made(), 0);
+    assert_eq!(world.attempts.count(), 0);
 }
 
 #[tokio::test]
@@ -406,21 +406,20 @@ async fn inspect_tells_of_the_breaker_and_the_last_error_in_words() {
     let world = World::new();
     world.row("count", &closed_port(), r#"{"breaker_failures":1}"#).await;
     let json = |route: &RouteInfo| serde_json::to_value(route).unwrap();
-    let shown = json(&world.route());
-    assert_eq!(shown["breaker"], serde_json::json!({"state": "closed", "failures": 0}));
-    assert!(shown["last_error"].is_null());
+    let info = json(&world.route());
+    assert_eq!(info["breaker"], serde_json::json!({"state": "closed", "failures": 0}));
+    assert!(info["last_error"].is_null());
     assert_eq!(kind(world.quote().await), Some(ErrorKind::Connect));
-    let shown = json(&world.route());
+    let info = json(&world.route());
     assert_eq!(
-        (&shown["breaker"]["state"], &shown["last_error"]["kind"]),
+        (&info["breaker"]["state"], &info["last_error"]["kind"]),
         (&"open".into(), &"connect".into())
     );
-    for time in [&shown["breaker"]["since"], &shown["breaker"]["until"], &shown["last_error"]["at"]]
-    {
+    for time in [&info["breaker"]["since"], &info["breaker"]["until"], &info["last_error"]["at"]] {
         let text = time.as_str().unwrap();
         assert!(text.len() == 20 && text.starts_with("20") && text.ends_with('Z'), "{text}");
     }
-    assert!(shown["last_error"]["message"].as_str().unwrap().contains("refused"), "{shown}");
+    assert!(info["last_error"]["message"].as_str().unwrap().contains("refused"), "{info}");
     world.row("count", &closed_port(), "{}").await;
     assert!(json(&world.route())["breaker"].is_null());
 }
@@ -442,9 +441,9 @@ async fn a_storm_of_failing_calls_is_not_made_much_worse_by_retries() {
     for call in calls {
         assert!(call.await.unwrap());
     }
-    let made = world.attempts.made();
-    assert!(made > 1100, "{made} attempts: it does retry");
-    assert!(made <= 1200 + 100, "{made} attempts: a fifth, and what ten seconds allow beside");
+    let count = world.attempts.count();
+    assert!(count > 1100, "{count} attempts: it does retry");
+    assert!(count <= 1200 + 100, "{count} attempts: a fifth, and what ten seconds allow beside");
 }
 
 #[tokio::test]
@@ -453,8 +452,8 @@ async fn every_time_in_an_inspection_has_the_same_form() {
     world.row("unix", "/nowhere/billing.sock", r#"{"breaker_failures":1}"#).await;
     assert_eq!(kind(world.quote().await), Some(ErrorKind::Connect));
     world.row("unix", "/nowhere/billing.sock", "[]").await;
-    let shown = serde_json::to_value(world.router.inspect()).unwrap();
-    let route = &shown["routes"][0];
+    let info = serde_json::to_value(world.router.inspect()).unwrap();
+    let route = &info["routes"][0];
     for (part, time) in [
         ("state", "since"),
         ("transport", "since"),

@@ -14,7 +14,7 @@ fn execute(connection: &rusqlite::Connection, sql: &str) -> Result<usize, rusqli
 }
 
 /// Waits until a router has put this generation in force.
-async fn seen(router: &Router, generation: u64) {
+async fn wait_for_generation(router: &Router, generation: u64) {
     let start = Instant::now();
     while router.generation() < generation {
         assert!(start.elapsed() < Duration::from_secs(20), "the change was not seen");
@@ -41,10 +41,10 @@ async fn a_service_is_moved_by_sql_in_a_file() {
     register!(router, Billing => Shop::at("here")).unwrap();
     let billing = BillingClient::new(&router);
     let shell = rusqlite::Connection::open(&path).unwrap();
-    let moved =
+    let changed =
         execute(&shell, "UPDATE routes SET strategy='noop' WHERE service_name='billing'").unwrap();
-    assert_eq!(moved, 1, "registering added the row");
-    seen(&router, generation(&shell)).await;
+    assert_eq!(changed, 1, "registering added the row");
+    wait_for_generation(&router, generation(&shell)).await;
     assert_eq!(billing.quote("abc").await, Ok(7));
 
     let error = execute(&shell, "UPDATE routes SET strategy='htpp' WHERE service_name='billing'")
@@ -56,7 +56,7 @@ async fn a_service_is_moved_by_sql_in_a_file() {
     assert!(error.to_string().contains("JSON object"), "{error}");
 
     execute(&shell, "DELETE FROM routes").unwrap();
-    seen(&router, generation(&shell)).await;
+    wait_for_generation(&router, generation(&shell)).await;
     assert_eq!(billing.quote("abc").await, Ok(3));
 }
 
@@ -73,7 +73,7 @@ async fn a_second_program_opens_the_same_file_and_adds_its_own_strategy() {
     )
     .unwrap();
     for router in [&one, &two] {
-        seen(router, generation(&shell)).await;
+        wait_for_generation(router, generation(&shell)).await;
     }
     assert_eq!(two.call("thumb", "x").await.unwrap(), "there");
     assert_eq!(one.call("thumb", "x").await.unwrap_err().kind(), ErrorKind::NoTransport);
@@ -92,8 +92,8 @@ async fn a_thousand_flips_lose_no_call_and_send_none_astray() {
     const TASKS: usize = 32;
     const FLIPS: usize = 1000;
     let server_router = router(&MemoryRoutes::new());
-    let there = Shop::at("far");
-    register!(server_router, Billing => there.clone()).unwrap();
+    let shop = Shop::at("far");
+    register!(server_router, Billing => shop.clone()).unwrap();
     let server =
         Server::builder(&server_router).expose_all().http("127.0.0.1:0").start().await.unwrap();
     let endpoint = format!("http://{}/billing", server.address("http").unwrap());
@@ -118,9 +118,9 @@ async fn a_thousand_flips_lose_no_call_and_send_none_astray() {
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     let epoch = flips.epoch.load(Ordering::SeqCst);
-                    let says = *flips.strategy.lock().unwrap();
-                    let answer = billing.charge("17", 1).await;
-                    let served = match answer {
+                    let strategy_before = *flips.strategy.lock().unwrap();
+                    let result = billing.charge("17", 1).await;
+                    let served = match result {
                         Ok(receipt) => receipt.served_by,
                         Err(BillingError::Connectivity(error))
                             if error.kind() == ErrorKind::Noop =>
@@ -132,14 +132,14 @@ async fn a_thousand_flips_lose_no_call_and_send_none_astray() {
                     calls.fetch_add(1, Ordering::Relaxed);
                     at_server.fetch_add(usize::from(served == "far"), Ordering::Relaxed);
                     let settled = epoch % 2 == 0 && flips.epoch.load(Ordering::SeqCst) == epoch;
-                    let right = match says {
+                    let expected = match strategy_before {
                         "local" => "here",
                         "http" => "far",
                         other => other,
                     };
                     assert!(
-                        !settled || served == right,
-                        "served by {served} while the row said {says}"
+                        !settled || served == expected,
+                        "served by {served} while the row said {strategy_before}"
                     );
                     tokio::task::yield_now().await;
                 }
@@ -154,7 +154,7 @@ async fn a_thousand_flips_lose_no_call_and_send_none_astray() {
         flips.epoch.fetch_add(1, Ordering::SeqCst);
         let sql = "UPDATE routes SET strategy = ?1, endpoint = ?2 WHERE service_name = 'billing'";
         assert_eq!(shell.execute(sql, (strategy, &endpoint)).unwrap(), 1);
-        seen(&client, generation(&shell)).await;
+        wait_for_generation(&client, generation(&shell)).await;
         *flips.strategy.lock().unwrap() = strategy;
         flips.epoch.fetch_add(1, Ordering::SeqCst);
         // Let calls start and end under this row, on every path.
@@ -168,7 +168,7 @@ async fn a_thousand_flips_lose_no_call_and_send_none_astray() {
     for caller in callers {
         caller.await.unwrap();
     }
-    let ran = there.journal.orders.lock().unwrap().len();
+    let ran = shop.journal.orders.lock().unwrap().len();
     assert_eq!(ran, at_server.load(Ordering::Relaxed), "the far end ran each call once");
     assert!(ran > FLIPS, "{ran} calls over http");
 }

@@ -115,7 +115,7 @@ async fn only_what_changed_is_built_anew() {
 async fn a_bad_row_keeps_the_last_good_route_and_says_why_until_it_is_repaired() {
     let world = World::new();
     world.row("billing", "mark", "a", "{}").await;
-    for (strategy, endpoint, config, says) in [
+    for (strategy, endpoint, config, expected) in [
         ("mark", "b", r#"{"timeout_ms":0}"#, "config.timeout_ms"),
         ("mark", "b", "no json", "config: "),
         ("nowhere", "b", "{}", "no transport `nowhere`; it has http, local, mark, mcp, noop"),
@@ -133,7 +133,7 @@ async fn a_bad_row_keeps_the_last_good_route_and_says_why_until_it_is_repaired()
         let RouteState::Bad { why, meanwhile, .. } = world.state("billing") else {
             panic!("{strategy} is bad")
         };
-        assert!(why.contains(says), "{why}");
+        assert!(why.contains(expected), "{why}");
         assert_eq!(meanwhile.as_deref(), Some("mark"));
     }
     world.row("billing", "mark", "c", "{}").await;
@@ -179,10 +179,10 @@ async fn a_failure_tells_that_the_row_which_should_have_replaced_the_route_is_ba
     assert!(!message().await.contains("its row is bad"));
     row("http", "http://example.com/b", r#"{"timeout_ms":0}"#);
     router.reload().await.unwrap();
-    let told = message().await;
+    let text = message().await;
     assert!(
-        told.contains("(its row is bad since 20") && told.contains("config.timeout_ms"),
-        "{told}"
+        text.contains("(its row is bad since 20") && text.contains("config.timeout_ms"),
+        "{text}"
     );
     row("unix", "/nowhere/billing.sock", "{}");
     router.reload().await.unwrap();
