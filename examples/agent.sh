@@ -1,5 +1,5 @@
 #!/bin/sh
-# What an agent's host does, in a few lines: it starts the server, says hello, asks what there is, and calls.
+# Does what an agent's host does: starts the server, initializes a session, lists the tools, and calls them.
 #     sh examples/agent.sh target/debug/examples/mcp-tools
 exec "$@" <<'SESSION'
 {"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"agent.sh","version":"1"}}}

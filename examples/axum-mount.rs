@@ -1,13 +1,13 @@
-//! How do services live inside an axum application of mine, and how does a tenant id get from a
-//! request into them?
+//! How do services run inside my axum application, and how does a tenant id get from a request into
+//! them?
 //!
 //! ```text
 //! cargo run --example axum-mount
 //! cargo run --example axum-mount -- --listen 127.0.0.1:8080
 //! ```
 //!
-//! Without an address it asks itself and ends; with one it serves until Ctrl-C, and prints curl
-//! lines to try.
+//! Without an address it sends itself requests and exits. With an address it serves until Ctrl-C
+//! and prints curl commands to try.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -23,12 +23,12 @@ use tokio::net::TcpListener;
 
 #[service]
 trait Stock {
-    /// How many there are, on the shelf of the tenant who asks.
+    /// Returns how many items are on the shelf of the calling tenant.
     #[readonly]
     async fn count(&self, item: &str) -> Result<String, connectivity_core::Error>;
 }
 
-/// Reads the tenant from the context of the call: no argument carries it, on no strategy.
+/// Reads the tenant from the context of the call. No argument carries it, whatever the strategy.
 struct Shelf;
 
 impl Stock for Shelf {
@@ -39,11 +39,11 @@ impl Stock for Shelf {
     }
 }
 
-/// Says whose request it is, for everything inside: handlers, the gateway, and the services they
-/// call.
+/// Sets the tenant of a request for everything inside: handlers, the gateway, and the services that
+/// they call.
 ///
-/// A real application looks a session up here. What stands in the context is not overruled by what
-/// a caller claims.
+/// A real application would look up a session here. Metadata that a caller sends cannot override
+/// what is in the context.
 async fn tenant(headers: HeaderMap, request: Request, next: Next) -> Response {
     let tenant = match headers.get("x-api-key").and_then(|key| key.to_str().ok()) {
         Some("key-of-acme") => "acme",
@@ -59,7 +59,7 @@ async fn tenant(headers: HeaderMap, request: Request, next: Next) -> Response {
     }
 }
 
-/// A handler of the application, which calls the service wherever it is.
+/// A handler of the application. It calls the service wherever the service runs.
 async fn shelf(
     State(stock): State<StockClient>,
     Path(item): Path<String>,
@@ -92,7 +92,7 @@ fn router() -> Result<Router, Box<dyn Error>> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let Some(address) = Arguments::parse().listen else { return ask_itself().await };
+    let Some(address) = Arguments::parse().listen else { return send_requests().await };
     let socket = TcpListener::bind(address).await?;
     let address = socket.local_addr()?;
     println!("curl -H 'x-api-key: key-of-acme' http://{address}/shelf/tea");
@@ -104,8 +104,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sends requests into the application without a socket, as its tests would.
-async fn ask_itself() -> Result<(), Box<dyn Error>> {
+/// Sends requests to the application without a socket, as its tests would.
+async fn send_requests() -> Result<(), Box<dyn Error>> {
     let app = application(&router()?);
     for (request, answer) in [
         (request("GET", "/shelf/tea", "key-of-acme", "")?, "acme has 7 of tea"),
@@ -142,5 +142,5 @@ fn request(
 
 #[tokio::test]
 async fn runs_to_its_end() -> Result<(), Box<dyn Error>> {
-    ask_itself().await
+    send_requests().await
 }

@@ -1,5 +1,5 @@
-//! What happens while a far end is down? With a circuit breaker in its row: a few calls fail, the
-//! rest are refused at once, and a probe finds out when it is back.
+//! What happens while a server is down? With a circuit breaker in its row, a few calls fail, the
+//! rest are refused at once, and a probe detects when the server is back.
 //!
 //! ```text
 //! cargo run --example circuit-breaker
@@ -25,7 +25,7 @@ impl Billing for Stripe {
     }
 }
 
-/// Buys, and says how it went and how the circuit stands afterwards.
+/// Places an order, and prints the outcome and the state of the circuit.
 async fn buy(router: &Router, billing: &BillingClient, order: &str) -> Result<(), Box<dyn Error>> {
     let outcome = match billing.charge(order, 100).await {
         Ok(receipt) => format!("paid {} cents", receipt.cents),
@@ -68,19 +68,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     sql(&routes, row, &socket)?;
     router.reload().await?;
 
-    // Nobody listens yet. The fourth call does not even try.
+    // No server listens yet. The fourth call is not even attempted.
     for order in ["order-1", "order-2", "order-3", "order-4"] {
         buy(&router, &billing, order).await?;
     }
 
     println!("the far end starts");
-    let elsewhere = Router::builder().source(MemoryRoutes::new()).build()?;
-    register!(elsewhere, Billing => Stripe)?;
-    let server = Server::builder(&elsewhere).expose(["billing"]).unix(socket).start().await?;
+    let server_router = Router::builder().source(MemoryRoutes::new()).build()?;
+    register!(server_router, Billing => Stripe)?;
+    let server = Server::builder(&server_router).expose(["billing"]).unix(socket).start().await?;
     buy(&router, &billing, "order-5").await?;
 
-    // Whoever does not want to wait for the rest of the minute says so in the row; the circuit
-    // remembers that it is open.
+    // A shorter reset time in the row avoids waiting for the rest of the minute. The circuit stays
+    // open across the change.
     println!("the row says 10 ms");
     let sooner = "UPDATE routes SET config = json_set(config, '$.breaker_reset_ms', 10) WHERE service_name = ?1";
     sql(&routes, sooner, "billing")?;

@@ -1,5 +1,5 @@
-//! How do I send calls my own way? With a transport and a word for it: this one writes calls into a
-//! file instead of making them.
+//! How do I send calls my own way? With a transport and a strategy name: this one writes calls to a
+//! file instead of sending them.
 //!
 //! ```text
 //! cargo run --example custom-transport
@@ -32,12 +32,12 @@ impl Mail for Smtp {
     }
 }
 
-/// Writes every call as a line of a file, and answers that it was done: `strategy = 'journal'`,
-/// `endpoint = '/path/of/the/file'`.
+/// Appends each call to a file and replies with success: `strategy = 'journal'`, `endpoint =
+/// '/path/of/the/file'`.
 struct Journal;
 
 impl Transport for Journal {
-    /// Checks what can be checked without doing anything, because this runs while rows are read.
+    /// Validates the row without side effects, because this runs while rows are read.
     fn build(&self, route: &Route, _context: &BuildContext<'_>) -> Result<Remote, RouteError> {
         let path = PathBuf::from(
             route.endpoint().ok_or_else(|| RouteError::endpoint("`journal` needs a file"))?,
@@ -53,8 +53,8 @@ impl Transport for Journal {
 }
 
 async fn write(path: PathBuf, call: Call) -> Result<Reply, connectivity_core::Error> {
-    // JSON with the arguments by name, as with_codec says; the bytes of a raw service would come as
-    // they are.
+    // JSON with the arguments by name, as requested by `with_codec`. The bytes of a raw service
+    // arrive unchanged.
     let (_codec, arguments) = call.encode(Codec::Json)?;
     let line = format!("{} {}\n", call.name(), String::from_utf8_lossy(&arguments));
     let written = tokio::task::spawn_blocking(move || append(&path, &line)).await;
@@ -81,8 +81,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mail = MailClient::new(&router);
     mail.send("ann@example.com", "Hello").await?;
 
-    // The word may stand in rows from now on, and rows that hold it already are in force when this
-    // returns.
+    // From now on rows may use this strategy. Rows that already do are in force when this returns.
     router.add_transport("journal", Journal)?;
     let sql = "UPDATE routes SET strategy = 'journal', endpoint = ?1 WHERE service_name = 'mail'";
     rusqlite::Connection::open(&routes)?.execute(sql, [journal.to_string_lossy()])?;

@@ -1,4 +1,4 @@
-//! How do I test code that calls a service? With a fake written by hand: no router, no rows, no
+//! How do I test code that calls a service? With a handwritten fake: no router, no rows, no
 //! sockets.
 //!
 //! ```text
@@ -11,7 +11,8 @@ use std::sync::Mutex;
 
 use shop_contracts::{Billing, BillingClient, BillingError, Receipt};
 
-/// The code under test. It takes whatever keeps the contract: a client, an implementation, a fake.
+/// The code under test. It accepts anything that implements the contract: a client, an
+/// implementation, a fake.
 async fn checkout(
     billing: &impl Billing,
     order: &str,
@@ -25,7 +26,7 @@ async fn checkout(
     billing.charge(order, price).await.map(Some)
 }
 
-/// Some code wants to own its client; a field of this type takes no part in any generics.
+/// Code that owns its client. A field of this type needs no generics.
 struct Shop {
     billing: BillingClient,
 }
@@ -36,7 +37,7 @@ impl Shop {
     }
 }
 
-/// Keeps the contract in memory, and remembers who was charged.
+/// Implements the contract in memory and records who was charged.
 #[derive(Debug, Default)]
 struct FakeBilling {
     charged: Mutex<Vec<String>>,
@@ -62,8 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let bought = checkout(&fake, "order-17", 100, 500).await?;
     println!("{bought:?}");
 
-    // A client that calls the fake and nothing else, for code that has a field of type
-    // `BillingClient`.
+    // A client that calls only the fake, for code with a field of type `BillingClient`.
     let shop = Shop { billing: BillingClient::direct(FakeBilling::default()) };
     println!("sold for {}", shop.sell("order-18").await?);
     Ok(())

@@ -1,12 +1,12 @@
-//! How do I do something around every call? With tower layers: for all calls of a router, or for
-//! those of one service.
+//! How do I run code around every call? With tower layers, for all calls of a router or for those
+//! of one service.
 //!
 //! ```text
 //! cargo run --example layers
 //! ```
 //!
-//! A call that a layer can see travels in an envelope; it is never the plain function call that a
-//! local one is otherwise.
+//! With a layer, a call is passed as a `Call`. It no longer takes the fast path, on which a local
+//! call is a plain function call.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -20,7 +20,7 @@ use shop_contracts::{Billing, BillingClient, BillingError, Receipt};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer, Service, service_fn};
 
-/// A layer in full: it counts calls.
+/// A complete layer: it counts calls.
 #[derive(Clone, Debug, Default)]
 struct Count(Arc<AtomicUsize>);
 
@@ -32,7 +32,7 @@ impl<S> Layer<S> for Count {
     }
 }
 
-/// A service whose calls are counted.
+/// A service that counts its calls.
 #[derive(Clone, Debug)]
 struct Counted<S> {
     inner: S,
@@ -54,8 +54,8 @@ impl<S: Service<Call>> Service<Call> for Counted<S> {
     }
 }
 
-/// A layer in short: it prints what was called, how it ended and how long it took. Never what was
-/// in the call.
+/// A short layer: it prints the name of a call, its outcome and its duration, but never its
+/// payload.
 fn log() -> impl Layer<CallService, Service = CallService> + Send + Sync {
     tower::layer::layer_fn(|inner: CallService| {
         CallService::new(service_fn(move |call: Call| {
@@ -75,7 +75,7 @@ fn log() -> impl Layer<CallService, Service = CallService> + Send + Sync {
     })
 }
 
-/// Counts how many calls run at once.
+/// Tracks how many calls run at once.
 #[derive(Debug, Default)]
 struct CashDesk {
     busy: AtomicUsize,
@@ -101,10 +101,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (counted, busiest) = (Arc::clone(&count.0), Arc::clone(&desk.busiest));
     let router = Router::builder()
         .source(MemoryRoutes::new())
-        // The first is outermost.
+        // The first layer is the outermost.
         .layer(count)
         .layer(log())
-        // One of tower's own, for the calls of one service: the others wait for their turn.
+        // A layer of tower's for the calls of one service: calls over the limit wait for their
+        // turn.
         .layer_for("billing", ConcurrencyLimitLayer::new(2))
         .build()?;
     register!(router, Billing => desk)?;

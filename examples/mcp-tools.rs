@@ -1,5 +1,5 @@
-//! How does an agent use services of mine? As tools of MCP: this server has two services, and an
-//! agent's host can start it.
+//! How does an agent use my services? As MCP tools: this server has two services, and an agent's
+//! host can start it.
 //!
 //! ```text
 //! cargo build --example mcp-tools
@@ -8,8 +8,8 @@
 //! cargo run --example mcp-tools -- --http 127.0.0.1:8080 --quic 127.0.0.1:4434
 //! ```
 //!
-//! Without an address it serves one session over standard input and output; with one it serves
-//! until Ctrl-C.
+//! Without an address it serves one session over standard input and output. With an address it
+//! serves until Ctrl-C.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::collections::BTreeMap;

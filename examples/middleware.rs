@@ -1,13 +1,13 @@
-//! In which order do I put the layers that come with the crate? As here, in one stack. A far end
-//! that follows a script shows what each of them is for; `layers.rs` shows how to write one.
+//! In which order do I stack the layers of the crate? As here. A scripted server shows what each
+//! layer is for; `layers.rs` shows how to write one.
 //!
 //! ```text
 //! cargo run --example middleware
 //! ```
 //!
-//! The log goes wherever the program's `tracing` subscriber sends it; here there is none. A row can
-//! ask for retries and a breaker as well (`retry_max`, `breaker_failures`), each route with its
-//! own; these here are for calls that no row concerns, and for what all calls of a program share.
+//! `LoggingLayer` logs to the program's `tracing` subscriber; here there is none. A row can ask for
+//! retries and a breaker too (`retry_max`, `breaker_failures`), separately for each route. The
+//! layers here are for calls without such a row, and for state that all calls of a program share.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::collections::VecDeque;
@@ -33,12 +33,12 @@ enum Step {
     Silence,
 }
 
-/// A transport whose far end does one step after the other.
+/// A transport whose server performs one scripted step per attempt.
 #[derive(Clone, Debug, Default)]
 struct Script(Arc<Mutex<VecDeque<Step>>>);
 
 impl Script {
-    fn says(&self, steps: &[Step]) {
+    fn push(&self, steps: &[Step]) {
         self.steps().extend(steps);
     }
 
@@ -75,37 +75,37 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .source(routes)
         .transport("script", script.clone())
         .layer(
-            ServiceBuilder::new() // the first is outermost
+            ServiceBuilder::new() // the first is the outermost
                 .layer(LoggingLayer::new())
                 .layer(RecoveryLayer::new())
-                .layer(TimeoutLayer::new(Duration::from_secs(1))) // of the whole call, with all its attempts
+                .layer(TimeoutLayer::new(Duration::from_secs(1))) // covers the whole call with all its attempts
                 .layer(RetryLayer::new(2).backoff(Duration::from_millis(1)))
                 .layer(BreakerLayer::new(breaker.clone())), // sees each attempt
         )
         .build()?;
 
     use Step::{Answer, Panic, Refuse, Silence};
-    let plays: &[(&str, &[Step])] = &[
+    let cases: &[(&str, &[Step])] = &[
         ("refused twice, then answered", &[Refuse, Refuse, Answer]),
         ("a panic", &[Panic]),
         ("no answer in time", &[Silence]),
         ("refused for good", &[Refuse, Refuse]),
         ("once more", &[]),
     ];
-    for (what, steps) in plays {
-        script.says(steps);
-        tell(what, &router).await;
+    for (label, steps) in cases {
+        script.push(steps);
+        call_and_print(label, &router).await;
         assert!(script.steps().is_empty(), "each step was an attempt");
     }
     breaker.reset();
-    script.says(&[Answer]);
-    tell("after a reset", &router).await;
+    script.push(&[Answer]);
+    call_and_print("after a reset", &router).await;
     Ok(())
 }
 
-async fn tell(what: &str, router: &Router) {
+async fn call_and_print(label: &str, router: &Router) {
     match router.call("prices", "how much?").await {
-        Ok(answer) => println!("{what}: {}", String::from_utf8_lossy(&answer)),
-        Err(error) => println!("{what}: {}, sent: {}", error.kind(), error.sent().as_str()),
+        Ok(answer) => println!("{label}: {}", String::from_utf8_lossy(&answer)),
+        Err(error) => println!("{label}: {}, sent: {}", error.kind(), error.sent().as_str()),
     }
 }

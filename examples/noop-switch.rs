@@ -1,12 +1,12 @@
-//! How do I switch a service off, and on again, while the program runs?
+//! How do I switch a service off and on again while the program runs?
 //!
 //! ```text
 //! cargo run --example noop-switch
 //! ```
 //!
-//! Strategy `noop` answers without running anything. What it answers is the method's own affair:
-//! nothing, where nothing is what it returns; the value that `#[noop = ..]` names; else an error
-//! that says so, as a made-up value would be worse.
+//! Strategy `noop` replies without running anything. The method determines the reply: nothing, if
+//! it returns nothing; the value of `#[noop = ..]`; otherwise an error, because an invented value
+//! would be worse.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -26,14 +26,14 @@ enum MailError {
 trait Mail {
     /// Sends a receipt.
     async fn send(&self, to: &str) -> Result<(), MailError>;
-    /// How many wait to be sent.
+    /// Returns how many mails wait to be sent.
     #[noop = 0]
     async fn waiting(&self) -> Result<u64, MailError>;
-    /// The text of a receipt.
+    /// Returns the text of a receipt.
     async fn preview(&self, order: &str) -> Result<String, MailError>;
 }
 
-/// Sends through the post office.
+/// Sends mails through the post office.
 struct PostOffice;
 
 impl Mail for PostOffice {
@@ -51,7 +51,7 @@ impl Mail for PostOffice {
     }
 }
 
-/// Calls everything once.
+/// Calls each method once.
 async fn calls(router: &Router, mail: &MailClient) -> Result<(), Box<dyn Error>> {
     mail.send("ada@example.com").await?;
     println!("  send: no error");
@@ -68,7 +68,7 @@ async fn calls(router: &Router, mail: &MailClient) -> Result<(), Box<dyn Error>>
     Ok(())
 }
 
-/// What an operator types into a SQLite shell.
+/// Changes the strategy of both rows, as an operator would in the SQLite shell.
 fn set_strategy(routes: &Path, strategy: &str) -> Result<(), Box<dyn Error>> {
     let sql = "UPDATE routes SET strategy = ?1 WHERE service_name IN ('mail', 'thumbnail')";
     let changed = rusqlite::Connection::open(routes)?.execute(sql, [strategy])?;
@@ -81,7 +81,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let routes = folder.path().join("routes.db");
     let router = Router::open_or_create(&routes).await?;
     register!(router, Mail => PostOffice)?;
-    // A raw service, as the original's handlers are: bytes in, bytes out.
+    // A raw service, like the original's handlers: bytes in, bytes out.
     router.register_raw("thumbnail", async |image: bytes::Bytes| Ok(image.slice(..5)))?;
     let mail = MailClient::new(&router);
 
@@ -89,7 +89,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     calls(&router, &mail).await?;
     for strategy in ["noop", "local"] {
         set_strategy(&routes, strategy)?;
-        router.reload().await?; // the router has noticed within a millisecond or so; this only says that it has
+        // Waits until the change is in force. The router notices it by itself too, within a millisecond
+        // or so.
+        router.reload().await?;
         println!("{strategy}");
         calls(&router, &mail).await?;
     }

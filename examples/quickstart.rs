@@ -33,7 +33,7 @@ trait Billing {
     async fn charge(&self, order: &str, cents: u64) -> Result<Receipt, BillingError>;
 }
 
-/// A plain implementation, with nothing of the framework in it.
+/// A plain implementation, independent of the framework.
 struct Stripe {
     desk: &'static str,
 }
@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let routes = folder.path().join("routes.db");
 
-    // A program with the service in it. The file gets a row `billing, local`.
+    // A program that contains the service. Registering adds a row `billing, local` to the file.
     let http = HttpTransport::new().allow_internal(); // rows may point at this machine and its network
     let router = Router::builder().transport("http", http).open_or_create(&routes).await?;
     register!(router, Billing => Stripe { desk: "here" })?;
@@ -62,24 +62,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("{} was paid {}", receipt.order, receipt.desk);
     assert_eq!(receipt.desk, "here");
 
-    // Another program that serves it. Here it is the same one with a second router; see
+    // Another program that serves it. Here it is the same program with a second router; see
     // split-server.rs for two processes.
-    let elsewhere = Router::builder().source(MemoryRoutes::new()).build()?;
-    register!(elsewhere, Billing => Stripe { desk: "elsewhere" })?;
+    let server_router = Router::builder().source(MemoryRoutes::new()).build()?;
+    register!(server_router, Billing => Stripe { desk: "elsewhere" })?;
     let server =
-        Server::builder(&elsewhere).expose(["billing"]).http("127.0.0.1:0").start().await?;
+        Server::builder(&server_router).expose(["billing"]).http("127.0.0.1:0").start().await?;
     let address = server.address("http").ok_or("the server listens on http")?;
 
     // One statement, from any program that can write the file.
     let sql = "UPDATE routes SET strategy = 'http', endpoint = ?1 WHERE service_name = 'billing'";
     rusqlite::Connection::open(&routes)?.execute(sql, [format!("http://{address}/billing")])?;
-    router.reload().await?; // the router has noticed within a millisecond or so; this only says that it has
+    // Waits until the change is in force. The router notices it by itself too, within a millisecond
+    // or so.
+    router.reload().await?;
 
     let receipt = billing.charge("order-18", 4_200).await?;
     println!("{} was paid {}", receipt.order, receipt.desk);
     assert_eq!(receipt.desk, "elsewhere");
 
-    // An answer of the service is the same wherever it runs.
+    // A reply of the service is the same wherever it runs.
     match billing.charge("order-19", 9_999_999).await {
         Err(error @ BillingError::Declined) => println!("order-19: {error}"),
         other => return Err(format!("order-19: {other:?}").into()),

@@ -1,4 +1,4 @@
-//! How do two programs share a service? This one calls the contract of the crate `shop-contracts`,
+//! How do two programs share a service? This one calls the contract of the crate `shop-contracts`
 //! and has no implementation.
 //!
 //! ```text
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! While it buys, change its row with one of the statements that `split-server` prints: the next
-//! call goes there. The routes file stays, and so does its row.
+//! call goes there. The routes file and its row persist.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -35,19 +35,19 @@ struct Arguments {
     every: u64,
 }
 
-/// Takes a client, an implementation or a fake: it does not know which.
+/// Accepts a client, an implementation or a fake, without distinguishing them.
 async fn buy(billing: &impl Billing, order: &str, cents: u64) -> Result<Receipt, BillingError> {
     let with_tax = billing.quote(cents).await?;
     billing.charge(order, with_tax).await
 }
 
-/// Says where billing is, as an operator would with the sqlite3 shell.
+/// Adds a row that says where billing is, as an operator would with the sqlite3 shell.
 fn add_row(routes: &Path, server: &str) -> rusqlite::Result<usize> {
     let sql = "INSERT INTO routes(service_name, strategy, endpoint) VALUES ('billing', 'http', ?1) ON CONFLICT DO NOTHING";
     rusqlite::Connection::open(routes)?.execute(sql, [format!("http://{server}/billing")])
 }
 
-/// Opens the routes file and gives the row for billing its first value.
+/// Opens the routes file and adds a row for billing if there is none.
 async fn open(routes: &Path, server: &str) -> Result<Router, Box<dyn Error>> {
     let http = HttpTransport::new().allow_internal(); // rows may point at this machine and its network
     let router = Router::builder().transport("http", http).open_or_create(routes).await?;
@@ -56,7 +56,7 @@ async fn open(routes: &Path, server: &str) -> Result<Router, Box<dyn Error>> {
     Ok(router)
 }
 
-/// Buys once, and says which process took the money, and by which strategy it is reached.
+/// Buys once, and prints which process took the payment and by which strategy it was reached.
 async fn order(
     router: &Router,
     billing: &BillingClient,
@@ -73,7 +73,7 @@ async fn order(
             println!("{order}: process {served_by} took the money, by {strategy}");
         }
         Err(BillingError::Connectivity(error)) => {
-            println!("{order}: {}", advice(router));
+            println!("{order}: {}", describe_row(router));
             return Err(error.into());
         }
         Err(error) => println!("{order}: the service says: {error}"),
@@ -96,12 +96,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Says what became of the row.
-fn advice(router: &Router) -> String {
+/// Describes the state of the row.
+fn describe_row(router: &Router) -> String {
     match router.inspect().route("billing") {
         Some(route) if route.state == RouteState::InForce => {
-            let place = route.endpoint.as_deref().or(route.strategy.as_deref()).unwrap_or_default();
-            format!("billing is routed to {place}: is split-server running there?")
+            let destination =
+                route.endpoint.as_deref().or(route.strategy.as_deref()).unwrap_or_default();
+            format!("billing is routed to {destination}: is split-server running there?")
         }
         Some(route) => format!("the row is not in force: {:?}", route.state),
         None => "there is no row for billing".to_owned(),

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Then run `split-client.rs` in another terminal, and move it from one wire to another with the
-//! statements that this program prints. Ctrl-C and SIGTERM end the server, calls in flight first.
+//! statements that this program prints. Ctrl-C and SIGTERM drain the calls in flight and end the
+//! server.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -34,7 +35,7 @@ struct Arguments {
     unix: PathBuf,
 }
 
-/// Keeps the contract.
+/// Implements the contract.
 struct CashDesk;
 
 impl Billing for CashDesk {
@@ -51,9 +52,9 @@ impl Billing for CashDesk {
     }
 }
 
-/// Serves until the server that this returns is shut down or dropped.
+/// Serves until the returned server is shut down or dropped.
 async fn serve(arguments: &Arguments, tls: Tls) -> Result<Server, Box<dyn Error>> {
-    // A server that calls nobody needs no routes file: what is registered is local.
+    // A server that makes no calls needs no routes file: registered services are local.
     let router = Router::builder().source(MemoryRoutes::new()).build()?;
     register!(router, Billing => CashDesk)?;
     let server = Server::builder(&router)
@@ -64,7 +65,7 @@ async fn serve(arguments: &Arguments, tls: Tls) -> Result<Server, Box<dyn Error>
     Ok(server.start().await?)
 }
 
-/// The statements that bring a client here, for the terminal in which it runs.
+/// Returns the statements that route a client here, to run in the client's terminal.
 fn statements(server: &Server, pin: &str) -> String {
     let [http, quic, unix] =
         ["http", "quic", "unix"].map(|wire| server.address(wire).unwrap_or_default());
@@ -81,8 +82,8 @@ fn statements(server: &Server, pin: &str) -> String {
     moves.map(line).concat()
 }
 
-/// Waits for Ctrl-C, or for SIGTERM, which is how whoever runs services ends one.
-async fn told_to_end() -> io::Result<()> {
+/// Waits for Ctrl-C, or for SIGTERM, with which service managers end a process.
+async fn asked_to_end() -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         pressed = tokio::signal::ctrl_c() => pressed,
@@ -92,8 +93,8 @@ async fn told_to_end() -> io::Result<()> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // For development: nobody vouches for this certificate but the pin in a row, and each start
-    // makes another one.
+    // For development: only the pin in a row vouches for this certificate, and each start generates
+    // a new one.
     let tls = Tls::self_signed(["localhost"])?;
     let pin = tls.pin_sha256();
     let server = serve(&Arguments::parse(), tls).await?;
@@ -106,7 +107,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         statements(&server, &pin)
     );
 
-    told_to_end().await?;
+    asked_to_end().await?;
     server.shutdown(Duration::from_secs(10)).await;
     println!("calls in flight have ended");
     Ok(())

@@ -1,13 +1,13 @@
-//! How do I call the tools of an MCP server as if they were a service of mine? By a row: `strategy
-//! = 'mcp'`.
+//! How do I call the tools of an MCP server as if they were my own service? With a row: `strategy =
+//! 'mcp'`.
 //!
 //! ```text
 //! cargo run --example tool-calls
 //! ```
 //!
-//! A service with a contract and a raw one move to a second process, which serves them as tools
-//! over QUIC and over HTTP, and back, while eight callers go on calling. No call fails, and no line
-//! of theirs knows.
+//! A typed service and a raw service move to a second process, which serves them as tools over QUIC
+//! and over HTTP, and back again, while eight callers keep calling. No call fails, and the code of
+//! the callers does not change.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -35,7 +35,7 @@ struct Forecast {
 
 #[service]
 trait Weather {
-    /// What the weather will be.
+    /// Returns the weather forecast.
     #[readonly]
     async fn forecast(&self, city: &str, days: u32) -> Result<Forecast, connectivity_core::Error>;
 }
@@ -50,8 +50,8 @@ impl Weather for Station {
     }
 }
 
-/// Registers both services, as both processes do: one with a contract, and one of bytes, which are
-/// JSON here.
+/// Registers both services, in both processes: a typed one, and a raw one whose bytes are JSON
+/// here.
 fn register(router: &Router, by: &'static str) -> Result<(), connectivity_core::RegisterError> {
     register!(router, Weather => Station { by })?;
     router.register_raw("notes", move |note: Bytes| async move {
@@ -60,7 +60,7 @@ fn register(router: &Router, by: &'static str) -> Result<(), connectivity_core::
     })
 }
 
-/// The second process: tools over QUIC and over HTTP, until its standard input ends.
+/// Runs the second process: serves tools over QUIC and over HTTP until its standard input ends.
 async fn serve() -> Result<(), Box<dyn Error>> {
     let router = Router::builder().source(MemoryRoutes::new()).build()?;
     register(&router, "there")?;
@@ -77,26 +77,26 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Starts this program again, as the second process; gives its addresses and the pin of its
+/// Starts this program again as the second process. Returns its addresses and the pin of its
 /// certificate.
 fn second_process() -> Result<(Child, [String; 3]), Box<dyn Error>> {
     let mut command = Command::new(std::env::current_exe()?);
     let mut child = command.arg("--serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut line = String::new();
     BufReader::new(child.stdout.take().ok_or("no stdout")?).read_line(&mut line)?;
-    let told: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
-    Ok((child, told.try_into().map_err(|_| "the second process has not started")?))
+    let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+    Ok((child, words.try_into().map_err(|_| "the second process has not started")?))
 }
 
-/// What callers saw: answers from here, answers from there, and failures.
+/// The replies that callers received from each process, and failures.
 #[derive(Debug, Default)]
-struct Seen {
+struct Replies {
     here: AtomicU64,
     there: AtomicU64,
     failed: AtomicU64,
 }
 
-impl Seen {
+impl Replies {
     fn note(&self, by: Option<&str>) {
         let count = match by {
             Some("here") => &self.here,
@@ -107,34 +107,35 @@ impl Seen {
     }
 }
 
-async fn call_on_and_on(router: Router, seen: [Arc<Seen>; 2]) {
+async fn call_forever(router: Router, replies: [Arc<Replies>; 2]) {
     let weather = WeatherClient::new(&router);
     loop {
         let forecast = weather.forecast("Tromsø", 3).await;
-        seen[0].note(forecast.ok().as_ref().map(|forecast| forecast.by.as_str()));
+        replies[0].note(forecast.ok().as_ref().map(|forecast| forecast.by.as_str()));
         let note = router.call("notes", r#"{"text":"buy bread"}"#).await.unwrap_or_default();
         let note: Value = serde_json::from_slice(&note).unwrap_or_default();
-        seen[1].note(note["by"].as_str());
+        replies[1].note(note["by"].as_str());
         tokio::task::yield_now().await;
     }
 }
 
-/// What an operator types into a SQLite shell; `{row}` is the name of the row.
-fn move_both(routes: &Path, set: &str) -> Result<(), Box<dyn Error>> {
+/// Updates both rows, as an operator would in the SQLite shell. `{tool}` in `set` is replaced by
+/// the `tool_name` of the raw service.
+fn update_rows(routes: &Path, set: &str) -> Result<(), Box<dyn Error>> {
     let connection = rusqlite::Connection::open(routes)?;
     for row in ["weather", "notes"] {
-        // A raw service has no methods whose names could be those of tools, so its row names one.
+        // A raw service has no methods that could name tools, so its row names one.
         let set = set.replace("{tool}", if row == "notes" { ", 'tool_name', 'notes'" } else { "" });
         connection.execute(&format!("UPDATE routes SET {set} WHERE service_name = '{row}'"), [])?;
     }
     Ok(())
 }
 
-/// Waits until each service was answered a hundred times more from a place.
-async fn answered(seen: &[Arc<Seen>; 2], place: fn(&Seen) -> &AtomicU64) {
-    let before = seen.each_ref().map(|seen| place(seen).load(Ordering::Relaxed));
-    for (seen, before) in seen.iter().zip(before) {
-        while place(seen).load(Ordering::Relaxed) < before + 100 {
+/// Waits until a process has answered 100 more calls of each service.
+async fn wait_for_replies(replies: &[Arc<Replies>; 2], process: fn(&Replies) -> &AtomicU64) {
+    let before = replies.each_ref().map(|replies| process(replies).load(Ordering::Relaxed));
+    for (replies, before) in replies.iter().zip(before) {
+        while process(replies).load(Ordering::Relaxed) < before + 100 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -148,42 +149,42 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (mut second, [quic, http, pin]) = second_process()?;
     let folder = tempfile::tempdir()?;
     let routes = folder.path().join("routes.db");
-    // URLs of this machine are closed unless a program opens them.
+    // URLs of this machine are blocked unless a program allows them.
     let mcp = McpTransport::new().allow_internal();
     let router = Router::builder().transport("mcp", mcp).open_or_create(&routes).await?;
     register(&router, "here")?;
 
-    let seen = [Arc::<Seen>::default(), Arc::default()];
+    let replies = [Arc::<Replies>::default(), Arc::default()];
     let mut callers = JoinSet::new();
-    (0..8).for_each(|_| _ = callers.spawn(call_on_and_on(router.clone(), seen.clone())));
-    answered(&seen, |seen| &seen.here).await;
+    (0..8).for_each(|_| _ = callers.spawn(call_forever(router.clone(), replies.clone())));
+    wait_for_replies(&replies, |replies| &replies.here).await;
     println!("local: answered here");
-    move_both(
+    update_rows(
         &routes,
         &format!(
             "strategy = 'mcp', endpoint = '{quic}', config = json_object('pin_sha256', '{pin}'{{tool}})"
         ),
     )?;
-    router.reload().await?; // so that the next answers are those of the new rows
-    answered(&seen, |seen| &seen.there).await;
+    router.reload().await?; // so that the next replies come from the new rows
+    wait_for_replies(&replies, |replies| &replies.there).await;
     println!("mcp over QUIC: answered there");
-    move_both(
+    update_rows(
         &routes,
         &format!(
             "endpoint = 'http://{http}/mcp', config = json_object('timeout_ms', 5000{{tool}})"
         ),
     )?;
-    router.reload().await?; // so that the next answers are those of the new rows
-    answered(&seen, |seen| &seen.there).await;
+    router.reload().await?; // so that the next replies come from the new rows
+    wait_for_replies(&replies, |replies| &replies.there).await;
     println!("mcp over HTTP: answered there");
-    move_both(&routes, "strategy = 'local'")?;
-    router.reload().await?; // so that the next answers are those of the new rows
-    answered(&seen, |seen| &seen.here).await;
+    update_rows(&routes, "strategy = 'local'")?;
+    router.reload().await?; // so that the next replies come from the new rows
+    wait_for_replies(&replies, |replies| &replies.here).await;
     println!("local: answered here");
     callers.shutdown().await;
     println!(
         "{} calls failed",
-        seen.iter().map(|seen| seen.failed.load(Ordering::Relaxed)).sum::<u64>()
+        replies.iter().map(|replies| replies.failed.load(Ordering::Relaxed)).sum::<u64>()
     );
 
     router.close(Duration::from_secs(5)).await;

@@ -1,4 +1,4 @@
-//! The load: customers who think, and wholesalers who do not.
+//! The load: customers with think time, and wholesalers without.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,17 +9,18 @@ use tokio::task::JoinSet;
 use crate::meter::Meter;
 use crate::shop::{ITEMS, OrdersClient};
 
-/// Customers with an order in flight at any moment; most of the time they think about a quote.
+/// Number of customers. Each always has an order in flight, and spends most of its time thinking
+/// about a quote.
 pub(crate) const CUSTOMERS: u32 = 256;
 
-/// Wholesalers order without a pause. They are few, so that what is measured is a call and not a
-/// queue in front of it.
+/// Number of wholesalers, who order without a pause. They are few, so that the measured time is
+/// that of a call and not of a queue in front of it.
 pub(crate) const WHOLESALERS: u32 = 4;
 
-/// The pause of a customer after an order that failed.
+/// The pause of a customer after a failed order.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
-/// All of them at work.
+/// The tasks of all customers and wholesalers.
 #[derive(Debug)]
 pub(crate) struct Customers {
     stop: Arc<AtomicBool>,
@@ -27,7 +28,7 @@ pub(crate) struct Customers {
 }
 
 impl Customers {
-    /// Lets all of them begin to order.
+    /// Starts all customers and wholesalers.
     pub(crate) fn start(orders: &OrdersClient, meter: &Arc<Meter>) -> Self {
         let (stop, mut tasks) = (Arc::default(), JoinSet::new());
         for id in 0..CUSTOMERS + WHOLESALERS {
@@ -37,7 +38,7 @@ impl Customers {
         Self { stop, tasks }
     }
 
-    /// Lets each of them finish the order it is at.
+    /// Waits until each of them has finished its current order.
     pub(crate) async fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         while self.tasks.join_next().await.is_some() {}
@@ -62,18 +63,18 @@ impl Customer {
     async fn order(&self, dice: u64) {
         let (item, _) = ITEMS[(dice % 4) as usize];
         let think_ms = if self.id < CUSTOMERS { 50 + dice % 100 } else { 0 };
-        let lane = self.meter.lane(self.id);
+        let shard = self.meter.shard(self.id);
         match self.orders.place(self.id, item, 1 + (dice % 9) as u32, think_ms).await {
-            Ok(_placed) => lane.placed(),
+            Ok(_placed) => shard.order_placed(),
             Err(error) => {
-                lane.not_placed(&error);
+                shard.order_failed(&error);
                 tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
             }
         }
     }
 }
 
-/// A xorshift generator: enough to spread orders.
+/// A xorshift generator, good enough to spread orders.
 fn roll(dice: &mut u64) -> u64 {
     *dice ^= *dice << 13;
     *dice ^= *dice >> 7;

@@ -1,4 +1,4 @@
-//! The far end's own journal: what the second process has served, counted by itself.
+//! The second process's own journal: it counts the calls that it served.
 
 use std::fs::File;
 use std::io;
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::shop::{ORDER_LIMIT, ShopError};
 
-/// Tells what a process has served.
+/// Reports what a process has served.
 #[service]
 pub(crate) trait Journal {
-    /// The counts so far.
+    /// Returns the counts so far.
     #[readonly]
     async fn counts(&self) -> Result<Counts, ShopError>;
 }
@@ -24,7 +24,7 @@ pub(crate) trait Journal {
 pub(crate) struct Counts {
     /// Calls of `billing` and `catalog`.
     pub(crate) calls: u64,
-    /// Those that came without the deadline of an order.
+    /// Calls among them without the deadline of an order.
     pub(crate) without_deadline: u64,
 }
 
@@ -39,16 +39,15 @@ impl Counts {
     }
 }
 
-/// A journal in a file: what is written there is there, however the process ends, and the next one
-/// goes on with it.
+/// A journal in a file. It survives a kill of the process, and the next process continues it.
 #[derive(Debug)]
-pub(crate) struct CallBook {
+pub(crate) struct JournalFile {
     file: File,
     counts: Mutex<Counts>,
 }
 
-impl CallBook {
-    /// Opens the journal, or begins one.
+impl JournalFile {
+    /// Opens or creates the journal.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file =
             File::options().read(true).write(true).create(true).truncate(false).open(path)?;
@@ -61,21 +60,21 @@ impl CallBook {
         Ok(Self { file, counts: Mutex::new(Counts::from_bytes(bytes)) })
     }
 
-    /// Writes a call down before it runs, so that the journal knows every call that did.
+    /// Records a call before it runs, so that the journal contains every call that ran.
     ///
-    /// A call over a wire carries the time that its order has left; one without has the 30 s of a
-    /// remote route.
+    /// A call over a wire carries the remaining time of its order. A call without a deadline has
+    /// the 30 s of a remote route.
     pub(crate) fn note(&self) {
         let without_deadline = context::current().remaining().is_none_or(|left| left > ORDER_LIMIT);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.calls += 1;
         counts.without_deadline += u64::from(without_deadline);
-        // What cannot be written is missed when the journal is compared with the answers.
+        // A count that cannot be written shows up when the journal is compared with the replies.
         let _ = self.file.write_all_at(&counts.to_bytes(), 0);
     }
 }
 
-impl Journal for Arc<CallBook> {
+impl Journal for Arc<JournalFile> {
     async fn counts(&self) -> Result<Counts, ShopError> {
         Ok(*self.counts.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -90,9 +89,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         for calls in 1..4 {
-            let book = CallBook::open(&path).unwrap();
-            book.note();
-            let counts = *book.counts.lock().unwrap();
+            let journal = JournalFile::open(&path).unwrap();
+            journal.note();
+            let counts = *journal.counts.lock().unwrap();
             assert_eq!((counts.calls, counts.without_deadline), (calls, calls));
         }
     }

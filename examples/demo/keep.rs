@@ -1,4 +1,4 @@
-//! `--keep`: the rows are left to the reader, and every change of them is shown.
+//! `--keep`: leaves the rows to the user and shows every change of them.
 
 use std::error::Error;
 use std::thread;
@@ -8,13 +8,13 @@ use connectivity_core::{Router, Server};
 use rusqlite::Connection;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use crate::flips::{self, Flipped, News};
+use crate::flips::{self, Event, Flipped};
 use crate::monolith::Monolith;
 use crate::second_process::DRAIN;
-use crate::signpost::Way;
+use crate::strategy::Strategy;
 
-/// How often the router is asked whether a row was changed.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often to check whether a row has changed.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A gateway of this process, and a thread that reads the history of the rows.
 #[derive(Debug)]
@@ -23,27 +23,29 @@ pub(crate) struct Keep {
 }
 
 impl Keep {
-    /// Starts both; what comes through the channel are changes of rows.
+    /// Starts both. The channel receives the changes of rows.
     pub(crate) async fn start(
         monolith: &Monolith,
-    ) -> Result<(Self, UnboundedReceiver<News>), Box<dyn Error>> {
+    ) -> Result<(Self, UnboundedReceiver<Event>), Box<dyn Error>> {
         let services = ["orders", "billing", "catalog"];
         let gateway =
             Server::builder(&monolith.router).expose(services).http("127.0.0.1:0").start().await?;
-        let (told, changes) = mpsc::unbounded_channel();
+        let (events, changes) = mpsc::unbounded_channel();
         let (connection, router) = (flips::open(&monolith.routes())?, monolith.router.clone());
-        thread::spawn(move || follow(&connection, &router, &told));
+        thread::spawn(move || follow(&connection, &router, &events));
         Ok((Self { gateway }, changes))
     }
 
-    /// What to try.
+    /// Returns statements and commands to try.
     pub(crate) fn hints(&self, monolith: &Monolith) -> String {
-        let (routes, far) = (monolith.routes(), &monolith.second.far);
-        let (routes, here) = (routes.display(), self.gateway.address("http").unwrap_or_default());
-        let update = |way| far.update("billing", way).replace(';', " RETURNING *");
+        let (routes, endpoints) = (monolith.routes(), &monolith.second.endpoints);
+        let (routes, gateway) =
+            (routes.display(), self.gateway.address("http").unwrap_or_default());
+        let update = |strategy| endpoints.update("billing", strategy).replace(';', " RETURNING *");
         let [http, quic, unix, mcp, local] =
-            [Way::Http, Way::Quic, Way::Unix, Way::Mcp, Way::Local].map(update);
-        let there = &far.http;
+            [Strategy::Http, Strategy::Quic, Strategy::Unix, Strategy::Mcp, Strategy::Local]
+                .map(update);
+        let second = &endpoints.http;
         format!(
             r#"The rows are yours: {routes}
 
@@ -55,29 +57,29 @@ impl Keep {
   sqlite3 {routes} "{local}"
   sqlite3 {routes} "UPDATE routes SET strategy='htpp' WHERE service_name='billing'"     (a typo: nothing changes)
 
-  curl --json '{{"cents":450,"quantity":2}}' http://{there}/billing.quote      (the second process)
-  curl --json '{{"customer":1,"item":"tea","quantity":2,"think_ms":0}}' http://{here}/orders.place      (this one; says who served what, and how)
+  curl --json '{{"cents":450,"quantity":2}}' http://{second}/billing.quote      (the second process)
+  curl --json '{{"customer":1,"item":"tea","quantity":2,"think_ms":0}}' http://{gateway}/orders.place      (this one; says who served what, and how)
 
 Ctrl-C ends.
 "#
         )
     }
 
-    /// Takes no more calls from outside.
+    /// Stops accepting calls from outside.
     pub(crate) async fn end(self) {
         self.gateway.shutdown(DRAIN).await;
     }
 }
 
-/// Tells each change of a row, until nobody listens.
-fn follow(connection: &Connection, router: &Router, told: &UnboundedSender<News>) {
+/// Sends each change of a row until the receiver is gone.
+fn follow(connection: &Connection, router: &Router, events: &UnboundedSender<Event>) {
     let mut seen = router.generation();
-    while !told.is_closed() {
-        thread::sleep(LOOK);
+    while !events.is_closed() {
+        thread::sleep(POLL_INTERVAL);
         let now = router.generation();
         if now != seen {
             for sql in changes(connection, seen, now).unwrap_or_default() {
-                let _ = told.send(News::Flip(Flipped { sql, in_force_after: None }));
+                let _ = events.send(Event::Flip(Flipped { sql, in_force_after: None }));
             }
             seen = now;
         }

@@ -21,8 +21,8 @@ mod second_process;
 mod serve;
 mod shop;
 mod signals;
-mod signpost;
 mod statements;
+mod strategy;
 mod world;
 
 use std::error::Error;
@@ -69,7 +69,7 @@ async fn main() -> ExitCode {
     outcome.unwrap_or_else(|error| failed(&*error))
 }
 
-/// Tells an error with everything that led to it.
+/// Prints an error and its chain of causes.
 fn failed(error: &dyn Error) -> ExitCode {
     eprintln!("demo: {error}");
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! Measures and checks every call, without getting in its way.
+//! Measures and checks every call with little overhead.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use hdrhistogram::Histogram;
 
 use crate::outage::Span;
 use crate::shop::{Amount, ServedBy, ShopError};
-use crate::signpost::Way;
+use crate::strategy::Strategy;
 use crate::world::World;
 
-/// The methods that are measured.
+/// The measured methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
     Price,
@@ -22,7 +22,7 @@ pub(crate) enum Method {
 impl Method {
     pub(crate) const ALL: [Self; 3] = [Self::Price, Self::Quote, Self::Charge];
 
-    /// The names of a method's rows, the most specific first.
+    /// Returns the names of a method's rows, the most specific first.
     pub(crate) fn rows(self) -> [&'static str; 2] {
         match self {
             Self::Price => ["catalog.price", "catalog"],
@@ -31,55 +31,55 @@ impl Method {
         }
     }
 
-    /// Says whether the contract allows to run a call again whose answer was lost.
-    pub(crate) fn may_be_repeated(self) -> bool {
+    /// Returns whether the contract allows a retry of a call whose reply was lost.
+    pub(crate) fn is_retryable(self) -> bool {
         matches!(self, Self::Price | Self::Quote)
     }
 }
 
-/// Lanes are shared by few customers, so that their locks are free nearly always.
-const LANES: usize = 32;
+/// Number of shards. A few customers share one, so that its lock is rarely contended.
+const SHARDS: usize = 32;
 
-/// The texts of this many failures are kept.
+/// Maximum number of failure texts to keep.
 const FAILURES: usize = 5;
 
 /// Measures the calls of all customers.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    lanes: Vec<Lane>,
+    shards: Vec<Shard>,
     failures: Arc<Mutex<Vec<String>>>,
 }
 
 impl Meter {
-    /// Makes a meter that checks calls against the signposts of the world.
+    /// Creates a meter that checks calls against the expected strategies.
     pub(crate) fn new(world: &Arc<World>) -> Self {
         let (clock, failures) = (clock_cost(), Arc::default());
-        let lane = || Lane {
+        let shard = || Shard {
             tally: Mutex::default(),
             world: Arc::clone(world),
             clock,
             failures: Arc::clone(&failures),
         };
-        Self { lanes: (0..LANES).map(|_| lane()).collect(), failures }
+        Self { shards: (0..SHARDS).map(|_| shard()).collect(), failures }
     }
 
-    /// The lane of a customer.
-    pub(crate) fn lane(&self, customer: u32) -> &Lane {
-        &self.lanes[customer as usize % LANES]
+    /// Returns the shard of a customer.
+    pub(crate) fn shard(&self, customer: u32) -> &Shard {
+        &self.shards[customer as usize % SHARDS]
     }
 
-    /// Takes what was measured since it was taken last.
+    /// Returns the measurements since the last call of this method.
     pub(crate) fn take(&self) -> Tally {
         let mut sum = Tally::default();
-        for lane in &self.lanes {
+        for shard in &self.shards {
             let fresh = Tally::default();
-            let taken = std::mem::replace(&mut *lane.tally(), fresh);
+            let taken = std::mem::replace(&mut *shard.tally(), fresh);
             sum.add(&taken);
         }
         sum
     }
 
-    /// The texts of the first failures.
+    /// Returns the texts of the first failures.
     pub(crate) fn failures(&self) -> Vec<String> {
         lock(&self.failures).clone()
     }
@@ -87,58 +87,71 @@ impl Meter {
 
 /// Measures the calls of a few customers.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct Shard {
     tally: Mutex<Tally>,
     world: Arc<World>,
     clock: Duration,
     failures: Arc<Mutex<Vec<String>>>,
 }
 
-impl Lane {
-    /// Measures one call, and checks that it went where it had to go.
+impl Shard {
+    /// Measures one call, and checks that it was served as its row says.
     pub(crate) async fn call(
         &self,
         method: Method,
         call: impl Future<Output = Result<Amount, ShopError>>,
     ) -> Result<Amount, ShopError> {
-        let before = self.world.signposts.read(method);
+        let before = self.world.expected.read(method);
         let start = Instant::now();
         let answer = call.await;
         let span = Span { start, end: Instant::now() };
-        let after = self.world.signposts.read(method);
-        let expected = before.way().filter(|_| before == after);
+        let after = self.world.expected.read(method);
+        let expected = before.strategy().filter(|_| before == after);
         match &answer {
             Ok(amount) => self.answered(method, amount.served_by, expected, span),
-            Err(error) => self.not_answered(method, error, expected, span),
+            Err(error) => self.count_unanswered(method, error, expected, span),
         }
         answer
     }
 
-    fn answered(&self, method: Method, served_by: ServedBy, expected: Option<Way>, span: Span) {
-        let way = self.world.way(served_by);
-        let was_carried_over =
-            self.world.outage.was_in_flight(span.start) && served_by.process == self.world.there();
+    fn answered(
+        &self,
+        method: Method,
+        served_by: ServedBy,
+        expected: Option<Strategy>,
+        span: Span,
+    ) {
+        let strategy = self.world.strategy(served_by);
+        let is_carried_over = self.world.outage.was_in_flight(span.start)
+            && served_by.process == self.world.second_pid();
         let mut tally = self.tally();
         tally.checked += u64::from(expected.is_some());
-        // An answer of a stranger is wrong at any time.
-        tally.misrouted +=
-            u64::from(way.is_none() || expected.is_some_and(|expected| way != Some(expected)));
-        tally.carried_over += u64::from(was_carried_over && method.may_be_repeated());
-        if let Some(way) = way {
+        // A reply of an unknown process is always wrong.
+        tally.misrouted += u64::from(
+            strategy.is_none() || expected.is_some_and(|expected| strategy != Some(expected)),
+        );
+        tally.carried_over += u64::from(is_carried_over && method.is_retryable());
+        if let Some(strategy) = strategy {
             tally.record(
                 method,
-                way,
+                strategy,
                 span.end.duration_since(span.start).saturating_sub(self.clock),
             );
         }
     }
 
-    /// Counts a call that got no answer: interrupted, if the kill of the second process explains
-    /// it, else failed.
-    fn not_answered(&self, method: Method, error: &ShopError, expected: Option<Way>, span: Span) {
+    /// Counts a call without a reply: as interrupted if the kill of the second process explains it,
+    /// as failed otherwise.
+    fn count_unanswered(
+        &self,
+        method: Method,
+        error: &ShopError,
+        expected: Option<Strategy>,
+        span: Span,
+    ) {
         match error {
             ShopError::Connectivity(error)
-                if expected.is_none_or(Way::is_far)
+                if expected.is_none_or(Strategy::is_remote)
                     && self.world.outage.explains(method, span, error) =>
             {
                 let mut tally = self.tally();
@@ -149,13 +162,13 @@ impl Lane {
         }
     }
 
-    /// Counts an order that was placed.
-    pub(crate) fn placed(&self) {
+    /// Counts a placed order.
+    pub(crate) fn order_placed(&self) {
         self.tally().orders += 1;
     }
 
-    /// Counts an order that failed. One that failed because of a call was counted at the call.
-    pub(crate) fn not_placed(&self, error: &ShopError) {
+    /// Counts a failed order. An order that failed because of a call was counted with that call.
+    pub(crate) fn order_failed(&self, error: &ShopError) {
         if matches!(error, ShopError::Connectivity(error) if error.name().starts_with("orders")) {
             self.failed(None, error);
         }
@@ -178,30 +191,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What was measured.
+/// The measurements.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
-    /// In nanoseconds, by method and way; made when first needed, because most lanes need few of
-    /// them.
-    times: [[Option<Histogram<u64>>; Way::ALL.len()]; Method::ALL.len()],
-    /// By method; the last are orders.
+    /// Latencies in nanoseconds, by method and strategy. Allocated on first use, because most
+    /// shards need few of them.
+    times: [[Option<Histogram<u64>>; Strategy::ALL.len()]; Method::ALL.len()],
+    /// Failures by method. The last entry counts orders.
     failed: [u64; Method::ALL.len() + 1],
     pub(crate) orders: u64,
-    /// Calls during which no flip took place, so that it is certain where they had to go.
+    /// Calls during which no flip took place, so that their expected strategy is certain.
     pub(crate) checked: u64,
     pub(crate) misrouted: u64,
     /// Calls whose error is explained by the kill of the second process.
     pub(crate) interrupted: u64,
-    /// Those of them that the killed process may have run.
+    /// Interrupted calls that the killed process may have run.
     pub(crate) may_have_run: u64,
-    /// Calls that began before the kill and were answered by the restarted process, of methods that
-    /// may be repeated.
+    /// Calls of retryable methods that began before the kill and were answered by the restarted
+    /// process.
     pub(crate) carried_over: u64,
 }
 
 impl Tally {
-    fn record(&mut self, method: Method, way: Way, took: Duration) {
-        self.times[method as usize][way as usize]
+    fn record(&mut self, method: Method, strategy: Strategy, took: Duration) {
+        self.times[method as usize][strategy as usize]
             .get_or_insert_with(histogram)
             .saturating_record((took.as_nanos() as u64).max(1));
     }
@@ -219,34 +232,38 @@ impl Tally {
         self.carried_over += other.carried_over;
     }
 
-    /// The times of one method's calls that went one way.
-    pub(crate) fn times(&self, method: Method, way: Way) -> Option<&Histogram<u64>> {
-        self.times[method as usize][way as usize].as_ref()
+    /// Returns the latencies of one method's calls by one strategy.
+    pub(crate) fn times(&self, method: Method, strategy: Strategy) -> Option<&Histogram<u64>> {
+        self.times[method as usize][strategy as usize].as_ref()
     }
 
-    /// The times of all calls that went one way.
-    pub(crate) fn times_by_way(&self, way: Way) -> Histogram<u64> {
+    /// Returns the latencies of all calls by one strategy.
+    pub(crate) fn times_by_strategy(&self, strategy: Strategy) -> Histogram<u64> {
         let mut sum = None;
-        Method::ALL.iter().for_each(|&method| add(&mut sum, self.times(method, way)));
+        Method::ALL.iter().for_each(|&method| add(&mut sum, self.times(method, strategy)));
         sum.unwrap_or_else(histogram)
     }
 
-    /// How many calls of one method were answered.
+    /// Returns how many calls of one method were answered.
     pub(crate) fn answered(&self, method: Method) -> u64 {
-        Way::ALL.iter().filter_map(|&way| self.times(method, way)).map(Histogram::len).sum()
+        Strategy::ALL
+            .iter()
+            .filter_map(|&strategy| self.times(method, strategy))
+            .map(Histogram::len)
+            .sum()
     }
 
-    /// How many calls of one method got no answer.
+    /// Returns how many calls of one method failed.
     pub(crate) fn failed(&self, method: Method) -> u64 {
         self.failed[method as usize]
     }
 
-    /// How many calls got no answer, those of orders included.
+    /// Returns how many calls failed, including orders.
     pub(crate) fn all_failed(&self) -> u64 {
         self.failed.iter().sum()
     }
 
-    /// How many calls there were, those of orders not included.
+    /// Returns the number of calls, excluding orders.
     pub(crate) fn calls(&self) -> u64 {
         let ended = Method::ALL.iter().map(|&method| self.answered(method) + self.failed(method));
         ended.sum::<u64>() + self.interrupted
@@ -255,18 +272,18 @@ impl Tally {
 
 fn add(sum: &mut Option<Histogram<u64>>, more: Option<&Histogram<u64>>) {
     if let Some(more) = more {
-        // All histograms have the same bounds, so that adding cannot fail.
+        // All histograms have the same bounds, so adding cannot fail.
         let _ = sum.get_or_insert_with(histogram).add(more);
     }
 }
 
-/// From 1 ns to a minute, to two significant digits.
+/// Creates a histogram from 1 ns to one minute with two significant digits.
 pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("the bounds are constants that fit")
 }
 
-/// What two looks at the clock cost: a local call takes little longer, so this is taken off what
-/// was measured.
+/// Returns the cost of two clock reads, which is subtracted from each measurement: a local call
+/// takes little longer.
 fn clock_cost() -> Duration {
     let mut costs: Vec<_> = (0..10_000).map(|_| Instant::now().elapsed()).collect();
     costs.sort_unstable();
@@ -277,32 +294,32 @@ fn clock_cost() -> Duration {
 mod tests {
     use super::*;
 
-    const LOCAL: ServedBy = ServedBy { process: 1, way: Way::Local };
-    const HTTP: ServedBy = ServedBy { process: 2, way: Way::Http };
-    const QUIC: ServedBy = ServedBy { process: 2, way: Way::Quic };
+    const LOCAL: ServedBy = ServedBy { process: 1, strategy: Strategy::Local };
+    const HTTP: ServedBy = ServedBy { process: 2, strategy: Strategy::Http };
+    const QUIC: ServedBy = ServedBy { process: 2, strategy: Strategy::Quic };
 
-    async fn check(expected: Option<Way>, served_by: ServedBy) -> Tally {
+    async fn check(expected: Option<Strategy>, served_by: ServedBy) -> Tally {
         let world = Arc::new(World::new(1));
-        world.arrived(2);
-        if let Some(way) = expected {
-            world.signposts.put_up(Method::Charge, way);
+        world.started(2);
+        if let Some(strategy) = expected {
+            world.expected.set(Method::Charge, strategy);
         }
         let meter = Meter::new(&world);
         let answer = async { Ok(Amount { cents: 1, served_by }) };
-        meter.lane(7).call(Method::Charge, answer).await.unwrap();
+        meter.shard(7).call(Method::Charge, answer).await.unwrap();
         meter.take()
     }
 
     #[tokio::test]
     async fn an_answer_from_elsewhere_is_misrouted() {
         for (expected, served_by, misrouted) in [
-            (Some(Way::Local), LOCAL, 0),
-            (Some(Way::Http), HTTP, 0),
-            (Some(Way::Noop), ServedBy::NOBODY, 0),
-            (Some(Way::Local), HTTP, 1),
-            (Some(Way::Http), QUIC, 1),
-            (Some(Way::Http), ServedBy::NOBODY, 1),
-            (Some(Way::Noop), LOCAL, 1),
+            (Some(Strategy::Local), LOCAL, 0),
+            (Some(Strategy::Http), HTTP, 0),
+            (Some(Strategy::Noop), ServedBy::NOBODY, 0),
+            (Some(Strategy::Local), HTTP, 1),
+            (Some(Strategy::Http), QUIC, 1),
+            (Some(Strategy::Http), ServedBy::NOBODY, 1),
+            (Some(Strategy::Noop), LOCAL, 1),
             (None, LOCAL, 0),
             (None, ServedBy { process: 3, ..HTTP }, 1),
             (None, ServedBy { process: 2, ..LOCAL }, 1),
@@ -322,6 +339,6 @@ mod tests {
         let mut sum = check(None, LOCAL).await;
         sum.add(&check(None, HTTP).await);
         assert_eq!((sum.calls(), sum.answered(Method::Charge), sum.all_failed()), (2, 2, 0));
-        assert_eq!(sum.times_by_way(Way::Http).len(), 1);
+        assert_eq!(sum.times_by_strategy(Strategy::Http).len(), 1);
     }
 }

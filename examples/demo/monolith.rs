@@ -1,4 +1,4 @@
-//! The program as it would be without a demo around it: one router, three services, rows in a file.
+//! The program as it would be without the demo: one router, three services, rows in a file.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -15,11 +15,11 @@ use crate::shop::{
     Billing, BillingClient, CashDesk, Catalog, CatalogClient, ORDER_LIMIT, OrderDesk, Orders,
     OrdersClient, PriceList,
 };
-use crate::signpost::Way;
 use crate::statements;
+use crate::strategy::Strategy;
 use crate::world::World;
 
-/// The shop in this process, with its routes file and the second process beside it.
+/// The shop in this process, with its routes file, and the second process.
 #[derive(Debug)]
 pub(crate) struct Monolith {
     folder: TempDir,
@@ -30,13 +30,13 @@ pub(crate) struct Monolith {
 }
 
 impl Monolith {
-    /// Opens the shop: everything is local at first.
+    /// Opens the shop. All services are local at first.
     pub(crate) async fn open() -> Result<Self, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
         let world = Arc::new(World::new(std::process::id()));
         let second = Arc::new(SecondProcess::start(folder.path(), &world).await?);
-        // The second process is on this machine, and such addresses are closed unless a program
-        // opens them.
+        // The second process is on this machine, and local addresses are blocked unless a program
+        // allows them.
         let http = HttpTransport::new().allow_internal();
         let router = Router::builder()
             .transport("http", http)
@@ -49,25 +49,26 @@ impl Monolith {
         Ok(Self { folder, router, second, world, meter })
     }
 
-    /// Where the rows are.
+    /// Returns the path of the routes file.
     pub(crate) fn routes(&self) -> PathBuf {
         self.folder.path().join("routes.db")
     }
 
-    /// A client whose orders end in time, with everything they call.
+    /// Returns a client with a deadline for an order and everything it calls.
     pub(crate) fn orders(&self) -> OrdersClient {
         OrdersClient::new(&self.router).with_timeout(ORDER_LIMIT)
     }
 
-    /// Asks the second process what it served.
-    pub(crate) async fn counts_of_the_far_end(&self) -> Result<Counts, Box<dyn Error>> {
-        let sql = statements::delete("journal") + &self.second.far.insert("journal", Way::Http);
+    /// Returns what the second process has served.
+    pub(crate) async fn second_process_counts(&self) -> Result<Counts, Box<dyn Error>> {
+        let sql = statements::delete("journal")
+            + &self.second.endpoints.insert("journal", Strategy::Http);
         flips::open(&self.routes())?.execute_batch(&sql)?;
         self.router.reload().await?;
         Ok(JournalClient::new(&self.router).counts().await?)
     }
 
-    /// Closes the shop, and the second process after it.
+    /// Closes the shop, then the second process.
     pub(crate) async fn close(self) -> Result<(), Box<dyn Error>> {
         self.router.close(DRAIN).await;
         self.second.end().await?;

@@ -1,4 +1,4 @@
-//! The time during which the second process is not there, and which failures it explains.
+//! The outage of the second process, and the failures that it explains.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -7,15 +7,15 @@ use connectivity_core::{Error, ErrorKind, Sent};
 
 use crate::meter::Method;
 
-/// The kill of the second process, once in a run.
+/// The kill of the second process, once per run.
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
     /// Before the signal was sent.
     began: OnceLock<Instant>,
     /// When the process was certainly dead.
     dead: OnceLock<Instant>,
-    /// When the restarted process had answered a call on every wire: no connection of the old one
-    /// is in use any more.
+    /// When the restarted process had answered a call on every wire. No connection of the old
+    /// process is in use any more.
     over: OnceLock<Instant>,
 }
 
@@ -39,28 +39,29 @@ impl Outage {
         self.over.get_or_init(Instant::now);
     }
 
-    /// From the kill until the second process served on every wire again.
+    /// Returns the time from the kill until the second process served on every wire again.
     pub(crate) fn lasted(&self) -> Option<Duration> {
         Some(self.over.get()?.duration_since(*self.began.get()?))
     }
 
-    /// Says whether a call that began then was in flight at the kill, if it has not ended before.
+    /// Returns whether a call that began at `start` was in flight at the kill, provided that it had
+    /// not ended before.
     pub(crate) fn was_in_flight(&self, start: Instant) -> bool {
         self.dead.get().is_some_and(|dead| start <= *dead)
     }
 
-    /// Says whether the kill explains how a call ended; whatever it does not explain has failed.
+    /// Returns whether the kill explains how a call ended. Any other error counts as a failure.
     ///
-    /// The call overlapped the outage, and its error is what a caller is promised then: that there
-    /// was no connection, so that nothing was sent (or, of a method that may be repeated, nothing
-    /// the second time); or that the connection broke or the time passed while it waited, which
-    /// says `Sent::Maybe`, or `Sent::No` if the request had not left. `Sent::Yes` would be a lie,
-    /// and an error that came inside an answer is another call's.
+    /// The call must overlap the outage, and its error must be one that callers are promised in
+    /// that case. Either there was no connection, so that nothing was sent (for a retryable method:
+    /// nothing on the second attempt). Or the connection broke or the deadline passed while the
+    /// call waited, which is `Sent::Maybe`, or `Sent::No` if the request had not left. `Sent::Yes`
+    /// would be wrong, and a relayed error belongs to another call.
     pub(crate) fn explains(&self, method: Method, span: Span, error: &Error) -> bool {
         let overlaps = self.began.get().is_some_and(|began| span.end >= *began)
             && self.over.get().is_none_or(|over| span.start <= *over);
         let promised = match (error.kind(), error.sent()) {
-            (ErrorKind::Connect, Sent::Maybe) => method.may_be_repeated(),
+            (ErrorKind::Connect, Sent::Maybe) => method.is_retryable(),
             (ErrorKind::Connect, sent) => sent == Sent::No,
             (ErrorKind::Closed | ErrorKind::Timeout, sent) => sent != Sent::Yes,
             _ => false,

@@ -1,4 +1,4 @@
-//! What a run comes to.
+//! The summary of a run.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -8,26 +8,25 @@ use serde::Serialize;
 
 use crate::journal::Counts;
 use crate::meter::Tally;
-use crate::signpost::Way;
+use crate::strategy::Strategy;
 
-/// The outcome of a run; with `--json` it is the last line.
+/// The outcome of a run. With `--json` it is the last line.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     flips: u64,
-    /// Answered or not; those of orders not included.
+    /// Answered or not, excluding orders.
     calls: u64,
     orders: u64,
     failed: u64,
-    /// Of the calls that saw no flip between their start and their end, those that another than the
-    /// row says has served.
+    /// Checked calls that were not served as the row says.
     misrouted: u64,
-    /// Calls that saw no flip between their start and their end.
+    /// Calls without a flip between their start and their end.
     checked: u64,
     strategies: Strategies,
-    far_end: FarEnd,
-    /// What the kill of the second process did; null in a run that ended before it.
+    far_end: SecondProcessCounts,
+    /// The effects of the kill of the second process. Null if the run ended before it.
     kill: Option<Kill>,
-    /// From the end of a statement until the router's table was swapped.
+    /// From the end of a statement until the router swapped its table.
     flip_in_force: Times,
 }
 
@@ -42,31 +41,31 @@ struct Strategies {
 }
 
 impl Strategies {
-    /// In the order of [`Way::ALL`].
-    fn all(&self) -> [&Times; Way::ALL.len()] {
+    /// Returns them in the order of [`Strategy::ALL`].
+    fn all(&self) -> [&Times; Strategy::ALL.len()] {
         [&self.local, &self.http, &self.quic, &self.unix, &self.mcp, &self.noop]
     }
 
-    /// How many calls were answered from the second process.
-    fn far_calls(&self) -> u64 {
+    /// Returns how many calls the second process answered.
+    fn remote_calls(&self) -> u64 {
         [&self.http, &self.quic, &self.unix, &self.mcp].map(|times| times.calls).iter().sum()
     }
 }
 
-/// What the second process says it served, which must be what was counted here.
+/// What the second process says it served. It must match what was counted here.
 #[derive(Debug, Serialize)]
-struct FarEnd {
+struct SecondProcessCounts {
     calls: u64,
     without_deadline: u64,
 }
 
 #[derive(Debug, Serialize)]
 struct Kill {
-    /// Calls that ended in the error that a kill explains.
+    /// Calls that ended with an error that the kill explains.
     interrupted: u64,
-    /// Those of them that may have run, as their error says.
+    /// Interrupted calls that may have run, according to their error.
     may_have_run: u64,
-    /// Calls in flight that the restarted process answered, because they may be repeated.
+    /// Calls in flight that the restarted process answered, because they are retryable.
     carried_over: u64,
     /// From the kill until the second process served on every wire again.
     back_after_ms: u64,
@@ -90,11 +89,11 @@ impl Report {
     pub(crate) fn new(
         total: &Tally,
         flips: &Histogram<u64>,
-        far: Counts,
+        served: Counts,
         outage: Option<Duration>,
     ) -> Self {
         let [local, http, quic, unix, mcp, noop] =
-            Way::ALL.map(|way| Times::of(&total.times_by_way(way)));
+            Strategy::ALL.map(|strategy| Times::of(&total.times_by_strategy(strategy)));
         let kill = outage.map(|outage| Kill {
             interrupted: total.interrupted,
             may_have_run: total.may_have_run,
@@ -109,13 +108,16 @@ impl Report {
             misrouted: total.misrouted,
             checked: total.checked,
             strategies: Strategies { local, http, quic, unix, mcp, noop },
-            far_end: FarEnd { calls: far.calls, without_deadline: far.without_deadline },
+            far_end: SecondProcessCounts {
+                calls: served.calls,
+                without_deadline: served.without_deadline,
+            },
             kill,
             flip_in_force: Times::of(flips),
         }
     }
 
-    /// Says whether no call was lost, repeated, or sent elsewhere.
+    /// Returns whether no call was lost, repeated or misrouted.
     pub(crate) fn is_clean(&self) -> bool {
         self.failed == 0
             && self.misrouted == 0
@@ -123,14 +125,14 @@ impl Report {
             && self.far_end.without_deadline == 0
     }
 
-    /// Says whether the journal of the second process holds what it must.
+    /// Returns whether the journal of the second process holds what it must.
     ///
-    /// A process writes a call down before it runs it, so that the journal holds every call that
-    /// was answered. It may hold more only through the kill: the interrupted calls whose error says
-    /// that they may have run, each once; and the calls in flight that may be repeated and were
-    /// carried over, each once more. Without a kill the two are equal.
+    /// The process records a call before it runs it, so the journal holds every call that was
+    /// answered. Only the kill can add more: each interrupted call that may have run adds one, and
+    /// each retryable call in flight that was carried over adds one more. Without a kill the two
+    /// are equal.
     fn journal_agrees(&self) -> bool {
-        let answered = self.strategies.far_calls();
+        let answered = self.strategies.remote_calls();
         let more = self.kill.as_ref().map_or(0, |kill| kill.may_have_run + kill.carried_over);
         (answered..=answered + more).contains(&self.far_end.calls)
     }
@@ -146,8 +148,8 @@ impl fmt::Display for Report {
             f,
             "{flips} flips, {calls} calls in {orders} orders, {failed} failed, {misrouted} misrouted"
         )?;
-        for (way, times) in Way::ALL.into_iter().zip(strategies.all()) {
-            writeln!(f, "  {:<6} {times}", way.word())?;
+        for (strategy, times) in Strategy::ALL.into_iter().zip(strategies.all()) {
+            writeln!(f, "  {:<6} {times}", strategy.as_str())?;
         }
         if flip_in_force.calls > 0 {
             let [p50, p99] = [flip_in_force.p50_ns, flip_in_force.p99_ns].map(nanos);
@@ -165,8 +167,11 @@ impl fmt::Display for Report {
                 "    {carried_over} carried over to the restarted one, which was back after {back_after_ms} ms"
             )?;
         }
-        let (there, here) = (grouped(far_end.calls), grouped(strategies.far_calls()));
-        write!(f, "  the second process counted {there} calls; {here} were answered from there")
+        let (counted, answered) = (grouped(far_end.calls), grouped(strategies.remote_calls()));
+        write!(
+            f,
+            "  the second process counted {counted} calls; {answered} were answered from there"
+        )
     }
 }
 
@@ -182,7 +187,7 @@ impl fmt::Display for Times {
     }
 }
 
-/// Writes a number with a comma after each thousand.
+/// Formats a number with a comma after each thousand.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -195,7 +200,7 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// Writes a time with three digits and its unit.
+/// Formats a time with three digits and its unit.
 pub(crate) fn nanos(nanos: u64) -> String {
     let units = [("ns", 1.0), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)];
     let (unit, size) =

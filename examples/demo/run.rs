@@ -13,20 +13,20 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::Arguments;
 use crate::customers::{CUSTOMERS, Customers, WHOLESALERS};
-use crate::flips::{Driver, Flipped, News};
+use crate::flips::{Driver, Event, Flipped};
 use crate::keep::Keep;
 use crate::meter::{Tally, histogram};
 use crate::monolith::Monolith;
 use crate::report::Report;
-use crate::screen::{Moment, Screen, per_second};
+use crate::screen::{Frame, Screen, per_second};
 use crate::signals;
 
-/// How often the screen is brought up to date.
+/// How often the screen is updated.
 const TICK: Duration = Duration::from_millis(500);
 
 /// Runs the demo.
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    // From here on, so that no Ctrl-C ends the program half way.
+    // Installed first, so that Ctrl-C never ends the program half way.
     let asked_to_end = tokio::spawn(signals::asked_to_end());
     let monolith = Monolith::open().await?;
     let mut screen = Screen::new(arguments.json);
@@ -42,11 +42,11 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error
     } else {
         screen.say(&report.to_string());
     }
-    // Who changes rows by hand may send calls anywhere.
+    // A user who changes rows by hand may route calls anywhere.
     Ok(if arguments.keep || report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Sells while rows are flipped, for a time or until asked to end.
+/// Sells while rows are flipped, until the time limit or a request to end.
 async fn flip(
     monolith: &Monolith,
     screen: &mut Screen,
@@ -68,7 +68,7 @@ async fn flip(
     report
 }
 
-/// Sells until asked to end, and leaves the rows to the reader.
+/// Sells until asked to end, and leaves the rows to the user.
 async fn keep(
     monolith: &Monolith,
     screen: &mut Screen,
@@ -82,12 +82,12 @@ async fn keep(
     run.finish().await
 }
 
-/// Customers at work, and what is measured and shown meanwhile.
+/// The running customers, their measurements, and the screen.
 struct Run<'a> {
     monolith: &'a Monolith,
     screen: &'a mut Screen,
     customers: Customers,
-    news: UnboundedReceiver<News>,
+    events: UnboundedReceiver<Event>,
     in_force: Histogram<u64>,
     total: Tally,
     began: Instant,
@@ -98,23 +98,23 @@ impl<'a> Run<'a> {
     fn start(
         monolith: &'a Monolith,
         screen: &'a mut Screen,
-        news: UnboundedReceiver<News>,
+        events: UnboundedReceiver<Event>,
     ) -> Self {
         let (customers, now) =
             (Customers::start(&monolith.orders(), &monolith.meter), Instant::now());
         let (in_force, total) = (histogram(), Tally::default());
-        Self { monolith, screen, customers, news, in_force, total, began: now, taken: now }
+        Self { monolith, screen, customers, events, in_force, total, began: now, taken: now }
     }
 
-    /// Shows what happens, until `end` or until a flip has failed.
+    /// Shows events until `end` resolves or a flip fails.
     async fn until(&mut self, end: impl Future<Output = ()>) {
         let (mut end, mut ticks) = (pin!(end), interval(TICK));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
                 () = &mut end => return,
-                news = self.news.recv() => match news {
-                    Some(news) => self.tell(&news),
+                event = self.events.recv() => match event {
+                    Some(event) => self.report(&event),
                     None => return,
                 },
                 _ = ticks.tick() => self.tick(),
@@ -122,10 +122,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn tell(&mut self, news: &News) {
-        match news {
-            News::Flip(flipped) => self.flipped(flipped),
-            News::Note(text) => self.screen.note(text),
+    fn report(&mut self, event: &Event) {
+        match event {
+            Event::Flip(flipped) => self.flipped(flipped),
+            Event::Note(text) => self.screen.note(text),
         }
     }
 
@@ -137,40 +137,40 @@ impl<'a> Run<'a> {
     }
 
     fn tick(&mut self) {
-        let (lately, within) = (self.monolith.meter.take(), self.taken.elapsed());
+        let (recent, within) = (self.monolith.meter.take(), self.taken.elapsed());
         self.taken = Instant::now();
-        self.total.add(&lately);
-        self.screen.show(&Moment {
-            heading: self.heading(&lately, within),
+        self.total.add(&recent);
+        self.screen.show(&Frame {
+            heading: self.heading(&recent, within),
             inspection: self.monolith.router.inspect(),
-            lately: &lately,
+            recent: &recent,
             within,
             total: &self.total,
             flips: self.in_force.len(),
         });
     }
 
-    fn heading(&self, lately: &Tally, within: Duration) -> String {
-        let (seconds, orders) = (self.began.elapsed().as_secs(), per_second(lately.orders, within));
-        let (second, customers) = (self.monolith.world.there(), CUSTOMERS + WHOLESALERS);
+    fn heading(&self, recent: &Tally, within: Duration) -> String {
+        let (seconds, orders) = (self.began.elapsed().as_secs(), per_second(recent.orders, within));
+        let (second, customers) = (self.monolith.world.second_pid(), CUSTOMERS + WHOLESALERS);
         format!(
             "{seconds} s, {customers} orders at once, {orders} orders/s; the second process is {second}"
         )
     }
 
-    /// Lets every order end, and sums up.
+    /// Waits until every order has ended, and sums up.
     async fn finish(mut self) -> Result<Report, Box<dyn Error>> {
         let impatient = tokio::spawn(signals::end_at_the_next_interrupt());
         self.customers.stop().await;
         impatient.abort();
-        while let Ok(news) = self.news.try_recv() {
-            self.tell(&news);
+        while let Ok(event) = self.events.try_recv() {
+            self.report(&event);
         }
         self.total.add(&self.monolith.meter.take());
         for failure in self.monolith.meter.failures() {
             self.screen.say(&format!("failed: {failure}"));
         }
-        let far = self.monolith.counts_of_the_far_end().await?;
-        Ok(Report::new(&self.total, &self.in_force, far, self.monolith.world.outage.lasted()))
+        let counts = self.monolith.second_process_counts().await?;
+        Ok(Report::new(&self.total, &self.in_force, counts, self.monolith.world.outage.lasted()))
     }
 }

@@ -1,4 +1,4 @@
-//! The first process's hold on the second, which is the same program with a hidden argument.
+//! The first process's handle to the second, which is the same program with a hidden argument.
 
 use std::error::Error;
 use std::fs;
@@ -12,56 +12,56 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 
-use crate::statements::Far;
+use crate::statements::Endpoints;
 use crate::world::World;
 
-/// How long calls in flight may take to end.
+/// Drain timeout for calls in flight.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
 /// The hidden argument: a folder, and the addresses for http, quic and mcp.
 pub(crate) const SERVE: &str = "--serve";
 
-/// What stands in the folder.
+/// File names in the folder.
 pub(crate) const CERTIFICATE: &str = "cert.pem";
 pub(crate) const KEY: &str = "key.pem";
 pub(crate) const JOURNAL: &str = "journal";
 pub(crate) const SOCKET: &str = "second.sock";
 
-/// The second process, and after it was killed the next one in its place.
+/// The second process. After a kill, the process that replaces it.
 #[derive(Debug)]
 pub(crate) struct SecondProcess {
     folder: PathBuf,
-    pub(crate) far: Far,
+    pub(crate) endpoints: Endpoints,
     child: Mutex<Child>,
 }
 
 impl SecondProcess {
-    /// Makes it an identity, starts it, and returns when it can be called.
+    /// Generates an identity, starts the process, and returns once it can be called.
     pub(crate) async fn start(folder: &Path, world: &World) -> Result<Self, Box<dyn Error>> {
         let pin = make_identity(folder)?;
         let (child, [http, quic, mcp]) = start_at(folder, ["127.0.0.1:0"; 3], world).await?;
-        let far = Far { http, quic, mcp, unix: folder.join(SOCKET), pin };
-        Ok(Self { folder: folder.to_owned(), far, child: Mutex::new(child) })
+        let endpoints = Endpoints { http, quic, mcp, unix: folder.join(SOCKET), pin };
+        Ok(Self { folder: folder.to_owned(), endpoints, child: Mutex::new(child) })
     }
 
-    /// Kills it with SIGKILL, and returns when it is dead.
+    /// Kills the process with SIGKILL and returns when it is dead.
     pub(crate) async fn kill(&self) -> io::Result<()> {
         self.child.lock().await.kill().await
     }
 
-    /// Starts another one with the same addresses, identity and journal.
+    /// Starts a replacement with the same addresses, identity and journal.
     pub(crate) async fn start_again(&self, world: &World) -> io::Result<()> {
-        let Far { http, quic, mcp, .. } = &self.far;
+        let Endpoints { http, quic, mcp, .. } = &self.endpoints;
         let (child, _) = start_at(&self.folder, [http, quic, mcp], world).await?;
         *self.child.lock().await = child;
         Ok(())
     }
 
-    /// Lets it end.
+    /// Ends the process gracefully.
     pub(crate) async fn end(&self) -> io::Result<()> {
         let mut child = self.child.lock().await;
         let limit = 2 * DRAIN + Duration::from_secs(2);
-        // Waiting closes its stdin first.
+        // `wait` closes its stdin first.
         match tokio::time::timeout(limit, child.wait()).await {
             Ok(status) => status.map(drop)?,
             Err(_elapsed) => child.kill().await?,
@@ -70,7 +70,7 @@ impl SecondProcess {
     }
 }
 
-/// Starts a second process, and tells the addresses it has got for http, quic and mcp.
+/// Starts a second process. Returns its addresses for http, quic and mcp.
 async fn start_at(
     folder: &Path,
     addresses: [&str; 3],
@@ -80,15 +80,16 @@ async fn start_at(
     command.arg(SERVE).arg(folder).args(addresses);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-    world.arrived(child.id().ok_or_else(gone)?);
+    world.started(child.id().ok_or_else(gone)?);
     let stdout = child.stdout.take().ok_or_else(gone)?;
     let line = BufReader::new(stdout).lines().next_line().await?.ok_or_else(gone)?;
     let addresses: Vec<_> = line.split(' ').map(str::to_owned).collect();
     Ok((child, addresses.try_into().map_err(|_| gone())?))
 }
 
-/// Makes a certificate that nobody vouches for but the pin in a row. It is in files so that it
-/// outlives the process which shows it; `Tls::self_signed` would make another one at each start.
+/// Generates a self-signed certificate, which only the pin in a row vouches for. It is stored in
+/// files so that it survives the process. `Tls::self_signed` would generate a new one at each
+/// start.
 fn make_identity(folder: &Path) -> Result<String, Box<dyn Error>> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let (certificate, key) = (folder.join(CERTIFICATE), folder.join(KEY));

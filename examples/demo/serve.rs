@@ -1,8 +1,8 @@
-//! What the second process does: it serves `billing` and `catalog` over HTTP, QUIC, a Unix socket,
-//! and as tools of MCP, at once.
+//! The second process: it serves `billing` and `catalog` over HTTP, QUIC and a Unix socket and as
+//! MCP tools, all at once.
 //!
-//! It tells its addresses on its first line, and ends when its stdin closes; the system closes it
-//! whichever way the first ends.
+//! It prints its addresses on its first line and ends when its stdin closes. The system closes
+//! stdin however the first process ends.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -13,21 +13,21 @@ use connectivity_core::{Call, MemoryRoutes, Router, Server, ServerBuilder, Tls, 
 use tokio::io::AsyncReadExt;
 use tower::util::MapRequestLayer;
 
-use crate::journal::{CallBook, Journal};
+use crate::journal::{Journal, JournalFile};
 use crate::second_process::{CERTIFICATE, DRAIN, JOURNAL, KEY, SOCKET};
-use crate::shop::{Billing, CAME_BY, CashDesk, Catalog, PriceList};
+use crate::shop::{Billing, CashDesk, Catalog, PriceList, STRATEGY_META};
 use crate::signals;
-use crate::signpost::Way;
+use crate::strategy::Strategy;
 
-/// Serves until told to end. The folder holds the identity and the journal, which outlive a
+/// Serves until asked to end. The folder holds the identity and the journal, which survive the
 /// process.
 pub(crate) async fn serve(folder: &Path, addresses: &[String]) -> Result<(), Box<dyn Error>> {
-    // Ctrl-C, and its end, reach all processes of a terminal; the first one needs this one until
-    // its last order is through.
+    // Ctrl-C and the hangup of a terminal reach all its processes. The first process needs this one
+    // until its last order has ended.
     tokio::spawn(signals::ignore_the_terminal());
-    let journal = Arc::new(CallBook::open(&folder.join(JOURNAL))?);
-    // Rows of its own, none of them: a process that takes calls for others serves them itself,
-    // whatever their rows say.
+    let journal = Arc::new(JournalFile::open(&folder.join(JOURNAL))?);
+    // An empty table of its own: a process that serves calls for others runs them locally, whatever
+    // the rows of the others say.
     let router = Router::builder().source(MemoryRoutes::new()).build()?;
     register!(router,
         Billing => CashDesk::new(Some(Arc::clone(&journal))),
@@ -37,17 +37,24 @@ pub(crate) async fn serve(folder: &Path, addresses: &[String]) -> Result<(), Box
     let [http, quic, mcp] = addresses else {
         return Err("three addresses, for http, quic and mcp".into());
     };
-    // One server could have all listeners; there are four so that an answer can say by which one
-    // its call came.
+    // One server could have all listeners. There are four, so that a reply can say which one
+    // received the call.
     let tls = Tls::from_pem(folder.join(CERTIFICATE), folder.join(KEY))?;
-    let http = server(&router, Way::Http).http(http).start().await?;
-    let quic = server(&router, Way::Quic).quic(quic, tls.clone()).start().await?;
-    let unix =
-        server(&router, Way::Unix).unix(folder.join(SOCKET).display().to_string()).start().await?;
-    let mcp = server(&router, Way::Mcp).mcp(mcp, tls).start().await?;
-    let address =
-        |server: &Server, way: Way| server.address(way.word()).unwrap_or_default().to_owned();
-    let addresses = [address(&http, Way::Http), address(&quic, Way::Quic), address(&mcp, Way::Mcp)];
+    let http = server(&router, Strategy::Http).http(http).start().await?;
+    let quic = server(&router, Strategy::Quic).quic(quic, tls.clone()).start().await?;
+    let unix = server(&router, Strategy::Unix)
+        .unix(folder.join(SOCKET).display().to_string())
+        .start()
+        .await?;
+    let mcp = server(&router, Strategy::Mcp).mcp(mcp, tls).start().await?;
+    let address = |server: &Server, strategy: Strategy| {
+        server.address(strategy.as_str()).unwrap_or_default().to_owned()
+    };
+    let addresses = [
+        address(&http, Strategy::Http),
+        address(&quic, Strategy::Quic),
+        address(&mcp, Strategy::Mcp),
+    ];
     writeln!(io::stdout(), "{}", addresses.join(" "))?;
     tokio::select! {
         () = stdin_closed() => {}
@@ -60,16 +67,16 @@ pub(crate) async fn serve(folder: &Path, addresses: &[String]) -> Result<(), Box
         mcp.shutdown(DRAIN)
     );
     router.close(DRAIN).await;
-    // The thread that reads stdin would hold up the runtime until a line comes.
+    // The thread that reads stdin would block the shutdown of the runtime until a line arrives.
     std::process::exit(0)
 }
 
-/// A server that notes on every call by which wire it came.
-fn server(router: &Router, way: Way) -> ServerBuilder {
+/// Creates a server that records in the metadata of every call by which strategy it arrived.
+fn server(router: &Router, strategy: Strategy) -> ServerBuilder {
     let noted = MapRequestLayer::new(move |call: Call| {
-        match call.context().clone().with_meta(CAME_BY, way.word()) {
+        match call.context().clone().with_meta(STRATEGY_META, strategy.as_str()) {
             Ok(context) => call.with_context(context),
-            // No room for one more; the call goes on, and is then counted as misrouted.
+            // The metadata is full. The call continues and is then counted as misrouted.
             Err(_) => call,
         }
     });

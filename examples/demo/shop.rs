@@ -1,6 +1,7 @@
-//! The services of the shop: what they promise, and how they keep it.
+//! The services of the shop: their contracts and implementations.
 //!
-//! `orders` calls `catalog` and `billing`. Nothing in this file knows in which process they run.
+//! `orders` calls `catalog` and `billing`. Nothing in this file depends on the process in which
+//! they run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,29 +10,30 @@ use std::time::Duration;
 use connectivity_core::{Error, context, service};
 use serde::{Deserialize, Serialize};
 
-use crate::journal::CallBook;
+use crate::journal::JournalFile;
 use crate::meter::{Meter, Method};
-use crate::signpost::Way;
+use crate::strategy::Strategy;
 
-/// How long an order may take, with everything it calls.
+/// Deadline of an order, including everything that it calls.
 pub(crate) const ORDER_LIMIT: Duration = Duration::from_secs(20);
 
-/// The metadata under which a server notes by which wire a call came.
-pub(crate) const CAME_BY: &str = "demo-came-by";
+/// The metadata key under which a server records by which strategy a call arrived.
+pub(crate) const STRATEGY_META: &str = "demo-came-by";
 
-/// Names who gave an answer: the number of a process, and how the call came to it.
+/// The origin of a reply: a process id, and the strategy by which the call arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ServedBy {
     pub(crate) process: u32,
-    pub(crate) way: Way,
+    #[serde(rename = "way")]
+    pub(crate) strategy: Strategy,
 }
 
 impl ServedBy {
-    /// What a `noop` row answers; no process has the number 0.
-    pub(crate) const NOBODY: Self = Self { process: 0, way: Way::Noop };
+    /// The origin of a `noop` reply. No process has the id 0.
+    pub(crate) const NOBODY: Self = Self { process: 0, strategy: Strategy::Noop };
 }
 
-/// An amount of money, and who computed it.
+/// An amount of money and its origin.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Amount {
     pub(crate) cents: u64,
@@ -39,11 +41,11 @@ pub(crate) struct Amount {
 }
 
 impl Amount {
-    /// What a `noop` row answers.
+    /// The reply of a `noop` row.
     const NOTHING: Self = Self { cents: 0, served_by: ServedBy::NOBODY };
 }
 
-/// An order that was placed, and who served each call it took.
+/// A placed order, with the origin of each reply.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Placed {
     pub(crate) cents: u64,
@@ -53,7 +55,7 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
-    /// What a `noop` row answers.
+    /// The reply of a `noop` row.
     const NOTHING: Self = Self {
         cents: 0,
         priced_by: ServedBy::NOBODY,
@@ -62,7 +64,7 @@ impl Placed {
     };
 }
 
-/// What the services of the shop can answer but a value.
+/// The errors of the shop's services.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub(crate) enum ShopError {
     /// There is no such item.
@@ -73,19 +75,19 @@ pub(crate) enum ShopError {
     Connectivity(#[from] Error),
 }
 
-/// Knows what things cost.
+/// Knows prices.
 #[service]
 pub(crate) trait Catalog {
-    /// The price of one item.
+    /// Returns the price of one item.
     #[readonly]
     #[noop = Amount::NOTHING]
     async fn price(&self, item: &str) -> Result<Amount, ShopError>;
 }
 
-/// Takes money.
+/// Takes payments.
 #[service]
 pub(crate) trait Billing {
-    /// What a number of items cost, with tax.
+    /// Returns the price of a number of items, with tax.
     #[readonly]
     #[noop = Amount::NOTHING]
     async fn quote(&self, cents: u64, quantity: u32) -> Result<Amount, ShopError>;
@@ -97,7 +99,7 @@ pub(crate) trait Billing {
 /// Takes orders.
 #[service]
 pub(crate) trait Orders {
-    /// Asks for the price, lets the customer think about the quote for a while, and charges.
+    /// Asks for the price, waits while the customer thinks about the quote, and charges.
     #[noop = Placed::NOTHING]
     async fn place(
         &self,
@@ -113,16 +115,16 @@ pub(crate) trait Orders {
 pub(crate) struct PriceList {
     prices: BTreeMap<&'static str, u64>,
     process: u32,
-    journal: Option<Arc<CallBook>>,
+    journal: Option<Arc<JournalFile>>,
 }
 
-/// What the shop sells.
+/// The items of the shop and their prices.
 pub(crate) const ITEMS: [(&str, u64); 4] =
     [("tea", 450), ("coffee", 720), ("honey", 990), ("bread", 380)];
 
 impl PriceList {
-    /// Makes the price list; with a journal it counts its calls.
-    pub(crate) fn new(journal: Option<Arc<CallBook>>) -> Self {
+    /// Creates the price list. With a journal it counts its calls.
+    pub(crate) fn new(journal: Option<Arc<JournalFile>>) -> Self {
         Self { prices: BTreeMap::from(ITEMS), process: std::process::id(), journal }
     }
 }
@@ -139,12 +141,12 @@ impl Catalog for PriceList {
 #[derive(Debug)]
 pub(crate) struct CashDesk {
     process: u32,
-    journal: Option<Arc<CallBook>>,
+    journal: Option<Arc<JournalFile>>,
 }
 
 impl CashDesk {
-    /// Opens the cash desk; with a journal it counts its calls.
-    pub(crate) fn new(journal: Option<Arc<CallBook>>) -> Self {
+    /// Creates the cash desk. With a journal it counts its calls.
+    pub(crate) fn new(journal: Option<Arc<JournalFile>>) -> Self {
         Self { process: std::process::id(), journal }
     }
 }
@@ -161,16 +163,16 @@ impl Billing for CashDesk {
     }
 }
 
-/// Notes a call in the journal, if there is one, and says how it came. Where there is none, calls
-/// come from this process, and looking would take longer than the call.
-fn served_by(process: u32, journal: Option<&CallBook>) -> ServedBy {
-    let Some(journal) = journal else { return ServedBy { process, way: Way::Local } };
+/// Records a call in the journal, if there is one, and returns its origin. Without a journal all
+/// calls come from this process, and reading the context would take longer than the call.
+fn served_by(process: u32, journal: Option<&JournalFile>) -> ServedBy {
+    let Some(journal) = journal else { return ServedBy { process, strategy: Strategy::Local } };
     journal.note();
-    let way = context::current().meta(CAME_BY).and_then(Way::of_word);
-    ServedBy { process, way: way.unwrap_or(Way::Local) }
+    let strategy = context::current().meta(STRATEGY_META).and_then(Strategy::parse);
+    ServedBy { process, strategy: strategy.unwrap_or(Strategy::Local) }
 }
 
-/// Takes orders, and measures every call they take.
+/// Takes orders and measures every call of an order.
 #[derive(Debug)]
 pub(crate) struct OrderDesk {
     pub(crate) catalog: CatalogClient,
@@ -187,13 +189,13 @@ impl Orders for OrderDesk {
         think_ms: u64,
     ) -> Result<Placed, ShopError> {
         let Self { catalog, billing, meter } = self;
-        let lane = meter.lane(customer);
-        let price = lane.call(Method::Price, catalog.price(item)).await?;
-        let quote = lane.call(Method::Quote, billing.quote(price.cents, quantity)).await?;
+        let shard = meter.shard(customer);
+        let price = shard.call(Method::Price, catalog.price(item)).await?;
+        let quote = shard.call(Method::Quote, billing.quote(price.cents, quantity)).await?;
         if think_ms > 0 {
             tokio::time::sleep(Duration::from_millis(think_ms)).await;
         }
-        let charge = lane.call(Method::Charge, billing.charge(customer, quote.cents)).await?;
+        let charge = shard.call(Method::Charge, billing.charge(customer, quote.cents)).await?;
         Ok(Placed {
             cents: charge.cents,
             priced_by: price.served_by,

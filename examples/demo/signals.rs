@@ -1,8 +1,8 @@
-//! What the terminal and the system say to a process.
+//! Signals of the terminal and the system.
 
 use std::future::pending;
 
-/// Waits for Ctrl-C, for the terminal to be closed, or for a request of the system to end.
+/// Waits for Ctrl-C, SIGHUP or SIGTERM.
 pub(crate) async fn asked_to_end() {
     tokio::select! {
         () = terminal() => {}
@@ -10,20 +10,20 @@ pub(crate) async fn asked_to_end() {
     }
 }
 
-/// Ends the process at once at the next Ctrl-C.
+/// Exits the process at the next Ctrl-C.
 pub(crate) async fn end_at_the_next_interrupt() {
     interrupt().await;
     std::process::exit(130);
 }
 
-/// Lets the terminal have no say; never returns.
+/// Ignores signals of the terminal. Never returns.
 pub(crate) async fn ignore_the_terminal() {
     loop {
         terminal().await;
     }
 }
 
-/// Waits for what a terminal tells all its processes.
+/// Waits for a signal that a terminal sends to all its processes.
 async fn terminal() {
     tokio::select! {
         () = interrupt() => {}
@@ -44,7 +44,7 @@ pub(crate) async fn terminate() {
     unix::wait(unix::SignalKind::terminate()).await;
 }
 
-/// Waits until the terminal is closed.
+/// Waits for SIGHUP.
 #[cfg(unix)]
 async fn hangup() {
     unix::wait(unix::SignalKind::hangup()).await;
@@ -62,13 +62,13 @@ mod unix {
     }
 }
 
-/// Waits for ever, where there is no such signal.
+/// Never resolves: there is no such signal.
 #[cfg(not(unix))]
 pub(crate) async fn terminate() {
     pending().await
 }
 
-/// Waits for ever, where there is no such signal.
+/// Never resolves: there is no such signal.
 #[cfg(not(unix))]
 async fn hangup() {
     pending().await

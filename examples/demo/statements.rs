@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::signpost::Way;
+use crate::strategy::Strategy;
 
-/// Where the second process listens, and how it is recognised.
+/// The addresses of the second process, and the pin of its certificate.
 #[derive(Clone, Debug)]
-pub(crate) struct Far {
+pub(crate) struct Endpoints {
     /// `127.0.0.1:41234`.
     pub(crate) http: String,
     /// `127.0.0.1:41235`.
@@ -15,24 +15,24 @@ pub(crate) struct Far {
     pub(crate) mcp: String,
     /// The path of the socket.
     pub(crate) unix: PathBuf,
-    /// The SHA-256 of the certificate that it shows to those who come by `quic` and `mcp`.
+    /// The SHA-256 of the certificate that it presents over `quic` and `mcp`.
     pub(crate) pin: String,
 }
 
-impl Far {
-    /// Moves a service that has a row.
-    pub(crate) fn update(&self, row: &str, way: Way) -> String {
+impl Endpoints {
+    /// Returns the statement that moves a service with a row.
+    pub(crate) fn update(&self, row: &str, strategy: Strategy) -> String {
         let set: Vec<_> = self
-            .columns(row, way)
+            .columns(row, strategy)
             .iter()
             .map(|(column, value)| format!("{column}={value}"))
             .collect();
         format!("UPDATE routes SET {} WHERE service_name='{row}';", set.join(", "))
     }
 
-    /// Moves a service or method that has none.
-    pub(crate) fn insert(&self, row: &str, way: Way) -> String {
-        let (columns, values): (Vec<_>, Vec<_>) = self.columns(row, way).into_iter().unzip();
+    /// Returns the statement that moves a service or method without a row.
+    pub(crate) fn insert(&self, row: &str, strategy: Strategy) -> String {
+        let (columns, values): (Vec<_>, Vec<_>) = self.columns(row, strategy).into_iter().unzip();
         format!(
             "INSERT INTO routes(service_name, {}) VALUES ('{row}', {});",
             columns.join(", "),
@@ -40,28 +40,28 @@ impl Far {
         )
     }
 
-    /// What a row says that leads this way. A pin is taken out where it means nothing: unix knows
-    /// the other end by its user, and plain http by nothing, so that a row which asks for more is
-    /// refused.
-    fn columns(&self, row: &str, way: Way) -> Vec<(&'static str, String)> {
-        let mut columns = vec![("strategy", format!("'{}'", way.word()))];
-        let (endpoint, config) = match way {
-            Way::Local | Way::Noop => return columns,
-            Way::Http => (format!("'http://{}/{row}'", self.http), "'{}'".to_owned()),
-            Way::Quic => {
+    /// Returns the columns of a row with this strategy. Removes the pin where it has no meaning:
+    /// unix identifies the server by its user, and plain http not at all, so a row that asks for
+    /// more is refused.
+    fn columns(&self, row: &str, strategy: Strategy) -> Vec<(&'static str, String)> {
+        let mut columns = vec![("strategy", format!("'{}'", strategy.as_str()))];
+        let (endpoint, config) = match strategy {
+            Strategy::Local | Strategy::Noop => return columns,
+            Strategy::Http => (format!("'http://{}/{row}'", self.http), "'{}'".to_owned()),
+            Strategy::Quic => {
                 (format!("'{}'", self.quic), format!("json_object('pin_sha256', '{}')", self.pin))
             }
-            Way::Mcp => {
+            Strategy::Mcp => {
                 (format!("'{}'", self.mcp), format!("json_object('pin_sha256', '{}')", self.pin))
             }
-            Way::Unix => (format!("'{}'", self.unix.display()), "'{}'".to_owned()),
+            Strategy::Unix => (format!("'{}'", self.unix.display()), "'{}'".to_owned()),
         };
         columns.extend([("endpoint", endpoint), ("config", config)]);
         columns
     }
 }
 
-/// Removes a row; what stands above it in the name takes over.
+/// Returns the statement that deletes a row. The row of the service, or local, applies instead.
 pub(crate) fn delete(row: &str) -> String {
     format!("DELETE FROM routes WHERE service_name='{row}';")
 }
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_statement_says_all_that_a_row_needs_and_no_more() {
-        let far = Far {
+        let endpoints = Endpoints {
             http: "h:1".into(),
             quic: "q:2".into(),
             mcp: "m:3".into(),
@@ -80,17 +80,19 @@ mod tests {
             pin: "ab".into(),
         };
         assert_eq!(
-            far.update("x", Way::Local),
+            endpoints.update("x", Strategy::Local),
             "UPDATE routes SET strategy='local' WHERE service_name='x';"
         );
         assert_eq!(
-            far.update("x", Way::Quic),
+            endpoints.update("x", Strategy::Quic),
             "UPDATE routes SET strategy='quic', endpoint='q:2', config=json_object('pin_sha256', 'ab') WHERE service_name='x';"
         );
         assert_eq!(
-            far.insert("x", Way::Unix),
+            endpoints.insert("x", Strategy::Unix),
             "INSERT INTO routes(service_name, strategy, endpoint, config) VALUES ('x', 'unix', '/u.sock', '{}');"
         );
-        assert!(far.update("x", Way::Http).contains("endpoint='http://h:1/x', config='{}'"));
+        assert!(
+            endpoints.update("x", Strategy::Http).contains("endpoint='http://h:1/x', config='{}'")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Where calls have to go at this moment, according to whoever changes the rows.
+//! The strategy by which calls are expected to be served at this moment, according to the thread
+//! that changes the rows.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::meter::Method;
 
-/// How a row says that calls are served.
+/// A strategy of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Way {
+pub(crate) enum Strategy {
     Local,
     Http,
     Quic,
@@ -18,24 +19,24 @@ pub(crate) enum Way {
     Noop,
 }
 
-impl Way {
+impl Strategy {
     pub(crate) const ALL: [Self; 6] =
         [Self::Local, Self::Http, Self::Quic, Self::Unix, Self::Mcp, Self::Noop];
 
-    /// Those that lead to the second process.
-    pub(crate) const FAR: [Self; 4] = [Self::Http, Self::Quic, Self::Unix, Self::Mcp];
+    /// The strategies that lead to the second process.
+    pub(crate) const REMOTE: [Self; 4] = [Self::Http, Self::Quic, Self::Unix, Self::Mcp];
 
-    pub(crate) fn is_far(self) -> bool {
-        Self::FAR.contains(&self)
+    pub(crate) fn is_remote(self) -> bool {
+        Self::REMOTE.contains(&self)
     }
 
-    /// Reads the word in the column `strategy`.
-    pub(crate) fn of_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|way| way.word() == word)
+    /// Parses the value of the column `strategy`.
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|strategy| strategy.as_str() == word)
     }
 
-    /// The word in the column `strategy`.
-    pub(crate) fn word(self) -> &'static str {
+    /// Returns the value of the column `strategy`.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Local => "local",
             Self::Http => "http",
@@ -47,56 +48,56 @@ impl Way {
     }
 }
 
-/// One signpost for each method.
+/// The expected strategy of each method.
 ///
-/// It is taken down before the SQL of a flip begins, and put up again when the router has the new
-/// row in force. A call that reads the same sign before its start and after its end has seen no
-/// flip, and must have gone where the sign points.
+/// An entry is cleared before the SQL of a flip begins, and set again when the router has the new
+/// row in force. A call that reads the same entry before its start and after its end has seen no
+/// flip, so its reply must come by that strategy.
 #[derive(Debug, Default)]
-pub(crate) struct Signposts([AtomicU64; Method::ALL.len()]);
+pub(crate) struct ExpectedStrategies([AtomicU64; Method::ALL.len()]);
 
-/// What a signpost says: the lowest bits are the way, the others count its changes.
+/// One entry: the lowest bits are the strategy, the others count its changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sign(u64);
+pub(crate) struct Expected(u64);
 
-/// The bits of a way; all of them are set while the sign is down.
-const BITS: u32 = 3;
-const DOWN: u64 = (1 << BITS) - 1;
+/// The bits of a strategy. All of them are set while the entry is cleared.
+const STRATEGY_BITS: u32 = 3;
+const CLEARED: u64 = (1 << STRATEGY_BITS) - 1;
 
-impl Sign {
-    /// Says where calls have to go; `None` while a flip is under way.
-    pub(crate) fn way(self) -> Option<Way> {
-        Way::ALL.get((self.0 & DOWN) as usize).copied()
+impl Expected {
+    /// Returns the expected strategy, or `None` while a flip is in progress.
+    pub(crate) fn strategy(self) -> Option<Strategy> {
+        Strategy::ALL.get((self.0 & CLEARED) as usize).copied()
     }
 }
 
-impl Signposts {
-    /// Makes signposts that are all down.
+impl ExpectedStrategies {
+    /// Creates cleared entries.
     pub(crate) fn new() -> Self {
-        let posts = Self::default();
-        Method::ALL.into_iter().for_each(|method| posts.take_down(method));
-        posts
+        let expected = Self::default();
+        Method::ALL.into_iter().for_each(|method| expected.clear(method));
+        expected
     }
 
-    /// Reads the sign of a method.
-    pub(crate) fn read(&self, method: Method) -> Sign {
-        Sign(self.0[method as usize].load(Ordering::SeqCst))
+    /// Reads the entry of a method.
+    pub(crate) fn read(&self, method: Method) -> Expected {
+        Expected(self.0[method as usize].load(Ordering::SeqCst))
     }
 
-    /// Says nothing about a method until it is put up again.
-    pub(crate) fn take_down(&self, method: Method) {
-        self.change(method, DOWN);
+    /// Clears the entry of a method until it is set again.
+    pub(crate) fn clear(&self, method: Method) {
+        self.change(method, CLEARED);
     }
 
-    /// Says where calls of a method have to go from now on.
-    pub(crate) fn put_up(&self, method: Method, way: Way) {
-        self.change(method, way as u64);
+    /// Sets the expected strategy of a method.
+    pub(crate) fn set(&self, method: Method, strategy: Strategy) {
+        self.change(method, strategy as u64);
     }
 
     fn change(&self, method: Method, bits: u64) {
-        let post = &self.0[method as usize];
-        let changes = (post.load(Ordering::SeqCst) >> BITS) + 1;
-        post.store(changes << BITS | bits, Ordering::SeqCst);
+        let entry = &self.0[method as usize];
+        let changes = (entry.load(Ordering::SeqCst) >> STRATEGY_BITS) + 1;
+        entry.store(changes << STRATEGY_BITS | bits, Ordering::SeqCst);
     }
 }
 
@@ -106,14 +107,14 @@ mod tests {
 
     #[test]
     fn a_sign_that_was_down_in_between_is_another_sign() {
-        let posts = Signposts::new();
-        assert_eq!(posts.read(Method::Quote).way(), None);
-        posts.put_up(Method::Quote, Way::Http);
-        let before = posts.read(Method::Quote);
-        assert_eq!(before.way(), Some(Way::Http));
-        posts.take_down(Method::Quote);
-        posts.put_up(Method::Quote, Way::Http);
-        assert_ne!(posts.read(Method::Quote), before);
-        assert_eq!(posts.read(Method::Price).way(), None);
+        let expected = ExpectedStrategies::new();
+        assert_eq!(expected.read(Method::Quote).strategy(), None);
+        expected.set(Method::Quote, Strategy::Http);
+        let before = expected.read(Method::Quote);
+        assert_eq!(before.strategy(), Some(Strategy::Http));
+        expected.clear(Method::Quote);
+        expected.set(Method::Quote, Strategy::Http);
+        assert_ne!(expected.read(Method::Quote), before);
+        assert_eq!(expected.read(Method::Price).strategy(), None);
     }
 }

@@ -1,51 +1,57 @@
-//! Who can be met at the end of a call, and where calls have to go.
+//! The processes that can serve a call, and the expected strategies.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::outage::Outage;
 use crate::shop::ServedBy;
-use crate::signpost::{Signposts, Way};
+use crate::strategy::{ExpectedStrategies, Strategy};
 
-/// What the meter knows beside the calls themselves.
+/// The context that the meter needs besides the calls themselves.
 #[derive(Debug)]
 pub(crate) struct World {
-    here: u32,
-    /// The second process, and the one before it that was killed; 0 is nobody.
-    there: AtomicU32,
+    first_pid: u32,
+    /// The second process, and its predecessor that was killed. 0 means none.
+    second_pid: AtomicU32,
     killed: AtomicU32,
     pub(crate) outage: Outage,
-    pub(crate) signposts: Signposts,
+    pub(crate) expected: ExpectedStrategies,
 }
 
 impl World {
-    /// Makes a world with this process in it.
-    pub(crate) fn new(here: u32) -> Self {
-        let [there, killed] = [0; 2].map(AtomicU32::new);
-        Self { here, there, killed, outage: Outage::default(), signposts: Signposts::new() }
+    /// Creates the context of this process.
+    pub(crate) fn new(first_pid: u32) -> Self {
+        let [second_pid, killed] = [0; 2].map(AtomicU32::new);
+        Self {
+            first_pid,
+            second_pid,
+            killed,
+            outage: Outage::default(),
+            expected: ExpectedStrategies::new(),
+        }
     }
 
-    /// Takes note of a second process, before it can answer.
-    pub(crate) fn arrived(&self, process: u32) {
-        self.killed.store(self.there(), Ordering::SeqCst);
-        self.there.store(process, Ordering::SeqCst);
+    /// Records a second process before it can answer.
+    pub(crate) fn started(&self, process: u32) {
+        self.killed.store(self.second_pid(), Ordering::SeqCst);
+        self.second_pid.store(process, Ordering::SeqCst);
     }
 
-    /// The number of the second process.
-    pub(crate) fn there(&self) -> u32 {
-        self.there.load(Ordering::SeqCst)
+    /// Returns the id of the second process.
+    pub(crate) fn second_pid(&self) -> u32 {
+        self.second_pid.load(Ordering::SeqCst)
     }
 
-    /// Says which way a call went, by who answered; `None` for a stranger.
-    pub(crate) fn way(&self, served_by: ServedBy) -> Option<Way> {
-        let ServedBy { process, way } = served_by;
-        let is_known = match way {
-            Way::Noop => served_by == ServedBy::NOBODY,
-            Way::Local => process == self.here,
-            // An answer may be looked at after the process that gave it was killed.
-            Way::Http | Way::Quic | Way::Unix | Way::Mcp => {
-                process == self.there() || process == self.killed.load(Ordering::SeqCst)
+    /// Returns the strategy of a reply, or `None` if its origin is unknown.
+    pub(crate) fn strategy(&self, served_by: ServedBy) -> Option<Strategy> {
+        let ServedBy { process, strategy } = served_by;
+        let is_known = match strategy {
+            Strategy::Noop => served_by == ServedBy::NOBODY,
+            Strategy::Local => process == self.first_pid,
+            // A reply may be checked after the process that sent it was killed.
+            Strategy::Http | Strategy::Quic | Strategy::Unix | Strategy::Mcp => {
+                process == self.second_pid() || process == self.killed.load(Ordering::SeqCst)
             }
         };
-        is_known.then_some(way)
+        is_known.then_some(strategy)
     }
 }

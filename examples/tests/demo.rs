@@ -1,11 +1,11 @@
-//! The demo as its reader runs it: a real process, which starts another one.
+//! Runs the demo as a user does: as a real process, which starts another one.
 
 use std::error::Error;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// Runs the demo and reads the last line of its stdout. Its log shows no panic, of whatever task.
+/// Runs the demo and parses the last line of its stdout. Asserts that no task panicked.
 fn run(arguments: &[&str]) -> Result<(bool, Value), Box<dyn Error>> {
     let output = Command::new(env!("CARGO_BIN_EXE_demo")).args(arguments).output()?;
     let log = String::from_utf8(output.stderr)?;
@@ -66,7 +66,7 @@ mod ending {
 
     use super::*;
 
-    /// Starts the demo; its files are where a test can clear them away if it kills the demo.
+    /// Starts the demo. Its files are in a folder that the test can remove if it kills the demo.
     fn start(arguments: &[&str], folder: &Path) -> Result<Child, Box<dyn Error>> {
         let mut demo = Command::new(env!("CARGO_BIN_EXE_demo"));
         Ok(demo
@@ -105,8 +105,8 @@ mod ending {
         Ok(())
     }
 
-    /// Finds where the second process listens by the first statement that names it.
-    fn far_address(first_flip: &str) -> Option<&str> {
+    /// Extracts the address of the second process from the first statement that contains it.
+    fn second_process_address(first_flip: &str) -> Option<&str> {
         first_flip.split("http://").nth(1)?.split('/').next()
     }
 
@@ -116,7 +116,7 @@ mod ending {
         let mut demo = start(&["--seconds", "600"], folder.path())?;
         let mut lines = BufReader::new(demo.stdout.take().ok_or("no stdout")?).lines();
         let first = lines.next().ok_or("no flip")??;
-        let address = far_address(&first).ok_or("no address")?;
+        let address = second_process_address(&first).ok_or("no address")?;
         assert!(std::net::TcpStream::connect(address).is_ok(), "{first}");
         demo.kill()?;
         demo.wait()?;
@@ -150,9 +150,9 @@ mod ending {
             lines.by_ref().map_while(Result::ok).find(|line| line.contains("billing.quote"));
         assert_eq!(shown.as_deref(), Some("insert billing.quote: (no row) -> noop"));
         signal("TERM", demo.id())?;
-        let mut trouble = String::new();
-        demo.stderr.take().ok_or("no stderr")?.read_to_string(&mut trouble)?;
-        assert!(demo.wait()?.success(), "{trouble}");
+        let mut stderr = String::new();
+        demo.stderr.take().ok_or("no stderr")?.read_to_string(&mut stderr)?;
+        assert!(demo.wait()?.success(), "{stderr}");
         Ok(())
     }
 }

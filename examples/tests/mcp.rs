@@ -1,4 +1,4 @@
-//! The server of tools, as an agent's host starts it.
+//! Runs the MCP server as an agent's host starts it.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-/// The answers of a session, by id.
+/// The responses of a session, by id.
 type Answers = BTreeMap<u64, Value>;
 
 fn example() -> Result<String, Box<dyn Error>> {
@@ -57,7 +57,7 @@ fn an_endless_line_ends_the_process_with_a_reason() -> Result<(), Box<dyn Error>
         .stderr(Stdio::piped())
         .spawn()?;
     let mut stdin = process.stdin.take().ok_or("no stdin")?;
-    // It stays open: the process ends by itself.
+    // Stdin stays open: the process ends by itself.
     let piece = vec![b'x'; 1 << 20];
     while stdin.write_all(&piece).is_ok() {}
     let output = process.wait_with_output()?;

@@ -1,11 +1,11 @@
-//! What the examples print, word for word, as their readers see it.
+//! Asserts the exact output of the examples.
 
 use std::error::Error;
 use std::path::Path;
 use std::process::Command;
 
-/// Runs an example that `cargo test` has built beside this test; gives its lines.
-fn printed(name: &str) -> Result<Vec<String>, Box<dyn Error>> {
+/// Runs an example that `cargo test` has built next to this test. Returns its output lines.
+fn output_lines(name: &str) -> Result<Vec<String>, Box<dyn Error>> {
     let path = Path::new(env!("CARGO_BIN_EXE_demo")).with_file_name("examples").join(name);
     let path = path.with_extension(std::env::consts::EXE_EXTENSION);
     if !path.exists() {
@@ -20,7 +20,7 @@ fn printed(name: &str) -> Result<Vec<String>, Box<dyn Error>> {
 #[test]
 fn a_service_moves_to_another_router_and_back() -> Result<(), Box<dyn Error>> {
     assert_eq!(
-        printed("quickstart")?,
+        output_lines("quickstart")?,
         [
             "order-17 was paid here",
             "order-18 was paid elsewhere",
@@ -34,7 +34,7 @@ fn a_service_moves_to_another_router_and_back() -> Result<(), Box<dyn Error>> {
 #[test]
 fn two_services_become_tools_of_a_second_process_and_come_back() -> Result<(), Box<dyn Error>> {
     assert_eq!(
-        printed("tool-calls")?,
+        output_lines("tool-calls")?,
         [
             "local: answered here",
             "mcp over QUIC: answered there",
@@ -63,14 +63,14 @@ fn a_service_is_switched_off_and_on() -> Result<(), Box<dyn Error>> {
         "  preview: switched off",
         "  thumbnail: 0 bytes",
     ];
-    assert_eq!(printed("noop-switch")?, [&on[..], &off, &on].concat());
+    assert_eq!(output_lines("noop-switch")?, [&on[..], &off, &on].concat());
     Ok(())
 }
 
 #[test]
 fn a_circuit_opens_refuses_and_recovers() -> Result<(), Box<dyn Error>> {
     assert_eq!(
-        printed("circuit-breaker")?,
+        output_lines("circuit-breaker")?,
         [
             "order-1: nobody is there; the circuit is closed, 1 failures in a row",
             "order-2: nobody is there; the circuit is closed, 2 failures in a row",
@@ -90,7 +90,7 @@ fn a_circuit_opens_refuses_and_recovers() -> Result<(), Box<dyn Error>> {
 #[test]
 fn each_layer_of_the_stack_does_its_part() -> Result<(), Box<dyn Error>> {
     assert_eq!(
-        printed("middleware")?,
+        output_lines("middleware")?,
         [
             "refused twice, then answered: 42",
             "a panic: the implementation panicked, sent: yes",

@@ -1,11 +1,11 @@
-//! The two programs of the split, as two processes.
+//! Runs the two programs of the split as two processes.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-/// Finds an example that `cargo test` has built beside this test.
+/// Finds an example that `cargo test` has built next to this test.
 fn example(name: &str) -> Result<Command, Box<dyn Error>> {
     let path = Path::new(env!("CARGO_BIN_EXE_demo")).with_file_name("examples").join(name);
     let path: PathBuf = path.with_extension(std::env::consts::EXE_EXTENSION);
@@ -20,7 +20,7 @@ struct Server {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
     address: String,
-    /// The statements it printed, by strategy.
+    /// The printed statements, by strategy.
     statements: Vec<(String, String)>,
 }
 
@@ -45,8 +45,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Moves the client with the statement for a strategy, as a person would who pastes it.
-    fn attract(&self, routes: &Path, strategy: &str) -> Result<(), Box<dyn Error>> {
+    /// Moves the client with the statement for a strategy, as a user would by pasting it.
+    fn move_client(&self, routes: &Path, strategy: &str) -> Result<(), Box<dyn Error>> {
         let (_, sql) =
             self.statements.iter().find(|(word, _)| word == strategy).ok_or("no statement")?;
         let changed = rusqlite::Connection::open(routes)?.execute(sql, [])?;
@@ -61,7 +61,7 @@ impl Drop for Server {
     }
 }
 
-/// Runs the client: whether it succeeded, and what it said.
+/// Runs the client. Returns whether it succeeded, and its output.
 fn client(routes: &Path, server: &str) -> Result<(bool, String), Box<dyn Error>> {
     let output =
         example("split-client")?.arg("--routes").arg(routes).args(["--server", server]).output()?;
@@ -79,7 +79,7 @@ fn a_program_without_an_implementation_calls_another_one() -> Result<(), Box<dyn
         "{text}"
     );
 
-    // The row that is there stays, whatever the next client is told.
+    // An existing row is kept, whatever the arguments of the next client are.
     let (success, text) = client(&routes, "127.0.0.1:1")?;
     assert!(success, "{text}");
 
@@ -110,7 +110,7 @@ fn a_client_is_moved_to_quic_and_back_while_it_runs() -> Result<(), Box<dyn Erro
     let served = format!("process {} took the money", server.process.id());
     for (number, strategy) in ["http", "quic", "unix", "quic", "http"].into_iter().enumerate() {
         if number > 0 {
-            server.attract(&routes, strategy)?;
+            server.move_client(&routes, strategy)?;
         }
         loop {
             let line = lines.next().ok_or("the client ended")??;
@@ -123,11 +123,12 @@ fn a_client_is_moved_to_quic_and_back_while_it_runs() -> Result<(), Box<dyn Erro
     client.kill()?;
     client.wait()?;
 
-    // SIGTERM lets it finish: it says so, and leaves no socket behind.
-    let told = Command::new("kill").args(["-TERM", &server.process.id().to_string()]).status()?;
-    assert!(told.success() && server.process.wait()?.success());
-    let said = server.lines.by_ref().map_while(Result::ok).last();
-    assert_eq!(said.as_deref(), Some("calls in flight have ended"));
+    // SIGTERM drains the server, which reports it and leaves no socket behind.
+    let signaled =
+        Command::new("kill").args(["-TERM", &server.process.id().to_string()]).status()?;
+    assert!(signaled.success() && server.process.wait()?.success());
+    let last_line = server.lines.by_ref().map_while(Result::ok).last();
+    assert_eq!(last_line.as_deref(), Some("calls in flight have ended"));
     assert!(!folder.path().join("billing.sock").exists());
     Ok(())
 }

@@ -1,25 +1,25 @@
-//! What the two programs of the example shop share: traits, types and errors, and nothing that
+//! The code that the two programs of the example shop share: traits, types and errors. Nothing here
 //! serves or calls them.
 //!
-//! A crate of contracts needs neither SQLite nor a transport: `cargo tree -p shop-contracts -e
-//! normal` shows how little it does need. `split-server.rs` implements the trait, `split-client.rs`
-//! calls it.
+//! A contracts crate needs neither SQLite nor a transport: `cargo tree -p shop-contracts -e normal`
+//! shows how little it depends on. `split-server.rs` implements the trait, `split-client.rs` calls
+//! it.
 
 use connectivity_core::{Error, service};
 use serde::{Deserialize, Serialize};
 
-/// What a customer gets for a payment.
+/// The receipt for a payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The order that was paid.
     pub order: String,
     /// The amount.
     pub cents: u64,
-    /// The process that took the money.
+    /// The process that took the payment.
     pub served_by: u32,
 }
 
-/// What billing can answer but a value.
+/// The errors of billing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum BillingError {
@@ -31,10 +31,10 @@ pub enum BillingError {
     Connectivity(#[from] Error),
 }
 
-/// Takes money.
+/// Takes payments.
 #[service]
 pub trait Billing {
-    /// What an order will cost, with tax.
+    /// Returns the price of an order with tax.
     #[readonly]
     async fn quote(&self, cents: u64) -> Result<u64, BillingError>;
     /// Charges an order.

@@ -1,5 +1,5 @@
-//! Moves services by SQL, as an operator would: a thread with a connection of its own, which the
-//! router knows nothing of.
+//! Moves services by SQL, as an operator would: a thread with its own connection, unknown to the
+//! router.
 
 mod kill;
 
@@ -21,82 +21,82 @@ use crate::meter::Method;
 use crate::monolith::Monolith;
 use crate::second_process::SecondProcess;
 use crate::shop::ShopError;
-use crate::signpost::Way;
-use crate::statements::{self, Far};
+use crate::statements::{self, Endpoints};
+use crate::strategy::Strategy;
 use crate::world::World;
 
 /// The time between two flips.
 const PERIOD: Duration = Duration::from_millis(400);
 
-/// A flip that is not in force by then is a fault.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout until a flip is in force.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often the router is asked whether a flip is in force.
-const LOOK: Duration = Duration::from_micros(50);
+/// How often to check whether a flip is in force.
+const POLL_INTERVAL: Duration = Duration::from_micros(50);
 
-/// What happens to the rows, again and again: a way, or `None` for a row that is deleted.
+/// The cycle of changes: a strategy for a row, or `None` to delete it.
 ///
-/// `billing` goes every way there is, `catalog` does at another rhythm, and `billing.quote` has a
-/// row of its own at times, which beats that of `billing`.
-const ROUND: [(&str, Option<Way>); 25] = [
-    ("billing", Some(Way::Http)),
-    ("catalog", Some(Way::Quic)),
-    ("billing", Some(Way::Unix)),
-    ("catalog", Some(Way::Mcp)),
-    ("billing.quote", Some(Way::Noop)),
-    ("billing", Some(Way::Quic)),
-    ("billing.quote", Some(Way::Local)),
-    ("catalog", Some(Way::Unix)),
-    ("billing.quote", Some(Way::Http)),
-    ("billing", Some(Way::Mcp)),
-    ("billing", Some(Way::Noop)),
+/// `billing` goes through every strategy, `catalog` changes at a different rhythm, and
+/// `billing.quote` has its own row at times, which takes precedence over that of `billing`.
+const ROUND: [(&str, Option<Strategy>); 25] = [
+    ("billing", Some(Strategy::Http)),
+    ("catalog", Some(Strategy::Quic)),
+    ("billing", Some(Strategy::Unix)),
+    ("catalog", Some(Strategy::Mcp)),
+    ("billing.quote", Some(Strategy::Noop)),
+    ("billing", Some(Strategy::Quic)),
+    ("billing.quote", Some(Strategy::Local)),
+    ("catalog", Some(Strategy::Unix)),
+    ("billing.quote", Some(Strategy::Http)),
+    ("billing", Some(Strategy::Mcp)),
+    ("billing", Some(Strategy::Noop)),
     ("billing.quote", None),
-    ("catalog", Some(Way::Http)),
-    ("billing", Some(Way::Local)),
-    ("billing.quote", Some(Way::Quic)),
-    ("billing", Some(Way::Http)),
-    ("catalog", Some(Way::Noop)),
-    ("billing.quote", Some(Way::Unix)),
-    ("billing", Some(Way::Unix)),
-    ("billing.quote", Some(Way::Mcp)),
-    ("catalog", Some(Way::Quic)),
+    ("catalog", Some(Strategy::Http)),
+    ("billing", Some(Strategy::Local)),
+    ("billing.quote", Some(Strategy::Quic)),
+    ("billing", Some(Strategy::Http)),
+    ("catalog", Some(Strategy::Noop)),
+    ("billing.quote", Some(Strategy::Unix)),
+    ("billing", Some(Strategy::Unix)),
+    ("billing.quote", Some(Strategy::Mcp)),
+    ("catalog", Some(Strategy::Quic)),
     ("billing.quote", None),
-    ("billing", Some(Way::Quic)),
-    ("catalog", Some(Way::Local)),
-    ("billing", Some(Way::Local)),
+    ("billing", Some(Strategy::Quic)),
+    ("catalog", Some(Strategy::Local)),
+    ("billing", Some(Strategy::Local)),
 ];
 
-/// What a reader is told while rows change.
+/// An event to report while rows change.
 #[derive(Clone, Debug)]
-pub(crate) enum News {
+pub(crate) enum Event {
     Flip(Flipped),
-    /// Something else has happened.
+    /// Any other event.
     Note(String),
 }
 
-/// One flip that is in force.
+/// A flip that is in force.
 #[derive(Clone, Debug)]
 pub(crate) struct Flipped {
     pub(crate) sql: String,
-    /// From the end of the statement until the router's table was swapped; unknown for a statement
-    /// of somebody else.
+    /// From the end of the statement until the router swapped its table. Unknown for a statement of
+    /// another program.
     pub(crate) in_force_after: Option<Duration>,
 }
 
-/// Says why rows could not be flipped.
+/// The reason why rows could not be flipped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FlipError {
     #[error("the routes file")]
     Sql(#[from] rusqlite::Error),
-    #[error("{sql} was not in force within {PATIENCE:?}")]
+    #[error("{sql} was not in force within {TIMEOUT:?}")]
     NotInForce { sql: String },
     #[error("{sql} made a bad row: {state:?}")]
     Bad { sql: String, state: Option<RouteState> },
     #[error("the second process was not killed, or not started again")]
     Process(#[from] io::Error),
-    #[error("the restarted process cannot be called by {way}")]
+    #[error("the restarted process cannot be called by {strategy}")]
     NotBack {
-        way: &'static str,
+        strategy: &'static str,
         #[source]
         cause: ShopError,
     },
@@ -104,7 +104,7 @@ pub(crate) enum FlipError {
     Panicked,
 }
 
-/// The thread that flips rows.
+/// A handle to the thread that flips rows.
 #[derive(Debug)]
 pub(crate) struct Driver {
     stop: Sender<()>,
@@ -112,111 +112,115 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Starts flipping the rows of the shop, and kills the second process once, after a time. Every
-    /// flip that is in force is told; the channel closes early when a flip fails.
+    /// Starts flipping the rows of the shop, and kills the second process once, after `kill_after`.
+    /// Sends every flip that is in force. The channel closes early when a flip fails.
     pub(crate) fn start(
         monolith: &Monolith,
         kill_after: Duration,
-    ) -> Result<(Self, mpsc::UnboundedReceiver<News>), FlipError> {
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Event>), FlipError> {
         let connection = open(&monolith.routes())?;
-        let rows = BTreeMap::from([("billing", Way::Local), ("catalog", Way::Local)]);
-        let (told, flips) = mpsc::unbounded_channel();
+        let rows = BTreeMap::from([("billing", Strategy::Local), ("catalog", Strategy::Local)]);
+        let (events, flips) = mpsc::unbounded_channel();
         let (stop, stopped) = channel();
         let operator = Operator {
             connection,
             router: monolith.router.clone(),
-            far: monolith.second.far.clone(),
+            endpoints: monolith.second.endpoints.clone(),
             second: Arc::clone(&monolith.second),
             journal: JournalClient::new(&monolith.router),
             runtime: Handle::current(),
             kill_at: Some(Instant::now() + kill_after),
             world: Arc::clone(&monolith.world),
             rows,
-            told,
+            events,
         };
         let thread = thread::spawn(move || operator.run(&stopped));
         Ok((Self { stop, thread }, flips))
     }
 
-    /// Stops after the flip under way, and says what went wrong.
+    /// Stops after the flip in progress and returns its error, if any.
     pub(crate) fn stop(self) -> Result<(), FlipError> {
         drop(self.stop);
         self.thread.join().unwrap_or(Err(FlipError::Panicked))
     }
 }
 
-/// Opens a connection to a routes file; any number may be open at once.
+/// Opens a connection to a routes file. Several may be open at once.
 pub(crate) fn open(routes: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(routes)?;
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(TIMEOUT)?;
     Ok(connection)
 }
 
 struct Operator {
     connection: Connection,
     router: Router,
-    far: Far,
+    endpoints: Endpoints,
     second: Arc<SecondProcess>,
     journal: JournalClient,
     runtime: Handle,
-    /// When the second process is killed, until it was.
+    /// When to kill the second process. `None` once it was killed.
     kill_at: Option<Instant>,
     world: Arc<World>,
-    rows: BTreeMap<&'static str, Way>,
-    told: mpsc::UnboundedSender<News>,
+    rows: BTreeMap<&'static str, Strategy>,
+    events: mpsc::UnboundedSender<Event>,
 }
 
 impl Operator {
     fn run(mut self, stopped: &Receiver<()>) -> Result<(), FlipError> {
-        self.put_up_signs();
-        for (row, way) in ROUND.into_iter().cycle() {
+        self.set_expected();
+        for (row, strategy) in ROUND.into_iter().cycle() {
             if stopped.recv_timeout(PERIOD) != Err(RecvTimeoutError::Timeout) {
                 break;
             }
             if self.kill_at.take_if(|at| *at <= Instant::now()).is_some() {
                 self.kill_and_restart()?;
             }
-            self.move_to(row, way)?;
+            self.move_to(row, strategy)?;
         }
         Ok(())
     }
 
-    fn tell(&self, news: News) {
-        // Nobody listens any more when the run ends early.
-        let _ = self.told.send(news);
+    fn report(&self, event: Event) {
+        // The receiver is gone if the run ends early.
+        let _ = self.events.send(event);
     }
 
-    fn move_to(&mut self, row: &'static str, way: Option<Way>) -> Result<(), FlipError> {
-        if self.rows.get(row).copied() != way {
-            let flipped = self.flip(row, way)?;
-            self.tell(News::Flip(flipped));
+    fn move_to(&mut self, row: &'static str, strategy: Option<Strategy>) -> Result<(), FlipError> {
+        if self.rows.get(row).copied() != strategy {
+            let flipped = self.flip(row, strategy)?;
+            self.report(Event::Flip(flipped));
         }
         Ok(())
     }
 
-    fn flip(&mut self, row: &'static str, way: Option<Way>) -> Result<Flipped, FlipError> {
+    fn flip(
+        &mut self,
+        row: &'static str,
+        strategy: Option<Strategy>,
+    ) -> Result<Flipped, FlipError> {
         let moved = Method::ALL.into_iter().filter(|method| method.rows().contains(&row));
-        moved.for_each(|method| self.world.signposts.take_down(method));
-        let sql = self.sql(row, way);
+        moved.for_each(|method| self.world.expected.clear(method));
+        let sql = self.sql(row, strategy);
         let in_force_after = self.execute(&sql)?;
-        self.check(row, way, &sql)?;
-        match way {
-            Some(way) => self.rows.insert(row, way),
+        self.check(row, strategy, &sql)?;
+        match strategy {
+            Some(strategy) => self.rows.insert(row, strategy),
             None => self.rows.remove(row),
         };
-        self.put_up_signs();
+        self.set_expected();
         Ok(Flipped { sql, in_force_after: Some(in_force_after) })
     }
 
-    fn sql(&self, row: &str, way: Option<Way>) -> String {
-        match way {
+    fn sql(&self, row: &str, strategy: Option<Strategy>) -> String {
+        match strategy {
             None => statements::delete(row),
-            Some(way) if self.rows.contains_key(row) => self.far.update(row, way),
-            Some(way) => self.far.insert(row, way),
+            Some(strategy) if self.rows.contains_key(row) => self.endpoints.update(row, strategy),
+            Some(strategy) => self.endpoints.insert(row, strategy),
         }
     }
 
-    /// Says how long it took from the end of the statement until it was in force.
+    /// Executes a statement. Returns the time from its end until it was in force.
     fn execute(&self, sql: &str) -> Result<Duration, FlipError> {
         self.connection.execute_batch(sql)?;
         let committed = Instant::now();
@@ -224,20 +228,20 @@ impl Operator {
         let generation: i64 = self.connection.query_row(now, [], |row| row.get(0))?;
         let generation = generation.cast_unsigned();
         while self.router.generation() < generation {
-            if committed.elapsed() > PATIENCE {
+            if committed.elapsed() > TIMEOUT {
                 return Err(FlipError::NotInForce { sql: sql.to_owned() });
             }
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
         Ok(committed.elapsed())
     }
 
-    /// Asks the router itself what it made of the row.
-    fn check(&self, row: &str, way: Option<Way>, sql: &str) -> Result<(), FlipError> {
+    /// Asserts that the router has the row in force.
+    fn check(&self, row: &str, strategy: Option<Strategy>, sql: &str) -> Result<(), FlipError> {
         let inspection = self.router.inspect();
         let found = inspection.route(row);
-        let strategy = found.and_then(|found| found.strategy.as_deref());
-        if strategy == way.map(Way::word)
+        let in_force = found.and_then(|found| found.strategy.as_deref());
+        if in_force == strategy.map(Strategy::as_str)
             && found.is_none_or(|found| found.state == RouteState::InForce)
         {
             return Ok(());
@@ -245,12 +249,14 @@ impl Operator {
         Err(FlipError::Bad { sql: sql.to_owned(), state: found.map(|found| found.state.clone()) })
     }
 
-    /// Puts up the signs that are down: those of methods that other rows serve have not moved.
-    fn put_up_signs(&self) {
-        let posts = &self.world.signposts;
-        for method in Method::ALL.into_iter().filter(|&method| posts.read(method).way().is_none()) {
-            if let Some(&way) = method.rows().iter().find_map(|row| self.rows.get(row)) {
-                posts.put_up(method, way);
+    /// Sets the expected strategies that are cleared. Methods that other rows serve have not moved.
+    fn set_expected(&self) {
+        let expected = &self.world.expected;
+        for method in
+            Method::ALL.into_iter().filter(|&method| expected.read(method).strategy().is_none())
+        {
+            if let Some(&strategy) = method.rows().iter().find_map(|row| self.rows.get(row)) {
+                expected.set(method, strategy);
             }
         }
     }
@@ -262,18 +268,21 @@ mod tests {
 
     #[test]
     fn a_round_ends_as_it_began_and_each_step_changes_something() {
-        let begin = BTreeMap::from([("billing", Way::Local), ("catalog", Way::Local)]);
+        let begin = BTreeMap::from([("billing", Strategy::Local), ("catalog", Strategy::Local)]);
         let mut rows = begin.clone();
-        for (row, way) in ROUND {
-            assert_ne!(rows.get(row).copied(), way, "{row}");
-            match way {
-                Some(way) => rows.insert(row, way),
+        for (row, strategy) in ROUND {
+            assert_ne!(rows.get(row).copied(), strategy, "{row}");
+            match strategy {
+                Some(strategy) => rows.insert(row, strategy),
                 None => rows.remove(row),
             };
         }
         assert_eq!(rows, begin);
-        for way in Way::ALL {
-            assert!(ROUND.iter().any(|&(row, to)| row == "billing" && to == Some(way)), "{way:?}");
+        for strategy in Strategy::ALL {
+            assert!(
+                ROUND.iter().any(|&(row, to)| row == "billing" && to == Some(strategy)),
+                "{strategy:?}"
+            );
         }
     }
 }
