@@ -89,8 +89,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     calls(&router, &mail).await?;
     for strategy in ["noop", "local"] {
         set_strategy(&routes, strategy)?;
-        // Waits until the change is in force. The router notices it by itself too, within a millisecond
-        // or so.
+        // Waits until the change is in force. The router notices it by itself too, within a
+        // millisecond or so.
         router.reload().await?;
         println!("{strategy}");
         calls(&router, &mail).await?;

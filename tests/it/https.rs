@@ -1,5 +1,5 @@
-//! Strategy `http` against real https servers: the TLS keys of a row. `certificates.rs` has the table
-//! of good and bad certificates.
+//! Strategy `http` against real https servers: the TLS keys of a row. `certificates.rs` has the
+//! table of good and bad certificates.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
