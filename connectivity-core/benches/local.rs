@@ -5,58 +5,26 @@
 //! rounds. The bench `allocations` counts allocations, because counting costs time.
 #![allow(
     missing_docs,
+    unreachable_pub,
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a benchmark prints and may panic"
 )]
 
-use std::future::Future;
+mod prices;
+
 use std::hint::black_box;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use connectivity_core::Error;
 use connectivity_core::layer::{
     ConcurrencyLayer, LoggingLayer, ObserveLayer, RecoveryLayer, TimeoutLayer,
 };
-use connectivity_core::{Error, MemoryRoutes, Router, register, service};
 use divan::Bencher;
 use tower::ServiceBuilder;
 use tower_layer::layer_fn;
 
-#[service]
-pub trait Prices {
-    async fn quote(&self, sku: &str, pieces: u32) -> Result<i64, Error>;
-}
-
-struct Shop;
-
-impl Prices for Shop {
-    async fn quote(&self, sku: &str, pieces: u32) -> Result<i64, Error> {
-        Ok(sku.len() as i64 * i64::from(pieces))
-    }
-}
-
-/// Polls a future once and returns its output. Panics if it is pending.
-fn poll_once<F: Future>(future: F) -> F::Output {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("the future was not ready"),
-    }
-}
-
-fn direct() -> Arc<dyn DynPrices> {
-    black_box(Arc::new(Shop))
-}
-
-fn router(config: &str) -> Router {
-    let routes = MemoryRoutes::new();
-    routes.set("prices", "local", None, config);
-    let router = Router::builder().source(routes).build().unwrap();
-    register!(router, Prices => Shop).unwrap();
-    router
-}
+use prices::{Prices, direct, local, poll_once};
 
 #[divan::bench]
 fn direct_dyn(bencher: Bencher<'_, '_>) {
@@ -66,27 +34,26 @@ fn direct_dyn(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn client_local(bencher: Bencher<'_, '_>) {
-    let client = PricesClient::new(&router("{}"));
+    let (_router, client) = local("{}");
     bencher.bench_local(|| poll_once(client.quote(black_box("sku-17"), black_box(3))));
 }
 
 #[divan::bench]
 fn client_local_with_concurrency_limit(bencher: Bencher<'_, '_>) {
-    let client = PricesClient::new(&router(r#"{"concurrency":64}"#));
+    let (_router, client) = local(r#"{"concurrency":64}"#);
     bencher.bench_local(|| poll_once(client.quote(black_box("sku-17"), black_box(3))));
 }
 
 #[divan::bench]
 fn client_local_with_layer(bencher: Bencher<'_, '_>) {
-    let router = router("{}");
+    let (router, client) = local("{}");
     router.layer(layer_fn(|inner| inner));
-    let client = PricesClient::new(&router);
     bencher.bench_local(|| poll_once(client.quote(black_box("sku-17"), black_box(3))));
 }
 
 #[divan::bench]
 fn client_local_with_all_layers(bencher: Bencher<'_, '_>) {
-    let router = router("{}");
+    let (router, client) = local("{}");
     router.layer(
         ServiceBuilder::new()
             .layer(LoggingLayer::new())
@@ -95,7 +62,6 @@ fn client_local_with_all_layers(bencher: Bencher<'_, '_>) {
             .layer(TimeoutLayer::new(Duration::from_secs(10)))
             .layer(ConcurrencyLayer::new(256)),
     );
-    let client = PricesClient::new(&router);
     bencher.bench_local(|| poll_once(client.quote(black_box("sku-17"), black_box(3))));
 }
 
@@ -115,7 +81,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn compare() {
-    let (shop, client) = (direct(), PricesClient::new(&router("{}")));
+    let (shop, (_router, client)) = (direct(), local("{}"));
     let direct = || poll_once(shop.quote(black_box("sku-17"), black_box(3)));
     let local = || poll_once(client.quote(black_box("sku-17"), black_box(3)));
     let rounds: Vec<_> = (0..31).map(|_| (time(&direct), time(&local))).collect();

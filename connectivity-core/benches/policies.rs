@@ -12,15 +12,13 @@
 )]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints and may panic")]
 
+mod prices;
 #[path = "wire/table.rs"]
 mod table;
 
-use std::future::Future;
 use std::hint::black_box;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use connectivity_core::layer::{
@@ -28,27 +26,15 @@ use connectivity_core::layer::{
 };
 use connectivity_core::{
     BuildContext, CallService, CircuitBreaker, Error, ErrorKind, MemoryRoutes, Remote, Route,
-    RouteError, Router, Server, Transport, register, service,
+    RouteError, Router, Server, Transport, register,
 };
 use metrics::{
     Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 use tower::ServiceBuilder;
 
+use prices::{Prices, PricesClient, direct, local, poll_once};
 use table::Target::{AtMost, None};
-
-#[service]
-pub trait Prices {
-    async fn quote(&self, sku: &str, pieces: u32) -> Result<i64, Error>;
-}
-
-struct Shop;
-
-impl Prices for Shop {
-    async fn quote(&self, sku: &str, pieces: u32) -> Result<i64, Error> {
-        Ok(sku.len() as i64 * i64::from(pieces))
-    }
-}
 
 /// The cheapest recorder that still counts.
 struct Sums;
@@ -77,24 +63,6 @@ impl Recorder for Sums {
     }
 }
 
-/// Polls a future once and returns its output. Panics if it is pending.
-fn poll_once<F: Future>(future: F) -> F::Output {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("the future was not ready"),
-    }
-}
-
-/// Returns a client of a local implementation, and its router for adding layers.
-fn local(config: &str) -> (Router, PricesClient) {
-    let routes = MemoryRoutes::new();
-    routes.set("prices", "local", Option::None, config);
-    let router = Router::builder().source(routes).build().unwrap();
-    register!(router, Prices => Shop).unwrap();
-    let client = PricesClient::new(&router);
-    (router, client)
-}
-
 fn with_all_policies() -> PricesClient {
     let (router, client) = local("{}");
     router.layer(
@@ -119,7 +87,7 @@ fn time(prices: &impl Fn() -> Result<i64, Error>) -> f64 {
 }
 
 fn cost(label: &str, client: &PricesClient, target: table::Target) {
-    let shop: Arc<dyn DynPrices> = black_box(Arc::new(Shop));
+    let shop = direct();
     let direct = || poll_once(shop.quote(black_box("sku-17"), black_box(3)));
     let ours = || poll_once(client.quote(black_box("sku-17"), black_box(3)));
     let rounds: Vec<_> = (0..31).map(|_| (time(&ours), time(&direct))).collect();

@@ -16,7 +16,7 @@ const CHECK_INTERVAL: Duration = Duration::from_micros(500);
 const IDLE_CHECKS: u32 = 20;
 
 /// A thread that has used this much CPU time between two checks is computing.
-const COMPUTES: Duration = Duration::from_micros(200);
+const BUSY_CPU_TIME: Duration = Duration::from_micros(200);
 
 /// The lowest bit of a poll number: set while the poll is running.
 pub(super) const RUNNING: u64 = 1;
@@ -167,7 +167,7 @@ fn is_busy(
     is_runnable: impl FnOnce() -> bool,
 ) -> bool {
     let (Some(before), Some(now)) = (before, now) else { return true };
-    now.saturating_sub(before) >= COMPUTES || !is_runnable()
+    now.saturating_sub(before) >= BUSY_CPU_TIME || !is_runnable()
 }
 
 #[cfg(test)]
@@ -178,7 +178,7 @@ mod tests {
     fn a_thread_that_lacks_a_processor_is_not_busy() {
         let (before, runnable, blocked) = (Some(Duration::from_millis(7)), || true, || false);
         let (little, much) =
-            (before.map(|time| time + COMPUTES / 2), before.map(|time| time + COMPUTES));
+            (before.map(|time| time + BUSY_CPU_TIME / 2), before.map(|time| time + BUSY_CPU_TIME));
         assert!(!is_busy(before, before, runnable) && !is_busy(before, little, runnable));
         assert!(is_busy(before, much, runnable), "it computes");
         assert!(is_busy(before, before, blocked), "it is blocked");
