@@ -4,7 +4,8 @@ use proc_macro2::{Ident, Span};
 use quote::format_ident;
 use syn::ext::IdentExt;
 
-/// Maximum length of a service name, in bytes; `connectivity_core::Name` has the same rule.
+/// Maximum length of a service name, in bytes. The rule of names is that of
+/// `connectivity_core::Name`: tests compare the two.
 pub(crate) const MAX_NAME_LEN: usize = 63;
 
 /// Public items that are generated for a trait.
@@ -90,6 +91,12 @@ pub(crate) fn check_service_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
+// The macro cannot depend on the crate that exports it.
+#[cfg(test)]
+#[path = "../../connectivity-core/src/name.rs"]
+#[allow(dead_code, unreachable_pub, unexpected_cfgs, reason = "only the rule is compared")]
+mod framework;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +124,17 @@ mod tests {
         }
         for bad in ["", "_a", "-a", "a.b", "a b", "é", "a\n", &"x".repeat(64)] {
             assert!(check_service_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_rule_is_the_one_of_the_framework() {
+        const CHARS: [char; 10] = ['a', 'Z', '0', '_', '.', ':', '-', ' ', 'é', '\n'];
+        let two = CHARS.into_iter().flat_map(|one| CHARS.map(|other| format!("{one}{other}")));
+        let long = (62..=64).map(|length| "a".repeat(length));
+        for name in CHARS.into_iter().map(String::from).chain(two).chain(long) {
+            let is_name = framework::Name::parse_service(&name).is_ok();
+            assert_eq!(check_service_name(&name).is_ok(), is_name, "{name:?}");
         }
     }
 }

@@ -2,6 +2,7 @@
 //! counted.
 
 use super::File;
+use crate::name::Name;
 
 const NAME: &str = "routes.service_name: a name begins with a letter or digit";
 const STRATEGY: &str =
@@ -169,6 +170,31 @@ fn bad_names_are_refused() {
         "UPDATE OR REPLACE routes SET service_name = 'mail' WHERE service_name = 'billing'",
         "another route has this name",
     );
+}
+
+/// Returns all texts of one to three of these characters, and some of lengths around the limit.
+fn candidates() -> impl Iterator<Item = String> {
+    const CHARS: [char; 11] = ['a', 'Z', '0', '_', '.', ':', '-', ' ', 'é', '\n', '\0'];
+    let one = || CHARS.into_iter().map(String::from);
+    let longer = |shorter: Vec<String>| {
+        shorter.into_iter().flat_map(|text| CHARS.map(|char| format!("{text}{char}"))).collect()
+    };
+    let two: Vec<_> = longer(one().collect());
+    let three: Vec<_> = longer(two.clone());
+    let long = (255..=257).map(|length| "a".repeat(length));
+    one().chain(two).chain(three).chain(long)
+}
+
+#[test]
+fn the_table_takes_exactly_the_names_that_parse() {
+    let (file, _routes) = File::with_schema();
+    let writer = file.connect();
+    writer.execute_batch("BEGIN").unwrap();
+    let insert = "INSERT INTO routes(service_name, strategy) VALUES (?1, 'local')";
+    for name in candidates() {
+        let is_taken = writer.execute(insert, [&name]).is_ok();
+        assert_eq!(is_taken, Name::parse(&name).is_ok(), "{name:?}");
+    }
 }
 
 #[test]
