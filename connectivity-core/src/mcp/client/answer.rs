@@ -8,8 +8,7 @@ use rmcp::model::{CallToolResult, ContentBlock, ErrorCode, ErrorData};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::dial::{quoted, rpc_error_text};
-use super::stream::UNREADABLE;
+use super::refusal::{UNREADABLE, quoted, rpc_error_text};
 use crate::call::{Call, MethodDesc, Reply};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};

@@ -11,7 +11,7 @@ use rmcp::transport::streamable_http_client::{
     StreamableHttpClientTransport, StreamableHttpClientTransportConfig, StreamableHttpError,
 };
 
-use super::dial::{NO_SESSION, initialize_refusal, quoted};
+use super::refusal::{NO_SESSION, initialize_refusal, quoted};
 use super::requests::Requests;
 use super::response_filter::ToolsChanged;
 use super::session::{MAX_IN_FLIGHT, ReplyPath, Session};

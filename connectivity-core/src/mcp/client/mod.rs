@@ -9,10 +9,12 @@ mod answer;
 mod caller;
 mod dial;
 mod http;
+mod refusal;
 mod requests;
 mod response_filter;
 mod session;
 mod stream;
+mod ticket;
 
 use std::fmt;
 use std::sync::Arc;

@@ -21,8 +21,7 @@ use rmcp::transport::streamable_http_client::{
 };
 use sse_stream::{Sse, SseStream};
 
-use super::session::Ticket;
-use crate::error::Sent;
+use super::ticket::{HttpRefusal, Ticket};
 use crate::http::client::sent_of;
 
 const JSON_TYPE: &str = "application/json";
@@ -31,25 +30,6 @@ const SESSION_HEADER: &str = "mcp-session-id";
 
 /// Maximum bytes to read of a refusal.
 const MAX_REFUSAL: usize = 64 * 1024;
-
-/// How a server refused a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct HttpRefusal {
-    status: StatusCode,
-    /// Whether the request belonged to a session.
-    in_session: bool,
-    /// The `sent` value that a server of this crate adds to the status. Any server can send it, so
-    /// it is trusted only from a server of this crate.
-    pub(super) sent: Option<Sent>,
-}
-
-impl HttpRefusal {
-    /// Returns whether the refusal may mean that the server does not know the session. Many servers
-    /// report that with status 400.
-    pub(super) fn may_mean_unknown_session(&self) -> bool {
-        self.in_session && self.status == StatusCode::BAD_REQUEST
-    }
-}
 
 /// HTTP client for the requests of a session.
 #[derive(Clone)]

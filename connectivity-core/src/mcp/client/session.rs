@@ -1,6 +1,6 @@
 //! One session with a server, shared by all calls of a link.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::RoleClient;
@@ -14,18 +14,16 @@ use rmcp::service::{
     RunningServiceCancellationToken, ServiceError,
 };
 use rmcp::transport::{DynamicTransportError, Transport};
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::answer;
-use super::requests::HttpRefusal;
 use super::response_filter::{DrainSignal, ResponseFilter, ToolsChanged};
 use super::stream::Cause;
+use super::ticket::Ticket;
 use crate::call::BoxFuture;
 use crate::error::Sent;
-use crate::http::client::Departure;
 use crate::mcp::protocol::CAPABILITY;
-use crate::mcp::protocol::send_queue::SendObserver;
 use crate::transport::link::{Connected, DialError};
 
 /// Calls of one session in flight, as many as a server of this crate admits. Further calls wait.
@@ -60,33 +58,6 @@ pub(super) enum ToolOutcome {
     SessionLost(Cause),
     /// The response ended without a reply while the session stayed open: the call may have run.
     ResponseIncomplete,
-}
-
-/// State of one request: whether it was sent, and how it was refused. Holds a permit of the session
-/// until the request has been sent and no task waits for its reply.
-#[derive(Debug, Default)]
-pub(super) struct Ticket {
-    pub(super) departure: Departure,
-    refusal: OnceLock<HttpRefusal>,
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Ticket {
-    pub(super) fn set_refusal(&self, refusal: HttpRefusal) {
-        let _ = self.refusal.set(refusal);
-    }
-
-    /// Returns whether the refusal of the request may mean that the server does not know the
-    /// session.
-    fn may_mean_unknown_session(&self) -> bool {
-        self.refusal.get().is_some_and(HttpRefusal::may_mean_unknown_session)
-    }
-}
-
-impl SendObserver for Ticket {
-    fn on_sent(&self) -> bool {
-        self.departure.start()
-    }
 }
 
 /// How the replies of a session arrive.
@@ -192,7 +163,7 @@ impl Session {
         };
         let Ok(permit) = permit else { return ToolOutcome::DeadlineBeforeSend };
         let Ok(permit) = permit else { return self.not_sent().await };
-        let ticket = Arc::new(Ticket { _permit: Some(permit), ..Ticket::default() });
+        let ticket = Arc::new(Ticket::with_permit(permit));
         let mut request = CallToolRequest::new(params);
         request.extensions.insert(Arc::clone(&ticket));
         let request = ClientRequest::CallToolRequest(request);
@@ -239,11 +210,8 @@ impl Session {
             Err(ServiceError::TransportSend(cause))
                 if self.reply_path == ReplyPath::HttpResponses =>
             {
-                let known_sent = ticket
-                    .refusal
-                    .get()
-                    .and_then(|refusal| refusal.sent)
-                    .filter(|_| self.own_server);
+                let known_sent =
+                    ticket.refusal().and_then(|refusal| refusal.sent).filter(|_| self.own_server);
                 let was_sent = ticket.departure.has_begun();
                 ToolOutcome::Failed(cause, if was_sent { known_sent } else { Some(Sent::No) })
             }

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rmcp::RoleClient;
-use rmcp::model::{
-    ClientJsonRpcMessage, ErrorCode, ErrorData, GetExtensions, RequestId, ServerJsonRpcMessage,
-};
+use rmcp::model::{ClientJsonRpcMessage, GetExtensions, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 
-use super::session::Ticket;
+use super::refusal::unreadable;
+use super::ticket::Ticket;
 use crate::error::ErrorKind;
 use crate::mcp::protocol::framer::{Framed, Framer};
 use crate::mcp::protocol::send_queue::{SendObserver, SendQueue};
@@ -283,14 +282,6 @@ fn parse(bytes: &Bytes) -> Parsed {
 /// Returns the id of the call that a reply belongs to, as far as it can be found.
 fn reply_id(bytes: &[u8]) -> Option<RequestId> {
     message::head(bytes).filter(|head| head.method().is_none())?.request_id()
-}
-
-/// Error code that stands for an unreadable reply. It is neither a JSON-RPC code nor one that a
-/// server uses.
-pub(super) const UNREADABLE: ErrorCode = ErrorCode(i32::MIN);
-
-fn unreadable(id: RequestId, reason: &'static str) -> ServerJsonRpcMessage {
-    ServerJsonRpcMessage::error(ErrorData::new(UNREADABLE, reason, None), Some(id))
 }
 
 #[cfg(test)]

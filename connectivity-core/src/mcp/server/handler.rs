@@ -16,8 +16,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Inner;
-use super::catalogue::{Listed, Tools, failed_call};
 use super::line::{Line, Stage};
+use super::tool::{Listed, Tools, failed_call};
 use crate::context::{self, Context, Peer};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::mcp::protocol::message::{OVERLOADED, error_data};

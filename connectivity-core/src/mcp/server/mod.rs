@@ -12,6 +12,7 @@ mod raw;
 mod services;
 mod session;
 mod stdio;
+mod tool;
 mod wire;
 
 use std::collections::HashMap;
@@ -33,10 +34,11 @@ use crate::transport::Inbound;
 use crate::transport::io::Workplace;
 
 pub use quic::McpListener;
-pub use raw::RawForm;
+pub use tool::RawForm;
 
-use catalogue::{Catalogue, Spelling};
+use catalogue::Catalogue;
 use services::Services;
+use tool::Spelling;
 
 /// Default size limit of a message, in bytes.
 const MAX_MESSAGE: usize = 10 << 20;

@@ -5,19 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject};
 use serde_json::{Map, Value, json};
 
-use super::catalogue::{Kind, Listed, success};
-
-/// Representation of the bytes of a raw service in the JSON of a tool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RawForm {
-    /// The bytes of the call are the arguments as a whole, an object, as a Go peer sends them. A
-    /// reply that is a JSON object is the result; any other reply is its text.
-    Json,
-    /// The bytes of the call are the argument `text` or `base64`. The bytes of the reply are too:
-    /// `text` if they are UTF-8.
-    Bytes,
-}
+use super::tool::{Kind, Listed, RawForm, success};
 
 pub(super) fn tool(name: &str, form: RawForm) -> Listed {
     let listed = |docs: &'static str| Listed::new(name.to_owned(), docs, Kind::Raw(form));

@@ -7,9 +7,8 @@ use rmcp::model::{CallToolResult, JsonObject, ToolAnnotations};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use super::RawForm;
-use super::catalogue::{Kind, Listed, Spelling, Tools, failed_call, failure, sorted, success};
 use super::raw;
+use super::tool::{Kind, Listed, RawForm, Spelling, Tools, failed_call, failure, sorted, success};
 use crate::call::{Call, MethodDesc};
 use crate::codec::{self, Codec};
 use crate::error::{Error, ErrorKind, Sent};

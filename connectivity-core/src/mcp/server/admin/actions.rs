@@ -3,7 +3,8 @@
 use rmcp::model::ToolAnnotations;
 use serde_json::{Map, Value, json};
 
-use crate::mcp::server::catalogue::{Kind, Listed};
+/// Maximum number of changes that `routes.history` returns.
+pub(super) const MAX_HISTORY: usize = 1_000;
 
 /// Operation of an admin tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ impl Action {
         }
     }
 
-    const fn docs(self) -> &'static str {
+    pub(super) const fn docs(self) -> &'static str {
         match self {
             Self::List => "Lists all routes as they stand in the file, good and bad.",
             Self::Get => "Reads the route of one name, if there is one.",
@@ -81,7 +82,18 @@ impl Action {
         }
     }
 
-    fn output(self) -> Value {
+    /// Returns the schema of the arguments.
+    pub(super) fn input(self) -> Value {
+        let (arguments, required) = self.arguments();
+        let properties: Map<_, _> =
+            arguments.iter().map(|name| ((*name).to_owned(), argument(name))).collect();
+        json!({
+            "type": "object", "properties": properties, "required": required, "additionalProperties": false
+        })
+    }
+
+    /// Returns the schema of the result.
+    pub(super) fn output(self) -> Value {
         let objects = json!({ "type": "array", "items": { "type": "object" } });
         let (properties, required) = match self {
             Self::List => (json!({ "routes": objects }), json!(["routes"])),
@@ -105,7 +117,7 @@ impl Action {
         json!({ "type": "object", "properties": properties, "required": required })
     }
 
-    fn annotations(self) -> ToolAnnotations {
+    pub(super) fn annotations(self) -> ToolAnnotations {
         let annotations = ToolAnnotations::new().open_world(false);
         match self {
             Self::List | Self::Get | Self::History | Self::Inspect => {
@@ -115,18 +127,6 @@ impl Action {
                 annotations.read_only(false).idempotent(true).destructive(true)
             }
         }
-    }
-
-    pub(super) fn listed(self) -> Listed {
-        let (arguments, required) = self.arguments();
-        let properties: Map<_, _> =
-            arguments.iter().map(|name| ((*name).to_owned(), argument(name))).collect();
-        let input = json!({
-            "type": "object", "properties": properties, "required": required, "additionalProperties": false
-        });
-        Listed::new(self.name(), self.docs(), Kind::Admin(self))
-            .schemas(input, Some(self.output()))
-            .annotated(self.annotations())
     }
 }
 
@@ -143,7 +143,7 @@ fn argument(name: &str) -> Value {
         }
         "config" => json!({ "type": "object", "description": "The whole config" }),
         "limit" => {
-            json!({ "type": "integer", "minimum": 1, "maximum": super::MAX_HISTORY, "default": 20 })
+            json!({ "type": "integer", "minimum": 1, "maximum": MAX_HISTORY, "default": 20 })
         }
         "generation" => {
             json!({ "type": "integer", "minimum": 0, "description": "What was changed after it is undone" })

@@ -1,6 +1,6 @@
 //! The admin tools: a catalogue of their own, in which a write is a dry run by default.
 
-mod actions;
+pub(super) mod actions;
 mod shown;
 
 use std::sync::Arc;
@@ -10,16 +10,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::catalogue::{Kind, Listed, Spelling, Tools, failure, into_object, sorted, success};
+use super::tool::{Kind, Listed, Spelling, Tools, failure, into_object, sorted, success};
 use crate::context;
 use crate::name::shown as shown_name;
 use crate::router::Router;
 use crate::routes::{Admin, AdminError, Change, RouteSpec};
 
-pub(super) use actions::Action;
-
-/// Maximum number of changes that `routes.history` returns.
-const MAX_HISTORY: usize = 1_000;
+use actions::{Action, MAX_HISTORY};
 
 /// The admin tools, and the router and routes they work on.
 #[derive(Debug)]
@@ -93,7 +90,7 @@ impl From<AdminError> for ToolError {
 
 impl AdminTools {
     pub(super) fn new(router: Router, admin: Admin, spelling: Spelling) -> Self {
-        let tools = Action::ALL.iter().filter_map(|action| spelling.spell(action.listed()));
+        let tools = Action::ALL.iter().filter_map(|action| spelling.spell(listed(*action)));
         Self { router, admin, tools: sorted(tools.map(Arc::new)) }
     }
 
@@ -197,6 +194,13 @@ impl AdminTools {
         );
         Write { admin: if dry_run { self.admin.dry_run() } else { self.admin.clone() }, dry_run }
     }
+}
+
+/// Returns the tool of an action.
+fn listed(action: Action) -> Listed {
+    Listed::new(action.name(), action.docs(), Kind::Admin(action))
+        .schemas(action.input(), Some(action.output()))
+        .annotated(action.annotations())
 }
 
 /// A change to make, or to try as a dry run.
