@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::connection::{CallOutcome, Connection};
-use super::request::Outgoing;
+use super::connection::Connection;
+use super::request::{CallOutcome, Outgoing};
 use crate::call::{BoxFuture, Call};
 use crate::codec::Codec;
 use crate::context::timed_out;

@@ -2,9 +2,11 @@
 
 mod caller;
 mod connection;
+mod in_flight;
 mod link;
 mod pending;
 mod request;
+mod shared;
 mod writer;
 
 pub(crate) use caller::MuxRemote;

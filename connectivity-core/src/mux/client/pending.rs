@@ -8,7 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::BytesMut;
 use tokio::sync::oneshot;
 
-use super::connection::{CallOutcome, InFlightPermit};
+use super::in_flight::InFlightPermit;
+use super::request::CallOutcome;
 use crate::fast_hash::FastHasher;
 use crate::mux::frame::{Frame, Reply};
 

@@ -1,4 +1,4 @@
-//! A request that is ready to be sent.
+//! A request that is ready to be sent, and the outcome of its call.
 
 use bytes::Bytes;
 
@@ -6,6 +6,7 @@ use crate::call::{Call, MethodDesc};
 use crate::codec::Codec;
 use crate::context::Context;
 use crate::error::Error;
+use crate::mux::frame::CallFailure;
 use crate::name::Name;
 
 /// The parts of a call that a connection needs. Built again for each connection.
@@ -39,4 +40,25 @@ impl Outgoing {
             max_reply,
         })
     }
+}
+
+/// The outcome of a call on a connection.
+#[derive(Debug)]
+pub(crate) enum CallOutcome {
+    Reply {
+        codec: Option<Codec>,
+        app_error: bool,
+        body: Bytes,
+    },
+    CallFailure(CallFailure),
+    /// The reply exceeds its limit.
+    TooLarge,
+    /// The connection broke, or has no capacity left, before the request was sent.
+    NotSent,
+    /// The connection broke while the call waited: it may have run.
+    Lost(String),
+    /// The connection broke before the whole request was written: it did not run.
+    CutOff(String),
+    /// Too many calls are in flight.
+    Overloaded,
 }

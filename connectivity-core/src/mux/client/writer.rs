@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::connection::{CallOutcome, InFlightPermit, Shared, Work};
-use super::request::Outgoing;
+use super::in_flight::InFlightPermit;
+use super::request::{CallOutcome, Outgoing};
+use super::shared::{Shared, Work};
 use crate::mux::frame::{
     ClientNames, Encoder, MAX_RETAINED, MAX_SMALL_BODY, RequestHead, Role, write_preamble,
 };
@@ -165,13 +166,13 @@ impl StreamWriter {
             () = ended(&mut self.reader_task) => {
                 return Err(self.shared.pending.closed().unwrap_or_default());
             }
-            () = self.shared.maybe_done.notified() => return Ok(!self.shared.is_done()),
+            () = self.shared.in_flight.maybe_done() => return Ok(!self.shared.in_flight.is_done()),
             _ = checks.tick(), if self.timeouts.checks_liveness => {
                 return self.check_liveness(liveness).map(|()| true);
             }
         };
         let Some(first) = first else { return Ok(false) };
-        if self.shared.in_flight.load(Ordering::Relaxed) > BATCH_FROM {
+        if self.shared.in_flight.calls() > BATCH_FROM {
             tokio::task::yield_now().await;
         }
         self.encode(first);

@@ -40,10 +40,10 @@ impl InlineCall for StreamCall {
         if stream.is_closed() {
             return;
         }
-        let _user = stream.serving.user.enter();
+        let _user = stream.backend.user.enter();
         let _polling = stream.begin_poll();
         let polled = AssertUnwindSafe(|| {
-            let mut work = stream.serving.inbound.send(message);
+            let mut work = stream.backend.inbound.send(message);
             let poll = work.as_mut().poll(&mut TaskContext::from_waker(Waker::noop()));
             (work, poll)
         });

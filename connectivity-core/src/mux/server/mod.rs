@@ -1,5 +1,6 @@
 //! Server side of a stream: reads requests, runs their calls, sends the replies.
 
+mod backend;
 mod inline;
 mod large;
 mod reading;

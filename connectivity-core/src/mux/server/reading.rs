@@ -8,21 +8,21 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
+use super::backend::MethodEntry;
 use super::inline::StreamCall;
 use super::large::{LargeCall, Streams};
-use super::serving::Serving;
-use super::stream::{Detached, IncomingCall, MAX_IN_FLIGHT, MethodEntry, Stream};
-use crate::call::{Body, Call, MethodDesc};
+use super::stream::{Detached, IncomingCall, MAX_IN_FLIGHT, Stream};
+use crate::call::{Body, Call};
 use crate::codec::Codec;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::mux::frame::{
-    Declaration, Decoder, Frame, MAX_SECTIONS, MAX_SMALL_BODY, MAX_SMALL_FRAME, Request,
-    ServerNames, WireError,
+    Decoder, Frame, MAX_SECTIONS, MAX_SMALL_BODY, MAX_SMALL_FRAME, Request, ServerNames, WireError,
 };
 use crate::mux::read_buffer::ReadBuffer;
 use crate::name::Name;
 use crate::transport::Drain;
+use crate::transport::io::InlineQueue;
 use crate::transport::large_requests::{LargePermit, LargeShare, Progress};
 
 /// Flush replies after this many frames even if more requests are buffered.
@@ -47,6 +47,8 @@ pub(super) struct StreamReader {
     large: Option<LargeAdmission>,
     /// Whether the call of a stream for one call has been received.
     call_received: bool,
+    /// The queue for inline polls, if the stream is on an IO thread.
+    inline_queue: Option<InlineQueue<StreamCall>>,
     /// Calls of this batch that are queued for an inline poll.
     inline: VecDeque<StreamCall>,
     /// The time at which the current batch of frames was read: one clock read serves the whole
@@ -64,8 +66,11 @@ struct LargeAdmission {
 
 impl StreamReader {
     /// Reads a stream that many calls share.
-    pub(super) fn shared(stream: Arc<Stream>) -> Self {
-        Self::new(stream, MAX_SMALL_FRAME, None)
+    pub(super) fn shared(
+        stream: Arc<Stream>,
+        inline_queue: Option<InlineQueue<StreamCall>>,
+    ) -> Self {
+        Self { inline_queue, ..Self::new(stream, MAX_SMALL_FRAME, None) }
     }
 
     /// Reads a stream for one call, whose body takes memory of its origin's share.
@@ -87,6 +92,7 @@ impl StreamReader {
             decoder,
             large,
             call_received: false,
+            inline_queue: None,
             inline: VecDeque::new(),
             clock: Instant::now(),
         }
@@ -185,8 +191,7 @@ impl StreamReader {
 
     /// Queues the calls of a batch for the IO thread that polls them.
     fn poll_inline(&mut self) {
-        if let Some(queue) = self.stream.serving.inline.as_ref().filter(|_| !self.inline.is_empty())
-        {
+        if let Some(queue) = self.inline_queue.as_ref().filter(|_| !self.inline.is_empty()) {
             self.stream.queue_inline(self.inline.len());
             queue.append(&mut self.inline);
         }
@@ -241,14 +246,14 @@ impl StreamReader {
     }
 
     fn process_request(&mut self, request: Request) -> Result<(), WireError> {
-        let serving = &self.stream.serving;
-        let method = self.names.resolve(&request, |declaration| declare(serving, declaration))?;
+        let backend = &self.stream.backend;
+        let method = self.names.resolve(&request, |declaration| backend.declare(declaration))?;
         let method = match method {
             Ok(method) => Arc::clone(method),
             // The name was not served when it was declared; it may be by now.
-            Err(error) => match serving.inbound.method(error.name()) {
+            Err(error) => match backend.inbound.method(error.name()) {
                 Ok(_) => Arc::new(MethodEntry::of(
-                    serving,
+                    backend,
                     Name::parse(error.name()).map_err(|_| WireError::Name)?,
                     None,
                 )),
@@ -319,9 +324,8 @@ impl StreamReader {
         };
         let large = self.large.as_mut().and_then(run);
         // Decoding a large body takes a while, so it happens on the user's runtime.
-        let inline = self.large.is_none()
-            && stream.serving.inline.is_some()
-            && method.policy.allows_inline();
+        let inline =
+            self.large.is_none() && self.inline_queue.is_some() && method.policy.allows_inline();
         let call = IncomingCall { stream, method, number, codec, message, size, large };
         if inline {
             self.inline.push_back(StreamCall::new(call));
@@ -363,26 +367,4 @@ async fn yield_to_writer() {
 /// Waits for the beginning of a drain, and once it has begun, for its end.
 async fn next_drain_phase(drain: &mut Drain, draining: bool) {
     if draining { drain.over().await } else { drain.begun().await }
-}
-
-fn declare(serving: &Serving, declaration: &Declaration) -> Result<Arc<MethodEntry>, Error> {
-    let no_name = |cause: crate::NameError| {
-        Error::new(ErrorKind::NotRoutable, &declaration.name, cause.to_string())
-    };
-    let name = Name::parse(&declaration.name).map_err(no_name)?;
-    serving.inbound.method(name.as_str())?;
-    Ok(Arc::new(MethodEntry::of(serving, name, Some(declaration.fingerprint))))
-}
-
-impl MethodEntry {
-    fn of(serving: &Serving, name: Name, fingerprint: Option<u64>) -> Self {
-        let method = serving.inbound.method(name.as_str()).ok().flatten();
-        let same_contract = method.is_none_or(|method| fingerprint == Some(method.fingerprint()));
-        let shape = method
-            .filter(|_| !same_contract)
-            .map(|method| method.contract().text.clone())
-            .unwrap_or_default();
-        let no_cancel = method.is_some_and(MethodDesc::is_no_cancel);
-        Self { policy: serving.policies.of(name.as_str()), name, same_contract, shape, no_cancel }
-    }
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+#[cfg(feature = "unix")]
 use tokio::runtime::Handle;
 
+use super::backend::Backend;
 use super::inline::StreamCall;
 use super::large::Streams;
 use super::reading::StreamReader;
@@ -15,7 +17,7 @@ use crate::context::Peer;
 use crate::mux::frame::{Role, WireError, read_preamble};
 use crate::mux::read_buffer::ReadBuffer;
 use crate::transport::Inbound;
-use crate::transport::io::{InlinePolicies, InlineQueue, IoThread};
+use crate::transport::io::{InlineQueue, IoThread};
 use crate::transport::large_requests::LargeRequests;
 use crate::transport::{Drain, Origin};
 
@@ -28,12 +30,9 @@ const FINAL_FLUSH: Duration = Duration::from_millis(200);
 /// State that all streams of a listener share.
 #[derive(Clone)]
 pub(crate) struct Serving {
-    pub(super) inbound: Inbound,
-    /// The runtime of the implementations: their timers, their sockets, and the tasks they spawn.
-    pub(super) user: Handle,
-    pub(super) policies: InlinePolicies,
+    backend: Backend,
     /// The queue for inline polls, for connections of an IO thread.
-    pub(super) inline: Option<InlineQueue<StreamCall>>,
+    inline_queue: Option<InlineQueue<StreamCall>>,
     large: LargeRequests,
 }
 
@@ -41,19 +40,18 @@ impl Serving {
     /// Creates the state of a listener. The current runtime becomes the runtime of its
     /// implementations.
     pub(crate) fn new(inbound: Inbound) -> Self {
-        let (user, policies) = (Handle::current(), InlinePolicies::default());
-        Self { inbound, user, policies, inline: None, large: LargeRequests::new() }
+        Self { backend: Backend::new(inbound), inline_queue: None, large: LargeRequests::new() }
     }
 
     /// Returns the state for connections of an IO thread.
     pub(crate) fn on_thread(&self, thread: &IoThread<StreamCall>) -> Self {
-        Self { inline: Some(thread.queue()), ..self.clone() }
+        Self { inline_queue: Some(thread.queue()), ..self.clone() }
     }
 
     /// Returns the runtime of the implementations.
     #[cfg(feature = "unix")]
     pub(crate) fn user(&self) -> &Handle {
-        &self.user
+        &self.backend.user
     }
 }
 
@@ -111,10 +109,10 @@ pub(crate) async fn serve<R, W>(
 {
     let Beginning { role, rest: mut read_buffer } = beginning;
     let share = matches!(role, Role::Single).then(|| serving.large.share_of(&client.origin));
-    let stream = Arc::new(Stream::new(serving, client.peer));
+    let stream = Arc::new(Stream::new(serving.backend, client.peer));
     let mut stream_reader = match share {
         Some(share) => StreamReader::single(Arc::clone(&stream), share, client.streams),
-        None => StreamReader::shared(Arc::clone(&stream)),
+        None => StreamReader::shared(Arc::clone(&stream), serving.inline_queue),
     };
     // Cancels the remaining calls when the client has gone or this future is dropped.
     let _close = CloseOnDrop(Arc::clone(&stream));

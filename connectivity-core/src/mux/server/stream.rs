@@ -10,15 +10,13 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use super::backend::{Backend, MethodEntry};
 use super::large::LargeCall;
 use super::send_queue::SendQueue;
-use super::serving::Serving;
 use crate::call::{BoxFuture, Call, Reply};
 use crate::codec::Codec;
 use crate::context::Peer;
 use crate::error::{Error, ErrorKind, Sent};
-use crate::name::Name;
-use crate::transport::io::InlinePolicy;
 
 /// The most calls in flight on one stream; a call over that is refused as `Overloaded`.
 pub(super) const MAX_IN_FLIGHT: usize = 4096;
@@ -33,7 +31,7 @@ const MAX_BACKLOG_BYTES: usize = 4 << 20;
 
 /// One stream of a client.
 pub(crate) struct Stream {
-    pub(super) serving: Serving,
+    pub(super) backend: Backend,
     pub(super) peer: Option<Arc<Peer>>,
     pub(super) send_queue: SendQueue,
     calls: Mutex<Calls>,
@@ -79,19 +77,6 @@ impl Calls {
     }
 }
 
-/// The method that a number of this stream stands for.
-pub(super) struct MethodEntry {
-    pub(super) name: Name,
-    /// Whether arguments in a positional codec mean the same on this side.
-    pub(super) same_contract: bool,
-    /// The shape of the method on this side, as text, for the error to a client whose contract
-    /// differs.
-    pub(super) shape: String,
-    pub(super) policy: Arc<InlinePolicy>,
-    /// Whether the work goes on when no caller waits for it.
-    pub(super) no_cancel: bool,
-}
-
 /// A call that was received and not started yet.
 pub(super) struct IncomingCall {
     pub(super) stream: Arc<Stream>,
@@ -106,9 +91,9 @@ pub(super) struct IncomingCall {
 }
 
 impl Stream {
-    pub(super) fn new(serving: Serving, peer: Option<Peer>) -> Self {
+    pub(super) fn new(backend: Backend, peer: Option<Peer>) -> Self {
         Self {
-            serving,
+            backend,
             peer: peer.map(Arc::new),
             send_queue: SendQueue::default(),
             calls: Mutex::default(),
@@ -266,7 +251,7 @@ impl Stream {
     fn spawn(call: IncomingCall) {
         let IncomingCall { stream, method, number, codec, message, large, .. } = call;
         let unpolled = Unpolled(Arc::clone(&stream));
-        let (inbound, policy) = (stream.serving.inbound.clone(), Arc::clone(&method.policy));
+        let (inbound, policy) = (stream.backend.inbound.clone(), Arc::clone(&method.policy));
         stream.spawn_task(&method, number, codec, large, async move {
             let began = Instant::now();
             let mut work = inbound.send(message);
@@ -318,7 +303,7 @@ impl Stream {
         let mut guard = ReplyGuard { stream, call, method, codec, replied: false, _large: large };
         // Not under the lock: on a runtime that is shut down, `spawn` drops the task before it
         // returns, and the drop sends the reply.
-        let task = self.serving.user.spawn(async move {
+        let task = self.backend.user.spawn(async move {
             let result = work.await;
             guard.stream.wait_for_reply_room().await;
             guard.reply(result);
@@ -436,6 +421,7 @@ mod tests {
 
     use crate::call::Body;
     use crate::context::Context;
+    use crate::name::Name;
     use crate::router::Router;
     use crate::routes::MemoryRoutes;
     use crate::transport::Exposure;
@@ -444,7 +430,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_comes_after_the_end_does_not_keep_its_stream() {
         let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
-        let stream = Arc::new(Stream::new(Serving::new(router.inbound(Exposure::all())), None));
+        let stream = Arc::new(Stream::new(Backend::new(router.inbound(Exposure::all())), None));
         let full = Reply::raw(vec![b'x'; 5 << 20]);
         stream.send_queue.reply(1, "late", Codec::Json, Ok(full));
         let (name, policy) = (Name::from_static("late"), InlinePolicies::default().of("late"));

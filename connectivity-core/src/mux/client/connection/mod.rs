@@ -1,26 +1,20 @@
 //! Client side of one stream: a task that writes, a task that reads, and the calls they share.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use super::pending::{Delivery, Pending};
-use super::request::Outgoing;
+use super::pending::Delivery;
+use super::request::{CallOutcome, Outgoing};
+use super::shared::{Shared, Work};
 use super::writer::StreamWriter;
 use crate::call::BoxFuture;
-use crate::codec::Codec;
-use crate::mux::frame::{CallFailure, Decoder, Frame, MAX_SMALL_FRAME, Role};
+use crate::mux::frame::{Decoder, Frame, MAX_SMALL_FRAME, Role};
 use crate::mux::read_buffer::ReadBuffer;
 use crate::transport::link::Connected;
-
-/// The most calls in flight on one connection, and the most bytes of their bodies: the server may
-/// read slowly.
-const MAX_IN_FLIGHT: usize = 16 * 1024;
-const MAX_BYTES: usize = 256 << 20;
 
 /// A read of this many bytes is part of a long reply: yield to other tasks before the next read.
 const LONG_READ: usize = 32 * 1024;
@@ -48,45 +42,6 @@ impl Feed {
     }
 }
 
-/// The outcome of a call on a connection.
-#[derive(Debug)]
-pub(crate) enum CallOutcome {
-    Reply {
-        codec: Option<Codec>,
-        app_error: bool,
-        body: Bytes,
-    },
-    CallFailure(CallFailure),
-    /// The reply exceeds its limit.
-    TooLarge,
-    /// The connection broke, or has no capacity left, before the request was sent.
-    NotSent,
-    /// The connection broke while the call waited: it may have run.
-    Lost(String),
-    /// The connection broke before the whole request was written: it did not run.
-    CutOff(String),
-    /// Too many calls are in flight.
-    Overloaded,
-}
-
-/// Work for the writer.
-pub(super) enum Work {
-    Call {
-        call: u64,
-        outgoing: Outgoing,
-        reply_tx: oneshot::Sender<CallOutcome>,
-        permit: InFlightPermit,
-    },
-    /// Sends a ping.
-    Ping,
-    /// Cancels a call that its caller has dropped.
-    Cancel(u64),
-    /// Cancels a call that has ended on this side while its reply is still arriving.
-    Stop(u64),
-    /// Replies to the last ping.
-    Pong,
-}
-
 /// A stream that calls share.
 pub(crate) struct Connection {
     work: mpsc::UnboundedSender<Work>,
@@ -94,53 +49,6 @@ pub(crate) struct Connection {
     next_call: AtomicU64,
     /// Returns, once the connection is lost, whether the server never saw it.
     unserved: Option<Box<dyn Fn() -> bool + Send + Sync>>,
-}
-
-/// State that the tasks of a connection share with its callers.
-pub(super) struct Shared {
-    pub(super) pending: Pending,
-    pub(super) in_flight: AtomicUsize,
-    /// Bytes of the bodies of calls in flight.
-    bytes: AtomicUsize,
-    /// The last ping without a pong. A peer that pings without end gets one pong at a time.
-    unanswered_ping: Mutex<Option<u64>>,
-    /// On a stream for one call: whether its request has been written as a whole.
-    pub(super) fully_written: AtomicBool,
-    /// Counts reads, so that the writer can tell whether the server is alive.
-    pub(super) reads: AtomicU64,
-    /// Whether the server has asked for no more calls.
-    draining: AtomicBool,
-    /// Notifies the writer that it may have nothing left to do.
-    pub(super) maybe_done: Notify,
-    /// Notifies tasks that wait for the first read, or for the end of the connection.
-    state_changed: Notify,
-}
-
-impl Shared {
-    pub(super) fn start_drain(&self) {
-        self.draining.store(true, Ordering::Release);
-        self.maybe_done.notify_one();
-        self.state_changed.notify_waiters();
-    }
-
-    pub(super) fn close(&self, reason: &str) {
-        self.pending.close(reason);
-        self.state_changed.notify_waiters();
-    }
-
-    /// Returns the ping without a pong, locked.
-    pub(super) fn unanswered_ping(&self) -> MutexGuard<'_, Option<u64>> {
-        self.unanswered_ping.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_usable(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && !self.pending.is_closed()
-    }
-
-    /// Returns whether the connection can be closed without losing a call.
-    pub(super) fn is_done(&self) -> bool {
-        self.draining.load(Ordering::Acquire) && self.in_flight.load(Ordering::Acquire) == 0
-    }
 }
 
 impl Connection {
@@ -157,17 +65,7 @@ impl Connection {
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let (work, queue) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared {
-            pending: Pending::default(),
-            in_flight: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            unanswered_ping: Mutex::default(),
-            fully_written: AtomicBool::new(role == Role::Shared),
-            reads: AtomicU64::new(0),
-            draining: AtomicBool::new(false),
-            maybe_done: Notify::new(),
-            state_changed: Notify::new(),
-        });
+        let shared = Arc::new(Shared::new(role));
         let (reader_shared, weak_work) = (Arc::clone(&shared), work.downgrade());
         let reading = tokio::spawn(async move {
             let _end = CloseOnDrop(Arc::clone(&reader_shared));
@@ -216,7 +114,7 @@ impl Connection {
     /// # Cancel safety
     /// Dropping the future cancels the call on the server too.
     pub(crate) async fn call(&self, outgoing: Outgoing) -> CallOutcome {
-        let Some(permit) = InFlightPermit::acquire(&self.shared, outgoing.body.len()) else {
+        let Some(permit) = self.shared.in_flight.acquire(outgoing.body.len()) else {
             return CallOutcome::Overloaded;
         };
         let call = self.next_call.fetch_add(1, Ordering::Relaxed);
@@ -270,38 +168,6 @@ impl Connected for Connection {
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection").field("closed", &self.closed()).finish_non_exhaustive()
-    }
-}
-
-/// Permit of a call in flight: from when the call is queued until it has its reply, or the writer
-/// drops it.
-pub(super) struct InFlightPermit {
-    shared: Arc<Shared>,
-    bytes: usize,
-}
-
-impl InFlightPermit {
-    fn acquire(shared: &Arc<Shared>, bytes: usize) -> Option<Self> {
-        let permit = Self { shared: Arc::clone(shared), bytes };
-        let calls = shared.in_flight.fetch_add(1, Ordering::Relaxed);
-        let before = shared.bytes.fetch_add(bytes, Ordering::Relaxed);
-        (calls < MAX_IN_FLIGHT && before < MAX_BYTES).then_some(permit)
-    }
-}
-
-impl std::fmt::Debug for InFlightPermit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("InFlightPermit")
-    }
-}
-
-impl Drop for InFlightPermit {
-    fn drop(&mut self) {
-        self.shared.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.shared.in_flight.fetch_sub(1, Ordering::AcqRel);
-        if self.shared.is_done() {
-            self.shared.maybe_done.notify_one();
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context as TaskContext, Poll};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
