@@ -1,4 +1,4 @@
-//! A built route with the limits and policies of its row.
+//! A built route with the limits and policies of its row, and the same route wrapped for calls.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,13 +7,14 @@ use crate::call::{Call, CallService, Reply, RouteTag};
 use crate::context::after;
 use crate::error::{Error, ErrorKind};
 use crate::layer::breaker::BreakerState;
-use crate::router::entry::RouteFault;
+use crate::router::drain::closed;
+use crate::router::fault::RouteFault;
 use crate::router::flight::Flight;
 use crate::router::local::Local;
 use crate::router::path::{LastFailure, Limits, Path, Traffic};
 use crate::router::policies::Policies;
-use crate::router::table::closed;
 use crate::routes::{Route, Strategy};
+use crate::service::{Form, Plan};
 use crate::transport::Remote;
 
 /// The destination of a route.
@@ -112,7 +113,7 @@ impl ActiveRoute {
     pub(crate) fn fallback_service(&self, local: Local) -> CallService {
         let traffic = Arc::clone(&self.traffic);
         CallService::from_fn(move |call| {
-            if traffic.is_cut() {
+            if traffic.drain().is_cut() {
                 Box::pin(std::future::ready(Err(closed(call.name()))))
             } else {
                 local.send(call)
@@ -144,7 +145,7 @@ impl ActiveRoute {
     /// Starts the drain: calls in flight may run for the row's drain time, then they are ended.
     /// Called once, when another route has replaced this one.
     pub(crate) fn retire(&self) {
-        self.traffic.end_at(after(self.limits.drain()));
+        self.traffic.drain().end_at(after(self.limits.drain()));
     }
 }
 
@@ -154,6 +155,30 @@ impl fmt::Debug for ActiveRoute {
             .field("name", self.route.name())
             .field("strategy", self.route.strategy())
             .finish()
+    }
+}
+
+/// A route with its fallback and layers, as calls use it.
+#[derive(Clone, Debug)]
+pub(crate) struct ResolvedRoute {
+    pub(crate) service: CallService,
+    pub(crate) form: Form,
+    /// Whether a typed call may take the fast path straight to the implementation.
+    pub(crate) fast: bool,
+    /// The version of the layers around the route.
+    pub(crate) layers_version: u64,
+    /// The tag for layers of inbound calls. Set only on the route of a service without a row.
+    pub(crate) tag: Option<Arc<RouteTag>>,
+}
+
+impl ResolvedRoute {
+    pub(crate) fn plan(&self) -> Plan {
+        Plan { service: self.service.clone(), form: self.form }
+    }
+
+    /// Returns the form in which a route without layers takes its arguments.
+    pub(crate) fn form_of(active: &ActiveRoute) -> Form {
+        active.remote().map_or(Form::Typed, |remote| Form::Encoded(remote.codec()))
     }
 }
 

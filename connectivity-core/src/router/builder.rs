@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::name::{Name, NameError};
 use crate::router::core::Core;
 use crate::router::layers::Layers;
+use crate::router::recheck;
 use crate::router::reload::State;
 use crate::router::{MissingRow, Router};
 #[cfg(feature = "sqlite")]
@@ -153,6 +154,7 @@ impl RouterBuilder {
         let core = Arc::new(Core::new(state, source));
         core.reload()?;
         core.watch()?;
+        recheck::start(&core)?;
         Ok(Router(core))
     }
 

@@ -39,6 +39,7 @@
 //! [`RouteEntry`]: crate::router::entry::RouteEntry
 //! [`Remote`]: crate::transport::Remote
 
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -47,7 +48,6 @@ use arc_swap::ArcSwap;
 use crate::call::{CallService, MethodDesc, ServiceDesc};
 use crate::error::Error;
 use crate::name::Name;
-use crate::router::recheck::{self, Recheck};
 use crate::router::reentry::Building;
 use crate::router::reload::{Concerns, State, retire_replaced, warn_of_switched_on};
 use crate::router::table::Table;
@@ -68,7 +68,9 @@ pub(crate) struct Core {
     reloading: Mutex<()>,
     read_error: Mutex<Option<(SourceError, SystemTime)>>,
     watch: Mutex<Option<WatchGuard>>,
-    recheck: Mutex<Option<Recheck>>,
+    /// Handle to the thread that calls [`recheck`](Self::recheck): a message announces a queued row,
+    /// dropping it ends the thread.
+    recheck: Mutex<Option<Sender<()>>>,
     waiting_rows: Mutex<WaitingRows>,
     /// Counts the tables put in force, for listeners that announce changed services to their
     /// clients.
@@ -320,11 +322,12 @@ impl Core {
         let changed = move || core.upgrade().is_none_or(|core| core.reload().is_ok());
         let guard = self.source.watch(Arc::new(changed))?;
         *lock(&self.watch) = Some(guard);
-        let recheck = recheck::start(Arc::downgrade(self));
-        let recheck = recheck
-            .map_err(|cause| SourceError::new(format_args!("no thread for the router: {cause}")))?;
-        *lock(&self.recheck) = Some(recheck);
         Ok(())
+    }
+
+    /// Keeps the handle to the thread that calls [`recheck`](Self::recheck).
+    pub(crate) fn set_recheck(&self, recheck: Sender<()>) {
+        *lock(&self.recheck) = Some(recheck);
     }
 
     /// Rebuilds stale entries: those whose row refers to a file that may have changed.

@@ -3,15 +3,12 @@
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use crate::error::ErrorKind;
 use crate::name::Name;
-use crate::router::active_route::ActiveRoute;
-use crate::router::table::ResolvedRoute;
-use crate::routes::{Route, RouteError, RouteRow};
+use crate::router::active_route::{ActiveRoute, ResolvedRoute};
+use crate::router::fault::{Cause, RouteFault};
+use crate::routes::{Route, RouteRow};
 use crate::transport::{Calls, Remote, Transport};
-use crate::utc;
 
 /// One row with its route, or with the last good route and the fault of the row.
 pub(crate) struct RouteEntry {
@@ -78,88 +75,5 @@ impl fmt::Debug for RouteEntry {
             .field("row", &self.row)
             .field("fault", &self.fault)
             .finish_non_exhaustive()
-    }
-}
-
-/// The fault of a row: its cause, and since when it exists.
-#[derive(Clone, Debug)]
-pub(crate) struct RouteFault {
-    pub(crate) cause: Cause,
-    pub(crate) since: SystemTime,
-}
-
-impl RouteFault {
-    pub(crate) const NOT_SERVED_HERE: &str =
-        "its row says local, and nothing of this name is registered in this process";
-}
-
-impl fmt::Display for RouteFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "its row is bad since {}, so the route before it is in force: {}",
-            utc::text(self.since),
-            self.cause
-        )
-    }
-}
-
-/// The cause why a row is not in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    Invalid(RouteError),
-    NoTransport { word: String, available: Vec<String> },
-    NoImplementation,
-}
-
-impl Cause {
-    pub(crate) fn kind(&self) -> ErrorKind {
-        match self {
-            Self::NoTransport { .. } => ErrorKind::NoTransport,
-            Self::Invalid(_) | Self::NoImplementation => ErrorKind::RouteInvalid,
-        }
-    }
-}
-
-/// Strategies that have a transport by default if the feature of the same name is enabled.
-const OF_FEATURES: [&str; 4] = ["http", "mcp", "quic", "unix"];
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Invalid(error) => write!(f, "{error}"),
-            Self::NoImplementation => f.write_str(RouteFault::NOT_SERVED_HERE),
-            Self::NoTransport { word, available } => {
-                write!(
-                    f,
-                    "strategy: this router has no transport `{word}`; it has {}",
-                    available.join(", ")
-                )?;
-                match OF_FEATURES.contains(&word.as_str()) {
-                    true => write!(
-                        f,
-                        "; `{word}` comes with the feature of connectivity-core of that name"
-                    ),
-                    false => Ok(()),
-                }
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_transport_that_is_left_out_of_the_build_is_said_to_be() {
-        let text = |word: &str| {
-            Cause::NoTransport { word: word.to_owned(), available: vec!["local".to_owned()] }
-                .to_string()
-        };
-        assert!(text("mcp").ends_with(
-            "it has local; `mcp` comes with the feature of connectivity-core of that name"
-        ));
-        assert!(text("carrier-pigeon").ends_with("it has local"));
     }
 }

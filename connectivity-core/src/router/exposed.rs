@@ -6,8 +6,9 @@ use crate::call::{BoxFuture, Call, Erased, MethodDesc, Reply};
 use crate::error::{Error, ErrorKind};
 use crate::router::active_route::Destination;
 use crate::router::core::Core;
+use crate::router::drain::closed;
 use crate::router::local::Local;
-use crate::router::table::{ServiceEntry, Table, closed};
+use crate::router::table::{ServiceEntry, Table};
 #[cfg(feature = "mcp")]
 use crate::transport::Listed;
 use crate::transport::{ExposedServices, Exposure};

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::layer::Gate;
 use crate::name::Name;
-use crate::router::path::Traffic;
+use crate::router::drain::RouteDrain;
 
 /// The calls in flight of one row. Lives as long as any route or call of the row.
 #[derive(Default)]
@@ -19,8 +19,8 @@ pub(crate) struct Flight {
     awaited: AtomicBool,
     /// Whether the row has had a call that names no method.
     called_raw: AtomicBool,
-    /// All routes of the row, past and present, that may still have calls.
-    routes: Mutex<Vec<Weak<Traffic>>>,
+    /// The drains of all routes of the row, past and present, that may still have calls.
+    routes: Mutex<Vec<Weak<RouteDrain>>>,
 }
 
 impl Flight {
@@ -67,7 +67,7 @@ impl Flight {
         }
     }
 
-    pub(crate) fn add_route(&self, route: &Arc<Traffic>) {
+    pub(crate) fn add_route(&self, route: &Arc<RouteDrain>) {
         let mut routes = self.routes();
         routes.retain(|route| route.strong_count() > 0);
         routes.push(Arc::downgrade(route));
@@ -79,7 +79,7 @@ impl Flight {
         self.in_flight()
     }
 
-    fn routes(&self) -> MutexGuard<'_, Vec<Weak<Traffic>>> {
+    fn routes(&self) -> MutexGuard<'_, Vec<Weak<RouteDrain>>> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,17 +2,16 @@
 //! the limits of the row, and ends calls in time.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::call::{Admission, Admits, BoxFuture, Call, CallService, Erased, Held, Reply};
 use crate::context::timed_out;
-use crate::error::{Error, ErrorKind, Sent};
+use crate::error::{Error, ErrorKind};
 use crate::name::Name;
+use crate::router::drain::{RouteDrain, drained};
 use crate::router::flight::Flight;
 use crate::routes::RouteConfig;
 
@@ -61,9 +60,7 @@ impl Limits {
 /// The calls of one route: the in-flight count of its row, and the end of the route's drain.
 pub(crate) struct Traffic {
     flight: Arc<Flight>,
-    drain_end: Mutex<Option<Instant>>,
-    retired: Notify,
-    cut: AtomicBool,
+    drain: Arc<RouteDrain>,
     /// Locked only by calls that fail.
     last_failure: Mutex<Option<LastFailure>>,
     /// The fault of a newer row of this name. Read only by calls that fail.
@@ -82,13 +79,11 @@ impl Traffic {
     pub(crate) fn new(flight: &Arc<Flight>) -> Arc<Self> {
         let traffic = Arc::new(Self {
             flight: Arc::clone(flight),
-            drain_end: Mutex::default(),
-            retired: Notify::new(),
-            cut: AtomicBool::new(false),
+            drain: Arc::default(),
             last_failure: Mutex::default(),
             fault: Mutex::default(),
         });
-        flight.add_route(&traffic);
+        flight.add_route(&traffic.drain);
         traffic
     }
 
@@ -117,14 +112,8 @@ impl Traffic {
         &self.flight
     }
 
-    /// Ends the calls in flight now, without a drain.
-    pub(crate) fn cut(&self) {
-        self.cut.store(true, Ordering::Release);
-        self.end_at(Instant::now());
-    }
-
-    pub(crate) fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::Acquire)
+    pub(crate) fn drain(&self) -> &RouteDrain {
+        &self.drain
     }
 
     pub(crate) fn last_failure(&self) -> Option<LastFailure> {
@@ -148,36 +137,6 @@ impl Traffic {
 
     fn failure(&self) -> MutexGuard<'_, Option<LastFailure>> {
         self.last_failure.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ends calls at this time, or earlier if an earlier end is set.
-    pub(crate) fn end_at(&self, end: Instant) {
-        let mut drain_end = self.drain_end();
-        *drain_end = Some(drain_end.map_or(end, |before| before.min(end)));
-        drop(drain_end);
-        self.retired.notify_waiters();
-    }
-
-    fn drain_end(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.drain_end.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Completes when the route has been replaced and its drain time is over.
-    async fn drained(&self) {
-        loop {
-            let retired = self.retired.notified();
-            let end = *self.drain_end();
-            let over = async {
-                match end {
-                    Some(end) => sleep_until(end).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = over => return,
-                () = retired => {}
-            }
-        }
     }
 }
 
@@ -286,12 +245,7 @@ async fn bound_remote(
         biased;
         reply = work => reply,
         () = sleep_until(deadline) => Err(timed_out(name.as_str())),
-        () = traffic.drained() => Err(drained(name.as_str())),
+        () = traffic.drain.over() => Err(drained(name.as_str())),
     };
     reply.map_err(|error| traffic.failed(error))
-}
-
-fn drained(name: &str) -> Error {
-    let message = "the route was replaced, and its drain time is over";
-    Error::new(ErrorKind::Closed, name, message).with_sent(Sent::Maybe)
 }

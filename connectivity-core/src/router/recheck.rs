@@ -2,13 +2,13 @@
 //! changed. A renewed secret or certificate takes effect soon after, and a row that was bad because
 //! a file was missing heals by itself. Also retries adding queued rows.
 
-use std::io;
-use std::sync::Weak;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::router::core::Core;
+use crate::routes::SourceError;
 
 /// The polling interval. Files are compared by content: orchestrators replace secrets by switching
 /// symbolic links, which produces no reliable event.
@@ -17,16 +17,16 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// The retry interval for queued rows, while another writer holds the source.
 const ROW_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Handle to the thread: a message announces a queued row, dropping it ends the thread.
-pub(crate) type Recheck = Sender<()>;
-
 /// Starts a thread of its own, because reading files and building routes may block.
-pub(crate) fn start(core: Weak<Core>) -> io::Result<Recheck> {
+pub(crate) fn start(core: &Arc<Core>) -> Result<(), SourceError> {
     let (sender, receiver) = mpsc::channel();
+    let weak = Arc::downgrade(core);
     thread::Builder::new()
         .name("connectivity-files".to_owned())
-        .spawn(move || run(&core, &receiver))?;
-    Ok(sender)
+        .spawn(move || run(&weak, &receiver))
+        .map_err(|cause| SourceError::new(format_args!("no thread for the router: {cause}")))?;
+    core.set_recheck(sender);
+    Ok(())
 }
 
 fn run(core: &Weak<Core>, receiver: &Receiver<()>) {

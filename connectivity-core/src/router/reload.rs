@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use crate::call::{CallService, MethodDesc, RouteTag};
 use crate::name::{Name, parent};
-use crate::router::active_route::{ActiveRoute, Destination};
+use crate::router::active_route::{ActiveRoute, Destination, ResolvedRoute};
 use crate::router::entry::RouteEntry;
 use crate::router::flight::Flights;
 use crate::router::layers::Layers;
 use crate::router::local::{Local, RawService};
 use crate::router::path::{Limits, Path, Traffic};
-use crate::router::table::{MissingRow, Named, ResolvedRoute, ServiceEntry, Table};
+use crate::router::table::{MissingRow, Named, ServiceEntry, Table};
 use crate::routes::{Field, RouteRow, Snapshot};
 use crate::service::{Form, ServiceCell};
 use crate::transport::Transport;

@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
-use crate::call::{Call, CallService, RouteTag, ServiceDesc};
+use crate::call::{Call, ServiceDesc};
 use crate::error::{Error, ErrorKind};
 use crate::fast_hash::FastHasher;
 use crate::name::{Name, parent};
-use crate::router::active_route::ActiveRoute;
-use crate::router::entry::{RouteEntry, RouteFault};
+use crate::router::active_route::ResolvedRoute;
+use crate::router::drain::closed;
+use crate::router::entry::RouteEntry;
+use crate::router::fault::RouteFault;
 use crate::router::local::Local;
 use crate::router::path::{Limits, Traffic};
-use crate::service::{Form, Plan, ServiceCell};
+use crate::service::ServiceCell;
 
 /// Policy for calls whose name has no row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,34 +61,10 @@ pub(crate) struct ServiceEntry {
     pub(crate) traffic: Arc<Traffic>,
 }
 
-/// A route with its fallback and layers, as calls use it.
-#[derive(Clone, Debug)]
-pub(crate) struct ResolvedRoute {
-    pub(crate) service: CallService,
-    pub(crate) form: Form,
-    /// Whether a typed call may take the fast path straight to the implementation.
-    pub(crate) fast: bool,
-    /// The version of the layers around the route.
-    pub(crate) layers_version: u64,
-    /// The tag for layers of inbound calls. Set only on the route of a service without a row.
-    pub(crate) tag: Option<Arc<RouteTag>>,
-}
-
 impl ServiceEntry {
     /// Counts an inbound call that matches no row.
     pub(crate) fn admit(&self, call: &mut Call) -> Result<(), Error> {
         self.traffic.admit(Limits::NONE, call)
-    }
-}
-
-impl ResolvedRoute {
-    pub(crate) fn plan(&self) -> Plan {
-        Plan { service: self.service.clone(), form: self.form }
-    }
-
-    /// Returns the form in which a route without layers takes its arguments.
-    pub(crate) fn form_of(active: &ActiveRoute) -> Form {
-        active.remote().map_or(Form::Typed, |remote| Form::Encoded(remote.codec()))
     }
 }
 
@@ -215,10 +193,6 @@ fn by_name(entries: &[Arc<RouteEntry>]) -> Named<usize> {
 
 fn can_go_stale(entries: &[Arc<RouteEntry>]) -> Vec<usize> {
     entries.iter().enumerate().filter(|(_, entry)| entry.can_go_stale).map(|(at, _)| at).collect()
-}
-
-pub(crate) fn closed(name: &str) -> Error {
-    Error::new(ErrorKind::Closed, name, "the router is closed").with_sent(crate::Sent::No)
 }
 
 fn entry_error(name: &str, entry: &RouteEntry) -> Error {
