@@ -133,8 +133,8 @@ pub(super) fn read(
 ) -> Result<(), RouteError> {
     let built_in = Strategy::BUILT_IN.contains(&strategy.as_str());
     let Some(definition) = KEYS.iter().find(|definition| definition.name == key) else {
-        if built_in || is_likely_typo(key) {
-            warn(c, RouteWarning::unknown(key));
+        if built_in || is_likely_typo(key, names()) {
+            warn(c, RouteWarning::unknown(key, names()));
         }
         return Ok(());
     };
@@ -142,6 +142,10 @@ pub(super) fn read(
         warn(c, unused_by(definition, strategy));
     }
     definition.apply(c, value)
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|definition| definition.name)
 }
 
 fn warn(c: &mut RouteConfig, warning: RouteWarning) {

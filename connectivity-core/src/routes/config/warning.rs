@@ -5,7 +5,6 @@ use std::fmt;
 #[cfg(feature = "sqlite")]
 use super::super::error::RouteError;
 use super::super::error::printable;
-use super::keys::KEYS;
 use crate::name::shown;
 
 /// Warning about one key of a row's config. The route works, and `inspect` shows the warning.
@@ -24,8 +23,9 @@ impl RouteWarning {
         Self { key: shown(key), text: printable(text), unknown: false }
     }
 
-    pub(super) fn unknown(key: &str) -> Self {
-        let text = match nearest(key) {
+    /// Creates the warning about a key that is not among the known ones.
+    pub(super) fn unknown(key: &str, known: impl Iterator<Item = &'static str>) -> Self {
+        let text = match nearest(key, known) {
             Some((suggestion, _)) => format!("unknown key, ignored; did you mean `{suggestion}`?"),
             None => "unknown key, ignored".to_owned(),
         };
@@ -53,17 +53,16 @@ impl fmt::Display for RouteWarning {
     }
 }
 
-/// Returns whether a key that a user's own transport may define looks like a typo of a built-in
-/// key.
-pub(super) fn is_likely_typo(key: &str) -> bool {
-    nearest(key).is_some_and(|(_, similarity)| similarity > 0.93)
+/// Returns whether a key that a user's own transport may define looks like a typo of a known key.
+pub(super) fn is_likely_typo(key: &str, known: impl Iterator<Item = &'static str>) -> bool {
+    nearest(key, known).is_some_and(|(_, similarity)| similarity > 0.93)
 }
 
-fn nearest(key: &str) -> Option<(&'static str, f64)> {
+fn nearest(key: &str, known: impl Iterator<Item = &'static str>) -> Option<(&'static str, f64)> {
     // Shorten the key first: the comparison takes quadratic time, and a key may be 1 MiB long.
     let key = shown(key);
-    KEYS.iter()
-        .map(|definition| (definition.name, strsim::jaro_winkler(&key, definition.name)))
+    known
+        .map(|name| (name, strsim::jaro_winkler(&key, name)))
         .max_by(|a, b| a.1.total_cmp(&b.1))
         .filter(|(_, similarity)| *similarity > 0.8)
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -16,6 +17,9 @@ pub(super) struct Handle {
     pub(super) stamp: Stamp,
     mode: Mode,
 }
+
+/// Slot for the connection of a watcher, so that a connection can be closed from outside.
+pub(super) type HandleSlot = Arc<Mutex<Option<Handle>>>;
 
 impl Handle {
     pub(super) fn open(path: &Path, mode: Mode) -> Result<Self, SourceError> {

@@ -11,12 +11,11 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use super::connection::{self, BUSY_TIMEOUT, Mode, READ_LIMIT, file_error, is_busy, sqlite_error};
 use super::file;
-use super::handle::Handle;
+use super::handle::{Handle, HandleSlot};
 use super::lineage::Lineage;
 use super::notes::Notes;
 use super::rows;
 use super::schema::{self, Found};
-use super::stores::HandleSlot;
 use crate::name::Name;
 use crate::routes::source::{Added, Snapshot, SourceError};
 use crate::routes::strategy::Strategy;

@@ -10,9 +10,6 @@ use super::file::{FileId, Stamp};
 use super::handle::Handle;
 use super::store::{Store, lock};
 
-/// Slot for the connection of a watcher.
-pub(super) type HandleSlot = Arc<Mutex<Option<Handle>>>;
-
 static OPEN: Mutex<Vec<Weak<Store>>> = Mutex::new(Vec::new());
 
 /// Registers a store and shares it.

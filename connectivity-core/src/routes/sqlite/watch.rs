@@ -17,7 +17,7 @@ use rusqlite::Connection;
 
 use super::connection::{data_version, file_error, sqlite_error};
 use super::file::{FileId, Sidecars};
-use super::handle::Handle;
+use super::handle::{Handle, HandleSlot};
 use super::store::{Store, lock};
 use super::stores;
 use crate::routes::source::{ChangeFn, SourceError, WatchGuard};
@@ -138,7 +138,7 @@ impl Watcher {
 /// Connection that only checks for commits. Its slot is empty after a failure, or after this
 /// process closed all connections to the file.
 struct Probe {
-    handle: stores::HandleSlot,
+    handle: HandleSlot,
     version: i64,
     sidecars: Sidecars,
 }
