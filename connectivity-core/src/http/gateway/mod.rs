@@ -4,6 +4,7 @@ mod auth;
 mod body;
 mod request;
 mod response;
+mod settings;
 mod unsent;
 
 use std::fmt;
@@ -17,22 +18,18 @@ use crate::context::Peer;
 use crate::transport::Inbound;
 use crate::transport::io::Workplace;
 
+#[cfg(feature = "mcp")]
 pub(crate) use self::auth::Authenticator;
 #[cfg(feature = "mcp")]
 pub(crate) use self::body::BodyLimits;
 #[cfg(feature = "mcp")]
 pub(crate) use self::request::read_body;
 pub(crate) use self::response::ErrorResponse;
+#[cfg(feature = "mcp")]
+pub(crate) use self::settings::BODY_TIMEOUT;
 pub(crate) use self::unsent::{Counted, OfOrigin, Room, UNREAD, UnsentAnswers};
 
-/// The default limit of a request body, in bytes.
-const MAX_BODY: usize = 16 << 20;
-
-/// The default time in which a body must arrive.
-pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The default limit of the time that a call may ask for.
-const MAX_TIMEOUT: Duration = Duration::from_secs(300);
+use settings::Settings;
 
 /// Serves the exposed services of a router over HTTP: mount it in an axum application of your own,
 /// or let [`Server::builder`](crate::Server::builder) serve it.
@@ -59,52 +56,28 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 /// the implementation inherits it: its metadata overrides that of the request's header, and its
 /// deadline is kept.
 #[derive(Clone)]
-pub struct Gateway(Arc<Inner>);
-
-struct Inner {
-    inbound: Inbound,
-    authenticator: Authenticator,
-    max_body: usize,
-    body_timeout: Duration,
-    max_timeout: Duration,
-    /// Where implementations run.
-    work: Workplace,
-}
+pub struct Gateway(Arc<Settings>);
 
 impl Gateway {
     /// Creates a gateway that serves every client that reaches it, except browsers.
     #[must_use]
     pub fn new(inbound: Inbound) -> Self {
-        let authenticator = Authenticator::default();
-        Self(Arc::new(Inner {
-            inbound,
-            authenticator,
-            max_body: MAX_BODY,
-            body_timeout: BODY_TIMEOUT,
-            max_timeout: MAX_TIMEOUT,
-            work: Workplace::default(),
-        }))
+        Self(Arc::new(Settings::new(inbound)))
     }
 
-    fn with(self, change: impl FnOnce(&mut Inner)) -> Self {
-        let Inner { inbound, authenticator, max_body, body_timeout, max_timeout, work } = &*self.0;
-        let mut inner = Inner {
-            inbound: inbound.clone(),
-            authenticator: authenticator.clone(),
-            max_body: *max_body,
-            body_timeout: *body_timeout,
-            max_timeout: *max_timeout,
-            work: work.clone(),
-        };
-        change(&mut inner);
-        Self(Arc::new(inner))
+    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::clone(&self.0);
+        change(&mut settings);
+        Self(Arc::new(settings))
     }
 
     /// Serves only requests with `Authorization: Bearer TOKEN`, for one of the tokens added this
     /// way. The implementation sees `name` as the [`peer`](crate::context::Context::peer).
     #[must_use]
     pub fn bearer(self, name: impl Into<String>, token: impl Into<String>) -> Self {
-        self.with(|inner| inner.authenticator.add_bearer(Peer::new("bearer", name), token.into()))
+        self.with(|settings| {
+            settings.authenticator.add_bearer(Peer::new("bearer", name), token.into())
+        })
     }
 
     /// Serves requests that a browser sends from a page of this origin, such as
@@ -112,27 +85,27 @@ impl Gateway {
     /// that no web page can call a gateway that its visitor's browser happens to reach.
     #[must_use]
     pub fn allow_origin(self, origin: impl Into<String>) -> Self {
-        self.with(|inner| inner.authenticator.add_origin(origin.into()))
+        self.with(|settings| settings.authenticator.add_origin(origin.into()))
     }
 
     /// Limits the body of a request; the default is 16 MiB. A longer body gets a 413 response
     /// before the implementation runs.
     #[must_use]
     pub fn max_body_bytes(self, limit: usize) -> Self {
-        self.with(|inner| inner.max_body = limit)
+        self.with(|settings| settings.max_body = limit)
     }
 
     /// Limits the time in which a body must arrive; the default is 30 s. A slower body gets a 408
     /// response.
     #[must_use]
     pub fn body_timeout(self, limit: Duration) -> Self {
-        self.with(|inner| inner.body_timeout = limit)
+        self.with(|settings| settings.body_timeout = limit)
     }
 
     /// Limits the time that a call has, whatever its client asks for; the default is 5 minutes.
     #[must_use]
     pub fn max_timeout(self, limit: Duration) -> Self {
-        self.with(|inner| inner.max_timeout = limit)
+        self.with(|settings| settings.max_timeout = limit)
     }
 
     /// Returns an axum router that can be mounted anywhere: the path after the mount point is the
@@ -143,7 +116,7 @@ impl Gateway {
 
     /// Returns a gateway for requests that arrive on an IO thread.
     pub(crate) fn with_workplace(self, work: Workplace) -> Self {
-        self.with(|inner| inner.work = work)
+        self.with(|settings| settings.work = work)
     }
 
     #[cfg(feature = "mcp")]

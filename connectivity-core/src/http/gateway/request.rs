@@ -7,9 +7,9 @@ use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use bytes::Bytes;
 
-use super::Inner;
 use super::body::{self, BodyError, BodyLimits};
 use super::response::{self, ErrorResponse};
+use super::settings::Settings;
 use super::unsent::{Room, UNREAD};
 use crate::call::{Call, MethodDesc};
 use crate::codec::Codec;
@@ -36,7 +36,7 @@ pub(super) struct GatewayRequest {
 
 impl GatewayRequest {
     /// Runs the call and returns the response.
-    pub(super) async fn run(self, gateway: &Inner) -> Response {
+    pub(super) async fn run(self, gateway: &Settings) -> Response {
         let (name, inbound) = (self.call.name().to_owned(), gateway.inbound.clone());
         let (called, body_len) = (name.clone(), self.body_len);
         let response = gateway
@@ -75,7 +75,7 @@ impl GatewayRequest {
 
 /// Parses a request. Everything that does not need the body is checked before the body is read.
 pub(super) async fn read(
-    gateway: &Inner,
+    gateway: &Settings,
     head: &Parts,
     body: Body,
 ) -> Result<GatewayRequest, ErrorResponse> {
@@ -154,7 +154,11 @@ fn codec(headers: &HeaderMap) -> Option<Codec> {
 
 /// Builds the context of the call. An invalid `connectivity-*` header is an error and not replaced
 /// by a default. What the application around the gateway has set overrides the headers.
-fn context_of(gateway: &Inner, head: &Parts, peer: Option<Peer>) -> Result<Context, &'static str> {
+fn context_of(
+    gateway: &Settings,
+    head: &Parts,
+    peer: Option<Peer>,
+) -> Result<Context, &'static str> {
     let (mut context, outer) = (Context::new(), context::current());
     if let Some(value) = head.headers.get(headers::META) {
         context = headers::read_meta(value, context)
