@@ -1,4 +1,6 @@
 //! serde's access traits during a walk: elements, entries, fields and variants.
+//!
+//! `tracer` and this module use each other: serde's visitors call back into the deserializer.
 
 use serde::de::{DeserializeSeed, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
 

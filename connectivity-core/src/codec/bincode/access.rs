@@ -1,4 +1,6 @@
 //! serde's access traits over the decoder: elements, entries and variants.
+//!
+//! `decoder` and this module use each other: serde's visitors call back into the deserializer.
 
 use std::marker::PhantomData;
 
