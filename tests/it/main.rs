@@ -34,6 +34,7 @@ mod reentry;
 mod registering;
 mod reload;
 mod repetition;
+mod rooms;
 mod secrets;
 mod sizes;
 mod strategies;
