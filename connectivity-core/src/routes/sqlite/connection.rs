@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::limits::Limit;
@@ -123,9 +124,7 @@ fn immutable_uri(path: &Path) -> String {
 /// Enables the write-ahead log. Without it a writer would block every reader, including the
 /// watcher.
 pub(super) fn use_wal(path: &Path, connection: &Connection) -> Result<(), SourceError> {
-    let mode: Result<String, _> =
-        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
-    match mode {
+    match journal_mode_wal(connection) {
         Ok(mode) if mode == "wal" => Ok(()),
         Ok(mode) => Err(file_error(
             path,
@@ -136,6 +135,23 @@ pub(super) fn use_wal(path: &Path, connection: &Connection) -> Result<(), Source
         Err(e) => Err(sqlite_error(path, "the write-ahead log cannot be turned on", &e)),
     }
 }
+
+/// Sets the journal mode and returns the mode that is in force. SQLite does not wait for a lock that
+/// another connection may be waiting to exchange for the same one, as where several processes create
+/// one file; so this tries again.
+fn journal_mode_wal(connection: &Connection) -> rusqlite::Result<String> {
+    let start = Instant::now();
+    loop {
+        let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
+        match mode {
+            Err(e) if is_busy(&e) && start.elapsed() < BUSY_TIMEOUT => thread::sleep(WAL_RETRY),
+            mode => return mode,
+        }
+    }
+}
+
+/// Pause between two attempts to enable the write-ahead log.
+const WAL_RETRY: Duration = Duration::from_millis(5);
 
 const NO_WAL: &str = "put the file on a local, writable file system";
 
