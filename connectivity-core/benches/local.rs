@@ -24,7 +24,7 @@ use divan::Bencher;
 use tower::ServiceBuilder;
 use tower_layer::layer_fn;
 
-use prices::{Prices, direct, local, poll_once};
+use prices::{Prices, direct, local, poll_once, rates};
 
 #[divan::bench]
 fn direct_dyn(bencher: Bencher<'_, '_>) {
@@ -80,22 +80,34 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn compare() {
-    let (shop, (_router, client)) = (direct(), local("{}"));
-    let direct = || poll_once(shop.quote(black_box("sku-17"), black_box(3)));
-    let local = || poll_once(client.quote(black_box("sku-17"), black_box(3)));
+/// Compares two calls in alternating rounds.
+fn compare(
+    label: &str,
+    direct: impl Fn() -> Result<i64, Error>,
+    local: impl Fn() -> Result<i64, Error>,
+) {
     let rounds: Vec<_> = (0..31).map(|_| (time(&direct), time(&local))).collect();
     let ratio = median(rounds.iter().map(|(direct, local)| local / direct).collect());
     let (direct, local) = (
         median(rounds.iter().map(|r| r.0).collect()),
         median(rounds.iter().map(|r| r.1).collect()),
     );
-    println!(
-        "\nlocal call / direct Arc<dyn> call: {ratio:.2} (median of 31 rounds in turns; {local:?} / {direct:?})"
-    );
+    println!("{label}: {ratio:.2} (median of 31 rounds in turns; {local:?} / {direct:?})");
 }
 
 fn main() {
     divan::main();
-    compare();
+    println!();
+    let (shop, (_router, client)) = (direct(), local("{}"));
+    compare(
+        "local call / direct Arc<dyn> call",
+        || poll_once(shop.quote(black_box("sku-17"), black_box(3))),
+        || poll_once(client.quote(black_box("sku-17"), black_box(3))),
+    );
+    let (shop, client) = rates();
+    compare(
+        "the same under #[async_trait], the client in an Arc<dyn> too",
+        || poll_once(shop.rate(black_box("sku-17"), black_box(3))),
+        || poll_once(client.rate(black_box("sku-17"), black_box(3))),
+    );
 }

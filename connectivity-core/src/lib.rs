@@ -193,7 +193,7 @@ macro_rules! register {
             let router = &$router;
             let registered = ::core::result::Result::Ok::<(), $crate::RegisterError>(());
             $(let registered = match registered {
-                ::core::result::Result::Ok(()) => router.register(<_ as $service>::__into_service($implementation)),
+                ::core::result::Result::Ok(()) => router.register($service($implementation)),
                 failed => failed,
             };)+
             registered

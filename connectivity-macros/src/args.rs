@@ -1,4 +1,4 @@
-//! Arguments of the attribute: `#[service(name = "...", crate = path)]`.
+//! Arguments of the attribute: `#[service(name = "...", dyn = Name, crate = path)]`.
 
 use proc_macro2::{Ident, TokenStream};
 use syn::ext::IdentExt;
@@ -12,6 +12,8 @@ use crate::names;
 pub(crate) struct ServiceArgs {
     /// The name on the wire; if there is none, the trait's name in snake case.
     pub(crate) name: Option<LitStr>,
+    /// The name of the object-safe form; if there is none, the form has a hidden name.
+    pub(crate) dynamic: Option<Ident>,
     /// Path of `connectivity-core` in generated code.
     pub(crate) krate: Path,
 }
@@ -26,16 +28,18 @@ impl ServiceArgs {
         }
         Self {
             name: found.name,
+            dynamic: found.dynamic,
             krate: found.krate.unwrap_or_else(|| parse_quote!(::connectivity_core)),
         }
     }
 }
 
-const EXPECTED: &str = "`#[service]` takes `name = \"...\"` and `crate = path`";
+const EXPECTED: &str = "`#[service]` takes `name = \"...\"`, `dyn = Name` and `crate = path`";
 
 #[derive(Default)]
 struct Found {
     name: Option<LitStr>,
+    dynamic: Option<Ident>,
     krate: Option<Path>,
 }
 
@@ -52,6 +56,10 @@ impl Found {
                         diagnostics.on(&name, message);
                     }
                     set_once(&mut self.name, name, &key, diagnostics);
+                }
+                "dyn" => {
+                    let name = value(input, &key, "dyn = DynBilling")?;
+                    set_once(&mut self.dynamic, name, &key, diagnostics);
                 }
                 "crate" => {
                     let path = value_with(

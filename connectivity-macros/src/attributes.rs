@@ -12,6 +12,11 @@ use crate::model::{Noop, Promises};
 /// Helper attributes of `#[service]`.
 const HELPERS: [&str; 4] = ["idempotent", "readonly", "no_cancel", "noop"];
 
+/// Returns whether an attribute is `#[async_trait]`, under any path.
+pub(crate) fn is_async_trait(attr: &Attribute) -> bool {
+    attr.path().segments.last().is_some_and(|segment| segment.ident == "async_trait")
+}
+
 pub(crate) fn is_helper(attr: &Attribute) -> bool {
     HELPERS.iter().any(|helper| attr.path().is_ident(helper))
 }

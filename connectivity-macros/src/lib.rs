@@ -46,8 +46,12 @@ fn expand_service(args: TokenStream, item: &TokenStream) -> TokenStream {
             return expand::unreadable(item, diagnostics);
         }
     };
+    if validate::is_expanded_by_async_trait(&source) {
+        diagnostics.on(&source.ident, validate::ASYNC_TRAIT_ABOVE);
+        return expand::untouched(item, &source, &args, diagnostics);
+    }
     match validate::service(&source, &args, &mut diagnostics) {
         Some(service) if diagnostics.is_empty() => expand::service(&source, &service),
-        _ => expand::rejected(source, diagnostics),
+        _ => expand::rejected(source, &args, diagnostics),
     }
 }

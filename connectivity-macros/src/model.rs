@@ -15,7 +15,19 @@ pub(crate) struct Service {
     pub(crate) vis: Visibility,
     pub(crate) trait_name: Ident,
     pub(crate) names: Names,
+    pub(crate) form: Form,
+    /// Whether the user has named the object-safe form.
+    pub(crate) has_named_object: bool,
     pub(crate) methods: Vec<Method>,
+}
+
+/// How the trait becomes a trait object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `async fn` is desugared here, and a second, object-safe trait is generated.
+    Plain,
+    /// `#[async_trait]` stands below `#[service]`: the trait is object-safe itself.
+    AsyncTrait,
 }
 
 pub(crate) struct Method {

@@ -10,7 +10,7 @@ pub(crate) const MAX_NAME_LEN: usize = 63;
 
 /// Public items that are generated for a trait.
 pub(crate) struct Names {
-    /// `DynBilling`, the object-safe form.
+    /// The object-safe form: the name that the user chose, else the hidden `__DynBilling`.
     pub(crate) dynamic: Ident,
     /// `BillingClient`.
     pub(crate) client: Ident,
@@ -19,11 +19,12 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn of(trait_name: &Ident) -> Self {
+    pub(crate) fn of(trait_name: &Ident, dynamic: Option<&Ident>) -> Self {
         let base = trait_name.unraw();
         let span = public_span(trait_name);
+        let hidden = || format_ident!("__Dyn{base}", span = span);
         Self {
-            dynamic: format_ident!("Dyn{base}", span = span),
+            dynamic: dynamic.map_or_else(hidden, public_ident),
             client: format_ident!("{base}Client", span = span),
             service: format_ident!("{base}Service", span = span),
         }

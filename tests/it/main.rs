@@ -7,6 +7,7 @@
 )]
 
 mod admin;
+mod async_traits;
 mod bounds;
 mod calls;
 mod causes;

@@ -25,7 +25,7 @@ pub enum BillingError {
     Connectivity(#[from] Error),
 }
 
-#[service]
+#[service(dyn = DynBilling)]
 pub trait Billing {
     /// Charges an order.
     async fn charge(&self, order: &str, cents: u64) -> Result<Receipt, BillingError>;

@@ -1,4 +1,4 @@
-//! The service of the benches of local calls, and how they call it.
+//! The services of the benches of local calls, and how they are called.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -6,14 +6,29 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use async_trait::async_trait;
 use connectivity_core::{Error, MemoryRoutes, Router, register, service};
 
-#[service]
+#[service(dyn = DynPrices)]
 pub trait Prices {
     async fn quote(&self, sku: &str, pieces: u32) -> Result<i64, Error>;
 }
 
+/// The same contract under `#[async_trait]`.
+#[service]
+#[async_trait]
+pub trait Rates: Send + Sync {
+    async fn rate(&self, sku: &str, pieces: u32) -> Result<i64, Error>;
+}
+
 pub struct Shop;
+
+#[async_trait]
+impl Rates for Shop {
+    async fn rate(&self, sku: &str, pieces: u32) -> Result<i64, Error> {
+        Ok(sku.len() as i64 * i64::from(pieces))
+    }
+}
 
 impl Prices for Shop {
     async fn quote(&self, sku: &str, pieces: u32) -> Result<i64, Error> {
@@ -42,4 +57,11 @@ pub fn local(config: &str) -> (Router, PricesClient) {
     register!(router, Prices => Shop).unwrap();
     let client = PricesClient::new(&router);
     (router, client)
+}
+
+/// Returns an implementation of [`Rates`], and a client of it, as a consumer holds them.
+pub fn rates() -> (Arc<dyn Rates>, Arc<dyn Rates>) {
+    let router = Router::builder().source(MemoryRoutes::new()).build().unwrap();
+    register!(router, Rates => Shop).unwrap();
+    (black_box(Arc::new(Shop)), black_box(Arc::new(RatesClient::new(&router))))
 }

@@ -3,11 +3,11 @@
 use proc_macro2::TokenStream;
 
 use crate::expand::{dynamic, hygienic, method, signature};
-use crate::model::{Method, Service};
+use crate::model::{Form, Method, Service};
 
 pub(super) fn definition(service: &Service) -> TokenStream {
     let Service { krate, vis, trait_name, cfgs, name, .. } = service;
-    let (client, dynamic) = (&service.names.client, &service.names.dynamic);
+    let (client, object) = (&service.names.client, dynamic::object(service));
     let docs = format!(
         "Calls the service `{name}` wherever its route says it is.\n\n\
          Cheap to clone. It implements [`{trait_name}`], as an implementation of the service does, and has the same \
@@ -18,7 +18,7 @@ pub(super) fn definition(service: &Service) -> TokenStream {
         #(#cfgs)*
         #[derive(::core::clone::Clone, ::core::fmt::Debug)]
         #vis struct #client {
-            handle: #krate::__private::Handle<dyn #dynamic>,
+            handle: #krate::__private::Handle<#object>,
         }
     }
 }
@@ -42,8 +42,8 @@ pub(super) fn impls(service: &Service) -> TokenStream {
 }
 
 fn constructors(service: &Service) -> TokenStream {
-    let Service { krate, vis, trait_name, name, .. } = service;
-    let server = &service.names.service;
+    let Service { krate, vis, name, .. } = service;
+    let (server, implementation) = (&service.names.service, dynamic::implementation(service));
     let new_docs = format!("A client whose calls go where `router` says `{name}` is.");
     let direct_docs = "A client that calls `implementation` and nothing else: no router, no routes. Made for tests.";
     let timeout_docs = "The same client, whose calls fail with a timeout after `limit`.";
@@ -54,7 +54,7 @@ fn constructors(service: &Service) -> TokenStream {
         }
 
         #[doc = #direct_docs]
-        #vis fn direct(implementation: impl #trait_name) -> Self {
+        #vis fn direct(implementation: #implementation) -> Self {
             Self { handle: #krate::__private::Handle::direct(#server::new(implementation)) }
         }
 
@@ -70,6 +70,9 @@ fn constructors(service: &Service) -> TokenStream {
 /// deprecated method the body is repeated: a call would be a use of a deprecated method, which
 /// generated code cannot allow where an application forbids that lint.
 fn forwarding_method(service: &Service, method: &Method) -> TokenStream {
+    if service.form == Form::AsyncTrait {
+        return boxed_method(service, method);
+    }
     if !method.is_deprecated() {
         let (ident, args) = (&method.ident, signature::arg_names(method));
         return dynamic::forwarding_method(method, &hygienic!(Self::#ident(self #(, #args)*)));
@@ -77,6 +80,28 @@ fn forwarding_method(service: &Service, method: &Method) -> TokenStream {
     let (cfgs, signature, body) =
         (&method.cfgs, signature::async_fn(method), body(service, method));
     hygienic!(#(#cfgs)* #signature { #body })
+}
+
+/// Generates a method of a trait under `#[async_trait]`. It returns the box of the implementation
+/// itself on the fast path: through the client's own method there would be a second box.
+fn boxed_method(service: &Service, method: &Method) -> TokenStream {
+    let (cfgs, signature) = (&method.cfgs, signature::boxed_fn(method));
+    let (krate, marker) = (&service.krate, method::marker(method));
+    let names: Vec<_> = signature::arg_names(method).collect();
+    let call = dynamic::call(service, method, &hygienic!(service), names.iter());
+    hygienic! {
+        #(#cfgs)*
+        #signature {
+            match self.handle.fast::<#marker>() {
+                ::core::option::Option::Some(service) => #call,
+                ::core::option::Option::None => {
+                    let answer: #krate::__private::CallFuture<'_, #marker> =
+                        self.handle.slow::<#marker>((#(#names,)*));
+                    ::std::boxed::Box::pin(answer)
+                }
+            }
+        }
+    }
 }
 
 fn inherent_method(service: &Service, method: &Method) -> TokenStream {
@@ -100,13 +125,13 @@ fn inherent_method(service: &Service, method: &Method) -> TokenStream {
 /// Generates the body of a client method. Both paths share one await: two would enlarge the future,
 /// and with it every call.
 fn body(service: &Service, method: &Method) -> TokenStream {
-    let (krate, dynamic) = (&service.krate, &service.names.dynamic);
-    let (marker, dyn_method) = (method::marker(method), dynamic::dyn_method_name(method));
+    let (krate, marker) = (&service.krate, method::marker(method));
     let names: Vec<_> = signature::arg_names(method).collect();
+    let call = dynamic::call(service, method, &hygienic!(service), names.iter());
     hygienic! {
         let answer: #krate::__private::CallFuture<'_, #marker> = match self.handle.fast::<#marker>() {
             ::core::option::Option::Some(service) => {
-                #krate::__private::CallFuture::Fast(#dynamic::#dyn_method(service #(, #names)*))
+                #krate::__private::CallFuture::Fast(#call)
             }
             ::core::option::Option::None => self.handle.slow::<#marker>((#(#names,)*)),
         };

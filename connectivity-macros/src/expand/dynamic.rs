@@ -1,22 +1,69 @@
 //! Generates the object-safe form of the trait, and the impls that connect the two.
+//!
+//! A trait under `#[async_trait]` is its own object-safe form, so nothing is generated for it.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::format_ident;
+use quote::{ToTokens, format_ident};
 use syn::ext::IdentExt;
 
 use crate::expand::{hygienic, signature};
-use crate::model::{Method, Service};
+use crate::model::{Form, Method, Service};
+
+/// Returns the type of the trait object: `dyn DynBilling`, or `dyn Billing + Send + Sync`.
+pub(super) fn object(service: &Service) -> TokenStream {
+    let (dynamic, trait_name) = (&service.names.dynamic, &service.trait_name);
+    match service.form {
+        Form::Plain => hygienic!(dyn #dynamic),
+        Form::AsyncTrait => {
+            hygienic!(dyn #trait_name + ::core::marker::Send + ::core::marker::Sync)
+        }
+    }
+}
+
+/// Returns the bounds of an implementation, in argument position.
+pub(super) fn implementation(service: &Service) -> TokenStream {
+    let trait_name = &service.trait_name;
+    match service.form {
+        Form::Plain => hygienic!(impl #trait_name),
+        Form::AsyncTrait => {
+            hygienic!(impl #trait_name + ::core::marker::Send + ::core::marker::Sync + 'static)
+        }
+    }
+}
+
+/// Generates a call of a method through the trait object. Its value is a boxed future.
+pub(super) fn call(
+    service: &Service,
+    method: &Method,
+    object: &TokenStream,
+    args: impl Iterator<Item = impl ToTokens>,
+) -> TokenStream {
+    match service.form {
+        Form::Plain => {
+            let (dynamic, dyn_method) = (&service.names.dynamic, dyn_method_name(method));
+            hygienic!(#dynamic::#dyn_method(#object #(, #args)*))
+        }
+        Form::AsyncTrait => {
+            let (trait_name, ident) = (&service.trait_name, &method.ident);
+            hygienic!(#trait_name::#ident(#object #(, #args)*))
+        }
+    }
+}
 
 /// Returns the name of a method in the object-safe form. Equal names would make calls ambiguous
 /// where both traits are in scope.
-pub(super) fn dyn_method_name(method: &Method) -> Ident {
+fn dyn_method_name(method: &Method) -> Ident {
     format_ident!("__dyn_{}", method.ident.unraw(), span = proc_macro2::Span::mixed_site())
 }
 
 /// Generates `trait DynBilling`.
 pub(super) fn definition(service: &Service) -> TokenStream {
+    if service.form == Form::AsyncTrait {
+        return TokenStream::new();
+    }
     let Service { vis, trait_name, cfgs, .. } = service;
     let dynamic = &service.names.dynamic;
+    let hidden = (!service.has_named_object).then(|| hygienic!(#[doc(hidden)]));
     let docs = format!(
         "Object-safe form of [`{trait_name}`]: hold it as `Arc<dyn {dynamic}>`, which implements [`{trait_name}`] itself."
     );
@@ -27,6 +74,7 @@ pub(super) fn definition(service: &Service) -> TokenStream {
     });
     hygienic! {
         #[doc = #docs]
+        #hidden
         #(#cfgs)*
         #[allow(clippy::all)]
         #vis trait #dynamic: ::core::marker::Send + ::core::marker::Sync + 'static {
@@ -61,6 +109,9 @@ fn dyn_signature(service: &Service, method: &Method) -> TokenStream {
 /// The type parameter is `__T`: type parameters are not hygienic, and the user may have a type
 /// called `T`.
 pub(super) fn impls(service: &Service) -> TokenStream {
+    if service.form == Form::AsyncTrait {
+        return TokenStream::new();
+    }
     let trait_name = &service.trait_name;
     let dynamic = &service.names.dynamic;
     let boxing = service.methods.iter().map(|method| boxing_method(service, method));

@@ -15,7 +15,7 @@ mod type_span;
 use proc_macro2::TokenStream;
 use quote::quote;
 
-pub(crate) use self::rejected::{rejected, unreadable};
+pub(crate) use self::rejected::{rejected, unreadable, untouched};
 use crate::model::Service;
 use crate::parse::ServiceTrait;
 
@@ -30,10 +30,11 @@ use hygienic;
 
 /// Returns the expansion of a service that passed all checks.
 pub(crate) fn service(source: &ServiceTrait, service: &Service) -> TokenStream {
-    let trait_def = trait_def::expand(source, &service.names);
+    let trait_def = trait_def::expand(source);
     let dynamic = dynamic::definition(service);
     let client = client::definition(service);
     let server = server::definition(service);
+    let constructor = server::constructor(service);
     let cfgs = &service.cfgs;
     let impls = [
         method::expand(service),
@@ -46,6 +47,7 @@ pub(crate) fn service(source: &ServiceTrait, service: &Service) -> TokenStream {
         #dynamic
         #client
         #server
+        #constructor
         #(#cfgs)*
         #[allow(clippy::all, clippy::same_name_method)]
         const _: () = {

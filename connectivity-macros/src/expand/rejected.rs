@@ -7,28 +7,51 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::{FnArg, GenericParam, Signature, Type, parse_quote};
 
+use crate::args::ServiceArgs;
 use crate::attributes;
 use crate::diag::Diagnostics;
 use crate::expand::{hygienic, trait_def};
-use crate::names::Names;
+use crate::names::{self, Names};
 use crate::parse::{self, Item, ParsedMethod, ServiceTrait};
 
 /// Returns the trait, placeholders for the generated items, and the errors.
+pub(crate) fn rejected(
+    mut source: ServiceTrait,
+    args: &ServiceArgs,
+    diagnostics: Diagnostics,
+) -> TokenStream {
+    remove_reported(&mut source);
+    let (trait_def, placeholders) =
+        (trait_def::expand(&source), placeholders(&source, args, diagnostics));
+    quote!(#trait_def #placeholders)
+}
+
+/// Returns the trait as it was written, placeholders for the generated items, and the errors.
+pub(crate) fn untouched(
+    item: &TokenStream,
+    source: &ServiceTrait,
+    args: &ServiceArgs,
+    diagnostics: Diagnostics,
+) -> TokenStream {
+    let placeholders = placeholders(source, args, diagnostics);
+    quote!(#item #placeholders)
+}
+
+/// Returns placeholders for the generated items, and the errors.
 ///
 /// The first error is inside a type. The compiler treats that type as invalid already, and reports
 /// nothing about uses of the client and the service.
-pub(crate) fn rejected(mut source: ServiceTrait, diagnostics: Diagnostics) -> TokenStream {
-    let names = Names::of(&source.ident);
-    let Names { dynamic, client, service } = &names;
-    remove_reported(&mut source);
-    let trait_def = trait_def::expand(&source, &names);
-    let vis = &source.vis;
+fn placeholders(
+    source: &ServiceTrait,
+    args: &ServiceArgs,
+    diagnostics: Diagnostics,
+) -> TokenStream {
+    let Names { dynamic, client, service } = Names::of(&source.ident, args.dynamic.as_ref());
+    let (vis, constructor) = (&source.vis, names::public_ident(&source.ident));
     let cfgs = attributes::cfgs(&source.attrs);
     let mut errors = diagnostics.into_compile_errors();
     let first = errors.next();
     hygienic! {
-        #trait_def
-
         #(#cfgs)*
         #vis trait #dynamic: ::core::marker::Send + ::core::marker::Sync + 'static {}
 
@@ -37,6 +60,12 @@ pub(crate) fn rejected(mut source: ServiceTrait, diagnostics: Diagnostics) -> To
 
         #(#cfgs)*
         #vis type #service = #client;
+
+        #(#cfgs)*
+        #[doc(hidden)]
+        #vis fn #constructor<__T>(_: __T) -> #service {
+            ::core::unimplemented!()
+        }
 
         #(#errors)*
     }

@@ -4,10 +4,11 @@ use proc_macro2::TokenStream;
 
 use crate::expand::{dynamic, hygienic, method};
 use crate::model::{Method, Service};
+use crate::names;
 
 pub(super) fn definition(service: &Service) -> TokenStream {
     let Service { krate, vis, trait_name, cfgs, .. } = service;
-    let (server, dynamic) = (&service.names.service, &service.names.dynamic);
+    let (server, object) = (&service.names.service, dynamic::object(service));
     let docs = format!(
         "An implementation of [`{trait_name}`], ready to register: `router.register({server}::new(implementation))`."
     );
@@ -16,7 +17,22 @@ pub(super) fn definition(service: &Service) -> TokenStream {
         #(#cfgs)*
         #[derive(::core::clone::Clone)]
         #vis struct #server {
-            implementation: #krate::__private::Arc<dyn #dynamic>,
+            implementation: #krate::__private::Arc<#object>,
+        }
+    }
+}
+
+/// Generates the function `Billing(implementation)`, which `register!` calls: it has the name and
+/// the path of the trait, in the namespace of values.
+pub(super) fn constructor(service: &Service) -> TokenStream {
+    let Service { vis, trait_name, cfgs, .. } = service;
+    let (server, implementation) = (&service.names.service, dynamic::implementation(service));
+    let name = names::public_ident(trait_name);
+    hygienic! {
+        #(#cfgs)*
+        #[doc(hidden)]
+        #vis fn #name(implementation: #implementation) -> #server {
+            #server::new(implementation)
         }
     }
 }
@@ -47,14 +63,20 @@ fn description(service: &Service) -> TokenStream {
 }
 
 fn inherent(service: &Service) -> TokenStream {
-    let Service { krate, vis, trait_name, .. } = service;
+    let Service { krate, vis, .. } = service;
     let server = &service.names.service;
+    let (object, implementation) = (dynamic::object(service), dynamic::implementation(service));
     let name = server.to_string();
     hygienic! {
         impl #server {
             #[doc = "Takes an implementation of the service."]
-            #vis fn new(implementation: impl #trait_name) -> Self {
+            #vis fn new(implementation: #implementation) -> Self {
                 Self { implementation: #krate::__private::Arc::new(implementation) }
+            }
+
+            #[doc = "Takes an implementation of the service that the application shares."]
+            #vis fn from_arc(implementation: #krate::__private::Arc<#object>) -> Self {
+                Self { implementation }
             }
         }
 
@@ -96,9 +118,7 @@ fn dispatch(service: &Service) -> TokenStream {
 
 fn dispatch_arm(service: &Service, method: &Method) -> TokenStream {
     let krate = &service.krate;
-    let dynamic = &service.names.dynamic;
-    let (cfgs, index) = (&method.cfgs, method.index);
-    let (marker, dyn_method) = (method::marker(method), dynamic::dyn_method_name(method));
+    let (cfgs, index, marker) = (&method.cfgs, method.index, method::marker(method));
     let bound = method.args.iter().map(|argument| &argument.ident);
     let passed = method.args.iter().map(|argument| {
         let ident = &argument.ident;
@@ -107,20 +127,21 @@ fn dispatch_arm(service: &Service, method: &Method) -> TokenStream {
             None => hygienic!(#ident),
         }
     });
+    let call = dynamic::call(service, method, &hygienic!(&*service), passed);
     hygienic! {
         #(#cfgs)*
         #index => #krate::__private::serve::<#marker, _>(call, move |(#(#bound,)*)| async move {
-            #dynamic::#dyn_method(&*service #(, #passed)*).await
+            #call.await
         }),
     }
 }
 
 fn registrable(service: &Service) -> TokenStream {
     let krate = &service.krate;
-    let (server, dynamic) = (&service.names.service, &service.names.dynamic);
+    let (server, object) = (&service.names.service, dynamic::object(service));
     hygienic! {
         impl #krate::__private::Registrable for #server {
-            type Dyn = dyn #dynamic;
+            type Dyn = #object;
 
             fn into_parts(
                 self,

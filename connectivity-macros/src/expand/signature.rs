@@ -1,10 +1,11 @@
 //! Generates a method's signature, as the generated impls repeat it.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
+use syn::{Lifetime, Type};
 
 use crate::expand::hygienic;
-use crate::model::Method;
+use crate::model::{Argument, Method};
 use crate::names;
 
 /// Returns `async fn charge(&self, order: &str, cents: u64) -> Result<..>`, with the user's names
@@ -29,6 +30,54 @@ fn head(method: &Method) -> TokenStream {
         hygienic!(#ident: #ty)
     });
     hygienic!(fn #ident #lifetimes(&#self_lifetime self #(, #args)*))
+}
+
+/// Returns the signature into which `#[async_trait]` turns the method: each elided lifetime has a
+/// name, and the boxed future may live as long as the shortest.
+///
+/// The compiler compares the number of lifetimes with that of the trait, not their names.
+pub(super) fn boxed_fn(method: &Method) -> TokenStream {
+    let (ident, output) = (names::public_ident(&method.ident), &method.output);
+    let mut lifetimes: Vec<Lifetime> =
+        method.generics.lifetimes().map(|param| param.lifetime.clone()).collect();
+    let mut name = || {
+        let lifetime = Lifetime::new(&format!("'__life{}", lifetimes.len()), Span::mixed_site());
+        lifetimes.push(lifetime.clone());
+        lifetime
+    };
+    let self_lifetime = method.self_lifetime.clone().unwrap_or_else(&mut name);
+    let args: Vec<_> = method.args.iter().map(|argument| named(argument, &mut name)).collect();
+    hygienic! {
+        fn #ident<#(#lifetimes,)* '__async_trait>(
+            &#self_lifetime self #(, #args)*
+        ) -> ::core::pin::Pin<::std::boxed::Box<
+            dyn ::core::future::Future<Output = #output> + ::core::marker::Send + '__async_trait,
+        >>
+        where
+            #(#lifetimes: '__async_trait,)*
+            Self: '__async_trait
+    }
+}
+
+/// Returns an argument whose lifetime, if it is a borrow, has a name.
+fn named(argument: &Argument, name: &mut impl FnMut() -> Lifetime) -> TokenStream {
+    let (ident, ty) = (&argument.ident, &argument.ty);
+    match (&argument.borrowed, explicit_lifetime(ty)) {
+        (Some(referent), None) => {
+            let lifetime = name();
+            hygienic!(#ident: &#lifetime #referent)
+        }
+        _ => hygienic!(#ident: #ty),
+    }
+}
+
+fn explicit_lifetime(ty: &Type) -> Option<&Lifetime> {
+    match ty {
+        Type::Reference(reference) => reference.lifetime.as_ref(),
+        Type::Group(group) => explicit_lifetime(&group.elem),
+        Type::Paren(paren) => explicit_lifetime(&paren.elem),
+        _ => None,
+    }
 }
 
 /// Returns the names of the arguments.

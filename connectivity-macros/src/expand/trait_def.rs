@@ -6,12 +6,16 @@ use syn::{Attribute, FnArg, ReturnType, Signature, parse_quote_spanned};
 
 use crate::attributes;
 use crate::expand::hygienic;
-use crate::names::Names;
+use crate::model::Form;
 use crate::parse::{Item, ParsedMethod, ServiceTrait};
+use crate::validate;
 
 /// Returns the trait of a service, valid or rejected: in both cases implementations and callers
 /// find the items that they expect.
-pub(super) fn expand(source: &ServiceTrait, names: &Names) -> TokenStream {
+pub(super) fn expand(source: &ServiceTrait) -> TokenStream {
+    if validate::form(source) == Form::AsyncTrait {
+        return async_trait(source);
+    }
     let ServiceTrait { vis, unsafety, ident, generics, supertraits, .. } = source;
     let attrs = user_attrs(&source.attrs);
     let (_, _, where_clause) = generics.split_for_impl();
@@ -20,7 +24,6 @@ pub(super) fn expand(source: &ServiceTrait, names: &Names) -> TokenStream {
         Item::Method(method) => self::method(method),
         Item::Other(item) => item.to_token_stream(),
     });
-    let service = &names.service;
     hygienic! {
         #(#attrs)*
         #vis #unsafety trait #ident #generics:
@@ -28,14 +31,29 @@ pub(super) fn expand(source: &ServiceTrait, names: &Names) -> TokenStream {
         #where_clause
         {
             #(#items)*
+        }
+    }
+}
 
-            #[doc(hidden)]
-            fn __into_service(self) -> #service
-            where
-                Self: ::core::marker::Sized,
-            {
-                #service::new(self)
-            }
+/// Returns the trait as it stands, for `#[async_trait]` to expand.
+fn async_trait(source: &ServiceTrait) -> TokenStream {
+    let ServiceTrait { vis, unsafety, ident, generics, supertraits, .. } = source;
+    let attrs = user_attrs(&source.attrs);
+    let (_, _, where_clause) = generics.split_for_impl();
+    let colon = (!supertraits.is_empty()).then(|| quote!(:));
+    let items = source.items.iter().map(|item| match item {
+        Item::Method(method) => {
+            let attrs = method_attrs(method);
+            let (sig, body) = (&method.sig, &method.body);
+            let end = body.is_none().then(|| quote!(;));
+            quote!(#(#attrs)* #sig #body #end)
+        }
+        Item::Other(item) => item.to_token_stream(),
+    });
+    quote! {
+        #(#attrs)*
+        #vis #unsafety trait #ident #generics #colon #supertraits #where_clause {
+            #(#items)*
         }
     }
 }
@@ -46,10 +64,15 @@ fn user_attrs(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
         .filter(|attr| !attributes::is_helper(attr) && !attributes::is_conditional_helper(attr))
 }
 
+/// Returns the attributes that a method of the trait keeps. `deprecated` is dropped: generated code
+/// calls the method, and could not do so where an application forbids that lint. The client's
+/// method, which callers use, is deprecated.
+fn method_attrs(source: &ParsedMethod) -> impl Iterator<Item = &Attribute> {
+    user_attrs(&source.attrs).filter(|attr| !attr.path().is_ident("deprecated"))
+}
+
 fn method(source: &ParsedMethod) -> TokenStream {
-    // Drop `deprecated`: generated code calls the method, and could not do so where an application
-    // forbids that lint. The client's method, which callers use, is deprecated.
-    let attrs = user_attrs(&source.attrs).filter(|attr| !attr.path().is_ident("deprecated"));
+    let attrs = method_attrs(source);
     let is_async = source.sig.asyncness.is_some();
     let end_span = end_of_signature(&source.sig);
     let sig = signature(&source.sig, end_span);

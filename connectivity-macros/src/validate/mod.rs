@@ -12,7 +12,7 @@ use syn::{TraitItem, TypeParamBound};
 use crate::args::ServiceArgs;
 use crate::attributes;
 use crate::diag::Diagnostics;
-use crate::model::Service;
+use crate::model::{Form, Service};
 use crate::names::{self, Names};
 use crate::parse::{Item, ParsedMethod, ServiceTrait};
 
@@ -26,6 +26,7 @@ pub(crate) fn service(
     diagnostics: &mut Diagnostics,
 ) -> Option<Service> {
     check_head(source, diagnostics);
+    check_async_trait(source, args, diagnostics);
     check_items(source, diagnostics);
     check_method_names(source, diagnostics);
     let name = service_name(source, args, diagnostics);
@@ -41,9 +42,39 @@ pub(crate) fn service(
         cfgs: attributes::cfgs(&source.attrs),
         vis: source.vis.clone(),
         trait_name: source.ident.clone(),
-        names: Names::of(&source.ident),
+        names: Names::of(&source.ident, args.dynamic.as_ref()),
+        has_named_object: args.dynamic.is_some(),
+        form: form(source),
         methods: methods.into_iter().collect::<Option<_>>()?,
     })
+}
+
+/// Returns the form of a trait.
+pub(crate) fn form(source: &ServiceTrait) -> Form {
+    if source.attrs.iter().any(attributes::is_async_trait) { Form::AsyncTrait } else { Form::Plain }
+}
+
+pub(crate) const ASYNC_TRAIT_ABOVE: &str =
+    "swap the two lines: `#[service]` goes above `#[async_trait]`, which it has to see";
+
+/// Returns whether `#[async_trait]` has expanded the trait already: its methods have a lifetime of
+/// that name.
+pub(crate) fn is_expanded_by_async_trait(source: &ServiceTrait) -> bool {
+    let mut lifetimes = source.methods().flat_map(|method| method.sig.generics.lifetimes());
+    lifetimes.any(|param| param.lifetime.ident == "async_trait")
+}
+
+fn check_async_trait(source: &ServiceTrait, args: &ServiceArgs, diagnostics: &mut Diagnostics) {
+    if let Some(name) = args.dynamic.as_ref().filter(|_| form(source) == Form::AsyncTrait) {
+        let message = format!("remove `dyn`: `dyn {}` is the trait object itself", source.ident);
+        diagnostics.on(name, message);
+    }
+    for attr in source.attrs.iter().filter(|attr| attributes::is_async_trait(attr)) {
+        if !matches!(attr.meta, syn::Meta::Path(_)) {
+            let message = "write `#[async_trait]` without `?Send`: a call moves between threads";
+            diagnostics.on(&attr.meta, message);
+        }
+    }
 }
 
 fn service_name(
@@ -77,7 +108,8 @@ fn check_head(source: &ServiceTrait, diagnostics: &mut Diagnostics) {
             "remove the `where` clause: a service has no parameters that it could bound",
         );
     }
-    for bound in source.supertraits.iter().filter(|bound| !is_implied(bound)) {
+    let form = form(source);
+    for bound in source.supertraits.iter().filter(|bound| !is_implied(bound, form)) {
         let message = "remove this bound: a service is `Send + Sync + 'static`, which `#[service]` adds, and nothing else";
         diagnostics.on(bound, message);
     }
@@ -89,13 +121,17 @@ fn check_head(source: &ServiceTrait, diagnostics: &mut Diagnostics) {
     }
 }
 
-fn is_implied(bound: &TypeParamBound) -> bool {
+/// Returns whether client and implementations have this bound anyway. A trait of `async_trait` may
+/// ask for `Debug`, which the client has.
+fn is_implied(bound: &TypeParamBound, form: Form) -> bool {
     match bound {
-        TypeParamBound::Trait(bound) if bound.maybe.is_none() => bound
-            .path
-            .segments
-            .last()
-            .is_some_and(|segment| segment.ident == "Send" || segment.ident == "Sync"),
+        TypeParamBound::Trait(bound) if bound.maybe.is_none() => {
+            bound.path.segments.last().is_some_and(|segment| {
+                segment.ident == "Send"
+                    || segment.ident == "Sync"
+                    || segment.ident == "Debug" && form == Form::AsyncTrait
+            })
+        }
         TypeParamBound::Lifetime(lifetime) => lifetime.ident == "static",
         _ => false,
     }

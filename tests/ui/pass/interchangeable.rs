@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use connectivity_core::{Error, service};
 
-#[service]
+#[service(dyn = DynCounter)]
 pub trait Counter {
     async fn count(&self, text: &str) -> Result<usize, Error>;
 }
