@@ -1,0 +1,19 @@
+//! Serves the shop until Ctrl-C. The address is the first argument.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use adopting_traits_after::billing::{Billing, BillingClient, DynBilling, Stripe};
+use adopting_traits_after::checkout::Checkout;
+use adopting_traits_after::web;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let router = connectivity_core::Router::open_or_create("routes.db").await?;
+    connectivity_core::register!(router, Billing => Stripe::default())?;
+    let billing: DynBilling = Arc::new(BillingClient::new(&router));
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    axum::serve(listener, web::app(Checkout::new(billing))).await?;
+    Ok(())
+}
