@@ -89,6 +89,8 @@ mod http;
 pub mod layer;
 #[cfg(feature = "mcp")]
 mod mcp;
+#[cfg(feature = "router")]
+mod missing;
 #[cfg(feature = "wire")]
 mod mux;
 mod name;

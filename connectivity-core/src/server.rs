@@ -1,6 +1,7 @@
 //! The server: exposes services of a router through one or more listeners.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -74,6 +75,27 @@ impl Server {
         }
     }
 
+    /// Serves until the program is asked to stop, by Ctrl-C or, on Unix, by SIGTERM; then shuts down
+    /// as [`shutdown`](Self::shutdown) does. The last line of the `main` of a program that only
+    /// serves.
+    ///
+    /// # Errors
+    /// Returns an error if a listener ends by itself, so that a supervisor can start the program
+    /// again, or if the signals cannot be watched.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before a signal drops the server, which closes at once.
+    pub async fn run_until_signal(self, limit: Duration) -> Result<(), ServeError> {
+        let stopped = tokio::select! {
+            strategy = self.listener_ended() => {
+                Err(ServeError::ListenerEnded { strategy: strategy.to_owned() })
+            }
+            signalled = signalled() => signalled.map_err(ServeError::Signals),
+        };
+        self.shutdown(limit).await;
+        stopped
+    }
+
     /// Shuts down gracefully: stops accepting calls, gives calls in flight `limit` to complete,
     /// then ends the rest. Returns one second after `limit` at the latest.
     ///
@@ -88,6 +110,21 @@ impl Server {
         let _ = tokio::time::timeout(limit.saturating_add(Duration::from_secs(1)), ended).await;
         self.listeners.abort_all();
     }
+}
+
+/// Waits for Ctrl-C, or for SIGTERM, with which service managers stop a program.
+async fn signalled() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            pressed = tokio::signal::ctrl_c() => pressed,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }
 
 impl fmt::Debug for Server {

@@ -114,7 +114,7 @@ impl DrainSwitch {
     }
 }
 
-/// The error of starting a server.
+/// The error of starting or running a server.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
@@ -144,4 +144,13 @@ pub enum ServeError {
         /// The address.
         address: String,
     },
+    /// A listener ended by itself while the server was running; the log has its reason.
+    #[error("the listener of strategy `{strategy}` has ended by itself")]
+    ListenerEnded {
+        /// The strategy.
+        strategy: String,
+    },
+    /// The signals that stop a program cannot be watched.
+    #[error("cannot wait for Ctrl-C or SIGTERM")]
+    Signals(#[source] std::io::Error),
 }

@@ -1,4 +1,4 @@
-//! Serves billing to other processes until Ctrl-C. The path of its socket is the first argument.
+//! Serves billing to other processes until it is asked to stop. The path of its socket is the first argument.
 
 use std::error::Error;
 use std::time::Duration;
@@ -12,7 +12,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let router = Router::builder().source(MemoryRoutes::new()).build()?;
     register!(router, Billing => Stripe::default())?;
     let server = Server::builder(&router).expose(["billing"]).unix(path).start().await?;
-    tokio::signal::ctrl_c().await?;
-    server.shutdown(Duration::from_secs(5)).await;
+    server.run_until_signal(Duration::from_secs(5)).await?;
     Ok(())
 }
