@@ -8,6 +8,6 @@ pub use crate::error::Error;
 pub use crate::service::explain;
 pub use crate::service::{
     Args, Arguments, CallFuture, Dispatch, Fields, Form, FromFields, Handle, Host, Lend, Method,
-    MethodOutput, Own, Parameter, Plan, Ref, Referent, Registrable, ServiceCell, ServiceError,
-    ServiceRegistry, Value, Wire, serve, unknown_method,
+    MethodOutput, OptionRef, Own, Parameter, Plan, Ref, Referent, Registrable, ServiceCell,
+    ServiceError, ServiceRegistry, Value, Wire, serve, unknown_method,
 };

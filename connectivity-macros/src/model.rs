@@ -61,8 +61,17 @@ pub(crate) struct Argument {
     pub(crate) name: String,
     /// The type as written.
     pub(crate) ty: Type,
-    /// `T` if `&T` is written.
-    pub(crate) borrowed: Option<Type>,
+    /// How it is borrowed, if it is.
+    pub(crate) borrowed: Option<Borrowed>,
+}
+
+/// An argument `&T` or `Option<&T>`.
+pub(crate) struct Borrowed {
+    /// The `T`.
+    pub(crate) referent: Type,
+    /// The lifetime, if one is written.
+    pub(crate) lifetime: Option<Lifetime>,
+    pub(crate) is_optional: bool,
 }
 
 /// Promises of a method, from its marker attributes.

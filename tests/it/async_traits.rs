@@ -30,6 +30,12 @@ pub trait Ledger: Send + Sync + Debug + 'static {
     #[noop = Vec::new()]
     async fn names(&self) -> Result<Vec<String>, LedgerError>;
 
+    async fn lifetimes<'a>(
+        &'a self,
+        one: &'a str,
+        other: Option<&'a str>,
+    ) -> Result<usize, LedgerError>;
+
     /// A method with a body, which implementations need not write.
     async fn is_empty(&self) -> Result<bool, LedgerError> {
         Ok(self.names().await?.is_empty())
@@ -54,6 +60,14 @@ impl Ledger for Books {
         Ok(cents - (from.len() + to.len()) as i64)
     }
 
+    async fn lifetimes<'a>(
+        &'a self,
+        one: &'a str,
+        other: Option<&'a str>,
+    ) -> Result<usize, LedgerError> {
+        Ok(one.len() + other.map_or(0, str::len))
+    }
+
     async fn names(&self) -> Result<Vec<String>, LedgerError> {
         Ok(vec![self.0.to_owned()])
     }
@@ -75,6 +89,7 @@ async fn everything_works(ledger: Arc<dyn Ledger>) {
     assert_eq!(ledger.balance("nobody").await, Err(LedgerError::NoAccount("nobody".into())));
     assert_eq!(ledger.transfer("alice", "bob", 10).await, Ok(2));
     assert_eq!(ledger.is_empty().await, Ok(false));
+    assert_eq!(ledger.lifetimes("ab", Some("c")).await, Ok(3));
 }
 
 fn router(routes: &MemoryRoutes) -> Router {
@@ -120,4 +135,54 @@ async fn mocks_and_shared_implementations_register_as_they_are() {
     assert_eq!(LedgerClient::new(&router).balance("alice").await, Ok(7));
     let direct = LedgerClient::direct(Books("direct"));
     everything_works(Arc::new(direct)).await;
+}
+
+/// The same arguments in a trait without `async_trait`.
+#[service]
+pub trait Search {
+    async fn find(&self, text: Option<&str>, limit: Option<&u64>) -> Result<String, Error>;
+}
+
+/// The same, under `async_trait`.
+#[service]
+#[async_trait]
+pub trait Lookup: Send + Sync {
+    async fn look(&self, text: Option<&str>, tags: Option<&[u8]>) -> Result<String, Error>;
+}
+
+struct Index;
+
+#[async_trait]
+impl Lookup for Index {
+    async fn look(&self, text: Option<&str>, tags: Option<&[u8]>) -> Result<String, Error> {
+        Ok(format!("{text:?} {tags:?}"))
+    }
+}
+
+impl Search for Index {
+    async fn find(&self, text: Option<&str>, limit: Option<&u64>) -> Result<String, Error> {
+        Ok(format!("{text:?} {limit:?}"))
+    }
+}
+
+#[tokio::test]
+async fn what_an_option_holds_can_be_borrowed() {
+    let server_router = router(&MemoryRoutes::new());
+    register!(server_router, Search => Index, Lookup => Index).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("search.sock").display().to_string();
+    let server = Server::builder(&server_router).expose(["search", "lookup"]).unix(&path).start();
+    let _server = server.await.unwrap();
+    let routes = MemoryRoutes::new();
+    routes.set("search", "unix", Some(&path), "{}");
+    routes.set("lookup", "unix", Some(&path), "{}");
+    for lookup in [LookupClient::direct(Index), LookupClient::new(&router(&routes))] {
+        let lookup: Arc<dyn Lookup> = Arc::new(lookup);
+        assert_eq!(lookup.look(Some("a"), Some(&[3])).await.unwrap(), r#"Some("a") Some([3])"#);
+        assert_eq!(lookup.look(None, None).await.unwrap(), "None None");
+    }
+    for search in [SearchClient::direct(Index), SearchClient::new(&router(&routes))] {
+        assert_eq!(search.find(Some("a"), Some(&3)).await.unwrap(), r#"Some("a") Some(3)"#);
+        assert_eq!(search.find(None, None).await.unwrap(), "None None");
+    }
 }

@@ -22,7 +22,7 @@ pub use handle::{CallFuture, Handle};
 pub(crate) use host::sealed::Sealed;
 pub use host::{Form, Host, Plan, ServiceRegistry};
 pub use method::{Method, MethodOutput, ServiceError, Wire};
-pub use parameter::{Lend, Own, Parameter, Ref, Referent, Value};
+pub use parameter::{Lend, OptionRef, Own, Parameter, Ref, Referent, Value};
 
 pub(crate) use dispatch::invoke;
 #[cfg(feature = "router")]

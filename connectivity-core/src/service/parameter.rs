@@ -17,7 +17,7 @@ pub trait Value: 'static {
     type Type: Wire + 'static;
 }
 
-/// The tag of an argument `&T`.
+/// The tag of an argument `&T` or `Option<&T>`.
 pub trait Referent: 'static {
     /// The `T`.
     type Type: ?Sized + Lend<Owned = Self::Owned> + 'static;
@@ -98,6 +98,10 @@ pub struct Own<T>(PhantomData<T>);
 #[derive(Debug)]
 pub struct Ref<T>(PhantomData<T>);
 
+/// An argument `Option<&T>`; `T` is the tag of `&T`.
+#[derive(Debug)]
+pub struct OptionRef<T>(PhantomData<T>);
+
 impl<T: Value> Parameter for Own<T> {
     type Given<'a> = T::Type;
     type Owned = T::Type;
@@ -133,5 +137,24 @@ impl<T: Referent> Parameter for Ref<T> {
 
     fn from_form(form: Self::Form) -> T::Owned {
         T::Type::from_form(form)
+    }
+}
+
+impl<T: Referent> Parameter for OptionRef<T> {
+    type Given<'a> = Option<&'a T::Type>;
+    type Owned = Option<T::Owned>;
+    type Lent<'a> = Option<&'a <T::Type as Lend>::Lent>;
+    type Form = Option<<T::Type as Lend>::Form>;
+
+    fn lend(given: Self::Given<'_>) -> Self::Lent<'_> {
+        given.map(Lend::lent)
+    }
+
+    fn into_form(given: Self::Given<'_>) -> Self::Form {
+        given.map(Lend::to_form)
+    }
+
+    fn from_form(form: Self::Form) -> Self::Owned {
+        form.map(T::Type::from_form)
     }
 }

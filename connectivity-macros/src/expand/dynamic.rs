@@ -2,8 +2,9 @@
 //!
 //! A trait under `#[async_trait]` is its own object-safe form, so nothing is generated for it.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident};
+use syn::Lifetime;
 use syn::ext::IdentExt;
 
 use crate::expand::{hygienic, signature};
@@ -53,7 +54,7 @@ pub(super) fn call(
 /// Returns the name of a method in the object-safe form. Equal names would make calls ambiguous
 /// where both traits are in scope.
 fn dyn_method_name(method: &Method) -> Ident {
-    format_ident!("__dyn_{}", method.ident.unraw(), span = proc_macro2::Span::mixed_site())
+    format_ident!("__dyn_{}", method.ident.unraw(), span = Span::mixed_site())
 }
 
 /// Generates `trait DynBilling`.
@@ -90,11 +91,10 @@ fn dyn_signature(service: &Service, method: &Method) -> TokenStream {
     let dyn_method = dyn_method_name(method);
     let output = &method.output;
     let args = method.args.iter().map(|argument| {
-        let (ident, ty) = (&argument.ident, &argument.ty);
-        match &argument.borrowed {
-            Some(referent) => hygienic!(#ident: &'call #referent),
-            None => hygienic!(#ident: #ty),
-        }
+        let ident = &argument.ident;
+        let call = Lifetime::new("'call", Span::mixed_site());
+        let ty = signature::with_lifetime(argument, &call);
+        hygienic!(#ident: #ty)
     });
     hygienic! {
         fn #dyn_method<'call>(

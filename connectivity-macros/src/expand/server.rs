@@ -122,7 +122,10 @@ fn dispatch_arm(service: &Service, method: &Method) -> TokenStream {
     let bound = method.args.iter().map(|argument| &argument.ident);
     let passed = method.args.iter().map(|argument| {
         let ident = &argument.ident;
-        match argument.borrowed {
+        match &argument.borrowed {
+            Some(borrowed) if borrowed.is_optional => {
+                hygienic!(#ident.as_ref().map(|value| ::core::borrow::Borrow::borrow(value)))
+            }
             Some(_) => hygienic!(::core::borrow::Borrow::borrow(&#ident)),
             None => hygienic!(#ident),
         }

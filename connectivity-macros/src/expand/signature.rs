@@ -2,10 +2,10 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
-use syn::{Lifetime, Type};
+use syn::Lifetime;
 
 use crate::expand::hygienic;
-use crate::model::{Argument, Method};
+use crate::model::{Argument, Borrowed, Method};
 use crate::names;
 
 /// Returns `async fn charge(&self, order: &str, cents: u64) -> Result<..>`, with the user's names
@@ -62,21 +62,23 @@ pub(super) fn boxed_fn(method: &Method) -> TokenStream {
 /// Returns an argument whose lifetime, if it is a borrow, has a name.
 fn named(argument: &Argument, name: &mut impl FnMut() -> Lifetime) -> TokenStream {
     let (ident, ty) = (&argument.ident, &argument.ty);
-    match (&argument.borrowed, explicit_lifetime(ty)) {
-        (Some(referent), None) => {
-            let lifetime = name();
-            hygienic!(#ident: &#lifetime #referent)
+    match &argument.borrowed {
+        Some(Borrowed { lifetime: None, .. }) => {
+            let ty = with_lifetime(argument, &name());
+            hygienic!(#ident: #ty)
         }
         _ => hygienic!(#ident: #ty),
     }
 }
 
-fn explicit_lifetime(ty: &Type) -> Option<&Lifetime> {
-    match ty {
-        Type::Reference(reference) => reference.lifetime.as_ref(),
-        Type::Group(group) => explicit_lifetime(&group.elem),
-        Type::Paren(paren) => explicit_lifetime(&paren.elem),
-        _ => None,
+/// Returns the type of an argument, borrowed for this lifetime if it is a borrow.
+pub(super) fn with_lifetime(argument: &Argument, lifetime: &Lifetime) -> TokenStream {
+    match &argument.borrowed {
+        Some(Borrowed { referent, is_optional: true, .. }) => {
+            hygienic!(::core::option::Option<&#lifetime #referent>)
+        }
+        Some(Borrowed { referent, .. }) => hygienic!(&#lifetime #referent),
+        None => argument.ty.to_token_stream(),
     }
 }
 

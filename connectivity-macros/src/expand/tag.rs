@@ -6,7 +6,7 @@ use quote::{ToTokens, format_ident};
 use syn::Attribute;
 
 use crate::expand::hygienic;
-use crate::model::{Argument, Service};
+use crate::model::{Argument, Borrowed, Service};
 
 /// Tags of a service, one per spelling of a type.
 pub(super) struct Tags<'a> {
@@ -45,7 +45,7 @@ impl<'a> Tags<'a> {
         self.tags.iter().find(|tag| tag.spelling == spelling)
     }
 
-    /// Returns `Own<__T0>` or `Ref<__T0>`.
+    /// Returns `Own<__T0>`, `Ref<__T0>` or `OptionRef<__T0>`.
     pub(super) fn parameter(
         &self,
         krate: &syn::Path,
@@ -53,7 +53,10 @@ impl<'a> Tags<'a> {
         argument: &Argument,
     ) -> TokenStream {
         let name = self.find(cfgs, argument).map(|tag| &tag.name);
-        match argument.borrowed {
+        match &argument.borrowed {
+            Some(borrowed) if borrowed.is_optional => {
+                hygienic!(#krate::__private::OptionRef<#name>)
+            }
             Some(_) => hygienic!(#krate::__private::Ref<#name>),
             None => hygienic!(#krate::__private::Own<#name>),
         }
@@ -73,7 +76,7 @@ impl Tag<'_> {
     fn definition(&self, krate: &syn::Path) -> TokenStream {
         let Self { cfgs, argument, name, .. } = self;
         let types = match &argument.borrowed {
-            Some(referent) => hygienic! {
+            Some(Borrowed { referent, .. }) => hygienic! {
                 impl #krate::__private::Referent for #name {
                     type Type = #referent;
                     type Owned = <#referent as ::std::borrow::ToOwned>::Owned;

@@ -8,16 +8,36 @@ use syn::{
 };
 
 use crate::diag::Diagnostics;
+use crate::model::Borrowed;
 
-/// Validates the type of an argument. Returns the `T` of a `&T`.
-pub(super) fn argument(ty: &Type, diagnostics: &mut Diagnostics) -> Option<Type> {
-    let Type::Reference(reference) = ungrouped(ty) else {
-        check_inside(ty, Position::Argument, diagnostics);
-        return None;
+/// Validates the type of an argument. Returns how it is borrowed, if it is.
+pub(super) fn argument(ty: &Type, diagnostics: &mut Diagnostics) -> Option<Borrowed> {
+    let (reference, is_optional) = match (ungrouped(ty), optional_reference(ty)) {
+        (Type::Reference(reference), _) => (reference, false),
+        (_, Some(reference)) => (reference, true),
+        _ => {
+            check_inside(ty, Position::Argument, diagnostics);
+            return None;
+        }
     };
     check_borrow(reference, diagnostics);
     check_inside(&reference.elem, Position::Argument, diagnostics);
-    Some((*reference.elem).clone())
+    let (referent, lifetime) = ((*reference.elem).clone(), reference.lifetime.clone());
+    Some(Borrowed { referent, lifetime, is_optional })
+}
+
+/// Returns the `&T` of an `Option<&T>`.
+fn optional_reference(ty: &Type) -> Option<&TypeReference> {
+    let Type::Path(TypePath { qself: None, path, .. }) = ungrouped(ty) else { return None };
+    let last = path.segments.last().filter(|last| last.ident == "Option")?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    match arguments.args.first() {
+        Some(GenericArgument::Type(ty)) if arguments.args.len() == 1 => match ungrouped(ty) {
+            Type::Reference(reference) => Some(reference),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn check_borrow(reference: &TypeReference, diagnostics: &mut Diagnostics) {
@@ -103,7 +123,9 @@ fn check_inside(ty: &Type, position: Position, diagnostics: &mut Diagnostics) {
 fn report_borrow(reference: &TypeReference, position: Position, diagnostics: &mut Diagnostics) {
     let message = match (position, owned_form(&reference.elem)) {
         (Position::Argument, owned) => {
-            format!("write {owned} here: only an argument as a whole can be borrowed")
+            format!(
+                "write {owned} here: only an argument as a whole, or what an `Option` holds, can be borrowed"
+            )
         }
         (Position::Output, owned) => {
             format!("write {owned} here: a reply cannot borrow from another process")
@@ -141,7 +163,7 @@ fn check_path(ty: &TypePath, position: Position, diagnostics: &mut Diagnostics) 
                 GenericArgument::Lifetime(lifetime) if !is_static(lifetime) => {
                     diagnostics.on(
                         lifetime,
-                        "write `'static` or an owned type: only `&T` arguments can be borrowed",
+                        "write `'static` or an owned type: only `&T` and `Option<&T>` arguments can be borrowed",
                     );
                 }
                 _ => {}

@@ -2,15 +2,15 @@ use connectivity_core::{Error, service};
 
 #[service]
 pub trait Stock {
-    async fn bad(&self, text: Option<&str>, list: &[&str]) -> Result<u64, Error>;
+    async fn bad(&self, text: Vec<&str>, list: &[&str]) -> Result<u64, Error>;
     async fn good(&self) -> Result<u64, Error>;
 }
 
 struct Here;
 
 impl Stock for Here {
-    async fn bad(&self, text: Option<&str>, list: &[&str]) -> Result<u64, Error> {
-        Ok((text.map_or(0, str::len) + list.len()) as u64)
+    async fn bad(&self, text: Vec<&str>, list: &[&str]) -> Result<u64, Error> {
+        Ok((text.len() + list.len()) as u64)
     }
     async fn good(&self) -> Result<u64, Error> {
         Ok(1)
@@ -19,5 +19,5 @@ impl Stock for Here {
 
 fn main() {
     let client = StockClient::direct(Here);
-    let _ = (client.good(), client.bad(None, &[]));
+    let _ = (client.good(), client.bad(vec![], &[]));
 }
