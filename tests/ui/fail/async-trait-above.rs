@@ -19,6 +19,8 @@ impl Stock for Here {
 fn main() {
     let client = StockClient::direct(Here);
     let _ = client.count("a");
-    let router: connectivity_core::Router = todo!();
+}
+
+pub fn registered(router: &connectivity_core::Router) {
     let _ = register!(router, Stock => Here);
 }
