@@ -60,6 +60,24 @@ fn cfg_visibility_crate_and_default_body() {
 }
 
 #[test]
+fn under_async_trait() {
+    let item = quote! {
+        #[automock]
+        #[async_trait]
+        pub trait Billing: Send + Sync {
+            #[readonly]
+            async fn find<'a>(
+                &self,
+                order: &str,
+                note: Option<&'a str>,
+                cents: u64,
+            ) -> Result<Receipt, BillingError>;
+        }
+    };
+    insta::assert_snapshot!(expand(quote!(), &item));
+}
+
+#[test]
 fn a_trait_with_mistakes_keeps_its_names() {
     let item = quote! {
         pub trait Stock<T> {

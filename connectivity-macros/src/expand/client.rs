@@ -43,7 +43,8 @@ pub(super) fn impls(service: &Service) -> TokenStream {
 
 fn constructors(service: &Service) -> TokenStream {
     let Service { krate, vis, name, .. } = service;
-    let (server, implementation) = (&service.names.service, dynamic::implementation(service));
+    let server = &service.names.service;
+    let (generics, implementation) = dynamic::implementation(service);
     let new_docs = format!("A client whose calls go where `router` says `{name}` is.");
     let direct_docs = "A client that calls `implementation` and nothing else: no router, no routes. Made for tests.";
     let timeout_docs = "The same client, whose calls fail with a timeout after `limit`.";
@@ -54,7 +55,7 @@ fn constructors(service: &Service) -> TokenStream {
         }
 
         #[doc = #direct_docs]
-        #vis fn direct(implementation: #implementation) -> Self {
+        #vis fn direct #generics(implementation: #implementation) -> Self {
             Self { handle: #krate::__private::Handle::direct(#server::new(implementation)) }
         }
 

@@ -21,14 +21,16 @@ pub(super) fn object(service: &Service) -> TokenStream {
     }
 }
 
-/// Returns the bounds of an implementation, in argument position.
-pub(super) fn implementation(service: &Service) -> TokenStream {
+/// Returns the generics and the type of a function's argument that is an implementation.
+pub(super) fn implementation(service: &Service) -> (TokenStream, TokenStream) {
     let trait_name = &service.trait_name;
     match service.form {
-        Form::Plain => hygienic!(impl #trait_name),
-        Form::AsyncTrait => {
-            hygienic!(impl #trait_name + ::core::marker::Send + ::core::marker::Sync + 'static)
-        }
+        Form::Plain => (TokenStream::new(), hygienic!(impl #trait_name)),
+        // Not `impl Billing + Send`: clippy objects where `Send` is a supertrait.
+        Form::AsyncTrait => (
+            hygienic!(<__T: #trait_name + ::core::marker::Send + ::core::marker::Sync + 'static>),
+            hygienic!(__T),
+        ),
     }
 }
 

@@ -26,12 +26,13 @@ pub(super) fn definition(service: &Service) -> TokenStream {
 /// the path of the trait, in the namespace of values.
 pub(super) fn constructor(service: &Service) -> TokenStream {
     let Service { vis, trait_name, cfgs, .. } = service;
-    let (server, implementation) = (&service.names.service, dynamic::implementation(service));
+    let server = &service.names.service;
+    let (generics, implementation) = dynamic::implementation(service);
     let name = names::public_ident(trait_name);
     hygienic! {
         #(#cfgs)*
         #[doc(hidden)]
-        #vis fn #name(implementation: #implementation) -> #server {
+        #vis fn #name #generics(implementation: #implementation) -> #server {
             #server::new(implementation)
         }
     }
@@ -65,12 +66,13 @@ fn description(service: &Service) -> TokenStream {
 fn inherent(service: &Service) -> TokenStream {
     let Service { krate, vis, .. } = service;
     let server = &service.names.service;
-    let (object, implementation) = (dynamic::object(service), dynamic::implementation(service));
+    let object = dynamic::object(service);
+    let (generics, implementation) = dynamic::implementation(service);
     let name = server.to_string();
     hygienic! {
         impl #server {
             #[doc = "Takes an implementation of the service."]
-            #vis fn new(implementation: #implementation) -> Self {
+            #vis fn new #generics(implementation: #implementation) -> Self {
                 Self { implementation: #krate::__private::Arc::new(implementation) }
             }
 
