@@ -56,7 +56,7 @@ impl DrainSignal {
 }
 
 /// Maximum number of queued replies. Further requests get no reply.
-const MAX_QUEUED_REPLIES: usize = 16;
+pub(super) const MAX_QUEUED_REPLIES: usize = 16;
 
 /// Timeout for closing: over HTTP, closing deletes the session.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(6);

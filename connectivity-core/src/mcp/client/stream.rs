@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 
 use super::refusal::unreadable;
+use super::response_filter::MAX_QUEUED_REPLIES;
 use super::ticket::Ticket;
 use crate::error::ErrorKind;
 use crate::mcp::protocol::framer::{Framed, Framer};
@@ -93,6 +94,8 @@ pub(super) struct Stream<R, W, O> {
     invalid: usize,
     /// Requests that wait for a response.
     pending: HashSet<RequestId>,
+    /// Requests of the server without a reply.
+    unanswered: usize,
     /// Whether the server has announced that its tools have changed.
     tools_changed: bool,
     /// Dropped with the session.
@@ -121,27 +124,31 @@ where
             send_queue,
             invalid: 0,
             pending: HashSet::new(),
+            unanswered: 0,
             tools_changed: false,
             _owner: owner,
         }
     }
 
-    /// Returns whether a message is a notification without news, or a response to no pending
-    /// request. A flood of them costs no more than parsing the head of each.
+    /// Returns whether a message is a notification without news, a response to no pending request, or
+    /// a request too many of the server. A flood of them costs no more than parsing the head of each.
     fn is_redundant(&mut self, bytes: &[u8]) -> bool {
         let Some(head) = message::head(bytes) else { return false };
         match (&head.id, head.method()) {
-            (None, None | Some(SHUTDOWN_NOTIFICATION)) | (Some(_), Some(_)) => false,
+            (None, None | Some(SHUTDOWN_NOTIFICATION)) => false,
+            (Some(_), Some(_)) => self.unanswered >= MAX_QUEUED_REPLIES,
             (None, Some(TOOLS_CHANGED)) => std::mem::replace(&mut self.tools_changed, true),
             (None, Some(_)) => true,
             (Some(_), None) => head.request_id().is_some_and(|id| !self.pending.remove(&id)),
         }
     }
 
-    /// Tracks which requests wait for a response.
+    /// Tracks which requests of both sides wait for a response.
     fn track(&mut self, message: &ClientJsonRpcMessage) {
-        if let ClientJsonRpcMessage::Request(request) = message {
-            self.pending.insert(request.id.clone());
+        match message {
+            ClientJsonRpcMessage::Request(request) => _ = self.pending.insert(request.id.clone()),
+            ClientJsonRpcMessage::Notification(_) => {}
+            _reply => self.unanswered = self.unanswered.saturating_sub(1),
         }
         if let Some(id) = message::cancelled_id(message) {
             self.pending.remove(id);
@@ -154,7 +161,11 @@ where
             let message = match self.framer.next()? {
                 Framed::Value(bytes) if self.is_redundant(&bytes) => continue,
                 Framed::Value(bytes) => match parse(&bytes) {
-                    Parsed::Message(message) => Some(*message),
+                    Parsed::Message(message) => {
+                        let is_request = matches!(*message, ServerJsonRpcMessage::Request(_));
+                        self.unanswered += usize::from(is_request);
+                        Some(*message)
+                    }
                     Parsed::Ignored => continue,
                     Parsed::Invalid => None,
                 },
@@ -309,6 +320,20 @@ mod tests {
             }
             Poll::Ready(Ok(()))
         }
+    }
+
+    #[tokio::test]
+    async fn requests_of_the_server_are_read_while_few_are_unanswered() {
+        let pings = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n".repeat(1_000);
+        let close_reason = CloseReason::new();
+        let mut stream =
+            Stream::new(io::Cursor::new(pings), tokio::io::sink(), 1 << 20, close_reason, ());
+        let mut read = 0;
+        while let Some(message) = stream.receive().await {
+            assert!(matches!(message, ServerJsonRpcMessage::Request(_)), "{message:?}");
+            read += 1;
+        }
+        assert_eq!(read, MAX_QUEUED_REPLIES);
     }
 
     #[tokio::test]
