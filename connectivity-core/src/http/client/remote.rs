@@ -15,6 +15,7 @@ use crate::codec::Codec;
 use crate::context::timed_out;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::http::headers;
+use crate::routes::{RouteConfig, RouteError};
 use crate::transport::Remote;
 use crate::transport::backoff::{DialBackoff, DialFailure};
 use crate::transport::contract::{Contracts, Encoding};
@@ -22,28 +23,55 @@ use crate::transport::health::Health;
 
 /// The most connections of one route. Further calls wait for one, within their deadline: servers
 /// have a limit too, and reset connections over it.
-pub(super) const MAX_CONNECTIONS: usize = 256;
+const MAX_CONNECTIONS: usize = 256;
 
 /// Client of one route.
 pub(super) struct HttpRemote {
-    pub(super) client: Client,
-    pub(super) endpoint: Endpoint,
-    pub(super) headers: HeaderMap,
-    pub(super) content_type: HeaderValue,
-    pub(super) codec: Codec,
-    pub(super) forwarded_meta: Arc<[String]>,
-    pub(super) max_request: usize,
-    pub(super) max_reply: usize,
+    client: Client,
+    endpoint: Endpoint,
+    headers: HeaderMap,
+    content_type: HeaderValue,
+    codec: Codec,
+    forwarded_meta: Arc<[String]>,
+    max_request: usize,
+    max_reply: usize,
     /// Permits for connections: HTTP/1.1 needs one per concurrent call.
-    pub(super) connections: Semaphore,
-    pub(super) backoff: DialBackoff,
+    connections: Semaphore,
+    backoff: DialBackoff,
     /// Held by the call that dials, while no connection to the endpoint can be established.
-    pub(super) dial_lock: Arc<Mutex<()>>,
-    pub(super) health: Health,
-    pub(super) contracts: Contracts,
+    dial_lock: Arc<Mutex<()>>,
+    health: Health,
+    contracts: Contracts,
 }
 
 impl HttpRemote {
+    /// Creates the client of a row.
+    ///
+    /// # Errors
+    /// Returns an error if `content_type` is not valid in a header.
+    pub(super) fn new(
+        config: &RouteConfig,
+        (endpoint, client): (Endpoint, Client),
+        headers: HeaderMap,
+        forwarded_meta: Arc<[String]>,
+    ) -> Result<Self, RouteError> {
+        Ok(Self {
+            client,
+            endpoint,
+            headers,
+            content_type: content_type(config)?,
+            codec: config.codec.unwrap_or(Codec::Bincode),
+            forwarded_meta,
+            max_request: config.max_request_bytes,
+            max_reply: config.max_reply_bytes,
+            connections: Semaphore::new(MAX_CONNECTIONS),
+            backoff: DialBackoff::default(),
+            dial_lock: Arc::default(),
+            health: Health::new(),
+            contracts: Contracts::default(),
+        })
+    }
+
     /// Wraps the client as the remote of its route, with its state and its warnings.
     pub(super) fn into_remote(self, unverified: Option<String>) -> Remote {
         let (codec, sender) = (self.codec, Arc::new(self));
@@ -181,6 +209,12 @@ impl HttpRemote {
     }
 }
 
+/// Returns the `Content-Type` of the requests of a raw service.
+pub(super) fn content_type(config: &RouteConfig) -> Result<HeaderValue, RouteError> {
+    HeaderValue::try_from(config.content_type.as_str())
+        .map_err(|_| RouteError::config("content_type", "is no content type"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -193,7 +227,7 @@ mod tests {
     use crate::http::client::guard::{Addresses, Guard, GuardedResolver};
     use crate::http::client::transport::client;
     use crate::name::Name;
-    use crate::routes::RouteTls;
+    use crate::routes::{RouteTls, Strategy};
     use crate::tls;
 
     const CANARY: [u8; 4] = [127, 0, 0, 1];
@@ -223,22 +257,12 @@ mod tests {
         guard.allow_internal();
         let url = format!("http://billing.example:{port}/billing");
         let endpoint = Endpoint::of_row(&url, "billing", &RouteTls::default(), &guard).unwrap();
-        let remote = HttpRemote {
-            client: client(GuardedResolver { guard, host: None, look_up }, tls::no_tls().unwrap())
-                .unwrap(),
-            endpoint,
-            headers: HeaderMap::new(),
-            content_type: HeaderValue::from_static(headers::OCTET_STREAM),
-            codec: Codec::Json,
-            forwarded_meta: Arc::default(),
-            max_request: usize::MAX,
-            max_reply: usize::MAX,
-            connections: Semaphore::new(MAX_CONNECTIONS),
-            backoff: DialBackoff::default(),
-            dial_lock: Arc::default(),
-            health: Health::new(),
-            contracts: Contracts::default(),
-        };
+        let resolver = GuardedResolver { guard, host: None, look_up };
+        let client = client(resolver, tls::no_tls().unwrap()).unwrap();
+        let strategy = Strategy::parse("http").unwrap();
+        let config = RouteConfig::parse(r#"{"codec":"json"}"#, &strategy).unwrap();
+        let remote =
+            HttpRemote::new(&config, (endpoint, client), HeaderMap::new(), Arc::default()).unwrap();
         (Arc::new(remote), dials)
     }
 

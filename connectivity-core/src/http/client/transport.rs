@@ -5,21 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use reqwest::header::HeaderValue;
 use reqwest::{Client, redirect};
-use tokio::sync::Semaphore;
 
 use super::endpoint::Endpoint;
 use super::guard::{Addresses, Guard, GuardedResolver, system};
 use super::inputs::BuildInputs;
-use super::remote::{HttpRemote, MAX_CONNECTIONS};
+use super::remote::{self, HttpRemote};
 use super::reply;
-use crate::codec::Codec;
-use crate::routes::{Route, RouteConfig, RouteError, RouteTls};
+use crate::routes::{Route, RouteError, RouteTls};
 use crate::tls;
-use crate::transport::backoff::DialBackoff;
-use crate::transport::contract::Contracts;
-use crate::transport::health::Health;
 use crate::transport::{BuildContext, Remote, Transport};
 
 /// The timeout of a dial; the deadline of the call may end it earlier.
@@ -155,32 +149,15 @@ impl Transport for HttpTransport {
         let config = route.config();
         let inputs = BuildInputs::read(config)?;
         let (endpoint, client) = self.client(route)?;
-        let remote = HttpRemote {
-            client,
-            endpoint,
-            headers: inputs.headers().clone(),
-            content_type: raw_content_type(config)?,
-            codec: config.codec.unwrap_or(Codec::Bincode),
-            forwarded_meta: Arc::clone(&self.forwarded_meta),
-            max_request: config.max_request_bytes,
-            max_reply: config.max_reply_bytes,
-            connections: Semaphore::new(MAX_CONNECTIONS),
-            backoff: DialBackoff::default(),
-            dial_lock: Arc::default(),
-            health: Health::new(),
-            contracts: Contracts::default(),
-        };
+        let headers = inputs.headers().clone();
+        let forwarded_meta = Arc::clone(&self.forwarded_meta);
+        let remote = HttpRemote::new(config, (endpoint, client), headers, forwarded_meta)?;
         let remote = remote.into_remote(tls::warning(&config.tls));
         Ok(inputs.watch(remote, config))
     }
 
     fn check(&self, route: &Route) -> Result<(), RouteError> {
-        raw_content_type(route.config())?;
+        remote::content_type(route.config())?;
         self.client(route).map(drop)
     }
-}
-
-fn raw_content_type(config: &RouteConfig) -> Result<HeaderValue, RouteError> {
-    HeaderValue::try_from(config.content_type.as_str())
-        .map_err(|_| RouteError::config("content_type", "is no content type"))
 }
