@@ -169,9 +169,10 @@ where
                     Parsed::Ignored => continue,
                     Parsed::Invalid => None,
                 },
-                Framed::TooManyMembers(bytes) => {
-                    reply_id(&bytes).map(|id| unreadable(id, "the answer has too many members"))
-                }
+                Framed::TooManyMembers(bytes) => match reply_id(&bytes) {
+                    Some(id) if !self.pending.remove(&id) => continue,
+                    id => id.map(|id| unreadable(id, "the answer has too many members")),
+                },
                 Framed::Junk => None,
                 Framed::TooLong(_) | Framed::Endless => {
                     let text =
