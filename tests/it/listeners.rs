@@ -37,7 +37,12 @@ async fn a_listener_that_ends_by_itself_is_noticed() {
         let server = server.start().await.unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(20), server.listener_ended()).await;
         assert_eq!(ended, Ok("own"), "{panics}");
-        server.shutdown(Duration::from_secs(1)).await;
+        let ended = server.run_until_signal(Duration::from_secs(1)).await;
+        let strategy = match ended {
+            Err(ServeError::ListenerEnded { strategy }) => strategy,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(strategy, "own", "a program that only serves ends with the reason");
     }
 }
 
