@@ -12,7 +12,7 @@ use connectivity_core::{
     Route, RouteError, RouteInfo, RouteState, Router, Sent, Server, Transport, register,
 };
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use tests::shop::*;
 
@@ -49,10 +49,15 @@ impl Transport for Attempts {
     }
 }
 
-/// Returns the address of a port without a listener.
+/// Returns the address of a port without a listener. The port stays bound until the test program
+/// ends: the system would give it to a listener of another test, or to a client that connects to it,
+/// which is then connected to itself.
 fn closed_port() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    std::mem::forget(socket);
+    address.to_string()
 }
 
 /// Returns a listener that accepts connections and never answers, and its address.
