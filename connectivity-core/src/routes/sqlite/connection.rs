@@ -9,6 +9,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::file;
+use super::version::MayFail;
 use crate::routes::source::SourceError;
 
 /// Default timeout of waiting for another writer.
@@ -75,7 +76,8 @@ fn is_denied(error: &rusqlite::Error) -> bool {
 /// [interrupted](ErrorCode::OperationInterrupted).
 pub(super) fn set_time_limit(connection: &mut Connection, limit: Duration) -> rusqlite::Result<()> {
     let start = Instant::now();
-    connection.progress_handler(STEPS_PER_TIME_CHECK, Some(move || start.elapsed() >= limit))
+    let is_over = move || start.elapsed() >= limit;
+    connection.progress_handler(STEPS_PER_TIME_CHECK, Some(is_over)).checked()
 }
 
 fn connect(path: &Path, mode: Mode) -> rusqlite::Result<Connection> {
@@ -84,7 +86,7 @@ fn connect(path: &Path, mode: Mode) -> rusqlite::Result<Connection> {
         _ => Connection::open_with_flags(path, flags(mode))?,
     };
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE).checked()?;
     // FULL, because the file is small and valuable; the triggers dominate the cost of a write
     // anyway.
     connection.execute_batch(

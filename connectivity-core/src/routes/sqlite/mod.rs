@@ -21,6 +21,7 @@ mod stores;
 #[cfg(test)]
 mod tests;
 mod upgrade;
+mod version;
 mod watch;
 
 use std::path::Path;

@@ -16,6 +16,7 @@ use super::lineage::Lineage;
 use super::notes::Notes;
 use super::rows;
 use super::schema::{self, Found};
+use super::version;
 use crate::name::Name;
 use crate::routes::source::{Added, Snapshot, SourceError};
 use crate::routes::strategy::Strategy;
@@ -81,6 +82,7 @@ impl Store {
             Access::Create => prepare(&path, Mode::Create)?,
             Access::Existing => prepare(&path, Mode::Write)?,
         }
+        version::log_warning();
         let reader = Handle::open(&path, reader_mode(access))?;
         reject_unusable(&path, &find_table(&path, &reader.connection)?)?;
         let (reader, writer) = (Mutex::new(Some(reader.into())), Mutex::new(None));
@@ -268,6 +270,7 @@ impl Store {
     /// Returns all problems of the file itself.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = self.notes.messages();
+        warnings.extend(version::warning());
         let immutable =
             self.with_current("looking how it is open", |reader| Ok(reader.handle.is_immutable()));
         warnings.extend(immutable.is_ok_and(|immutable| immutable).then(|| IMMUTABLE.to_owned()));
