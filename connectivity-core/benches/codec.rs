@@ -75,3 +75,26 @@ fn numbers_decode(bencher: Bencher<'_, '_>, codec: Codec) {
     let bytes = codec.encode(&numbers()).unwrap();
     bencher.bench(|| codec.decode::<Vec<u64>>(divan::black_box(&bytes)).unwrap());
 }
+
+fn bytes() -> Vec<u8> {
+    (0..1 << 20).map(|at: u32| (at % 256) as u8).collect()
+}
+
+#[divan::bench]
+fn bytes_encode(bencher: Bencher<'_, '_>) {
+    let value = bytes();
+    bencher.bench(|| Codec::Bincode.encode(divan::black_box(&value)).unwrap());
+}
+
+#[divan::bench]
+fn bytes_decode(bencher: Bencher<'_, '_>) {
+    let bytes = Codec::Bincode.encode(&bytes()).unwrap();
+    bencher.bench(|| Codec::Bincode.decode::<Vec<u8>>(divan::black_box(&bytes)).unwrap());
+}
+
+/// Beside the two above: one copy of the same bytes.
+#[divan::bench]
+fn bytes_copy(bencher: Bencher<'_, '_>) {
+    let value = bytes();
+    bencher.bench(|| divan::black_box(&value).clone());
+}

@@ -1,6 +1,7 @@
 //! The two codecs: bincode between programs that share a contract, JSON for all other peers.
 
 mod bincode;
+mod byte_string;
 mod checked;
 mod chunk;
 mod fallback;
@@ -19,6 +20,8 @@ use serde::de::DeserializeOwned;
 
 use fault::Fault;
 use limits::Limits;
+
+pub(crate) use byte_string::Whole;
 
 /// The encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,18 +81,19 @@ impl Codec {
     /// # Errors
     /// Returns an error that says what is wrong, at which path, and what was expected. It quotes
     /// nothing of the body.
-    pub fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, CodecError> {
+    pub fn decode<T: DeserializeOwned + 'static>(self, bytes: &[u8]) -> Result<T, CodecError> {
         let limits = Limits::of(bytes.len());
-        match self {
-            Self::Bincode => bincode::decode(bytes, limits),
-            Self::Json => json::decode(bytes, limits),
-        }
+        let Whole(value) = match self {
+            Self::Bincode => bincode::decode(bytes, limits)?,
+            Self::Json => json::decode(bytes, limits)?,
+        };
+        Ok(value)
     }
 
     /// Returns whether a value round-trips: encoding the decoded value gives the same bytes. A
     /// value whose own `Serialize` fails counts as round-tripping, because it never reaches the
     /// wire.
-    pub(crate) fn round_trips<T: Serialize + DeserializeOwned>(self, value: &T) -> bool {
+    pub(crate) fn round_trips<T: Serialize + DeserializeOwned + 'static>(self, value: &T) -> bool {
         let bytes = match self.encode(value) {
             Ok(bytes) => bytes,
             Err(cause) => return !cause.is_unencodable(),

@@ -12,7 +12,7 @@ enum Tree {
     Named { left: Vec<Self>, note: Option<String> },
 }
 
-fn round_trip<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(value: &T) {
+fn round_trip<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug + 'static>(value: &T) {
     for codec in [Codec::Bincode, Codec::Json] {
         let bytes = codec.encode(value).unwrap();
         assert_eq!(&codec.decode::<T>(&bytes).unwrap(), value, "{codec:?}");
@@ -73,7 +73,7 @@ fn recursion_stops_before_the_stack_does() {
 }
 
 /// Decodes a body of 16 MiB in which each byte is one element of `T`.
-fn zeros<T: DeserializeOwned>() -> Result<T, CodecError> {
+fn zeros<T: DeserializeOwned + 'static>() -> Result<T, CodecError> {
     let mut body = vec![0; 16 << 20];
     body[..5].copy_from_slice(&[252, 0xfb, 0xff, 0xff, 0]);
     Codec::Bincode.decode(&body)

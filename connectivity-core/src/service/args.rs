@@ -10,7 +10,7 @@ use serde::de::{
 };
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use crate::codec::{Codec, CodecError, Encoded};
+use crate::codec::{Codec, CodecError, Encoded, Whole};
 use crate::service::{Method, Parameter};
 
 /// The arguments `T` (a tuple) of the method `M`. `M` supplies their names.
@@ -31,7 +31,7 @@ impl<M, T> Args<M, T> {
     }
 }
 
-impl<M: Method, T: Fields + FromFields> Args<M, T> {
+impl<M: Method, T: Fields + FromFields + 'static> Args<M, T> {
     /// Re-encodes arguments from one codec to another, or to JSON if the other codec cannot encode
     /// them. Returns the bytes with the codec that was used.
     pub(crate) fn transcode(bytes: &[u8], from: Codec, to: Codec) -> Result<Encoded, CodecError> {
@@ -212,13 +212,13 @@ macro_rules! tuples {
             }
         }
 
-        impl<$($T: DeserializeOwned),*> FromFields for ($($T,)*) {
+        impl<$($T: DeserializeOwned + 'static),*> FromFields for ($($T,)*) {
             fn from_seq<'de, Seq: SeqAccess<'de>>(names: &'static [&'static str], seq: Seq) -> Result<Self, Seq::Error> {
                 #[allow(unused_mut, reason = "the tuple without members reads nothing")]
                 let mut seq = seq;
                 let _ = (names, &seq);
                 $(let $value = match seq.next_element()? {
-                    Some(value) => value,
+                    Some(Whole(value)) => value,
                     None => missing(name(names, $at))?,
                 };)*
                 Ok(($($value,)*))
@@ -229,7 +229,7 @@ macro_rules! tuples {
                 while let Some(field) = map.next_key_seed(FieldSeed(names))? {
                     match field {
                         $(Field::At($at) if $value.is_some() => return Err(de::Error::duplicate_field(name(names, $at))),
-                        Field::At($at) => $value = Some(map.next_value()?),)*
+                        Field::At($at) => $value = Some(map.next_value::<Whole<_>>()?.0),)*
                         Field::At(at) => return Err(de::Error::unknown_field(name(names, at), names)),
                         Field::Unknown(key) => skip_unknown(&key, names, &mut map)?,
                     }

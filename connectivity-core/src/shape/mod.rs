@@ -134,7 +134,7 @@ impl Shape {
     }
 
     /// Walks a type as `codec` decodes it. Also returns whether all values of the walk round-trip.
-    pub(crate) fn of_both<T: Serialize + DeserializeOwned>(codec: Codec) -> (Self, bool) {
+    pub(crate) fn of_both<T: Serialize + DeserializeOwned + 'static>(codec: Codec) -> (Self, bool) {
         let mut round_trips = true;
         let nodes = tracer::walk::<T>(codec == Codec::Json, |value| {
             round_trips = round_trips && codec.round_trips(value)

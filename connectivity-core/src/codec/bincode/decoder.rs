@@ -6,6 +6,7 @@ use serde::de::{Deserializer, Visitor};
 
 use super::access::{Elements, Entries, Variant};
 use super::reader::{Reader, fail};
+use crate::codec::byte_string;
 use crate::codec::fault::{self, Fault};
 use crate::codec::limits::{self, Limits};
 
@@ -144,9 +145,12 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
     #[inline]
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Fault> {
+        if name == byte_string::WHOLE {
+            return visitor.visit_borrowed_bytes(self.reader.bytes()?);
+        }
         visitor.visit_newtype_struct(self)
     }
 

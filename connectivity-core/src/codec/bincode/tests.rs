@@ -1,9 +1,10 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::*;
+use crate::codec::Codec;
 
 /// A type with every kind of value in serde's data model.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -150,4 +151,49 @@ proptest! {
     fn a_number_is_read_as_bincode_reads_it(mark in 245u8.., number in any_width(), length in 0usize..18) {
         assert_decoders_agree(&[&[mark][..], &number.to_le_bytes()].concat()[..length.min(17)]);
     }
+}
+
+/// Bytes are on the wire what bincode writes of them one by one, wherever they are in a value.
+#[test]
+fn bytes_have_the_form_of_a_sequence_of_numbers() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Inside {
+        before: u8,
+        bytes: Vec<u8>,
+        queue: Option<VecDeque<u8>>,
+        array: [u8; 3],
+        wide: Vec<u16>,
+    }
+    for length in [0, 1, 15, 16, 17, 250, 251, 70_000_u32] {
+        let bytes: Vec<u8> = (0..length).map(|at| (at % 256) as u8).collect();
+        let written = encode(&bytes).unwrap();
+        assert_eq!(written, bincode::serde::encode_to_vec(&bytes, CONFIG).unwrap(), "{length}");
+        assert_eq!(encode(&bytes[..]).unwrap(), written, "{length}");
+        assert_eq!(Codec::Bincode.decode::<Vec<u8>>(&written), Ok(bytes.clone()), "{length}");
+        let inside = Inside {
+            before: 1,
+            queue: Some(bytes.iter().copied().collect()),
+            wide: bytes.iter().copied().map(u16::from).collect(),
+            bytes,
+            array: [1, 2, 3],
+        };
+        let written = encode(&inside).unwrap();
+        assert_eq!(written, bincode::serde::encode_to_vec(&inside, CONFIG).unwrap(), "{length}");
+        assert_eq!(Codec::Bincode.decode(&written), Ok(inside), "{length}");
+    }
+}
+
+#[test]
+fn bytes_that_end_early_or_late_are_faults() {
+    let written = encode(&vec![7_u8; 300]).unwrap();
+    let decode = |bytes: &[u8]| Codec::Bincode.decode::<Vec<u8>>(bytes).unwrap_err().to_string();
+    assert_eq!(decode(&written[..200]), "the body ends early");
+    assert_eq!(decode(&[&written[..], &[1]].concat()), "1 bytes follow the value");
+    assert_eq!(decode(&[253, 255, 255, 255, 255, 255, 255, 255, 255]), "the body ends early");
+}
+
+#[test]
+fn a_text_is_no_sequence_of_bytes() {
+    assert_eq!(Codec::Json.decode::<Vec<u8>>(b"[1,2]"), Ok(vec![1, 2]));
+    assert!(Codec::Json.decode::<Vec<u8>>(br#""ab""#).is_err());
 }

@@ -44,12 +44,6 @@ impl<'c, S> Compound<'c, S> {
         Ok(())
     }
 
-    /// Counts an element of a sequence or a map, for which the decoder will charge memory.
-    fn count_element(&self) {
-        let elements = &self.layout.check.elements;
-        elements.set(elements.get() + 1);
-    }
-
     fn check_complete<E: Error>(&self) -> Result<(), E> {
         if self.left.is_some_and(|left| left > 0) {
             Err(self.layout.check.fail(MISCOUNTED))
@@ -73,7 +67,7 @@ impl<S: SerializeSeq> SerializeSeq for Compound<'_, S> {
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
         self.count()?;
-        self.count_element();
+        self.layout.check.count_elements(1);
         self.inner.serialize_element(&self.layout.check.value(value))
     }
 
@@ -146,12 +140,12 @@ impl<S: SerializeMap> SerializeMap for Entries<'_, S> {
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), S::Error> {
         self.0.count()?;
-        self.0.count_element();
+        self.0.layout.check.count_elements(1);
         self.0.inner.serialize_key(&self.0.layout.check.value(key))
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
-        self.0.count_element();
+        self.0.layout.check.count_elements(1);
         self.0.inner.serialize_value(&self.0.layout.check.value(value))
     }
 

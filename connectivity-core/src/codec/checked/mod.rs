@@ -10,10 +10,11 @@ mod compound;
 use std::cell::Cell;
 use std::fmt;
 
-use serde::ser::{Error, Serialize, Serializer};
+use serde::ser::{Error, Serialize, SerializeSeq, Serializer};
 
 use compound::{Compound, Entries, Layout};
 
+use super::byte_string;
 use super::limits::{self, Limits};
 
 /// The state of checking one value while it is encoded.
@@ -44,6 +45,11 @@ impl Check {
     /// whatever their types. This happens when most elements take no bytes.
     pub(super) fn exceeds_limits(&self, length: usize) -> bool {
         self.elements.get().saturating_mul(limits::cost(0)) > Limits::of(length).memory
+    }
+
+    /// Counts elements of a sequence or a map, for which the decoder will charge memory.
+    fn count_elements(&self, count: usize) {
+        self.elements.set(self.elements.get() + count);
     }
 
     #[cold]
@@ -77,6 +83,17 @@ pub(super) const SPARSE: &str =
 
 const NOTHING: &str = "`Some` of nothing: JSON writes it as it writes `None`";
 const NO_NUMBER: &str = "a number that is infinite or none: JSON has no word for it";
+
+const NO_BYTES: &str = "a sequence of bytes with an element that is none";
+
+/// A sequence of as few bytes is written one by one: that costs less than to allocate.
+const FEW: usize = 16;
+
+/// Returns the length of an iterator that knows it.
+fn exact_length(elements: &impl Iterator) -> Option<usize> {
+    let (least, most) = elements.size_hint();
+    Some(least).filter(|_| most == Some(least))
+}
 
 impl<S: Serializer> Checked<'_, S> {
     /// Rejects a `Some` whose content JSON writes as `null`, because it would decode as `None`.
@@ -183,6 +200,25 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
         let layout = Layout::of(&self.inner, self.check);
         Ok(Compound::new(self.inner.serialize_seq(len)?, layout, len))
+    }
+
+    fn collect_seq<I>(self, elements: I) -> Result<S::Ok, S::Error>
+    where
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
+        let mut elements = elements.into_iter();
+        let length = exact_length(&elements);
+        let is_positional = !self.inner.is_human_readable();
+        if is_positional && byte_string::is_byte::<I::Item>() && length > Some(FEW) {
+            let bytes = byte_string::collect(elements);
+            let bytes = bytes.ok_or_else(|| self.check.fail(NO_BYTES))?;
+            self.check.count_elements(bytes.len());
+            return self.inner.serialize_bytes(&bytes);
+        }
+        let mut out = self.serialize_seq(length)?;
+        elements.try_for_each(|element| out.serialize_element(&element))?;
+        out.end()
     }
 
     fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, S::Error> {
