@@ -16,9 +16,9 @@ type Transports = HashMap<String, Arc<dyn Transport>>;
 fn transports() -> Transports {
     let built_in: &[(&str, Arc<dyn Transport>)] = &[
         #[cfg(feature = "http")]
-        ("http", Arc::new(crate::HttpTransport::new())),
+        ("http", Arc::new(crate::HttpTransport::of_environment())),
         #[cfg(feature = "mcp")]
-        ("mcp", Arc::new(crate::McpTransport::new())),
+        ("mcp", Arc::new(crate::McpTransport::of_environment())),
         #[cfg(feature = "quic")]
         ("quic", Arc::new(crate::QuicTransport::new())),
         #[cfg(feature = "unix")]

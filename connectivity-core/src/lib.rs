@@ -71,7 +71,7 @@
 //!
 //! # Features
 //!
-//! Default: `router`, `sqlite`, `http`, `gateway`, `unix`, `quic`. Optional: `mcp`. With
+//! Default: `router`, `sqlite`, `http`, `https`, `gateway`, `unix`, `quic`. Optional: `mcp`. With
 //! `default-features = false` the crate has only what a crate of contracts needs: the macro,
 //! [`Error`], [`context`] and the codecs, without SQLite and transports.
 
@@ -106,7 +106,7 @@ mod service;
 mod shape;
 #[cfg(feature = "tls")]
 #[cfg_attr(
-    not(all(feature = "http", feature = "quic")),
+    not(all(feature = "https", feature = "quic")),
     allow(dead_code, unused_imports, reason = "each transport uses a part of it")
 )]
 mod tls;
@@ -182,6 +182,10 @@ struct MovingExamples;
 #[cfg(all(doctest, feature = "sqlite", feature = "http", feature = "gateway"))]
 #[doc = include_str!("../../docs/from-go.md")]
 struct FromGoExamples;
+
+#[cfg(all(doctest, feature = "sqlite", feature = "gateway"))]
+#[doc = include_str!("../../docs/adopting.md")]
+struct AdoptingExamples;
 
 /// Registers implementations with a router: `register!(router, Billing => Stripe)?`.
 ///

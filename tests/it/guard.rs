@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
-use connectivity_core::{ErrorKind, HttpTransport, MemoryRoutes, RouteState, Router, Sent};
+use connectivity_core::{
+    ErrorKind, HttpTransport, McpTransport, MemoryRoutes, RouteState, Router, Sent,
+};
 
 /// Listeners on both loopback addresses, on one port. No client may connect.
 struct Canaries {
@@ -170,19 +172,72 @@ async fn a_proxy_in_the_environment_is_ignored() {
     tokio::spawn(async move { axum::serve(socket, app).await });
     let canaries = Canaries::new();
     let proxy = format!("http://127.0.0.1:{}", canaries.port);
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child
-        .args(["--exact", "guard::a_proxy_in_the_environment_is_ignored"])
-        .env(PROXY_TEST, endpoint);
+    let mut child = child("guard::a_proxy_in_the_environment_is_ignored");
+    child.env(PROXY_TEST, endpoint);
     for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
     {
         child.env(name, &proxy);
     }
     child.env_remove("no_proxy").env_remove("NO_PROXY");
+    passes(child).await;
+    assert_eq!(canaries.hits(), 0);
+}
+
+/// Returns a command that runs one test of this program.
+fn child(test: &str) -> Command {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", test]);
+    child
+}
+
+async fn passes(mut child: Command) {
     let child = tokio::task::spawn_blocking(move || child.output());
     let output =
         tokio::time::timeout(Duration::from_secs(60), child).await.unwrap().unwrap().unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
-    assert_eq!(canaries.hits(), 0);
+}
+
+const OPEN_TEST: &str = "CONNECTIVITY_TEST_OPEN";
+
+/// Runs this test again in child processes whose environment opens internal networks, or does not.
+#[tokio::test]
+async fn the_environment_opens_internal_networks_for_default_transports() {
+    const ALLOW_INTERNAL: &str = "CONNECTIVITY_ALLOW_INTERNAL";
+    if let Ok(expected) = std::env::var(OPEN_TEST) {
+        for (strategy, endpoint) in
+            [("http", "http://127.0.0.1:1/thumb"), ("mcp", "http://127.0.0.1:1/mcp")]
+        {
+            let config = if strategy == "mcp" { r#"{"tool_name":"thumb"}"# } else { "{}" };
+            let is_open = |router: &Router| match &router.inspect().route("thumb").unwrap().state {
+                RouteState::InForce => true,
+                state => {
+                    assert!(format!("{state:?}").contains(ALLOW_INTERNAL), "{state:?}");
+                    false
+                }
+            };
+            let routes = MemoryRoutes::new();
+            routes.set("thumb", strategy, Some(endpoint), config);
+            let router = Router::builder().source(routes.clone()).build().unwrap();
+            assert_eq!(is_open(&router).to_string(), expected, "{strategy}");
+            // A transport that the application made is as open as the application made it.
+            let router = Router::builder()
+                .source(routes)
+                .transport("http", HttpTransport::new())
+                .transport("mcp", McpTransport::new())
+                .build()
+                .unwrap();
+            assert!(!is_open(&router), "{strategy}");
+        }
+        return;
+    }
+    for (value, is_open) in
+        [(None, false), (Some("0"), false), (Some("yes"), false), (Some("1"), true)]
+    {
+        let mut child =
+            child("guard::the_environment_opens_internal_networks_for_default_transports");
+        child.env_remove(ALLOW_INTERNAL).env(OPEN_TEST, is_open.to_string());
+        child.envs(value.map(|value| (ALLOW_INTERNAL, value)));
+        passes(child).await;
+    }
 }

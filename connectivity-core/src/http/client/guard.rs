@@ -47,6 +47,10 @@ const V6_SPECIAL: &[&str] = &["2001::/23", "2001:db8::/32", "2002::/16", "3fff::
 const INTERNAL: &[&str] =
     &["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
 
+/// The environment variable that opens them for the default transports of every router of the
+/// process. An operator sets it; a row cannot.
+const ALLOW_INTERNAL: &str = "CONNECTIVITY_ALLOW_INTERNAL";
+
 /// Addresses where clouds serve credentials to any process that asks: refused under every policy.
 const METADATA: &[&str] = &[
     "169.254.169.254/32",
@@ -89,6 +93,20 @@ impl Guard {
             metadata: nets(METADATA),
         };
         Self { tables: Arc::new(tables), allowed: Vec::new() }
+    }
+
+    /// Opens loopback and private networks if the environment of this process says so.
+    pub(crate) fn allow_by_environment(&mut self) {
+        match std::env::var_os(ALLOW_INTERNAL).as_ref().and_then(|value| value.to_str()) {
+            Some("1") => {
+                tracing::info!(
+                    "{ALLOW_INTERNAL}=1: routes may reach loopback and private networks"
+                );
+                self.allow_internal();
+            }
+            None | Some("" | "0") => {}
+            Some(_) => tracing::warn!("{ALLOW_INTERNAL} is neither 0 nor 1: it opens nothing"),
+        }
     }
 
     pub(crate) fn allow(&mut self, net: IpNet) {
@@ -150,7 +168,7 @@ impl Guard {
     }
 }
 
-const HINT: &str = "it is not a public address; `HttpTransport::new().allow_internal()` opens loopback and private networks, `.allow(net)` any other";
+const HINT: &str = "it is not a public address; `HttpTransport::new().allow_internal()`, or CONNECTIVITY_ALLOW_INTERNAL=1 in the environment, opens loopback and private networks, `.allow(net)` any other";
 
 /// The refusal of an address.
 #[derive(Debug, thiserror::Error)]

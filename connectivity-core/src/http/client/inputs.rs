@@ -4,8 +4,8 @@ use std::fmt;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::security;
 use crate::routes::{RouteConfig, RouteError};
-use crate::tls;
 use crate::transport::Remote;
 
 /// The files and header values that a row refers to, as they were when its route was built.
@@ -19,7 +19,7 @@ impl BuildInputs {
     /// Reads the inputs. Call it before anything else reads the files, so that a later change is
     /// detected.
     pub(crate) fn read(config: &RouteConfig) -> Result<Self, RouteError> {
-        Ok(Self { files: tls::files_digest(&config.tls), headers: row_headers(config)? })
+        Ok(Self { files: security::files_digest(&config.tls), headers: row_headers(config)? })
     }
 
     /// Returns a digest of the files.
@@ -45,7 +45,8 @@ impl BuildInputs {
 
 /// Returns whether a row refers to files or secrets, which can change while the row does not.
 fn refers(config: &RouteConfig) -> bool {
-    tls::names_files(&config.tls) || config.headers.iter().any(|(_, value)| value.is_reference())
+    security::names_files(&config.tls)
+        || config.headers.iter().any(|(_, value)| value.is_reference())
 }
 
 /// Returns the headers of a row, with secrets resolved and marked as sensitive.

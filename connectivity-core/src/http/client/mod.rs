@@ -10,6 +10,7 @@ pub(crate) mod guard;
 mod inputs;
 mod remote;
 mod reply;
+mod security;
 mod sending;
 mod transport;
 

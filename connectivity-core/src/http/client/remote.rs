@@ -225,10 +225,9 @@ mod tests {
 
     use super::*;
     use crate::http::client::guard::{Addresses, Guard, GuardedResolver};
-    use crate::http::client::transport::client;
+    use crate::http::client::{security, transport};
     use crate::name::Name;
     use crate::routes::{RouteTls, Strategy};
-    use crate::tls;
 
     const CANARY: [u8; 4] = [127, 0, 0, 1];
     const SERVER: [u8; 4] = [127, 0, 0, 2];
@@ -245,6 +244,13 @@ mod tests {
         }
     }
 
+    fn plain_client<L>(resolver: GuardedResolver<L>) -> Client
+    where
+        L: Fn(String) -> Addresses + Send + Sync + 'static,
+    {
+        transport::build(security::plain(transport::builder(resolver)).unwrap()).unwrap()
+    }
+
     /// Returns a client of `billing` at a local port, and a counter of its dials.
     fn remote_at(port: u16) -> (Arc<HttpRemote>, Arc<AtomicUsize>) {
         let dials = Arc::<AtomicUsize>::default();
@@ -258,7 +264,7 @@ mod tests {
         let url = format!("http://billing.example:{port}/billing");
         let endpoint = Endpoint::of_row(&url, "billing", &RouteTls::default(), &guard).unwrap();
         let resolver = GuardedResolver { guard, host: None, look_up };
-        let client = client(resolver, tls::no_tls().unwrap()).unwrap();
+        let client = plain_client(resolver);
         let strategy = Strategy::parse("http").unwrap();
         let config = RouteConfig::parse(r#"{"codec":"json"}"#, &strategy).unwrap();
         let remote =
@@ -335,8 +341,7 @@ mod tests {
                 Box::pin(std::future::ready(Ok(addresses)))
             }
         };
-        let client =
-            client(GuardedResolver { guard, host: None, look_up }, tls::no_tls().unwrap()).unwrap();
+        let client = plain_client(GuardedResolver { guard, host: None, look_up });
         let mut outcomes = HashMap::new();
         for _ in 0..1000 {
             let response = client.post(format!("http://flips.example:{port}/")).send().await;

@@ -5,11 +5,11 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
+use super::security;
 use crate::call::{Call, Reply};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::http::headers;
-use crate::tls;
 
 /// The most bytes that are read of an error's body: enough for what a gateway writes. A megabyte of
 /// HTML is no error message.
@@ -134,10 +134,8 @@ pub(crate) fn send_error(call: &Call, cause: &reqwest::Error) -> Error {
 /// Classifies a request that got no response: without a connection nothing was sent; otherwise the
 /// call may have run.
 pub(crate) fn not_answered(cause: &reqwest::Error) -> (ErrorKind, String, Sent) {
-    if let Some(tls) = tls::cause_of(cause).filter(|tls| cause.is_connect() || tls::refuses_us(tls))
-    {
-        // The server did not read what was sent before it refused the client certificate.
-        return (ErrorKind::Connect, tls::explain(tls), Sent::No);
+    if let Some(refusal) = security::refusal(cause) {
+        return (ErrorKind::Connect, refusal, Sent::No);
     }
     let message = chain(cause);
     if cause.is_connect() {

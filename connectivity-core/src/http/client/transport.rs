@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use reqwest::{Client, redirect};
+use reqwest::{Client, ClientBuilder, redirect};
 
 use super::endpoint::Endpoint;
 use super::guard::{Addresses, Guard, GuardedResolver, system};
 use super::inputs::BuildInputs;
 use super::remote::{self, HttpRemote};
-use super::reply;
+use super::{reply, security};
 use crate::routes::{Route, RouteError, RouteTls};
-use crate::tls;
 use crate::transport::{BuildContext, Remote, Transport};
 
 /// The timeout of a dial; the deadline of the call may end it earlier.
@@ -27,11 +26,13 @@ const POOL_IDLE: Duration = Duration::from_secs(8);
 ///
 /// By default only public addresses can be reached: write access to rows must not give access to
 /// this machine or its network. The check applies to the address that is dialled, at each connect;
-/// redirects and environment proxies are disabled.
+/// redirects and environment proxies are disabled. A router without a transport of its own also
+/// reaches loopback and private networks if the environment variable `CONNECTIVITY_ALLOW_INTERNAL`
+/// is 1. For development, `.cargo/config.toml` can set it.
 ///
 /// A route has up to 256 connections; further calls wait for one until their deadline.
 ///
-/// The certificate of an https endpoint is verified by the roots of the platform unless the row
+/// An https endpoint needs the feature `https`, a default. Its certificate is verified by the roots of the platform unless the row
 /// says otherwise: `ca_file`, `pin_sha256` (this very certificate, whatever its issuer, name and
 /// dates), `insecure_tls` (anything). `server_name` is the name to ask for at the same address, in
 /// the handshake and in the header `Host`. `client_cert_file` and `client_key_file` are the
@@ -68,6 +69,13 @@ impl HttpTransport {
         Self { guard: Guard::new(), forwarded_meta: Arc::default() }
     }
 
+    /// Returns the transport of a router that names none: the environment may open networks.
+    pub(crate) fn of_environment() -> Self {
+        let mut transport = Self::new();
+        transport.guard.allow_by_environment();
+        transport
+    }
+
     /// Allows routes to reach loopback and private networks too (127/8, ::1, 10/8, 172.16/12,
     /// 192.168/16, fc00::/7). Addresses where clouds serve credentials stay refused.
     #[must_use]
@@ -98,34 +106,35 @@ pub(crate) fn guarded_client(
     endpoint: &Endpoint,
     tls: &RouteTls,
 ) -> Result<Client, RouteError> {
-    let tls = match (endpoint.is_https(), tls.first_key()) {
-        (true, _) => tls::client_config(tls, &[])?,
-        (false, None) => tls::no_tls()?,
-        (false, Some(key)) => {
-            let text = "the endpoint is plain http, which verifies nobody; write https://, or take this key out";
-            return Err(RouteError::config(key, text));
-        }
-    };
+    if let Some(key) = tls.first_key().filter(|_| !endpoint.is_https()) {
+        let text = "the endpoint is plain http, which verifies nobody; write https://, or take this key out";
+        return Err(RouteError::config(key, text));
+    }
     let host = endpoint.dial_host().map(str::to_owned);
-    client(GuardedResolver { guard: guard.clone(), host, look_up: system }, tls)
+    let builder = builder(GuardedResolver { guard: guard.clone(), host, look_up: system });
+    build(match endpoint.is_https() {
+        true => security::https(builder, tls)?,
+        false => security::plain(builder)?,
+    })
 }
 
-/// Builds an HTTP client that dials only what its resolver returns: no redirects, no proxy.
-pub(super) fn client<L>(
-    resolver: GuardedResolver<L>,
-    tls: rustls::ClientConfig,
-) -> Result<Client, RouteError>
+/// Returns the builder of an HTTP client that dials only what its resolver returns: no redirects, no
+/// proxy.
+pub(super) fn builder<L>(resolver: GuardedResolver<L>) -> ClientBuilder
 where
     L: Fn(String) -> Addresses + Send + Sync + 'static,
 {
     Client::builder()
-        .tls_backend_preconfigured(tls)
         .dns_resolver(Arc::new(resolver))
         .redirect(redirect::Policy::none())
         .no_proxy()
         .http1_only()
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(POOL_IDLE)
+}
+
+pub(super) fn build(builder: ClientBuilder) -> Result<Client, RouteError> {
+    builder
         .build()
         .map_err(|cause| RouteError::new(format_args!("no HTTP client: {}", reply::chain(&cause))))
 }
@@ -152,7 +161,7 @@ impl Transport for HttpTransport {
         let headers = inputs.headers().clone();
         let forwarded_meta = Arc::clone(&self.forwarded_meta);
         let remote = HttpRemote::new(config, (endpoint, client), headers, forwarded_meta)?;
-        let remote = remote.into_remote(tls::warning(&config.tls));
+        let remote = remote.into_remote(security::warning(&config.tls));
         Ok(inputs.watch(remote, config))
     }
 

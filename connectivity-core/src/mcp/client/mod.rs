@@ -73,6 +73,13 @@ impl McpTransport {
         Self { guard: Guard::new(), links: Arc::default(), endpoints: Arc::default() }
     }
 
+    /// Returns the transport of a router that names none: the environment may open networks.
+    pub(crate) fn of_environment() -> Self {
+        let mut transport = Self::new();
+        transport.guard.allow_by_environment();
+        transport
+    }
+
     /// Allows URLs that lead to loopback and private networks; see
     /// [`HttpTransport::allow_internal`](crate::HttpTransport::allow_internal).
     #[must_use]
