@@ -7,7 +7,8 @@ pub use crate::call::{MethodDesc, ServiceDesc};
 pub use crate::error::Error;
 pub use crate::service::explain;
 pub use crate::service::{
-    Args, Arguments, CallFuture, Dispatch, Fields, Form, FromFields, Handle, Host, Lend, Method,
-    MethodOutput, OptionRef, Own, Parameter, Plan, Ref, Referent, Registrable, ServiceCell,
-    ServiceError, ServiceRegistry, Value, Wire, serve, unknown_method,
+    Args, Arguments, CallFuture, CowRef, Dispatch, ErrorForm, Fields, Form, FromFields, Handle,
+    Host, Lend, LentCow, Method, MethodOutput, Opaque, OpaqueForm, OptionRef, Own, Parameter, Plan,
+    Ref, Referent, Registrable, Serializable, ServiceCell, ServiceError, ServiceRegistry, SliceRef,
+    Value, Wire, borrow_all, serve, unknown_method,
 };

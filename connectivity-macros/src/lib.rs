@@ -42,7 +42,10 @@ fn expand_service(args: TokenStream, item: &TokenStream) -> TokenStream {
     let source: ServiceTrait = match syn::parse2(item.clone()) {
         Ok(source) => source,
         Err(error) => {
-            diagnostics.push(error);
+            match validate::is_of_mock(item) {
+                true => diagnostics.at(error.span(), validate::AUTOMOCK_ABOVE),
+                false => diagnostics.push(error),
+            }
             return expand::unreadable(item, diagnostics);
         }
     };

@@ -65,13 +65,25 @@ pub(crate) struct Argument {
     pub(crate) borrowed: Option<Borrowed>,
 }
 
-/// An argument `&T` or `Option<&T>`.
+/// An argument that is borrowed from the caller.
 pub(crate) struct Borrowed {
     /// The `T`.
     pub(crate) referent: Type,
-    /// The lifetime, if one is written.
+    pub(crate) form: BorrowForm,
+    /// The lifetime of the borrow, if it has a name.
     pub(crate) lifetime: Option<Lifetime>,
-    pub(crate) is_optional: bool,
+}
+
+/// How an argument is written that is borrowed.
+pub(crate) enum BorrowForm {
+    /// `&T`
+    Reference,
+    /// `Option<&T>`
+    Optional,
+    /// `&[&T]`, with the lifetime of the elements, if it has a name.
+    Slice(Option<Lifetime>),
+    /// `Cow<'_, T>`, with the path as written, without what is in the brackets.
+    Cow(Path),
 }
 
 /// Promises of a method, from its marker attributes.

@@ -11,3 +11,4 @@
 
 pub mod certificates;
 pub mod shop;
+pub mod wires;

@@ -13,7 +13,7 @@ use super::*;
 use crate::call::{Body, CallService, MethodDesc, Reply};
 use crate::layer::breaker::{BreakerState, CircuitBreaker};
 use crate::name::Name;
-use crate::service::Method;
+use crate::service::{ErrorForm, Method};
 
 /// An idempotent method.
 struct Quote;
@@ -25,6 +25,10 @@ impl Method for Quote {
     type Output = Result<u32, Error>;
     type Ok = u32;
     type Err = Error;
+
+    fn error_form() -> ErrorForm<Error> {
+        ErrorForm::of::<Self, _>()
+    }
 }
 
 /// A call that may run twice.

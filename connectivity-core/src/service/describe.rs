@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 
-use super::{Args, Arguments, Method, MethodOutput, ServiceError, Wire};
+use super::{Args, Arguments, ErrorForm, Method, MethodOutput, ServiceError, Wire};
 use crate::call::{Body, Call, MethodDesc, MethodTypes, Reply, Untaken};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
@@ -32,16 +32,37 @@ impl MethodDesc {
             shape: shape::<M>,
             transcode: Args::<M, <M::Args as Arguments>::Form>::transcode,
             #[cfg(feature = "mcp")]
-            is_error: |json| Codec::Json.decode::<<M::Err as ServiceError>::Form>(json).is_ok(),
+            is_error: |json| (M::error_form().is_error)(json),
         };
         Self::new(index, service, name, full_name, arguments, types)
+    }
+}
+
+impl<E: 'static> ErrorForm<E> {
+    /// For generated code: describes how the error of the method `M` travels. The compiler infers
+    /// the kind `K` of the error type.
+    #[must_use]
+    pub const fn of<M: Method<Err = E>, K>() -> Self
+    where
+        E: ServiceError<K>,
+    {
+        Self {
+            shape: Shape::of_both::<E::Form>,
+            #[cfg(feature = "mcp")]
+            is_error: |json| Codec::Json.decode::<E::Form>(json).is_ok(),
+            into_body: |error| {
+                Body::explained(error.into_form(), |form| E::of_form(form).and_then(M::explain))
+            },
+            from_reply: |name, body, drift| take(name, body, drift).map(E::from_form),
+            from_error: E::from_error,
+        }
     }
 }
 
 fn shape<M: Method>(codec: Codec) -> MethodShape {
     let arguments = Shape::of_both::<Args<M, <M::Args as Arguments>::Form>>(codec);
     let ok = Shape::of_both::<<M::Ok as Wire>::Form>(codec);
-    let err = Shape::of_both::<<M::Err as ServiceError>::Form>(codec);
+    let err = (M::error_form().shape)(codec);
     MethodShape::new(M::DESC.name(), [arguments, ok, err])
 }
 
@@ -102,34 +123,33 @@ impl Reply {
     pub fn of<M: Method>(output: M::Output) -> Self {
         match output.into_result() {
             Ok(value) => Self::typed(Body::typed(value.into_form()), false),
-            Err(error) => {
-                let explain = |error: &_| M::explain(M::Err::of_form(error));
-                Self::typed(Body::explained(error.into_form(), explain), true)
-            }
+            Err(error) => Self::typed((M::error_form().into_body)(error), true),
         }
     }
 
     /// Converts a reply or an error to the output of the method `M`.
     pub(crate) fn into_output<M: Method>(reply: Result<Self, Error>) -> M::Output {
+        let name = M::DESC.full_name();
         let value = match reply.map(Self::into_parts) {
             Ok((body, false, drift)) => {
-                take::<M, _>(body, drift).map(|value| Ok(M::Ok::from_form(value)))
+                take(name, body, drift).map(|value| Ok(M::Ok::from_form(value)))
             }
-            Ok((body, true, drift)) => {
-                take::<M, _>(body, drift).map(|error| Err(M::Err::from_form(error)))
-            }
+            Ok((body, true, drift)) => (M::error_form().from_reply)(name, body, drift).map(Err),
             Err(error) => Err(error),
         };
-        M::Output::from_result(value.unwrap_or_else(|error| Err(M::Err::from_form(error.into()))))
+        M::Output::from_result(
+            value.unwrap_or_else(|error| Err((M::error_form().from_error)(error))),
+        )
     }
 }
 
-fn take<M: Method, T: DeserializeOwned + 'static>(
+fn take<T: DeserializeOwned + 'static>(
+    name: &'static str,
     body: Body,
     drift: Option<String>,
 ) -> Result<T, Error> {
     let fail = |kind, cause: &dyn fmt::Display| {
-        Error::new(kind, M::DESC.full_name(), format!("the reply: {cause}")).with_sent(Sent::Yes)
+        Error::new(kind, name, format!("the reply: {cause}")).with_sent(Sent::Yes)
     };
     match body {
         Body::Typed(payload) => payload.take().map_err(|reason| match reason {

@@ -1,6 +1,7 @@
 //! Describes an error for the log, as well as its type allows. Autoref specialization: method
-//! resolution picks the most informative of three traits by the number of references it needs.
+//! resolution picks the most informative of four traits by the number of references it needs.
 
+use std::error::Error as StdError;
 use std::fmt;
 
 /// The error to describe.
@@ -9,6 +10,13 @@ pub struct Explain<'e, E>(pub &'e E);
 
 /// Describes a type that implements `Error`: the texts of the error and its sources.
 pub trait ExplainError {
+    /// Returns the description.
+    fn explain(&self) -> Option<String>;
+}
+
+/// Describes a type that holds any error, such as `anyhow::Error`: the texts of the error and its
+/// sources.
+pub trait ExplainOpaque {
     /// Returns the description.
     fn explain(&self) -> Option<String>;
 }
@@ -25,11 +33,22 @@ pub trait ExplainNothing {
     fn explain(&self) -> Option<String>;
 }
 
-impl<E: std::error::Error> ExplainError for &&Explain<'_, E> {
+impl<E: StdError> ExplainError for &&&Explain<'_, E> {
     fn explain(&self) -> Option<String> {
-        let sources = std::iter::successors(self.0.source(), |error| error.source());
-        Some(sources.fold(self.0.to_string(), |text, source| format!("{text}: {source}")))
+        Some(with_sources(&self.0.to_string(), self.0.source()))
     }
+}
+
+impl<E: AsRef<dyn StdError + Send + Sync>> ExplainOpaque for &&Explain<'_, E> {
+    fn explain(&self) -> Option<String> {
+        let error = self.0.as_ref();
+        Some(with_sources(&error.to_string(), error.source()))
+    }
+}
+
+fn with_sources(text: &str, source: Option<&(dyn StdError + 'static)>) -> String {
+    std::iter::successors(source, |&error| error.source())
+        .fold(text.to_owned(), |text, source| format!("{text}: {source}"))
 }
 
 impl<E: fmt::Debug> ExplainDebug for &Explain<'_, E> {

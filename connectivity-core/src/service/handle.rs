@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::call::{
     Body, BoxFuture, Call, CallService, MethodDesc, Reply, ServiceDesc, arguments_failed,
 };
+use crate::codec::Codec;
 use crate::error::Error;
 use crate::service::{
     Args, Arguments, Dispatch, Form, Host, ImplSlot, Method, Plan, Registrable, ServiceCell,
@@ -43,6 +44,15 @@ impl<D: ?Sized + Send + Sync + 'static> Handle<D> {
         );
         let local = cell.slot().unwrap_or_default();
         Self { cell: Arc::new(cell), host: Arc::new(Direct(dispatch)), timeout: None, local }
+    }
+
+    /// Creates a handle that calls an implementation without a router and encodes whatever passes
+    /// between the two, for tests.
+    pub fn rehearse<R: Registrable<Dyn = D>>(service: R) -> Self {
+        let (_, dispatch) = service.into_parts();
+        let cell = Arc::new(ServiceCell::new(dispatch.desc()));
+        let host = Arc::new(Rehearsal(dispatch));
+        Self { cell, host, timeout: None, local: Arc::default() }
     }
 
     /// Returns a handle whose calls have a timeout of `limit`. A row or a surrounding deadline may
@@ -165,4 +175,24 @@ impl Host for Direct {
         let service = CallService::from_fn(move |call| invoke(&*dispatch, call));
         Plan { service, form: Form::Typed }
     }
+}
+
+/// The host of a client that encodes and decodes as a transport would. All calls are local.
+struct Rehearsal(Arc<dyn Dispatch>);
+
+impl Host for Rehearsal {
+    fn plan(&self, _method: &'static MethodDesc) -> Plan {
+        let dispatch = Arc::clone(&self.0);
+        let service = CallService::from_fn(move |call: Call| -> BoxFuture<'static, _> {
+            let (name, reply) = (call.name().to_owned(), invoke(&*dispatch, call));
+            Box::pin(async move { encoded(&name, &reply.await?) })
+        });
+        Plan { service, form: Form::Encoded(Codec::Bincode) }
+    }
+}
+
+/// Returns a reply as it arrives from another process.
+fn encoded(name: &str, reply: &Reply) -> Result<Reply, Error> {
+    let (codec, bytes) = reply.encode(name, Codec::Bincode)?;
+    Ok(Reply::encoded(codec.unwrap_or(Codec::Bincode), bytes, reply.is_app_error()))
 }

@@ -4,8 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::call::MethodDesc;
-use crate::error::Error;
-use crate::service::Arguments;
+use crate::service::{Arguments, ErrorForm};
 
 /// One method of a contract. The macro generates a type for each method.
 pub trait Method: Sized + Send + Sync + 'static {
@@ -22,7 +21,11 @@ pub trait Method: Sized + Send + Sync + 'static {
     type Ok: Wire;
 
     /// The error type of the contract.
-    type Err: ServiceError;
+    type Err: 'static;
+
+    /// Returns how the error travels.
+    #[must_use]
+    fn error_form() -> ErrorForm<Self::Err>;
 
     /// Returns the texts of the error and its sources, for the log of this process.
     #[must_use]
@@ -63,41 +66,6 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Wire for T {
 
     fn into_form(self) -> T {
         self
-    }
-
-    fn from_form(form: T) -> T {
-        form
-    }
-}
-
-/// A type that can be the error type of a contract. Implemented for every type with the bounds of
-/// [`Form`](Self::Form); see [`Wire`].
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the error type of a connectivity service",
-    label = "needs From<connectivity_core::Error>, Serialize and Deserialize",
-    note = "add a variant `#[error(transparent)] Connectivity(#[from] connectivity_core::Error)` and derive serde's traits on `{Self}`"
-)]
-pub trait ServiceError: Sized {
-    /// The type itself, with the bounds.
-    type Form: From<Error> + Serialize + DeserializeOwned + Send + 'static;
-    /// Returns `self`.
-    fn into_form(self) -> Self::Form;
-    /// Returns `form`.
-    fn of_form(form: &Self::Form) -> &Self;
-    /// Returns `form`.
-    fn from_form(form: Self::Form) -> Self;
-}
-
-#[diagnostic::do_not_recommend]
-impl<T: From<Error> + Serialize + DeserializeOwned + Send + 'static> ServiceError for T {
-    type Form = T;
-
-    fn into_form(self) -> T {
-        self
-    }
-
-    fn of_form(form: &T) -> &T {
-        form
     }
 
     fn from_form(form: T) -> T {

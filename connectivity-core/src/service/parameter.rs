@@ -4,10 +4,11 @@
 //! generated code refers to the tag. A missing bound of the user's type then breaks only the impl
 //! of the tag, and the compiler reports it once, at the type that the user wrote.
 
+use std::borrow::{Borrow, Cow};
 use std::marker::PhantomData;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::ser::{Serialize, Serializer};
 
 use crate::service::Wire;
 
@@ -17,7 +18,7 @@ pub trait Value: 'static {
     type Type: Wire + 'static;
 }
 
-/// The tag of an argument `&T` or `Option<&T>`.
+/// The tag of an argument `&T`, `Option<&T>`, `&[&T]` or `Cow<'_, T>`.
 pub trait Referent: 'static {
     /// The `T`.
     type Type: ?Sized + Lend<Owned = Self::Owned> + 'static;
@@ -102,6 +103,14 @@ pub struct Ref<T>(PhantomData<T>);
 #[derive(Debug)]
 pub struct OptionRef<T>(PhantomData<T>);
 
+/// An argument `&[&T]`; `T` is the tag of `&T`.
+#[derive(Debug)]
+pub struct SliceRef<T>(PhantomData<T>);
+
+/// An argument `Cow<'_, T>`; `T` is the tag of `&T`.
+#[derive(Debug)]
+pub struct CowRef<T>(PhantomData<T>);
+
 impl<T: Value> Parameter for Own<T> {
     type Given<'a> = T::Type;
     type Owned = T::Type;
@@ -157,4 +166,62 @@ impl<T: Referent> Parameter for OptionRef<T> {
     fn from_form(form: Self::Form) -> Self::Owned {
         form.map(T::Type::from_form)
     }
+}
+
+impl<T: Referent> Parameter for SliceRef<T> {
+    type Given<'a> = &'a [&'a T::Type];
+    type Owned = Vec<T::Owned>;
+    type Lent<'a> = Vec<&'a <T::Type as Lend>::Lent>;
+    type Form = Vec<<T::Type as Lend>::Form>;
+
+    fn lend(given: Self::Given<'_>) -> Self::Lent<'_> {
+        given.iter().map(|element| T::Type::lent(element)).collect()
+    }
+
+    fn into_form(given: Self::Given<'_>) -> Self::Form {
+        given.iter().map(|element| T::Type::to_form(element)).collect()
+    }
+
+    fn from_form(form: Self::Form) -> Self::Owned {
+        form.into_iter().map(T::Type::from_form).collect()
+    }
+}
+
+impl<T> Parameter for CowRef<T>
+where
+    T: Referent,
+    T::Type: ToOwned<Owned = T::Owned>,
+    T::Owned: Borrow<T::Type>,
+{
+    type Given<'a> = Cow<'a, T::Type>;
+    type Owned = T::Owned;
+    type Lent<'a> = LentCow<'a, T::Type>;
+    type Form = <T::Type as Lend>::Form;
+
+    fn lend(given: Self::Given<'_>) -> Self::Lent<'_> {
+        LentCow(given)
+    }
+
+    fn into_form(given: Self::Given<'_>) -> Self::Form {
+        T::Type::to_form(&given)
+    }
+
+    fn from_form(form: Self::Form) -> T::Owned {
+        T::Type::from_form(form)
+    }
+}
+
+/// A `Cow` that is encoded as the value that it holds or borrows.
+#[expect(missing_debug_implementations, reason = "it stands in one expression")]
+pub struct LentCow<'a, T: ?Sized + ToOwned>(Cow<'a, T>);
+
+impl<T: ?Sized + ToOwned + Lend> Serialize for LentCow<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        T::lent(&self.0).serialize(serializer)
+    }
+}
+
+/// For generated code: borrows the elements of an argument `&[&T]`.
+pub fn borrow_all<T: ?Sized, O: Borrow<T>>(owned: &[O]) -> Vec<&T> {
+    owned.iter().map(Borrow::borrow).collect()
 }

@@ -49,6 +49,10 @@ impl Method for Add {
     type Output = Result<u32, Error>;
     type Ok = u32;
     type Err = Error;
+
+    fn error_form() -> ErrorForm<Error> {
+        ErrorForm::of::<Self, _>()
+    }
 }
 
 static DESC: ServiceDesc = ServiceDesc::new("adder", "", &[Add::DESC]);

@@ -47,6 +47,8 @@ fn constructors(service: &Service) -> TokenStream {
     let (generics, implementation) = dynamic::implementation(service);
     let new_docs = format!("A client whose calls go where `router` says `{name}` is.");
     let direct_docs = "A client that calls `implementation` and nothing else: no router, no routes. Made for tests.";
+    let rehearse_docs = "A client that calls `implementation` and nothing else, and encodes and decodes all arguments and replies as on \
+         their way to another process. Made for tests: what a wire would refuse or change shows before the service moves.";
     let timeout_docs = "The same client, whose calls fail with a timeout after `limit`.";
     hygienic! {
         #[doc = #new_docs]
@@ -57,6 +59,11 @@ fn constructors(service: &Service) -> TokenStream {
         #[doc = #direct_docs]
         #vis fn direct #generics(implementation: #implementation) -> Self {
             Self { handle: #krate::__private::Handle::direct(#server::new(implementation)) }
+        }
+
+        #[doc = #rehearse_docs]
+        #vis fn rehearse #generics(implementation: #implementation) -> Self {
+            Self { handle: #krate::__private::Handle::rehearse(#server::new(implementation)) }
         }
 
         #[doc = #timeout_docs]

@@ -94,8 +94,8 @@ fn dyn_signature(service: &Service, method: &Method) -> TokenStream {
     let output = &method.output;
     let args = method.args.iter().map(|argument| {
         let ident = &argument.ident;
-        let call = Lifetime::new("'call", Span::mixed_site());
-        let ty = signature::with_lifetime(argument, &call);
+        let mut call = |_: Option<&Lifetime>| Lifetime::new("'call", Span::mixed_site());
+        let ty = signature::with_lifetimes(argument, &mut call);
         hygienic!(#ident: #ty)
     });
     hygienic! {

@@ -45,6 +45,7 @@ fn definition(
     let (ok_span, err_span) = spans.of_result(&method.output);
     let ok = part_of_result(krate, &method.output, "Ok", ok_span);
     let err = part_of_result(krate, &method.output, "Err", err_span);
+    let error_form = error_form(krate, err_span);
     let explain = explain(krate, err_span);
     let output = &method.output;
     let noop = method.noop.as_ref().map(noop);
@@ -59,6 +60,7 @@ fn definition(
             type Output = #output;
             type Ok = #ok;
             type Err = #err;
+            #error_form
 
             #explain
             #noop
@@ -93,6 +95,29 @@ fn part_of_result(krate: &Path, output: &Type, part: &str, span: TypeSpan) -> To
     hygienic!(#open #output as #krate::__private::MethodOutput>::#part)
 }
 
+/// Generates `error_form`. All of its tokens have the span of the type, so that a missing impl is
+/// reported there, and once.
+fn error_form(krate: &Path, span: TypeSpan) -> TokenStream {
+    let form = with_span(span.first, hygienic!(#krate::__private::ErrorForm));
+    quote_spanned! {span.first=>
+        fn error_form() -> #form<Self::Err> {
+            #form::of::<Self, _>()
+        }
+    }
+}
+
+/// Gives tokens a span of the user, so that the compiler reports an error about them as one about
+/// the user's code. `$crate` keeps its own, which says what crate it is.
+fn with_span(span: Span, tokens: TokenStream) -> TokenStream {
+    let moved = tokens.into_iter().map(|mut token| {
+        if token.to_string() != "$crate" {
+            token.set_span(span);
+        }
+        token
+    });
+    moved.collect()
+}
+
 /// Generates `explain`. All of its tokens have the span of the type, so that a missing impl is
 /// reported once.
 fn explain(krate: &Path, span: TypeSpan) -> TokenStream {
@@ -102,7 +127,7 @@ fn explain(krate: &Path, span: TypeSpan) -> TokenStream {
     quote_spanned! {span.first=>
         fn explain(#error: &#err) -> ::core::option::Option<::std::string::String> {
             #traits
-            (&&&Explain(#error)).explain()
+            (&&&&Explain(#error)).explain()
         }
     }
 }

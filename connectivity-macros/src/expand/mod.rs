@@ -34,7 +34,7 @@ pub(crate) fn service(source: &ServiceTrait, service: &Service) -> TokenStream {
     let dynamic = dynamic::definition(service);
     let client = client::definition(service);
     let server = server::definition(service);
-    let constructor = server::constructor(service);
+    let constructors = server::constructors(service);
     let cfgs = &service.cfgs;
     let impls = [
         method::expand(service),
@@ -47,7 +47,7 @@ pub(crate) fn service(source: &ServiceTrait, service: &Service) -> TokenStream {
         #dynamic
         #client
         #server
-        #constructor
+        #constructors
         #(#cfgs)*
         #[allow(clippy::all, clippy::same_name_method)]
         const _: () = {

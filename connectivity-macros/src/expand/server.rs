@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 
 use crate::expand::{dynamic, hygienic, method};
-use crate::model::{Method, Service};
+use crate::model::{BorrowForm, Method, Service};
 use crate::names;
 
 pub(super) fn definition(service: &Service) -> TokenStream {
@@ -22,20 +22,23 @@ pub(super) fn definition(service: &Service) -> TokenStream {
     }
 }
 
-/// Generates the function `Billing(implementation)`, which `register!` calls: it has the name and
-/// the path of the trait, in the namespace of values.
-pub(super) fn constructor(service: &Service) -> TokenStream {
+/// Generates the functions `Billing(implementation)`, which `register!` calls, and
+/// `BillingClient(implementation)`, for those who name the client there: they have the names and the
+/// paths of the types, in the namespace of values.
+pub(super) fn constructors(service: &Service) -> TokenStream {
     let Service { vis, trait_name, cfgs, .. } = service;
     let server = &service.names.service;
     let (generics, implementation) = dynamic::implementation(service);
-    let name = names::public_ident(trait_name);
-    hygienic! {
-        #(#cfgs)*
-        #[doc(hidden)]
-        #vis fn #name #generics(implementation: #implementation) -> #server {
-            #server::new(implementation)
+    let functions = [&names::public_ident(trait_name), &service.names.client].map(|name| {
+        hygienic! {
+            #(#cfgs)*
+            #[doc(hidden)]
+            #vis fn #name #generics(implementation: #implementation) -> #server {
+                #server::new(implementation)
+            }
         }
-    }
+    });
+    hygienic!(#(#functions)*)
 }
 
 pub(super) fn impls(service: &Service) -> TokenStream {
@@ -124,12 +127,14 @@ fn dispatch_arm(service: &Service, method: &Method) -> TokenStream {
     let bound = method.args.iter().map(|argument| &argument.ident);
     let passed = method.args.iter().map(|argument| {
         let ident = &argument.ident;
-        match &argument.borrowed {
-            Some(borrowed) if borrowed.is_optional => {
+        match argument.borrowed.as_ref().map(|borrowed| &borrowed.form) {
+            None => hygienic!(#ident),
+            Some(BorrowForm::Reference) => hygienic!(::core::borrow::Borrow::borrow(&#ident)),
+            Some(BorrowForm::Optional) => {
                 hygienic!(#ident.as_ref().map(|value| ::core::borrow::Borrow::borrow(value)))
             }
-            Some(_) => hygienic!(::core::borrow::Borrow::borrow(&#ident)),
-            None => hygienic!(#ident),
+            Some(BorrowForm::Slice(_)) => hygienic!(&#krate::__private::borrow_all(&#ident)[..]),
+            Some(BorrowForm::Cow(_)) => hygienic!(::std::borrow::Cow::Owned(#ident)),
         }
     });
     let call = dynamic::call(service, method, &hygienic!(&*service), passed);

@@ -5,7 +5,7 @@ use quote::ToTokens;
 use syn::Lifetime;
 
 use crate::expand::hygienic;
-use crate::model::{Argument, Borrowed, Method};
+use crate::model::{Argument, BorrowForm, Borrowed, Method};
 use crate::names;
 
 /// Returns `async fn charge(&self, order: &str, cents: u64) -> Result<..>`, with the user's names
@@ -40,13 +40,23 @@ pub(super) fn boxed_fn(method: &Method) -> TokenStream {
     let (ident, output) = (names::public_ident(&method.ident), &method.output);
     let mut lifetimes: Vec<Lifetime> =
         method.generics.lifetimes().map(|param| param.lifetime.clone()).collect();
-    let mut name = || {
-        let lifetime = Lifetime::new(&format!("'__life{}", lifetimes.len()), Span::mixed_site());
-        lifetimes.push(lifetime.clone());
-        lifetime
+    let mut named = |written: Option<&Lifetime>| {
+        written.cloned().unwrap_or_else(|| {
+            let name = format!("'__life{}", lifetimes.len());
+            let lifetime = Lifetime::new(&name, Span::mixed_site());
+            lifetimes.push(lifetime.clone());
+            lifetime
+        })
     };
-    let self_lifetime = method.self_lifetime.clone().unwrap_or_else(&mut name);
-    let args: Vec<_> = method.args.iter().map(|argument| named(argument, &mut name)).collect();
+    let self_lifetime = named(method.self_lifetime.as_ref());
+    let args: Vec<_> = method
+        .args
+        .iter()
+        .map(|argument| {
+            let (ident, ty) = (&argument.ident, with_lifetimes(argument, &mut named));
+            hygienic!(#ident: #ty)
+        })
+        .collect();
     hygienic! {
         fn #ident<#(#lifetimes,)* '__async_trait>(
             &#self_lifetime self #(, #args)*
@@ -59,26 +69,24 @@ pub(super) fn boxed_fn(method: &Method) -> TokenStream {
     }
 }
 
-/// Returns an argument whose lifetime, if it is a borrow, has a name.
-fn named(argument: &Argument, name: &mut impl FnMut() -> Lifetime) -> TokenStream {
-    let (ident, ty) = (&argument.ident, &argument.ty);
-    match &argument.borrowed {
-        Some(Borrowed { lifetime: None, .. }) => {
-            let ty = with_lifetime(argument, &name());
-            hygienic!(#ident: #ty)
+/// Returns the type of an argument. `named` returns the lifetime to write for one of the type,
+/// which has a name of its own or none.
+pub(super) fn with_lifetimes(
+    argument: &Argument,
+    named: &mut impl FnMut(Option<&Lifetime>) -> Lifetime,
+) -> TokenStream {
+    let Some(Borrowed { referent, form, lifetime }) = &argument.borrowed else {
+        return argument.ty.to_token_stream();
+    };
+    let lifetime = named(lifetime.as_ref());
+    match form {
+        BorrowForm::Reference => hygienic!(&#lifetime #referent),
+        BorrowForm::Optional => hygienic!(::core::option::Option<&#lifetime #referent>),
+        BorrowForm::Slice(of_elements) => {
+            let of_elements = named(of_elements.as_ref());
+            hygienic!(&#lifetime [&#of_elements #referent])
         }
-        _ => hygienic!(#ident: #ty),
-    }
-}
-
-/// Returns the type of an argument, borrowed for this lifetime if it is a borrow.
-pub(super) fn with_lifetime(argument: &Argument, lifetime: &Lifetime) -> TokenStream {
-    match &argument.borrowed {
-        Some(Borrowed { referent, is_optional: true, .. }) => {
-            hygienic!(::core::option::Option<&#lifetime #referent>)
-        }
-        Some(Borrowed { referent, .. }) => hygienic!(&#lifetime #referent),
-        None => argument.ty.to_token_stream(),
+        BorrowForm::Cow(path) => hygienic!(#path<#lifetime, #referent>),
     }
 }
 

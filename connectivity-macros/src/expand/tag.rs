@@ -6,7 +6,7 @@ use quote::{ToTokens, format_ident};
 use syn::Attribute;
 
 use crate::expand::hygienic;
-use crate::model::{Argument, Borrowed, Service};
+use crate::model::{Argument, BorrowForm, Borrowed, Service};
 
 /// Tags of a service, one per spelling of a type.
 pub(super) struct Tags<'a> {
@@ -45,7 +45,7 @@ impl<'a> Tags<'a> {
         self.tags.iter().find(|tag| tag.spelling == spelling)
     }
 
-    /// Returns `Own<__T0>`, `Ref<__T0>` or `OptionRef<__T0>`.
+    /// Returns `Own<__T0>`, `Ref<__T0>`, `OptionRef<__T0>` and so on.
     pub(super) fn parameter(
         &self,
         krate: &syn::Path,
@@ -53,13 +53,15 @@ impl<'a> Tags<'a> {
         argument: &Argument,
     ) -> TokenStream {
         let name = self.find(cfgs, argument).map(|tag| &tag.name);
-        match &argument.borrowed {
-            Some(borrowed) if borrowed.is_optional => {
-                hygienic!(#krate::__private::OptionRef<#name>)
-            }
-            Some(_) => hygienic!(#krate::__private::Ref<#name>),
-            None => hygienic!(#krate::__private::Own<#name>),
-        }
+        let kind = match argument.borrowed.as_ref().map(|borrowed| &borrowed.form) {
+            None => "Own",
+            Some(BorrowForm::Reference) => "Ref",
+            Some(BorrowForm::Optional) => "OptionRef",
+            Some(BorrowForm::Slice(_)) => "SliceRef",
+            Some(BorrowForm::Cow(_)) => "CowRef",
+        };
+        let kind = Ident::new(kind, Span::mixed_site());
+        hygienic!(#krate::__private::#kind<#name>)
     }
 
     pub(super) fn definitions(&self, krate: &syn::Path) -> TokenStream {

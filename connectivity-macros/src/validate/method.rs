@@ -11,13 +11,13 @@ use crate::attributes;
 use crate::diag::Diagnostics;
 use crate::model::{Argument, Method};
 use crate::parse::{self, ParsedMethod};
-use crate::validate::types;
+use crate::validate::{borrow, types};
 
 /// The runtime implements its traits for up to this many arguments.
 const MAX_ARGS: usize = 12;
 
 /// Names of functions that every client has.
-const RESERVED_NAMES: [&str; 4] = ["new", "direct", "with_timeout", "clone"];
+const RESERVED_NAMES: [&str; 5] = ["new", "direct", "rehearse", "with_timeout", "clone"];
 
 /// Validates a method. Returns it if enough of it was valid to build it.
 pub(super) fn lower(
@@ -114,7 +114,7 @@ fn receiver(sig: &Signature, diagnostics: &mut Diagnostics) -> Option<Lifetime> 
         diagnostics.on(attr, ARGUMENT_ATTRIBUTE);
     }
     match &receiver.kind {
-        ReceiverKind::Reference(_, lifetime, None) => lifetime.clone(),
+        ReceiverKind::Reference(_, lifetime, None) => borrow::named(lifetime.as_ref()),
         _ => {
             diagnostics.on(
                 without_attributes(receiver),

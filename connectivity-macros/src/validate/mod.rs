@@ -2,11 +2,14 @@
 //!
 //! Every error is at the smallest token that is wrong. A failed check does not stop the next one.
 
+mod borrow;
+mod instead;
 mod method;
 mod types;
 
 use std::collections::HashMap;
 
+use proc_macro2::{TokenStream, TokenTree};
 use syn::{TraitItem, TypeParamBound};
 
 use crate::args::ServiceArgs;
@@ -62,6 +65,19 @@ pub(crate) const ASYNC_TRAIT_ABOVE: &str =
 pub(crate) fn is_expanded_by_async_trait(source: &ServiceTrait) -> bool {
     let mut lifetimes = source.methods().flat_map(|method| method.sig.generics.lifetimes());
     lifetimes.any(|param| param.lifetime.ident == "async_trait")
+}
+
+pub(crate) const AUTOMOCK_ABOVE: &str =
+    "swap the two lines: `#[service]` goes above `#[automock]`, which copies it to the mock";
+
+/// Returns whether an item is part of a mock, to which mockall copies the attributes of the trait
+/// that stand below its own.
+pub(crate) fn is_of_mock(item: &TokenStream) -> bool {
+    item.clone().into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident.to_string().to_ascii_lowercase().contains("mock"),
+        TokenTree::Group(group) => is_of_mock(&group.stream()),
+        _ => false,
+    })
 }
 
 fn check_async_trait(source: &ServiceTrait, args: &ServiceArgs, diagnostics: &mut Diagnostics) {

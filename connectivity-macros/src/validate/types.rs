@@ -3,41 +3,22 @@
 //! messages.
 
 use proc_macro2::Span;
-use syn::{
-    GenericArgument, Lifetime, PathArguments, ReturnType, Signature, Type, TypePath, TypeReference,
-};
+use syn::{GenericArgument, PathArguments, ReturnType, Signature, Type, TypePath, TypeReference};
 
 use crate::diag::Diagnostics;
 use crate::model::Borrowed;
+use crate::validate::borrow::{self, is_static, ungrouped};
+use crate::validate::instead::{self, Position};
 
 /// Validates the type of an argument. Returns how it is borrowed, if it is.
 pub(super) fn argument(ty: &Type, diagnostics: &mut Diagnostics) -> Option<Borrowed> {
-    let (reference, is_optional) = match (ungrouped(ty), optional_reference(ty)) {
-        (Type::Reference(reference), _) => (reference, false),
-        (_, Some(reference)) => (reference, true),
-        _ => {
-            check_inside(ty, Position::Argument, diagnostics);
-            return None;
-        }
+    let Some((borrowed, references)) = borrow::find(ty) else {
+        check_inside(ty, Position::Argument, diagnostics);
+        return None;
     };
-    check_borrow(reference, diagnostics);
-    check_inside(&reference.elem, Position::Argument, diagnostics);
-    let (referent, lifetime) = ((*reference.elem).clone(), reference.lifetime.clone());
-    Some(Borrowed { referent, lifetime, is_optional })
-}
-
-/// Returns the `&T` of an `Option<&T>`.
-fn optional_reference(ty: &Type) -> Option<&TypeReference> {
-    let Type::Path(TypePath { qself: None, path, .. }) = ungrouped(ty) else { return None };
-    let last = path.segments.last().filter(|last| last.ident == "Option")?;
-    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
-    match arguments.args.first() {
-        Some(GenericArgument::Type(ty)) if arguments.args.len() == 1 => match ungrouped(ty) {
-            Type::Reference(reference) => Some(reference),
-            _ => None,
-        },
-        _ => None,
-    }
+    references.into_iter().for_each(|reference| check_borrow(reference, diagnostics));
+    check_inside(&borrowed.referent, Position::Argument, diagnostics);
+    Some(borrowed)
 }
 
 fn check_borrow(reference: &TypeReference, diagnostics: &mut Diagnostics) {
@@ -93,19 +74,14 @@ fn is_plain_value(ty: &Type) -> bool {
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Position {
-    Argument,
-    Output,
-}
-
 /// Reports what is not allowed inside a type.
 fn check_inside(ty: &Type, position: Position, diagnostics: &mut Diagnostics) {
     match ty {
-        Type::ImplTrait(ty) => {
-            let message =
-                "write a concrete type: what is sent to another process needs one known form";
-            diagnostics.on(ty, message);
+        Type::ImplTrait(ty) => diagnostics.on(ty, instead::of_impl(&ty.bounds)),
+        Type::TraitObject(object) => {
+            if let Some(message) = instead::of_dyn(&object.bounds, position) {
+                diagnostics.on(object, message);
+            }
         }
         Type::Reference(reference) => report_borrow(reference, position, diagnostics),
         Type::Path(path) => check_path(path, position, diagnostics),
@@ -124,7 +100,7 @@ fn report_borrow(reference: &TypeReference, position: Position, diagnostics: &mu
     let message = match (position, owned_form(&reference.elem)) {
         (Position::Argument, owned) => {
             format!(
-                "write {owned} here: only an argument as a whole, or what an `Option` holds, can be borrowed"
+                "write {owned} here: only an argument as a whole, or what an `Option` or a slice holds, can be borrowed"
             )
         }
         (Position::Output, owned) => {
@@ -153,6 +129,9 @@ fn check_path(ty: &TypePath, position: Position, diagnostics: &mut Diagnostics) 
         if segment.ident == "Self" {
             report_self(segment.ident.span(), diagnostics);
         }
+        if segment.ident == "BoxStream" {
+            diagnostics.on(segment, instead::NO_STREAM);
+        }
         let PathArguments::AngleBracketed(arguments) = &segment.arguments else { continue };
         for argument in &arguments.args {
             match argument {
@@ -163,7 +142,7 @@ fn check_path(ty: &TypePath, position: Position, diagnostics: &mut Diagnostics) 
                 GenericArgument::Lifetime(lifetime) if !is_static(lifetime) => {
                     diagnostics.on(
                         lifetime,
-                        "write `'static` or an owned type: only `&T` and `Option<&T>` arguments can be borrowed",
+                        "write `'static` or an owned type: only `&T`, `Option<&T>`, `&[&T]` and `Cow<'_, T>` arguments can be borrowed",
                     );
                 }
                 _ => {}
@@ -177,17 +156,4 @@ fn report_self(span: Span, diagnostics: &mut Diagnostics) {
         span,
         "write a concrete type: `Self` is another type for each implementation, and for the client",
     );
-}
-
-fn is_static(lifetime: &Lifetime) -> bool {
-    lifetime.ident == "static"
-}
-
-/// Returns the type without parentheses and the invisible groups that `macro_rules!` leaves.
-fn ungrouped(ty: &Type) -> &Type {
-    match ty {
-        Type::Group(group) => ungrouped(&group.elem),
-        Type::Paren(paren) => ungrouped(&paren.elem),
-        _ => ty,
-    }
 }

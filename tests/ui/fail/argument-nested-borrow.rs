@@ -2,14 +2,14 @@ use connectivity_core::{Error, service};
 
 #[service]
 pub trait Stock {
-    async fn bad(&self, text: Vec<&str>, list: &[&str]) -> Result<u64, Error>;
+    async fn bad(&self, text: Vec<&str>, list: &[Option<&str>]) -> Result<u64, Error>;
     async fn good(&self) -> Result<u64, Error>;
 }
 
 struct Here;
 
 impl Stock for Here {
-    async fn bad(&self, text: Vec<&str>, list: &[&str]) -> Result<u64, Error> {
+    async fn bad(&self, text: Vec<&str>, list: &[Option<&str>]) -> Result<u64, Error> {
         Ok((text.len() + list.len()) as u64)
     }
     async fn good(&self) -> Result<u64, Error> {
