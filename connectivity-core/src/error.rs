@@ -199,15 +199,17 @@ impl<'de> de::Visitor<'de> for ErrorVisitor {
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Error, A::Error> {
-        let (mut kind, mut name, mut message) = (String::new(), String::new(), String::new());
+        let (mut kind, mut name, mut message) = (None, String::new(), String::new());
         while let Some(key) = map.next_key::<String>()? {
             match &*key {
-                "kind" => kind = map.next_value()?,
+                "kind" => kind = Some(map.next_value::<String>()?),
                 "name" => name = map.next_value()?,
                 "message" => message = map.next_value()?,
                 _ => map.next_value::<de::IgnoredAny>().map(drop)?,
             }
         }
+        // An object without a kind is something else: the error of a foreign tool, for example.
+        let kind = kind.ok_or_else(|| de::Error::missing_field("kind"))?;
         Ok(relayed(&kind, &name, message))
     }
 }

@@ -186,3 +186,47 @@ async fn a_method_whose_values_go_as_json_by_what_they_hold_is_told_of_once() {
         assert!(logged[1].contains(part), "{logged:?}");
     }
 }
+
+/// The same with an error type that only its own process can read.
+#[service]
+pub trait Depot {
+    async fn count(&self, item: &str) -> anyhow::Result<u64>;
+}
+
+impl Depot for Here {
+    async fn count(&self, item: &str) -> anyhow::Result<u64> {
+        let denied = Error::new(ErrorKind::Denied, "prices.get", "not you");
+        let cause = match item {
+            "nested" => anyhow::Error::new(denied),
+            _ => Broken(std::io::Error::other("password refused")).into(),
+        };
+        Err(cause.context("counting for user 4111"))
+    }
+}
+
+#[tokio::test]
+async fn what_stays_behind_of_an_opaque_error_is_logged() {
+    let router = router(&MemoryRoutes::new());
+    register!(router, Depot => Here).unwrap();
+    let log = Log::default();
+    let encode = async |item: &str| {
+        let arguments = Codec::Json.encode(&(item,)).unwrap();
+        let call = Call::encoded(Name::parse("depot.count").unwrap(), Codec::Json, arguments);
+        let reply: Reply = router.send(call).await.unwrap();
+        let encode = || reply.encode("depot.count", Codec::Json);
+        let encoded = tracing::subscriber::with_default(log.clone(), encode);
+        (encoded, std::mem::take(&mut *log.0.lock().unwrap()))
+    };
+    let (encoded, logged) = encode("some").await;
+    is_internal(&encoded.unwrap_err());
+    let all = "counting for user 4111: no connection for user 4111: password refused";
+    assert!(logged.contains("depot.count") && logged.contains(all), "{logged}");
+    let (encoded, logged) = encode("nested").await;
+    let (_, bytes) = encoded.unwrap();
+    let nested: Error = Codec::Json.decode(&bytes).unwrap();
+    assert_eq!((nested.kind(), nested.message()), (ErrorKind::Denied, "not you"));
+    assert!(
+        logged.contains("counting for user 4111: prices.get: not allowed: not you"),
+        "{logged}"
+    );
+}

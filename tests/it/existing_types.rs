@@ -65,6 +65,7 @@ async fn values_of_well_known_crates_travel() {
     register!(server_router, Echo => Here).unwrap();
     let wires = Wires::serve(&server_router, "echo").await;
     every_value_comes_back(&EchoClient::direct(Here), "no wire").await;
+    every_value_comes_back(&EchoClient::rehearse(Here), "a rehearsal").await;
     for (wire, client) in wires.clients(EchoClient::new) {
         every_value_comes_back(&client, &wire).await;
     }
@@ -146,6 +147,7 @@ async fn arguments_can_be_borrowed_in_every_usual_form() {
     let wires = Wires::serve(&server_router, "plain").await;
     let mut clients = wires.clients(PlainClient::new);
     clients.push(("no wire".into(), PlainClient::direct(Here)));
+    clients.push(("a rehearsal".into(), PlainClient::rehearse(Here)));
     clients.push(("a router".into(), PlainClient::new(&server_router)));
     for (wire, client) in clients {
         assert_eq!(call!(client, Cow::Borrowed("name")), ALL, "{wire}");
@@ -154,6 +156,7 @@ async fn arguments_can_be_borrowed_in_every_usual_form() {
     let wires = Wires::serve(&server_router, "boxed").await;
     let mut clients = wires.clients(BoxedClient::new);
     clients.push(("no wire".into(), BoxedClient::direct(Here)));
+    clients.push(("a rehearsal".into(), BoxedClient::rehearse(Here)));
     for (wire, client) in clients {
         let client: Arc<dyn Boxed> = Arc::new(client);
         assert_eq!(call!(client, Cow::Borrowed("name")), ALL, "{wire}");

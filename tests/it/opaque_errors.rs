@@ -111,7 +111,9 @@ async fn another_process_gets_the_failure_and_not_the_text() {
     let server_router = router(&MemoryRoutes::new());
     register!(server_router, Stock => Here, Shelf => Here, Store => Here).unwrap();
     let wires = Wires::serve(&server_router, "stock").await;
-    for (wire, stock) in wires.clients(StockClient::new) {
+    let mut clients = wires.clients(StockClient::new);
+    clients.push(("a rehearsal".into(), StockClient::rehearse(Here)));
+    for (wire, stock) in clients {
         assert_eq!(stock.count("7").await.unwrap(), 7, "{wire}");
         is_internal(error(stock.count("broken").await).as_ref(), &wire);
         is_internal(error(stock.count("x").await).as_ref(), &wire);

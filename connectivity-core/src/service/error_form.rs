@@ -18,6 +18,7 @@ use serde::ser::{Error as _, Serialize, Serializer};
 use crate::call::Body;
 use crate::codec::Codec;
 use crate::error::Error;
+use crate::service::explain::with_sources;
 use crate::shape::Shape;
 
 /// A type that can be the error type of a contract. `K` is the kind: [`Serializable`] or
@@ -122,11 +123,22 @@ impl<T: AsRef<dyn StdError + Send + Sync>> Serialize for OpaqueForm<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Here(error) => match nested_error(error.as_ref()) {
-                Some(nested) => Error::serialize(nested, serializer),
+                Some(nested) => {
+                    log_unsent(error.as_ref());
+                    Error::serialize(nested, serializer)
+                }
                 None => Err(S::Error::custom("an error of this process")),
             },
             Self::Arrived(error) => error.serialize(serializer),
         }
+    }
+}
+
+/// Logs an error of which only a source is sent.
+fn log_unsent(error: &(dyn StdError + Send + Sync + 'static)) {
+    if !error.is::<Error>() {
+        let cause = with_sources(&error.to_string(), error.source());
+        tracing::warn!(cause, "of an error, only that of a nested call is sent");
     }
 }
 

@@ -46,7 +46,8 @@ impl<E: AsRef<dyn StdError + Send + Sync>> ExplainOpaque for &&Explain<'_, E> {
     }
 }
 
-fn with_sources(text: &str, source: Option<&(dyn StdError + 'static)>) -> String {
+/// Returns the texts of an error and its sources.
+pub(super) fn with_sources(text: &str, source: Option<&(dyn StdError + 'static)>) -> String {
     std::iter::successors(source, |&error| error.source())
         .fold(text.to_owned(), |text, source| format!("{text}: {source}"))
 }

@@ -184,15 +184,20 @@ impl Host for Rehearsal {
     fn plan(&self, _method: &'static MethodDesc) -> Plan {
         let dispatch = Arc::clone(&self.0);
         let service = CallService::from_fn(move |call: Call| -> BoxFuture<'static, _> {
+            // As on a wire, the reply has the codec of the request.
+            let codec = match call.body() {
+                Body::Encoded(codec, _) => *codec,
+                _ => Codec::Bincode,
+            };
             let (name, reply) = (call.name().to_owned(), invoke(&*dispatch, call));
-            Box::pin(async move { encoded(&name, &reply.await?) })
+            Box::pin(async move { encoded(&name, codec, &reply.await?) })
         });
         Plan { service, form: Form::Encoded(Codec::Bincode) }
     }
 }
 
 /// Returns a reply as it arrives from another process.
-fn encoded(name: &str, reply: &Reply) -> Result<Reply, Error> {
-    let (codec, bytes) = reply.encode(name, Codec::Bincode)?;
-    Ok(Reply::encoded(codec.unwrap_or(Codec::Bincode), bytes, reply.is_app_error()))
+fn encoded(name: &str, requested: Codec, reply: &Reply) -> Result<Reply, Error> {
+    let (codec, bytes) = reply.encode(name, requested)?;
+    Ok(Reply::encoded(codec.unwrap_or(requested), bytes, reply.is_app_error()))
 }

@@ -202,6 +202,7 @@ where
         LentCow(given)
     }
 
+    /// Clones what it owns, too: no conversion leads from the owned form to the form of a call.
     fn into_form(given: Self::Given<'_>) -> Self::Form {
         T::Type::to_form(&given)
     }
