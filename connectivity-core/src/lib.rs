@@ -189,7 +189,7 @@ struct AdoptingExamples;
 
 /// Registers implementations with a router: `register!(router, Billing => Stripe)?`.
 ///
-/// Only the trait must be imported. One call can register several services, separated by commas.
+/// Only the trait must be imported; the name of its client does as well. One call can register several services, separated by commas.
 /// After the first failure, the remaining implementations are neither evaluated nor registered. An
 /// implementation can be any expression: `register!(router, Billing => connect().await?)?`.
 #[macro_export]

@@ -43,7 +43,9 @@ fn expand_service(args: TokenStream, item: &TokenStream) -> TokenStream {
         Ok(source) => source,
         Err(error) => {
             match validate::is_of_mock(item) {
-                true => diagnostics.at(error.span(), validate::AUTOMOCK_ABOVE),
+                true => {
+                    diagnostics.at(error.span(), format!("{error}{}", validate::AUTOMOCK_ABOVE))
+                }
                 false => diagnostics.push(error),
             }
             return expand::unreadable(item, diagnostics);

@@ -167,3 +167,19 @@ impl ser::Serializer for Byte {
         Err(NoByte)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_told_from_other_elements() {
+        assert!(is_byte::<u8>() && is_byte::<&u8>());
+        assert!(
+            !is_byte::<u16>() && !is_byte::<i8>() && !is_byte::<&str>() && !is_byte::<[u8; 1]>()
+        );
+        assert_eq!(collect([0_u8, 255].iter()), Some(vec![0, 255]));
+        assert_eq!(collect(["a"].iter()), None);
+        assert_eq!(collect([Some(1_u8)].iter()), None);
+    }
+}

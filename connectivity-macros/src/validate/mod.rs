@@ -67,10 +67,9 @@ pub(crate) fn is_expanded_by_async_trait(source: &ServiceTrait) -> bool {
     lifetimes.any(|param| param.lifetime.ident == "async_trait")
 }
 
-pub(crate) const AUTOMOCK_ABOVE: &str =
-    "swap the two lines: `#[service]` goes above `#[automock]`, which copies it to the mock";
+pub(crate) const AUTOMOCK_ABOVE: &str = "; if `#[automock]` stands above it, swap the two lines: mockall copies `#[service]` to the mock";
 
-/// Returns whether an item is part of a mock, to which mockall copies the attributes of the trait
+/// Returns whether an item may be part of a mock, to which mockall copies the attributes of the trait
 /// that stand below its own.
 pub(crate) fn is_of_mock(item: &TokenStream) -> bool {
     item.clone().into_iter().any(|token| match token {

@@ -100,7 +100,7 @@ fn report_borrow(reference: &TypeReference, position: Position, diagnostics: &mu
     let message = match (position, owned_form(&reference.elem)) {
         (Position::Argument, owned) => {
             format!(
-                "write {owned} here: only an argument as a whole, or what an `Option` or a slice holds, can be borrowed"
+                "write {owned} here: an argument can be borrowed as `&T`, `Option<&T>`, `&[&T]` or `Cow<'_, T>`, and not deeper inside"
             )
         }
         (Position::Output, owned) => {
@@ -129,7 +129,7 @@ fn check_path(ty: &TypePath, position: Position, diagnostics: &mut Diagnostics) 
         if segment.ident == "Self" {
             report_self(segment.ident.span(), diagnostics);
         }
-        if segment.ident == "BoxStream" {
+        if segment.ident == "BoxStream" && !segment.arguments.is_none() {
             diagnostics.on(segment, instead::NO_STREAM);
         }
         let PathArguments::AngleBracketed(arguments) = &segment.arguments else { continue };

@@ -197,3 +197,50 @@ fn a_text_is_no_sequence_of_bytes() {
     assert_eq!(Codec::Json.decode::<Vec<u8>>(b"[1,2]"), Ok(vec![1, 2]));
     assert!(Codec::Json.decode::<Vec<u8>>(br#""ab""#).is_err());
 }
+
+/// Counts the writes of an encoder.
+struct Writes(usize);
+
+impl Writer for &mut Writes {
+    fn write(&mut self, _bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0 += 1;
+        Ok(())
+    }
+}
+
+/// Tells how a decoder gives what it is asked for.
+struct Probe;
+
+impl<'de> serde::de::Visitor<'de> for Probe {
+    type Value = &'static str;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_bytes<E>(self, _bytes: &[u8]) -> Result<&'static str, E> {
+        Ok("one piece")
+    }
+
+    fn visit_newtype_struct<D>(self, _inner: D) -> Result<&'static str, D::Error>
+    where
+        D: serde::Deserializer<'de>,
+    {
+        Ok("elements")
+    }
+}
+
+#[test]
+fn bytes_are_one_piece_at_both_ends() {
+    let bytes = vec![7_u8; 1000];
+    let (check, mut writes) = (Check::default(), Writes(0));
+    bincode::serde::encode_into_writer(check.value(&bytes), &mut writes, CONFIG).unwrap();
+    assert!(writes.0 < 10, "{} writes", writes.0);
+    let written = encode(&bytes).unwrap();
+    let read = |name| {
+        let mut decoder = Decoder::new(&written, Limits::of(written.len()));
+        serde::Deserializer::deserialize_newtype_struct(&mut decoder, name, Probe).ok()
+    };
+    assert_eq!(read(crate::codec::byte_string::WHOLE), Some("one piece"));
+    assert_eq!(read("Other"), Some("elements"));
+}

@@ -84,7 +84,7 @@ pub(super) const SPARSE: &str =
 const NOTHING: &str = "`Some` of nothing: JSON writes it as it writes `None`";
 const NO_NUMBER: &str = "a number that is infinite or none: JSON has no word for it";
 
-const NO_BYTES: &str = "a sequence of bytes with an element that is none";
+const NO_BYTES: &str = "a sequence of bytes with an element that is not a byte";
 
 /// A sequence of as few bytes is written one by one: that costs less than to allocate.
 const FEW: usize = 16;

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use ipnet::IpNet;
 use reqwest::Url;
@@ -99,9 +99,12 @@ impl Guard {
     pub(crate) fn allow_by_environment(&mut self) {
         match std::env::var_os(ALLOW_INTERNAL).as_ref().and_then(|value| value.to_str()) {
             Some("1") => {
-                tracing::info!(
-                    "{ALLOW_INTERNAL}=1: routes may reach loopback and private networks"
-                );
+                static LOGGED: Once = Once::new();
+                LOGGED.call_once(|| {
+                    tracing::info!(
+                        "{ALLOW_INTERNAL}=1: default transports reach internal networks"
+                    );
+                });
                 self.allow_internal();
             }
             None | Some("" | "0") => {}

@@ -54,7 +54,7 @@ mod without_tls {
         None
     }
 
-    // No row with TLS keys gets as far as this.
+    // Without TLS, a row with TLS keys is refused: they need an https endpoint.
 
     pub(crate) const fn files_digest(_keys: &RouteTls) -> [u8; 32] {
         [0; 32]

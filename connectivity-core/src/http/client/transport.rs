@@ -26,9 +26,9 @@ const POOL_IDLE: Duration = Duration::from_secs(8);
 ///
 /// By default only public addresses can be reached: write access to rows must not give access to
 /// this machine or its network. The check applies to the address that is dialled, at each connect;
-/// redirects and environment proxies are disabled. A router without a transport of its own also
-/// reaches loopback and private networks if the environment variable `CONNECTIVITY_ALLOW_INTERNAL`
-/// is 1. For development, `.cargo/config.toml` can set it.
+/// redirects and environment proxies are disabled. A router whose program sets no transport for
+/// `http` reaches loopback and private networks too if the environment variable
+/// `CONNECTIVITY_ALLOW_INTERNAL` is 1. For development, `.cargo/config.toml` can set it.
 ///
 /// A route has up to 256 connections; further calls wait for one until their deadline.
 ///

@@ -16,7 +16,7 @@ fn warning_about(number: i32, version: &str) -> Option<String> {
     (number < SOUND_WAL).then(|| {
         format!(
             "SQLite {version} is linked, in which two processes that write at the same moment can, rarely, damage the file; \
-             it is mended in 3.51.3: another crate of this program, such as sqlx 0.8, holds the older one"
+             it is mended in 3.51.3: another crate of this program, such as sqlx 0.8, or its Cargo.lock holds the older one"
         )
     })
 }
