@@ -71,31 +71,13 @@ pub(super) fn collect<T: Serialize>(elements: impl Iterator<Item = T>) -> Option
     all_bytes.then_some(bytes)
 }
 
-/// Serializes a byte, and nothing else.
+/// Serializes a byte, and nothing else. Its error says no more than that.
 struct Byte;
-
-/// The value is not a byte.
-#[derive(Debug)]
-struct NoByte;
-
-impl fmt::Display for NoByte {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a byte")
-    }
-}
-
-impl std::error::Error for NoByte {}
-
-impl ser::Error for NoByte {
-    fn custom<T: fmt::Display>(_text: T) -> Self {
-        Self
-    }
-}
 
 macro_rules! no_bytes {
     ($($method:ident($($argument:ty),*) $(-> $result:ident)?;)+) => {$(
-        fn $method(self $(, _: $argument)*) -> Result<no_bytes!(@ $($result)?), NoByte> {
-            Err(NoByte)
+        fn $method(self $(, _: $argument)*) -> Result<no_bytes!(@ $($result)?), fmt::Error> {
+            Err(fmt::Error)
         }
     )+};
     (@) => { u8 };
@@ -104,17 +86,17 @@ macro_rules! no_bytes {
 
 impl ser::Serializer for Byte {
     type Ok = u8;
-    type Error = NoByte;
-    type SerializeSeq = ser::Impossible<u8, NoByte>;
-    type SerializeTuple = ser::Impossible<u8, NoByte>;
-    type SerializeTupleStruct = ser::Impossible<u8, NoByte>;
-    type SerializeTupleVariant = ser::Impossible<u8, NoByte>;
-    type SerializeMap = ser::Impossible<u8, NoByte>;
-    type SerializeStruct = ser::Impossible<u8, NoByte>;
-    type SerializeStructVariant = ser::Impossible<u8, NoByte>;
+    type Error = fmt::Error;
+    type SerializeSeq = ser::Impossible<u8, fmt::Error>;
+    type SerializeTuple = ser::Impossible<u8, fmt::Error>;
+    type SerializeTupleStruct = ser::Impossible<u8, fmt::Error>;
+    type SerializeTupleVariant = ser::Impossible<u8, fmt::Error>;
+    type SerializeMap = ser::Impossible<u8, fmt::Error>;
+    type SerializeStruct = ser::Impossible<u8, fmt::Error>;
+    type SerializeStructVariant = ser::Impossible<u8, fmt::Error>;
 
     #[inline]
-    fn serialize_u8(self, byte: u8) -> Result<u8, NoByte> {
+    fn serialize_u8(self, byte: u8) -> Result<u8, fmt::Error> {
         Ok(byte)
     }
 
@@ -145,16 +127,16 @@ impl ser::Serializer for Byte {
         serialize_struct_variant(&'static str, u32, &'static str, usize) -> SerializeStructVariant;
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<u8, NoByte> {
-        Err(NoByte)
+    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<u8, fmt::Error> {
+        Err(fmt::Error)
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
         _: &'static str,
         _: &T,
-    ) -> Result<u8, NoByte> {
-        Err(NoByte)
+    ) -> Result<u8, fmt::Error> {
+        Err(fmt::Error)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -163,8 +145,8 @@ impl ser::Serializer for Byte {
         _: u32,
         _: &'static str,
         _: &T,
-    ) -> Result<u8, NoByte> {
-        Err(NoByte)
+    ) -> Result<u8, fmt::Error> {
+        Err(fmt::Error)
     }
 }
 

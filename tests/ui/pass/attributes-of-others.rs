@@ -5,7 +5,6 @@ use mockall::automock;
 
 #[service]
 #[doc(alias = "warehouse")]
-#[allow(clippy::module_name_repetitions)]
 pub trait Stock {
     #[doc = "Counts."]
     #[must_use]
