@@ -15,6 +15,8 @@ type Transports = HashMap<String, Arc<dyn Transport>>;
 /// Returns the default transports of a router.
 fn transports() -> Transports {
     let built_in: &[(&str, Arc<dyn Transport>)] = &[
+        #[cfg(feature = "embed")]
+        ("embed", Arc::new(crate::embed::EmbedTransport::of_environment())),
         #[cfg(feature = "http")]
         ("http", Arc::new(crate::HttpTransport::of_environment())),
         #[cfg(feature = "mcp")]
@@ -75,6 +77,9 @@ fn unguarded_transports() -> Transports {
     let transports = with(transports, "http", crate::HttpTransport::new().allow_internal());
     #[cfg(feature = "mcp")]
     let transports = with(transports, "mcp", crate::McpTransport::new().allow_internal());
+    #[cfg(feature = "embed")]
+    let transports =
+        with(transports, "embed", crate::embed::EmbedTransport::new().allow_internal());
     transports
 }
 

@@ -68,10 +68,11 @@
 //! | handle failures: retry, timeout, circuit breaker | [`layer`], [`CircuitBreaker`] |
 //! | reach another kind of server | [`HttpTransport`], [`Transport`], [`Listener`] |
 //! | call tools of MCP servers (feature `mcp`) | `McpTransport` |
+//! | turn texts into vectors (feature `embed`) | `embed::EmbedderClient` |
 //!
 //! # Features
 //!
-//! Default: `router`, `sqlite`, `http`, `https`, `gateway`, `unix`, `quic`. Optional: `mcp`. With
+//! Default: `router`, `sqlite`, `http`, `https`, `gateway`, `unix`, `quic`. Optional: `mcp`, `embed`. With
 //! `default-features = false` the crate has only what a crate of contracts needs: the macro,
 //! [`Error`], [`context`] and the codecs, without SQLite and transports.
 
@@ -80,6 +81,8 @@ mod codec;
 pub mod context;
 #[cfg(feature = "router")]
 mod defaults;
+#[cfg(feature = "embed")]
+pub mod embed;
 mod error;
 #[cfg(feature = "router")]
 mod fast_hash;

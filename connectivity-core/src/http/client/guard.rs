@@ -95,8 +95,10 @@ impl Guard {
         Self { tables: Arc::new(tables), allowed: Vec::new() }
     }
 
-    /// Opens loopback and private networks if the environment of this process says so.
-    pub(crate) fn allow_by_environment(&mut self) {
+    /// Creates the guard of a default transport: the environment of this process may open loopback
+    /// and private networks.
+    pub(crate) fn of_environment() -> Self {
+        let mut guard = Self::new();
         match std::env::var_os(ALLOW_INTERNAL).as_ref().and_then(|value| value.to_str()) {
             Some("1") => {
                 static LOGGED: Once = Once::new();
@@ -105,11 +107,12 @@ impl Guard {
                         "{ALLOW_INTERNAL}=1: default transports reach internal networks"
                     );
                 });
-                self.allow_internal();
+                guard.allow_internal();
             }
             None | Some("" | "0") => {}
             Some(_) => tracing::warn!("{ALLOW_INTERNAL} is neither 0 nor 1: it opens nothing"),
         }
+        guard
     }
 
     pub(crate) fn allow(&mut self, net: IpNet) {

@@ -35,7 +35,7 @@ impl BuildInputs {
 
     /// Lets the router rebuild `remote` once a file or secret differs from what was read.
     pub(crate) fn watch(self, remote: Remote, config: &RouteConfig) -> Remote {
-        if !refers(config) {
+        if !refers_to_files(config) {
             return remote;
         }
         let config = config.clone();
@@ -44,7 +44,7 @@ impl BuildInputs {
 }
 
 /// Returns whether a row refers to files or secrets, which can change while the row does not.
-fn refers(config: &RouteConfig) -> bool {
+pub(crate) fn refers_to_files(config: &RouteConfig) -> bool {
     security::names_files(&config.tls)
         || config.headers.iter().any(|(_, value)| value.is_reference())
 }

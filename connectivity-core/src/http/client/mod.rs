@@ -16,13 +16,21 @@ mod transport;
 
 pub use transport::HttpTransport;
 
-#[cfg(feature = "mcp")]
+#[cfg(any(feature = "mcp", feature = "embed"))]
 pub(crate) use endpoint::Endpoint;
+#[cfg(any(feature = "mcp", feature = "embed"))]
+pub(crate) use inputs::BuildInputs;
+#[cfg(feature = "embed")]
+pub(crate) use inputs::refers_to_files;
 #[cfg(feature = "mcp")]
-pub(crate) use inputs::{BuildInputs, row_headers};
+pub(crate) use inputs::row_headers;
+#[cfg(any(feature = "mcp", feature = "embed"))]
+pub(crate) use reply::kind_of;
 #[cfg(feature = "mcp")]
-pub(crate) use reply::{kind_of, not_answered, sent_of};
-#[cfg(feature = "mcp")]
+pub(crate) use reply::{not_answered, sent_of};
+#[cfg(feature = "embed")]
+pub(crate) use reply::{read_body, send_error};
+#[cfg(any(feature = "mcp", feature = "embed"))]
 pub(crate) use sending::Departure;
-#[cfg(feature = "mcp")]
+#[cfg(any(feature = "mcp", feature = "embed"))]
 pub(crate) use transport::guarded_client;

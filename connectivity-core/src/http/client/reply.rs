@@ -25,10 +25,10 @@ pub(crate) async fn read(
     let status = response.status();
     let codec = headers::codec(response.headers().get(CONTENT_TYPE));
     match (requested, status.is_success(), status == StatusCode::UNPROCESSABLE_ENTITY) {
-        (None, true, _) => Ok(Reply::raw(body(call, response, limit).await?)),
+        (None, true, _) => Ok(Reply::raw(read_body(call, response, limit).await?)),
         (Some(_), true, _) | (Some(_), _, true) => {
             let codec = codec.ok_or_else(|| wrong_type(call, status))?;
-            Ok(Reply::encoded(codec, body(call, response, limit).await?, !status.is_success()))
+            Ok(Reply::encoded(codec, read_body(call, response, limit).await?, !status.is_success()))
         }
         _ => Err(response_error(call, response).await),
     }
@@ -41,7 +41,11 @@ fn wrong_type(call: &Call, status: StatusCode) -> Error {
 }
 
 /// Reads a body, up to the limit of the row.
-async fn body(call: &Call, mut response: Response, limit: usize) -> Result<Bytes, Error> {
+pub(crate) async fn read_body(
+    call: &Call,
+    mut response: Response,
+    limit: usize,
+) -> Result<Bytes, Error> {
     let too_large = || {
         call.failed(ErrorKind::TooLarge, format_args!("the reply is over {limit} bytes"))
             .with_sent(Sent::Yes)
@@ -85,7 +89,7 @@ async fn response_error(call: &Call, response: Response) -> Error {
             .with_sent(Sent::Maybe);
     };
     let sent = sent_of(response.headers()).unwrap_or(Sent::Maybe);
-    let body = body(call, response, MAX_ERROR_BODY).await.unwrap_or_default();
+    let body = read_body(call, response, MAX_ERROR_BODY).await.unwrap_or_default();
     let message = serde_json::from_slice::<WireError>(&body)
         .map(|failure| failure.message)
         .unwrap_or_default();

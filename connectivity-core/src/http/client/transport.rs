@@ -71,9 +71,7 @@ impl HttpTransport {
 
     /// Returns the transport of a router that names none: the environment may open networks.
     pub(crate) fn of_environment() -> Self {
-        let mut transport = Self::new();
-        transport.guard.allow_by_environment();
-        transport
+        Self { guard: Guard::of_environment(), ..Self::new() }
     }
 
     /// Allows routes to reach loopback and private networks too (127/8, ::1, 10/8, 172.16/12,

@@ -75,9 +75,7 @@ impl McpTransport {
 
     /// Returns the transport of a router that names none: the environment may open networks.
     pub(crate) fn of_environment() -> Self {
-        let mut transport = Self::new();
-        transport.guard.allow_by_environment();
-        transport
+        Self { guard: Guard::of_environment(), ..Self::new() }
     }
 
     /// Allows URLs that lead to loopback and private networks; see

@@ -41,9 +41,9 @@ enum Rule {
 
 const ALL: &[&str] = Strategy::BUILT_IN;
 const FRAMED: &[&str] = &["quic", "unix", "http"];
-const ENCRYPTED: &[&str] = &["quic", "http", "mcp", "dbsync"];
+const ENCRYPTED: &[&str] = &["quic", "http", "mcp", "dbsync", "embed"];
 const HTTP: &[&str] = &["http"];
-const URLS: &[&str] = &["http", "mcp"];
+const URLS: &[&str] = &["http", "mcp", "embed"];
 const MCP: &[&str] = &["mcp"];
 const EMBED: &[&str] = &["embed"];
 
