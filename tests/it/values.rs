@@ -8,17 +8,15 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use connectivity_core::{
-    Error, ErrorKind, HttpTransport, MemoryRoutes, Router, Sent, Server, Tls, register, service,
-};
+use connectivity_core::{Error, ErrorKind, MemoryRoutes, Sent, register, service};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use tests::shop::router;
+use tests::wires::Wires;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Seat {
@@ -237,62 +235,20 @@ enum Encodings {
 const STRATEGIES: [&str; 3] = ["unix", "http", "quic"];
 
 struct TestServer {
-    _server: Server,
+    wires: Wires,
     recorder: Recorder,
     strategy: &'static str,
-    address: String,
-    pin: String,
 }
 
 impl TestServer {
     async fn new(strategy: &'static str) -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
         let (router, recorder) = (router(&MemoryRoutes::new()), Recorder::default());
         register!(router, Values => recorder.clone()).unwrap();
-        let unix = format!(
-            "@connectivity-values-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::SeqCst)
-        );
-        let tls = Tls::self_signed(["localhost"]).unwrap();
-        let (builder, pin) = (Server::builder(&router).expose(["values"]), tls.pin_sha256());
-        let builder = match strategy {
-            "http" => builder.http("127.0.0.1:0"),
-            "unix" => builder.unix(&unix),
-            "mcp" => builder.mcp("127.0.0.1:0", tls),
-            _ => builder.quic("127.0.0.1:0", tls),
-        };
-        let server = builder.start().await.unwrap();
-        let address = server.address(strategy).unwrap().to_owned();
-        Self { _server: server, recorder, strategy, address, pin: pin.to_string() }
+        Self { wires: Wires::serve(&router, "values").await, recorder, strategy }
     }
 
     fn client(&self, codec: Option<&str>) -> ValuesClient {
-        ValuesClient::new(&self.router(codec))
-    }
-
-    fn router(&self, codec: Option<&str>) -> Router {
-        let codec = codec.map(|codec| format!(r#""codec":"{codec}""#));
-        let (endpoint, config) = match self.strategy {
-            "http" => (format!("http://{}/values", self.address), codec),
-            "unix" => (self.address.clone(), codec),
-            _ => {
-                let pin = format!(r#""pin_sha256":"{}""#, self.pin);
-                (
-                    self.address.clone(),
-                    Some(codec.map_or(pin.clone(), |codec| format!("{codec},{pin}"))),
-                )
-            }
-        };
-        let routes = MemoryRoutes::new();
-        routes.set(
-            "values",
-            self.strategy,
-            Some(&endpoint),
-            &format!("{{{}}}", config.unwrap_or_default()),
-        );
-        let http = HttpTransport::new().allow_internal();
-        Router::builder().source(routes).transport("http", http).build().unwrap()
+        ValuesClient::new(&self.wires.router(self.strategy, codec))
     }
 }
 

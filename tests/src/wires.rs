@@ -30,21 +30,19 @@ impl Wires {
         Self { server, service: service.to_owned(), pin: tls.pin_sha256().to_string() }
     }
 
-    /// Returns a router whose row for the service has this strategy and codec.
-    pub fn router(&self, strategy: &str, codec: &str) -> Router {
+    /// Returns a router whose row for the service has this strategy, and this codec if there is one.
+    pub fn router(&self, strategy: &str, codec: Option<&str>) -> Router {
         let (address, service) = (self.server.address(strategy).unwrap(), &self.service);
         let endpoint = match strategy {
             "http" => format!("http://{address}/{service}"),
             _ => address.to_owned(),
         };
-        let pin = format!(r#""pin_sha256":"{}""#, self.pin);
-        let config = match strategy {
-            "mcp" => format!("{{{pin}}}"),
-            "quic" => format!(r#"{{"codec":"{codec}",{pin}}}"#),
-            _ => format!(r#"{{"codec":"{codec}"}}"#),
-        };
+        let pin =
+            matches!(strategy, "quic" | "mcp").then(|| format!(r#""pin_sha256":"{}""#, self.pin));
+        let codec = codec.map(|codec| format!(r#""codec":"{codec}""#));
+        let keys: Vec<_> = pin.into_iter().chain(codec).collect();
         let routes = MemoryRoutes::new();
-        routes.set(service, strategy, Some(&endpoint), &config);
+        routes.set(service, strategy, Some(&endpoint), &format!("{{{}}}", keys.join(",")));
         Router::builder()
             .source(routes)
             .transport("http", HttpTransport::new().allow_internal())
@@ -56,11 +54,11 @@ impl Wires {
     /// Returns a client over every wire and in every codec, each with what it is.
     pub fn clients<C>(&self, client: impl Fn(&Router) -> C) -> Vec<(String, C)> {
         let each = Self::STRATEGIES.into_iter().flat_map(|strategy| {
-            let codecs: &[_] = if strategy == "mcp" { &["json"] } else { &["bincode", "json"] };
+            let codecs: &[_] = if strategy == "mcp" { &[None] } else { &[None, Some("json")] };
             codecs.iter().map(move |codec| (strategy, *codec))
         });
         each.map(|(strategy, codec)| {
-            (format!("{strategy}, {codec}"), client(&self.router(strategy, codec)))
+            (format!("{strategy}, codec {codec:?}"), client(&self.router(strategy, codec)))
         })
         .collect()
     }
