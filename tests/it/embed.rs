@@ -240,3 +240,14 @@ async fn a_bad_row_says_what_is_missing() {
         assert!(why.contains(says) && !why.contains("4111"), "{endpoint}: {why}");
     }
 }
+
+#[tokio::test]
+async fn a_row_that_verifies_nobody_warns() {
+    let config = json!({"insecure_tls": true, "headers": {"openai-organization": "shop"}});
+    let router = router(Some("https://example.com"), &config);
+    let route = router.inspect().route("embedder").unwrap().clone();
+    assert_eq!(route.state, RouteState::InForce, "the keys are those of the strategy");
+    let warnings = route.warnings.join(" ");
+    assert!(warnings.contains("certificate checks are off"), "{warnings}");
+    assert!(!warnings.contains("does not use it"), "{warnings}");
+}

@@ -8,9 +8,9 @@ use reqwest::{Client, StatusCode, Url};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::embedding::{Embedding, Embeddings};
 use super::request::{self, Request};
 use super::response;
-use super::service::{Embedding, Embeddings};
 use crate::call::{Call, Reply};
 use crate::codec::Codec;
 use crate::context::timed_out;

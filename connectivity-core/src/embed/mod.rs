@@ -6,11 +6,15 @@
 //! endpoint answers every text with a vector of zeros, as the original Go package does.
 
 mod client;
+mod embedding;
+mod raw;
 mod request;
 mod response;
 mod service;
 mod transport;
 pub mod vector;
 
-pub use service::{Embedder, EmbedderClient, EmbedderService, Embedding, Embeddings, register_raw};
+pub use embedding::{Embedding, Embeddings};
+pub use raw::register_raw;
+pub use service::{Embedder, EmbedderClient, EmbedderService};
 pub use transport::EmbedTransport;

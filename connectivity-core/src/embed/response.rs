@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::service::{Embedding, Embeddings};
+use super::embedding::{Embedding, Embeddings};
 use crate::codec::{Codec, CodecError};
 
 /// An answer of the server. It has more fields, which are of no use here.

@@ -12,7 +12,9 @@ use crate::call::{Call, CallService, Reply};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::http::client::guard::Guard;
-use crate::http::client::{BuildInputs, Endpoint, guarded_client, refers_to_files};
+use crate::http::client::{
+    BuildInputs, Endpoint, guarded_client, refers_to_files, unverified_warning,
+};
 use crate::routes::{Route, RouteConfig, RouteError};
 use crate::transport::{BuildContext, Remote, Transport};
 
@@ -97,9 +99,11 @@ impl Transport for EmbedTransport {
         let sender = Arc::new(EmbedClient::new(client, url, inputs.headers()?, config));
         let for_state = Arc::clone(&sender);
         let service = CallService::from_fn(move |call| Arc::clone(&sender).send(call));
+        let unverified = unverified_warning(&config.tls);
         let remote = Remote::new(service)
             .with_codec(Codec::Json)
-            .with_state(move || for_state.health.state());
+            .with_state(move || for_state.health.state())
+            .with_warnings(move || unverified.iter().cloned().collect());
         Ok(inputs.watch(remote, config))
     }
 

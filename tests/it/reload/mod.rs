@@ -118,7 +118,12 @@ async fn a_bad_row_keeps_the_last_good_route_and_says_why_until_it_is_repaired()
     for (strategy, endpoint, config, expected) in [
         ("mark", "b", r#"{"timeout_ms":0}"#, "config.timeout_ms"),
         ("mark", "b", "no json", "config: "),
-        ("nowhere", "b", "{}", "no transport `nowhere`; it has http, local, mark, mcp, noop"),
+        (
+            "nowhere",
+            "b",
+            "{}",
+            "no transport `nowhere`; it has embed, http, local, mark, mcp, noop",
+        ),
         ("Mark!", "b", "{}", "strategy: "),
         ("mark", "panic", "{}", "panicked"),
         (

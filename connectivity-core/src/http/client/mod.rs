@@ -30,6 +30,8 @@ pub(crate) use reply::kind_of;
 pub(crate) use reply::{not_answered, sent_of};
 #[cfg(feature = "embed")]
 pub(crate) use reply::{read_body, send_error};
+#[cfg(feature = "embed")]
+pub(crate) use security::warning as unverified_warning;
 #[cfg(any(feature = "mcp", feature = "embed"))]
 pub(crate) use sending::Departure;
 #[cfg(any(feature = "mcp", feature = "embed"))]
