@@ -1,5 +1,7 @@
 //! Retries along a chain of routers.
 
+use std::time::Instant;
+
 use super::*;
 
 /// Forwards every call.
@@ -45,9 +47,12 @@ async fn retries_do_not_multiply_along_a_chain_of_routers() {
         servers.push(start_server(&served, &dir.path().join(socket)).await);
         client.row("unix", &dir.path().join(socket).display().to_string(), RETRY).await;
     }
+    let began = Instant::now();
     for _ in 0..500 {
         assert_eq!(kind(first.quote().await), Some(ErrorKind::Connect), "what the last one met");
     }
+    // A budget grows by ten a second, so a slow machine makes more attempts.
+    let allowed = 750 + 10 * began.elapsed().as_secs();
     let attempts = third.attempts.count();
-    assert!(attempts > 500 && attempts <= 750, "{attempts} attempts at the last one");
+    assert!(attempts > 500 && attempts as u64 <= allowed, "{attempts} attempts at the last one");
 }
