@@ -15,6 +15,8 @@ type Transports = HashMap<String, Arc<dyn Transport>>;
 /// Returns the default transports of a router.
 fn transports() -> Transports {
     let built_in: &[(&str, Arc<dyn Transport>)] = &[
+        #[cfg(feature = "dbsync")]
+        ("dbsync", Arc::new(crate::dbsync::DbsyncTransport::new())),
         #[cfg(feature = "embed")]
         ("embed", Arc::new(crate::embed::EmbedTransport::of_environment())),
         #[cfg(feature = "http")]

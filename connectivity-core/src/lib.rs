@@ -69,16 +69,19 @@
 //! | reach another kind of server | [`HttpTransport`], [`Transport`], [`Listener`] |
 //! | call tools of MCP servers (feature `mcp`) | `McpTransport` |
 //! | turn texts into vectors (feature `embed`) | `embed::EmbedderClient` |
+//! | replicate tables to other processes (feature `dbsync`) | `dbsync::Publisher`, `dbsync::Subscriber` |
 //!
 //! # Features
 //!
-//! Default: `router`, `sqlite`, `http`, `https`, `gateway`, `unix`, `quic`. Optional: `mcp`, `embed`. With
+//! Default: `router`, `sqlite`, `http`, `https`, `gateway`, `unix`, `quic`. Optional: `mcp`, `embed`, `dbsync`. With
 //! `default-features = false` the crate has only what a crate of contracts needs: the macro,
 //! [`Error`], [`context`] and the codecs, without SQLite and transports.
 
 mod call;
 mod codec;
 pub mod context;
+#[cfg(feature = "dbsync")]
+pub mod dbsync;
 #[cfg(feature = "router")]
 mod defaults;
 #[cfg(feature = "embed")]
@@ -189,6 +192,10 @@ struct FromGoExamples;
 #[cfg(all(doctest, feature = "sqlite", feature = "gateway"))]
 #[doc = include_str!("../../docs/adopting.md")]
 struct AdoptingExamples;
+
+#[cfg(all(doctest, feature = "dbsync"))]
+#[doc = include_str!("../../docs/dbsync.md")]
+struct DbsyncExamples;
 
 /// Registers implementations with a router: `register!(router, Billing => Stripe)?`.
 ///

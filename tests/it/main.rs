@@ -14,6 +14,7 @@ mod causes;
 mod certificates;
 mod connections;
 mod contract;
+mod dbsync;
 mod embed;
 mod existing_types;
 mod eyeballs;

@@ -52,7 +52,7 @@ impl Binding<'_> {
     pub(crate) fn bind(
         &self,
         address: SocketAddr,
-        alpn: &[u8],
+        alpn: &[&[u8]],
         configure: impl FnOnce(&mut ServerConfig),
     ) -> Result<(Endpoint, Freed), ServeError> {
         let invalid = |cause| self.cannot(io::Error::new(io::ErrorKind::InvalidInput, cause));
@@ -60,16 +60,16 @@ impl Binding<'_> {
         let udp = endpoints::bind_udp(address).map_err(|cause| self.cannot(cause))?;
         let mut endpoint = endpoints::endpoint_config();
         let port = udp.local_addr().map_err(|cause| self.cannot(cause))?.port();
-        enable_stateless_reset(&mut endpoint, &self.tls.secret(), alpn, port);
+        enable_stateless_reset(&mut endpoint, &self.tls.secret(), &alpn.concat(), port);
         socket::endpoint(endpoint, Some(config), udp).map_err(|cause| self.cannot(cause))
     }
 
     fn server_config(
         &self,
-        alpn: &[u8],
+        alpn: &[&[u8]],
         configure: impl FnOnce(&mut ServerConfig),
     ) -> Result<ServerConfig, Box<dyn std::error::Error + Send + Sync>> {
-        let crypto = QuicServerConfig::try_from(self.tls.server_config(&[alpn])?)?;
+        let crypto = QuicServerConfig::try_from(self.tls.server_config(alpn)?)?;
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
         configure(&mut config);
         Ok(config)

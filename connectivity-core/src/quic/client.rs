@@ -87,7 +87,7 @@ impl QuicTransport {
         Dialer::new(
             DialTarget::parse(text, row)?,
             row,
-            ALPN,
+            &[ALPN],
             transport_config(),
             Arc::clone(&self.endpoints),
         )

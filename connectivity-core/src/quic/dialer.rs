@@ -115,11 +115,11 @@ impl Dialer {
     pub(crate) fn new(
         target: DialTarget,
         row: &RouteTls,
-        alpn: &[u8],
+        alpn: &[&[u8]],
         transport: Arc<TransportConfig>,
         endpoints: Arc<Endpoints>,
     ) -> Result<Self, RouteError> {
-        let crypto = QuicClientConfig::try_from(tls::client_config(row, &[alpn])?);
+        let crypto = QuicClientConfig::try_from(tls::client_config(row, alpn)?);
         let crypto =
             crypto.map_err(|cause| RouteError::new(format_args!("no TLS for QUIC: {cause}")))?;
         let mut config = ClientConfig::new(Arc::new(crypto));
@@ -273,7 +273,7 @@ mod tests {
     fn dialer(to: SocketAddr, alpn: &[u8], insecure: bool) -> Dialer {
         let row = RouteTls { insecure, ..RouteTls::default() };
         let target = DialTarget::parse(&format!("localhost:{}", to.port()), &row).unwrap();
-        Dialer::new(target, &row, alpn, Arc::default(), Arc::default()).unwrap()
+        Dialer::new(target, &row, &[alpn], Arc::default(), Arc::default()).unwrap()
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl QuicListener {
             Binding { address: &self.address, tls: &self.tls, open: self.open_to_everyone };
         let address = binding.resolve().await?;
         let _runtime = threads.first().handle().enter();
-        binding.bind(address, ALPN, |config| {
+        binding.bind(address, &[ALPN], |config| {
             config.transport_config(transport_config());
             config.max_incoming(MAX_HANDSHAKES).incoming_buffer_size_total(16 << 20);
         })

@@ -14,6 +14,8 @@ mod sqlite;
 mod strategy;
 mod wake;
 
+#[cfg(feature = "tls")]
+pub(crate) use config::digest;
 pub use config::{HeaderValue, RouteConfig, RouteTls, RouteWarning, SecretRef};
 pub use error::RouteError;
 pub(crate) use error::printable;
@@ -26,4 +28,6 @@ pub use sqlite::{
     Admin, AdminError, Change, ChangeKind, RollbackReport, RouteSpec, SqliteRoutes, StoredRoute,
     UpgradeReport,
 };
+#[cfg(feature = "dbsync")]
+pub(crate) use sqlite::{MayFail, immutable_uri};
 pub use strategy::Strategy;

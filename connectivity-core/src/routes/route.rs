@@ -81,8 +81,9 @@ fn endpoint(row: &RouteRow, strategy: &Strategy) -> Result<Option<String>, Route
         Some(text) if text.contains(char::is_control) => Err(RouteError::endpoint(
             "it holds a control character; write it anew without line breaks",
         )),
-        // Without an endpoint, `embed` serves zero vectors, as the original Go implementation does.
-        None if strategy.is_remote() && strategy.as_str() != "embed" => {
+        // Without an endpoint, `embed` serves zero vectors, and `dbsync` the status of a replica, as
+        // the original Go implementation does.
+        None if strategy.is_remote() && !["embed", "dbsync"].contains(&strategy.as_str()) => {
             Err(RouteError::endpoint(format_args!(
                 "strategy `{strategy}` needs one: UPDATE routes SET endpoint = '..' in the same statement"
             )))
@@ -124,13 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn a_remote_route_needs_an_endpoint_except_embed() {
+    fn a_remote_route_needs_an_endpoint_except_embed_and_dbsync() {
         assert_rejected(
             &RouteRow::new("a", "quic", None, "{}"),
             "endpoint: strategy `quic` needs one",
         );
         assert_rejected(&RouteRow::new("a", "http", Some(""), "{}"), "needs one");
         assert!(Route::parse(&RouteRow::new("a", "embed", None, "")).is_ok());
+        assert!(Route::parse(&RouteRow::new("a", "dbsync", None, "")).is_ok());
     }
 
     #[test]

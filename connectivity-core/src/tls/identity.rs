@@ -17,6 +17,7 @@ use rustls::{
     DigitallySignedStruct, DistinguishedName as Hint, Error, ServerConfig, SignatureScheme,
 };
 
+use super::pinned::PinnedClients;
 use super::watched::Watched;
 use super::{TlsError, hex, pem, provider, sha256};
 
@@ -109,6 +110,18 @@ impl Tls {
             client_verifier(&file, part(contents, 0))
         })?;
         Ok(Self { clients: Some(Arc::new(Clients(roots))), ..self })
+    }
+
+    /// Accepts only clients with one of these certificates, whatever their issuer, names and dates:
+    /// the SHA-256 of each, in the format of `pin_sha256` in a row. It takes the place of
+    /// [`client_ca`](Self::client_ca).
+    ///
+    /// # Errors
+    /// Returns an error unless each pin has 64 hex digits, with or without colons.
+    pub fn client_pins<I: IntoIterator<Item: AsRef<str>>>(self, pins: I) -> Result<Self, TlsError> {
+        let pins = PinnedClients::new(pins)?;
+        let verifier: Arc<dyn ClientCertVerifier> = Arc::new(pins);
+        Ok(Self { clients: Some(Arc::new(Clients(Watched::fixed(verifier)))), ..self })
     }
 
     /// Returns the SHA-256 of the certificate in use, in the format of `pin_sha256` in a row. A

@@ -9,6 +9,7 @@ mod explain;
 mod identity;
 mod peer;
 mod pem;
+mod pinned;
 #[cfg(test)]
 mod tests;
 mod verify;

@@ -56,7 +56,7 @@ impl McpDial {
         }
         let (row, max_message) = (&config.tls, max_message(config));
         let dialer =
-            Dialer::new(DialTarget::parse(endpoint, row)?, row, ALPN, transport(), endpoints)?;
+            Dialer::new(DialTarget::parse(endpoint, row)?, row, &[ALPN], transport(), endpoints)?;
         Ok(Self::Quic { dialer, max_message, tools_changed: ToolsChanged::default() })
     }
 

@@ -139,7 +139,7 @@ impl McpListener {
         let binding = Binding { address: &self.address, tls: &self.tls, open };
         let address = binding.resolve().await?;
         let _guard = thread.handle().enter();
-        binding.bind(address, ALPN, |config| {
+        binding.bind(address, &[ALPN], |config| {
             config.transport_config(transport());
             config.max_incoming(MAX_PENDING).incoming_buffer_size_total(1 << 20);
         })

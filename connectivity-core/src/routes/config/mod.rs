@@ -19,6 +19,8 @@ use crate::name::Name;
 
 pub use secret::{HeaderValue, SecretRef};
 pub use tls::RouteTls;
+#[cfg(feature = "tls")]
+pub(crate) use tls::digest;
 pub use warning::RouteWarning;
 
 const DRAIN: Duration = Duration::from_secs(30);

@@ -65,7 +65,7 @@ impl RouteTls {
 }
 
 /// Parses 64 hex digits, with or without the colons that openssl prints.
-pub(super) fn digest(text: &str) -> Option<[u8; 32]> {
+pub(crate) fn digest(text: &str) -> Option<[u8; 32]> {
     let digits: Vec<u8> = text
         .chars()
         .filter(|&c| c != ':')

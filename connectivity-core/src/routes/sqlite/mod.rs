@@ -35,6 +35,11 @@ pub use admin::{Admin, AdminError, RollbackReport, RouteSpec, StoredRoute};
 pub use history::{Change, ChangeKind};
 pub use upgrade::UpgradeReport;
 
+#[cfg(feature = "dbsync")]
+pub(crate) use connection::immutable_uri;
+#[cfg(feature = "dbsync")]
+pub(crate) use version::MayFail;
+
 /// A source that reads routes from a SQLite file and detects every commit: of this process, of
 /// another router, or of a shell.
 ///

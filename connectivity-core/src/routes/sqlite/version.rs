@@ -30,7 +30,7 @@ pub(super) fn log_warning() {
 }
 
 /// The result of a function of rusqlite that fails in some releases, and cannot fail in others.
-pub(super) trait MayFail {
+pub(crate) trait MayFail {
     /// Returns whether it failed.
     fn checked(self) -> rusqlite::Result<()>;
 }
