@@ -122,7 +122,7 @@ async fn a_bad_row_keeps_the_last_good_route_and_says_why_until_it_is_repaired()
             "nowhere",
             "b",
             "{}",
-            "no transport `nowhere`; it has embed, http, local, mark, mcp, noop",
+            "no transport `nowhere`; it has dbsync, embed, http, local, mark, mcp, noop",
         ),
         ("Mark!", "b", "{}", "strategy: "),
         ("mark", "panic", "{}", "panicked"),
