@@ -103,6 +103,13 @@ pub(super) const KEYS: &[Key] = &[
     },
 ];
 
+/// A key of the original Go package that only rows of `embed` have: everywhere else it is a typo of
+/// `timeout_ms`. It counts nanoseconds; a number below a millisecond is one that meant something
+/// else.
+static EMBED_TIMEOUT: Key = number("timeout", EMBED, 1_000_000, DAY_MS * 1_000_000, |c, n| {
+    c.timeout = Some(Duration::from_nanos(n));
+});
+
 const FILE: &str = "the path of a file";
 
 const fn number(
@@ -132,7 +139,9 @@ pub(super) fn read(
     strategy: &Strategy,
 ) -> Result<(), RouteError> {
     let built_in = Strategy::BUILT_IN.contains(&strategy.as_str());
-    let Some(definition) = KEYS.iter().find(|definition| definition.name == key) else {
+    let of_embed = (strategy.as_str() == "embed").then_some(&EMBED_TIMEOUT);
+    let mut known = KEYS.iter().chain(of_embed);
+    let Some(definition) = known.find(|definition| definition.name == key) else {
         if built_in || is_likely_typo(key, names()) {
             warn(c, RouteWarning::unknown(key, names()));
         }

@@ -201,6 +201,19 @@ fn no_error_warning_or_debug_text_shows_a_secret() {
 }
 
 #[test]
+fn a_row_of_embed_may_have_the_timeout_of_the_original() {
+    let timeout = |json| parse(json, "embed").map(|config| config.timeout);
+    assert_eq!(timeout(r#"{"timeout":30000000000}"#), Ok(Some(Duration::from_secs(30))));
+    let both = timeout(r#"{"timeout":30000000000,"timeout_ms":500}"#);
+    assert_eq!(both, Ok(Some(Duration::from_millis(500))), "the key of all rows counts");
+    assert!(parse(r#"{"timeout":30000000000}"#, "embed").unwrap().warnings.is_empty());
+    for bad in [r#"{"timeout":5}"#, r#"{"timeout":"5s"}"#, r#"{"timeout":1e30}"#] {
+        let text = parse(bad, "embed").unwrap_err().to_string();
+        assert!(text.starts_with("config.timeout: a whole number from 1000000 to"), "{text}");
+    }
+}
+
+#[test]
 fn an_unknown_key_warns_with_the_nearest_known_one() {
     let text =
         |json, strategy| parse(json, strategy).unwrap().warnings.first().map(ToString::to_string);
