@@ -83,7 +83,8 @@ pub(super) fn parse_hashes(bytes: &[u8]) -> Vec<ChunkHash> {
 /// Where a receiver gets the chunks of a new file from.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// For each chunk its place in the file that is there already; `None` if it must be sent.
+    /// For each chunk its place in the file that is there already; `None` if it must be sent, as
+    /// all chunks after the last of these must.
     sources: Vec<Option<u64>>,
 }
 
@@ -92,11 +93,6 @@ impl Plan {
     pub(super) fn new(wanted: &[ChunkHash], present: &[ChunkHash]) -> Self {
         let places: HashMap<ChunkHash, u64> = present.iter().copied().zip(0..).collect();
         Self { sources: wanted.iter().map(|hash| places.get(hash).copied()).collect() }
-    }
-
-    /// All chunks of a file must be sent.
-    pub(super) fn whole(size: u64) -> Self {
-        Self { sources: vec![None; count(size)] }
     }
 
     /// Returns one bit for each chunk, the first in the lowest bit of the first byte: whether it
@@ -118,11 +114,13 @@ impl Plan {
         mut to: impl Write,
     ) -> io::Result<[u8; 32]> {
         let (mut whole, mut left, mut chunk) = (Context::new(&SHA256), size, [0; CHUNK]);
-        for source in &self.sources {
+        let mut sources = self.sources.iter().copied();
+        while left > 0 {
+            let source = sources.next().flatten();
             let length = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK);
             let bytes = chunk.get_mut(..length).unwrap_or_default();
             match (source, present) {
-                (Some(place), Some(file)) => read_chunk(file, *place, bytes)?,
+                (Some(place), Some(file)) => read_chunk(file, place, bytes)?,
                 _ => sent.read_exact(bytes)?,
             }
             whole.update(bytes);

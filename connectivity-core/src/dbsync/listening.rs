@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quinn::{Endpoint, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::error::SyncError;
@@ -48,9 +49,8 @@ pub(super) type OnSwap = Arc<dyn Fn(&SnapshotMeta) + Send + Sync>;
 pub(super) struct Inbox {
     pub(super) receiver: Arc<Receiver>,
     access: Access,
-    on_swap: Option<OnSwap>,
-    /// Held while the application hears of a snapshot, so that it hears of them in their order.
-    telling: tokio::sync::Mutex<()>,
+    /// The snapshot that came into force last.
+    swapped: watch::Sender<Option<SnapshotMeta>>,
     last_refusal: Mutex<Option<String>>,
 }
 
@@ -121,7 +121,7 @@ async fn connection(admitted: Admitted, inbox: Arc<Inbox>) {
             connection.close(DONE.0.into(), DONE.1);
             if let Some(stored) = swapped {
                 tracing::info!(version = stored.meta.version, "a snapshot is in force");
-                inbox.tell(stored.meta.clone()).await;
+                inbox.swapped.send_replace(Some(stored.meta.clone()));
             }
         }
         Err(Refusal(text)) => {
@@ -147,9 +147,15 @@ impl Access {
 }
 
 impl Inbox {
-    pub(super) fn new(receiver: Receiver, access: Access, on_swap: Option<OnSwap>) -> Self {
-        let (telling, last_refusal) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self { receiver: Arc::new(receiver), access, on_swap, telling, last_refusal }
+    pub(super) fn new(receiver: Receiver, access: Access) -> Self {
+        let (swapped, last_refusal) = (watch::Sender::new(None), Mutex::default());
+        Self { receiver: Arc::new(receiver), access, swapped, last_refusal }
+    }
+
+    /// Returns a future that calls the application with each snapshot that comes into force, until
+    /// this is dropped.
+    pub(super) fn telling(&self, on_swap: OnSwap) -> impl Future<Output = ()> + use<> {
+        tell(self.swapped.subscribe(), on_swap)
     }
 
     /// Returns why the last push was refused, if none was taken since.
@@ -160,11 +166,14 @@ impl Inbox {
     fn set_last_refusal(&self, refusal: Option<String>) {
         *self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
     }
+}
 
-    /// Calls the application, on a thread: it may block, and call back.
-    async fn tell(&self, meta: SnapshotMeta) {
-        let Some(on_swap) = self.on_swap.clone() else { return };
-        let _one_at_a_time = self.telling.lock().await;
+/// Calls the application on a thread, as it may block, and call back. While it does, further
+/// snapshots come into force; it hears of the last of them.
+async fn tell(mut swapped: watch::Receiver<Option<SnapshotMeta>>, on_swap: OnSwap) {
+    while swapped.changed().await.is_ok() {
+        let Some(meta) = swapped.borrow_and_update().clone() else { continue };
+        let on_swap = Arc::clone(&on_swap);
         let told = tokio::task::spawn_blocking(move || on_swap(&meta)).await;
         if told.is_err() {
             tracing::error!("the function of `on_swap` panicked");

@@ -26,8 +26,11 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 /// The default of how long the database must be quiet before it is copied, and for how long at the
 /// most a copy waits for that.
-const QUIET: Duration = Duration::from_millis(50);
+const QUIET: Duration = Duration::from_millis(20);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
+
+/// The default of how often a target is offered what it has.
+const OFFER_AGAIN: Duration = Duration::from_secs(30);
 
 /// The wait before a copy that failed is tried again, unless the database changes before.
 const WAIT_AFTER_FAILURE: Duration = Duration::from_secs(5);
@@ -48,6 +51,7 @@ pub struct Publisher(Arc<Inner>);
 struct Inner {
     newest: watch::Sender<Option<Arc<Published>>>,
     endpoints: Arc<Endpoints>,
+    offer_again: Duration,
     targets: Mutex<Vec<Weak<Target>>>,
     /// Those of the builder.
     fixed: Mutex<Vec<TargetHandle>>,
@@ -90,6 +94,7 @@ impl Publisher {
             targets: Vec::new(),
             quiet: QUIET,
             longest_delay: LONGEST_DELAY,
+            offer_again: OFFER_AGAIN,
         }
     }
 
@@ -115,7 +120,12 @@ impl Publisher {
 
     /// Adds a target.
     pub(super) fn add(&self, endpoint: &str, tls: &RouteTls) -> Result<TargetHandle, RouteError> {
-        let target = Arc::new(Target::new(endpoint, tls, Arc::clone(&self.0.endpoints))?);
+        let target = Arc::new(Target::new(
+            endpoint,
+            tls,
+            Arc::clone(&self.0.endpoints),
+            self.0.offer_again,
+        )?);
         let mut targets = self.0.targets();
         targets.retain(|target| target.strong_count() > 0);
         targets.push(Arc::downgrade(&target));
@@ -145,6 +155,7 @@ pub struct PublisherBuilder {
     targets: Vec<(String, RouteTls)>,
     quiet: Duration,
     longest_delay: Duration,
+    offer_again: Duration,
 }
 
 impl PublisherBuilder {
@@ -162,10 +173,17 @@ impl PublisherBuilder {
         self
     }
 
-    /// Sets how long the database must be quiet before it is copied (default 50 ms), and after what
+    /// Sets how long the database must be quiet before it is copied (default 20 ms), and after what
     /// time it is copied although it is not (default 1 s).
     pub fn settle(mut self, quiet: Duration, at_most: Duration) -> Self {
         (self.quiet, self.longest_delay) = (quiet, at_most);
+        self
+    }
+
+    /// Sets how often a target is offered the snapshot that it has, in case it has lost its files.
+    /// Default: 30 s. Targets of the original are not: they would be sent the whole file.
+    pub fn offer_again(mut self, interval: Duration) -> Self {
+        self.offer_again = interval;
         self
     }
 
@@ -189,6 +207,7 @@ impl PublisherBuilder {
         let publisher = Publisher(Arc::new(Inner {
             newest: watch::Sender::new(None),
             endpoints: Arc::default(),
+            offer_again: self.offer_again,
             targets: Mutex::default(),
             fixed: Mutex::default(),
             fault: Mutex::default(),

@@ -113,8 +113,7 @@ impl Receiver {
             self.receive_chunks(meta, &mut writer, reader).await
         } else {
             let decode = if compressed { Encoding::Gzip } else { Encoding::Plain };
-            let plan = Plan::whole(meta.size);
-            self.receive_body(meta, reader, decode, plan, None).await
+            self.receive_body(meta, reader, decode, Plan::default(), None).await
         }
     }
 
@@ -157,10 +156,7 @@ impl Receiver {
         mut reader: RecvStream,
     ) -> Result<Option<Arc<Stored>>, Refusal> {
         in_time(writer.write_all(&[GO_ON])).await?;
-        let mut hashes = vec![0; chunks::count(meta.size) * chunks::HASH];
-        for part in hashes.chunks_mut(READ) {
-            in_time(reader.read_exact(part)).await?;
-        }
+        let hashes = read_hashes(&mut reader, chunks::count(meta.size)).await?;
         let present = self.store.current();
         let (plan, present) = on_thread(move || {
             let file = present.as_ref().and_then(|stored| File::open(&stored.path).ok());
@@ -314,6 +310,20 @@ async fn read_head(reader: &mut RecvStream) -> Result<(SnapshotMeta, bool), Refu
         in_time(reader.read_exact(part)).await?;
     }
     SnapshotMeta::parse(&json).map_err(Refusal::new)
+}
+
+/// Reads the hashes of a number of chunks. Takes memory for what has come only, not for what a
+/// sender says is to come.
+async fn read_hashes(reader: &mut RecvStream, count: usize) -> Result<Vec<u8>, Refusal> {
+    let (mut hashes, length) = (Vec::new(), count.saturating_mul(chunks::HASH));
+    while hashes.len() < length {
+        let limit = READ.min(length - hashes.len());
+        match in_time(reader.read_chunk(limit, true)).await? {
+            Some(chunk) => hashes.extend_from_slice(&chunk.bytes),
+            None => return Err(incomplete()),
+        }
+    }
+    Ok(hashes)
 }
 
 /// Passes on what is received, until the end or until nobody takes it any more.

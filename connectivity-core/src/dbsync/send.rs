@@ -41,13 +41,19 @@ pub(super) enum PushError {
     Refused(String),
 }
 
+/// A push that was taken.
+pub(super) struct Taken {
+    /// Whether the receiver speaks our protocol, in which an offer of what it has costs nothing.
+    pub(super) in_chunks: bool,
+}
+
 /// Pushes a snapshot, and returns once the receiver has it in force. Counts the bytes of the file
 /// that have been passed in `sent`.
 pub(super) async fn push(
     dialer: &Dialer,
     published: &Arc<Published>,
     sent: &Arc<AtomicU64>,
-) -> Result<(), PushError> {
+) -> Result<Taken, PushError> {
     let connected = timeout(DIAL, dialer.connect(Traffic::Small)).await;
     let connected = connected
         .map_err(|_elapsed| PushError::Broken("nobody answers".to_owned()))?
@@ -64,8 +70,9 @@ pub(super) async fn push(
             Err(PushError::Broken(cause))
         }
     };
+    let taken = Taken { in_chunks: speaks_chunks(&connection) };
     connection.close(DONE.0.into(), DONE.1);
-    verdict
+    verdict.map(|()| taken)
 }
 
 /// Returns what a receiver says by closing the connection. One that stops says something else than
@@ -113,7 +120,7 @@ async fn transfer(
     writer.finish().map_err(|cause| cause.to_string())
 }
 
-/// Tells the receiver the hashes of all chunks, and returns its bits of those that it lacks.
+/// Sends the hashes of all chunks, and returns the bitmap of those that the receiver lacks.
 async fn negotiate(
     published: &Published,
     writer: &mut SendStream,

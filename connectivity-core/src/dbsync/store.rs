@@ -195,6 +195,8 @@ fn file_name(meta: &SnapshotMeta) -> String {
 /// Returns whether a file of this name is a snapshot, or one that was coming in. Other files of the
 /// directory are left alone.
 fn is_ours(name: &str) -> bool {
+    // A shell that opens a snapshot makes these beside it.
+    let name = name.strip_suffix("-wal").or_else(|| name.strip_suffix("-shm")).unwrap_or(name);
     let Some(stem) = name.strip_suffix(SUFFIX) else { return name == "current.json.new" };
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if let Some(number) = stem.strip_prefix(INCOMING) {
@@ -260,8 +262,13 @@ mod tests {
     fn what_a_crash_left_is_deleted_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         push(&open(&dir), 5, b"five");
-        let stray = ["incoming-3.db", "4-0123456789abcdef.db", "current.json.new"];
-        let foreign = ["shop.db", "incoming-x.db", "4-xyz.db", "notes.txt"];
+        let stray = [
+            "incoming-3.db",
+            "4-0123456789abcdef.db",
+            "4-0123456789abcdef.db-wal",
+            "current.json.new",
+        ];
+        let foreign = ["shop.db", "shop.db-wal", "incoming-x.db", "4-xyz.db", "notes.txt"];
         for name in stray.iter().chain(&foreign) {
             fs::write(dir.path().join(name), "x").unwrap();
         }

@@ -89,8 +89,8 @@ impl Subscriber {
     }
 
     /// Opens a read-only connection to the snapshot in force, of which it sees all and nothing
-    /// else. It takes some ten microseconds, so keep it for as long as
-    /// [`is_current`](Reader::is_current).
+    /// else. Opening a file and reading its schema costs more than a small query, so keep a reader
+    /// for as long as [`is_current`](Reader::is_current).
     ///
     /// # Errors
     /// Returns [`SyncError::NoSnapshot`] before the first snapshot.
@@ -224,7 +224,8 @@ impl SubscriberBuilder {
     }
 
     /// Calls a function with each snapshot that comes into force, on a thread of its own. It may
-    /// call the subscriber.
+    /// block, and call the subscriber. While it runs, further snapshots come into force; it hears of
+    /// the last of them.
     pub fn on_swap(mut self, call: impl Fn(&SnapshotMeta) + Send + Sync + 'static) -> Self {
         self.on_swap = Some(Arc::new(call));
         self
@@ -243,7 +244,10 @@ impl SubscriberBuilder {
         let opening = worker.handle().spawn_blocking(move || Store::open(Directory::lock(&path)?));
         let store = opening.await.map_err(|cause| SyncError::Thread(cause.into()))??;
         let receiver = Receiver::new(store, self.limits);
-        let inbox = Arc::new(Inbox::new(receiver, self.access, self.on_swap));
+        let inbox = Arc::new(Inbox::new(receiver, self.access));
+        if let Some(on_swap) = self.on_swap {
+            worker.handle().spawn(inbox.telling(on_swap));
+        }
         Ok(Subscriber(Arc::new(Inner { inbox, worker })))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 use serde::Serialize;
 use tokio::sync::watch;
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::protocol::{ALPN_CHUNKS, ALPN_ORIGINAL, IDLE_TIMEOUT, KEEP_ALIVE_INTERVAL};
 use super::published::Published;
 use super::receive::Progress;
-use super::send::{PushError, push};
+use super::send::{PushError, Taken, push};
 use crate::quic::dialer::{DialTarget, Dialer};
 use crate::quic::endpoints::Endpoints;
 use crate::routes::{RouteError, RouteTls};
@@ -24,8 +24,9 @@ use crate::transport::health::Health;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// The wait after a refusal, unless there is a newer snapshot before.
-const WAIT_AFTER_REFUSAL: Duration = Duration::from_secs(10);
+/// The longest wait after a refusal, unless there is a newer snapshot before. A receiver whose disk
+/// is full soon has room; one that refuses for good is asked seldom.
+const LONGEST_WAIT_AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
 /// The round-trip time that a dial assumes at first. Its packets are sent again after three times
 /// that, so a receiver that comes back is reached soon.
@@ -43,6 +44,7 @@ pub(super) struct Target {
     endpoint: String,
     tls: RouteTls,
     endpoints: Arc<Endpoints>,
+    offer_again: Duration,
     health: Health,
     delivered: AtomicI64,
     sent: Arc<AtomicU64>,
@@ -70,11 +72,13 @@ impl Target {
         endpoint: &str,
         tls: &RouteTls,
         endpoints: Arc<Endpoints>,
+        offer_again: Duration,
     ) -> Result<Self, RouteError> {
         let target = Self {
             endpoint: endpoint.to_owned(),
             tls: tls.clone(),
             endpoints,
+            offer_again,
             health: Health::new(),
             delivered: AtomicI64::new(NONE),
             sent: Arc::default(),
@@ -111,15 +115,18 @@ impl Target {
 
     /// Pushes the newest snapshot, and again each newer one, until the publisher ends.
     pub(super) async fn run(self: Arc<Self>, mut newest: Newest) {
-        let mut waits = waits();
+        let (mut waits, mut refusals) = (waits(LONGEST_WAIT), waits(LONGEST_WAIT_AFTER_REFUSAL));
+        let mut in_chunks = false;
         loop {
-            let Some(snapshot) = self.next(&mut newest).await else { return };
+            let Some(snapshot) = self.next(&mut newest, in_chunks).await else { return };
             self.health.connecting();
             match self.push(&snapshot).await {
-                Ok(()) => {
+                Ok(taken) => {
+                    in_chunks = taken.in_chunks;
                     self.delivered.store(snapshot.meta.version, Ordering::Release);
                     self.health.reached();
-                    waits = self::waits();
+                    waits = self::waits(LONGEST_WAIT);
+                    refusals = self::waits(LONGEST_WAIT_AFTER_REFUSAL);
                 }
                 Err(PushError::Broken(cause)) => {
                     self.failed(cause);
@@ -128,22 +135,31 @@ impl Target {
                 Err(PushError::Refused(cause)) => {
                     self.failed(format!("it refuses version {}: {cause}", snapshot.meta.version));
                     drop(snapshot);
-                    let _ = tokio::time::timeout(WAIT_AFTER_REFUSAL, newest.changed()).await;
+                    let wait = refusals.next().unwrap_or(LONGEST_WAIT_AFTER_REFUSAL);
+                    let _ = tokio::time::timeout(wait, newest.changed()).await;
                 }
             }
         }
     }
 
-    /// Waits for a snapshot that the target does not have. `None` when the publisher has ended.
-    async fn next(&self, newest: &mut Newest) -> Option<Arc<Published>> {
+    /// Waits for a snapshot that the target does not have, or if an offer costs nothing, until it is
+    /// time for one: the target may have lost what it had. `None` when the publisher has ended.
+    async fn next(&self, newest: &mut Newest, in_chunks: bool) -> Option<Arc<Published>> {
         let delivered = self.delivered();
         let is_new = |snapshot: &Option<Arc<Published>>| {
             snapshot.as_ref().is_some_and(|snapshot| Some(snapshot.meta.version) != delivered)
         };
-        newest.wait_for(is_new).await.ok().and_then(|snapshot| snapshot.clone())
+        let new = async { newest.wait_for(is_new).await.ok().and_then(|new| new.clone()) };
+        if !in_chunks || delivered.is_none() {
+            return new.await;
+        }
+        match tokio::time::timeout(self.offer_again, new).await {
+            Ok(new) => new,
+            Err(_elapsed) => newest.borrow().clone(),
+        }
     }
 
-    async fn push(&self, snapshot: &Arc<Published>) -> Result<(), PushError> {
+    async fn push(&self, snapshot: &Arc<Published>) -> Result<Taken, PushError> {
         let dialer = self.dialer().map_err(|cause| PushError::Broken(cause.to_string()))?;
         self.sent.store(0, Ordering::Relaxed);
         self.total.store(snapshot.meta.size, Ordering::Relaxed);
@@ -165,10 +181,10 @@ impl Target {
     }
 }
 
-fn waits() -> impl Iterator<Item = Duration> {
+fn waits(longest: Duration) -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(FIRST_WAIT)
-        .with_max_delay(LONGEST_WAIT)
+        .with_max_delay(longest)
         .with_jitter()
         .without_max_times()
         .build()

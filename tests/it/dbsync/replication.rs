@@ -183,11 +183,60 @@ async fn the_application_hears_of_each_snapshot_and_may_call_back() {
     own.set(edge.subscriber.clone()).unwrap();
     let source = Source::new(SHOP);
     let _publisher = source.publish(Filter::new().table("products"), &edge).await;
-    edge.sees(SUM, 30).await;
+    until("the first was heard of", || heard.lock().unwrap().len() == 1).await;
     source.run("UPDATE products SET price = 1");
-    edge.sees(SUM, 2).await;
     until("both were heard of", || heard.lock().unwrap().len() == 2).await;
     assert_eq!(heard.lock().unwrap().iter().map(|(_, sum)| *sum).collect::<Vec<_>>(), [30, 2]);
+}
+
+#[tokio::test]
+async fn an_application_that_blocks_keeps_no_snapshot_out() {
+    let (hearing, heard) = std::sync::mpsc::channel();
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let edge = Edge::start_with(|builder| {
+        builder.on_swap(move |snapshot| {
+            hearing.send(snapshot.version).unwrap();
+            let _ = wait.lock().unwrap().recv();
+        })
+    })
+    .await;
+    let source = Source::new(SHOP);
+    let _publisher = source.publish(Filter::new().table("products"), &edge).await;
+    for price in 1..=5 {
+        source.run(&format!("UPDATE products SET price = {price}"));
+        edge.sees(SUM, 2 * price).await;
+    }
+    let last = edge.reader().snapshot().version;
+    drop(go_on);
+    let mut heard_of = 0;
+    until("the last one is heard of", || {
+        heard_of = heard.try_recv().unwrap_or(heard_of);
+        heard_of == last
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_replica_that_lost_its_files_gets_them_again() {
+    let (source, edge) = (Source::new(SHOP), Edge::start().await);
+    let builder = Publisher::builder(source.path(), Filter::new().table("products"));
+    let builder = builder.offer_again(Duration::from_millis(50));
+    let publisher = builder.target(edge.listener.address(), edge.trust()).start().await.unwrap();
+    edge.sees(SUM, 30).await;
+    let delivered = || publisher.status().targets[0].delivered;
+    until("it is delivered", || delivered().is_some()).await;
+    let Edge { dir, identity, subscriber, listener } = edge;
+    let (address, before) = (listener.address().to_owned(), delivered());
+    listener.shutdown(Duration::ZERO).await;
+    drop(subscriber);
+    drop(dir);
+    let dir = tempfile::tempdir().unwrap();
+    let subscriber = Subscriber::builder(dir.path()).open().await.unwrap();
+    let listener = subscriber.listen(address, tls(&identity)).await.unwrap();
+    let edge = Edge { dir, identity, subscriber, listener };
+    edge.sees(SUM, 30).await;
+    assert_eq!(delivered(), before, "equal data, no new version");
 }
 
 #[tokio::test]
