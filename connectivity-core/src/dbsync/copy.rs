@@ -115,7 +115,7 @@ fn prepare(copy: Connection, source: &Path, layout: &Layout) -> rusqlite::Result
     copy.execute_batch(&format!(
         "PRAGMA encoding = '{}'; PRAGMA page_size = {}; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
          PRAGMA secure_delete = ON; PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON;
-         PRAGMA trusted_schema = OFF; PRAGMA cache_size = -16000; PRAGMA threads = 2",
+         PRAGMA trusted_schema = OFF; PRAGMA cache_size = -4000; PRAGMA threads = 1",
         layout.encoding, layout.page_size
     ))?;
     copy.execute(&format!("ATTACH ?1 AS {SOURCE}"), [source.to_string_lossy()])?;
