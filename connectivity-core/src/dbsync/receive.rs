@@ -128,8 +128,12 @@ impl Receiver {
         Ok(Turn { receiver: Arc::clone(self), origin })
     }
 
-    /// Checks what a push says of itself.
+    /// Checks what a push says of itself. One that is in force already is not refused for its age.
     fn check(&self, meta: &SnapshotMeta) -> Result<Order, Refusal> {
+        let order = self.store.order(meta);
+        if order == Order::Same {
+            return Ok(order);
+        }
         if meta.size > self.limits.size {
             let (size, limit) = (meta.size, self.limits.size);
             return Err(Refusal::new(format_args!("it has {size} bytes, {limit} are allowed")));
@@ -145,7 +149,7 @@ impl Receiver {
             let (age, limit) = (meta.age().as_secs(), limit.as_secs());
             return Err(Refusal::new(format_args!("it is {age} s old, {limit} s are allowed")));
         }
-        Ok(self.store.order(meta))
+        Ok(order)
     }
 
     /// Tells the sender which chunks are missing, and receives those.

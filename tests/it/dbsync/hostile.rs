@@ -126,6 +126,15 @@ async fn thirty_hostile_pushes_change_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_in_force_is_not_refused_for_its_age() {
+    let edge = Edge::start_with(|builder| builder.max_age(Duration::from_secs(1))).await;
+    let bytes = push(now(), &database(TABLE));
+    assert_eq!(send(&edge, ORIGINAL, &bytes).await.0, 0);
+    until("it is too old", || edge.subscriber.status().status == "stale").await;
+    assert_eq!(send(&edge, ORIGINAL, &bytes).await, (0, "done".to_owned()));
+}
+
+#[tokio::test]
 async fn chunks_that_lie_change_nothing() {
     let edge = Edge::start().await;
     let first = now();
