@@ -66,15 +66,15 @@ impl Directory {
         Ok(())
     }
 
-    /// Replaces a small file. After a crash it has its old content or its new one.
+    /// Replaces a small file. After a crash it has its old content or its new one;
+    /// [`sync`](Self::sync) makes that the new one.
     pub(super) fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let new = self.file(&format!("{name}.new"));
         let _ = fs::remove_file(&new);
         let mut file = create_private(&new)?;
         file.write_all(content)?;
         file.sync_all()?;
-        fs::rename(&new, self.file(name))?;
-        self.sync()
+        fs::rename(&new, self.file(name))
     }
 
     /// Makes renames and deletions durable.

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::tls::hex;
+
 /// The first bytes of a push.
 pub(super) const MAGIC: [u8; 4] = *b"SYN1";
 
@@ -84,11 +86,6 @@ impl SnapshotMeta {
 /// Returns the time since 1970; zero before it.
 pub(super) fn since_1970(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-/// Formats bytes as lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn is_digest(text: &str) -> bool {

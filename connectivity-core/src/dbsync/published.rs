@@ -9,7 +9,8 @@ use super::copy;
 use super::directory::{Directory, Draft};
 use super::error::SyncError;
 use super::filter::Filter;
-use super::meta::{SnapshotMeta, hex};
+use super::meta::SnapshotMeta;
+use crate::tls::hex;
 
 /// The file that remembers the last version, so that it grows over restarts.
 const LAST: &str = "last.json";

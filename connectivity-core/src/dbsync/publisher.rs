@@ -246,8 +246,9 @@ impl Publishing {
     async fn run(mut self, publisher: Weak<Inner>) {
         let mut failing = false;
         while let Some(before) = self.look().await {
-            let Some(produced) = self.produce().await else { return };
+            let produced = self.produce().await;
             let Some(publisher) = publisher.upgrade() else { return };
+            let Some(produced) = produced else { return publisher.give_up() };
             failing = publisher.publish(produced, failing);
             drop(publisher);
             let changed = self.settled_after(&before);
@@ -294,6 +295,12 @@ impl Publishing {
 }
 
 impl Inner {
+    /// Tells that no more snapshots are made.
+    fn give_up(&self) {
+        tracing::error!("making a snapshot panicked; targets keep what they have");
+        self.set_fault(Some("making a snapshot panicked; start a new publisher".to_owned()));
+    }
+
     /// Publishes what was produced, and returns whether that failed.
     fn publish(&self, produced: Result<Published, SyncError>, failing: bool) -> bool {
         match produced {

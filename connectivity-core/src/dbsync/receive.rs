@@ -15,11 +15,12 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::chunks::{self, Plan, Scan, parse_hashes};
-use super::meta::{MAGIC, MAX_META, SnapshotMeta, hex, since_1970};
+use super::meta::{MAGIC, MAX_META, SnapshotMeta, since_1970};
 use super::pipe;
 use super::protocol::GO_ON;
 use super::sound;
 use super::store::{Installed, Order, Store, Stored};
+use crate::tls::hex;
 use crate::transport::Origin;
 
 /// How long a sender may be silent.

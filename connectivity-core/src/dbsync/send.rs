@@ -17,7 +17,8 @@ use super::chunks::{CHUNK, count, read_chunk, set_bits};
 use super::pipe::{self, PipeWriter};
 use super::protocol::{DONE, GO_ON, REFUSED, speaks_chunks};
 use super::published::Published;
-use crate::quic::dialer::{Dialer, Traffic};
+use crate::quic::dialer::{Dialer, Traffic, explain};
+use crate::routes::printable;
 
 /// How long a dial may take. A receiver that comes back is found by the next one.
 const DIAL: Duration = Duration::from_secs(2);
@@ -28,9 +29,6 @@ const VERDICT: Duration = Duration::from_secs(120);
 
 /// The quickest level of zstd: on a fast network, a better one would take longer than it saves.
 const ZSTD_LEVEL: i32 = 1;
-
-/// Maximum length of the text of a receiver that is shown.
-const MAX_TEXT: usize = 300;
 
 /// Why a push failed.
 #[derive(Debug)]
@@ -86,13 +84,13 @@ fn verdict(closed: &ConnectionError) -> Result<(), PushError> {
                 _ => Err(PushError::Broken(shown(&close.reason))),
             }
         }
-        other => Err(PushError::Broken(crate::quic::dialer::explain(other))),
+        other => Err(PushError::Broken(explain(other))),
     }
 }
 
 /// Returns the text of a peer, escaped and shortened.
 fn shown(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).chars().take(MAX_TEXT).flat_map(char::escape_debug).collect()
+    printable(&String::from_utf8_lossy(text))
 }
 
 /// Sends everything. An error is a text for the log; the verdict of the receiver counts more.

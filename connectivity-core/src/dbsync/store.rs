@@ -17,7 +17,8 @@ use super::chunks::Scan;
 use super::copy::create_private;
 use super::directory::{Directory, Draft};
 use super::error::SyncError;
-use super::meta::{SnapshotMeta, hex, since_1970};
+use super::meta::{SnapshotMeta, since_1970};
+use crate::tls::hex;
 
 /// The file that names the snapshot in force.
 const CURRENT: &str = "current.json";
@@ -136,7 +137,9 @@ impl Store {
         let current = Current { meta, file, swapped_at: since_1970(swapped_at).as_secs() };
         let json = serde_json::to_vec(&current).map_err(io::Error::other)?;
         self.directory.replace(CURRENT, &json)?;
+        // From here on a restart may find the new one.
         renamed.keep();
+        self.directory.sync()?;
         let replaced = AtomicBool::new(false);
         let stored = Arc::new(Stored { meta: current.meta, path, swapped_at, replaced });
         if let Some(before) = self.current.swap(Some(Arc::clone(&stored))) {

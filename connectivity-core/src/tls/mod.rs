@@ -55,6 +55,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Formats bytes as lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
